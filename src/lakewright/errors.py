@@ -1,0 +1,99 @@
+"""Every failure Lakewright raises on purpose: what went wrong (cause) and what to do about it (remedy).
+
+    LakewrightError                     exit 1
+    ├── UsageError                      exit 2   wrong arguments or names
+    │   ├── ProjectError                         project.yml
+    │   └── ProfileError                         profiles.yml
+    ├── DataError                       exit 1   a source or a table does not hold what is needed
+    │   └── NotFound                             no such table, version, source or file
+    ├── MissingPackage                  exit 1   an optional extra is not installed
+    ├── TrainingError                   exit 1
+    ├── ModelError                      exit 1   a model folder or model version cannot be used
+    ├── Busy                            exit 1   another process holds what is needed
+    ├── BelowGate                       exit 3
+    └── WaitingForApproval              exit 4
+
+The exit codes are part of the public interface and stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class LakewrightError(Exception):
+    """`cause` says what is wrong and where; `remedy` says what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.remedy = remedy
+        self.log: str | None = None  # set by the pipeline once it knows where the run's log is
+
+    def __str__(self) -> str:
+        return f"{self.cause}\n{self.remedy}"
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.cause, self.remedy)  # so that it survives the trip between processes
+
+
+class UsageError(LakewrightError):
+    exit_code = 2
+
+
+class ProjectError(UsageError):
+    pass
+
+
+class ProfileError(UsageError):
+    pass
+
+
+class DataError(LakewrightError):
+    pass
+
+
+class NotFound(DataError):
+    pass
+
+
+class MissingPackage(LakewrightError):
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"the package {package!r} is not installed", f"pip install 'lakewright[{extra}]'")
+        self.package = package
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.package, self.extra)
+
+
+class TrainingError(LakewrightError):
+    pass
+
+
+class ModelError(LakewrightError):
+    pass
+
+
+class Busy(LakewrightError):
+    pass
+
+
+class BelowGate(LakewrightError):
+    exit_code = 3
+
+
+class WaitingForApproval(LakewrightError):
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The sentence that turns a misspelt name into a remedy: the nearest known one, and all of them."""
+    import difflib
+
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    suggestion = f"did you mean {close[0]!r}? " if close else ""
+    return f"{suggestion}known: {', '.join(names) or '(none)'}"

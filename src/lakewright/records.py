@@ -1,0 +1,137 @@
+"""What passes between stages: small frozen records that name tables, folders and runs, stored as JSON.
+
+A record never holds rows or weights, only where they are. A stage gets the records of the stages before it and
+returns its own, so any stage can run in another process or on another machine with nothing but these files.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class TableVersion(Record):
+    """A Delta table pinned at one version: `catalog.schema.table@vN`."""
+
+    name: str
+    version: int
+    uri: str
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@v{self.version}"
+
+
+class Finding(Record):
+    """One thing noticed about the data; `rows` are a few examples."""
+
+    name: str
+    count: int
+    detail: str
+    rows: list[str] = []
+
+
+class Ingested(Record):
+    table: TableVersion
+    source: str
+    fingerprint: str = Field(description="changes when the source's content does")
+
+
+class Prepared(Record):
+    table: TableVersion
+    features: TableVersion
+    encoding: str = Field(description="folder of what turns a row into model inputs (tokenizer.json, …)")
+    labels: list[str]
+    splits: dict[str, int] = Field(description="rows by split")
+    label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")
+    lengths: dict[str, int] = Field(description="quantiles of the encoded length: p50, p90, p99, max")
+    max_length: int | None
+    findings: list[Finding] = []
+
+
+class Trained(Record):
+    model_folder: str
+    digest: str = Field(description="sha256 over the folder's files")
+    learner: str
+    validation: dict[str, float] = {}
+    details: dict[str, float | int | str] = {}
+
+
+class Metric(Record):
+    """A value with its bootstrap confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class Report(Record):
+    metrics: dict[str, Metric]
+    primary: str = Field(description="the metric that the gate compares models by")
+    rows: int
+    classes: dict[str, dict[str, float]] = {}
+    slices: dict[str, dict[str, dict[str, Metric]]] = Field(
+        default={}, description="column → value → metric; support is under the metric name 'rows'"
+    )
+    confidence: float = 0.95
+    test_rows: str = Field(description="parquet file: the frozen test rows with truth and prediction")
+    html: str
+    json_file: str
+    runtime: str
+    model_bytes: int
+    seconds_per_1000_rows: float
+    notes: list[str] = []
+
+
+class Check(Record):
+    name: str
+    passed: bool
+    value: float | None = None
+    threshold: float | None = None
+    detail: str = ""
+
+
+class Decision(Record):
+    passed: bool
+    checks: list[Check]
+    champion: str | None = Field(default=None, description="the model version compared with")
+
+
+class ModelVersion(Record):
+    name: str
+    version: int
+    aliases: list[str]
+    uri: str = ""
+    digest: str = ""
+    tags: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+Status = Literal["done", "skipped", "failed"]
+
+
+class StageResult(Record):
+    """How one stage of a run ended."""
+
+    status: Status
+    seconds: float
+    why: str
+
+
+def as_json(record: Record) -> str:
+    return record.model_dump_json(indent=2) + "\n"
+
+
+def plain(record: Record) -> dict[str, Any]:
+    """The record as JSON-ready values, for `--json` and for hashing."""
+    return record.model_dump(mode="json")
