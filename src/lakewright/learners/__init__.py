@@ -1,0 +1,80 @@
+"""What learns a task: it fits an encoding, fits a network on the encoded examples, and leaves both in a folder.
+
+One file (or folder) a learner. Whatever learns, the folder it leaves has the same shape, so that one predictor serves all:
+
+    model.safetensors   the weights
+    model.onnx          the same network, its inputs named as the encoding names them, its output `logits`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from lakewright.project import LearnerSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lakewright.encodings import Encoded, Encoding
+    from lakewright.encodings.ragged import Ragged
+    from lakewright.tasks import Task
+    from lakewright.tracking import StageLog
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of the features table, in memory."""
+
+    encoded: Encoded
+    targets: Ragged  # as the task makes them
+    weights: NDArray[np.float32]  # [rows], the row's weight in the loss
+    texts: Sequence[str]
+    truths: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything `Learner.fit` may look at. There is no test split in it."""
+
+    task: Task
+    settings: Any  # the learner's own settings
+    encoding: Encoding
+    train: Examples
+    validation: Examples
+    folder: Path  # the model folder in the making
+    checkpoints: Path  # survives a kill; what lies here is resumed from
+    base: Path  # relative paths in the settings are relative to it
+    device: str
+    threads: int
+    log: StageLog | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    validation: dict[str, float]  # metrics on the validation split
+    history: list[dict[str, float]] = field(default_factory=list)  # step, loss, validation metrics …
+    details: dict[str, float | int | str] = field(default_factory=dict)
+
+
+class Learner(Protocol):
+    name: str
+    settings: type[LearnerSettings]
+    gaps: Mapping[str, str]  # task → why this learner does not do it: "not-yet: …" or "never: …"
+
+    def fit_encoding(
+        self, texts: Sequence[str], settings: Any, max_length: Literal["auto"] | int, base: Path
+    ) -> tuple[Encoding, NDArray[np.int64]]:
+        """The encoding, fitted on train's texts alone, and how long each text is in it before any truncation."""
+
+    def fit(self, training: Training) -> Fitted: ...
+
+    def network(self, folder: Path) -> torch.nn.Module:
+        """The network of a model folder in torch: named inputs in, logits out."""

@@ -1,0 +1,17 @@
+"""What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.runtimes`.
+
+A runtime is a function from the encoding's named inputs to logits; all runtimes agree to within rounding (docs/models.md
+states how far, and a contract test holds it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+
+class Runtime(Protocol):
+    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Logits float32 [rows, outputs] or [rows, tokens, outputs]."""

@@ -1,0 +1,52 @@
+"""Rows of different lengths in two flat arrays, as Arrow stores a list column: no padding until a batch is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+@dataclass(frozen=True)
+class Ragged:
+    values: NDArray[Any]  # [sum of lengths]
+    offsets: NDArray[np.int64]  # [rows + 1]; row i is values[offsets[i] : offsets[i + 1]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Iterable[Any]], dtype: DTypeLike) -> Ragged:
+        arrays = [np.asarray(row, dtype=dtype) for row in rows]
+        offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in arrays], out=offsets[1:])
+        return cls(np.concatenate(arrays) if arrays else np.empty(0, dtype=dtype), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def pad(self, rows: NDArray[np.int64], fill: Any, dtype: DTypeLike) -> NDArray[Any]:
+        """The given rows as [len(rows), longest], filled up with `fill`; at least one column wide."""
+        width = max(1, int(self.lengths[rows].max(initial=0)))
+        padded = np.full((len(rows), width), fill, dtype=dtype)
+        for i, row in enumerate(rows):
+            values = self[int(row)]
+            padded[i, : len(values)] = values
+        return padded
+
+
+def longest_first(rows: NDArray[np.int64], lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
+    """The rows, longest first, in parts of which each holds at most `budget` values when padded (or is a single row)."""
+    rows = rows[np.argsort(-lengths[rows], kind="stable")]
+    start = 0
+    while start < len(rows):
+        count = max(1, budget // max(1, int(lengths[rows[start]])))
+        yield rows[start : start + count]
+        start += count

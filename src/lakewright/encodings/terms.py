@@ -1,0 +1,82 @@
+"""TF-IDF terms: lower-cased words and word pairs weighted by how rare they are, as in scikit-learn's defaults.
+
+tf-idf(t, d) = (1 + ln tf) · (ln((1 + n) / (1 + df)) + 1), each row scaled to length one (Salton & Buckley 1988, with
+scikit-learn's smoothing). The vocabulary is fitted on train alone. Needs numpy only, so it serves as it trained.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.encodings import Encoded
+from lakewright.encodings.ragged import Ragged
+
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Terms:
+    vocabulary: dict[str, int]  # term → id from 1; 0 pads
+    idf: NDArray[np.float32]  # [terms + 1]; idf[0] = 0
+
+    name = "terms"
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], min_df: int, max_terms: int) -> Terms:
+        """The terms that stand in at least `min_df` texts, the `max_terms` most frequent of them."""
+        document_frequency: Counter[str] = Counter()
+        for text in texts:
+            document_frequency.update(set(_terms(text)))
+        frequent = [(term, df) for term, df in document_frequency.items() if df >= min_df]
+        frequent.sort(key=lambda pair: (-pair[1], pair[0]))
+        kept = sorted(frequent[:max_terms])
+        df = np.array([0] + [count for _, count in kept], dtype=np.float64)
+        idf = np.log((1 + len(texts)) / (1 + df)) + 1
+        idf[0] = 0
+        return cls({term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
+
+    @classmethod
+    def open(cls, folder: Path) -> Terms:
+        described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
+        terms, idf = described["terms"], described["idf"]
+        return cls({term: i for i, term in enumerate(terms, start=1)}, np.array([0, *idf], dtype=np.float32))
+
+    def save(self, folder: Path) -> None:
+        idf = [float(value) for value in self.idf[1:]]
+        described = {"name": self.name, "terms": list(self.vocabulary), "idf": idf}
+        text = json.dumps(described, ensure_ascii=False) + "\n"
+        (folder / "encoding.json").write_text(text, encoding="utf-8")
+
+    def encode(self, texts: Sequence[str], positions: bool = False) -> Encoded:
+        if positions:
+            raise ValueError("terms have no positions")
+        ids, weights = [], []
+        for text in texts:
+            counts = Counter(self.vocabulary[term] for term in _terms(text) if term in self.vocabulary)
+            row = np.fromiter(counts, dtype=np.int32, count=len(counts))
+            tf = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
+            weight = (1 + np.log(tf)) * self.idf[row]
+            ids.append(row)
+            weights.append(weight / max(float(np.linalg.norm(weight)), 1e-12))
+        return Encoded(Ragged.of(ids, np.int32), weights=Ragged.of(weights, np.float32))
+
+    def batch(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """ids int64 and weights float32, [rows, most terms]."""
+        assert encoded.weights is not None
+        return {"ids": encoded.ids.pad(rows, 0, np.int64), "weights": encoded.weights.pad(rows, 0.0, np.float32)}
+
+
+def _terms(text: str) -> Iterator[str]:
+    words = WORD.findall(text.lower())
+    yield from words
+    for first, second in zip(words, words[1:], strict=False):
+        yield f"{first} {second}"

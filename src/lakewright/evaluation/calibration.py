@@ -1,0 +1,78 @@
+"""Does a confidence of 0.8 mean right four times in five? Reliability bins, their summary (ECE), and temperature scaling.
+
+Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.evaluation.scorer import Mask, Weights
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Bin i holds the confidences in (edges[i], edges[i + 1]]; empty bins have NaN as confidence and accuracy."""
+
+    edges: NDArray[np.float64]  # [bins + 1]
+    count: NDArray[np.float64]  # [bins], the sum of the weights
+    confidence: NDArray[np.float64]  # [bins], mean
+    accuracy: NDArray[np.float64]  # [bins], share right
+
+
+def bin_of(confidence: NDArray[np.float64], bins: int = BINS) -> NDArray[np.intp]:
+    """[n] → [n]: the equal-width bin (i/bins, (i + 1)/bins] of each confidence; 0 falls into the first."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+
+
+def reliability(
+    confidence: NDArray[np.float64], correct: Mask, weights: Weights | None = None, bins: int = BINS
+) -> Reliability:
+    """What a reliability diagram shows. `confidence` [n] is the probability of the predicted label, in 0..1."""
+    weights = np.ones(len(confidence)) if weights is None else np.asarray(weights, dtype=np.float64)
+    place = bin_of(confidence, bins)
+    count = np.bincount(place, weights, minlength=bins)
+    divisor = np.where(count > 0, count, np.nan)
+    return Reliability(
+        edges=np.linspace(0.0, 1.0, bins + 1),
+        count=count,
+        confidence=np.bincount(place, weights * confidence, minlength=bins) / divisor,
+        accuracy=np.bincount(place, weights * correct, minlength=bins) / divisor,
+    )
+
+
+def ece(bins: Reliability) -> float:
+    """Expected calibration error: the mean over bins, by count, of |accuracy − confidence|; NaN without rows.
+
+    The top-label definition (Guo et al. 2017, after Naeini et al. 2015). It is biased upwards on few rows.
+    """
+    total = bins.count.sum()
+    return float(np.nansum(bins.count * np.abs(bins.accuracy - bins.confidence)) / total) if total > 0 else float("nan")
+
+
+def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.integer]) -> float:
+    """The T > 0 for which softmax(logits / T) has the least log loss; logits [n, C], truth [n].
+
+    Fit it on validation rows, never on test rows. Dividing by T leaves every prediction as it is. The result never has
+    a higher log loss on these rows than T = 1; it stays within 0.05 and 20, since separable logits would send it to 0.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = np.asarray(logits, dtype=np.float64)
+    own = np.arange(len(truth)), np.asarray(truth)
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(logits * np.exp(-log_temperature), axis=1)[own].mean())
+
+    if len(logits) == 0:
+        return 1.0
+    bounds = (np.log(0.05), np.log(20.0))  # the loss is convex in 1/T, hence has one valley in log T
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0

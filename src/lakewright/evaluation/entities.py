@@ -1,0 +1,166 @@
+"""Named entities: precision, recall and F1 over exact spans, and what kind of error the others are.
+
+An entity is right only if start, end and type all are, as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
+2003). The errors are told apart as at MUC-5 (Chinchor & Sundheim 1993): incorrect type, partial bounds, missing, spurious.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.errors import DataError, nearest
+from lakewright.evaluation.scorer import Mask, Weights
+
+Span: TypeAlias = tuple[int, int, str]
+"""Start and end in characters of the row's text (end exclusive), and the type."""
+
+Outcome = Literal["correct", "type", "boundary", "missed", "spurious"]
+OUTCOMES: tuple[Outcome, ...] = ("correct", "type", "boundary", "missed", "spurious")
+
+
+def outcomes(truth: Sequence[Span], predicted: Sequence[Span]) -> Iterator[tuple[Outcome, Span | None, Span | None]]:
+    """Pairs one row's true and predicted spans, each used once: (outcome, true span, predicted span).
+
+    In this order: both bounds and type agree (correct); the bounds agree (type); the type agrees and they overlap
+    (boundary); the rest is missed or spurious, also where spans overlap with neither bounds nor type in common.
+    A span given twice counts once.
+    """
+    true, found = sorted(set(truth)), sorted(set(predicted))
+    for outcome in OUTCOMES[:3]:
+        for span in list(true):
+            partner = next((other for other in found if _pairs(outcome, span, other)), None)
+            if partner is not None:
+                true.remove(span)
+                found.remove(partner)
+                yield outcome, span, partner
+    for span in true:
+        yield "missed", span, None
+    for span in found:
+        yield "spurious", None, span
+
+
+def _pairs(outcome: Outcome, true: Span, found: Span) -> bool:
+    if outcome == "correct":
+        return true == found
+    if outcome == "type":
+        return true[:2] == found[:2]
+    return true[2] == found[2] and true[0] < found[1] and found[0] < true[1]
+
+
+class EntityScorer:
+    """`truth` and `predicted` hold each row's spans [rows][spans]; `labels` are the entity types [T].
+
+    Raises DataError where the rows do not pair up or a span has an unknown type or no characters.
+    """
+
+    primary = "entity_f1"
+
+    def __init__(
+        self, truth: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]], labels: Sequence[str]
+    ) -> None:
+        self.truth = [list(spans) for spans in truth]
+        self.predicted = [list(spans) for spans in predicted]
+        self.labels = list(labels)
+        _check(self.truth, self.predicted, self.labels)
+
+        place = {label: i for i, label in enumerate(self.labels)}
+        self._true, self._found = (np.zeros((self.rows, len(self.labels))) for _ in range(2))  # [rows, T]
+        self._outcomes = {outcome: np.zeros_like(self._true) for outcome in OUTCOMES}
+        for row, spans in enumerate(zip(self.truth, self.predicted, strict=True)):
+            for outcome, true, found in outcomes(*spans):
+                if true is not None:
+                    self._true[row, place[true[2]]] += 1
+                if found is not None:
+                    self._found[row, place[found[2]]] += 1
+                told_of = true or found
+                assert told_of is not None
+                self._outcomes[outcome][row, place[told_of[2]]] += 1
+        self._all_right = (self._outcomes["correct"] == self._true).all(axis=1)
+        self._all_right &= (self._outcomes["correct"] == self._found).all(axis=1)
+        self._stacked = np.concatenate([self._outcomes["correct"], self._true, self._found], axis=1)
+
+    @property
+    def rows(self) -> int:
+        return len(self.truth)
+
+    def metrics(self, weights: Weights) -> dict[str, float]:
+        """macro_f1 is over the types that are true or predicted. NaN where there is nothing to find and nothing found;
+        otherwise a precision or recall with nothing to divide by is 0."""
+        weights = np.asarray(weights, dtype=np.float64)
+        total = weights.sum()
+        correct, true, found = (weights @ self._stacked).reshape(3, -1)
+        f1 = _f1(correct, true, found)
+        seen = true + found > 0
+        any_seen = bool(seen.any())
+        return {
+            "entity_f1": float(_f1(correct.sum(), true.sum(), found.sum())),
+            "entity_precision": float(_ratio(correct.sum(), found.sum())) if any_seen else float("nan"),
+            "entity_recall": float(_ratio(correct.sum(), true.sum())) if any_seen else float("nan"),
+            "macro_f1": float(f1[seen].mean()) if any_seen else float("nan"),
+            "exact_match": float(weights @ self._all_right / total) if total > 0 else float("nan"),
+        }
+
+    def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
+        """Per type: precision, recall, f1, support (true entities), predicted, and the outcomes.
+
+        support = correct + type_errors + boundary_errors + missed. A type error is counted under the true type.
+        """
+        weights = np.asarray(weights, dtype=np.float64)
+        correct, true, found = (weights @ self._stacked).reshape(3, -1)
+        columns = {
+            "precision": _ratio(correct, found),
+            "recall": _ratio(correct, true),
+            "f1": np.nan_to_num(_f1(correct, true, found)),
+            "support": true,
+            "predicted": found,
+            "correct": correct,
+            "type_errors": weights @ self._outcomes["type"],
+            "boundary_errors": weights @ self._outcomes["boundary"],
+            "missed": weights @ self._outcomes["missed"],
+            "spurious": weights @ self._outcomes["spurious"],
+        }
+        return {
+            label: {name: float(column[i]) for name, column in columns.items()} for i, label in enumerate(self.labels)
+        }
+
+    def correct(self) -> Mask:
+        """Rows with every span right and none too many: what exact_match is the mean of."""
+        return self._all_right
+
+    def where(self, mask: Mask) -> Self:
+        rows = np.flatnonzero(mask)
+        return type(self)([self.truth[i] for i in rows], [self.predicted[i] for i in rows], self.labels)
+
+
+def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+def _f1(
+    correct: NDArray[np.float64], true: NDArray[np.float64], found: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    either = true + found
+    return np.divide(2 * correct, either, out=np.full_like(either, np.nan), where=either > 0)
+
+
+def _check(truth: list[list[Span]], predicted: list[list[Span]], labels: list[str]) -> None:
+    if len(truth) != len(predicted):
+        raise DataError(
+            f"{len(truth)} rows of true spans, but {len(predicted)} of predicted ones",
+            "predict the same rows, in the same order, that the truth is for",
+        )
+    known = set(labels)
+    for name, rows in (("true", truth), ("predicted", predicted)):
+        for row, spans in enumerate(rows):
+            for start, end, label in spans:
+                if label not in known:
+                    raise DataError(f"row {row} has a {name} span of the unknown type {label!r}", nearest(label, known))
+                if not 0 <= start < end:
+                    raise DataError(
+                        f"row {row} has a {name} {label} span from {start} to {end}",
+                        "spans are [start, end) in characters, with start before end",
+                    )

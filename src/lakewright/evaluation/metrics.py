@@ -1,0 +1,59 @@
+"""Every metric's name, what it says in one line, and whether more of it is better: the only place that knows.
+
+A name means the same number in a record, on the command line, in MLflow and on the report's page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lakewright.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Meaning:
+    text: str
+    higher_is_better: bool = True
+    share_of_rows: bool = False
+    """the metric is the mean of `Scorer.correct()`, so two models are compared by McNemar's test"""
+
+
+METRICS: dict[str, Meaning] = {
+    "accuracy": Meaning("share of rows whose label is right", share_of_rows=True),
+    "macro_f1": Meaning("F1 of each class, averaged with every class counting the same, however rare"),
+    "macro_precision": Meaning("precision of each class, averaged with every class counting the same"),
+    "macro_recall": Meaning("recall of each class, averaged with every class counting the same"),
+    "micro_f1": Meaning("F1 over all decisions together; with one label a row it equals accuracy"),
+    "micro_precision": Meaning("share of all predicted labels that are right"),
+    "micro_recall": Meaning("share of all true labels that were predicted"),
+    "weighted_f1": Meaning("F1 of each class, averaged by how many rows the class has"),
+    "weighted_precision": Meaning("precision of each class, averaged by how many rows the class has"),
+    "weighted_recall": Meaning("recall of each class, averaged by how many rows the class has"),
+    "roc_auc": Meaning("chance that a row of the class is ranked above a row of another; 0.5 is guessing"),
+    "pr_auc": Meaning("average precision over all thresholds; the share of the class is guessing"),
+    "log_loss": Meaning("mean of −ln(probability given to the true label)", higher_is_better=False),
+    "brier": Meaning("mean squared distance of the probabilities from the truth", higher_is_better=False),
+    "ece": Meaning("expected calibration error: how far confidence is from accuracy", higher_is_better=False),
+    "entity_f1": Meaning("F1 over entities; one counts only with both its bounds and its type right"),
+    "entity_precision": Meaning("share of the marked entities that are right"),
+    "entity_recall": Meaning("share of the true entities that were found"),
+    "exact_match": Meaning("share of rows with everything right", share_of_rows=True),
+    "jaccard": Meaning("per row, labels both true and predicted over labels either true or predicted"),
+    "qa_f1": Meaning("word overlap of the answer with the true answer"),
+    "spearman": Meaning("correlation of the ranks of prediction and truth"),
+    "pearson": Meaning("linear correlation of prediction and truth"),
+    "rmse": Meaning("root of the mean squared error, in the target's own unit", higher_is_better=False),
+    "mae": Meaning("mean absolute error, in the target's own unit", higher_is_better=False),
+    "r2": Meaning("share of the target's variance that is explained"),
+}
+
+
+def meaning(metric: str) -> Meaning:
+    """Raises UsageError naming the nearest metric where there is none of that name."""
+    if metric not in METRICS:
+        raise UsageError(f"there is no metric named {metric!r}", nearest(metric, METRICS))
+    return METRICS[metric]
+
+
+def higher_is_better(metric: str) -> bool:
+    return meaning(metric).higher_is_better

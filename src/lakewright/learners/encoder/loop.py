@@ -1,0 +1,230 @@
+"""The training loop, top to bottom: steps, schedule, validation, early stopping, checkpoints, exact resume.
+
+Every random draw of a step comes from (seed, step) and every epoch's batches from (seed, epoch), so a run that was
+killed and resumed from a checkpoint ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lakewright.encodings.ragged import longest_first
+from lakewright.errors import TrainingError
+from lakewright.learners import Training
+from lakewright.learners.encoder.batches import Rows, epoch_batches
+from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
+from lakewright.learners.encoder.settings import EncoderSettings
+from lakewright.progress import bar
+from lakewright.runtimes.predictor import Predictor
+from lakewright.tasks import IGNORED
+
+
+@dataclass
+class State:
+    """Where a run stands, beside the weights and the optimizer's moments."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    epochs_without_better: int = 0
+    max_tokens: int = 0  # shrinks when memory runs out
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(network: EncoderNetwork, training: Training) -> State:
+    """Trains in place and leaves the weights that were best on validation. Raises TrainingError when it diverges."""
+    settings: EncoderSettings = training.settings
+    device = torch.device(training.device)
+    torch.set_num_threads(training.threads)
+    network.to(device)
+    if settings.gradient_checkpointing:
+        network.encoder.gradient_checkpointing_enable()
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16(settings, device))
+    optimizer = make_optimizer(network, settings)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    state = State(max_tokens=settings.max_tokens_per_batch)
+    _resume(training.checkpoints, network, optimizer, state, device)
+
+    lengths = training.train.encoded.ids.lengths
+    batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
+    steps_an_epoch = math.ceil(batches_an_epoch / settings.gradient_accumulation_steps)
+    total_steps = max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
+    saved_at = time.monotonic()
+    stopped = _out_of_patience(state, settings)
+
+    with bar("train", total_steps, state.step) as advance:
+        while state.step < total_steps and not stopped:
+            epoch, first = divmod(state.step, steps_an_epoch)
+            batches = epoch_batches(lengths, settings.per_device_train_batch_size, settings.seed, epoch)
+            per_step = settings.gradient_accumulation_steps
+            steps = [batches[i : i + per_step] for i in range(0, len(batches), per_step)]
+            for step_batches in steps[first : total_steps - epoch * steps_an_epoch]:
+                began = time.monotonic()
+                for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
+                    group["lr"] = base_rate * rate_at(state.step, total_steps, settings)
+                torch.manual_seed(settings.seed * 1_000_003 + state.step)
+                network.train()
+                loss = _backward_within_memory(network, training, step_batches, state, autocast)
+                torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                state.step += 1
+
+                seconds = time.monotonic() - began
+                rows = np.concatenate(step_batches)
+                speed = {"samples_per_second": len(rows) / seconds, "tokens_per_second": int(lengths[rows].sum()) / seconds}
+                if training.log is not None:
+                    rate = optimizer.param_groups[0]["lr"]
+                    training.log.metrics({"loss": loss, "learning_rate": rate, **speed}, state.step)
+                note = f"{speed['samples_per_second']:.0f} samples/s  {speed['tokens_per_second']:.0f} tokens/s  loss {loss:.3f}"
+                advance(1, note)
+                if time.monotonic() - saved_at > settings.save_seconds:
+                    _save(training.checkpoints, network, optimizer, state)
+                    saved_at = time.monotonic()
+                state.history.append({"step": state.step, "loss": loss})
+
+            scores = validate(network, training)
+            score = scores[training.task.primary]
+            at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
+            state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
+            if training.log is not None:
+                training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
+            if score > state.best:
+                state.best, state.best_step, state.epochs_without_better = score, state.step, 0
+                _write(training.checkpoints / "best.pt", network.state_dict())
+            else:
+                state.epochs_without_better += 1
+            _save(training.checkpoints, network, optimizer, state)
+            saved_at = time.monotonic()
+            stopped = _out_of_patience(state, settings)
+
+    network.load_state_dict(torch.load(training.checkpoints / "best.pt", map_location=device, weights_only=True))
+    return state
+
+
+def use_bf16(settings: EncoderSettings, device: torch.device) -> bool:
+    if settings.bf16 != "auto":
+        return bool(settings.bf16)
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and ("avx512_bf16" in (text := flags.read_text()) or "amx_bf16" in text)
+
+
+def _backward_within_memory(
+    network: EncoderNetwork, training: Training, batches: list[Rows], state: State, autocast: torch.autocast
+) -> float:
+    """One step's gradients. Out of memory: the same rows again in parts half as large, so the step stays the same."""
+    while True:
+        try:
+            return _backward(network, training, batches, state.max_tokens, autocast)
+        except RuntimeError as failure:
+            if not _is_out_of_memory(failure):
+                raise
+            longest = max(int(training.train.encoded.ids.lengths[rows].max()) for rows in batches)
+            if state.max_tokens <= longest:
+                raise TrainingError(
+                    f"memory ran out at step {state.step} with one row of {longest} tokens at a time",
+                    "lower prepare.max_length, or set train.gradient_checkpointing: true, or freeze layers",
+                ) from None
+        # Outside the except: the failed graph is held by the exception until here.
+        network.zero_grad(set_to_none=True)
+        if training.device != "cpu":
+            torch.cuda.empty_cache()
+        state.max_tokens = max(1, state.max_tokens // 2)
+
+
+def _is_out_of_memory(failure: RuntimeError) -> bool:
+    text = str(failure)
+    return isinstance(failure, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _backward(
+    network: EncoderNetwork, training: Training, batches: list[Rows], max_tokens: int, autocast: torch.autocast
+) -> float:
+    """Adds one step's gradients and returns its loss: the weighted mean over all targets of all its batches."""
+    examples, device = training.train, torch.device(training.device)
+    targets_a_row = np.add.reduceat(examples.targets.values != IGNORED, examples.targets.offsets[:-1])
+    rows = np.concatenate(batches)
+    total = float((examples.weights[rows] * targets_a_row[rows]).sum()) or 1.0
+    loss = 0.0
+    for batch in batches:
+        for part in longest_first(batch, examples.encoded.ids.lengths, max_tokens):
+            inputs = on_device(training.encoding.batch(examples.encoded, part), device)
+            targets = torch.from_numpy(examples.targets.pad(part, IGNORED, np.int64)).to(device)
+            weights = torch.from_numpy(examples.weights[part]).to(device)
+            with autocast:
+                logits = network(**inputs)
+            losses = training.task.loss(logits, targets, training.settings.label_smoothing_factor)
+            part_loss = (losses * weights).sum() / total
+            part_loss.backward()  # type: ignore[no-untyped-call]
+            loss += float(part_loss.detach())
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {loss}: training diverged",
+            f"lower train.learning_rate (now {training.settings.learning_rate}), or raise train.warmup_ratio",
+        )
+    return loss
+
+
+def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+
+
+def validate(network: EncoderNetwork, training: Training) -> dict[str, float]:
+    """The task's metrics on the validation split, from the network as it stands, through the predictor that will serve."""
+    network.eval()
+    device, examples = torch.device(training.device), training.validation
+
+    def compute(inputs: Mapping[str, Any]) -> Any:
+        with torch.inference_mode():
+            return network(**on_device(inputs, device)).float().cpu().numpy()
+
+    logits = Predictor(training.folder, "", training.task, training.encoding, compute).logits(examples.encoded)
+    predictions = training.task.decode(logits, examples.encoded, examples.texts)
+    return training.task.scorer(examples.truths, predictions).metrics(np.ones(len(examples)))
+
+
+def _out_of_patience(state: State, settings: EncoderSettings) -> bool:
+    patience = settings.early_stopping_patience
+    return patience is not None and state.epochs_without_better >= patience
+
+
+def _resume(
+    folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State, device: torch.device
+) -> None:
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return
+    saved = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    for name, value in saved["state"].items():
+        setattr(state, name, value)
+
+
+def _save(folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State) -> None:
+    saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": dict(vars(state))}
+    _write(folder / "checkpoint.pt", saved)
+
+
+def _write(path: Path, saved: object) -> None:
+    """Whole or not at all: a kill in the middle leaves the one before."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(saved, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+

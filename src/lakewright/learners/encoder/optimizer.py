@@ -1,0 +1,55 @@
+"""AdamW (Loshchilov & Hutter 2019) with a rate of its own for the head and for every layer, and a warm-up schedule."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import torch
+
+from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.learners.encoder.settings import EncoderSettings
+
+LAYER = re.compile(r"\.layers?\.(\d+)\.")
+
+
+def depth_of(name: str, layers: int) -> int:
+    """0 for the embeddings, 1 … layers for the encoder's layers, layers + 1 for the head."""
+    if name.startswith("head."):
+        return layers + 1
+    found = LAYER.search(name)
+    if found:
+        return int(found.group(1)) + 1
+    return 0 if "embed" in name else layers  # a final norm belongs to the last layer
+
+
+def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.optim.AdamW:
+    """Freezes what is to be frozen, and groups the rest by rate and weight decay (none on biases and norms)."""
+    layers = int(network.encoder.config.num_hidden_layers)
+    head_rate = settings.head_learning_rate or 10 * settings.learning_rate
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        depth = depth_of(name, layers)
+        if depth < min(settings.freeze_layers, layers + 1):
+            parameter.requires_grad = False
+            continue
+        rate = head_rate
+        if depth <= layers:
+            rate = settings.learning_rate * settings.layerwise_lr_decay ** (layers - depth)
+        decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    parameters = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
+    return torch.optim.AdamW(parameters, fused=True)
+
+
+def rate_at(step: int, total_steps: int, settings: EncoderSettings) -> float:
+    """What every rate is multiplied by at a step (from 0): a linear warm-up, then linear, cosine or constant."""
+    warmup = round(settings.warmup_ratio * total_steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total_steps - warmup)
+    if settings.lr_scheduler_type == "linear":
+        return 1.0 - done
+    if settings.lr_scheduler_type == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+    return 1.0

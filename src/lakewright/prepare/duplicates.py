@@ -1,0 +1,108 @@
+"""Texts that stand in the table more than once, and which rows stay so that no text stands in two splits."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Duplicates:
+    """Which rows repeat others; rows are positions in the texts given, counted from 0, in ascending order."""
+
+    exact: npt.NDArray[np.int64]  # rows whose text stands in an earlier row, letter for letter
+    normalised: npt.NDArray[np.int64]  # rows whose normalised text stands in an earlier row; exact is among them
+    conflicting: npt.NDArray[np.int64]  # rows whose normalised text stands elsewhere with another truth
+    group_of_row: npt.NDArray[np.int64]  # (rows,): the same number for the same normalised text
+
+
+def normalise(text: str) -> str:
+    """The text up to what a reader would not call a difference: Unicode's NFKC, case-folded, white space collapsed.
+
+    Folding can undo NFKC's composition and NFKC can bring back capitals ('㎒' is 'MHz'), so both are done twice, as in
+    Unicode's compatibility caseless match (The Unicode Standard, section 3.13, D146).
+    """
+    if text.isascii():  # NFKC leaves ASCII as it is: most texts are done here, ten times as fast
+        text = text.lower()
+    else:
+        for _ in range(2):
+            text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(text.split())
+
+
+def codes(values: Iterable[Hashable]) -> npt.NDArray[np.int64]:
+    """The same number for the same value, (len(values),): counted from 0 in the order in which values first stand."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    numbers: dict[Hashable, int] = {}
+    return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), dtype=np.int64)
+
+
+def find_duplicates(texts: Sequence[str], truths: Sequence[Hashable] | None) -> Duplicates:
+    """What repeats among `texts`; `truths[i]` (a label, a tuple of tags, …) belongs to `texts[i]`.
+
+    A text is known by 16 bytes of its BLAKE2 hash: memory does not grow with the length of the texts, and two of a
+    million texts share one with a chance of about 1e-27.
+    """
+    group_of_row = codes(_digest(normalise(text)) for text in texts)
+    return Duplicates(
+        exact=_repeats(codes(_digest(text) for text in texts)),
+        normalised=_repeats(group_of_row),
+        conflicting=_conflicts(group_of_row, np.zeros_like(group_of_row) if truths is None else codes(truths)),
+        group_of_row=group_of_row,
+    )
+
+
+def drop_duplicates(
+    group_of_row: npt.NDArray[np.int64],
+    split: npt.NDArray[np.str_],
+    priority: Sequence[str] = ("test", "validation", "train"),
+) -> npt.NDArray[np.bool_]:
+    """Which rows stay, (rows,), so that no group stands in two splits.
+
+    A group stays in the first split of `priority` that it stands in. The first split keeps all its rows, repeats too,
+    so that a published test split stays whole and its metrics comparable; the others keep the first row of a group.
+
+    Raises UsageError for a split that `priority` does not name.
+    """
+    rank = np.full(len(split), len(priority), dtype=np.int64)
+    for place, name in enumerate(priority):
+        rank[split == name] = place
+    unknown = np.unique(split[rank == len(priority)]).tolist()
+    if unknown:
+        raise UsageError(
+            f"no priority is given to the split {unknown[0]!r}",
+            f"name all splits of the rows in priority; now it is {', '.join(priority)}",
+        )
+    # By group, then by priority, then by row: a group's first row here says where the group stays.
+    order = np.lexsort((rank, group_of_row))
+    first_of_group = np.ones(len(order), dtype=np.bool_)
+    first_of_group[1:] = group_of_row[order][1:] != group_of_row[order][:-1]
+    keep = np.zeros(len(split), dtype=np.bool_)
+    keep[order[first_of_group]] = True
+    keep[rank == 0] = True
+    return keep
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows whose code stands in an earlier row: codes count up as they first stand, so only a first one sets a record."""
+    highest = np.maximum.accumulate(codes_of_rows)
+    return np.flatnonzero(codes_of_rows[1:] <= highest[:-1]) + 1
+
+
+def _conflicts(group_of_row: npt.NDArray[np.int64], truth_of_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows whose group holds more than one truth."""
+    width = int(truth_of_row.max(initial=0)) + 1
+    truths_of_group = np.bincount(np.unique(group_of_row * width + truth_of_row) // width)
+    return np.flatnonzero(truths_of_group[group_of_row] > 1)

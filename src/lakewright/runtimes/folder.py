@@ -1,0 +1,73 @@
+"""The model folder: everything a prediction needs, in safe formats, with the hash of every file.
+
+    model.json          format, task and its labels, learner, lakewright's version
+    project.json        the resolved project that made it
+    encoding/           encoding.json, tokenizer.json …
+    model.safetensors   the weights                     model.onnx    the network that serves
+    samples.json        sample rows and what this model says of them
+    manifest.json       sha256 of each file; the folder's digest is the manifest's
+
+The folder that was evaluated and gated is, byte for byte, the folder that is served: opening one checks the hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lakewright.errors import ModelError
+
+FORMAT = 1
+
+
+def seal(folder: Path) -> str:
+    """Writes manifest.json over the folder's files and returns the folder's digest."""
+    files = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files.pop("manifest.json", None)
+    (folder / "manifest.json").write_text(json.dumps(files, indent=2) + "\n", encoding="utf-8")
+    return digest_of(folder)
+
+
+def digest_of(folder: Path) -> str:
+    return file_hash(folder / "manifest.json")
+
+
+def verify(folder: Path) -> str:
+    """The folder's digest, after every file was found to be as it was sealed. Raises ModelError naming what is not."""
+    try:
+        expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is no model folder: it holds no manifest.json", "name a folder that a run made") from None
+    except ValueError:
+        raise ModelError(f"{folder / 'manifest.json'} is damaged", "register or download the model again") from None
+    for name, sha256 in expected.items():
+        path = folder / name
+        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            raise ModelError(f"the model folder {folder} lacks {name}", "register or download the model again")
+        if file_hash(path) != sha256:
+            raise ModelError(
+                f"{path} is not the file that was evaluated: its hash differs from the manifest's",
+                "do not serve it; register or download the model again",
+            )
+    return digest_of(folder)
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """model.json. Raises ModelError for a format that this version does not read."""
+    try:
+        described: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is no model folder: it holds no model.json", "name a folder that a run made") from None
+    if described.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder} has the model folder format {described.get('format')}; this version reads {FORMAT}",
+            f"use the lakewright that made it ({described.get('lakewright', 'unknown')}), or train again",
+        )
+    return described

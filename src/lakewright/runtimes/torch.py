@@ -1,0 +1,31 @@
+"""torch in fp32, on the CPU or a GPU: the reference that the other runtimes are held against."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lakewright import plugins
+from lakewright.runtimes import Runtime
+
+
+def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runtime:
+    """The network of the model folder `path`; `threads` None: as torch is set."""
+    import torch
+
+    learner = json.loads((path / "model.json").read_text(encoding="utf-8"))["learner"]
+    network = plugins.find("learners", learner).network(path).to(device).eval()
+    if threads:
+        torch.set_num_threads(threads)
+
+    def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        with torch.inference_mode():
+            tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+            logits: NDArray[Any] = network(**tensors).float().cpu().numpy()
+        return logits
+
+    return compute

@@ -1,0 +1,116 @@
+"""One class a text: two classes or many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.encodings.ragged import Ragged
+from lakewright.errors import DataError
+from lakewright.tasks import Prediction, column, needed, text_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.encodings import Encoded
+    from lakewright.evaluation.scorer import Scorer
+
+
+@dataclass(frozen=True)
+class TextClassification:
+    labels: tuple[str, ...]
+
+    name: ClassVar[str] = "text_classification"
+    level: ClassVar[Literal["row", "token"]] = "row"
+    primary: ClassVar[str] = "macro_f1"
+
+    @classmethod
+    def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+        import pyarrow as pa
+
+        text_name, label_name = needed(columns, "text", "label")
+        text = text_column(table, text_name, "text")
+        label = column(table, label_name, "label")
+        if pa.types.is_floating(label.type):
+            raise DataError(
+                f"the column {label_name!r} (data.columns.label) holds {label.type}: numbers with fractions are no classes",
+                "name a column of strings, whole numbers or booleans, or cast it: "
+                "lakewright sql \"create table … as select cast(… as integer) …\"",
+            )
+        if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
+            raise DataError(
+                f"the column {label_name!r} (data.columns.label) holds {label.type}, not one class a row",
+                "name a column of strings, whole numbers or booleans",
+            )
+        return pa.table({"text": text, "truth": label.cast(pa.string())})
+
+    @classmethod
+    def fit(cls, truths: Sequence[str]) -> TextClassification:
+        found = set(truths)
+        # Whole numbers in their own order: "10" comes after "2".
+        numeric = all(label.lstrip("-").isdigit() for label in found)
+        return cls(tuple(sorted(found, key=int) if numeric else sorted(found)))
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> TextClassification:
+        return cls(tuple(described["labels"]))
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "labels": list(self.labels)}
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def label_of(self, truth: str) -> list[str]:
+        return [truth]
+
+    def targets(self, truths: Sequence[str], encoded: Encoded, texts: Sequence[str]) -> Ragged:
+        index = {label: i for i, label in enumerate(self.labels)}
+        values = np.array([index[truth] for truth in truths], dtype=np.int32)
+        return Ragged(values, np.arange(len(values) + 1))
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(logits.float(), targets[:, 0], reduction="none", label_smoothing=label_smoothing)
+
+    def decode(self, logits: list[NDArray[np.float32]], encoded: Encoded, texts: Sequence[str]) -> list[Prediction]:
+        """label, its probability as confidence, and all probabilities, highest first."""
+        if not logits:
+            return []
+        probabilities = softmax(np.stack(logits))
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            {
+                "label": self.labels[ranks[0]],
+                "confidence": float(row[ranks[0]]),
+                "probabilities": {self.labels[i]: float(row[i]) for i in ranks},
+            }
+            for row, ranks in zip(probabilities, order, strict=True)
+        ]
+
+    def confidence(self, prediction: Prediction) -> float:
+        return float(prediction["confidence"])
+
+    def scorer(self, truths: Sequence[str], predictions: Sequence[Prediction]) -> Scorer:
+        from lakewright.evaluation.classification import ClassificationScorer
+
+        index = {label: i for i, label in enumerate(self.labels)}
+        truth = np.array([index[label] for label in truths])
+        probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
+        return ClassificationScorer(truth, probabilities, list(self.labels))
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        return [{"text": "A short example."}, {"text": "Another example, a little longer than the first one."}]
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return result

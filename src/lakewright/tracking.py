@@ -1,0 +1,348 @@
+"""What a run leaves in MLflow: one parent run, and in it one nested run a stage with parameters, curves, pictures, tables.
+
+Every call names its run and its tracking URI: MLflow's global state (the user's own tracking URI and active run) is
+neither read nor changed, and several runs can be written from one process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+from lakewright.errors import LakewrightError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+    from lakewright.records import TableVersion
+
+LOG = logging.getLogger(__name__)
+PARENT = "mlflow.parentRunId"
+LONGEST_PARAM = 6000  # characters, MLflow's limit
+SECONDS_BETWEEN_BATCHES = 2.0
+Ending = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs and model versions are kept.
+
+    `registry_uri` None: the same as `tracking_uri`. `artifacts` is the folder or URI under which each experiment's files
+    lie; empty leaves the choice to the tracking server (one with --serve-artifacts, Databricks).
+    """
+
+    tracking_uri: str
+    registry_uri: str | None
+    artifacts: str
+
+    @contextmanager
+    def client(self) -> Iterator[MlflowClient]:
+        """An MlflowClient for these URIs; what MLflow answers with an error becomes a LakewrightError."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to results
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read once, when mlflow is first imported
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        # MlflowClient would otherwise take the registry from the process's global setting, which is the user's.
+        registry_uri = self.registry_uri or self.tracking_uri
+        try:
+            for uri in dict.fromkeys((self.tracking_uri, registry_uri)):
+                _create_database(uri)
+            yield MlflowClient(self.tracking_uri, registry_uri)
+        except MlflowException as error:
+            raise LakewrightError(
+                f"MLflow at {_without_password(self.tracking_uri)} answered: {error.message}",
+                "check that the tracking and registry URIs of the profile are right and answer",
+            ) from error
+
+    def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+        """The id of the parent run called `name`, RUNNING; made where the experiment has none of that name.
+
+        The name is the run's identity in its experiment, so that a run interrupted before it noted its id is found again.
+        Raises UsageError where the experiment was deleted in MLflow.
+        """
+        with self.client() as client:
+            experiment_id = self._experiment(client, experiment)
+            return _run(client, experiment_id, name, None, tags)
+
+    @contextmanager
+    def stage(self, run_id: str, stage_name: str) -> Iterator[StageLog]:
+        """The log of a run nested in `run_id`; the same nested run again where the stage was interrupted or is repeated.
+
+        CPU, memory, disk, network and (where nvidia-ml-py is installed) GPU are sampled every 5 s meanwhile. The nested
+        run ends FINISHED, FAILED on an exception, or KILLED on Ctrl-C.
+        """
+        with self.client() as client:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            experiment_id = client.get_run(run_id).info.experiment_id
+            nested = _run(client, experiment_id, stage_name, run_id, {})
+            log = StageLog(client, nested)
+            system = SystemMetricsMonitor(
+                nested, sampling_interval=5, resume_logging=True, tracking_uri=self.tracking_uri
+            )
+            system.start()
+            try:
+                yield log
+                system.finish()
+                log.close()
+            except BaseException as error:
+                with suppress(Exception):  # the stage's own error is the one to show
+                    system.finish()
+                    log.close()
+                with suppress(Exception):
+                    client.set_terminated(nested, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+                raise
+            client.set_terminated(nested, "FINISHED")
+
+    def finish(
+        self, run_id: str, status: Ending, metrics: Mapping[str, SupportsFloat], tags: Mapping[str, str]
+    ) -> None:
+        """End the parent run, with the metrics and tags that stand for the whole run."""
+        with self.client() as client:
+            log = StageLog(client, run_id)
+            log.metrics(metrics, 0)
+            log.close()
+            for key, value in tags.items():
+                client.set_tag(run_id, key, value)
+            client.set_terminated(run_id, status)
+
+    def _experiment(self, client: MlflowClient, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name, artifact_location=_location(self.artifacts, name)))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = client.get_experiment_by_name(name)  # another process was first
+        if found.lifecycle_stage == "deleted":
+            raise UsageError(
+                f"the experiment {name!r} was deleted in MLflow",
+                f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}; or use another name",
+            )
+        return str(found.experiment_id)
+
+
+class StageLog:
+    """Writes to one MLflow run. Metrics are gathered and sent by a thread every 2 s, the rest is sent at once.
+
+    Metric and parameter names keep letters, digits and `_-. :/`; any other character becomes `_`, as MLflow takes no others.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._waiting: list[Metric] = []
+        self._lock = threading.Lock()  # around every change of _waiting
+        self._sending = threading.Lock()  # one batch at a time, so that the points of a curve keep their order
+        self._closed = threading.Event()
+        self._sender = threading.Thread(target=self._send_regularly, name=f"mlflow metrics {run_id}", daemon=True)
+        self._sender.start()
+
+    def metric(self, name: str, value: SupportsFloat, step: int = 0) -> None:
+        self.metrics({name: value}, step)
+
+    def metrics(self, values: Mapping[str, SupportsFloat], step: int = 0) -> None:
+        """One point on each curve; costs microseconds, never a round trip."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(_key(name), float(value), now, step) for name, value in values.items()]
+        with self._lock:
+            self._waiting += points
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Parameters under flat dotted names; values that are not text are written as JSON.
+
+        A value over MLflow's 6,000 characters is cut; the whole is the file `params/NAME.txt`. A parameter that the run
+        already has with another value (a stage resumed after a change) keeps it, and the new one is the tag `changed.NAME`.
+        """
+        from mlflow.entities import Param, RunTag
+
+        texts = {_key(name): text for name, text in _flat(values, "")}
+        before = self._client.get_run(self.run_id).data.params
+        cut = {
+            name: text if len(text) <= LONGEST_PARAM else text[: LONGEST_PARAM - 1] + "…"
+            for name, text in texts.items()
+        }
+        new = [Param(name, text) for name, text in cut.items() if name not in before]
+        for start in range(0, len(new), 100):  # MLflow's limit for one request
+            self._client.log_batch(self.run_id, params=new[start : start + 100])
+        changed = [RunTag(f"changed.{name}", text) for name, text in cut.items() if before.get(name, text) != text]
+        for start in range(0, len(changed), 100):
+            self._client.log_batch(self.run_id, tags=changed[start : start + 100])
+        for name, text in texts.items():
+            if len(text) > LONGEST_PARAM:
+                self._client.log_text(self.run_id, text, f"params/{name}.txt")
+
+    def table(self, table: TableVersion, context: str, schema: pa.Schema | None = None) -> None:
+        """The table as an input of this run, pinned at its version; `context` is "training", "evaluation", …"""
+        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        digest = hashlib.sha256(f"{table} {table.uri}".encode()).hexdigest()[:8]
+        source = DeltaDatasetSource(path=table.uri, delta_table_version=table.version)
+        dataset = MetaDataset(source, name=table.name, digest=digest, schema=_columns(schema))
+        given = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)])
+        self._client.log_inputs(self.run_id, datasets=[given])
+        self._client.set_tag(self.run_id, f"table.{context}", str(table))
+
+    def picture(self, figure: Figure, name: str) -> None:
+        """A matplotlib figure as `pictures/NAME.png`."""
+        self._client.log_figure(self.run_id, figure, f"pictures/{name}.png")
+
+    def text(self, string: str, name: str) -> None:
+        """A file called `name` that holds `string`."""
+        self._client.log_text(self.run_id, string, name)
+
+    def file(self, path: Path) -> None:
+        """A file, or a folder with all that is in it."""
+        self._client.log_artifact(self.run_id, str(path))
+
+    def close(self) -> None:
+        """Send what waits. Raises MlflowException where that fails: metrics would be lost."""
+        self._closed.set()
+        self._sender.join()
+        self._send()
+
+    def _send_regularly(self) -> None:
+        while not self._closed.wait(SECONDS_BETWEEN_BATCHES):
+            try:
+                self._send()
+            except Exception as error:  # a server that is away for a while must not end hours of training
+                LOG.warning("MLflow did not take the metrics, they are kept and sent again: %s", error)
+
+    def _send(self) -> None:
+        with self._sending:
+            while batch := self._waiting[:1000]:  # MLflow's limit for one request
+                self._client.log_batch(self.run_id, metrics=batch)
+                with self._lock:
+                    del self._waiting[: len(batch)]
+
+
+def literal(text: str) -> str:
+    """`text` as a string in MLflow's filter language, which has two kinds of quotes and no way to escape them."""
+    if "'" in text and '"' in text:
+        raise UsageError(f"the name {text!r} holds both kinds of quotes", "use a name without quotes")
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def _run(client: MlflowClient, experiment_id: str, name: str, parent: str | None, tags: Mapping[str, str]) -> str:
+    """The run of that name under that parent (None: a top one), RUNNING; the oldest one where there are several."""
+    conditions = [f"attributes.run_name = {literal(name)}"]
+    if parent is not None:
+        conditions.append(f"tags.`{PARENT}` = '{parent}'")
+    found = client.search_runs([experiment_id], " and ".join(conditions), order_by=["attributes.start_time ASC"])
+    known = next((run.info.run_id for run in found if run.data.tags.get(PARENT) == parent), None)
+    if known is None:
+        identity = {} if parent is None else {PARENT: parent}
+        made = client.create_run(
+            experiment_id, tags={"mlflow.user": getpass.getuser(), **tags, **identity}, run_name=name
+        )
+        return str(made.info.run_id)
+    client.update_run(known, status="RUNNING")
+    for key, value in tags.items():
+        client.set_tag(known, key, value)
+    return str(known)
+
+
+def _location(artifacts: str, experiment: str) -> str | None:
+    if not artifacts:
+        return None
+    root = (
+        artifacts
+        if "://" in artifacts or artifacts.startswith("mlflow-artifacts:")
+        else Path(artifacts).resolve().as_uri()
+    )
+    return f"{root.rstrip('/')}/{quote(experiment.strip('/'), safe='')}"
+
+
+def _create_database(uri: str) -> None:
+    """Make the SQLite database of a new workspace aside and put it in place whole.
+
+    MLflow builds it by some fifty migrations (about 2 s) that are not one transaction: a process killed among them
+    leaves a database that no later process can open or migrate.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    from mlflow.tracking import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        if path.exists():
+            return
+        for abandoned in path.parent.glob(f".{path.name}.draft-*"):
+            abandoned.unlink()
+        draft = path.with_name(f".{path.name}.draft-{uuid4().hex}")
+        MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
+        draft.replace(path)
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
+
+
+def _key(name: str) -> str:
+    """A name that MLflow takes: only its characters, no empty or dotted path part, at most 250 characters."""
+    parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
+    return "/".join(part for part in parts if part.strip(".") or len(part) > 2)[:250].rstrip("/") or "_"
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{name}", text
+
+
+def _columns(schema: pa.Schema | None) -> Any:
+    """The columns as MLflow's UI shows them."""
+    if schema is None:
+        return None
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType, Array, DataType
+    import pyarrow.types as is_
+
+    def kind(of: pa.DataType) -> Any:
+        if is_.is_list(of) or is_.is_large_list(of):
+            return Array(kind(of.value_type))
+        known = {
+            DataType.boolean: is_.is_boolean,
+            DataType.long: is_.is_int64,
+            DataType.integer: is_.is_integer,
+            DataType.float: is_.is_float32,
+            DataType.double: is_.is_float64,
+            DataType.datetime: is_.is_temporal,
+            DataType.string: lambda of: is_.is_string(of) or is_.is_large_string(of) or is_.is_string_view(of),
+            DataType.binary: lambda of: is_.is_binary(of) or is_.is_large_binary(of),
+        }
+        return next((name for name, test in known.items() if test(of)), AnyType())
+
+    return Schema([ColSpec(kind(field.type), field.name, required=not field.nullable) for field in schema])

@@ -1,0 +1,143 @@
+"""A YAML file read strictly, with the line of every key kept, so that an error can say where it is.
+
+Used for project.yml and profiles.yml. YAML's traps are closed: a key written twice is an error, and so is a
+document that is not a mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lakewright.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    path: Path
+    values: dict[str, Any]
+    lines: Mapping[Key, int]  # key path → line, from 1
+
+    def where(self, key: Key) -> str:
+        """`project.yml:12`, by the nearest key above that stands in the file; `--set` where none does."""
+        for end in range(len(key), 0, -1):
+            if key[:end] in self.lines:
+                return f"{self.path.name}:{self.lines[key[:end]]}"
+        return self.path.name
+
+
+def read_yaml(path: Path, error: type[UsageError]) -> YamlFile:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise error(f"there is no file {path}", "give the path of an existing file") from None
+    except (OSError, UnicodeDecodeError) as failure:
+        raise error(f"{path} cannot be read: {failure}", "it must be a readable UTF-8 text file") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(root, yaml.MappingNode):
+            raise error(f"{path.name} does not hold a mapping", "write `key: value` lines")
+        lines: dict[Key, int] = {}
+        _note_lines(root, (), lines, path, error)
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as failure:
+        mark = getattr(failure, "problem_mark", None)
+        where = f"{path.name}:{mark.line + 1}" if mark else path.name
+        problem = getattr(failure, "problem", None) or failure
+        raise error(f"{where}: this is not valid YAML: {problem}", "mind the indentation and the quotes") from None
+    return YamlFile(path, values, lines)
+
+
+def _note_lines(node: yaml.Node, at: Key, lines: dict[Key, int], path: Path, error: type[UsageError]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            key = (*at, str(key_node.value))
+            line = key_node.start_mark.line + 1
+            if key in lines:
+                raise error(
+                    f"{path.name}:{line}: {'.'.join(map(str, key))!r} is set twice, first on line {lines[key]}",
+                    "keep one of them",
+                )
+            lines[key] = line
+            _note_lines(value_node, key, lines, path, error)
+    elif isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            lines[(*at, i)] = item.start_mark.line + 1
+            _note_lines(item, (*at, i), lines, path, error)
+
+
+def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -> YamlFile:
+    """The file with `a.b=c` settings laid over it; each value is read as YAML, so `1e-4`, `[a, b]` and `null` work."""
+    import copy
+
+    values, lines = copy.deepcopy(file.values), dict(file.lines)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        key = tuple(name.strip().split("."))
+        if not equals or not all(key):
+            raise error(f"--set {setting!r} is not of the form a.b=value", "for example --set train.learning_rate=3e-5")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise error(f"--set {setting!r}: the value is not valid YAML", "quote it: --set 'a.b=\"text\"'") from None
+        target = values
+        for part in key[:-1]:
+            if not isinstance(target.get(part), dict):
+                target[part] = {}
+            target = target[part]
+        target[key[-1]] = value
+        lines = {known: line for known, line in lines.items() if known[: len(key)] != key}
+    return YamlFile(file.path, values, lines)
+
+
+def explain(
+    failure: ValidationError, model: type[BaseModel], file: YamlFile, error: type[UsageError], at: Key = ()
+) -> UsageError:
+    """pydantic's findings as one error: file, line, key, what is wrong, and the nearest key where one is unknown.
+
+    `model` is what was validated; it stands at the key `at` in the file.
+    """
+    causes, remedies = [], []
+    for found in failure.errors():
+        key: Key = (*at, *found["loc"])
+        name = ".".join(str(part) for part in key)
+        where = file.where(key)
+        if found["type"] == "extra_forbidden":
+            causes.append(f"{where}: {name!r} is not a known key")
+            remedies.append(nearest(str(key[-1]), _keys_beside(model, key[len(at) :])))
+        elif found["type"] == "missing":
+            causes.append(f"{where}: {name!r} is missing")
+            remedies.append(f"add {name}")
+        else:
+            message = found["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(found["input"], dict) else f" (got {found['input']!r})"
+            causes.append(f"{where}: {name}: {message}{given}")
+    return error("\n".join(causes), "\n".join(dict.fromkeys(remedies)) or "`lakewright schema` prints what is allowed")
+
+
+def _keys_beside(model: type[BaseModel], key: Key) -> list[str]:
+    """The keys allowed where the last part of `key` stands."""
+    from typing import get_args
+
+    from pydantic import BaseModel
+
+    here: type[BaseModel] = model
+    for part in key[:-1]:
+        field = next((f for n, f in here.model_fields.items() if (f.alias or n) == part), None)
+        if field is None:
+            break
+        kinds = [field.annotation, *get_args(field.annotation)]
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not inner:
+            break
+        here = inner[0]
+    return [field.alias or name for name, field in here.model_fields.items()]
