@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow: one parent run, and in it one nested run a stage with parameters, curves, pictures, tables.
+"""What a run leaves in MLflow: a parent run, and in it a run a stage with its parameters, curves, pictures and tables.
 
 Every call names its run and its tracking URI: MLflow's global state (the user's own tracking URI and active run) is
 neither read nor changed, and several runs can be written from one process.
@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import posixpath
 import re
 import threading
 import time
@@ -35,6 +36,16 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 PARENT = "mlflow.parentRunId"
+MLFLOW_TYPES = {  # Arrow's name for a type: MLflow's
+    "bool": "boolean",
+    **dict.fromkeys(("int8", "int16", "int32"), "integer"),
+    "int64": "long",
+    "float": "float",
+    "double": "double",
+    **dict.fromkeys(("string", "large_string", "string_view"), "string"),
+    **dict.fromkeys(("binary", "large_binary"), "binary"),
+    **dict.fromkeys(("timestamp", "date32"), "datetime"),
+}
 LONGEST_PARAM = 6000  # characters, MLflow's limit
 SECONDS_BETWEEN_BATCHES = 2.0
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
@@ -44,7 +55,7 @@ Ending = Literal["FINISHED", "FAILED", "KILLED"]
 class Tracking:
     """Where runs and model versions are kept.
 
-    `registry_uri` None: the same as `tracking_uri`. `artifacts` is the folder or URI under which each experiment's files
+    `registry_uri` None: the same as `tracking_uri`. `artifacts` is the folder or URI under which the experiments' files
     lie; empty leaves the choice to the tracking server (one with --serve-artifacts, Databricks).
     """
 
@@ -76,7 +87,7 @@ class Tracking:
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of the parent run called `name`, RUNNING; made where the experiment has none of that name.
 
-        The name is the run's identity in its experiment, so that a run interrupted before it noted its id is found again.
+        The name is the run's identity in its experiment, so a process that died before it noted the id finds it again.
         Raises UsageError where the experiment was deleted in MLflow.
         """
         with self.client() as client:
@@ -85,10 +96,10 @@ class Tracking:
 
     @contextmanager
     def stage(self, run_id: str, stage_name: str) -> Iterator[StageLog]:
-        """The log of a run nested in `run_id`; the same nested run again where the stage was interrupted or is repeated.
+        """The log of the run nested in `run_id` for this stage; the same one again where the stage is entered again.
 
         CPU, memory, disk, network and (where nvidia-ml-py is installed) GPU are sampled every 5 s meanwhile. The nested
-        run ends FINISHED, FAILED on an exception, or KILLED on Ctrl-C.
+        run ends FINISHED, FAILED on an exception, or KILLED on Ctrl-C; after a kill -9 it stays RUNNING until resumed.
         """
         with self.client() as client:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -118,11 +129,14 @@ class Tracking:
     ) -> None:
         """End the parent run, with the metrics and tags that stand for the whole run."""
         with self.client() as client:
-            log = StageLog(client, run_id)
-            log.metrics(metrics, 0)
-            log.close()
-            for key, value in tags.items():
-                client.set_tag(run_id, key, value)
+            from mlflow.entities import Metric, RunTag
+
+            now = int(time.time() * 1000)
+            client.log_batch(
+                run_id,
+                metrics=[Metric(_key(name), float(value), now, 0) for name, value in metrics.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
             client.set_terminated(run_id, status)
 
     def _experiment(self, client: MlflowClient, name: str) -> str:
@@ -147,7 +161,7 @@ class Tracking:
 class StageLog:
     """Writes to one MLflow run. Metrics are gathered and sent by a thread every 2 s, the rest is sent at once.
 
-    Metric and parameter names keep letters, digits and `_-. :/`; any other character becomes `_`, as MLflow takes no others.
+    Names keep letters, digits and `_-. :/`; any other character becomes `_`, as MLflow takes no others.
     """
 
     def __init__(self, client: MlflowClient, run_id: str) -> None:
@@ -176,7 +190,7 @@ class StageLog:
         """Parameters under flat dotted names; values that are not text are written as JSON.
 
         A value over MLflow's 6,000 characters is cut; the whole is the file `params/NAME.txt`. A parameter that the run
-        already has with another value (a stage resumed after a change) keeps it, and the new one is the tag `changed.NAME`.
+        has with another value already (a stage resumed after a change) keeps it; the new one is the tag `changed.NAME`.
         """
         from mlflow.entities import Param, RunTag
 
@@ -308,9 +322,8 @@ def _without_password(uri: str) -> str:
 
 
 def _key(name: str) -> str:
-    """A name that MLflow takes: only its characters, no empty or dotted path part, at most 250 characters."""
-    parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
-    return "/".join(part for part in parts if part.strip(".") or len(part) > 2)[:250].rstrip("/") or "_"
+    allowed = re.sub(r"[^\w\-. :/]", "_", name).lstrip("/")
+    return posixpath.normpath(f"/{allowed}")[1:251].rstrip("/") or "_"  # MLflow refuses a//b, a/../b and a/, too
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -323,26 +336,16 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def _columns(schema: pa.Schema | None) -> Any:
-    """The columns as MLflow's UI shows them."""
+    """The columns as MLflow's pages show them."""
     if schema is None:
         return None
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType, Array, DataType
-    import pyarrow.types as is_
 
-    def kind(of: pa.DataType) -> Any:
-        if is_.is_list(of) or is_.is_large_list(of):
-            return Array(kind(of.value_type))
-        known = {
-            DataType.boolean: is_.is_boolean,
-            DataType.long: is_.is_int64,
-            DataType.integer: is_.is_integer,
-            DataType.float: is_.is_float32,
-            DataType.double: is_.is_float64,
-            DataType.datetime: is_.is_temporal,
-            DataType.string: lambda of: is_.is_string(of) or is_.is_large_string(of) or is_.is_string_view(of),
-            DataType.binary: lambda of: is_.is_binary(of) or is_.is_large_binary(of),
-        }
-        return next((name for name, test in known.items() if test(of)), AnyType())
+    def kind(arrow: pa.DataType) -> Any:
+        if hasattr(arrow, "value_type"):
+            return Array(kind(arrow.value_type))
+        name = str(arrow).split("[")[0]  # timestamp[us, tz=UTC], date32[day]
+        return DataType[MLFLOW_TYPES[name]] if name in MLFLOW_TYPES else AnyType()
 
     return Schema([ColSpec(kind(field.type), field.name, required=not field.nullable) for field in schema])

@@ -69,6 +69,9 @@ class Learner(Protocol):
     settings: type[LearnerSettings]
     gaps: Mapping[str, str]  # task → why this learner does not do it: "not-yet: …" or "never: …"
 
+    def encoding_depends(self, settings: Any, base: Path) -> dict[str, Any]:
+        """JSON-ready: all that the encoding depends on beside the texts. While it is unchanged, features are reused."""
+
     def fit_encoding(
         self, texts: Sequence[str], settings: Any, max_length: Literal["auto"] | int, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:

@@ -36,6 +36,9 @@ class Linear:
         "token_classification": "never: it sees a text as a bag of terms, which have no place in it",
     }
 
+    def encoding_depends(self, settings: LinearSettings, base: Path) -> dict[str, Any]:
+        return {"min_df": settings.min_df, "max_features": settings.max_features}
+
     def fit_encoding(
         self, texts: Sequence[str], settings: LinearSettings, max_length: Literal["auto"] | int, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:

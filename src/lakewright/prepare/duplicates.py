@@ -37,7 +37,7 @@ def normalise(text: str) -> str:
     return " ".join(text.split())
 
 
-def codes(values: Iterable[Hashable]) -> npt.NDArray[np.int64]:
+def codes(values: Iterable[Hashable] | npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
     """The same number for the same value, (len(values),): counted from 0 in the order in which values first stand."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
@@ -45,7 +45,7 @@ def codes(values: Iterable[Hashable]) -> npt.NDArray[np.int64]:
     return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), dtype=np.int64)
 
 
-def find_duplicates(texts: Sequence[str], truths: Sequence[Hashable] | None) -> Duplicates:
+def find_duplicates(texts: Sequence[str], truths: Sequence[Hashable] | npt.NDArray[np.str_] | None) -> Duplicates:
     """What repeats among `texts`; `truths[i]` (a label, a tuple of tags, …) belongs to `texts[i]`.
 
     A text is known by 16 bytes of its BLAKE2 hash: memory does not grow with the length of the texts, and two of a
@@ -96,7 +96,7 @@ def _digest(text: str) -> bytes:
 
 
 def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Rows whose code stands in an earlier row: codes count up as they first stand, so only a first one sets a record."""
+    """Rows whose code stands in an earlier row: codes count up as they first stand, so a first one tops all before."""
     highest = np.maximum.accumulate(codes_of_rows)
     return np.flatnonzero(codes_of_rows[1:] <= highest[:-1]) + 1
 

@@ -48,7 +48,7 @@ def check_columns(
     for column, has in ((text_column, has_text), (truth_column, has_truth)):
         if not has.any():
             raise DataError(
-                f"column {column} is empty in all {len(texts)} rows",
+                f"column {column} is empty in all {_counted(len(texts), 'row')}",
                 "name the right column under data.columns, or see how the source was read (data.options)",
             )
     keep = has_text & has_truth
@@ -80,7 +80,11 @@ def check_columns(
 
 
 def check_labels(
-    texts: Sequence[str], labels: Sequence[str], *, columns: Columns, rows: Rows | None = None
+    texts: Sequence[str],
+    labels: Sequence[str] | npt.NDArray[np.str_],
+    *,
+    columns: Columns,
+    rows: Rows | None = None,
 ) -> list[Finding]:
     """Findings about labels, for tasks where a row has one: rare ones, two spellings of one, texts that give it away.
 
@@ -88,6 +92,7 @@ def check_labels(
     """
     column = _truth_column(columns)
     number = _numbers(rows, len(texts))
+    labels = [str(label) for label in labels]  # an array's strings are written np.str_('…')
     counts = Counter(labels)
     if len(counts) < 2:
         raise DataError(
@@ -101,7 +106,7 @@ def check_labels(
     findings = _finding(
         "rare_labels",
         [row for row, label in enumerate(labels) if counts[label] == 1],
-        f"alone with its label in column {column}, which can be learned or tested but not both: add rows or merge labels.",
+        f"alone with its label in column {column}, which can be learned or tested, not both: add rows or merge labels.",
         labelled,
     )
 
@@ -112,11 +117,11 @@ def check_labels(
     findings += _finding(
         "label_spellings",
         [row for row, label in enumerate(labels) if label in doubtful],
-        f"whose label in column {column} differs from a more frequent one only in case, white space or Unicode form, and "
-        "is learned as another label: write them alike at the source.",
+        f"whose label in column {column} differs from a more frequent one only in case, white space or Unicode form, "
+        "and is learned as another label: write them alike at the source.",
         lambda row: (
-            f"row {number[row]}: {labels[row]!r} ({counts[labels[row]]} rows), "
-            f"elsewhere {doubtful[labels[row]]!r} ({counts[doubtful[labels[row]]]} rows)"
+            f"row {number[row]}: {_quoted(labels[row])} ({_counted(counts[labels[row]], 'row')}), "
+            f"elsewhere {_quoted(doubtful[labels[row]])} ({_counted(counts[doubtful[labels[row]]], 'row')})"
         ),
     )
 
@@ -133,7 +138,7 @@ def check_labels(
 
 def check_duplicates(
     texts: Sequence[str],
-    truths: Sequence[object],
+    truths: Sequence[object] | npt.NDArray[np.str_],
     duplicates: Duplicates,
     *,
     columns: Columns,
@@ -212,18 +217,22 @@ def check_leakage(
     ]
 
 
-def check_train(labels: Sequence[str], split: npt.NDArray[np.str_], *, columns: Columns) -> None:
-    """Raises DataError where a label of validation or test has no row in train, or a split no row at all.
+def check_train(
+    split: npt.NDArray[np.str_], labels: Sequence[str] | npt.NDArray[np.str_] | None, *, columns: Columns
+) -> None:
+    """Raises DataError where a split has no rows, or a label of validation or test none in train.
 
-    To be called with the rows that stay, in the split that they stay in.
+    To be called with the rows that stay and the split that they stay in; without labels where rows have no single one.
     """
-    counts = {name: Counter(np.asarray(labels)[split == name].tolist()) for name in SPLITS}
     for name in SPLITS:
-        if not counts[name]:
+        if not np.any(split == name):
             raise DataError(
                 f"no rows stay in {name} once duplicates are dropped",
                 "set prepare.duplicates: keep, give it a larger share under prepare.split, or add rows",
             )
+    if labels is None:
+        return
+    counts = {name: Counter(np.asarray(labels)[split == name].tolist()) for name in SPLITS}
     others = [name for name in SPLITS if name != TRAIN]
     unseen = sorted({label for name in others for label in counts[name]} - set(counts[TRAIN]))
     if unseen:
@@ -295,6 +304,11 @@ def _cut(value: object) -> str:
     """At most CUT characters on one line; the start is enough to look for."""
     text = "(nothing)" if _missing(value) else " ".join(str(value)[: 4 * CUT].split())
     return text if len(text) <= CUT else text[: CUT - 1] + "…"
+
+
+def _quoted(label: str) -> str:
+    """White space as it is, since that may be all that two labels differ in."""
+    return repr(label[:CUT])
 
 
 def _counted(count: int, noun: str) -> str:

@@ -144,7 +144,7 @@ def _grouped(
 
     def distance_added(name: str, held: list[tuple[int, int]]) -> float:
         of, have = plan[name], placed[name]
-        return sum(count * (2 * (have[label] - of[label]) + count) / of[label] for label, count in held)
+        return math.fsum(count * (2 * (have[label] - of[label]) + count) / of[label] for label, count in held)
 
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")].tolist()
@@ -249,7 +249,7 @@ def _predefined(
         first = [row for row in unknown if values[row] == value]
         what = "no value" if value is None else repr(value)
         raise DataError(
-            f"column {column} holds {what} in {len(first)} rows ({_first(rows[first])}), which names no split; "
+            f"column {column} holds {what} ({_first(rows[first])}), which names no split; "
             f"{len(unknown)} of {len(values)} rows name none",
             f"write one of {', '.join(SPELLINGS)} there, or {others}",
         )

@@ -70,10 +70,6 @@ class Task(Protocol):
 
     def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction]) -> Scorer: ...
 
-    @property
-    def primary(self) -> str:
-        """The metric by which epochs, models and champions are compared."""
-
     def sample_rows(self) -> list[dict[str, Any]]:
         """Neutral rows for the signature and the input example: never rows of the training data."""
 

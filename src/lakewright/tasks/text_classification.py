@@ -27,7 +27,6 @@ class TextClassification:
 
     name: ClassVar[str] = "text_classification"
     level: ClassVar[Literal["row", "token"]] = "row"
-    primary: ClassVar[str] = "macro_f1"
 
     @classmethod
     def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:

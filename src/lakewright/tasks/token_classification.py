@@ -35,7 +35,6 @@ class TokenClassification:
 
     name: ClassVar[str] = "token_classification"
     level: ClassVar[Literal["row", "token"]] = "token"
-    primary: ClassVar[str] = "entity_f1"
 
     @classmethod
     def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:

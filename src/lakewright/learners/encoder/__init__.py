@@ -28,6 +28,18 @@ class Encoder:
     settings = EncoderSettings
     gaps: Mapping[str, str] = {}
 
+    def encoding_depends(self, settings: EncoderSettings, base: Path) -> dict[str, Any]:
+        from lakewright.learners.encoder.base import local_folder
+
+        folder = local_folder(settings.base_model, base)
+        if folder is None:  # on the Hub, where NAME@REVISION pins it
+            return {"base_model": settings.base_model}
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return {
+            "base_model": settings.base_model,
+            "base_files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        }
+
     def fit_encoding(
         self, texts: Sequence[str], settings: EncoderSettings, max_length: Literal["auto"] | int, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:
@@ -61,7 +73,7 @@ class Encoder:
         torch.manual_seed(settings.seed)
         network = EncoderNetwork(encoder, training.task.outputs, training.task.level, settings.pooling, dropout)
         state = train(network, training)
-        scores = validate(network, training)
+        scorer = validate(network, training)
         details: dict[str, float | int | str] = {
             "steps": state.step,
             "best_step": state.best_step,
@@ -73,7 +85,7 @@ class Encoder:
         export(network, training.folder)
         if settings.quantize == "auto":
             details |= quantize_if_it_pays(training)
-        return Fitted(scores, state.history, details)
+        return Fitted(scorer.metrics(np.ones(scorer.rows)), state.history, details)
 
     def network(self, folder: Path) -> torch.nn.Module:
         from lakewright.learners.encoder.network import EncoderNetwork

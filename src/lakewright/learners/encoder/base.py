@@ -21,6 +21,11 @@ def base_folder(name: str, base: Path) -> Path:
 
     Raises ModelError saying which of the three kinds of name was tried and what to do.
     """
+    return local_folder(name, base) or _on_hub(name)
+
+
+def local_folder(name: str, base: Path) -> Path | None:
+    """The folder on this machine, relative names from `base`; None where the name can only be the Hub's."""
     if name.startswith("package:"):
         return _in_package(name.removeprefix("package:"))
     folder = (base / Path(name).expanduser()).resolve()
@@ -30,7 +35,7 @@ def base_folder(name: str, base: Path) -> Path:
         raise ModelError(f"the folder {folder} holds no config.json", "base_model names a folder in Hugging Face's layout")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"there is no folder {folder}", "base_model: a Hub name, a folder, or package:NAME")
-    return _on_hub(name)
+    return None
 
 
 def _in_package(name: str) -> Path:

@@ -75,7 +75,7 @@ def quantize_if_it_pays(training: Training, max_rows: int = 512) -> dict[str, fl
     for name, predictor in predictors.items():
         predictions = training.task.decode(predictor.logits(validation.encoded), validation.encoded, validation.texts)
         scorers[name] = training.task.scorer(validation.truths, predictions)
-    comparison = compare(scorers["int8"], scorers["fp32"])
+    comparison = compare(scorers["int8"], scorers["fp32"], scorers["fp32"].primary, seed=training.settings.seed)
     keep = speedup > 1.0 and not comparison.significantly_worse
     if keep:
         small.replace(full)

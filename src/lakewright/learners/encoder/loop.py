@@ -19,6 +19,7 @@ import torch
 
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import TrainingError
+from lakewright.evaluation.scorer import Scorer
 from lakewright.learners import Training
 from lakewright.learners.encoder.batches import Rows, epoch_batches
 from lakewright.learners.encoder.network import EncoderNetwork
@@ -93,8 +94,9 @@ def train(network: EncoderNetwork, training: Training) -> State:
                     saved_at = time.monotonic()
                 state.history.append({"step": state.step, "loss": loss})
 
-            scores = validate(network, training)
-            score = scores[training.task.primary]
+            scorer = validate(network, training)
+            scores = scorer.metrics(np.ones(scorer.rows))
+            score = scores[scorer.primary]
             at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
             state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
             if training.log is not None:
@@ -181,8 +183,8 @@ def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torc
     return {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
 
 
-def validate(network: EncoderNetwork, training: Training) -> dict[str, float]:
-    """The task's metrics on the validation split, from the network as it stands, through the predictor that will serve."""
+def validate(network: EncoderNetwork, training: Training) -> Scorer:
+    """The task's scorer on the validation split, from the network as it stands, through the predictor that will serve."""
     network.eval()
     device, examples = torch.device(training.device), training.validation
 
@@ -192,7 +194,7 @@ def validate(network: EncoderNetwork, training: Training) -> dict[str, float]:
 
     logits = Predictor(training.folder, "", training.task, training.encoding, compute).logits(examples.encoded)
     predictions = training.task.decode(logits, examples.encoded, examples.texts)
-    return training.task.scorer(examples.truths, predictions).metrics(np.ones(len(examples)))
+    return training.task.scorer(examples.truths, predictions)
 
 
 def _out_of_patience(state: State, settings: EncoderSettings) -> bool:

@@ -1,0 +1,59 @@
+"""Lakewright: from a lakehouse table to an approved, monitored model endpoint.
+
+import lakewright as lw
+
+run = lw.run("project.yml")
+run.report.metrics["macro_f1"].value
+lw.load("models:/main.health.icd10_chapters@champion").predict(["Cholera, unspecified"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lakewright.errors import LakewrightError
+    from lakewright.pipeline import Run, load, plan, run
+    from lakewright.profile import load_profile
+    from lakewright.project import load_project
+    from lakewright.runtimes.predictor import Predictor
+    from lakewright.workspace import Workspace
+
+_HOME = {
+    "LakewrightError": "errors",
+    "Predictor": "runtimes.predictor",
+    "Run": "pipeline",
+    "Workspace": "workspace",
+    "load": "pipeline",
+    "load_profile": "profile",
+    "load_project": "project",
+    "plan": "pipeline",
+    "run": "pipeline",
+}
+
+__all__ = [
+    "LakewrightError",
+    "Predictor",
+    "Run",
+    "Workspace",
+    "load",
+    "load_profile",
+    "load_project",
+    "plan",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used, so that `import lakewright` costs next to nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'lakewright' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"lakewright.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,375 @@
+"""The command line: thin verbs over the functions that Python has too.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or project file, 3 below the gate, 4 waiting for approval.
+Results go to stdout (with --json: one JSON object and nothing else), progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lakewright.errors import LakewrightError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lakewright.pipeline import Run
+    from lakewright.workspace import Workspace
+
+app = typer.Typer(
+    help="From a lakehouse table to an approved, monitored model endpoint: one project file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+ProjectFile = Annotated[str, typer.Argument(help="project.yml, or the folder that holds it")]
+Settings = Annotated[list[str], typer.Option("--set", help="a.b=value: change a setting for this run; repeatable")]
+ProfileName = Annotated[str | None, typer.Option("--profile", help="a profile of profiles.yml")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+
+
+@app.command()
+def run(
+    project: ProjectFile = "project.yml",
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    profile: ProfileName = None,
+    rerun: Annotated[str | None, typer.Option(help="do this stage and those after it again")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
+    from lakewright import plugins
+    from lakewright.profile import load_profile
+    from lakewright.project import load_project
+
+    loaded = load_project(project, settings)
+    place = load_profile(profile, loaded.folder)
+    finished: Run = plugins.find("targets", place.target).run(loaded, place, _say, rerun)
+    if as_json:
+        print_json(finished.as_json())
+    else:
+        _print_run(finished)
+    if finished.error is not None and not as_json:
+        _complain(finished.error)
+    raise typer.Exit(finished.exit_code)
+
+
+@app.command()
+def plan(
+    project: ProjectFile = "project.yml",
+    settings: Settings = [],  # noqa: B006
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what `run` would do now, and why. Nothing is run."""
+    from lakewright import pipeline
+
+    steps = pipeline.plan(project, settings=settings, profile=profile)
+    rows = [
+        {"stage": step.stage, "action": "skip" if step.envelope is not None else "run", "why": step.why} for step in steps
+    ]
+    _print_rows(rows, as_json, "stages")
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register")],
+    project: Annotated[str, typer.Option(help="project.yml")],
+    run_id: Annotated[str, typer.Option("--run", help="the run that the stage belongs to")],
+    settings: Settings = [],  # noqa: B006
+    profile: ProfileName = None,
+) -> None:
+    """Run one stage of a run and print its record: what targets execute."""
+    from lakewright.pipeline import run_stage
+    from lakewright.profile import load_profile
+    from lakewright.project import load_project
+    from lakewright.records import plain
+    from lakewright.workspace import Workspace
+
+    loaded = load_project(project, settings)
+    workspace = Workspace.open(load_profile(profile, loaded.folder))
+    print_json(plain(run_stage(name, loaded, workspace, run_id)))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
+    texts: Annotated[list[str] | None, typer.Argument(help="texts; none: one a line on stdin")] = None,
+    runtime: Annotated[str, typer.Option(help="what computes: onnx or torch")] = "onnx",
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict texts: one line of JSON a text (with --json, one object that holds them all)."""
+    from lakewright.pipeline import load
+
+    if not texts and sys.stdin.isatty():
+        print("reading texts from stdin, one a line; end with Ctrl-D", file=sys.stderr)
+    predictor = load(model, profile=profile, runtime=runtime)
+    if texts:
+        predictions: Iterable[dict[str, Any]] = predictor.predict(texts)
+    else:
+        predictions = (row for lines in _chunks(sys.stdin, 256) for row in predictor.predict(lines))
+    if as_json:
+        print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
+        return
+    for prediction in predictions:
+        print(json.dumps(prediction, ensure_ascii=False), flush=True)
+
+
+@app.command()
+def tables(
+    action: Annotated[str, typer.Argument(help="list, show or history")] = "list",
+    name: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")] = "",
+    limit: Annotated[int, typer.Option(help="show: how many rows")] = 5,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """The lake's tables: list them, show one, or its history."""
+    from lakewright.errors import UsageError, nearest
+
+    lake = _workspace(profile).lake
+    if action not in ("list", "show", "history"):
+        raise UsageError(f"tables has no action {action!r}", nearest(action, ("list", "show", "history")))
+    if action == "list":
+        _print_rows(lake.list(), as_json, "tables")
+        return
+    if not name:
+        raise UsageError(f"tables {action} needs a table's name", f"lakewright tables {action} catalog.schema.table")
+    if action == "history":
+        _print_rows(lake.history(name), as_json, "history")
+        return
+    table = lake.version(name)
+    first: list[dict[str, Any]] = []
+    for batch in lake.scan(table):
+        first += batch.slice(0, limit - len(first)).to_pylist()
+        if len(first) >= limit:
+            break
+    shown = {**lake.show(name), "first_rows": first}
+    if as_json:
+        print_json(shown)
+        return
+    for key, value in shown.items():
+        if key not in ("columns", "first_rows"):
+            print(f"{key}: {value}")
+    _print_rows(shown["columns"], False, "columns")
+    _print_rows(first, False, "first rows")
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
+    limit: Annotated[int, typer.Option(help="rows printed at most; 0: all")] = 100,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
+    from lakewright.records import TableVersion, plain
+
+    result = _workspace(profile).lake.sql(query)
+    if isinstance(result, TableVersion):
+        if as_json:
+            print_json({"table": plain(result)})
+        else:
+            print(f"wrote {result} ({result.rows:,} rows)")
+        return
+    shown = result.slice(0, limit) if limit else result
+    if as_json:
+        print_json({"columns": result.column_names, "rows": shown.to_pylist(), "row_count": result.num_rows})
+        return
+    _print_rows(shown.to_pylist(), False, "rows")
+    if shown.num_rows < result.num_rows:
+        print(f"{shown.num_rows} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
+
+
+@app.command()
+def models(
+    action: Annotated[str, typer.Argument(help="list, or approve: make a version the champion")] = "list",
+    model: Annotated[str, typer.Argument(help="approve: models:/NAME/3")] = "",
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """The registered model versions; `approve` makes one the champion."""
+    from lakewright.errors import UsageError, nearest
+    from lakewright.records import plain
+    from lakewright.registry.versions import list_models, resolve, set_alias
+
+    tracking = _workspace(profile).tracking
+    if action == "approve":
+        if not model:
+            raise UsageError("models approve needs a model version", "lakewright models approve models:/NAME/3")
+        version = resolve(tracking, model)
+        set_alias(tracking, version.name, "champion", version.version)
+        approved = version.model_copy(update={"aliases": sorted({*version.aliases, "champion"})})
+        if as_json:
+            print_json(plain(approved))
+        else:
+            print(f"{version} is the champion now")
+        return
+    if action != "list":
+        raise UsageError(f"models has no action {action!r}", nearest(action, ("list", "approve")))
+    versions = list_models(tracking)
+    if as_json:
+        print_json({"models": [plain(version) for version in versions]})
+        return
+    metrics = ("accuracy", "macro_f1", "entity_f1")
+    rows = [
+        {
+            "name": version.name,
+            "version": version.version,
+            "aliases": ", ".join(version.aliases),
+            **{name: version.tags[f"metric.{name}"] for name in metrics if f"metric.{name}" in version.tags},
+            "s/1000 rows": version.tags.get("lakewright.seconds_per_1000_rows", ""),
+            "table": version.tags.get("lakewright.table", ""),
+        }
+        for version in versions
+    ]
+    _print_rows(rows, False, "models")
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(help="project or profiles")] = "project",
+) -> None:
+    """Print the JSON Schema of project.yml (or profiles.yml), for editors and checks."""
+    from lakewright.errors import UsageError, nearest
+
+    if what == "profiles":
+        from lakewright.profile import Profiles
+
+        print_json(Profiles.model_json_schema())
+    elif what == "project":
+        from lakewright.project import json_schema
+
+        print_json(json_schema())
+    else:
+        raise UsageError(f"there is no schema of {what!r}", nearest(what, ("project", "profiles")))
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
+    profile: ProfileName = None,
+) -> None:
+    """Open the MLflow UI on the workspace: runs, curves, pictures, models."""
+    import os
+
+    tracking = _workspace(profile).tracking
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", tracking.tracking_uri]
+    os.execv(sys.executable, command)
+
+
+def main() -> NoReturn:
+    """The console script: a LakewrightError becomes its cause, its remedy and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except LakewrightError as error:
+        if "--json" in sys.argv:
+            print_json({"error": {"cause": error.cause, "remedy": error.remedy, "log": error.log}})
+        _complain(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `lakewright … | head`
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(0)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def _workspace(profile: str | None) -> Workspace:
+    from lakewright.profile import load_profile
+    from lakewright.workspace import Workspace
+
+    return Workspace.open(load_profile(profile))
+
+
+def _say(stage: str, status: str, why: str) -> None:
+    mark = {"run": "…", "done": "✓", "skipped": "–", "failed": "✗"}[status]
+    print(f"{mark} {stage:<9} {status:<8} {why if status != 'failed' else ''}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _complain(error: LakewrightError) -> None:
+    print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
+    if error.log:
+        print(f"  log: {error.log}", file=sys.stderr)
+
+
+def _chunks(lines: Iterable[str], size: int) -> Iterable[list[str]]:
+    chunk: list[str] = []
+    for line in lines:
+        chunk.append(line.rstrip("\n"))
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
+    if as_json:
+        print_json({title: rows})
+        return
+    if not rows:
+        print(f"no {title}")
+        return
+    _console()(_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
+
+
+def _cell(value: object) -> str:
+    text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _console() -> Callable[..., None]:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False).print
+
+
+def _print_run(finished: Run) -> None:
+    show = _console()
+    if "evaluate" in finished.records:
+        report = finished.report
+        confidence = f"{report.confidence:.0%} interval"
+        rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
+        show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
+        show(f"{report.model_bytes / 1e6:.1f} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})")
+        show(f"report: {report.html}")
+    if "gate" in finished.records:
+        decision = finished.decision
+        show(f"gate: {'passed' if decision.passed else 'NOT passed, nothing registered'}")
+        for check in decision.checks:
+            show(f"  {'✓' if check.passed else '✗'} {check.name}: {check.detail}", markup=False)
+    version = finished.model_version
+    if version is not None and finished.error is None:
+        show(f"registered: {version} ({', '.join(version.aliases)})")
+        approved = "champion" in version.aliases
+        show("\nnext:")
+        if not approved:
+            show(f"  lakewright models approve models:/{version.name}/{version.version}")
+        show(f'  lakewright predict models:/{version.name}@{"champion" if approved else "challenger"} "a text of yours"')
+        show("  lakewright ui                 # runs, curves and models in MLflow")
+        if approved:
+            show("  lakewright tables             # what was written, with versions")
+
+
+if __name__ == "__main__":
+    main()

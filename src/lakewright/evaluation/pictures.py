@@ -1,0 +1,168 @@
+"""The report's pictures. Each function draws a Figure; `svg` turns it into a string for the page, `png` into a file.
+
+In the SVG the text stays text in the page's own font, and the ink is `currentColor`, so one picture serves the light
+page and the dark one and stays a few kilobytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lakewright.evaluation.calibration import Reliability, ece
+from lakewright.evaluation.metrics import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+INK = "#1b1c1a"  # replaced by currentColor in the page
+RIGHT = "#3d7edb"
+WRONG = "#e0672f"
+MORE = ["#3d7edb", "#d9903a", "#3f9f6f", "#a566c4", "#cc4f6c", "#5aa5b8"]
+
+
+def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most: int = 25) -> Figure:
+    """`counts` [C, C], row = truth. Cells are shaded by their share of the row: blue is right, orange wrong.
+
+    Of more than `most` classes only those with the most mistakes, made or attracted, are drawn; the title says so.
+    """
+    counts = np.asarray(counts)
+    wrong = counts - np.diag(np.diag(counts))
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    title = ""
+    if len(labels) > most:
+        shown = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:most])
+        title = f"the {most} most confused of {len(labels)} classes"
+        counts, share, labels = counts[np.ix_(shown, shown)], share[np.ix_(shown, shown)], [labels[i] for i in shown]
+    size = len(labels)
+    names = [label if len(label) <= 26 else label[:25] + "…" for label in labels]
+    side = max(2.0, 0.27 * size)
+    margin = 0.085 * max(map(len, names))
+    figure, axes = _figure(side + margin + 0.5, side + margin + 0.6)
+    for truth, predicted in np.argwhere(counts > 0):
+        colour = RIGHT if truth == predicted else WRONG
+        alpha = 0.12 + 0.78 * float(share[truth, predicted]) ** (1.0 if truth == predicted else 0.6)
+        axes.add_patch(_rectangle(predicted - 0.5, truth - 0.5, colour, alpha))
+        count = f"{counts[truth, predicted]:.0f}"
+        axes.text(predicted, truth, count, ha="center", va="center", color=INK, fontsize=7 if len(count) < 4 else 5.5)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", title=title)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    # A label may hold "$", which would otherwise start a formula.
+    axes.set_xticks(range(size), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(size), names, parse_math=False)
+    return figure
+
+
+def reliability_diagram(bins: Reliability) -> Figure:
+    """Accuracy by confidence against the diagonal, over the histogram of the confidences."""
+    figure, (above, below) = _figure(5.2, 5.0, rows=2, height_ratios=[3, 1])
+    middle, width = (bins.edges[:-1] + bins.edges[1:]) / 2, float(bins.edges[1])
+    held = bins.count > 0
+    above.bar(middle[held], bins.accuracy[held], width * 0.92, color=RIGHT, alpha=0.55, label="accuracy")
+    above.plot(bins.confidence[held], bins.accuracy[held], "o", color=RIGHT, markersize=4)
+    above.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="perfect calibration")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right", title=f"expected calibration error {ece(bins):.3f}")
+    above.legend(frameon=False, labelcolor=INK, loc="upper left", fontsize=8)
+    below.bar(middle, bins.count, width * 0.92, color=INK, alpha=0.35)
+    below.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
+    return figure
+
+
+def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Entries with "step" (or "epoch") and any of: keys that end in "loss", drawn left; validation metrics, named as
+    in `metrics.py` with or without "validation_" before, drawn right. Other keys are left alone; an entry need not
+    hold every key."""
+    along = "step" if any("step" in entry for entry in history) else "epoch"
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for entry in history:
+        for key, value in entry.items():
+            if along in entry and (key.endswith("loss") or key.removeprefix("validation_") in METRICS):
+                curves.setdefault(key, []).append((float(entry[along]), float(value)))
+    panels = [
+        panel
+        for panel in (
+            ("loss", {key: points for key, points in curves.items() if key.endswith("loss")}),
+            ("validation", {key: points for key, points in curves.items() if not key.endswith("loss")}),
+        )
+        if panel[1]
+    ]
+    figure, drawn = _figure(4.2 * max(len(panels), 1), 3.0, columns=max(len(panels), 1))
+    for axes, (title, lines) in zip(np.atleast_1d(drawn), panels, strict=False):
+        for colour, (key, points) in zip(MORE * (len(lines) // len(MORE) + 1), lines.items(), strict=False):
+            marker = "o" if len(points) <= 40 else ""
+            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, linewidth=1.4, label=key)
+        axes.set(xlabel=along, title=title)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    return figure
+
+
+def length_histogram(lengths: Sequence[int], max_length: int | None = None) -> Figure:
+    """Encoded lengths of rows, and where they are cut, if they are."""
+    figure, axes = _figure(5.2, 2.4)
+    axes.hist(lengths, bins=min(40, max(1, len(set(lengths)))), color=RIGHT, alpha=0.7)
+    if max_length is not None:
+        cut = sum(length > max_length for length in lengths) / max(len(lengths), 1)
+        axes.axvline(max_length, color=WRONG, linewidth=1.5, label=f"max_length {max_length}: cuts {cut:.1%} of rows")
+        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    axes.set(xlabel="encoded length (tokens)", ylabel="rows")
+    return figure
+
+
+def svg(figure: Figure, description: str) -> str:
+    """One <svg> element to put into a page; `description` is what a screen reader says."""
+    import matplotlib
+
+    written = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lakewright"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the page's font draws it, whatever matplotlib's lacks
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    text = written.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s*<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[a-zA-Z]+[0-9]*_[0-9]+"', "", text)  # groups' names, the same in every picture of a page
+    text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", text)
+    text = text.replace(INK, "currentColor")
+    text = re.sub(r">\s+<", "><", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+
+
+def png(figure: Figure, path: Path) -> None:
+    figure.savefig(path, format="png", dpi=144, facecolor="white")
+
+
+def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Any, Any]:
+    """A Figure of its own, apart from pyplot's global state and its windows, and its empty axes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    look = {
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+    }
+    with matplotlib.rc_context(look):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(rows, columns, gridspec_kw=grid or None)
+
+
+def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), 1, 1, facecolor=colour, alpha=alpha, linewidth=0)

@@ -1,0 +1,219 @@
+"""The report as a page a person reads (report.html, one file, nothing fetched) and as numbers (evaluation.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lakewright.evaluation import pictures
+from lakewright.evaluation.calibration import reliability
+from lakewright.evaluation.classification import ClassificationScorer
+from lakewright.evaluation.entities import OUTCOMES, EntityScorer
+from lakewright.evaluation.metrics import METRICS, higher_is_better
+from lakewright.evaluation.mistakes import confident_mistakes, confused_pairs, marked_mistakes
+from lakewright.evaluation.scorer import Scorer
+from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
+
+FLAG_FROM = 20
+"""Slices of fewer rows are never flagged: a bootstrap of a handful of rows has no width to speak of."""
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What the page tells beyond the report. All of it is optional; a section without content is left out."""
+
+    task: str = ""
+    model: str = ""
+    run_id: str = ""
+    created: str = ""
+    texts: Sequence[str] = ()  # [rows] of the test split, in the scorer's order
+    row_ids: Sequence[str] = ()  # [rows]
+    prepared: Prepared | None = None
+    trained: Trained | None = None
+    history: Sequence[Mapping[str, float]] = ()  # as `pictures.learning_curve` reads it
+    lengths: Sequence[int] = ()  # encoded lengths, of any rows, before they were cut
+    project_yaml: str = ""  # the resolved project
+    reproduce: Sequence[str] = ()  # command lines
+    software: Mapping[str, str] = field(default_factory=dict)  # name → version, git commit, machine …
+
+
+def write_json(path: Path, report: Report) -> None:
+    """evaluation.json: the whole report, so at least {"metrics": {"accuracy": {"value": x, "low": …, "high": …}}}."""
+    path.write_text(as_json(report), encoding="utf-8")
+
+
+def write_html(
+    path: Path,
+    *,
+    title: str,
+    report: Report,
+    decision: Decision | None,
+    scorer: Scorer,
+    context: ReportContext,
+) -> None:
+    """One self-contained page. Texts and labels are escaped; any scorer gets the page, and the two known kinds get
+    sections of their own."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"count": _count, "percent": _percent, "number": _number, "size": _size}
+    template = environment.from_string(files("lakewright.evaluation").joinpath("report.html.j2").read_text("utf-8"))
+    page = template.render(
+        title=title,
+        report=report,
+        decision=decision,
+        context=context,
+        verdict=verdict(report, decision),
+        baseline=_baseline(scorer),
+        meanings=METRICS,
+        slices=_slices(report),
+        curve=_picture(pictures.learning_curve(context.history), "learning curves") if context.history else None,
+        length_histogram=_length_histogram(context),
+        **_sections(scorer, context),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def verdict(report: Report, decision: Decision | None = None) -> str:
+    """One or two sentences: how good, how sure, and what the gate said."""
+    metrics, on = report.metrics, f"{_count(report.rows)} test rows"
+    level = f"{100 * report.confidence:g}\N{NO-BREAK SPACE}% CI"
+
+    def share(metric: Metric) -> str:
+        return f"{_percent(metric.value)} of {on} ({level} {100 * metric.low:.1f}–{_percent(metric.high)})"
+
+    def score(metric: Metric) -> str:
+        return f"{_number(metric.value)} ({level} {_number(metric.low)}–{_number(metric.high)})"
+
+    if {"entity_f1", "entity_precision", "entity_recall"} <= metrics.keys():
+        found, right = metrics["entity_recall"].value, metrics["entity_precision"].value
+        text = f"Found {_percent(found)} of the entities in {on}; {_percent(right)} of what it marked is right."
+        text += f" Entity F1 is {score(metrics['entity_f1'])}."
+    elif "accuracy" in metrics:
+        text = f"Right on {share(metrics['accuracy'])}."
+        if report.primary in metrics and report.primary != "accuracy":
+            text += f" {_words(report.primary)} is {score(metrics[report.primary])}."
+    elif report.primary in metrics:
+        text = f"{_words(report.primary)} is {score(metrics[report.primary])} on {on}."
+    else:
+        text = f"{_words(report.primary)} is not defined on {on}."
+    if decision is not None:
+        failed = ", ".join(check.name for check in decision.checks if not check.passed)
+        text += " It passed the gate." if decision.passed else f" It did not pass the gate: {failed}."
+    return text
+
+
+def _baseline(scorer: Scorer) -> str:
+    """What the accuracy is to be read against."""
+    if not isinstance(scorer, ClassificationScorer) or not scorer.rows:
+        return ""
+    counts = np.bincount(scorer.truth, minlength=len(scorer.labels))
+    most = int(counts.argmax())
+    return (
+        f"Always answering “{scorer.labels[most]}”, the most frequent label, would be right on "
+        f"{_percent(counts[most] / scorer.rows)}."
+    )
+
+
+def _sections(scorer: Scorer, context: ReportContext) -> dict[str, Any]:
+    """What only one kind of task has; None where the scorer is of another kind."""
+    sections: dict[str, Any] = dict.fromkeys(
+        ("matrix", "pairs", "mistakes", "reliability", "outcomes", "marked"), None
+    )
+    if isinstance(scorer, ClassificationScorer) and scorer.rows:
+        bins = reliability(scorer.confidence, scorer.correct())
+        sections |= {
+            "matrix": _picture(pictures.confusion_matrix(scorer.confusion(), scorer.labels), "confusion matrix"),
+            "pairs": confused_pairs(scorer),
+            "mistakes": confident_mistakes(scorer),
+            "reliability": _picture(pictures.reliability_diagram(bins), "accuracy by confidence"),
+        }
+    if isinstance(scorer, EntityScorer) and scorer.rows:
+        classes = scorer.classes(np.ones(scorer.rows))
+        sections["outcomes"] = {name: sum(row[_COLUMN[name]] for row in classes.values()) for name in OUTCOMES}
+        if context.texts:
+            sections["marked"] = marked_mistakes(scorer, context.texts)
+    return sections
+
+
+_COLUMN = {
+    "correct": "correct",
+    "type": "type_errors",
+    "boundary": "boundary_errors",
+    "missed": "missed",
+    "spurious": "spurious",
+}
+
+
+def _slices(report: Report) -> list[dict[str, Any]]:
+    """Per column its slices by the primary metric, the worst first, and the common scale of their bars."""
+    name, total = report.primary, report.metrics.get(report.primary)
+    sign = 1 if name not in METRICS or higher_is_better(name) else -1
+    columns = []
+    for column, parts in report.slices.items():
+        rows = [
+            {
+                "name": part,
+                "rows": metrics["rows"].value,
+                "metric": metrics.get(name),
+                "flag": total is not None and name in metrics and _below(metrics, name, total.value, sign),
+            }
+            for part, metrics in parts.items()
+        ]
+        held = [row["metric"] for row in rows if row["metric"] is not None] + ([total] if total else [])
+        rows.sort(key=lambda row: sign * row["metric"].value if row["metric"] is not None else np.inf)
+        low, high = min((m.low for m in held), default=0.0), max((m.high for m in held), default=1.0)
+        columns.append({"name": column, "rows": rows, "total": total, "low": low, "high": max(high, low + 1e-9)})
+    return columns
+
+
+def _below(metrics: Mapping[str, Metric], name: str, total: float, sign: int) -> bool:
+    """Is the slice's whole interval on the worse side of the total?"""
+    if metrics["rows"].value < FLAG_FROM:
+        return False
+    return metrics[name].high < total if sign > 0 else metrics[name].low > total
+
+
+def _length_histogram(context: ReportContext) -> Any:
+    if not context.lengths:
+        return None
+    cut = context.prepared.max_length if context.prepared else None
+    return _picture(pictures.length_histogram(context.lengths, cut), "encoded lengths")
+
+
+def _picture(figure: Any, description: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(pictures.svg(figure, description))  # noqa: S704 - our own SVG, its texts escaped by matplotlib
+
+
+def _words(metric: str) -> str:
+    text = metric.replace("_", " ").replace("f1", "F1")
+    return text[0].upper() + text[1:]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _size(bytes_: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if bytes_ < 1000:
+            return f"{bytes_:.{0 if unit == 'bytes' else 1}f}\N{NO-BREAK SPACE}{unit}"
+        bytes_ /= 1000
+    return f"{bytes_:.1f}\N{NO-BREAK SPACE}GB"

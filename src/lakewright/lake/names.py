@@ -1,0 +1,45 @@
+"""Names of tables: `catalog.schema.table`, and `catalog.schema.table@v3` for one pinned version.
+
+The rules are Unity Catalog's for unquoted identifiers (letters, digits, underscore; at most 255 characters; not case-sensitive, stored in
+lower case): https://docs.databricks.com/en/sql/language-manual/sql-ref-names.html
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lakewright.errors import UsageError
+
+_PART = r"(\w{1,255}|`\w{1,255}`)"
+_REFERENCE = re.compile(rf"{_PART}\.{_PART}\.{_PART}(?:@[vV](\d{{1,18}}))?", re.ASCII)
+
+
+@dataclass(frozen=True, order=True)
+class TableName:
+    """The three parts of a table's name, in lower case."""
+
+    catalog: str
+    schema: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.catalog}.{self.schema}.{self.table}"
+
+    @staticmethod
+    def parse(text: str) -> tuple[TableName, int | None]:
+        """The name and, after `@v`, the version; raises UsageError for anything that is not such a name."""
+        match = _REFERENCE.fullmatch(text.strip())
+        if match is None:
+            raise UsageError(f"{text!r} is not the name of a table", _remedy(text))
+        catalog, schema, table = (match[i].strip("`").lower() for i in (1, 2, 3))
+        return TableName(catalog, schema, table), None if match[4] is None else int(match[4])
+
+
+def _remedy(text: str) -> str:
+    rule = "write catalog.schema.table or catalog.schema.table@v3, each part of letters, digits and underscores"
+    words = re.findall(r"\w+", text.partition("@")[0], re.ASCII)
+    if not words:
+        return rule
+    parts = ["main", "default", "_".join(words)] if "." not in text else ["main", *words][-3:]
+    return f"{rule}, for example {'.'.join(parts).lower()}" if len(parts) == 3 else rule

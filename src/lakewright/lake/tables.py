@@ -1,0 +1,339 @@
+"""Delta tables by name: write one atomically, read one at a pinned version, ask for its history.
+
+Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies at `root/catalog/schema/table`, whatever the catalog
+says: so the Delta log alone decides what there is, and a catalog entry lost to a crash is written again from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from lakewright.errors import Busy, DataError, LakewrightError, NotFound, UsageError, nearest
+from lakewright.lake.catalog import Catalog
+from lakewright.lake.names import TableName
+from lakewright.lake.types import accepts, cast, columns_info, storable
+from lakewright.records import TableVersion
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+# A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
+_PREFIX = "lakewright."
+# delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
+# batch, so its rows keep their order.
+_ONE_BATCH_BYTES = 64 << 20
+
+
+class Lake:
+    """The tables of one catalog, kept under `root`: a local folder, s3://bucket/…, or abfss://….
+
+    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …).
+    """
+
+    def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
+        self.catalog = catalog
+        self.root = root.rstrip("/")
+        self.storage_options = dict(storage_options)
+
+    def write(
+        self,
+        name: str,
+        batches: pa.RecordBatchReader | pa.Table,
+        *,
+        mode: Literal["overwrite", "append"] = "overwrite",
+        properties: Mapping[str, str] = {},
+        comment: str = "",
+    ) -> TableVersion:
+        """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
+
+        The rows are streamed. Rows keep their order up to 64 MiB; past that they are shuffled by the writer. An
+        overwrite may change the columns, an append has to bring the table's own. `properties` are kept with the commit
+        (see `history`, `find_commit`). Raises DataError for input without rows or with columns that do not fit, Busy
+        when another process wrote the table in the meantime; an error raised by `batches` comes through as it is.
+        """
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        table = _unpinned(name)
+        reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
+        schema = storable(reader.schema)
+        if mode == "append" and (existing := self._delta(table)) is not None:
+            schema = _fit(schema, _schema(existing), table)
+        failures: list[BaseException] = []
+        rows = _keep_failure(_first_as_one(_no_empty_input(reader, table), schema), failures)
+        try:
+            write_deltalake(
+                self._location(table),
+                pa.RecordBatchReader.from_batches(schema, rows),
+                mode=mode,
+                schema_mode="overwrite" if mode == "overwrite" else None,
+                name=str(table),
+                description=comment or None,
+                storage_options=self.storage_options,
+                commit_properties=CommitProperties(custom_metadata={_PREFIX + k: v for k, v in properties.items()}),
+            )
+        except CommitFailedError as error:
+            raise Busy(f"another process wrote {table} at the same time: {error}", "run the command again") from error
+        except Exception as error:
+            if failures:  # delta-rs makes text of whatever the stream raised
+                raise failures[0] from None
+            raise DataError(f"{table} could not be written: {_first_line(error)}", "nothing was changed") from error
+        return self._register(table, self._existing(table), comment)
+
+    def version(self, reference: str) -> TableVersion:
+        """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
+        table, version = TableName.parse(reference)
+        latest = self._existing(table)
+        entry = self.catalog.get_table(table)
+        if entry is None or entry["properties"].get("delta.lastUpdateVersion") != str(latest.version()):
+            self._register(table, latest, "")
+        pinned = latest if version in (None, latest.version()) else self._pinned(table, latest, version)
+        return TableVersion(
+            name=str(table), version=pinned.version(), uri=self._location(table), rows=self._rows(pinned)
+        )
+
+    def scan(
+        self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None
+    ) -> pa.RecordBatchReader:
+        """Stream the rows of one version, always in the same order; deletion vectors are applied.
+
+        `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
+        """
+        from deltalake import QueryBuilder
+
+        delta = self._open(table.uri, table.version)
+        known = _schema(delta).names
+        for column in columns or ():
+            if column not in known:
+                raise DataError(f"{table} has no column {column!r}", nearest(column, known))
+        query = f"SELECT {', '.join(map(_quoted, known if columns is None else columns))} FROM rows"
+        if predicate is not None:
+            query += f" WHERE ({predicate})"
+        session = QueryBuilder().register("rows", delta)
+        # DeltaTable.scan reads files side by side and gives another order each time; one partition reads them in turn.
+        session.execute("SET datafusion.execution.target_partitions = 1")
+        session.execute("SET datafusion.sql_parser.enable_ident_normalization = false")
+        try:
+            reader = pa.RecordBatchReader.from_stream(session.execute(query))
+        except Exception as error:
+            raise DataError(
+                f"{table} cannot be read where {predicate}: {_first_line(error)}",
+                f"write a condition in SQL over its columns: {', '.join(known)}",
+            ) from error
+        return reader.cast(storable(reader.schema))
+
+    def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
+        """The rows of `scan`, in memory."""
+        return self.scan(table, columns, predicate).read_all()
+
+    def history(self, reference: str) -> list[dict[str, Any]]:
+        """The commits of the table up to the version named, newest first.
+
+        Each with version, timestamp (ms), operation, rows (written by the commit, None when not told), properties
+        (as given to `write`) and user_metadata (as Spark writes it, or None).
+        """
+        table, version = TableName.parse(reference)
+        latest = self._existing(table)
+        pinned = latest if version in (None, latest.version()) else self._pinned(table, latest, version)
+        return [
+            {
+                "version": commit["version"],
+                "timestamp": commit.get("timestamp"),
+                "operation": commit.get("operation"),
+                "rows": _rows_written(commit.get("operationMetrics", {})),
+                "properties": {k.removeprefix(_PREFIX): v for k, v in commit.items() if k.startswith(_PREFIX)},
+                "user_metadata": commit.get("userMetadata"),
+            }
+            for commit in sorted(pinned.history(), key=lambda commit: -int(commit["version"]))
+        ]
+
+    def find_commit(self, name: str, key: str, value: str) -> TableVersion | None:
+        """The newest version written with the property `key` = `value`; None when there is none, or no such table."""
+        table = _unpinned(name)
+        if self._delta(table) is None:
+            return None
+        for commit in self.history(str(table)):
+            if commit["properties"].get(key) == value:
+                return self.version(f"{table}@v{commit['version']}")
+        return None
+
+    def list(self) -> list[dict[str, Any]]:
+        """The catalog's entries: full_name, version, rows, bytes, comment, updated_at (ms) and storage_location."""
+        return [
+            {
+                "full_name": entry["full_name"],
+                "version": int(entry["properties"]["delta.lastUpdateVersion"]),
+                "rows": int(entry["properties"]["spark.sql.statistics.numRows"]),
+                "bytes": int(entry["properties"]["spark.sql.statistics.totalSize"]),
+                "comment": entry["comment"],
+                "updated_at": entry["updated_at"],
+                "storage_location": entry["storage_location"],
+            }
+            for entry in self.catalog.list_tables()
+        ]
+
+    def show(self, reference: str) -> dict[str, Any]:
+        """One version's name, version, rows, bytes, storage_location, columns, comment, table_id, created_at, updated_at.
+
+        `columns` have Unity Catalog's ColumnInfo fields; the times are in ms and of the table, not of the version.
+        """
+        pinned = self.version(reference)
+        table, _ = TableName.parse(reference)
+        delta = self._open(pinned.uri, pinned.version)
+        entry = self.catalog.get_table(table) or {}
+        return {
+            "full_name": pinned.name,
+            "version": pinned.version,
+            "rows": pinned.rows,
+            "bytes": _bytes(delta),
+            "storage_location": pinned.uri,
+            "columns": columns_info(_schema(delta)),
+            **{key: entry.get(key) for key in ("comment", "table_id", "created_at", "updated_at")},
+        }
+
+    def sql(self, query: str) -> pa.Table | TableVersion:
+        """Run one SQL statement: see `lakewright.lake.sql.run_sql`."""
+        from lakewright.lake.sql import run_sql
+
+        return run_sql(self, query)
+
+    def _location(self, table: TableName) -> str:
+        return f"{self.root}/{table.catalog}/{table.schema}/{table.table}"
+
+    def _open(self, location: str, version: int | None = None) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        return DeltaTable(location, version=version, storage_options=self.storage_options)
+
+    def _delta(self, table: TableName) -> DeltaTable | None:
+        from deltalake.exceptions import TableNotFoundError
+
+        try:
+            return self._open(self._location(table))
+        except TableNotFoundError:
+            return None
+
+    def _existing(self, table: TableName) -> DeltaTable:
+        delta = self._delta(table)
+        if delta is None:
+            known = [entry["full_name"] for entry in self.catalog.list_tables()]
+            raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in known if n != str(table)]))
+        return delta
+
+    def _pinned(self, table: TableName, latest: DeltaTable, version: int | None) -> DeltaTable:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return self._open(self._location(table), version)
+        except DeltaError as error:
+            there = sorted(int(commit["version"]) for commit in latest.history())
+            raise NotFound(
+                f"{table} has no version {version}", f"its versions go from v{there[0]} to v{there[-1]}"
+            ) from error
+
+    def _rows(self, delta: DeltaTable) -> int:
+        counts = _files(delta)["num_records"]
+        if counts.null_count == 0 and "deletionVectors" not in (delta.protocol().reader_features or ()):
+            return sum(counts.to_pylist())
+        return sum(batch.num_rows for batch in pa.RecordBatchReader.from_stream(delta.scan()))
+
+    def _register(self, table: TableName, delta: DeltaTable, comment: str) -> TableVersion:
+        rows = self._rows(delta)
+        self.catalog.register_table(
+            table,
+            table_id=str(delta.metadata().id),
+            storage_location=self._location(table),
+            columns=columns_info(_schema(delta)),
+            comment=comment,
+            properties={
+                "delta.lastUpdateVersion": str(delta.version()),
+                "spark.sql.statistics.numRows": str(rows),
+                "spark.sql.statistics.totalSize": str(_bytes(delta)),
+            },
+        )
+        return TableVersion(name=str(table), version=delta.version(), uri=self._location(table), rows=rows)
+
+
+def _unpinned(name: str) -> TableName:
+    table, version = TableName.parse(name)
+    if version is not None:
+        raise UsageError(f"{name} is one version of a table and stays as it is", f"write {table} without @v{version}")
+    return table
+
+
+def _schema(delta: DeltaTable) -> pa.Schema:
+    return pa.schema(delta.schema().to_arrow())
+
+
+def _files(delta: DeltaTable) -> pa.Table:
+    return pa.table(delta.get_add_actions(flatten=True))
+
+
+def _bytes(delta: DeltaTable) -> int:
+    return sum(_files(delta)["size_bytes"].to_pylist())
+
+
+def _rows_written(metrics: Mapping[str, Any]) -> int | None:
+    rows = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # as delta-rs and as Spark name it
+    return None if rows is None else int(rows)
+
+
+def _fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
+    """The table's schema, once every column of `given` may go into it."""
+    wanted = storable(wanted)
+    remedy = f"append the columns of {table} ({', '.join(wanted.names)}), or overwrite the table"
+    if unknown := [name for name in given.names if name not in wanted.names]:
+        raise DataError(f"{table} has no column {unknown[0]!r}; {nearest(unknown[0], wanted.names)}", remedy)
+    if missing := [name for name in wanted.names if name not in given.names]:
+        raise DataError(f"the column {missing[0]!r} of {table} is missing in the rows to append", remedy)
+    for field in wanted:
+        kind = given.field(field.name).type
+        if not accepts(field.type, kind):
+            raise DataError(f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}", remedy)
+    return wanted
+
+
+def _no_empty_input(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.RecordBatch]:
+    empty = True
+    for batch in batches:
+        if batch.num_rows:
+            empty = False
+            yield batch
+    if empty:
+        raise DataError(
+            f"there are no rows to write to {table}", "check the source or the query that the rows come from"
+        )
+
+
+def _first_as_one(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    first: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        first.append(cast(batch, schema))
+        size += first[-1].nbytes
+        if size > _ONE_BATCH_BYTES:
+            break
+    yield pa.concat_batches(first)
+    for batch in batches:
+        yield cast(batch, schema)
+
+
+def _keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except BaseException as error:
+        failures.append(error)
+        raise
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, LakewrightError):
+        return error.cause
+    return str(error).split("\n")[0]

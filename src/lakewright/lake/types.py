@@ -1,0 +1,146 @@
+"""Column types: which Arrow type a Delta table keeps for each Arrow type, and what the catalog and a project file call them.
+
+Delta's primitive types are those of its protocol
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format); the catalog's words are Unity
+Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from lakewright.errors import DataError, UsageError, nearest
+
+_NAMES: dict[str, tuple[pa.DataType, str]] = {
+    "boolean": (pa.bool_(), "BOOLEAN"),
+    "tinyint": (pa.int8(), "BYTE"),
+    "smallint": (pa.int16(), "SHORT"),
+    "int": (pa.int32(), "INT"),
+    "bigint": (pa.int64(), "LONG"),
+    "float": (pa.float32(), "FLOAT"),
+    "double": (pa.float64(), "DOUBLE"),
+    "date": (pa.date32(), "DATE"),
+    "timestamp": (pa.timestamp("us", "UTC"), "TIMESTAMP"),
+    "timestamp_ntz": (pa.timestamp("us"), "TIMESTAMP_NTZ"),
+    "string": (pa.string(), "STRING"),
+    "binary": (pa.binary(), "BINARY"),
+}
+_WORDS = {arrow: (text, name) for text, (arrow, name) in _NAMES.items()}
+
+
+def named(text: str) -> pa.DataType:
+    """The Arrow type of a SQL type name as written in a project file (`options: {types: {id: string}}`)."""
+    if text not in _NAMES:
+        raise UsageError(f"there is no column type {text!r}", nearest(text, _NAMES))
+    return _NAMES[text][0]
+
+
+def storable(schema: pa.Schema) -> pa.Schema:
+    """The schema a Delta table keeps for `schema`: plain, nullable columns without metadata.
+
+    Dictionary, view and large types become the plain ones, unsigned integers the next wider signed ones, half floats
+    floats, timestamps microseconds, and a column without any value a string. Raises DataError for what Delta cannot
+    hold (times of day, durations, unions) and for two columns whose names differ at most in case.
+    """
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        if name.lower() in seen:
+            raise DataError(
+                f"two columns are named {seen[name.lower()]!r} and {name!r}", "rename or drop one of them at the source"
+            )
+        seen[name.lower()] = name
+    return pa.schema([pa.field(field.name, _storable(field.type, field.name)) for field in schema])
+
+
+def _storable(kind: pa.DataType, column: str) -> pa.DataType:
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _storable(kind.storage_type, column)
+    if types.is_dictionary(kind):
+        return _storable(kind.value_type, column)
+    if types.is_null(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind) or types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if types.is_unsigned_integer(kind):
+        return {8: pa.int16(), 16: pa.int32()}.get(kind.bit_width, pa.int64())
+    if types.is_float16(kind):
+        return pa.float32()
+    if types.is_date(kind):
+        return pa.date32()
+    if types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC" if kind.tz else None)
+    if types.is_map(kind):
+        return pa.map_(_storable(kind.key_type, column), _storable(kind.item_type, column))
+    if types.is_struct(kind) and kind.num_fields:
+        return pa.struct([pa.field(field.name, _storable(field.type, column)) for field in kind])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind):
+        return pa.list_(pa.field("element", _storable(kind.value_type, column)))
+    if kind in _WORDS or types.is_decimal(kind):
+        return kind
+    raise DataError(
+        f"column {column!r} has the type {kind}, which a Delta table cannot hold",
+        "cast it at the source, for example to string or bigint, or leave the column out",
+    )
+
+
+def columns_info(schema: pa.Schema) -> list[dict[str, Any]]:
+    """The columns in the shape of Unity Catalog's ColumnInfo."""
+    return [
+        {
+            "name": field.name,
+            "type_text": _words(field.type)[0],
+            "type_name": _words(field.type)[1],
+            "position": position,
+            "nullable": field.nullable,
+            "comment": (field.metadata or {}).get(b"comment", b"").decode(),
+        }
+        for position, field in enumerate(schema)
+    ]
+
+
+def _words(kind: pa.DataType) -> tuple[str, str]:
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if pa.types.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})", "DECIMAL"
+    if pa.types.is_list(kind):
+        return f"array<{_words(kind.value_type)[0]}>", "ARRAY"
+    if pa.types.is_map(kind):
+        return f"map<{_words(kind.key_type)[0]},{_words(kind.item_type)[0]}>", "MAP"
+    return "struct<" + ",".join(f"{field.name}:{_words(field.type)[0]}" for field in kind) + ">", "STRUCT"
+
+
+def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
+    """Whether values of the type `given` may go into a column of the type `wanted` without loss of meaning.
+
+    Both are storable types. Whole numbers go into any number column and decimals into floating ones; whether each
+    value fits is checked as it is cast.
+    """
+    types = pa.types
+    if given == wanted:
+        return True
+    if types.is_list(given) and types.is_list(wanted):
+        return accepts(wanted.value_type, given.value_type)
+    if types.is_integer(given) or (types.is_decimal(given) and given.scale == 0):
+        return bool(types.is_integer(wanted) or types.is_floating(wanted) or types.is_decimal(wanted))
+    if types.is_decimal(given):
+        return bool(types.is_floating(wanted) or types.is_decimal(wanted))
+    return bool(types.is_float32(given) and types.is_float64(wanted))
+
+
+def cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch's columns, taken by name, as the types of `schema`; raises DataError naming the column that does not fit."""
+    columns = []
+    for field in schema:
+        column = batch.column(field.name)
+        try:
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                f"column {field.name!r} does not fit the type {_words(field.type)[0]}: {error}",
+                f"correct the values, or give column {field.name!r} another type",
+            ) from error
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

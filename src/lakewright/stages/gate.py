@@ -1,0 +1,89 @@
+"""report → decision: is the model good enough, by numbers, and not significantly worse than the champion.
+
+The champion predicts the very test rows that evaluate froze, so the two are compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from lakewright.errors import ProjectError, nearest
+from lakewright.evaluation.significance import compare
+from lakewright.project import Project
+from lakewright.records import Check, Decision, Record, Report, Trained, as_json
+from lakewright.registry.versions import champion, download
+from lakewright.runtimes.predictor import Predictor
+from lakewright.workspace import Workspace, note_test_read, write_whole
+
+if TYPE_CHECKING:
+    from lakewright.records import ModelVersion
+
+
+def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Decision:
+    report, trained = inputs["evaluate"], inputs["train"]
+    assert isinstance(report, Report) and isinstance(trained, Trained)
+    checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
+    checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
+    compared = champion(workspace.tracking, project.model) if project.gate.champion else None
+    if compared is not None and compared.digest != trained.digest:
+        checks.append(_against(compared, report, trained, project, workspace))
+    decision = Decision(
+        passed=all(check.passed for check in checks), checks=checks, champion=str(compared) if compared else None
+    )
+    write_whole(workspace.run_folder / "decision.json", as_json(decision))
+    if workspace.log is not None:
+        workspace.log.params({"gate": project.gate.model_dump(mode="json")})
+        workspace.log.metrics({"gate_passed": float(decision.passed)})
+        workspace.log.text(as_json(decision), "decision.json")
+    return decision
+
+
+def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
+    if name not in report.metrics:
+        raise ProjectError(f"gate.{kind} names {name!r}, which this task does not measure", nearest(name, report.metrics))
+    value = report.metrics[name].value
+    passed = value >= threshold if kind == "minimum" else value <= threshold  # NaN passes neither
+    sign = "≥" if kind == "minimum" else "≤"
+    return Check(name=name, passed=passed, value=value, threshold=threshold, detail=f"{value:.4f}, wanted {sign} {threshold:g}")
+
+
+def _against(
+    compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace
+) -> Check:
+    folder = download(workspace.tracking, compared, workspace.folder / "downloads")
+    predictor = Predictor.open(folder, threads=workspace.threads)
+    name = f"not significantly worse than the champion ({compared})"
+    rows = pq.read_table(report.test_rows).to_pylist()
+    challenger = Predictor.open(Path(trained.model_folder), threads=workspace.threads)
+    if predictor.task.describe() != challenger.task.describe():
+        return Check(
+            name=name,
+            passed=False,
+            detail=f"cannot be compared: the champion learned {_labels(predictor)}, this model {_labels(challenger)}; "
+            "set gate.champion: false to let a model with other labels through",
+        )
+    note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
+    truths = [json.loads(row["truth"]) for row in rows]
+    ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows])
+    theirs = predictor.task.scorer(truths, predictor.predict([row["text"] for row in rows]))
+    settings = project.evaluate
+    found = compare(
+        ours, theirs, report.primary, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
+    )
+    detail = (
+        f"{report.primary} {found.difference:+.4f} against the champion "
+        f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; {found.method}, p of being worse {found.p:.3g})"
+    )
+    return Check(
+        name=name, passed=not found.significantly_worse, value=found.p, threshold=1 - settings.confidence, detail=detail
+    )
+
+
+def _labels(predictor: Predictor) -> str:
+    labels = predictor.task.labels
+    return f"{predictor.task.name} with {len(labels)} labels ({', '.join(labels[:5])}{', …' if len(labels) > 5 else ''})"

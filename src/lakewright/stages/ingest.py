@@ -1,0 +1,47 @@
+"""source → table: the source's rows as one new version of a Delta table, or the version that holds them already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lakewright.errors import DataError, nearest
+from lakewright.lake.sources import open_source
+from lakewright.project import Project
+from lakewright.records import Ingested, Record
+from lakewright.workspace import Workspace
+
+FINGERPRINT = "lakewright.fingerprint"
+
+
+def fingerprint(project: Project, workspace: Workspace) -> str:
+    """Changes when the source's content, or how it is read, does. Without a source: the table's version."""
+    data = project.data
+    if data.source is None:
+        return str(workspace.lake.version(project.table))
+    secrets = workspace.profile.secrets()
+    source, uri = open_source(data.source, data.format, data.options, secrets, project.folder)
+    return source.fingerprint(uri, data.options, secrets)
+
+
+def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Ingested:
+    data, lake = project.data, workspace.lake
+    if data.source is None:
+        table = lake.version(project.table)
+        return Ingested(table=table, source=str(table), fingerprint=str(table))
+
+    secrets = workspace.profile.secrets()
+    source, uri = open_source(data.source, data.format, data.options, secrets, project.folder)
+    found = source.fingerprint(uri, data.options, secrets)
+    committed = lake.find_commit(project.table, FINGERPRINT, found)
+    if committed is None or committed != lake.version(project.table):
+        reader = source.open(uri, data.options, secrets)
+        for role, name in data.columns.model_dump(exclude_none=True).items():
+            if name not in reader.schema.names:
+                raise DataError(
+                    f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, reader.schema.names)
+                )
+        properties = {FINGERPRINT: found, "lakewright.source": data.source, "lakewright.run": workspace.run_id}
+        committed = lake.write(project.table, reader, properties=properties)
+    if workspace.log is not None:
+        workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
+    return Ingested(table=committed, source=data.source, fingerprint=found)

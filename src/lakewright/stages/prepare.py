@@ -1,0 +1,201 @@
+"""table → features: checked, split, deduplicated and encoded rows, as a Delta table of examples.
+
+The split comes first. What is fitted (labels, encoding, max_length, balancing) is fitted on train alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lakewright import plugins
+from lakewright.encodings import Encoding
+from lakewright.encodings.ragged import Ragged
+from lakewright.errors import UsageError
+from lakewright.prepare.balancing import class_weights, oversample, undersample
+from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
+from lakewright.prepare.lengths import summary
+from lakewright.prepare.quality import (
+    check_columns,
+    check_duplicates,
+    check_labels,
+    check_leakage,
+    check_train,
+)
+from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
+from lakewright.project import Project
+from lakewright.records import Finding, Ingested, Prepared, Record
+from lakewright.runtimes.folder import file_hash
+from lakewright.workspace import Workspace
+
+
+def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Prepared:
+    ingested = inputs["ingest"]
+    assert isinstance(ingested, Ingested)
+    settings, columns = project.prepare, project.data.columns
+    learner, Task = plugins.find("learners", project.train.learner), plugins.find("tasks", project.task)  # noqa: N806
+    if project.task in learner.gaps:
+        raise UsageError(f"{learner.name} does not learn {project.task}: {learner.gaps[project.task]}", _others(project))
+    roles = columns.model_dump(exclude_none=True)
+    data = workspace.lake.read(ingested.table)
+
+    # Rows that can be used
+    canonical = Task.read(data, roles)
+    texts, truths = canonical["text"].to_pylist(), canonical["truth"].to_pylist()
+    ids = data[columns.id].to_pylist() if columns.id else None
+    usable, findings = check_columns(texts, truths, ids, columns=columns)
+    rows = np.flatnonzero(usable)
+    texts, truths = [texts[row] for row in rows], [truths[row] for row in rows]
+    keys = [truth if isinstance(truth, str) else json.dumps(truth) for truth in truths]  # comparable, one a row
+    whole_row = Task.level == "row"
+    if whole_row:
+        findings += check_labels(texts, keys, columns=columns, rows=rows)
+
+    # Split first
+    method = _method(project, data)
+    predefined = data[columns.split or "split"].take(rows).to_pylist() if method == "predefined" else None
+    groups = data[columns.group].take(rows).to_pylist() if columns.group else None
+    times = data[columns.event_time].take(rows).to_numpy() if columns.event_time else None
+    split = assign(
+        method,
+        len(rows),
+        columns=columns,
+        truth=keys if whole_row else None,
+        groups=groups,
+        times=times,
+        predefined=predefined,
+        test=settings.split.test,
+        validation=settings.split.validation,
+        seed=settings.split.seed,
+        rows=rows,
+    )
+
+    # No text in two splits
+    duplicates = find_duplicates(texts, keys)
+    findings += check_duplicates(texts, keys, duplicates, columns=columns, rows=rows)
+    findings += check_leakage(texts, split, duplicates.group_of_row, rows=rows)
+    if settings.duplicates == "drop":
+        stays = np.flatnonzero(drop_duplicates(duplicates.group_of_row, split))
+        rows, split = rows[stays], split[stays]
+        texts, truths = [texts[i] for i in stays], [truths[i] for i in stays]
+
+    # Labels, from train
+    train = np.flatnonzero(split == TRAIN)
+    task = Task.fit([truths[i] for i in train])
+    labels_of = [task.label_of(truth) for truth in truths]
+    label_split = np.repeat(split, [len(labels) for labels in labels_of])
+    check_train([label for labels in labels_of for label in labels], label_split, columns=columns)
+
+    # Encoding, from train
+    encoding, whole = learner.fit_encoding(
+        [texts[i] for i in train], project.train, settings.max_length, project.folder
+    )
+    encoded = encoding.encode(texts, positions=not whole_row)
+    targets = task.targets(truths, encoded, texts)
+    if encoded.truncated:
+        findings.append(_truncated(encoded.truncated, len(texts), encoding))
+
+    # Balance, in train only
+    weights = np.ones(len(rows), dtype=np.float32)
+    examples = np.arange(len(rows))
+    if settings.balance != "none":
+        if not whole_row:
+            raise UsageError(f"prepare.balance: {settings.balance} needs one label a row", "set prepare.balance: none")
+        train_labels = [truths[i] for i in train]
+        if settings.balance == "weights":
+            by_label = class_weights(train_labels)
+            weights[train] = [by_label[label] for label in train_labels]
+        else:
+            resample = oversample if settings.balance == "oversample" else undersample
+            others = np.flatnonzero(split != TRAIN)
+            examples = np.concatenate([resample(train, train_labels, settings.split.seed), others])
+
+    record_ids = pa.array([str(value) for value in data[columns.id].take(rows).to_pylist()] if columns.id else map(str, rows))
+    event_time = data[columns.event_time].take(rows) if columns.event_time else pa.nulls(len(rows), pa.timestamp("us", "UTC"))
+    features = pa.table(
+        {
+            "record_id": record_ids,
+            "event_time": event_time,
+            "split": pa.array(split.tolist()),
+            "row": pa.array(rows, pa.int64()),
+            "text": pa.array(texts, pa.string()),
+            "truth": pa.array(truths, canonical["truth"].type),
+            "ids": _lists(encoded.ids),
+            **({"weights": _lists(encoded.weights)} if encoded.weights is not None else {}),
+            "target": _lists(targets),
+            "weight": pa.array(weights, pa.float32()),
+        }
+    ).take(examples)
+    folder = _store(encoding, workspace)
+    version = workspace.lake.write(
+        project.features_table,
+        features,
+        properties={"lakewright.table": str(ingested.table), "lakewright.run": workspace.run_id},
+        comment=f"Encoded examples of {ingested.table.name}",
+    )
+    counts = {
+        name: dict(sorted(Counter(label for i in np.flatnonzero(split == name) for label in labels_of[i]).items()))
+        for name in SPLITS
+    }
+    if workspace.log is not None:
+        workspace.log.table(ingested.table, "source")
+        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": method})
+        workspace.log.metrics({f"rows_{name}": int((split == name).sum()) for name in SPLITS})
+    return Prepared(
+        table=ingested.table,
+        features=version,
+        encoding=str(folder),
+        labels=list(task.labels),
+        splits={name: int((split == name).sum()) for name in SPLITS},
+        label_counts=counts,
+        lengths=summary(whole),
+        max_length=getattr(encoding, "max_length", None),
+        findings=findings,
+    )
+
+
+def _method(project: Project, data: pa.Table) -> Method:
+    asked = project.prepare.split.method
+    if asked != "auto":
+        return asked
+    if project.data.columns.split or "split" in data.column_names:
+        return "predefined"
+    return "grouped" if project.data.columns.group else "random"
+
+
+def _others(project: Project) -> str:
+    able = [name for name in plugins.names("learners") if project.task not in plugins.find("learners", name).gaps]
+    return f"learners that do: {', '.join(able)} (--set train.learner=NAME)"
+
+
+def _truncated(count: int, rows: int, encoding: Encoding) -> Finding:
+    limit = getattr(encoding, "max_length", None)
+    detail = f"{count:,} of {rows:,} rows longer than {limit} tokens lose their end: raise prepare.max_length if it matters."
+    return Finding(name="truncated", count=count, detail=detail)
+
+
+def _lists(ragged: Ragged) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(ragged.offsets, pa.int32()), pa.array(ragged.values))
+
+
+def _store(encoding: Encoding, workspace: Workspace) -> Path:
+    """The encoding's files in a folder named by their content."""
+    import hashlib
+    import shutil
+
+    making = workspace.work / "encoding"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    encoding.save(making)
+    hashes: Any = sorted((path.name, file_hash(path)) for path in making.iterdir())
+    folder = workspace.folder / "encodings" / hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+    folder.parent.mkdir(exist_ok=True)
+    if not folder.exists():
+        making.rename(folder)
+    return folder

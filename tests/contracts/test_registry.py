@@ -1,0 +1,347 @@
+"""Model versions against a real SQLite MLflow and a real `mlflow server`: idempotence, kill -9, aliases, pyfunc."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lakewright.errors import ModelError, NotFound, UsageError
+from lakewright.registry import versions
+from lakewright.runtimes.folder import digest_of, seal
+from lakewright.tracking import Tracking
+
+NAME = "main.demo.greetings"
+ROWS = [{"text": "good morning"}, {"text": "good night"}]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole linear model folder, small: "morning" is hello, "night" is goodbye."""
+    from lakewright.encodings.terms import Terms
+    from lakewright.learners.linear import _export
+
+    folder = tmp_path_factory.mktemp("made") / "model"
+    (folder / "encoding").mkdir(parents=True)
+    terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
+    terms.save(folder / "encoding")
+    weight = np.zeros((len(terms.idf), 2), dtype=np.float32)
+    weight[terms.vocabulary["morning"], 1] = weight[terms.vocabulary["night"], 0] = 5
+    _export(weight, np.zeros(2, dtype=np.float32), folder / "model.onnx")
+    task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
+    (folder / "model.json").write_text(json.dumps({"format": 1, "task": task, "learner": "linear"}))
+    (folder / "project.json").write_text("{}")
+    (folder / "samples.json").write_text(json.dumps({"rows": ROWS}))
+    seal(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    with Tracking(f"sqlite:///{path}", None, "").client():
+        return path
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, database: Path) -> Tracking:
+    shutil.copy(database, tmp_path / "mlflow.db")
+    return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", None, str(tmp_path / "MLflow files, ü"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Tracking]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(database, folder / "mlflow.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--serve-artifacts"]
+    place = [
+        "--artifacts-destination",
+        str(folder / "files"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *store, *place], stdout=log, stderr=log, start_new_session=True
+        )
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        assert process.poll() is None, (folder / "log.txt").read_text()
+        time.sleep(0.1)
+    yield Tracking(f"http://127.0.0.1:{port}", None, "")
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(20)
+
+
+def register(tracking: Tracking, folder: Path, run_id: str, alias: str = "challenger", name: str = NAME) -> Any:
+    return versions.register(
+        tracking,
+        run_id=run_id,
+        folder=folder,
+        digest=digest_of(folder),
+        name=name,
+        alias=alias,
+        tags={"lakewright.data_version": "main.demo.rows@v3", "lakewright.git_sha": "abc"},
+        example=ROWS,
+        description="says hello or goodbye",
+    )
+
+
+def test_register_twice_gives_one_version(tracking: Tracking, model_folder: Path) -> None:
+    run_id = tracking.start("demo", "first", {})
+    first = register(tracking, model_folder, run_id)
+    assert register(tracking, model_folder, run_id) == first
+    assert (first.version, first.aliases, first.digest) == (1, ["challenger"], digest_of(model_folder))
+    assert first.tags["lakewright.data_version"] == "main.demo.rows@v3"
+    assert first.tags["lakewright.run_id"] == run_id
+    with tracking.client() as client:
+        (output,) = client.get_run(run_id).outputs.model_outputs
+        logged = client.get_logged_model(output.model_id)
+        assert (logged.status, logged.source_run_id, logged.name) == ("READY", run_id, "model")
+        assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": NAME, "version": 1}]
+        assert client.get_model_version(NAME, "1").description == "says hello or goodbye"
+
+    second = register(tracking, model_folder, tracking.start("demo", "second", {}))
+    assert (second.version, second.aliases) == (2, ["challenger"])
+    listed = [(found.name, found.version, found.aliases) for found in versions.list_models(tracking)]
+    assert listed == [(NAME, 2, ["challenger"]), (NAME, 1, [])]
+
+
+def test_served_byte_for_byte(tracking: Tracking, model_folder: Path, tmp_path: Path) -> None:
+    version = register(tracking, model_folder, tracking.start("demo", "first", {}))
+    served = versions.download(tracking, version, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()  # a local folder is used where it lies
+    assert files(served) == files(model_folder)
+    (served / "manifest.json").write_text("{}")
+    with pytest.raises(ModelError, match="is not what was registered"):
+        versions.download(tracking, version, tmp_path / "cache")
+    shutil.rmtree(served)
+    with pytest.raises(ModelError, match="are gone"):
+        versions.download(tracking, version, tmp_path / "cache")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_folder_than_the_gated_one_is_refused(tracking: Tracking, model_folder: Path, tmp_path: Path) -> None:
+    gated = digest_of(model_folder)
+    changed = shutil.copytree(model_folder, tmp_path / "model")
+    (changed / "project.json").write_text('{"seed": 2}')
+    seal(changed)
+    with pytest.raises(ModelError, match=gated):
+        versions.register(
+            tracking,
+            run_id=tracking.start("demo", "first", {}),
+            folder=changed,
+            digest=gated,
+            name=NAME,
+            alias="challenger",
+            tags={},
+            example=ROWS,
+        )
+    assert versions.list_models(tracking) == []
+
+
+def test_resolve(tracking: Tracking, model_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert versions.champion(tracking, NAME) is None
+    register(tracking, model_folder, tracking.start("demo", "first", {}))
+    assert versions.champion(tracking, NAME) is None
+    versions.set_alias(tracking, NAME, "champion", 1)
+    versions.set_alias(tracking, NAME, "production", 1)
+    found = versions.champion(tracking, NAME)
+    assert found is not None and found.aliases == ["challenger", "champion", "production"]
+    for uri in (f"models:/{NAME}@champion", f"models:/{NAME}/1", f"models:/{NAME}/latest"):
+        assert versions.resolve(tracking, uri) == found
+    assert not caplog.records
+    assert versions.resolve(tracking, f"models:/{NAME}/Production") == found
+    assert "is read as models:/main.demo.greetings@production" in caplog.text
+
+    with pytest.raises(NotFound, match=r"did you mean '@champion'\? known: /1, @challenger, @champion, @production"):
+        versions.resolve(tracking, f"models:/{NAME}@champoin")
+    with pytest.raises(NotFound, match="there is no models:/main.demo.greetings/7"):
+        versions.resolve(tracking, f"models:/{NAME}/7")
+    with pytest.raises(NotFound, match="did you mean 'main.demo.greetings'"):
+        versions.resolve(tracking, "models:/main.demo.greeting@champion")
+    for wrong in ("main.demo.greetings", "models:/a@b/c", "models:/", "runs:/1/model"):
+        with pytest.raises(UsageError, match="names no model version"):
+            versions.resolve(tracking, wrong)
+    for wrong in ("latest", "v3", "a b", ""):
+        with pytest.raises(UsageError, match="cannot be an alias"):
+            versions.set_alias(tracking, NAME, wrong, 1)
+    with pytest.raises(NotFound, match="no version 5"):
+        versions.set_alias(tracking, NAME, "champion", 5)
+
+
+# One process imports MLflow and forks a child an attempt: an import costs seconds, a fork costs nothing.
+KILLED = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import mlflow.pyfunc, mlflow.artifacts, onnxruntime, tokenizers
+from mlflow.tracking import MlflowClient
+from lakewright.registry import versions
+from lakewright.tracking import Tracking
+
+uri, artifacts, folder, digest, name, rows = sys.argv[1:]
+WRITES = ("create_run", "create_logged_model", "log_model_artifacts", "finalize_logged_model", "log_outputs",
+          "create_registered_model", "create_model_version", "set_logged_model_tags", "set_registered_model_alias")
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def attempt(run_name, dies=None, when=None):  # in a child: `dies` is a client method, `when` before, after or half-way
+    if (child := os.fork()):
+        return child
+    def doomed(method):
+        def call(self, *args, **kwargs):
+            if when == "half-way":
+                method(self, args[0], args[1] + "/data", "data")
+            if when != "after":
+                die()
+            method(self, *args, **kwargs)
+            die()
+        return call
+    if dies:
+        setattr(MlflowClient, dies, doomed(getattr(MlflowClient, dies)))
+    tracking = Tracking(uri, None, artifacts)
+    versions.register(tracking, run_id=tracking.start("demo", run_name, {}), folder=Path(folder), digest=digest,
+                      name=name, alias="challenger", tags={"a": "b"}, example=json.loads(rows))
+    os._exit(0)
+
+def code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+codes = []
+for method in WRITES:
+    for when in ("before", "after", *(["half-way"] if method == "log_model_artifacts" else [])):
+        killed = code(attempt(f"{method} {when}", method, when))
+        codes.append([f"{method} {when}", killed, code(attempt(f"{method} {when}"))])
+began = time.monotonic()
+assert code(attempt("measured")) == 0
+length = time.monotonic() - began
+chance = random.Random(int(os.environ.get("SEED", "13")))
+for i in range(8):
+    child = attempt(f"random {i}")
+    time.sleep(chance.uniform(0.1, 1.0) * length)
+    os.kill(child, signal.SIGKILL)
+    code(child)
+    codes.append([f"random {i}", -9, code(attempt(f"random {i}"))])
+pair = [attempt("two at once") for _ in range(2)]
+codes.append(["two at once", -9, max(code(child) for child in pair)])
+print(json.dumps(codes))
+"""
+
+
+def test_kill_9_at_any_point_then_again(tracking: Tracking, model_folder: Path) -> None:
+    given = [tracking.tracking_uri, tracking.artifacts, str(model_folder), digest_of(model_folder), NAME]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *given, json.dumps(ROWS)], capture_output=True, text=True, timeout=120
+    )
+    assert killed.returncode == 0, killed.stderr
+    codes = json.loads(killed.stdout)
+    assert {(first, second) for _, first, second in codes} == {(-signal.SIGKILL, 0)}, codes + [killed.stderr]
+    with tracking.client() as client:
+        experiment = client.get_experiment_by_name("demo")
+        runs = {run.info.run_id: run.info.run_name for run in client.search_runs([experiment.experiment_id])}
+    names = [name for name, _, _ in codes] + ["measured"]
+    assert sorted(runs.values()) == sorted(names)  # a run that was started twice is one run, too
+    made = versions.list_models(tracking)
+    assert sorted(runs[version.tags["lakewright.run_id"]] for version in made) == sorted(names)
+    assert [version.aliases for version in made] == [["challenger"], *([] for _ in made[1:])]
+    for version in made:
+        assert files(versions.download(tracking, version, Path("unused"))) == files(model_folder)
+
+
+def test_against_a_server(
+    server: Tracking, model_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_id = server.start("demo", "first", {})
+    with server.stage(run_id, "register") as log:
+        log.metric("loss", 0.5, 1)
+        version = register(server, model_folder, log.run_id)
+        assert register(server, model_folder, log.run_id) == version
+    server.finish(run_id, "FINISHED", {"accuracy": 0.9}, {})
+    assert version.uri.startswith("mlflow-artifacts:")
+    copy = versions.download(server, versions.resolve(server, f"models:/{NAME}@challenger"), tmp_path / "cache")
+    assert files(copy) == files(model_folder)
+    assert versions.download(server, version, tmp_path / "cache") == copy
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [copy.name]
+    assert capfd.readouterr().out == ""  # MLflow would print the run's address there
+
+
+# Refuses what the place of serving lacks; and finds Lakewright in the MLflow model alone.
+CLEAN = """
+import importlib.abc, json, sys
+REFUSED = {"torch", "transformers", "sklearn", "scipy", "typer", "rich", "deltalake", "duckdb", "sqlglot", "onnx",
+           "safetensors", "datasets", "matplotlib"}
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in REFUSED:
+            raise ModuleNotFoundError(f"{name} is not installed here")
+        if name == "lakewright" and not any("/code" in entry for entry in sys.path):
+            raise ModuleNotFoundError("lakewright is not installed here")
+sys.meta_path.insert(0, Refuse())
+uri, model = sys.argv[1:]
+import mlflow
+mlflow.set_tracking_uri(uri)
+loaded = mlflow.pyfunc.load_model(model)
+import pandas as pd
+first = loaded.predict(pd.DataFrame({"text": ["good morning", "good night"]}))
+second = loaded.predict([{"text": "good morning"}, {"text": "good night"}])
+assert first.equals(second)
+import lakewright
+print(json.dumps({
+    "rows": first.to_dict("records"),
+    "from": lakewright.__file__,
+    "inputs": str(loaded.metadata.signature.inputs),
+    "outputs": str(loaded.metadata.signature.outputs),
+    "example": loaded.input_example.to_dict("records"),
+    "ours": sorted(name for name in sys.modules if name.startswith("lakewright.")),
+}))
+"""
+
+
+def test_pyfunc_where_only_its_requirements_are(tracking: Tracking, model_folder: Path, tmp_path: Path) -> None:
+    version = register(tracking, model_folder, tracking.start("demo", "first", {}))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clean = subprocess.run(
+        [sys.executable, "-c", CLEAN, tracking.tracking_uri, f"models:/{NAME}@challenger"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert clean.returncode == 0, clean.stderr
+    answer = json.loads(clean.stdout)
+    assert [row["label"] for row in answer["rows"]] == ["hello", "goodbye"]
+    assert answer["rows"][0]["confidence"] == answer["rows"][0]["probabilities"]["hello"] > 0.9
+    assert answer["from"].startswith(version.uri)
+    assert answer["example"] == ROWS
+    assert "'text': string (required)" in answer["inputs"]
+    assert "'label': string (required), 'confidence': double (required)" in answer["outputs"]
+    assert "lakewright.records" not in answer["ours"]  # pydantic stays out
+    requirements = (Path(version.uri) / "requirements.txt").read_text().split()
+    assert [line.split("==")[0] for line in requirements] == ["mlflow", "numpy", "onnxruntime", "pandas", "tokenizers"]
+    carried = [path.name for path in (Path(version.uri) / "code").glob("*.dist-info/*")]
+    assert sorted(carried) == ["METADATA", "entry_points.txt"]

