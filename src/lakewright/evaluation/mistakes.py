@@ -46,7 +46,7 @@ class MarkedRow:
     predicted: list[Piece]
 
 
-def confused_pairs(scorer: ClassificationScorer, most: int = 15) -> list[Confusion]:
+def confused_pairs(scorer: ClassificationScorer, most: int = 10) -> list[Confusion]:
     """The most frequent (truth, prediction) pairs of different labels, the most frequent first."""
     counts = scorer.confusion()
     true_rows = counts.sum(axis=1)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from lakewright.evaluation.scorer import Scorer
+
 INK = "#1b1c1a"  # replaced by currentColor in the page
 RIGHT = "#3d7edb"
 WRONG = "#e0672f"
@@ -43,7 +45,7 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
         title = f"the {most} most confused of {len(labels)} classes"
         counts, share, labels = counts[np.ix_(shown, shown)], share[np.ix_(shown, shown)], [labels[i] for i in shown]
     size = len(labels)
-    names = [label if len(label) <= 26 else label[:25] + "…" for label in labels]
+    names = [label if len(label) <= 26 else label[:25].rstrip() + "…" for label in labels]
     side = max(2.0, 0.27 * size)
     margin = 0.085 * max(map(len, names))
     figure, axes = _figure(side + margin + 0.5, side + margin + 0.6)
@@ -166,3 +168,16 @@ def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x, y), 1, 1, facecolor=colour, alpha=alpha, linewidth=0)
+
+
+def figures(scorer: Scorer) -> dict[str, Figure]:
+    """The pictures that this kind of scorer has, by name."""
+    from lakewright.evaluation.calibration import reliability
+    from lakewright.evaluation.classification import ClassificationScorer
+
+    if not isinstance(scorer, ClassificationScorer):
+        return {}
+    return {
+        "confusion_matrix": confusion_matrix(scorer.confusion(), scorer.labels),
+        "reliability": reliability_diagram(reliability(scorer.confidence, scorer.correct())),
+    }

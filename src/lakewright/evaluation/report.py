@@ -70,7 +70,7 @@ def write_html(
         report=report,
         decision=decision,
         context=context,
-        verdict=verdict(report, decision),
+        verdict=verdict(report),
         baseline=_baseline(scorer),
         meanings=METRICS,
         slices=_slices(report),
@@ -125,7 +125,7 @@ def _baseline(scorer: Scorer) -> str:
 def _sections(scorer: Scorer, context: ReportContext) -> dict[str, Any]:
     """What only one kind of task has; None where the scorer is of another kind."""
     sections: dict[str, Any] = dict.fromkeys(
-        ("matrix", "pairs", "mistakes", "reliability", "outcomes", "marked"), None
+        ("matrix", "pairs", "mistakes", "reliability", "leaning", "outcomes", "marked"), None
     )
     if isinstance(scorer, ClassificationScorer) and scorer.rows:
         bins = reliability(scorer.confidence, scorer.correct())
@@ -134,6 +134,7 @@ def _sections(scorer: Scorer, context: ReportContext) -> dict[str, Any]:
             "pairs": confused_pairs(scorer),
             "mistakes": confident_mistakes(scorer),
             "reliability": _picture(pictures.reliability_diagram(bins), "accuracy by confidence"),
+            "leaning": _leaning(scorer),
         }
     if isinstance(scorer, EntityScorer) and scorer.rows:
         classes = scorer.classes(np.ones(scorer.rows))
@@ -141,6 +142,11 @@ def _sections(scorer: Scorer, context: ReportContext) -> dict[str, Any]:
         if context.texts:
             sections["marked"] = marked_mistakes(scorer, context.texts)
     return sections
+
+
+def _leaning(scorer: ClassificationScorer) -> str:
+    sure, right = float(scorer.confidence.mean()), float(scorer.correct().mean())
+    return f"On average its confidence is {_percent(sure)} and it is right on {_percent(right)}."
 
 
 _COLUMN = {

@@ -1,7 +1,8 @@
 """The catalog: which tables there are, in SQLite, with the objects and field names of Unity Catalog's REST API.
 
-https://github.com/unitycatalog/unitycatalog/tree/main/api. Times are milliseconds since 1970; `columns` and `properties`
-are JSON. The Delta log is the truth about a table; the catalog is what one can list and ask for without opening it.
+https://github.com/unitycatalog/unitycatalog/tree/main/api. Times are milliseconds since 1970; `columns` and
+`properties` are JSON. The Delta log is the truth about a table; the catalog is what one can list and ask for without
+opening it.
 """
 
 from __future__ import annotations

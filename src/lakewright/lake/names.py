@@ -1,7 +1,7 @@
 """Names of tables: `catalog.schema.table`, and `catalog.schema.table@v3` for one pinned version.
 
-The rules are Unity Catalog's for unquoted identifiers (letters, digits, underscore; at most 255 characters; not case-sensitive, stored in
-lower case): https://docs.databricks.com/en/sql/language-manual/sql-ref-names.html
+The rules are Unity Catalog's for unquoted identifiers (letters, digits, underscore; at most 255 characters; not
+case-sensitive, stored in lower case): https://docs.databricks.com/en/sql/language-manual/sql-ref-names.html
 """
 
 from __future__ import annotations

@@ -1,20 +1,22 @@
 """Delta tables by name: write one atomically, read one at a pinned version, ask for its history.
 
-Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies at `root/catalog/schema/table`, whatever the catalog
-says: so the Delta log alone decides what there is, and a catalog entry lost to a crash is written again from it.
+Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies at `root/catalog/schema/table`, whatever the
+catalog says: so the Delta log alone decides what there is, and a catalog entry lost to a crash is written again.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from lakewright.errors import Busy, DataError, LakewrightError, NotFound, UsageError, nearest
+from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
 from lakewright.lake.catalog import Catalog
+from lakewright.lake.columns import accepts, cast, columns_info, storable
 from lakewright.lake.names import TableName
-from lakewright.lake.types import accepts, cast, columns_info, storable
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Lake:
 
     def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
         self.catalog = catalog
-        self.root = root.rstrip("/")
+        self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
         self.storage_options = dict(storage_options)
 
     def write(
@@ -62,6 +64,7 @@ class Lake:
         schema = storable(reader.schema)
         if mode == "append" and (existing := self._delta(table)) is not None:
             schema = _fit(schema, _schema(existing), table)
+        commit = uuid.uuid4().hex
         failures: list[BaseException] = []
         rows = _keep_failure(_first_as_one(_no_empty_input(reader, table), schema), failures)
         try:
@@ -73,7 +76,7 @@ class Lake:
                 name=str(table),
                 description=comment or None,
                 storage_options=self.storage_options,
-                commit_properties=CommitProperties(custom_metadata={_PREFIX + k: v for k, v in properties.items()}),
+                commit_properties=CommitProperties(custom_metadata=_commit_info(properties, commit)),
             )
         except CommitFailedError as error:
             raise Busy(f"another process wrote {table} at the same time: {error}", "run the command again") from error
@@ -81,7 +84,11 @@ class Lake:
             if failures:  # delta-rs makes text of whatever the stream raised
                 raise failures[0] from None
             raise DataError(f"{table} could not be written: {_first_line(error)}", "nothing was changed") from error
-        return self._register(table, self._existing(table), comment)
+        latest = self._existing(table)
+        self._register(table, latest, comment)
+        # Another process may have added a version since.
+        written = next(entry["version"] for entry in latest.history() if entry.get("txnId") == commit)
+        return self.version(f"{table}@v{written}")
 
     def version(self, reference: str) -> TableVersion:
         """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
@@ -176,9 +183,9 @@ class Lake:
         ]
 
     def show(self, reference: str) -> dict[str, Any]:
-        """One version's name, version, rows, bytes, storage_location, columns, comment, table_id, created_at, updated_at.
+        """One version's full_name, version, rows, bytes, storage_location, columns, comment, table_id and times.
 
-        `columns` have Unity Catalog's ColumnInfo fields; the times are in ms and of the table, not of the version.
+        `columns` have Unity Catalog's ColumnInfo fields; created_at and updated_at are the table's, in ms.
         """
         pinned = self.version(reference)
         table, _ = TableName.parse(reference)
@@ -215,6 +222,11 @@ class Lake:
             return self._open(self._location(table))
         except TableNotFoundError:
             return None
+        except Exception as error:
+            raise DataError(
+                f"{self._location(table)} cannot be read as a Delta table: {_first_line(error)}",
+                "check where the profile keeps the tables, and its storage options",
+            ) from error
 
     def _existing(self, table: TableName) -> DeltaTable:
         delta = self._delta(table)
@@ -240,8 +252,7 @@ class Lake:
             return sum(counts.to_pylist())
         return sum(batch.num_rows for batch in pa.RecordBatchReader.from_stream(delta.scan()))
 
-    def _register(self, table: TableName, delta: DeltaTable, comment: str) -> TableVersion:
-        rows = self._rows(delta)
+    def _register(self, table: TableName, delta: DeltaTable, comment: str) -> None:
         self.catalog.register_table(
             table,
             table_id=str(delta.metadata().id),
@@ -250,11 +261,10 @@ class Lake:
             comment=comment,
             properties={
                 "delta.lastUpdateVersion": str(delta.version()),
-                "spark.sql.statistics.numRows": str(rows),
+                "spark.sql.statistics.numRows": str(self._rows(delta)),
                 "spark.sql.statistics.totalSize": str(_bytes(delta)),
             },
         )
-        return TableVersion(name=str(table), version=delta.version(), uri=self._location(table), rows=rows)
 
 
 def _unpinned(name: str) -> TableName:
@@ -262,6 +272,12 @@ def _unpinned(name: str) -> TableName:
     if version is not None:
         raise UsageError(f"{name} is one version of a table and stays as it is", f"write {table} without @v{version}")
     return table
+
+
+def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:
+    # txnId is commitInfo's own field for telling one's commit from the others':
+    # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#commit-provenance-information
+    return {"txnId": commit, **{_PREFIX + key: value for key, value in properties.items()}}
 
 
 def _schema(delta: DeltaTable) -> pa.Schema:
@@ -334,6 +350,4 @@ def _quoted(column: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, LakewrightError):
-        return error.cause
     return str(error).split("\n")[0]

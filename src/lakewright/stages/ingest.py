@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lakewright.errors import DataError, nearest
-from lakewright.lake.sources import open_source
+from lakewright.lake import sources
 from lakewright.project import Project
 from lakewright.records import Ingested, Record
 from lakewright.workspace import Workspace
@@ -19,7 +19,7 @@ def fingerprint(project: Project, workspace: Workspace) -> str:
     if data.source is None:
         return str(workspace.lake.version(project.table))
     secrets = workspace.profile.secrets()
-    source, uri = open_source(data.source, data.format, data.options, secrets, project.folder)
+    source, uri = sources.open_source(data.source, data.format, data.options, secrets, project.folder)
     return source.fingerprint(uri, data.options, secrets)
 
 
@@ -30,7 +30,7 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
         return Ingested(table=table, source=str(table), fingerprint=str(table))
 
     secrets = workspace.profile.secrets()
-    source, uri = open_source(data.source, data.format, data.options, secrets, project.folder)
+    source, uri = sources.open_source(data.source, data.format, data.options, secrets, project.folder)
     found = source.fingerprint(uri, data.options, secrets)
     committed = lake.find_commit(project.table, FINGERPRINT, found)
     if committed is None or committed != lake.version(project.table):

@@ -90,7 +90,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     task = Task.fit([truths[i] for i in train])
     labels_of = [task.label_of(truth) for truth in truths]
     label_split = np.repeat(split, [len(labels) for labels in labels_of])
-    check_train([label for labels in labels_of for label in labels], label_split, columns=columns)
+    check_train(label_split, [label for labels in labels_of for label in labels], columns=columns)
 
     # Encoding, from train
     encoding, whole = learner.fit_encoding(

@@ -1,4 +1,4 @@
-"""Column types: which Arrow type a Delta table keeps for each Arrow type, and what the catalog and a project file call them.
+"""Column types: which one a Delta table keeps for each Arrow type, and what the catalog and a project file call it.
 
 Delta's primitive types are those of its protocol
 (https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format); the catalog's words are Unity
@@ -104,6 +104,8 @@ def columns_info(schema: pa.Schema) -> list[dict[str, Any]]:
 def _words(kind: pa.DataType) -> tuple[str, str]:
     if kind in _WORDS:
         return _WORDS[kind]
+    if pa.types.is_null(kind):
+        return "void", "NULL"
     if pa.types.is_decimal(kind):
         return f"decimal({kind.precision},{kind.scale})", "DECIMAL"
     if pa.types.is_list(kind):
@@ -132,7 +134,7 @@ def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
 
 
 def cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch's columns, taken by name, as the types of `schema`; raises DataError naming the column that does not fit."""
+    """The batch's columns, by name, as the types of `schema`; raises DataError naming the column that does not fit."""
     columns = []
     for field in schema:
         column = batch.column(field.name)

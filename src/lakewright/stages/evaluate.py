@@ -1,0 +1,118 @@
+"""model folder → report: the one read of the test split, through the predictor that will serve.
+
+What was predicted for each test row is frozen in test_rows.parquet: the gate and every later comparison use those rows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+import lakewright
+from lakewright.errors import DataError, nearest
+from lakewright.evaluation.bootstrap import intervals
+from lakewright.evaluation.pictures import figures
+from lakewright.evaluation.report import ReportContext, write_html, write_json
+from lakewright.evaluation.slices import by_slice
+from lakewright.progress import bar
+from lakewright.project import Project
+from lakewright.records import Prepared, Record, Report, Trained
+from lakewright.runtimes.predictor import Predictor
+from lakewright.workspace import Workspace, note_test_read
+
+
+def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Report:
+    prepared, trained = inputs["prepare"], inputs["train"]
+    assert isinstance(prepared, Prepared) and isinstance(trained, Trained)
+    settings, folder = project.evaluate, Path(trained.model_folder)
+    predictor = Predictor.open(folder, threads=workspace.threads)
+
+    columns = ["record_id", "row", "text", "truth"]
+    rows = workspace.lake.read(prepared.features, columns=columns, predicate="split = 'test'").combine_chunks()
+    earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
+    texts, truths = rows["text"].to_pylist(), rows["truth"].to_pylist()
+    began = time.perf_counter()
+    predictions = predictor.predict(texts)
+    seconds = (time.perf_counter() - began) / len(texts) * 1000
+
+    scorer = predictor.task.scorer(truths, predictions)
+    drawing = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
+    with bar("bootstrap", settings.resamples) as advance:
+        metrics = intervals(scorer, progress=lambda done: advance(1, ""), **drawing)  # type: ignore[arg-type]
+    slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
+
+    out = workspace.run_folder
+    out.mkdir(parents=True, exist_ok=True)
+    frozen = pa.table(
+        {
+            "record_id": rows["record_id"],
+            "text": rows["text"],
+            "truth": [json.dumps(truth, ensure_ascii=False) for truth in truths],
+            "prediction": [json.dumps(prediction, ensure_ascii=False) for prediction in predictions],
+        }
+    )
+    pq.write_table(frozen, out / "test_rows.parquet", compression="zstd")
+    report = Report(
+        metrics=metrics,
+        primary=scorer.primary,
+        rows=scorer.rows,
+        classes=scorer.classes(np.ones(scorer.rows)),
+        slices=slices,
+        confidence=settings.confidence,
+        test_rows=str(out / "test_rows.parquet"),
+        html=str(out / "report.html"),
+        json_file=str(out / "evaluation.json"),
+        runtime=f"onnx {trained.details.get('precision', 'fp32')}, {workspace.threads} threads",
+        model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        seconds_per_1000_rows=seconds,
+        notes=[f"This test split was read {earlier} times before: a score chosen by it is too good."] if earlier else [],
+    )
+    context = ReportContext(
+        task=project.task,
+        model=project.model,
+        run_id=workspace.run_id,
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        texts=texts,
+        row_ids=rows["record_id"].to_pylist(),
+        prepared=prepared,
+        trained=trained,
+        history=json.loads((folder / "training.json").read_text(encoding="utf-8"))["history"],
+        project_yaml=yaml.safe_dump(project.resolved, sort_keys=False, allow_unicode=True),
+        reproduce=["lakewright run project.yml   # with the project below, on table " + str(prepared.table)],
+        software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},
+    )
+    write_json(out / "evaluation.json", report)
+    write_html(out / "report.html", title=project.model, report=report, decision=None, scorer=scorer, context=context)
+    if workspace.log is not None:
+        workspace.log.table(prepared.features, "evaluation")
+        workspace.log.params({"evaluate": settings.model_dump(mode="json"), "lakewright": lakewright.__version__})
+        workspace.log.metrics({name: metric.value for name, metric in metrics.items()})
+        workspace.log.metrics({"seconds_per_1000_rows": seconds, "model_bytes": report.model_bytes})
+        for name, figure in figures(scorer).items():
+            workspace.log.picture(figure, f"{name}.png")
+        workspace.log.file(out / "report.html")
+        workspace.log.file(out / "evaluation.json")
+    return report
+
+
+def _slice_columns(
+    rows: pa.Table, prepared: Prepared, project: Project, workspace: Workspace
+) -> dict[str, list[object]]:
+    """The wanted columns of the source table, at the test rows."""
+    if not project.evaluate.slices:
+        return {}
+    known = workspace.lake.show(str(prepared.table))["columns"]
+    names = [column["name"] for column in known]
+    for name in project.evaluate.slices:
+        if name not in names:
+            raise DataError(f"evaluate.slices names {name!r}, which {prepared.table} lacks", nearest(name, names))
+    data = workspace.lake.read(prepared.table, columns=project.evaluate.slices).take(rows["row"])
+    return {name: data[name].to_pylist() for name in project.evaluate.slices}
