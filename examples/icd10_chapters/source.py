@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from lakewright.errors import MissingPackage, UsageError
 
 # The first category of each chapter, as in ICD-10-CM's tabular list. The package's own ranges are the WHO edition's:
-# they put D49 in no chapter and stumble over categories such as M1A. Its codes are of 2019, before chapter XXII had any.
+# they put D49 in no chapter and stumble over categories such as M1A. Its codes, of 2019, have none of chapter XXII.
 CHAPTERS = {
     "A00": "I Infectious diseases",
     "C00": "II Neoplasms",

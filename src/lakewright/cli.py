@@ -70,9 +70,7 @@ def plan(
     from lakewright import pipeline
 
     steps = pipeline.plan(project, settings=settings, profile=profile)
-    rows = [
-        {"stage": step.stage, "action": "skip" if step.envelope is not None else "run", "why": step.why} for step in steps
-    ]
+    rows = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
     _print_rows(rows, as_json, "stages")
 
 
@@ -93,7 +91,8 @@ def stage(
 
     loaded = load_project(project, settings)
     workspace = Workspace.open(load_profile(profile, loaded.folder))
-    print_json(plain(run_stage(name, loaded, workspace, run_id)))
+    record = run_stage(name, loaded, workspace, run_id)
+    print_json(plain(record) if record is not None else {"skipped": name})
 
 
 @app.command()

@@ -117,7 +117,7 @@ def test_duplicates() -> None:
     )
     assert {name: finding.count for name, finding in found.items()} == {
         "exact_duplicates": 1,
-        "normalised_duplicates": 3,
+        "normalised_duplicates": 2,
         "conflicting_labels": 2,
     }
     assert found["exact_duplicates"].rows == ["row 6: 'a': cold"]

@@ -1,4 +1,4 @@
-"""Does a confidence of 0.8 mean right four times in five? Reliability bins, their summary (ECE), and temperature scaling.
+"""Does a confidence of 0.8 mean right four times in five? Reliability bins, their summary (ECE), temperature scaling.
 
 Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 """
@@ -41,7 +41,7 @@ def reliability(
     divisor = np.where(count > 0, count, np.nan)
     return Reliability(
         edges=np.linspace(0.0, 1.0, bins + 1),
-        count=count,
+        count=count.astype(np.float64),
         confidence=np.bincount(place, weights * confidence, minlength=bins) / divisor,
         accuracy=np.bincount(place, weights * correct, minlength=bins) / divisor,
     )

@@ -45,7 +45,8 @@ class ClassificationScorer:
         self.confidence: Floats = self.probabilities.max(axis=1)
 
         every = np.arange(self.rows)
-        self._hit = (self.predicted == self.truth).astype(np.float64)
+        self._right: Mask = self.predicted == self.truth
+        self._hit = self._right.astype(np.float64)
         eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain and wrong model costs 36 nats, not infinity
         self._log_loss = -np.log(np.clip(self.probabilities[every, self.truth], eps, 1.0))
         missed = self.probabilities.copy()
@@ -70,7 +71,9 @@ class ClassificationScorer:
         seen = (true > 0) | (predicted > 0)
         accuracy = float(hits.sum() / total)
         areas = np.concatenate([ranking.areas(weights, total) for ranking in self._rankings], axis=1)
-        roc_auc, pr_auc = (float(area[~np.isnan(area)].mean()) if (area == area).any() else float("nan") for area in areas)
+        roc_auc, pr_auc = (
+            float(area[~np.isnan(area)].mean()) if (area == area).any() else float("nan") for area in areas
+        )
         gaps = np.bincount(self._bin, weights * self._overconfidence, minlength=BINS)
         return {
             "accuracy": accuracy,
@@ -85,8 +88,8 @@ class ClassificationScorer:
             "weighted_f1": float(f1 @ true / total),
             "roc_auc": roc_auc,
             "pr_auc": pr_auc,
-            "log_loss": float(weights @ self._log_loss / total),
-            "brier": float(weights @ self._brier / total),
+            "log_loss": float((weights * self._log_loss).sum() / total),
+            "brier": float((weights * self._brier).sum() / total),
             "ece": float(np.abs(gaps).sum() / total),
         }
 
@@ -107,10 +110,11 @@ class ClassificationScorer:
     def confusion(self, weights: Weights | None = None) -> Floats:
         """[C, C]: row = truth, column = prediction."""
         size = len(self.labels)
-        return np.bincount(self.truth * size + self.predicted, weights, minlength=size * size).reshape(size, size)
+        cells = np.bincount(self.truth * size + self.predicted, weights, minlength=size * size)
+        return cells.reshape(size, size).astype(np.float64)
 
     def correct(self) -> Mask:
-        return self.predicted == self.truth
+        return self._right
 
     def where(self, mask: Mask) -> Self:
         return type(self)(self.truth[mask], self.probabilities[mask], self.labels)
@@ -119,9 +123,9 @@ class ClassificationScorer:
         """Per class the weight of the rows that are right, that are true and that are predicted: [C] each."""
         size = len(self.labels)
         return (
-            np.bincount(self.truth, weights * self._hit, minlength=size),
-            np.bincount(self.truth, weights, minlength=size),
-            np.bincount(self.predicted, weights, minlength=size),
+            np.bincount(self.truth, weights * self._hit, minlength=size).astype(np.float64),
+            np.bincount(self.truth, weights, minlength=size).astype(np.float64),
+            np.bincount(self.predicted, weights, minlength=size).astype(np.float64),
         )
 
 

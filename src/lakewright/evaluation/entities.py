@@ -1,7 +1,7 @@
 """Named entities: precision, recall and F1 over exact spans, and what kind of error the others are.
 
 An entity is right only if start, end and type all are, as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
-2003). The errors are told apart as at MUC-5 (Chinchor & Sundheim 1993): incorrect type, partial bounds, missing, spurious.
+2003). The errors are told apart as at MUC-5 (Chinchor & Sundheim 1993): wrong type, wrong bounds, missing, spurious.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class EntityScorer:
                 told_of = true or found
                 assert told_of is not None
                 self._outcomes[outcome][row, place[told_of[2]]] += 1
-        self._all_right = (self._outcomes["correct"] == self._true).all(axis=1)
-        self._all_right &= (self._outcomes["correct"] == self._found).all(axis=1)
-        self._stacked = np.concatenate([self._outcomes["correct"], self._true, self._found], axis=1)
+        right = self._outcomes["correct"]
+        self._all_right: Mask = ((right == self._true) & (right == self._found)).all(axis=1)
+        self._stacked = np.concatenate([right, self._true, self._found], axis=1)
 
     @property
     def rows(self) -> int:
@@ -140,9 +140,7 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _f1(
-    correct: NDArray[np.float64], true: NDArray[np.float64], found: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _f1(correct: NDArray[np.float64], true: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
     either = true + found
     return np.divide(2 * correct, either, out=np.full_like(either, np.nan), where=either > 0)
 

@@ -1,4 +1,4 @@
-"""The mistakes most worth a reader's minute: pairs of classes mixed up, confident errors, spans marked in their text."""
+"""The mistakes most worth a reader's minute: classes mixed up, confident errors, spans marked in their text."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
         title = f"the {most} most confused of {len(labels)} classes"
         counts, share, labels = counts[np.ix_(shown, shown)], share[np.ix_(shown, shown)], [labels[i] for i in shown]
     size = len(labels)
-    names = [label if len(label) <= 26 else label[:25].rstrip() + "…" for label in labels]
+    names = [label if len(label) <= 26 else f"{label[:16].rstrip()}…{label[-9:].lstrip()}" for label in labels]
     side = max(2.0, 0.27 * size)
     margin = 0.085 * max(map(len, names))
     figure, axes = _figure(side + margin + 0.5, side + margin + 0.6)
@@ -142,7 +142,7 @@ def png(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="png", dpi=144, facecolor="white")
 
 
-def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Any, Any]:
+def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, Any]:
     """A Figure of its own, apart from pyplot's global state and its windows, and its empty axes."""
     import matplotlib
     from matplotlib.figure import Figure

@@ -73,7 +73,7 @@ def write_html(
         verdict=verdict(report),
         baseline=_baseline(scorer),
         meanings=METRICS,
-        slices=_slices(report),
+        columns=_columns(report),
         curve=_picture(pictures.learning_curve(context.history), "learning curves") if context.history else None,
         length_histogram=_length_histogram(context),
         **_sections(scorer, context),
@@ -158,33 +158,40 @@ _COLUMN = {
 }
 
 
-def _slices(report: Report) -> list[dict[str, Any]]:
-    """Per column its slices by the primary metric, the worst first, and the common scale of their bars."""
-    name, total = report.primary, report.metrics.get(report.primary)
-    sign = 1 if name not in METRICS or higher_is_better(name) else -1
+@dataclass(frozen=True)
+class _Slice:
+    name: str
+    rows: float
+    metric: Metric | None  # the report's primary one; None where these rows do not define it
+    flagged: bool  # its whole interval is on the worse side of the total
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    slices: list[_Slice]  # the worst first
+    total: Metric | None
+    low: float  # where the scale of the intervals begins and ends
+    high: float
+
+
+def _columns(report: Report) -> list[_Column]:
+    total = report.metrics.get(report.primary)
+    sign = 1 if report.primary not in METRICS or higher_is_better(report.primary) else -1
     columns = []
     for column, parts in report.slices.items():
-        rows = [
-            {
-                "name": part,
-                "rows": metrics["rows"].value,
-                "metric": metrics.get(name),
-                "flag": total is not None and name in metrics and _below(metrics, name, total.value, sign),
-            }
-            for part, metrics in parts.items()
-        ]
-        held = [row["metric"] for row in rows if row["metric"] is not None] + ([total] if total else [])
-        rows.sort(key=lambda row: sign * row["metric"].value if row["metric"] is not None else np.inf)
-        low, high = min((m.low for m in held), default=0.0), max((m.high for m in held), default=1.0)
-        columns.append({"name": column, "rows": rows, "total": total, "low": low, "high": max(high, low + 1e-9)})
+        slices = []
+        for name, metrics in parts.items():
+            rows, metric = metrics["rows"].value, metrics.get(report.primary)
+            flagged = False
+            if metric is not None and total is not None and rows >= FLAG_FROM:
+                flagged = metric.high < total.value if sign > 0 else metric.low > total.value
+            slices.append(_Slice(name, rows, metric, flagged))
+        slices.sort(key=lambda part: np.inf if part.metric is None else sign * part.metric.value)
+        drawn = [metric for metric in [total, *(part.metric for part in slices)] if metric is not None]
+        low, high = min((m.low for m in drawn), default=0.0), max((m.high for m in drawn), default=1.0)
+        columns.append(_Column(column, slices, total, low, max(high, low + 1e-9)))
     return columns
-
-
-def _below(metrics: Mapping[str, Metric], name: str, total: float, sign: int) -> bool:
-    """Is the slice's whole interval on the worse side of the total?"""
-    if metrics["rows"].value < FLAG_FROM:
-        return False
-    return metrics[name].high < total if sign > 0 else metrics[name].low > total
 
 
 def _length_histogram(context: ReportContext) -> Any:
@@ -197,7 +204,7 @@ def _length_histogram(context: ReportContext) -> Any:
 def _picture(figure: Any, description: str) -> Any:
     from markupsafe import Markup
 
-    return Markup(pictures.svg(figure, description))  # noqa: S704 - our own SVG, its texts escaped by matplotlib
+    return Markup(pictures.svg(figure, description))
 
 
 def _words(metric: str) -> str:

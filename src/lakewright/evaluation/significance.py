@@ -97,9 +97,7 @@ def compare(
     McNemar, any other by the paired bootstrap; the two-sided interval is the paired bootstrap's in both cases.
     "Not significantly worse" on few rows may only mean that they are few: read the interval.
     """
-    difference = paired_bootstrap(
-        challenger, champion, metric, resamples=resamples, seed=seed, confidence=confidence
-    )
+    difference = paired_bootstrap(challenger, champion, metric, resamples=resamples, seed=seed, confidence=confidence)
     method, two_sided = "paired bootstrap", difference.p
     a_correct, b_correct = challenger.correct(), champion.correct()
     if meaning(metric).share_of_rows and a_correct is not None and b_correct is not None:

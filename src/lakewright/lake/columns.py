@@ -7,6 +7,7 @@ Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -44,14 +45,19 @@ def storable(schema: pa.Schema) -> pa.Schema:
     floats, timestamps microseconds, and a column without any value a string. Raises DataError for what Delta cannot
     hold (times of day, durations, unions) and for two columns whose names differ at most in case.
     """
+    storable_names(schema.names)
+    return pa.schema([pa.field(field.name, _storable(field.type, field.name)) for field in schema])
+
+
+def storable_names(names: Iterable[str]) -> None:
+    """Raises DataError for two names that differ at most in case: Delta's column names are not case-sensitive."""
     seen: dict[str, str] = {}
-    for name in schema.names:
+    for name in names:
         if name.lower() in seen:
             raise DataError(
                 f"two columns are named {seen[name.lower()]!r} and {name!r}", "rename or drop one of them at the source"
             )
         seen[name.lower()] = name
-    return pa.schema([pa.field(field.name, _storable(field.type, field.name)) for field in schema])
 
 
 def _storable(kind: pa.DataType, column: str) -> pa.DataType:

@@ -109,28 +109,7 @@ class Lake:
 
         `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
         """
-        from deltalake import QueryBuilder
-
-        delta = self._open(table.uri, table.version)
-        known = _schema(delta).names
-        for column in columns or ():
-            if column not in known:
-                raise DataError(f"{table} has no column {column!r}", nearest(column, known))
-        query = f"SELECT {', '.join(map(_quoted, known if columns is None else columns))} FROM rows"
-        if predicate is not None:
-            query += f" WHERE ({predicate})"
-        session = QueryBuilder().register("rows", delta)
-        # DeltaTable.scan reads files side by side and gives another order each time; one partition reads them in turn.
-        session.execute("SET datafusion.execution.target_partitions = 1")
-        session.execute("SET datafusion.sql_parser.enable_ident_normalization = false")
-        try:
-            reader = pa.RecordBatchReader.from_stream(session.execute(query))
-        except Exception as error:
-            raise DataError(
-                f"{table} cannot be read where {predicate}: {_first_line(error)}",
-                f"write a condition in SQL over its columns: {', '.join(known)}",
-            ) from error
-        return reader.cast(storable(reader.schema))
+        return scan(self._open(table.uri, table.version), columns, predicate)
 
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
@@ -265,6 +244,31 @@ class Lake:
                 "spark.sql.statistics.totalSize": str(_bytes(delta)),
             },
         )
+
+
+def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.RecordBatchReader:
+    """`Lake.scan` for a Delta table that has no name in a lake."""
+    from deltalake import QueryBuilder
+
+    known = _schema(delta).names
+    for column in columns or ():
+        if column not in known:
+            raise DataError(f"{delta.table_uri} has no column {column!r}", nearest(column, known))
+    query = f"SELECT {', '.join(map(_quoted, known if columns is None else columns))} FROM rows"
+    if predicate is not None:
+        query += f" WHERE ({predicate})"
+    session = QueryBuilder().register("rows", delta)
+    # DeltaTable.scan reads files side by side and gives another order each time; one partition reads them in turn.
+    session.execute("SET datafusion.execution.target_partitions = 1")
+    session.execute("SET datafusion.sql_parser.enable_ident_normalization = false")
+    try:
+        reader = pa.RecordBatchReader.from_stream(session.execute(query))
+    except Exception as error:
+        raise DataError(
+            f"{delta.table_uri} cannot be read where {predicate}: {_first_line(error)}",
+            f"write a condition in SQL over its columns: {', '.join(known)}",
+        ) from error
+    return reader.cast(storable(reader.schema))
 
 
 def _unpinned(name: str) -> TableName:

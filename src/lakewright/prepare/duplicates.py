@@ -26,14 +26,13 @@ class Duplicates:
 def normalise(text: str) -> str:
     """The text up to what a reader would not call a difference: Unicode's NFKC, case-folded, white space collapsed.
 
-    Folding can undo NFKC's composition and NFKC can bring back capitals ('㎒' is 'MHz'), so both are done twice, as in
-    Unicode's compatibility caseless match (The Unicode Standard, section 3.13, D146).
+    NFKC comes before folding since it can bring back capitals ('㎒' is 'MHz'), and after it since folding can undo
+    composition (The Unicode Standard, section 3.13, compatibility caseless matching).
     """
-    if text.isascii():  # NFKC leaves ASCII as it is: most texts are done here, ten times as fast
+    if text.isascii():  # NFKC leaves ASCII as it is, and most texts are ASCII
         text = text.lower()
     else:
-        for _ in range(2):
-            text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(text.split())
 
 

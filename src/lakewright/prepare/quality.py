@@ -160,9 +160,9 @@ def check_duplicates(
     )
     findings += _finding(
         "normalised_duplicates",
-        duplicates.normalised,
-        f"repeating the text of an earlier row in column {text_column} up to case, white space and Unicode form, exact "
-        "repeats included: with prepare.duplicates: drop, train and validation keep the first.",
+        np.setdiff1d(duplicates.normalised, duplicates.exact),
+        f"repeating the text of an earlier row in column {text_column} but for case, white space or Unicode form: with "
+        "prepare.duplicates: drop, train and validation keep the first.",
         with_truth,
     )
     findings += _finding(

@@ -29,7 +29,7 @@ SPELLINGS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-ROUNDING = 1e-9  # a quota this near to a whole number is that number: 0.29 × 100 is 28.999999999999996
+ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
 
 
 def assign(
@@ -109,10 +109,10 @@ def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> d
     no label is left out of train.
     """
     quotas = {name: share * size for name, share in shares.items()}
-    counts = {name: math.floor(quota + ROUNDING) for name, quota in quotas.items()}
+    counts = {name: math.floor(quota + ROUNDING_ERROR) for name, quota in quotas.items()}
     for name, quota in quotas.items():
         owed[name] += quota - counts[name]
-    may_round_up = [name for name, quota in quotas.items() if quota - counts[name] > ROUNDING]
+    may_round_up = [name for name, quota in quotas.items() if quota - counts[name] > ROUNDING_ERROR]
     may_round_up.sort(key=lambda name: (name == TRAIN and counts[TRAIN] == 0, owed[name]), reverse=True)
     for name in may_round_up[: size - sum(counts.values())]:
         counts[name] += 1

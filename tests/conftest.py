@@ -1,0 +1,136 @@
+"""Small real things that many tests need: a tiny random BERT in Hugging Face's layout, a table of texts, a project."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+ANIMALS = ["dog", "cat", "horse", "sheep", "goat", "rabbit", "cow", "pig", "duck", "goose"]
+PLANTS = ["rose", "tulip", "oak", "pine", "fern", "moss", "birch", "lily", "ivy", "maple"]
+STONES = ["granite", "basalt", "marble", "quartz", "slate", "flint", "opal", "jade", "ruby", "topaz"]
+FRAMES = ["the {} is here", "we saw a {} today", "there was one {} by the river", "my {} is old", "who has a {} ?"]
+KINDS = {"animal": ANIMALS, "plant": PLANTS, "stone": STONES}
+
+
+def sentences(rows: int, seed: int = 0) -> list[dict[str, str]]:
+    """Texts whose label is the kind of thing they name; `place` is there to slice and to group by."""
+    draw = random.Random(seed)
+    found = []
+    for i in range(rows):
+        label = draw.choice(sorted(KINDS))
+        word, other = draw.choice(KINDS[label]), draw.choice(["north", "south", "east", "west"])
+        text = f"{draw.choice(FRAMES).format(word)} number {i} {other}"
+        found.append({"id": f"r{i}", "text": text, "label": label, "place": other})
+    return found
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of two layers and its own word-piece tokenizer: real loading code, nothing downloaded."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny_base")
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special)
+    tokenizer.train_from_iterator([row["text"] for row in sentences(500)], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", tokenizer.token_to_id("[CLS]")), ("[SEP]", tokenizer.token_to_id("[SEP]"))],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: making one takes seconds, copying one does not."""
+    from lakewright.tracking import Tracking
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with Tracking(f"sqlite:///{path}", None, str(path.parent / "artifacts")).client() as client:
+        client.search_experiments()
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_base: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project file in a folder of its own, which is the current folder: csv in, tiny encoder."""
+    monkeypatch.chdir(tmp_path)
+    workspace = tmp_path / ".lakewright"
+    workspace.mkdir()
+    (workspace / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    write_csv(tmp_path / "things.csv", sentences(300))
+    path = tmp_path / "project.yml"
+    path.write_text(yaml.safe_dump(small_project(tiny_base), sort_keys=False))
+    return path
+
+
+def small_project(base: Path) -> dict[str, Any]:
+    return {
+        "name": "things",
+        "schema": "main.demo",
+        "task": "text_classification",
+        "data": {"source": "things.csv", "columns": {"text": "text", "label": "label", "id": "id"}},
+        "train": {
+            "learner": "encoder",
+            "base_model": str(base),
+            "num_train_epochs": 6,
+            "learning_rate": 5e-3,
+            "dropout": 0.0,
+        },
+        "evaluate": {"resamples": 100, "slices": ["place"]},
+        "gate": {"minimum": {"accuracy": 0.8}},
+    }
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def lakewright() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command itself, in a process of its own, as a user types it."""
+
+    def call(*arguments: str, stdin: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lakewright.cli", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=300, check=False, **options)
+
+    return call
+
+
+def one_object(stdout: str) -> dict[str, Any]:
+    """What `--json` printed: one JSON object, and not a character beside it."""
+    value: dict[str, Any] = json.loads(stdout)
+    assert isinstance(value, dict)
+    return value

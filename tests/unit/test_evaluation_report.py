@@ -1,0 +1,290 @@
+"""The page and its pictures: complete, self-contained, escaped, and saying what the numbers say."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lakewright.evaluation import pictures
+from lakewright.evaluation.bootstrap import intervals
+from lakewright.evaluation.calibration import reliability
+from lakewright.evaluation.classification import ClassificationScorer
+from lakewright.evaluation.entities import EntityScorer
+from lakewright.evaluation.mistakes import Piece, confident_mistakes, confused_pairs, marked_mistakes
+from lakewright.evaluation.report import ReportContext, verdict, write_html, write_json
+from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.slices import by_slice
+from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
+
+TABLE = TableVersion(name="demo.texts.rows", version=3, uri="lake/rows", rows=1200)
+HISTORY = [
+    {"step": 0, "loss": 2.0},
+    {"step": 10, "loss": 1.5, "validation_loss": 1.6, "validation_macro_f1": 0.4, "learning_rate": 1e-4},
+    {"step": 20, "loss": 1.0, "validation_loss": 1.2, "validation_macro_f1": 0.6},
+]
+CONTEXT = ReportContext(
+    task="text_classification",
+    model="demo.texts.model",
+    run_id="run-17",
+    created="2026-11-20 14:03 UTC",
+    prepared=Prepared(
+        table=TABLE,
+        features=TABLE,
+        encoding="encoding",
+        labels=["a & b", "<i>c</i>", "$d$ $"],
+        splits={"train": 900, "test": 300},
+        label_counts={"train": {"a & b": 450}, "test": {"a & b": 150}},
+        lengths={"p50": 12, "max": 60},
+        max_length=48,
+        findings=[Finding(name="duplicates", count=4, detail="found twice", rows=["<b>bold</b>"])],
+    ),
+    trained=Trained(model_folder="runs/17/model", digest="f00d", learner="encoder", details={"parameters": 22_713_216}),
+    history=HISTORY,
+    lengths=[5, 9, 12, 60],
+    project_yaml="name: demo <&>\n",
+    reproduce=["lakewright run project.yml"],
+    software={"torch": "2.13.0"},
+)
+
+
+def report_of(scorer: Scorer, **more: object) -> Report:
+    return Report(
+        metrics=intervals(scorer, resamples=50, seed=0),
+        primary=scorer.primary,
+        rows=scorer.rows,
+        classes=scorer.classes(np.ones(scorer.rows)),
+        test_rows="runs/17/test_rows.parquet",
+        html="report.html",
+        json_file="evaluation.json",
+        runtime="onnx",
+        model_bytes=91_234_567,
+        seconds_per_1000_rows=1.84,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def classification() -> ClassificationScorer:
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 300)
+    probabilities = random.dirichlet(np.ones(3), 300)
+    probabilities[np.arange(300), truth] += 0.7
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return ClassificationScorer(truth, probabilities, ["a & b", "<i>c</i>", "$d$ $"])
+
+
+@pytest.fixture(scope="module")
+def entities() -> tuple[EntityScorer, list[str]]:
+    texts = ["Ada Lovelace met <b>Babbage</b> in London.", "Nothing here.", "Paris & Rome"]
+    truth = [[(0, 12, "PER"), (20, 27, "PER"), (35, 41, "LOC")], [], [(0, 5, "LOC"), (8, 12, "LOC")]]
+    found = [[(0, 3, "PER"), (20, 27, "LOC"), (35, 41, "LOC")], [(0, 7, "PER")], [(0, 5, "LOC"), (8, 12, "LOC")]]
+    return EntityScorer(truth, found, ["PER", "LOC"]), texts
+
+
+class Page(HTMLParser):
+    """The page as a browser reads it: its visible text, its tags, and whether every tag is closed."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.text, self.tags, self.open = "", [], []
+        self.feed(self.source)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.text += data
+
+    def ids(self) -> set[str | None]:
+        return {attributes["id"] for tag, attributes in self.tags if tag == "section"}
+
+
+def fetches(page: Page) -> list[object]:
+    """What a browser would ask a server for: nothing but fragments of the page itself is allowed."""
+    found: list[object] = [tag for tag, _ in page.tags if tag in {"link", "img", "iframe", "object"}]
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            value = attributes.get(name)
+            if value is not None and not value.startswith("#"):
+                found.append((tag, name, value))
+    return found + re.findall(r"@import|url\((?!#)[^)]*\)", page.source)
+
+
+def test_the_page_of_a_classifier(tmp_path: Path, classification: ClassificationScorer) -> None:
+    texts = [f"text {i} <script>alert({i})</script> $x$" for i in range(300)]
+    slices = by_slice(classification, {"source": ["web", "mail", None] * 100}, resamples=50, seed=0)
+    low = {name: Metric(value=0.1, low=0.05, high=0.2) for name in ("macro_f1",)}
+    slices["planted"] = {"hard": {"rows": Metric(value=40, low=40, high=40), **low},
+                         "few": {"rows": Metric(value=3, low=3, high=3), **low}}  # fmt: skip
+    report = report_of(classification, slices=slices, notes=["int8 was not kept"])
+    decision = Decision(
+        passed=False,
+        checks=[Check(name="accuracy is at least 0.99", passed=False, value=0.8, threshold=0.99)],
+        champion="demo.texts.model version 2",
+    )
+    context = ReportContext(**{**vars(CONTEXT), "texts": texts})
+    path = tmp_path / "report.html"
+    write_html(path, title="Demo <1>", report=report, decision=decision, scorer=classification, context=context)
+    page = Page(path)
+
+    assert fetches(page) == []
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [{}]  # ours, and none from the texts
+    assert "<script>alert" in page.text  # shown, not run
+    assert page.source.count("<svg") == 4
+    assert page.ids() == {
+        "gate", "metrics", "classes", "confusions", "mistakes", "slices", "calibration", "training", "data", "run",
+    }  # fmt: skip
+    accuracy = report.metrics["accuracy"]
+    assert f"Right on {100 * accuracy.value:.1f}\N{NO-BREAK SPACE}% of 300 test rows" in page.text
+    assert "below the gate: accuracy is at least 0.99" in page.text
+    for shown in (
+        "Demo <1>", "a & b", "<i>c</i>", "int8 was not kept", "version 2", "91.2\N{NO-BREAK SPACE}MB", "22,713,216",
+        "<b>bold</b>", "demo.texts.rows@v3", "lakewright run project.yml", "name: demo <&>", "run-17", "(missing)",
+    ):  # fmt: skip
+        assert shown in page.text, shown
+    flagged = re.findall(r"<th scope=\"row\">(\w+)</th>(?:(?!</tr>).)*?tag bad", page.source, flags=re.DOTALL)
+    assert flagged == ["hard"]
+    worst = confident_mistakes(classification)[0]
+    assert f"text {worst.row} <script>" in page.text
+
+
+def test_the_page_of_a_tagger(tmp_path: Path, entities: tuple[EntityScorer, list[str]]) -> None:
+    scorer, texts = entities
+    path = tmp_path / "report.html"
+    context = ReportContext(texts=texts, row_ids=["r-1", "r-2", "r-3"])
+    write_html(path, title="tags", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    page = Page(path)
+    assert fetches(page) == []
+    assert page.ids() == {"metrics", "classes", "mistakes", "run"}
+    marks = re.findall(r'<mark class="(\w+)">([^<]*)<small>(\w+)</small>', page.source)
+    assert set(marks) == {
+        ("boundary", "Ada Lovelace", "PER"), ("boundary", "Ada", "PER"), ("type", "Babbage", "PER"),
+        ("type", "Babbage", "LOC"), ("correct", "London", "LOC"), ("spurious", "Nothing", "PER"),
+    }  # fmt: skip
+    assert "<b>" in page.text and "row r-1" in page.text and "row r-3" not in page.text
+
+
+def test_a_page_needs_no_context(tmp_path: Path, classification: ClassificationScorer) -> None:
+    perfect = ClassificationScorer(classification.truth, np.eye(3)[classification.truth], classification.labels)
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(perfect), decision=None, scorer=perfect, context=ReportContext())
+    page = Page(path)
+    assert "None: every test row is right." in page.text
+    assert page.ids() == {"metrics", "classes", "confusions", "calibration", "run"}
+
+
+def test_evaluation_json_holds_the_whole_report(tmp_path: Path, classification: ClassificationScorer) -> None:
+    report = report_of(classification)
+    write_json(tmp_path / "evaluation.json", report)
+    text = (tmp_path / "evaluation.json").read_text(encoding="utf-8")
+    accuracy = json.loads(text)["metrics"]["accuracy"]
+    assert accuracy.keys() == {"value", "low", "high"}
+    assert accuracy["value"] == classification.correct().mean()
+    assert Report.model_validate_json(text) == report
+
+
+def test_the_verdict_in_each_tasks_words(
+    classification: ClassificationScorer, entities: tuple[EntityScorer, list[str]]
+) -> None:
+    metric = Metric(value=0.5, low=0.25, high=0.75)
+    base = report_of(classification)
+    report = base.model_copy(update={"metrics": {"accuracy": metric, "macro_f1": metric}, "confidence": 0.9})
+    said = verdict(report).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "Right on 50.0 % of 300 test rows (90 % CI 25.0–75.0 %). Macro F1 is 0.500 (90 % CI 0.250–0.750)."
+    assert verdict(report, Decision(passed=True, checks=[])).endswith(" It passed the gate.")
+    said = verdict(report_of(entities[0])).replace("\N{NO-BREAK SPACE}", " ")
+    assert said.startswith(
+        "Found 60.0 % of the entities in 3 test rows; 50.0 % of what it marked is right. Entity F1 is"
+    )
+    other = base.model_copy(update={"metrics": {"rmse": metric}, "primary": "rmse"})
+    assert verdict(other).startswith("Rmse is 0.500 (95")
+
+
+def test_confused_pairs_and_confident_mistakes_by_hand() -> None:
+    probabilities = np.array([[0.4, 0.6, 0], [0.1, 0.9, 0], [0.8, 0.2, 0], [0, 0.3, 0.7], [0, 0.2, 0.8]])
+    scorer = ClassificationScorer(np.array([0, 0, 0, 1, 2]), probabilities, ["x", "y", "z"])
+    first, second = confused_pairs(scorer)
+    assert (first.truth, first.predicted, first.rows, first.share, first.example) == ("x", "y", 2, 2 / 3, 1)
+    assert (second.truth, second.predicted, second.rows, second.share) == ("y", "z", 1, 1.0)
+    assert [(mistake.row, mistake.confidence) for mistake in confident_mistakes(scorer)] == [
+        (1, 0.9),
+        (3, 0.7),
+        (0, 0.6),
+    ]
+    assert confident_mistakes(scorer, most=1)[0].truth_probability == pytest.approx(0.1)
+
+
+def test_marked_texts_are_cut_around_the_error_and_lose_nothing_within() -> None:
+    text = "".join(f"word{i:03} " for i in range(100))  # 800 characters
+    scorer = EntityScorer([[(400, 407, "A"), (404, 420, "B")]], [[(8, 15, "A")]], ["A", "B"])
+    (whole,) = marked_mistakes(scorer, [text], characters=1000)
+    assert "".join(piece.text for piece in whole.truth) == "".join(piece.text for piece in whole.predicted) == text
+    assert [piece for piece in whole.truth if piece.outcome] == [
+        Piece(text[400:407], "A", "missed"), Piece(text[407:420], "B", "missed"),
+    ]  # fmt: skip
+    (cut,) = marked_mistakes(scorer, [text], characters=90)
+    assert [piece.text for piece in cut.predicted] == [text[:8], text[8:15], text[15:90], "…"]
+
+
+# pictures
+
+
+def figures() -> dict[str, object]:
+    random = np.random.default_rng(0)
+    many = random.poisson(0.3, (60, 60)) + 9 * np.eye(60)
+    labels = [f"a <label> & $formula_{i}$ with a long name" for i in range(60)]
+    confidence = random.random(200)
+    return {
+        "two": pictures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["no", "yes"]),
+        "many": pictures.confusion_matrix(many, labels),
+        "reliability": pictures.reliability_diagram(reliability(confidence, random.random(200) < confidence)),
+        "curve": pictures.learning_curve(HISTORY),
+        "only loss": pictures.learning_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]),
+        "nothing": pictures.learning_curve([]),
+        "lengths": pictures.length_histogram([1, 5, 5, 9], 8),
+    }
+
+
+def test_pictures_are_small_well_formed_and_take_the_pages_ink(tmp_path: Path) -> None:
+    for name, figure in figures().items():
+        text = pictures.svg(figure, f'the "{name}" <picture>')
+        root = ElementTree.fromstring(text)
+        assert root.attrib["aria-label"] == f'the "{name}" <picture>'
+        assert len(text) < 250_000
+        assert "currentColor" in text and pictures.INK not in text
+        assert "<metadata" not in text and "<image" not in text
+        assert set(re.findall(r'href="([^"]*)"', text)) <= {f"#{id_}" for id_ in re.findall(r'id="([^"]*)"', text)}
+        pictures.png(figure, tmp_path / "picture.png")
+        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> None:
+    counts = 5.0 * np.eye(40)
+    counts[3, 30] = counts[30, 7] = 4
+    drawn = pictures.svg(pictures.confusion_matrix(counts, [f"class-{i}" for i in range(40)], most=3), "matrix")
+    assert "the 3 most confused of 40 classes" in drawn
+    assert {int(i) for i in re.findall(r"class-(\d+)<", drawn)} == {3, 7, 30}
+
+
+def test_the_learning_curve_draws_losses_and_known_metrics_only() -> None:
+    drawn = pictures.svg(pictures.learning_curve(HISTORY), "curve")
+    assert "validation_macro_f1" in drawn and "validation_loss" in drawn and "learning_rate" not in drawn
