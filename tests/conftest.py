@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
+settings.register_profile("lakewright", deadline=None)  # a busy machine is no failure
+settings.load_profile("lakewright")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 

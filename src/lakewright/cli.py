@@ -350,7 +350,9 @@ def _print_run(finished: Run) -> None:
         confidence = f"{report.confidence:.0%} interval"
         rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
         show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
-        show(f"{report.model_bytes / 1e6:.1f} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})")
+        show(
+            f"{report.model_bytes / 1e6:.1f} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
+        )
         show(f"report: {report.html}")
     if "gate" in finished.records:
         decision = finished.decision
@@ -364,7 +366,9 @@ def _print_run(finished: Run) -> None:
         show("\nnext:")
         if not approved:
             show(f"  lakewright models approve models:/{version.name}/{version.version}")
-        show(f'  lakewright predict models:/{version.name}@{"champion" if approved else "challenger"} "a text of yours"')
+        show(
+            f'  lakewright predict models:/{version.name}@{"champion" if approved else "challenger"} "a text of yours"'
+        )
         show("  lakewright ui                 # runs, curves and models in MLflow")
         if approved:
             show("  lakewright tables             # what was written, with versions")

@@ -1,8 +1,8 @@
 """The story, told by STAGES: source → table → features → model folder → report → decision → model version.
 
-    ingest    source → table              evaluate  model folder → report, on the test split
-    prepare   table → features            gate      report → decision
-    train     features → model folder     register  model folder → model version, if the decision is yes
+ingest    source → table              evaluate  model folder → report, on the test split
+prepare   table → features            gate      report → decision
+train     features → model folder     register  model folder → model version, if the decision is yes
 """
 
 from __future__ import annotations
@@ -129,7 +129,10 @@ class Run:
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints; a part is null where the run did not get that far."""
-        report, trained = cast(Report | None, self.records.get("evaluate")), cast(Trained | None, self.records.get("train"))
+        report, trained = (
+            cast(Report | None, self.records.get("evaluate")),
+            cast(Trained | None, self.records.get("train")),
+        )
         decision, version = cast(Decision | None, self.records.get("gate")), self.model_version
         shown: dict[str, Any] = {
             "run_id": self.run_id,
@@ -206,9 +209,7 @@ def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | N
             return _run_stages(project, workspace, run_id, watch, rerun, log)
 
 
-def _run_stages(
-    project: Project, workspace: Workspace, run_id: str, watch: Watch, rerun: str | None, log: str
-) -> Run:
+def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watch, rerun: str | None, log: str) -> Run:
     results: dict[str, StageResult] = {}
     records: dict[str, Record] = {}
     error: LakewrightError | None = None
@@ -222,7 +223,9 @@ def _run_stages(
             record = _record(stage, step, project, workspace, run_id, records)
             if record is not None:
                 records[stage.name] = record
-            result = StageResult(status="skipped" if step.skip else "done", seconds=time.monotonic() - began, why=step.why)
+            result = StageResult(
+                status="skipped" if step.skip else "done", seconds=time.monotonic() - began, why=step.why
+            )
         except Exception as failure:
             LOG.exception("%s failed", stage.name)
             error = _explained(failure, stage.name, log)
@@ -248,7 +251,7 @@ def _record(
     if step.skip and step.record is None:
         return None
     if step.record is not None:
-        record = stage.record.model_validate(step.record)
+        record = _as_kept(stage, step, workspace)
     else:
         work = cache.work_folder(workspace, stage.name, step.key)
         work.mkdir(parents=True, exist_ok=True)
@@ -259,6 +262,15 @@ def _record(
         cache.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
     write_whole(workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json", as_json(record))
+    return record
+
+
+def _as_kept(stage: Stage, step: Step, workspace: Workspace) -> Record:
+    record = stage.record.model_validate(step.record)
+    if isinstance(record, ModelVersion) and "champion" not in record.aliases:  # may have been approved since
+        from lakewright.registry.versions import resolve
+
+        return resolve(workspace.tracking, f"models:/{record.name}/{record.version}")
     return record
 
 
@@ -281,11 +293,13 @@ def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], 
     records: dict[str, Record] = {}
     for stage, step in zip(STAGES, planned, strict=True):
         if step.record is not None:
-            records[stage.name] = stage.record.model_validate(step.record)
+            records[stage.name] = _as_kept(stage, step, workspace)
         watch(stage.name, "skipped", step.why)
     same = runs.runs_of(project, workspace)
     run_id = same[0].run_id if same else next(step.run_id for step in reversed(planned) if step.run_id)
-    return Run(run_id, {step.stage: StageResult(status="skipped", seconds=0.0, why=step.why) for step in planned}, records)
+    return Run(
+        run_id, {step.stage: StageResult(status="skipped", seconds=0.0, why=step.why) for step in planned}, records
+    )
 
 
 def run_stage(name: str, project: Project, workspace: Workspace, run_id: str) -> Record | None:

@@ -36,12 +36,18 @@ REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 class Profile(Settings):
     target: str = Field(default="local", description="where stages run")
     workspace: str = Field(default=".lakewright", description="folder for the catalog, runs, records and caches")
-    lake: str | None = Field(default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace")
+    lake: str | None = Field(
+        default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace"
+    )
     tracking: str | None = Field(default=None, description="MLflow tracking URI; default sqlite in the workspace")
     registry: str | None = Field(default=None, description="MLflow registry URI; default the tracking URI")
     artifacts: str | None = Field(default=None, description="root of MLflow's files; default in the workspace")
-    storage_options: dict[str, SecretStr] = Field(default={}, description="delta-rs storage options; ${env:NAME} for secrets")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one")
+    storage_options: dict[str, SecretStr] = Field(
+        default={}, description="delta-rs storage options; ${env:NAME} for secrets"
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
+    )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default one a core")
 
     def secrets(self) -> dict[str, str]:

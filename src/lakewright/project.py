@@ -46,7 +46,9 @@ class Columns(Settings):
     label: str | None = Field(default=None, description="text_classification: the class")
     tokens: str | None = Field(default=None, description="token_classification: a list of words")
     tags: str | None = Field(default=None, description="token_classification: one BIO tag a word")
-    spans: str | None = Field(default=None, description="token_classification: list of {start, end, label}, in characters")
+    spans: str | None = Field(
+        default=None, description="token_classification: list of {start, end, label}, in characters"
+    )
     id: str | None = Field(default=None, description="unique; the row number where none is named")
     group: str | None = Field(default=None, description="rows of one group stay in one split")
     event_time: str | None = None
@@ -80,7 +82,8 @@ class Prepare(Settings):
     split: Split = Split()
     duplicates: Literal["drop", "keep"] = Field(
         default="drop",
-        description="drop: no normalised text stands in two splits or twice in train; test rows always stay",
+        description="drop: a normalised text stays once; of a published split, test keeps all its rows and train loses "
+        "those that stand in test or validation",
     )
     balance: Literal["none", "weights", "oversample", "undersample"] = "none"
     max_length: Literal["auto"] | int = Field(
@@ -104,7 +107,8 @@ class Gate(Settings):
 class Register(Settings):
     model: str | None = Field(default=None, description="catalog.schema.name; default {schema}.{name}")
     approval: Literal["automatic", "manual"] = Field(
-        default="automatic", description="automatic: what passes the gate becomes champion; manual: it waits as challenger"
+        default="automatic",
+        description="automatic: what passes the gate becomes champion; manual: it waits as challenger",
     )
     description: str = ""
     tags: dict[str, str] = {}

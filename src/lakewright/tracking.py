@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import uuid4
 
 from lakewright.errors import LakewrightError, UsageError
@@ -79,15 +79,17 @@ class Tracking:
                 _create_database(uri)
             yield MlflowClient(self.tracking_uri, registry_uri)
         except MlflowException as error:
+            answer = f"MLflow at {self.tracking_uri} answered: {error.message}"
             raise LakewrightError(
-                f"MLflow at {_without_password(self.tracking_uri)} answered: {error.message}",
+                re.sub(r"//[^/@\s]+@", "//", answer),  # without user:password, which the original error holds, too
                 "check that the tracking and registry URIs of the profile are right and answer",
-            ) from error
+            ) from None
 
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of the parent run called `name`, RUNNING; made where the experiment has none of that name.
 
         The name is the run's identity in its experiment, so a process that died before it noted the id finds it again.
+        Two processes that start the same name at once are the caller's to keep apart (Workspace.lock does).
         Raises UsageError where the experiment was deleted in MLflow.
         """
         with self.client() as client:
@@ -316,14 +318,9 @@ def _create_database(uri: str) -> None:
         draft.replace(path)
 
 
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else uri
-
-
 def _key(name: str) -> str:
-    allowed = re.sub(r"[^\w\-. :/]", "_", name).lstrip("/")
-    return posixpath.normpath(f"/{allowed}")[1:251].rstrip("/") or "_"  # MLflow refuses a//b, a/../b and a/, too
+    allowed = re.sub(r"[^\w\-. :/]", "_", name).lstrip("/")[:250]
+    return posixpath.normpath(f"/{allowed}")[1:] or "_"  # MLflow refuses a//b, a/../b and a/, too
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:

@@ -1,14 +1,14 @@
 """Where a run's state lies: the lake, the tracking server, and one folder for runs, records and checkpoints.
 
-    catalog.sqlite   names of tables, schemas, models (Unity Catalog's shape)
-    tables/          Delta tables, unless the profile's `lake` says elsewhere
-    mlflow.db        MLflow's runs and models, unless `tracking` says elsewhere
-    artifacts/       MLflow's files
-    records/         one JSON a finished stage, by the hash of all it depended on
-    work/            a stage's files while it works: checkpoints, half-made folders
-    models/          sealed model folders            encodings/   what prepare fitted
-    runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
-    ledger.jsonl     every read of a test split
+catalog.sqlite   names of tables, schemas, models (Unity Catalog's shape)
+tables/          Delta tables, unless the profile's `lake` says elsewhere
+mlflow.db        MLflow's runs and models, unless `tracking` says elsewhere
+artifacts/       MLflow's files
+records/         one JSON a finished stage, by the hash of all it depended on
+work/            a stage's files while it works: checkpoints, half-made folders
+models/          sealed model folders            encodings/   what prepare fitted
+runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
+ledger.jsonl     every read of a test split
 """
 
 from __future__ import annotations

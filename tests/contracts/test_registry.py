@@ -80,7 +80,11 @@ def server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator
     ]
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *store, *place], stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", "mlflow", "server", *store, *place],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         )
     for _ in range(300):
         with socket.socket() as probe:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import one_object, sentences, write_csv
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]

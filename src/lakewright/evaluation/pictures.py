@@ -54,7 +54,8 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
         alpha = 0.12 + 0.78 * float(share[truth, predicted]) ** (1.0 if truth == predicted else 0.6)
         axes.add_patch(_rectangle(predicted - 0.5, truth - 0.5, colour, alpha))
         count = f"{counts[truth, predicted]:.0f}"
-        axes.text(predicted, truth, count, ha="center", va="center", color=INK, fontsize=7 if len(count) < 4 else 5.5)
+        fontsize = 9.0 if side / size > 0.4 else 7.0 if len(count) < 4 else 5.5
+        axes.text(predicted, truth, count, ha="center", va="center", color=INK, fontsize=fontsize)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", title=title)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -110,7 +111,11 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
 def length_histogram(lengths: Sequence[int], max_length: int | None = None) -> Figure:
     """Encoded lengths of rows, and where they are cut, if they are."""
     figure, axes = _figure(5.2, 2.4)
-    axes.hist(lengths, bins=min(40, max(1, len(set(lengths)))), color=RIGHT, alpha=0.7)
+    shortest, longest = min(lengths, default=0), max(lengths, default=0)
+    step = -(
+        -(longest - shortest + 1) // 40
+    )  # whole lengths to a bar, or some bars would hold more of them than others
+    axes.hist(lengths, bins=np.arange(shortest, longest + step + 1, step) - 0.5, color=RIGHT, alpha=0.7)
     if max_length is not None:
         cut = sum(length > max_length for length in lengths) / max(len(lengths), 1)
         axes.axvline(max_length, color=WRONG, linewidth=1.5, label=f"max_length {max_length}: cuts {cut:.1%} of rows")

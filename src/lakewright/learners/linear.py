@@ -24,7 +24,9 @@ class LinearSettings(LearnerSettings):
     learner: Literal["linear"] = "linear"
     C: float = Field(default=10.0, gt=0, description="inverse strength of the L2 penalty, as in scikit-learn")
     max_iter: int = Field(default=1000, ge=1)
-    min_df: int = Field(default=1, ge=1, description="a term counts when it stands in at least this many training texts")
+    min_df: int = Field(
+        default=1, ge=1, description="a term counts when it stands in at least this many training texts"
+    )
     max_features: int = Field(default=200_000, ge=1)
     seed: int = 13
 

@@ -39,7 +39,9 @@ def verify(folder: Path) -> str:
     try:
         expected = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{folder} is no model folder: it holds no manifest.json", "name a folder that a run made") from None
+        raise ModelError(
+            f"{folder} is no model folder: it holds no manifest.json", "name a folder that a run made"
+        ) from None
     except ValueError:
         raise ModelError(f"{folder / 'manifest.json'} is damaged", "register or download the model again") from None
     for name, sha256 in expected.items():
@@ -64,7 +66,9 @@ def describe(folder: Path) -> dict[str, Any]:
     try:
         described: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{folder} is no model folder: it holds no model.json", "name a folder that a run made") from None
+        raise ModelError(
+            f"{folder} is no model folder: it holds no model.json", "name a folder that a run made"
+        ) from None
     if described.get("format") != FORMAT:
         raise ModelError(
             f"{folder} has the model folder format {described.get('format')}; this version reads {FORMAT}",

@@ -86,4 +86,3 @@ class Predictor:
         if not isinstance(text, str):
             raise DataError(f"row {at}: 'text' is {type(text).__name__}, not a string", "leave out rows without text")
         return text
-

@@ -45,16 +45,18 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
 
 def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
     if name not in report.metrics:
-        raise ProjectError(f"gate.{kind} names {name!r}, which this task does not measure", nearest(name, report.metrics))
+        raise ProjectError(
+            f"gate.{kind} names {name!r}, which this task does not measure", nearest(name, report.metrics)
+        )
     value = report.metrics[name].value
     passed = value >= threshold if kind == "minimum" else value <= threshold  # NaN passes neither
     sign = "≥" if kind == "minimum" else "≤"
-    return Check(name=name, passed=passed, value=value, threshold=threshold, detail=f"{value:.4f}, wanted {sign} {threshold:g}")
+    return Check(
+        name=name, passed=passed, value=value, threshold=threshold, detail=f"{value:.4f}, wanted {sign} {threshold:g}"
+    )
 
 
-def _against(
-    compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace
-) -> Check:
+def _against(compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace) -> Check:
     folder = download(workspace.tracking, compared, workspace.folder / "downloads")
     predictor = Predictor.open(folder, threads=workspace.threads)
     name = f"not significantly worse than the champion ({compared})"
@@ -86,4 +88,6 @@ def _against(
 
 def _labels(predictor: Predictor) -> str:
     labels = predictor.task.labels
-    return f"{predictor.task.name} with {len(labels)} labels ({', '.join(labels[:5])}{', …' if len(labels) > 5 else ''})"
+    return (
+        f"{predictor.task.name} with {len(labels)} labels ({', '.join(labels[:5])}{', …' if len(labels) > 5 else ''})"
+    )

@@ -17,17 +17,11 @@ import pyarrow as pa
 from lakewright import plugins
 from lakewright.encodings import Encoding
 from lakewright.encodings.ragged import Ragged
-from lakewright.errors import UsageError
+from lakewright.errors import DataError, UsageError
 from lakewright.prepare.balancing import class_weights, oversample, undersample
 from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
 from lakewright.prepare.lengths import summary
-from lakewright.prepare.quality import (
-    check_columns,
-    check_duplicates,
-    check_labels,
-    check_leakage,
-    check_train,
-)
+from lakewright.prepare.quality import check_columns, check_duplicates, check_labels, check_leakage, check_train
 from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
 from lakewright.project import Project
 from lakewright.records import Finding, Ingested, Prepared, Record
@@ -41,7 +35,9 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     settings, columns = project.prepare, project.data.columns
     learner, Task = plugins.find("learners", project.train.learner), plugins.find("tasks", project.task)  # noqa: N806
     if project.task in learner.gaps:
-        raise UsageError(f"{learner.name} does not learn {project.task}: {learner.gaps[project.task]}", _others(project))
+        raise UsageError(
+            f"{learner.name} does not learn {project.task}: {learner.gaps[project.task]}", _others(project)
+        )
     roles = columns.model_dump(exclude_none=True)
     data = workspace.lake.read(ingested.table)
 
@@ -57,39 +53,50 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     if whole_row:
         findings += check_labels(texts, keys, columns=columns, rows=rows)
 
-    # Split first
+    # No text twice, where the split is ours to make
     method = _method(project, data)
-    predefined = data[columns.split or "split"].take(rows).to_pylist() if method == "predefined" else None
-    groups = data[columns.group].take(rows).to_pylist() if columns.group else None
-    times = data[columns.event_time].take(rows).to_numpy() if columns.event_time else None
+    duplicates = find_duplicates(texts, keys)
+    findings += check_duplicates(texts, keys, duplicates, columns=columns, rows=rows)
+    group_of_row = duplicates.group_of_row
+    drop = settings.duplicates == "drop"
+    if drop and method != "predefined":
+        stays = np.flatnonzero(drop_duplicates(group_of_row, np.full(len(rows), TRAIN)))
+        rows, group_of_row = rows[stays], group_of_row[stays]
+        texts, truths, keys = ([values[i] for i in stays] for values in (texts, truths, keys))
+
+    # Split first, before anything is fitted
     split = assign(
         method,
         len(rows),
         columns=columns,
         truth=keys if whole_row else None,
-        groups=groups,
-        times=times,
-        predefined=predefined,
+        groups=data[columns.group].take(rows).to_pylist() if columns.group else None,
+        times=data[columns.event_time].take(rows).to_numpy() if columns.event_time else None,
+        predefined=data[columns.split or "split"].take(rows).to_pylist() if method == "predefined" else None,
         test=settings.split.test,
         validation=settings.split.validation,
         seed=settings.split.seed,
         rows=rows,
     )
 
-    # No text in two splits
-    duplicates = find_duplicates(texts, keys)
-    findings += check_duplicates(texts, keys, duplicates, columns=columns, rows=rows)
-    findings += check_leakage(texts, split, duplicates.group_of_row, rows=rows)
-    if settings.duplicates == "drop":
-        stays = np.flatnonzero(drop_duplicates(duplicates.group_of_row, split))
+    # No text in two splits; a published test split keeps all its rows
+    findings += check_leakage(texts, split, group_of_row, rows=rows)
+    if drop:
+        stays = np.flatnonzero(drop_duplicates(group_of_row, split))
         rows, split = rows[stays], split[stays]
-        texts, truths = [texts[i] for i in stays], [truths[i] for i in stays]
+        texts, truths = ([values[i] for i in stays] for values in (texts, truths))
+    check_train(split, None, columns=columns)
 
     # Labels, from train
     train = np.flatnonzero(split == TRAIN)
     task = Task.fit([truths[i] for i in train])
     labels_of = [task.label_of(truth) for truth in truths]
     label_split = np.repeat(split, [len(labels) for labels in labels_of])
+    bare = sorted(set(SPLITS) - set(label_split.tolist()))
+    if bare:
+        raise DataError(
+            f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
+        )
     check_train(label_split, [label for labels in labels_of for label in labels], columns=columns)
 
     # Encoding, from train
@@ -116,8 +123,12 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
             others = np.flatnonzero(split != TRAIN)
             examples = np.concatenate([resample(train, train_labels, settings.split.seed), others])
 
-    record_ids = pa.array([str(value) for value in data[columns.id].take(rows).to_pylist()] if columns.id else map(str, rows))
-    event_time = data[columns.event_time].take(rows) if columns.event_time else pa.nulls(len(rows), pa.timestamp("us", "UTC"))
+    record_ids = pa.array(
+        [str(value) for value in data[columns.id].take(rows).to_pylist()] if columns.id else map(str, rows)
+    )
+    event_time = (
+        data[columns.event_time].take(rows) if columns.event_time else pa.nulls(len(rows), pa.timestamp("us", "UTC"))
+    )
     features = pa.table(
         {
             "record_id": record_ids,
@@ -176,7 +187,9 @@ def _others(project: Project) -> str:
 
 def _truncated(count: int, rows: int, encoding: Encoding) -> Finding:
     limit = getattr(encoding, "max_length", None)
-    detail = f"{count:,} of {rows:,} rows longer than {limit} tokens lose their end: raise prepare.max_length if it matters."
+    detail = (
+        f"{count:,} of {rows:,} rows longer than {limit} tokens lose their end: raise prepare.max_length if it matters."
+    )
     return Finding(name="truncated", count=count, detail=detail)
 
 

@@ -97,7 +97,9 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     found = column(table, name, role)
     if pa.types.is_null(found.type):
         return found.cast(pa.string())
-    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type) or pa.types.is_string_view(found.type)):
+    if not (
+        pa.types.is_string(found.type) or pa.types.is_large_string(found.type) or pa.types.is_string_view(found.type)
+    ):
         first = [value for value in found.slice(0, 100).to_pylist() if value is not None][:3]
         raise DataError(
             f"the column {name!r} (data.columns.{role}) holds {found.type}, not text; the first values: {first}",

@@ -39,7 +39,7 @@ class TextClassification:
             raise DataError(
                 f"the column {label_name!r} (data.columns.label) holds {label.type}: numbers with fractions are no classes",
                 "name a column of strings, whole numbers or booleans, or cast it: "
-                "lakewright sql \"create table … as select cast(… as integer) …\"",
+                'lakewright sql "create table … as select cast(… as integer) …"',
             )
         if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
             raise DataError(

@@ -194,12 +194,18 @@ def _from_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[
         read.sort(key=lambda span: (span["start"], span["end"]))
         for span in read:
             if not 0 <= span["start"] < span["end"] <= len(text):
-                problems.append(f"row {row}: span {span['start']}–{span['end']} lies outside its text of {len(text)} characters")
+                problems.append(
+                    f"row {row}: span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
+                )
         for left, right in zip(read, read[1:], strict=False):
             if right["start"] < left["end"]:
-                problems.append(f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap")
+                problems.append(
+                    f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
+                )
         truths.append(read)
-    _refuse(problems, spans_name, "spans", "start and end count characters (end not included), and spans must not overlap")
+    _refuse(
+        problems, spans_name, "spans", "start and end count characters (end not included), and spans must not overlap"
+    )
     return texts, truths
 
 
@@ -250,4 +256,6 @@ def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
 def _refuse(problems: list[str], name: str, role: str, remedy: str) -> None:
     if problems:
         shown = "\n  ".join(problems[:5])
-        raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {len(problems)} places:\n  {shown}", remedy)
+        raise DataError(
+            f"the column {name!r} (data.columns.{role}) is wrong in {len(problems)} places:\n  {shown}", remedy
+        )

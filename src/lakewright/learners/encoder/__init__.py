@@ -1,9 +1,9 @@
 """Fine-tune a pretrained encoder of the BERT family: any checkpoint of BERT, DistilBERT, RoBERTa, MiniLM and the like.
 
-    settings   the hyperparameters           base      where the base model comes from
-    batches    which rows are together       network   encoder and head
-    optimizer  rates, freezing, schedule     loop      the training loop
-    export     ONNX, and int8 where it pays
+settings   the hyperparameters           base      where the base model comes from
+batches    which rows are together       network   encoder and head
+optimizer  rates, freezing, schedule     loop      the training loop
+export     ONNX, and int8 where it pays
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Encoder:
         folder = local_folder(settings.base_model, base)
         if folder is None:  # on the Hub, where NAME@REVISION pins it
             return {"base_model": settings.base_model}
-        files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file())
+        files = sorted(
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file()
+        )
         return {"base_model": settings.base_model, "base_files": sha256(repr(files).encode()).hexdigest()}
 
     def fit_encoding(

@@ -32,7 +32,9 @@ def local_folder(name: str, base: Path) -> Path | None:
     if (folder / "config.json").is_file():
         return folder
     if folder.is_dir():
-        raise ModelError(f"the folder {folder} holds no config.json", "base_model names a folder in Hugging Face's layout")
+        raise ModelError(
+            f"the folder {folder} holds no config.json", "base_model names a folder in Hugging Face's layout"
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"there is no folder {folder}", "base_model: a Hub name, a folder, or package:NAME")
     return None
@@ -59,7 +61,9 @@ def _on_hub(name: str) -> Path:
     try:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=WANTED))
         if not list(folder.glob("*.safetensors")):  # older models come as pytorch_model.bin alone
-            folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=[*WANTED, "pytorch_model.bin"]))
+            folder = Path(
+                snapshot_download(repo, revision=revision or None, allow_patterns=[*WANTED, "pytorch_model.bin"])
+            )
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as failure:
         raise ModelError(
             f"the base model {name!r} could not be had from the Hugging Face Hub: {type(failure).__name__}: {failure}",
@@ -102,7 +106,9 @@ def load_encoder(folder: Path, dropout: float | None, seed: int) -> torch.nn.Mod
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
             if hasattr(config, field):
                 setattr(config, field, dropout)
-    torch.manual_seed(seed)  # layers that the checkpoint lacks (a pooler, which we do not use) are drawn alike every time
+    torch.manual_seed(
+        seed
+    )  # layers that the checkpoint lacks (a pooler, which we do not use) are drawn alike every time
     try:
         encoder, loading = AutoModel.from_pretrained(
             folder, config=config, dtype=torch.float32, output_loading_info=True

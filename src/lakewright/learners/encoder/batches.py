@@ -25,4 +25,3 @@ def epoch_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
-

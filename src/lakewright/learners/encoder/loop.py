@@ -83,7 +83,10 @@ def train(network: EncoderNetwork, training: Training) -> State:
 
                 seconds = time.monotonic() - began
                 rows = np.concatenate(step_batches)
-                speed = {"samples_per_second": len(rows) / seconds, "tokens_per_second": int(lengths[rows].sum()) / seconds}
+                speed = {
+                    "samples_per_second": len(rows) / seconds,
+                    "tokens_per_second": int(lengths[rows].sum()) / seconds,
+                }
                 if training.log is not None:
                     rate = optimizer.param_groups[0]["lr"]
                     training.log.metrics({"loss": loss, "learning_rate": rate, **speed}, state.step)
@@ -228,5 +231,3 @@ def _write(path: Path, saved: object) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-
-

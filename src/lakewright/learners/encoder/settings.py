@@ -22,7 +22,9 @@ class EncoderSettings(LearnerSettings):
     per_device_train_batch_size: int = Field(default=32, ge=1, description="rows a batch")
     gradient_accumulation_steps: int = Field(default=1, ge=1, description="batches an optimizer step")
     max_tokens_per_batch: int = Field(
-        default=16_384, ge=1, description="padded tokens in memory at once; a larger batch is computed in parts, same result"
+        default=16_384,
+        ge=1,
+        description="padded tokens in memory at once; a larger batch is computed in parts, same result",
     )
     learning_rate: float = Field(default=1e-4, gt=0)
     head_learning_rate: float | None = Field(default=None, gt=0, description="none: ten times learning_rate")
@@ -34,9 +36,13 @@ class EncoderSettings(LearnerSettings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     label_smoothing_factor: float = Field(default=0.0, ge=0, lt=1)
     early_stopping_patience: int | None = Field(default=2, ge=1, description="epochs without a better validation score")
-    bf16: Literal["auto"] | bool = Field(default="auto", description="mixed precision; auto: where the processor has it")
+    bf16: Literal["auto"] | bool = Field(
+        default="auto", description="mixed precision; auto: where the processor has it"
+    )
     gradient_checkpointing: bool = False
-    save_seconds: float = Field(default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end")
+    save_seconds: float = Field(
+        default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end"
+    )
     quantize: Literal["auto", "never"] = Field(
         default="auto", description="auto: int8 where it is faster here and not significantly worse on validation"
     )
