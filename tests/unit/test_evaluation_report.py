@@ -25,7 +25,14 @@ from lakewright.records import Check, Decision, Finding, Metric, Prepared, Repor
 TABLE = TableVersion(name="demo.texts.rows", version=3, uri="lake/rows", rows=1200)
 HISTORY = [
     {"step": 0, "loss": 2.0},
-    {"step": 10, "loss": 1.5, "validation_loss": 1.6, "validation_macro_f1": 0.4, "learning_rate": 1e-4},
+    {
+        "step": 10,
+        "loss": 1.5,
+        "validation_loss": 1.6,
+        "validation_macro_f1": 0.4,
+        "learning_rate": 1e-4,
+        "validation_brier": 0.5,
+    },
     {"step": 20, "loss": 1.0, "validation_loss": 1.2, "validation_macro_f1": 0.6},
 ]
 CONTEXT = ReportContext(
@@ -285,6 +292,20 @@ def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> N
     assert {int(i) for i in re.findall(r"class-(\d+)<", drawn)} == {3, 7, 30}
 
 
-def test_the_learning_curve_draws_losses_and_known_metrics_only() -> None:
+def test_a_long_learning_curve_stays_small_and_keeps_its_shape() -> None:
+    history = [{"step": step, "loss": 3 - step / 5000} for step in range(10_000)]
+    figure = pictures.learning_curve(history)
+    (line,) = figure.axes[0].lines
+    assert len(line.get_xdata()) == 300
+    assert np.allclose(line.get_ydata(), 3 - np.asarray(line.get_xdata()) / 5000)
+    assert len(pictures.svg(figure, "curve")) < 40_000
+
+
+def test_the_learning_curve_draws_losses_and_followed_metrics_only() -> None:
     drawn = pictures.svg(pictures.learning_curve(HISTORY), "curve")
-    assert "validation_macro_f1" in drawn and "validation_loss" in drawn and "learning_rate" not in drawn
+    assert (
+        "validation_macro_f1" in drawn
+        and "validation_loss" in drawn
+        and "learning_rate" not in drawn
+        and "brier" not in drawn
+    )

@@ -219,7 +219,6 @@ def test_system_metrics(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_users_own_mlflow_is_left_alone(tracking: Tracking, tmp_path: Path) -> None:
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     own = [f"sqlite:///{tmp_path / name}" for name in ("own.db", "own-registry.db")]
     try:
         mlflow.set_tracking_uri(own[0])
@@ -233,8 +232,8 @@ def test_the_users_own_mlflow_is_left_alone(tracking: Tracking, tmp_path: Path) 
             client.create_registered_model("main.demo.model")
         assert [mlflow.get_tracking_uri(), mlflow.get_registry_uri()] == own
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
     assert [run_of(tracking, log.run_id).data.metrics["loss"] for log in (one, two)] == [1.0, 2.0]
     assert not list(tmp_path.glob("own*"))
 

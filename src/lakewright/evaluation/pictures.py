@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakewright.evaluation.calibration import Reliability, ece
-from lakewright.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 INK = "#1b1c1a"  # replaced by currentColor in the page
 RIGHT = "#3d7edb"
 WRONG = "#e0672f"
+FOLLOWED = ("accuracy", "macro_f1", "entity_f1", "exact_match", "jaccard", "qa_f1", "spearman", "r2")
+"""The metrics worth a line in the learning curve; the others follow them or are on another scale."""
 MORE = ["#3d7edb", "#d9903a", "#3f9f6f", "#a566c4", "#cc4f6c", "#5aa5b8"]
 
 
@@ -81,14 +82,14 @@ def reliability_diagram(bins: Reliability) -> Figure:
 
 
 def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Entries with "step" (or "epoch") and any of: keys that end in "loss", drawn left; validation metrics, named as
-    in `metrics.py` with or without "validation_" before, drawn right. Other keys are left alone; an entry need not
-    hold every key."""
+    """Entries with "step" (or "epoch") and any of: keys that end in "loss", drawn left; the metrics in `FOLLOWED`, with
+    or without "validation_" before, drawn right. Other keys are left alone; an entry need not hold every key. Of more
+    than 300 points the means of neighbours are drawn."""
     along = "step" if any("step" in entry for entry in history) else "epoch"
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for key, value in entry.items():
-            if along in entry and (key.endswith("loss") or key.removeprefix("validation_") in METRICS):
+            if along in entry and (key.endswith("loss") or key.removeprefix("validation_") in FOLLOWED):
                 curves.setdefault(key, []).append((float(entry[along]), float(value)))
     panels = [
         panel
@@ -98,11 +99,12 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
         )
         if panel[1]
     ]
-    figure, drawn = _figure(4.2 * max(len(panels), 1), 3.0, columns=max(len(panels), 1))
-    for axes, (title, lines) in zip(np.atleast_1d(drawn), panels, strict=False):
+    figure, places = _figure(4.2 * max(len(panels), 1), 3.0, columns=max(len(panels), 1))
+    for axes, (title, lines) in zip(np.atleast_1d(places), panels, strict=False):
         for colour, (key, points) in zip(MORE * (len(lines) // len(MORE) + 1), lines.items(), strict=False):
-            marker = "o" if len(points) <= 40 else ""
-            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3, linewidth=1.4, label=key)
+            drawn = _thinned(np.array(points), 300)
+            marker = "o" if len(drawn) <= 40 else ""
+            axes.plot(drawn[:, 0], drawn[:, 1], color=colour, marker=marker, markersize=3, linewidth=1.4, label=key)
         axes.set(xlabel=along, title=title)
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
@@ -167,6 +169,13 @@ def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **g
     with matplotlib.rc_context(look):
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, gridspec_kw=grid or None)
+
+
+def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """[n, 2] → at most [most, 2]: a run of thousands of steps would make a page of megabytes."""
+    if len(points) <= most:
+        return points
+    return np.array([group.mean(axis=0) for group in np.array_split(points, most)])
 
 
 def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:

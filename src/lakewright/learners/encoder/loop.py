@@ -83,19 +83,18 @@ def train(network: EncoderNetwork, training: Training) -> State:
 
                 seconds = time.monotonic() - began
                 rows = np.concatenate(step_batches)
-                speed = {
-                    "samples_per_second": len(rows) / seconds,
-                    "tokens_per_second": int(lengths[rows].sum()) / seconds,
-                }
+                samples, tokens = len(rows) / seconds, int(lengths[rows].sum()) / seconds
+                state.history.append({"step": state.step, "loss": loss})
                 if training.log is not None:
                     rate = optimizer.param_groups[0]["lr"]
+                    speed = {"samples_per_second": samples, "tokens_per_second": tokens}
                     training.log.metrics({"loss": loss, "learning_rate": rate, **speed}, state.step)
-                note = f"{speed['samples_per_second']:.0f} samples/s  {speed['tokens_per_second']:.0f} tokens/s  loss {loss:.3f}"
-                advance(1, note)
-                if time.monotonic() - saved_at > settings.save_seconds:
+                advance(1, f"{samples:.0f} samples/s  {tokens:.0f} tokens/s  loss {loss:.3f}")
+                # Not at an epoch's last step: a run resumed from there would pass over the epoch's validation.
+                between = state.step % steps_an_epoch != 0 and state.step < total_steps
+                if between and time.monotonic() - saved_at > settings.save_seconds:
                     _save(training.checkpoints, network, optimizer, state)
                     saved_at = time.monotonic()
-                state.history.append({"step": state.step, "loss": loss})
 
             scorer = validate(network, training)
             scores = scorer.metrics(np.ones(scorer.rows))

@@ -1,0 +1,98 @@
+"""Spans and tags: exact characters whatever the text holds, and never a broken span."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakewright.encodings.tokens import Tokens
+from lakewright.errors import DataError
+from lakewright.learners.encoder.base import load_tokens
+from lakewright.tasks.token_classification import TokenClassification, _best_tags, spans_of_tags, words_of
+
+TASK = TokenClassification(("person", "place"))
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_base: Path) -> Tokens:
+    return load_tokens(tiny_base, 64)
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans"),
+    [
+        (["O", "B-x", "I-x", "O"], [(2, 6, "x")]),
+        (["I-x", "I-x", "O", "O"], [(0, 3, "x")]),  # IOB1: an entity may begin with I
+        (["B-x", "B-x", "I-y", "O"], [(0, 1, "x"), (2, 3, "x"), (4, 6, "y")]),
+        (["S-x", "B-y", "I-y", "E-y"], [(0, 1, "x"), (2, 9, "y")]),  # IOBES
+        (["U-x", "B-y", "L-y", "U-y"], [(0, 1, "x"), (2, 6, "y"), (7, 9, "y")]),  # BILOU
+    ],
+)
+def test_tags_become_spans(tags: list[str], spans: list[tuple[int, int, str]]) -> None:
+    found = spans_of_tags(["a", "b", "cc", "dd"], tags)
+    assert [(span["start"], span["end"], span["label"]) for span in found] == spans
+
+
+@given(text=st.text(alphabet=st.sampled_from("ab d😀é́ß.,'\u202e\ud83d\n漢"), max_size=40))
+def test_words_lie_in_the_text_in_order(tokens: Tokens, text: str) -> None:
+    _, bounds = words_of(tokens.encode([text], positions=True), 0, text)
+    assert all(0 <= start < end <= len(text) for start, end in bounds)
+    assert all(left[1] <= right[0] for left, right in pairwise(bounds.tolist()))
+    assert not any(text[start].isspace() for start, _ in bounds)
+
+
+@given(st.integers(0, 12), st.integers(1, 3), st.randoms(use_true_random=False))
+def test_the_best_tags_never_break_a_span(words: int, labels: int, random: object) -> None:
+    draw = np.random.default_rng(random.getrandbits(32))  # type: ignore[attr-defined]
+    scores = np.log(draw.dirichlet(np.ones(1 + 2 * labels), size=words)).reshape(words, 1 + 2 * labels)
+    tags = _best_tags(scores)
+    for before, tag in pairwise([0, *tags]):
+        assert tag % 2 == 1 or tag == 0 or before in (tag, tag - 1)
+
+
+def test_viterbi_finds_the_best_of_all_valid_sequences() -> None:
+    from itertools import product
+
+    draw = np.random.default_rng(3)
+    for _ in range(20):
+        scores = np.log(draw.dirichlet(np.ones(5), size=4))
+        valid = [
+            path
+            for path in product(range(5), repeat=4)
+            if all(t % 2 == 1 or t == 0 or b in (t, t - 1) for b, t in pairwise([0, *path]))
+        ]
+        best = max(valid, key=lambda path: sum(scores[i, tag] for i, tag in enumerate(path)))
+        assert tuple(_best_tags(scores)) == best
+
+
+def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> None:
+    text = "😀😀 cafe\u0301 ruby 👩‍👩‍👧 granite"
+    start = text.index("granite")
+    spans = [{"start": start, "end": start + 7, "label": "place"}]
+    encoded = tokens.encode([text], positions=True)
+    wanted = TASK.targets([spans], encoded, [text])[0]
+    logits = np.full((len(wanted), TASK.outputs), -9.0, dtype=np.float32)
+    logits[np.arange(len(wanted)), np.maximum(wanted, 0)] = 9.0
+    (prediction,) = TASK.decode([logits], encoded, [text])
+    assert [(e["start"], e["end"], e["text"]) for e in prediction["entities"]] == [(start, start + 7, "granite")]
+
+
+@pytest.mark.parametrize(
+    ("spans", "problem"),
+    [
+        ([{"start": 0, "end": 99, "label": "x"}], "lies outside"),
+        ([{"start": 0, "end": 3, "label": "x"}, {"start": 2, "end": 5, "label": "x"}], "overlap"),
+        ([{"from": 0}], "not a list of"),
+    ],
+)
+def test_impossible_spans_are_named_by_row(spans: list[dict[str, object]], problem: str) -> None:
+    table = pa.table({"text": ["fine", "some text"], "spans": pa.array(["[]", __import__("json").dumps(spans)])})
+    with pytest.raises(DataError, match=problem) as caught:
+        TokenClassification.read(table, {"text": "text", "spans": "spans"})
+    assert "row 1" in caught.value.cause

@@ -1,0 +1,201 @@
+"""The loop: exact resume, the same step in smaller parts when memory runs out, batches of like length."""
+
+from __future__ import annotations
+
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import sentences
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakewright.encodings.ragged import longest_first
+from lakewright.errors import TrainingError
+from lakewright.learners import Examples, Training
+from lakewright.learners.encoder import loop
+from lakewright.learners.encoder.base import load_encoder, load_tokens
+from lakewright.learners.encoder.batches import epoch_batches
+from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
+from lakewright.learners.encoder.settings import EncoderSettings
+from lakewright.tasks.text_classification import TextClassification
+
+
+def training(base: Path, folder: Path, **settings: Any) -> Training:
+    encoding = load_tokens(base, 32)
+    task = TextClassification(("animal", "plant", "stone"))
+
+    def examples(seed: int) -> Examples:
+        rows = sentences(60, seed=seed)
+        texts, truths = [row["text"] for row in rows], [row["label"] for row in rows]
+        encoded = encoding.encode(texts)
+        ones = np.ones(len(texts), dtype=np.float32)
+        return Examples(encoded, task.targets(truths, encoded, texts), ones, texts, truths)
+
+    chosen = {"base_model": str(base), "num_train_epochs": 3, "per_device_train_batch_size": 8, **settings}
+    return Training(
+        task=task,
+        settings=EncoderSettings(**chosen),
+        encoding=encoding,
+        train=examples(1),
+        validation=examples(2),
+        folder=folder,
+        checkpoints=folder,
+        base=base,
+        device="cpu",
+        threads=1,
+    )
+
+
+def network(base: Path, dropout: float = 0.1) -> EncoderNetwork:
+    torch.manual_seed(1)
+    return EncoderNetwork(load_encoder(base, dropout, 1), 3, "row", "mean", dropout)
+
+
+def weights(of: EncoderNetwork) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in of.state_dict().values() if value.is_floating_point()])
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 8, 13])
+def test_a_resumed_run_ends_with_the_same_weights(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """With dropout, a checkpoint after every step, and the process gone in the middle of step `killed_at`."""
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    whole.mkdir()
+    parted.mkdir()
+    undisturbed = network(tiny_base)
+    expected = loop.train(undisturbed, training(tiny_base, whole, save_seconds=1e-9))
+
+    backward, calls = loop._backward, 0
+
+    def dies(*arguments: Any) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == killed_at:
+            raise KeyboardInterrupt
+        return backward(*arguments)
+
+    monkeypatch.setattr(loop, "_backward", dies)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(network(tiny_base), training(tiny_base, parted, save_seconds=1e-9))
+    monkeypatch.setattr(loop, "_backward", backward)
+    resumed = network(tiny_base)
+    state = loop.train(resumed, training(tiny_base, parted, save_seconds=1e-9))
+    assert state.step == expected.step and state.best == expected.best
+    assert [entry["step"] for entry in state.history] == [entry["step"] for entry in expected.history]
+    assert torch.equal(weights(resumed), weights(undisturbed))
+
+
+def test_out_of_memory_halves_the_parts_and_keeps_the_step(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that cannot hold more than 40 padded tokens: found by halving, and the same weights come out."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "small").mkdir()
+    large, small = network(tiny_base, 0.0), network(tiny_base, 0.0)
+    loop.train(large, training(tiny_base, tmp_path / "large", dropout=0.0))
+    forward = EncoderNetwork.forward
+
+    def limited(self: EncoderNetwork, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        if self.training and input_ids.numel() > 40:
+            raise torch.OutOfMemoryError("not enough memory: you tried to allocate …")
+        return forward(self, input_ids, attention_mask)
+
+    monkeypatch.setattr(EncoderNetwork, "forward", limited)
+    state = loop.train(small, training(tiny_base, tmp_path / "small", dropout=0.0))
+    assert state.max_tokens <= 40
+    assert torch.allclose(weights(small), weights(large), atol=2e-4)
+
+
+def test_memory_too_small_for_one_row_says_so(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(self: EncoderNetwork, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("not enough memory")
+
+    monkeypatch.setattr(EncoderNetwork, "forward", never)
+    with pytest.raises(TrainingError, match="one row of"):
+        loop.train(network(tiny_base), training(tiny_base, tmp_path))
+
+
+def test_divergence_is_an_error_that_names_the_rate(tiny_base: Path, tmp_path: Path) -> None:
+    broken = network(tiny_base)
+    with torch.no_grad():
+        broken.head.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError) as caught:
+        loop.train(broken, training(tiny_base, tmp_path))
+    assert "train.learning_rate" in caught.value.remedy
+
+
+def test_gradient_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path) -> None:
+    """Four batches of 8 a step are one of 32: the loss of each step is the mean over all its rows."""
+    batches = epoch_batches(np.arange(60) % 7 + 3, 8, 1, 0)
+    setting = training(tiny_base, tmp_path, dropout=0.0)
+    one, four = network(tiny_base, 0.0), network(tiny_base, 0.0)
+    off = torch.autocast("cpu", dtype=torch.bfloat16, enabled=False)
+    loop._backward(four, setting, batches[:4], 4096, off)
+    loop._backward(one, setting, [np.concatenate(batches[:4])], 4096, off)
+    for a, b in zip(one.parameters(), four.parameters(), strict=True):
+        if a.grad is not None and b.grad is not None:
+            assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
+def test_early_stopping_keeps_the_best_epoch(tiny_base: Path, tmp_path: Path) -> None:
+    setting = training(tiny_base, tmp_path, num_train_epochs=40, early_stopping_patience=1, learning_rate=1e-9)
+    state = loop.train(network(tiny_base), setting)
+    assert state.step < 40 * 8
+    scores = [entry["validation_macro_f1"] for entry in state.history if "epoch" in entry]
+    assert state.best == max(scores)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 16), st.integers(0, 5))
+def test_an_epoch_is_every_row_once(lengths: list[int], batch_size: int, epoch: int) -> None:
+    of = np.array(lengths)
+    batches = epoch_batches(of, batch_size, 13, epoch)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(of)))
+    assert max(map(len, batches)) <= batch_size
+    again = epoch_batches(of, batch_size, 13, epoch)
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    for batch in batches:
+        parts = list(longest_first(batch, of, 64))
+        assert sorted(np.concatenate(parts).tolist()) == sorted(batch.tolist())
+        assert all(len(part) == 1 or len(part) * of[part].max() <= 64 for part in parts)
+
+
+def test_little_is_padded() -> None:
+    lengths = np.random.default_rng(0).gamma(2.0, 8.0, 5000).astype(int) + 3
+    batches = epoch_batches(lengths, 32, 13, 0)
+    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    assert padded / lengths.sum() < 1.1
+
+
+def test_rates_by_depth_and_freezing(tiny_base: Path) -> None:
+    settings = EncoderSettings(learning_rate=1e-4, head_learning_rate=1e-3, layerwise_lr_decay=0.5, freeze_layers=2)
+    optimizer = make_optimizer(model := network(tiny_base), settings)
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == [1e-4, 1e-3]
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert all("embeddings" in name or ".layer.0." in name for name in frozen) and len(frozen) > 10
+    decayed = make_optimizer(network(tiny_base), replace_settings(settings, freeze_layers=0))
+    rates = sorted({group["lr"] for group in decayed.param_groups})
+    assert rates == pytest.approx([2.5e-5, 5e-5, 1e-4, 1e-3])
+
+
+def replace_settings(settings: EncoderSettings, **changes: Any) -> EncoderSettings:
+    return settings.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(("kind", "end"), [("linear", 0.0), ("cosine", 0.0), ("constant", 1.0)])
+def test_schedules(kind: str, end: float) -> None:
+    settings = EncoderSettings(lr_scheduler_type=kind, warmup_ratio=0.1)
+    rates = [rate_at(step, 100, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0) and max(rates) <= 1.0
+    assert rates[-1] == pytest.approx(end, abs=0.02)
+
+
+def test_training_carries_no_test_split() -> None:
+    from dataclasses import fields
+
+    assert not any("test" in each.name for each in fields(Training))
