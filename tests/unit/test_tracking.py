@@ -216,10 +216,14 @@ def test_system_metrics(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> 
     ).data.metrics.keys()
 
 
-def test_the_users_own_mlflow_is_left_alone(tracking: Tracking, tmp_path: Path) -> None:
+def test_the_users_own_mlflow_is_left_alone(
+    tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     own = [f"sqlite:///{tmp_path / name}" for name in ("own.db", "own-registry.db")]
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "")  # MLflow sets them and never takes them back: monkeypatch does
     try:
         mlflow.set_tracking_uri(own[0])
         mlflow.set_registry_uri(own[1])

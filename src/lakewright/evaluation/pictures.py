@@ -114,9 +114,8 @@ def length_histogram(lengths: Sequence[int], max_length: int | None = None) -> F
     """Encoded lengths of rows, and where they are cut, if they are."""
     figure, axes = _figure(5.2, 2.4)
     shortest, longest = min(lengths, default=0), max(lengths, default=0)
-    step = -(
-        -(longest - shortest + 1) // 40
-    )  # whole lengths to a bar, or some bars would hold more of them than others
+    # Whole lengths to a bar: otherwise some bars would hold more of them than others.
+    step = 1 + (longest - shortest) // 40
     axes.hist(lengths, bins=np.arange(shortest, longest + step + 1, step) - 0.5, color=RIGHT, alpha=0.7)
     if max_length is not None:
         cut = sum(length > max_length for length in lengths) / max(len(lengths), 1)
