@@ -247,7 +247,7 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
 def _record(
     stage: Stage, step: Step, project: Project, workspace: Workspace, run_id: str, records: Records
 ) -> Record | None:
-    """The stage's record: the one kept, or the one it leaves now; noted among the run's. None: the stage is left out."""
+    """The stage's record, kept or new, noted among the run's; None where the stage is left out."""
     if step.skip and step.record is None:
         return None
     if step.record is not None:

@@ -57,7 +57,7 @@ class Profile(Settings):
 
 class Profiles(Settings):
     default: str = "local"
-    profiles: dict[str, Profile] = {}
+    profiles: dict[str, Profile] = Field(default={})
 
 
 def load_profile(name: str | None = None, project_folder: Path | None = None) -> Profile:
@@ -106,10 +106,9 @@ def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:
     def look_up(match: re.Match[str]) -> str:
         variable = match.group(1)
         if variable not in os.environ:
-            raise ProfileError(
-                f"{file.where(key)}: {'.'.join(map(str, key))} needs the environment variable {variable}, which is not set",
-                f"export {variable}=…",
-            )
+            name = ".".join(map(str, key))
+            cause = f"{file.where(key)}: {name} needs the environment variable {variable}, which is not set"
+            raise ProfileError(cause, f"export {variable}=…")
         return os.environ[variable]
 
     return REFERENCE.sub(look_up, value)

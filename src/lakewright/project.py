@@ -12,7 +12,8 @@
     gate:
       minimum: {accuracy: 0.7}
 
-Every key but `name`, `task` and `data` has a default; the resolved project, defaults included, is stored in the model folder.
+Every key but `name`, `task` and `data` has a default; the resolved project, defaults included, is stored in the model
+folder.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Project(Settings):
     task: str
     data: Data
     prepare: Prepare = Prepare()
-    train: SerializeAsAny[LearnerSettings] = Field(default={"learner": "encoder"}, validate_default=True)  # type: ignore[assignment]
+    train: SerializeAsAny[LearnerSettings] = Field(default={"learner": "encoder"}, validate_default=True)
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     register_: Register = Field(default=Register(), alias="register")

@@ -50,6 +50,9 @@ class Prepared(Record):
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")
     lengths: dict[str, int] = Field(description="quantiles of the encoded length: p50, p90, p99, max")
+    length_histogram: list[tuple[int, int, int]] = Field(
+        default=[], description="shortest, longest, rows of train: encoded lengths before any cut"
+    )
     max_length: int | None
     findings: list[Finding] = []
 

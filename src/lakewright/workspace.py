@@ -89,8 +89,9 @@ class Workspace:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
+                holder = file.read().strip() or "unknown"
                 raise Busy(
-                    f"another process (pid {file.read().strip() or 'unknown'}) is running this project in {self.folder}",
+                    f"another process (pid {holder}) is running this project in {self.folder}",
                     "wait for it to end, or use another workspace (--profile)",
                 ) from None
             file.truncate(0)

@@ -48,12 +48,12 @@ CONTEXT = ReportContext(
         splits={"train": 900, "test": 300},
         label_counts={"train": {"a & b": 450}, "test": {"a & b": 150}},
         lengths={"p50": 12, "max": 60},
+        length_histogram=[(5, 14, 3), (15, 24, 0), (25, 60, 1)],
         max_length=48,
         findings=[Finding(name="duplicates", count=4, detail="found twice", rows=["<b>bold</b>"])],
     ),
     trained=Trained(model_folder="runs/17/model", digest="f00d", learner="encoder", details={"parameters": 22_713_216}),
     history=HISTORY,
-    lengths=[5, 9, 12, 60],
     project_yaml="name: demo <&>\n",
     reproduce=["lakewright run project.yml"],
     software={"torch": "2.13.0"},
@@ -267,7 +267,7 @@ def figures() -> dict[str, object]:
         "curve": pictures.learning_curve(HISTORY),
         "only loss": pictures.learning_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]),
         "nothing": pictures.learning_curve([]),
-        "lengths": pictures.length_histogram([1, 5, 5, 9], 8),
+        "lengths": pictures.length_histogram([(1, 2, 4), (3, 4, 9)], 3),
     }
 
 

@@ -43,7 +43,7 @@ class Ragged:
 
 
 def longest_first(rows: NDArray[np.int64], lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
-    """The rows, longest first, in parts of which each holds at most `budget` values when padded (or is a single row)."""
+    """The rows, longest first, in parts of at most `budget` values each when padded (or of a single row)."""
     rows = rows[np.argsort(-lengths[rows], kind="stable")]
     start = 0
     while start < len(rows):

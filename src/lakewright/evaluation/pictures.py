@@ -110,18 +110,15 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def length_histogram(lengths: Sequence[int], max_length: int | None = None) -> Figure:
-    """Encoded lengths of rows, and where they are cut, if they are."""
+def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | None = None) -> Figure:
+    """Rows by encoded length, and where they are cut, if they are. A bin is (shortest, longest, rows)."""
     figure, axes = _figure(5.2, 2.4)
-    shortest, longest = min(lengths, default=0), max(lengths, default=0)
-    # Whole lengths to a bar: otherwise some bars would hold more of them than others.
-    step = 1 + (longest - shortest) // 40
-    axes.hist(lengths, bins=np.arange(shortest, longest + step + 1, step) - 0.5, color=RIGHT, alpha=0.7)
+    shortest, longest, rows = np.array(bins).reshape(-1, 3).T
+    axes.bar((shortest + longest) / 2, rows, width=longest - shortest + 1, color=RIGHT, alpha=0.7)
     if max_length is not None:
-        cut = sum(length > max_length for length in lengths) / max(len(lengths), 1)
-        axes.axvline(max_length, color=WRONG, linewidth=1.5, label=f"max_length {max_length}: cuts {cut:.1%} of rows")
+        axes.axvline(max_length + 0.5, color=WRONG, linewidth=1.5, label=f"max_length {max_length}")
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
-    axes.set(xlabel="encoded length (tokens)", ylabel="rows")
+    axes.set(xlabel="encoded length", ylabel="rows of train")
     return figure
 
 

@@ -36,7 +36,6 @@ class ReportContext:
     prepared: Prepared | None = None
     trained: Trained | None = None
     history: Sequence[Mapping[str, float]] = ()  # as `pictures.learning_curve` reads it
-    lengths: Sequence[int] = ()  # encoded lengths, of any rows, before they were cut
     project_yaml: str = ""  # the resolved project
     reproduce: Sequence[str] = ()  # command lines
     software: Mapping[str, str] = field(default_factory=dict)  # name → version, git commit, machine …
@@ -195,10 +194,10 @@ def _columns(report: Report) -> list[_Column]:
 
 
 def _length_histogram(context: ReportContext) -> Any:
-    if not context.lengths:
+    prepared = context.prepared
+    if prepared is None or not prepared.length_histogram:
         return None
-    cut = context.prepared.max_length if context.prepared else None
-    return _picture(pictures.length_histogram(context.lengths, cut), "encoded lengths")
+    return _picture(pictures.length_histogram(prepared.length_histogram, prepared.max_length), "encoded lengths")
 
 
 def _picture(figure: Any, description: str) -> Any:

@@ -1,6 +1,6 @@
 """What learns a task: it fits an encoding, fits a network on the encoded examples, and leaves both in a folder.
 
-One file (or folder) a learner. Whatever learns, the folder it leaves has the same shape, so that one predictor serves all:
+One file (or folder) a learner. Whatever learns leaves a folder of the same shape, so that one predictor serves all:
 
     model.safetensors   the weights
     model.onnx          the same network, its inputs named as the encoding names them, its output `logits`

@@ -1,7 +1,7 @@
 """What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.runtimes`.
 
-A runtime is a function from the encoding's named inputs to logits; all runtimes agree to within rounding (docs/models.md
-states how far, and a contract test holds it).
+A runtime is a function from the encoding's named inputs to logits. All runtimes agree to within rounding: docs/models.md
+states how far, and a contract test holds it.
 """
 
 from __future__ import annotations

@@ -79,7 +79,8 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
     )
     detail = (
         f"{report.primary} {found.difference:+.4f} against the champion "
-        f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; {found.method}, p of being worse {found.p:.3g})"
+        f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; "
+        f"{found.method}, one-sided p of being worse {found.p:.3g})"
     )
     return Check(
         name=name, passed=not found.significantly_worse, value=found.p, threshold=1 - settings.confidence, detail=detail

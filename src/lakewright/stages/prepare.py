@@ -18,9 +18,10 @@ from lakewright import plugins
 from lakewright.encodings import Encoding
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError, UsageError
+from lakewright.evaluation.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
 from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
-from lakewright.prepare.lengths import summary
+from lakewright.prepare.lengths import histogram, suggest_max_length, summary
 from lakewright.prepare.quality import check_columns, check_duplicates, check_labels, check_leakage, check_train
 from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
 from lakewright.project import Project
@@ -105,8 +106,13 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     )
     encoded = encoding.encode(texts, positions=not whole_row)
     targets = task.targets(truths, encoded, texts)
+    max_length = getattr(encoding, "max_length", None)
     if encoded.truncated:
-        findings.append(_truncated(encoded.truncated, len(texts), encoding))
+        findings.append(_truncated(encoded.truncated, len(texts), max_length))
+    if max_length is not None and settings.max_length != "auto":
+        suggested = suggest_max_length(whole, model_max=max(max_length, int(whole.max())))
+        detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
+        findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
 
     # Balance, in train only
     weights = np.ones(len(rows), dtype=np.float32)
@@ -158,6 +164,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         workspace.log.table(ingested.table, "source")
         workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": method})
         workspace.log.metrics({f"rows_{name}": int((split == name).sum()) for name in SPLITS})
+        workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths.png")
     return Prepared(
         table=ingested.table,
         features=version,
@@ -166,7 +173,8 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         splits={name: int((split == name).sum()) for name in SPLITS},
         label_counts=counts,
         lengths=summary(whole),
-        max_length=getattr(encoding, "max_length", None),
+        length_histogram=histogram(whole),
+        max_length=max_length,
         findings=findings,
     )
 
@@ -185,12 +193,9 @@ def _others(project: Project) -> str:
     return f"learners that do: {', '.join(able)} (--set train.learner=NAME)"
 
 
-def _truncated(count: int, rows: int, encoding: Encoding) -> Finding:
-    limit = getattr(encoding, "max_length", None)
-    detail = (
-        f"{count:,} of {rows:,} rows longer than {limit} tokens lose their end: raise prepare.max_length if it matters."
-    )
-    return Finding(name="truncated", count=count, detail=detail)
+def _truncated(count: int, rows: int, limit: int | None) -> Finding:
+    cut = f"{count:,} of {rows:,} rows are longer than {limit} tokens and lose their end"
+    return Finding(name="truncated", count=count, detail=f"{cut}: raise prepare.max_length if it matters.")
 
 
 def _lists(ragged: Ragged) -> pa.Array:

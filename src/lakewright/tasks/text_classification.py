@@ -37,7 +37,7 @@ class TextClassification:
         label = column(table, label_name, "label")
         if pa.types.is_floating(label.type):
             raise DataError(
-                f"the column {label_name!r} (data.columns.label) holds {label.type}: numbers with fractions are no classes",
+                f"the column {label_name!r} (data.columns.label) holds {label.type}: fractions are no classes",
                 "name a column of strings, whole numbers or booleans, or cast it: "
                 'lakewright sql "create table … as select cast(… as integer) …"',
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -187,7 +188,9 @@ def _from_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[
             continue
         try:
             spans = json.loads(given) if isinstance(given, str) else given
-            read = [{"start": int(s["start"]), "end": int(s["end"]), "label": str(s["label"])} for s in spans]
+            read: list[Span] = [
+                {"start": int(s["start"]), "end": int(s["end"]), "label": str(s["label"])} for s in spans
+            ]
         except (TypeError, KeyError, ValueError) as failure:
             problems.append(f"row {row}: not a list of {{start, end, label}} ({type(failure).__name__}: {failure})")
             continue
@@ -197,7 +200,7 @@ def _from_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[
                 problems.append(
                     f"row {row}: span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
                 )
-        for left, right in zip(read, read[1:], strict=False):
+        for left, right in pairwise(read):
             if right["start"] < left["end"]:
                 problems.append(
                     f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"

@@ -120,7 +120,7 @@ def use_bf16(settings: EncoderSettings, device: torch.device) -> bool:
     if settings.bf16 != "auto":
         return bool(settings.bf16)
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = Path("/proc/cpuinfo")
     return flags.exists() and ("avx512_bf16" in (text := flags.read_text()) or "amx_bf16" in text)
 
@@ -171,7 +171,7 @@ def _backward(
                 logits = network(**inputs)
             losses = training.task.loss(logits, targets, training.settings.label_smoothing_factor)
             part_loss = (losses * weights).sum() / total
-            part_loss.backward()  # type: ignore[no-untyped-call]
+            part_loss.backward()
             loss += float(part_loss.detach())
     if not math.isfinite(loss):
         raise TrainingError(
@@ -186,7 +186,7 @@ def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torc
 
 
 def validate(network: EncoderNetwork, training: Training) -> Scorer:
-    """The task's scorer on the validation split, from the network as it stands, through the predictor that will serve."""
+    """The task's scorer on validation, from the network as it stands, through the predictor that will serve."""
     network.eval()
     device, examples = torch.device(training.device), training.validation
 

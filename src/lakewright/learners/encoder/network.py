@@ -64,4 +64,5 @@ class EncoderNetwork(nn.Module):
         encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder))
         network = cls(encoder, dropout=0.0, **described)
         network.load_state_dict(load_file(folder / "model.safetensors"))
-        return network.eval()
+        network.eval()
+        return network
