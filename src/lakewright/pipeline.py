@@ -240,7 +240,7 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
     metrics = {name: metric.value for name, metric in report.metrics.items()} if report else {}
     version = {"lakewright.model_version": str(finished.model_version)} if finished.model_version else {}
     workspace.tracking.finish(run_id, "FAILED" if error else "FINISHED", metrics, {"lakewright.log": log, **version})
-    runs.note(project, workspace, run_id, "failed" if error else "done")
+    runs.close_run(project, workspace, run_id, "failed" if error else "done")
     return finished
 
 

@@ -205,7 +205,9 @@ class StageLog:
         new = [Param(name, text) for name, text in cut.items() if name not in before]
         for start in range(0, len(new), 100):  # MLflow's limit for one request
             self._client.log_batch(self.run_id, params=new[start : start + 100])
-        changed = [RunTag(f"changed.{name}", text) for name, text in cut.items() if before.get(name, text) != text]
+        changed = [
+            RunTag(f"changed.{name}"[:250], text) for name, text in cut.items() if before.get(name, text) != text
+        ]
         for start in range(0, len(changed), 100):
             self._client.log_batch(self.run_id, tags=changed[start : start + 100])
         for name, text in texts.items():

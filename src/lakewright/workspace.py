@@ -49,7 +49,8 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         lake = Lake(Catalog(folder / "catalog.sqlite"), profile.lake or str(folder / "tables"), profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
-        artifacts = profile.artifacts or str(folder / "artifacts")
+        # A tracking server elsewhere keeps files where it says, unless the profile says.
+        artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
         return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts))
 
     def at_stage(self, run_id: str, work: Path, log: StageLog | None) -> Workspace:

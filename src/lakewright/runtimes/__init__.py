@@ -1,6 +1,6 @@
 """What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.runtimes`.
 
-A runtime is a function from the encoding's named inputs to logits. All runtimes agree to within rounding: docs/models.md
+A runtime is a function from the encoding's named inputs to logits. All agree to within rounding: docs/models.md
 states how far, and a contract test holds it.
 """
 

@@ -40,7 +40,7 @@ class PyfuncModel:
             model_input = pd.DataFrame([model_input])
         if not isinstance(model_input, pd.DataFrame):
             return pd.DataFrame(self.predictor.predict(model_input))
-        # {"text": ["a", "b"]}, the form of serving's `inputs`, reaches us from MLflow as one row that holds whole columns.
+        # {"text": ["a", "b"]}, the form of serving's `inputs`, reaches us from MLflow as one row of whole columns.
         if len(model_input) == 1 and all(isinstance(value, list) for value in model_input.iloc[0]):
             model_input = model_input.explode(list(model_input.columns), ignore_index=True)
         missing_as_none = model_input.astype(object).where(model_input.notna(), None)

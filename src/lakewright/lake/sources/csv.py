@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, UsageError, nearest
@@ -100,7 +101,7 @@ def _format(found: Files, file: SourceFile, options: Mapping[str, Any]) -> _Form
         names = tuple(given)
     else:
         # As Spark does: a column whose name is missing (an index that pandas wrote) is called by its position.
-        first = next(_rows(io.StringIO(sample, newline=""), delimiter, quote))
+        first = next(row for row in _reader(io.StringIO(sample, newline=""), delimiter, quote) if row)
         names = tuple(name or f"_c{position}" for position, name in enumerate(first))
     return _Format(delimiter, quote, encoding, names, not given, ("", *options.get("null_values", ())))
 
@@ -121,7 +122,7 @@ def _sniff(sample: str, name: str, quote: str | None) -> str:
         return "\t"
     best, delimiter = (0.0, 0), ","
     for candidate in _SEPARATORS:
-        counts = [len(row) for row, _ in zip(_rows(io.StringIO(sample, newline=""), candidate, quote), range(200))]
+        counts = [len(row) for row in islice(_reader(io.StringIO(sample, newline=""), candidate, quote), 200) if row]
         counts = counts[: max(1, len(counts) - 1)]  # the sample may cut the last one
         if counts[0] > 1:
             score = (sum(count == counts[0] for count in counts) / len(counts), counts[0])
@@ -130,10 +131,10 @@ def _sniff(sample: str, name: str, quote: str | None) -> str:
     return delimiter
 
 
-def _rows(text: Any, delimiter: str, quote: str | None) -> Iterator[list[str]]:
-    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    reader = csv.reader(text, delimiter=delimiter, quotechar=quote, quoting=quoting)
-    yield from (row for row in reader if row)
+def _reader(text: Any, delimiter: str, quote: str | None) -> Any:
+    csv.field_size_limit(_BLOCK_BYTES)  # as pyarrow's; Python's own limit is a document of 128 KiB
+    quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    return csv.reader(text, delimiter=delimiter, quotechar=quote, quoting=quoting)
 
 
 def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.RecordBatch]:
@@ -178,7 +179,7 @@ def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.Recor
         if not bad:
             raise _unreadable(found, file, format, error) from error
     if bad:
-        raise _ragged(found, file, format, len(bad))
+        raise _ragged(found, file, format, bad)
 
 
 def _types(batches: Iterator[pa.RecordBatch], names: tuple[str, ...]) -> dict[str, pa.DataType]:
@@ -256,28 +257,20 @@ def _unreadable(found: Files, file: SourceFile, format: _Format, error: Exceptio
     return DataError(f"{file.name}: {error}", "set options.delimiter, options.quote or options.encoding")
 
 
-def _ragged(found: Files, file: SourceFile, format: _Format, count: int) -> DataError:
+def _ragged(found: Files, file: SourceFile, format: _Format, bad: list[Any]) -> DataError:
     """Found a second time by Python's reader, which knows lines where pyarrow counts rows."""
     lines = []
-    limit = csv.field_size_limit(_BLOCK_BYTES)
-    try:
-        with found.open(file) as stream:
-            text = io.TextIOWrapper(stream, encoding=format.encoding, newline="")
-            reader = csv.reader(
-                text,
-                delimiter=format.delimiter,
-                quotechar=format.quote,
-                quoting=csv.QUOTE_MINIMAL if format.quote else csv.QUOTE_NONE,
-            )
-            start = 1
-            for row in reader:
-                if row and len(row) != len(format.names):
-                    lines.append(f"line {start} has {len(row)}")
-                start = reader.line_num + 1
-                if len(lines) == _SHOWN:
-                    break
-    finally:
-        csv.field_size_limit(limit)
+    with found.open(file) as stream:
+        reader = _reader(io.TextIOWrapper(stream, encoding=format.encoding, newline=""), format.delimiter, format.quote)
+        start = 1
+        for row in reader:
+            if row and len(row) != len(format.names):
+                lines.append(f"line {start} has {len(row)}")
+            start = reader.line_num + 1
+            if len(lines) == _SHOWN:
+                break
+    count = len(bad)
+    lines = lines or [f"row {row.number} has {row.actual_columns}" for row in bad[:_SHOWN]]
     more = "" if count <= len(lines) else f" and so on: {'at least ' * (count >= _MOST_BAD_ROWS)}{count} such rows"
     return DataError(
         f"{file.name} has {len(format.names)} columns, but {', '.join(lines)}{more}",

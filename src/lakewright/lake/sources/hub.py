@@ -1,4 +1,4 @@
-"""A data set on the Hugging Face Hub: `hf://datasets/OWNER/NAME` or `hf://OWNER/NAME`, through the `datasets` library."""
+"""Data sets on the Hugging Face Hub: `hf://datasets/OWNER/NAME` or `hf://OWNER/NAME`, through `datasets`."""
 
 from __future__ import annotations
 
@@ -108,9 +108,13 @@ def _explained(uri: str, error: Exception) -> LakewrightError:
         return NotFound(cause, f"check the name and the revision; a private data set needs HF_TOKEN; {_LOCAL}")
     if kinds & {"OfflineModeIsEnabled", "ConnectionError", "TransportError", "TimeoutException", "HTTPError"}:
         return DataError(f"the Hugging Face Hub cannot be reached: {cause}", f"check the connection, {_LOCAL}")
-    return DataError(
-        f"{uri} cannot be loaded: {type(error).__name__}: {error}", f"set options.config or split, {_LOCAL}"
-    )
+    root: BaseException = error
+    while root.__cause__ is not None:  # "An error occurred while generating the dataset" says nothing
+        root = root.__cause__
+    if "corresponds to no data" in str(root):
+        return DataError(f"{uri} holds no rows", "choose another config, split or revision")
+    cause = f"{uri} cannot be loaded: {type(root).__name__}: {root}"
+    return DataError(cause, f"set options.config or split, {_LOCAL}")
 
 
 def _named_split(name: str, uri: str, splits: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class PythonSource:
         sources: dict[str, str] = {}
         packages: set[str] = set()
         _imports(path, folder, sources, packages)
-        distributions = importlib.metadata.packages_distributions()
+        distributions = _distributions()
         versions = {
             distribution: importlib.metadata.version(distribution)
             for package in packages
@@ -64,6 +65,11 @@ class PythonSource:
         }
         state = [name, sources, versions, dict(options)]
         return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache  # half a second: it reads every installed distribution's list of files
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _parts(uri: str) -> tuple[Path | None, str, str]:

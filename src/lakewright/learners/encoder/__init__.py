@@ -9,6 +9,7 @@ export     ONNX, and int8 where it pays
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -67,6 +68,10 @@ class Encoder:
 
         settings: EncoderSettings = training.settings
         encoder = load_encoder(base_folder(settings.base_model, training.base), settings.dropout, settings.seed)
+        if settings.learning_rate == "auto":
+            rate = 1e-4 * min(1.0, 384 / encoder.config.hidden_size)
+            settings = settings.model_copy(update={"learning_rate": rate})
+            training = replace(training, settings=settings)
         dropout = settings.dropout
         if dropout is None:
             dropout = float(getattr(encoder.config, "hidden_dropout_prob", 0.1))
@@ -75,8 +80,10 @@ class Encoder:
         state = train(network, training)
         scorer = validate(network, training)
         details: dict[str, float | int | str] = {
+            "learning_rate": settings.learning_rate,
             "steps": state.step,
             "best_step": state.best_step,
+            "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "bf16": str(use_bf16(settings, torch.device(training.device))),

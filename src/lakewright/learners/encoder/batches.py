@@ -15,7 +15,7 @@ WINDOW = 50
 
 
 def epoch_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch: int) -> list[Rows]:
-    """One epoch's batches of at most `batch_size` rows: the same for the same seed and epoch, so a run resumes exactly."""
+    """One epoch's batches of at most `batch_size` rows: the same for one seed and epoch, so runs resume exactly."""
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     window = WINDOW * batch_size

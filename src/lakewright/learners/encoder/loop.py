@@ -39,6 +39,8 @@ class State:
     best_step: int = 0
     epochs_without_better: int = 0
     max_tokens: int = 0  # shrinks when memory runs out
+    samples: int = 0  # rows trained on so far, and the seconds that their steps took
+    seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -84,6 +86,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
                 seconds = time.monotonic() - began
                 rows = np.concatenate(step_batches)
                 samples, tokens = len(rows) / seconds, int(lengths[rows].sum()) / seconds
+                state.samples, state.seconds = state.samples + len(rows), state.seconds + seconds
                 state.history.append({"step": state.step, "loss": loss})
                 if training.log is not None:
                     rate = optimizer.param_groups[0]["lr"]

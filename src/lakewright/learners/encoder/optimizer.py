@@ -26,7 +26,8 @@ def depth_of(name: str, layers: int) -> int:
 def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.optim.AdamW:
     """Freezes what is to be frozen, and groups the rest by rate and weight decay (none on biases and norms)."""
     layers = int(network.encoder.config.num_hidden_layers)
-    head_rate = settings.head_learning_rate or 10 * settings.learning_rate
+    body_rate = float(settings.learning_rate)
+    head_rate = settings.head_learning_rate or 10 * body_rate
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         depth = depth_of(name, layers)
@@ -35,7 +36,7 @@ def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.
             continue
         rate = head_rate
         if depth <= layers:
-            rate = settings.learning_rate * settings.layerwise_lr_decay ** (layers - depth)
+            rate = body_rate * settings.layerwise_lr_decay ** (layers - depth)
         decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     parameters = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -26,7 +26,9 @@ class EncoderSettings(LearnerSettings):
         ge=1,
         description="padded tokens in memory at once; a larger batch is computed in parts, same result",
     )
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        default="auto", description="auto: 1e-4 for a hidden size of 384, in proportion less for larger encoders"
+    )
     head_learning_rate: float | None = Field(default=None, gt=0, description="none: ten times learning_rate")
     layerwise_lr_decay: float = Field(default=1.0, gt=0, le=1, description="rate of a layer ÷ rate of the layer above")
     freeze_layers: int = Field(default=0, ge=0, description="1: the embeddings; n: also the lowest n − 1 layers")
