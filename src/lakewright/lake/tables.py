@@ -87,7 +87,7 @@ class Lake:
         latest = self._existing(table)
         self._register(table, latest, comment)
         # Another process may have added a version since.
-        written = next(entry["version"] for entry in latest.history() if entry.get("txnId") == commit)
+        written = next(entry["version"] for entry in self._commits(table) if entry.get("txnId") == commit)
         return self.version(f"{table}@v{written}")
 
     def version(self, reference: str) -> TableVersion:
@@ -97,7 +97,7 @@ class Lake:
         entry = self.catalog.get_table(table)
         if entry is None or entry["properties"].get("delta.lastUpdateVersion") != str(latest.version()):
             self._register(table, latest, "")
-        pinned = latest if version in (None, latest.version()) else self._pinned(table, latest, version)
+        pinned = latest if version is None or version == latest.version() else self._pinned(table, version)
         return TableVersion(
             name=str(table), version=pinned.version(), uri=self._location(table), rows=self._rows(pinned)
         )
@@ -122,8 +122,11 @@ class Lake:
         (as given to `write`) and user_metadata (as Spark writes it, or None).
         """
         table, version = TableName.parse(reference)
-        latest = self._existing(table)
-        pinned = latest if version in (None, latest.version()) else self._pinned(table, latest, version)
+        commits = self._commits(table)
+        if version is None:
+            version = commits[0]["version"]
+        elif not any(commit["version"] == version for commit in commits):
+            raise _no_version(table, version, commits)
         return [
             {
                 "version": commit["version"],
@@ -133,7 +136,8 @@ class Lake:
                 "properties": {k.removeprefix(_PREFIX): v for k, v in commit.items() if k.startswith(_PREFIX)},
                 "user_metadata": commit.get("userMetadata"),
             }
-            for commit in sorted(pinned.history(), key=lambda commit: -int(commit["version"]))
+            for commit in commits
+            if commit["version"] <= version
         ]
 
     def find_commit(self, name: str, key: str, value: str) -> TableVersion | None:
@@ -214,16 +218,23 @@ class Lake:
             raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in known if n != str(table)]))
         return delta
 
-    def _pinned(self, table: TableName, latest: DeltaTable, version: int | None) -> DeltaTable:
+    def _pinned(self, table: TableName, version: int) -> DeltaTable:
         from deltalake.exceptions import DeltaError
 
         try:
             return self._open(self._location(table), version)
         except DeltaError as error:
-            there = sorted(int(commit["version"]) for commit in latest.history())
-            raise NotFound(
-                f"{table} has no version {version}", f"its versions go from v{there[0]} to v{there[-1]}"
-            ) from error
+            raise _no_version(table, version, self._commits(table)) from error
+
+    def _commits(self, table: TableName) -> list[dict[str, Any]]:
+        """The commitInfo of each version, newest first, with its `version`."""
+        while True:
+            # delta-rs lists all commits there are and counts down from the version that it has loaded: a commit of
+            # another process in between would shift all the numbers by one.
+            latest = self._existing(table)
+            commits: list[dict[str, Any]] = latest.history()
+            if self._existing(table).version() == latest.version():
+                return commits
 
     def _rows(self, delta: DeltaTable) -> int:
         counts = _files(delta)["num_records"]
@@ -282,6 +293,11 @@ def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:
     # txnId is commitInfo's own field for telling one's commit from the others':
     # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#commit-provenance-information
     return {"txnId": commit, **{_PREFIX + key: value for key, value in properties.items()}}
+
+
+def _no_version(table: TableName, version: int, commits: Sequence[Mapping[str, Any]]) -> NotFound:
+    there = f"its versions go from v{commits[-1]['version']} to v{commits[0]['version']}"
+    return NotFound(f"{table} has no version {version}", there)
 
 
 def _schema(delta: DeltaTable) -> pa.Schema:
