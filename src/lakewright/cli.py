@@ -7,6 +7,9 @@ Results go to stdout (with --json: one JSON object and nothing else), progress a
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -255,8 +258,6 @@ def ui(
     profile: ProfileName = None,
 ) -> None:
     """Open the MLflow UI on the workspace: runs, curves, pictures, models."""
-    import os
-
     tracking = _workspace(profile).tracking
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", tracking.tracking_uri]
@@ -360,18 +361,30 @@ def _print_run(finished: Run) -> None:
         for check in decision.checks:
             show(f"  {'✓' if check.passed else '✗'} {check.name}: {check.detail}", markup=False)
     version = finished.model_version
-    if version is not None and finished.error is None:
-        show(f"registered: {version} ({', '.join(version.aliases)})")
-        approved = "champion" in version.aliases
-        show("\nnext:")
-        if not approved:
-            show(f"  lakewright models approve models:/{version.name}/{version.version}")
-        show(
-            f'  lakewright predict models:/{version.name}@{"champion" if approved else "challenger"} "a text of yours"'
-        )
-        show("  lakewright ui                 # runs, curves and models in MLflow")
-        if approved:
-            show("  lakewright tables             # what was written, with versions")
+    if version is None or finished.error is not None:
+        return
+    show(f"registered: {version} ({', '.join(version.aliases)})\n\nnext:")
+    command = _command()
+    approved = "champion" in version.aliases
+    if not approved:
+        print(f"  {command} models approve models:/{version.name}/{version.version}")
+    alias = "champion" if approved else "challenger"
+    print(f"  {command} predict models:/{version.name}@{alias} {shlex.quote(_first_text(finished))}")
+    table = finished.records["ingest"]
+    print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
+    print(f"  {command} ui")
+
+
+def _command() -> str:
+    """How this very command can be typed again: a virtual environment need not be on the PATH."""
+    return "lakewright" if shutil.which("lakewright") else os.path.relpath(sys.argv[0])
+
+
+def _first_text(finished: Run) -> str:
+    import pyarrow.parquet as pq
+
+    text: str = pq.read_table(finished.report.test_rows, columns=["text"])["text"][0].as_py()
+    return text[:80]
 
 
 if __name__ == "__main__":

@@ -226,13 +226,13 @@ class Lake:
         except DeltaError as error:
             raise _no_version(table, version, self._commits(table)) from error
 
-    def _commits(self, table: TableName) -> list[dict[str, Any]]:
+    def _commits(self, table: TableName) -> Sequence[dict[str, Any]]:
         """The commitInfo of each version, newest first, with its `version`."""
         while True:
             # delta-rs lists all commits there are and counts down from the version that it has loaded: a commit of
             # another process in between would shift all the numbers by one.
             latest = self._existing(table)
-            commits: list[dict[str, Any]] = latest.history()
+            commits: Sequence[dict[str, Any]] = latest.history()
             if self._existing(table).version() == latest.version():
                 return commits
 

@@ -1,11 +1,13 @@
 """Text with separated values: csv, tsv and their like.
 
-Read twice: first to find the types that all values of a column fit, however late an odd one comes, then to convert.
+Read three times: to check every line, to find the types that all values of a column fit, however late an odd one
+comes, and to convert.
 What stands between two separators is kept as it is; nothing at all is null, and a quoted "" is an empty string.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Mapping
@@ -25,7 +27,6 @@ _OPTIONS = {"delimiter", "quote", "encoding", "column_names", "types", "null_val
 _SEPARATORS = ",;\t|"
 _SAMPLE_BYTES = 1 << 20
 _BLOCK_BYTES = 8 << 20
-_MOST_BAD_ROWS = 100
 _SHOWN = 5
 
 _WHOLE = r"(0|[1-9][0-9]{0,17})"
@@ -69,6 +70,7 @@ class CsvSource:
         names = formats[0].names
         for file, format in zip(found.files, formats, strict=True):
             _same_columns(names, found.files[0].name, format.names, file.name)
+            _check(found, file, format)
         declared = {name: named(text) for name, text in options.get("types", {}).items()}
         if unknown := sorted(set(declared) - set(names)):
             raise UsageError(
@@ -92,8 +94,14 @@ class CsvSource:
 def _format(found: Files, file: SourceFile, options: Mapping[str, Any]) -> _Format:
     encoding = options.get("encoding", "utf-8")
     quote = options.get("quote", '"') or None
+    for option, value in (("delimiter", options.get("delimiter")), ("quote", quote)):
+        if value is not None and (not isinstance(value, str) or len(value) != 1):
+            raise UsageError(f"options.{option} {value!r} is not one character", f'for example {option}: ";"')
     with found.open(file) as stream:
-        sample = _decoded(stream.read(_SAMPLE_BYTES), encoding)
+        # A character that the end of the sample cuts is left out.
+        sample = codecs.getincrementaldecoder(files.without_mark(encoding))("replace").decode(
+            stream.read(_SAMPLE_BYTES)
+        )
     if not sample.strip():
         raise DataError(f"{file.name} is empty", "check that the source is complete")
     delimiter = options.get("delimiter") or _sniff(sample, file.name, quote)
@@ -101,19 +109,9 @@ def _format(found: Files, file: SourceFile, options: Mapping[str, Any]) -> _Form
         names = tuple(given)
     else:
         # As Spark does: a column whose name is missing (an index that pandas wrote) is called by its position.
-        first = next(row for row in _reader(io.StringIO(sample, newline=""), delimiter, quote) if row)
+        first = next(row for row in _reader(io.StringIO(sample, newline=""), delimiter, quote, False) if row)
         names = tuple(name or f"_c{position}" for position, name in enumerate(first))
     return _Format(delimiter, quote, encoding, names, not given, ("", *options.get("null_values", ())))
-
-
-def _decoded(raw: bytes, encoding: str) -> str:
-    import codecs
-
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    except LookupError as error:
-        raise UsageError(f"there is no encoding {encoding!r}", "for example utf-8, latin-1, cp1252, utf-16") from error
-    return decoder.decode(raw).removeprefix("\ufeff")  # a character cut at the end of the sample is left out
 
 
 def _sniff(sample: str, name: str, quote: str | None) -> str:
@@ -122,7 +120,9 @@ def _sniff(sample: str, name: str, quote: str | None) -> str:
         return "\t"
     best, delimiter = (0.0, 0), ","
     for candidate in _SEPARATORS:
-        counts = [len(row) for row in islice(_reader(io.StringIO(sample, newline=""), candidate, quote), 200) if row]
+        counts = [
+            len(row) for row in islice(_reader(io.StringIO(sample, newline=""), candidate, quote, False), 200) if row
+        ]
         counts = counts[: max(1, len(counts) - 1)]  # the sample may cut the last one
         if counts[0] > 1:
             score = (sum(count == counts[0] for count in counts) / len(counts), counts[0])
@@ -131,10 +131,42 @@ def _sniff(sample: str, name: str, quote: str | None) -> str:
     return delimiter
 
 
-def _reader(text: Any, delimiter: str, quote: str | None) -> Any:
+def _reader(text: Any, delimiter: str, quote: str | None, strict: bool = True) -> Any:
     csv.field_size_limit(_BLOCK_BYTES)  # as pyarrow's; Python's own limit is a document of 128 KiB
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    return csv.reader(text, delimiter=delimiter, quotechar=quote, quoting=quoting)
+    return csv.reader(text, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=strict)
+
+
+def _check(found: Files, file: SourceFile, format: _Format) -> None:
+    """Raises DataError naming the lines that hold no whole row.
+
+    pyarrow counts rows, not lines, and takes a quote that is never closed for a value up to the end of the file. So
+    Python's reader goes first, strictly; it is about as fast.
+    """
+    ragged, count, start = [], 0, 1
+    with found.open(file) as stream:
+        text = io.TextIOWrapper(stream, encoding=files.without_mark(format.encoding), newline="")
+        reader = _reader(text, format.delimiter, format.quote)
+        try:
+            for row in reader:
+                if len(row) != len(format.names) and row:
+                    count += 1
+                    if count <= _SHOWN:
+                        ragged.append(f"line {start} has {len(row)}")
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{file.name} line {start}: this row has a quote in the wrong place or one that is not closed: {error}",
+                "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing here",
+            ) from error
+        except UnicodeError as error:
+            raise files.undecodable(found, file, format.encoding) from error
+    if ragged:
+        more = f" and so on: {count} such rows" if count > len(ragged) else ""
+        raise DataError(
+            f"{file.name} has {len(format.names)} columns, but {', '.join(ragged)}{more}",
+            f"quote the values that hold {format.delimiter!r}, or set options.delimiter if the separator is another",
+        )
 
 
 def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.RecordBatch]:
@@ -142,26 +174,20 @@ def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.Recor
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    bad: list[Any] = []
-
-    def note(row: Any) -> str:
-        bad.append(row)
-        return "skip" if len(bad) < _MOST_BAD_ROWS else "error"
-
     # Positions serve as names while reading: pyarrow sets types by name, and the header's may be missing.
     names = [str(position) for position in range(len(format.names))]
-    try:
-        with found.open(file) as stream:
+    header = format.header
+    with found.open(file) as stream:
+        try:
             reader = arrow_csv.open_csv(
                 stream,
                 read_options=arrow_csv.ReadOptions(
-                    use_threads=False, block_size=_BLOCK_BYTES, encoding=format.encoding, column_names=names
+                    block_size=_BLOCK_BYTES, encoding=format.encoding, column_names=names
                 ),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=format.delimiter,
                     quote_char=format.quote or False,
                     newlines_in_values=format.quote is not None,
-                    invalid_row_handler=note,
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()),
@@ -170,16 +196,12 @@ def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.Recor
                     quoted_strings_can_be_null=False,
                 ),
             )
-            header = format.header
             for batch in reader:
                 rows = batch.slice(1) if header else batch
                 header = header and batch.num_rows == 0
                 yield pa.RecordBatch.from_arrays(rows.columns, names=list(format.names))
-    except (pa.ArrowInvalid, UnicodeError) as error:
-        if not bad:
-            raise _unreadable(found, file, format, error) from error
-    if bad:
-        raise _ragged(found, file, format, bad)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{file.name}: {error}", "set options.delimiter, quote or encoding") from error
 
 
 def _types(batches: Iterator[pa.RecordBatch], names: tuple[str, ...]) -> dict[str, pa.DataType]:
@@ -244,38 +266,6 @@ def _same_columns(names: tuple[str, ...], first: str, other_names: tuple[str, ..
             f"{first} and {other} do not have the same columns in the same order: {', '.join(map(repr, different))}",
             "read only files with the same columns, by a glob",
         )
-
-
-def _unreadable(found: Files, file: SourceFile, format: _Format, error: Exception) -> DataError:
-    if isinstance(error, UnicodeError) or "UTF8" in str(error):
-        return files.undecodable(found, file, format.encoding)
-    if "straddling" in str(error):
-        return DataError(
-            f"{file.name}: a quote is opened and not closed again, or a row is longer than {_BLOCK_BYTES >> 20} MiB",
-            "close the quote, or set options: {quote: ''} if quotes mean nothing in this file",
-        )
-    return DataError(f"{file.name}: {error}", "set options.delimiter, options.quote or options.encoding")
-
-
-def _ragged(found: Files, file: SourceFile, format: _Format, bad: list[Any]) -> DataError:
-    """Found a second time by Python's reader, which knows lines where pyarrow counts rows."""
-    lines = []
-    with found.open(file) as stream:
-        reader = _reader(io.TextIOWrapper(stream, encoding=format.encoding, newline=""), format.delimiter, format.quote)
-        start = 1
-        for row in reader:
-            if row and len(row) != len(format.names):
-                lines.append(f"line {start} has {len(row)}")
-            start = reader.line_num + 1
-            if len(lines) == _SHOWN:
-                break
-    count = len(bad)
-    lines = lines or [f"row {row.number} has {row.actual_columns}" for row in bad[:_SHOWN]]
-    more = "" if count <= len(lines) else f" and so on: {'at least ' * (count >= _MOST_BAD_ROWS)}{count} such rows"
-    return DataError(
-        f"{file.name} has {len(format.names)} columns, but {', '.join(lines)}{more}",
-        f"quote values that hold {format.delimiter!r}, or set options.delimiter (here {format.delimiter!r}) or quote",
-    )
 
 
 SOURCE = CsvSource()

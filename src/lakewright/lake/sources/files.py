@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -52,9 +54,14 @@ class Files:
     files: tuple[SourceFile, ...]
     local: bool
 
-    def open(self, file: SourceFile) -> Any:
-        """The file's bytes as a stream, decompressed by its ending."""
-        return self.system.open_input_stream(file.path, compression="detect")
+    @contextmanager
+    def open(self, file: SourceFile) -> Iterator[Any]:
+        """The file's bytes as a stream, decompressed by its ending; raises DataError when they cannot be had."""
+        try:
+            with self.system.open_input_stream(file.path, compression="detect") as stream:
+                yield stream
+        except OSError as error:
+            raise DataError(f"{file.name} cannot be read: {error}", "copy the file anew, or fix its access") from error
 
 
 def locate(uri: str, base: Path) -> str:
@@ -225,6 +232,15 @@ def _not_there(uri: str, there: list[str]) -> None:
 def split_of(stem: str) -> str | None:
     """train, validation or test for the usual names of splits, `all` for all, else None."""
     return _SPLITS.get(_SHARD.sub("", stem.lower()))
+
+
+def without_mark(encoding: str) -> str:
+    """The encoding that leaves out the mark some editors put before UTF-8 text; raises UsageError for unknown ones."""
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise UsageError(f"there is no encoding {encoding!r}", "for example utf-8, latin-1, cp1252, utf-16") from error
+    return "utf-8-sig" if name == "utf-8" else name
 
 
 def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:

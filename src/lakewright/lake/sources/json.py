@@ -40,7 +40,7 @@ class JsonSource:
 
 def _rows(found: files.Files, file: files.SourceFile, encoding: str) -> Iterator[tuple[str, Any]]:
     with found.open(file) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        text = io.TextIOWrapper(stream, encoding=files.without_mark(encoding))
         try:
             for line, row in _objects(text, file.name):
                 if file.split is not None and isinstance(row, dict):

@@ -26,6 +26,7 @@ from lakewright.lake.sources import checked
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_PROJECTS: set[Path] = set()  # folders whose modules may be loaded
 _FORM = "write python:MODULE:FUNCTION, for example python:source:rows for rows() in source.py beside project.yml"
 
 
@@ -46,6 +47,7 @@ class PythonSource:
 
     def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
         folder, module, name = _parts(uri)
+        _forget_projects()
         with _importable(folder), _explained(uri, module):
             result = _function(folder, module, name)(**options)
         schema, batches = _stream(result, uri, folder, module)
@@ -53,6 +55,7 @@ class PythonSource:
 
     def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
         folder, module, name = _parts(uri)
+        _forget_projects()
         path = _file(folder, module) if folder else _installed(module)
         sources: dict[str, str] = {}
         packages: set[str] = set()
@@ -114,18 +117,22 @@ def _function(folder: Path | None, module: str, name: str) -> Callable[..., Any]
     if folder is None:
         _installed(module)
     else:
-        # An earlier state of the project's modules, or another project's modules of the same name, may be loaded.
-        for loaded, value in list(sys.modules.items()):
-            origin = getattr(value, "__file__", None)
-            if loaded == module or (origin and Path(origin).is_relative_to(folder) and "site-packages" not in origin):
-                del sys.modules[loaded]
-        importlib.invalidate_caches()
+        _PROJECTS.add(folder)
+    importlib.invalidate_caches()
     function = getattr(importlib.import_module(module), name, None)
     if not callable(function):
         known = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
         raise NotFound(f"the module {module} has no function {name!r}", nearest(name, known))
     found: Callable[..., Any] = function
     return found
+
+
+def _forget_projects() -> None:
+    """Modules loaded from projects may have changed since, or hide those of the same name of the project at hand."""
+    for name, loaded in list(sys.modules.items()):
+        origin = getattr(loaded, "__file__", None)
+        if origin and any(origin.startswith(str(f)) and _file(f, name) == Path(origin) for f in _PROJECTS):
+            del sys.modules[name]
 
 
 @contextmanager
