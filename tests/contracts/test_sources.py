@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.fs import S3FileSystem
 
 from lakewright import plugins
 from lakewright.errors import DataError, NotFound, UsageError
@@ -121,15 +122,13 @@ def s3() -> Iterator[dict[str, str]]:
                 break
             except OSError:
                 time.sleep(0.1)
-        import boto3
-
-        endpoint = f"http://127.0.0.1:{port}"
-        keys = {"aws_access_key_id": "k", "aws_secret_access_key": "s"}
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(Bucket="lake")
+        server_at = f"127.0.0.1:{port}"
+        keys = {"access_key": "k", "secret_key": "s", "region": "us-east-1", "scheme": "http"}
+        S3FileSystem(endpoint_override=server_at, allow_bucket_creation=True, **keys).create_dir("lake")
         yield {
             "AWS_ACCESS_KEY_ID": "k",
             "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ENDPOINT_URL": f"http://{server_at}",
             "AWS_REGION": "us-east-1",
             "AWS_ALLOW_HTTP": "true",
         }

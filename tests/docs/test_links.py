@@ -65,6 +65,16 @@ def test_commands_exist_and_have_these_options(page: Path) -> None:
             assert option in options, f"{named(page)}: `lakewright {verb}` has no {option}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_named_are_there(page: Path) -> None:
+    house = ROOT / "src" / "lakewright"
+    sources = [path.relative_to(house).parts for path in house.rglob("*.py")]
+    for name in re.findall(r"`([\w/]+\.py)(?:::\w+)?`", read(page)):
+        parts = Path(name).parts
+        known = (ROOT / name).exists() or any(path[-len(parts) :] == parts for path in sources)
+        assert known or "NAME" in name, f"{named(page)} names {name}"
+
+
 def test_every_command_is_told_of() -> None:
     import typer
 
@@ -135,13 +145,14 @@ def test_the_tolerance_told_is_the_one_tested() -> None:
 
 
 def test_every_metric_is_told_of() -> None:
-    from lakewright.evaluation.classification import ClassificationScorer
-    from lakewright.evaluation.entities import EntityScorer
-
     import numpy as np
 
+    from lakewright.evaluation.classification import ClassificationScorer
+    from lakewright.evaluation.entities import EntityScorer
+    from lakewright.evaluation.scorer import Scorer
+
     page = read(ROOT / "docs" / "evaluation.md")
-    scorers = [
+    scorers: list[Scorer] = [
         ClassificationScorer(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ["a", "b"]),
         EntityScorer([[(0, 1, "a")]], [[(0, 1, "a")]], ["a"]),
     ]

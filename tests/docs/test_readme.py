@@ -1,8 +1,8 @@
 """The README's blocks run, in order, in one new folder: what a reader pastes works.
 
-    ```bash, ```python    run; a failing line fails the block
-    ```yaml               written to the file that its first line names: `# project.yml`
-    ```console            not run: commands for a whole machine (make demo)
+```bash, ```python    run; a failing line fails the block
+```yaml               written to the file that its first line names: `# project.yml`
+```console            not run: commands for a whole machine (make demo)
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ catalog says: so the Delta log alone decides what there is, and a catalog entry 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
 from lakewright.lake.catalog import Catalog
-from lakewright.lake.columns import accepts, cast, columns_info, storable
+from lakewright.lake.columns import columns_info, storable
+from lakewright.lake.incoming import first_as_one, fit, keep_failure, not_empty
 from lakewright.lake.names import TableName
+from lakewright.lake.scan import cause_of, scan, schema_of
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 
 # A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
-# delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
-# batch, so its rows keep their order.
-_ONE_BATCH_BYTES = 64 << 20
 
 
 class Lake:
@@ -63,10 +62,10 @@ class Lake:
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
         if mode == "append" and (existing := self._delta(table)) is not None:
-            schema = _fit(schema, _schema(existing), table)
+            schema = fit(schema, schema_of(existing), table)
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
-        rows = _keep_failure(_first_as_one(_no_empty_input(reader, table), schema), failures)
+        rows = keep_failure(first_as_one(not_empty(reader, table), schema), failures)
         try:
             write_deltalake(
                 self._location(table),
@@ -83,7 +82,7 @@ class Lake:
         except Exception as error:
             if failures:  # delta-rs makes text of whatever the stream raised
                 raise failures[0] from None
-            raise DataError(f"{table} could not be written: {_first_line(error)}", "nothing was changed") from error
+            raise DataError(f"{table} could not be written: {cause_of(error)}", "nothing was changed") from error
         latest = self._existing(table)
         self._register(table, latest, comment)
         # Another process may have added a version since.
@@ -180,7 +179,7 @@ class Lake:
             "rows": pinned.rows,
             "bytes": _bytes(delta),
             "storage_location": pinned.uri,
-            "columns": columns_info(_schema(delta)),
+            "columns": columns_info(schema_of(delta)),
             **{key: entry.get(key) for key in ("comment", "table_id", "created_at", "updated_at")},
         }
 
@@ -207,7 +206,7 @@ class Lake:
             return None
         except Exception as error:
             raise DataError(
-                f"{self._location(table)} cannot be read as a Delta table: {_first_line(error)}",
+                f"{self._location(table)} cannot be read as a Delta table: {cause_of(error)}",
                 "check where the profile keeps the tables, and its storage options",
             ) from error
 
@@ -247,7 +246,7 @@ class Lake:
             table,
             table_id=str(delta.metadata().id),
             storage_location=self._location(table),
-            columns=columns_info(_schema(delta)),
+            columns=columns_info(schema_of(delta)),
             comment=comment,
             properties={
                 "delta.lastUpdateVersion": str(delta.version()),
@@ -255,31 +254,6 @@ class Lake:
                 "spark.sql.statistics.totalSize": str(_bytes(delta)),
             },
         )
-
-
-def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.RecordBatchReader:
-    """`Lake.scan` for a Delta table that has no name in a lake."""
-    from deltalake import QueryBuilder
-
-    known = _schema(delta).names
-    for column in columns or ():
-        if column not in known:
-            raise DataError(f"{delta.table_uri} has no column {column!r}", nearest(column, known))
-    query = f"SELECT {', '.join(map(_quoted, known if columns is None else columns))} FROM rows"
-    if predicate is not None:
-        query += f" WHERE ({predicate})"
-    session = QueryBuilder().register("rows", delta)
-    # DeltaTable.scan reads files side by side and gives another order each time; one partition reads them in turn.
-    session.execute("SET datafusion.execution.target_partitions = 1")
-    session.execute("SET datafusion.sql_parser.enable_ident_normalization = false")
-    try:
-        reader = pa.RecordBatchReader.from_stream(session.execute(query))
-    except Exception as error:
-        raise DataError(
-            f"{delta.table_uri} cannot be read where {predicate}: {_first_line(error)}",
-            f"write a condition in SQL over its columns: {', '.join(known)}",
-        ) from error
-    return reader.cast(storable(reader.schema))
 
 
 def _unpinned(name: str) -> TableName:
@@ -300,10 +274,6 @@ def _no_version(table: TableName, version: int, commits: Sequence[Mapping[str, A
     return NotFound(f"{table} has no version {version}", there)
 
 
-def _schema(delta: DeltaTable) -> pa.Schema:
-    return pa.schema(delta.schema().to_arrow())
-
-
 def _files(delta: DeltaTable) -> pa.Table:
     return pa.table(delta.get_add_actions(flatten=True))
 
@@ -315,59 +285,3 @@ def _bytes(delta: DeltaTable) -> int:
 def _rows_written(metrics: Mapping[str, Any]) -> int | None:
     rows = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # as delta-rs and as Spark name it
     return None if rows is None else int(rows)
-
-
-def _fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
-    """The table's schema, once every column of `given` may go into it."""
-    wanted = storable(wanted)
-    remedy = f"append the columns of {table} ({', '.join(wanted.names)}), or overwrite the table"
-    if unknown := [name for name in given.names if name not in wanted.names]:
-        raise DataError(f"{table} has no column {unknown[0]!r}; {nearest(unknown[0], wanted.names)}", remedy)
-    if missing := [name for name in wanted.names if name not in given.names]:
-        raise DataError(f"the column {missing[0]!r} of {table} is missing in the rows to append", remedy)
-    for field in wanted:
-        kind = given.field(field.name).type
-        if not accepts(field.type, kind):
-            raise DataError(f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}", remedy)
-    return wanted
-
-
-def _no_empty_input(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.RecordBatch]:
-    empty = True
-    for batch in batches:
-        if batch.num_rows:
-            empty = False
-            yield batch
-    if empty:
-        raise DataError(
-            f"there are no rows to write to {table}", "check the source or the query that the rows come from"
-        )
-
-
-def _first_as_one(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    first: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        first.append(cast(batch, schema))
-        size += first[-1].nbytes
-        if size > _ONE_BATCH_BYTES:
-            break
-    yield pa.concat_batches(first)
-    for batch in batches:
-        yield cast(batch, schema)
-
-
-def _keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
-    try:
-        yield from batches
-    except BaseException as error:
-        failures.append(error)
-        raise
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]

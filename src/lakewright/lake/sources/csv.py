@@ -181,8 +181,9 @@ def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.Recor
         try:
             reader = arrow_csv.open_csv(
                 stream,
+                # With threads pyarrow reads tens of blocks ahead, and memory grows with the file.
                 read_options=arrow_csv.ReadOptions(
-                    block_size=_BLOCK_BYTES, encoding=format.encoding, column_names=names
+                    use_threads=False, block_size=_BLOCK_BYTES, encoding=format.encoding, column_names=names
                 ),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=format.delimiter,

@@ -18,7 +18,7 @@ class DeltaSource:
     """Option `version` (Delta's versionAsOf): the version to read; the latest without it."""
 
     def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
-        from lakewright.lake.tables import scan
+        from lakewright.lake.scan import scan
 
         reader = scan(_table(uri, options, storage_options))
         return checked(reader.schema, iter(reader), uri)

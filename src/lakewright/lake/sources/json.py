@@ -97,6 +97,7 @@ def _objects(text: io.TextIOBase, name: str) -> Iterator[tuple[int, Any]]:
                 raise DataError(f"{name} line {line}: {rest[:20]!r} comes after the array", "keep one array in a file")
             return
         row, end = complete
+        size = _CHARACTERS  # pieces grow for one long object only
         yield line, row
         line += piece.count("\n", position, end)
         position = end

@@ -9,7 +9,6 @@ export     ONNX, and int8 where it pays
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -65,13 +64,10 @@ class Encoder:
         from lakewright.learners.encoder.export import export, quantize_if_it_pays
         from lakewright.learners.encoder.loop import train, use_bf16, validate
         from lakewright.learners.encoder.network import EncoderNetwork
+        from lakewright.learners.encoder.optimizer import body_rate
 
         settings: EncoderSettings = training.settings
         encoder = load_encoder(base_folder(settings.base_model, training.base), settings.dropout, settings.seed)
-        if settings.learning_rate == "auto":
-            rate = 1e-4 * min(1.0, 384 / encoder.config.hidden_size)
-            settings = settings.model_copy(update={"learning_rate": rate})
-            training = replace(training, settings=settings)
         dropout = settings.dropout
         if dropout is None:
             dropout = float(getattr(encoder.config, "hidden_dropout_prob", 0.1))
@@ -80,7 +76,7 @@ class Encoder:
         state = train(network, training)
         scorer = validate(network, training)
         details: dict[str, float | int | str] = {
-            "learning_rate": settings.learning_rate,
+            "learning_rate": body_rate(network, settings),
             "steps": state.step,
             "best_step": state.best_step,
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),

@@ -26,8 +26,8 @@ def depth_of(name: str, layers: int) -> int:
 def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.optim.AdamW:
     """Freezes what is to be frozen, and groups the rest by rate and weight decay (none on biases and norms)."""
     layers = int(network.encoder.config.num_hidden_layers)
-    body_rate = float(settings.learning_rate)
-    head_rate = settings.head_learning_rate or 10 * body_rate
+    rate_above = body_rate(network, settings)
+    head_rate = settings.head_learning_rate or 10 * rate_above
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         depth = depth_of(name, layers)
@@ -36,11 +36,18 @@ def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.
             continue
         rate = head_rate
         if depth <= layers:
-            rate = body_rate * settings.layerwise_lr_decay ** (layers - depth)
+            rate = rate_above * settings.layerwise_lr_decay ** (layers - depth)
         decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     parameters = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
     return torch.optim.AdamW(parameters, fused=True)
+
+
+def body_rate(network: EncoderNetwork, settings: EncoderSettings) -> float:
+    """The encoder's top rate. auto: larger encoders want smaller steps; 1e-4 at 384 is 5e-5 at BERT-base's 768."""
+    if settings.learning_rate != "auto":
+        return settings.learning_rate
+    return 1e-4 * min(1.0, 384 / int(network.encoder.config.hidden_size))
 
 
 def rate_at(step: int, total_steps: int, settings: EncoderSettings) -> float:
