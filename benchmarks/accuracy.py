@@ -41,7 +41,8 @@ class Result:
 
 def measure(name: str, data: Path, seed: int) -> Result:
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "lakewright.cli", "run", str(ROOT / "examples" / name / "project.yml"), "--json"]
+        project = str(ROOT / "examples" / name / "project.yml")
+        command = [sys.executable, "-m", "lakewright.cli", "run", project, "--json"]
         command += ["--set", f"data.source={data / name}", "--set", f"train.seed={seed}"]
         began = time.monotonic()
         done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, text=True, check=False)
@@ -86,7 +87,8 @@ def main() -> None:
             values.append(r.value)
             lines.append(
                 f"| {name} | {seed} | {metric} | {r.value:.4f} | {r.low:.4f}–{r.high:.4f} | {r.seconds:.0f} "
-                f"| {r.train_seconds:.0f} | {r.samples_per_second:.0f} | {r.scoring:.2f} | {r.peak_mb:.0f} | {r.precision} |"
+                f"| {r.train_seconds:.0f} | {r.samples_per_second:.0f} | {r.scoring:.2f} | {r.peak_mb:.0f} "
+                f"| {r.precision} |"
             )
             print(lines[-1], flush=True)
         if bar is not None:
@@ -96,7 +98,8 @@ def main() -> None:
     threads = len(os.sched_getaffinity(0))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "onnxruntime"))
     command = f"make bench-accuracy DATA=folder (seeds {' '.join(map(str, arguments.seeds))})"
-    stamp = f"`{command}`, {time.strftime('%Y-%m-%d')}, {cpu()} on {threads} threads, Python {platform.python_version()}, {packages}."
+    where = f"{cpu()} on {threads} threads, Python {platform.python_version()}, {packages}"
+    stamp = f"`{command}`, {time.strftime('%Y-%m-%d')}, {where}."
     write(ROOT / "docs" / "benchmarks.md", "\n".join([*lines, "", stamp]))
 
 

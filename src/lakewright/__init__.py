@@ -15,16 +15,17 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lakewright.errors import LakewrightError
-    from lakewright.pipeline import Run, load, plan, run
+    from lakewright.pipeline import load, plan, run
     from lakewright.profile import load_profile
     from lakewright.project import load_project
+    from lakewright.runs import Run
     from lakewright.runtimes.predictor import Predictor
     from lakewright.workspace import Workspace
 
 _HOME = {
     "LakewrightError": "errors",
     "Predictor": "runtimes.predictor",
-    "Run": "pipeline",
+    "Run": "runs",
     "Workspace": "workspace",
     "load": "pipeline",
     "load_profile": "profile",

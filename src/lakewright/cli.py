@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from lakewright.errors import LakewrightError
+from lakewright.errors import LakewrightError, missing_package
+from lakewright.show import complain, print_json, print_rows, print_run, say
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from lakewright.pipeline import Run
+    from lakewright.runs import Run
     from lakewright.workspace import Workspace
 
 app = typer.Typer(
@@ -52,13 +49,13 @@ def run(
 
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
-    finished: Run = plugins.find("targets", place.target).run(loaded, place, _say, rerun)
+    finished: Run = plugins.find("targets", place.target).run(loaded, place, say, rerun)
     if as_json:
         print_json(finished.as_json())
     else:
-        _print_run(finished)
+        print_run(finished)
     if finished.error is not None and not as_json:
-        _complain(finished.error)
+        complain(finished.error)
     raise typer.Exit(finished.exit_code)
 
 
@@ -74,7 +71,7 @@ def plan(
 
     steps = pipeline.plan(project, settings=settings, profile=profile)
     rows = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
-    _print_rows(rows, as_json, "stages")
+    print_rows(rows, as_json, "stages")
 
 
 @app.command()
@@ -138,12 +135,12 @@ def tables(
     if action not in ("list", "show", "history"):
         raise UsageError(f"tables has no action {action!r}", nearest(action, ("list", "show", "history")))
     if action == "list":
-        _print_rows(lake.list(), as_json, "tables")
+        print_rows(lake.list(), as_json, "tables")
         return
     if not name:
         raise UsageError(f"tables {action} needs a table's name", f"lakewright tables {action} catalog.schema.table")
     if action == "history":
-        _print_rows(lake.history(name), as_json, "history")
+        print_rows(lake.history(name), as_json, "history")
         return
     table = lake.version(name)
     first: list[dict[str, Any]] = []
@@ -158,8 +155,8 @@ def tables(
     for key, value in shown.items():
         if key not in ("columns", "first_rows"):
             print(f"{key}: {value}")
-    _print_rows(shown["columns"], False, "columns")
-    _print_rows(first, False, "first rows")
+    print_rows(shown["columns"], False, "columns")
+    print_rows(first, False, "first rows")
 
 
 @app.command()
@@ -183,7 +180,7 @@ def sql(
     if as_json:
         print_json({"columns": result.column_names, "rows": shown.to_pylist(), "row_count": result.num_rows})
         return
-    _print_rows(shown.to_pylist(), False, "rows")
+    print_rows(shown.to_pylist(), False, "rows")
     if shown.num_rows < result.num_rows:
         print(f"{shown.num_rows} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
 
@@ -230,7 +227,7 @@ def models(
         }
         for version in versions
     ]
-    _print_rows(rows, False, "models")
+    print_rows(rows, False, "models")
 
 
 @app.command()
@@ -269,18 +266,23 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except LakewrightError as error:
-        if "--json" in sys.argv:
-            print_json({"error": {"cause": error.cause, "remedy": error.remedy, "log": error.log}})
-        _complain(error)
-        sys.exit(error.exit_code)
+        _end(error)
+    except ImportError as failure:
+        missing = missing_package(failure)
+        if missing is None:
+            raise
+        _end(missing)
     except BrokenPipeError:  # `lakewright … | head`
         sys.stderr.close()
         sys.exit(0)
     sys.exit(0)
 
 
-def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def _end(error: LakewrightError) -> NoReturn:
+    if "--json" in sys.argv:
+        print_json({"error": {"cause": error.cause, "remedy": error.remedy, "log": error.log}})
+    complain(error)
+    sys.exit(error.exit_code)
 
 
 def _workspace(profile: str | None) -> Workspace:
@@ -288,17 +290,6 @@ def _workspace(profile: str | None) -> Workspace:
     from lakewright.workspace import Workspace
 
     return Workspace.open(load_profile(profile))
-
-
-def _say(stage: str, status: str, why: str) -> None:
-    mark = {"run": "…", "done": "✓", "skipped": "–", "failed": "✗"}[status]
-    print(f"{mark} {stage:<9} {status:<8} {why if status != 'failed' else ''}".rstrip(), file=sys.stderr, flush=True)
-
-
-def _complain(error: LakewrightError) -> None:
-    print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
-    if error.log:
-        print(f"  log: {error.log}", file=sys.stderr)
 
 
 def _chunks(lines: Iterable[str], size: int) -> Iterable[list[str]]:
@@ -310,81 +301,6 @@ def _chunks(lines: Iterable[str], size: int) -> Iterable[list[str]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def _print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
-    if as_json:
-        print_json({title: rows})
-        return
-    if not rows:
-        print(f"no {title}")
-        return
-    _console()(_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
-
-
-def _cell(value: object) -> str:
-    text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-    return text if len(text) <= 120 else text[:119] + "…"
-
-
-def _table(headers: list[str], rows: list[list[str]]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def _console() -> Callable[..., None]:
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False).print
-
-
-def _print_run(finished: Run) -> None:
-    show = _console()
-    if "evaluate" in finished.records:
-        report = finished.report
-        confidence = f"{report.confidence:.0%} interval"
-        rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
-        show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
-        show(
-            f"{report.model_bytes / 1e6:.1f} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
-        )
-        show(f"report: {report.html}")
-    if "gate" in finished.records:
-        decision = finished.decision
-        show(f"gate: {'passed' if decision.passed else 'NOT passed, nothing registered'}")
-        for check in decision.checks:
-            show(f"  {'✓' if check.passed else '✗'} {check.name}: {check.detail}", markup=False)
-    version = finished.model_version
-    if version is None or finished.error is not None:
-        return
-    show(f"registered: {version} ({', '.join(version.aliases)})\n\nnext:")
-    command = _command()
-    approved = "champion" in version.aliases
-    if not approved:
-        print(f"  {command} models approve models:/{version.name}/{version.version}")
-    alias = "champion" if approved else "challenger"
-    print(f"  {command} predict models:/{version.name}@{alias} {shlex.quote(_first_text(finished))}")
-    table = finished.records["ingest"]
-    print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
-    print(f"  {command} ui")
-
-
-def _command() -> str:
-    """How this very command can be typed again: a virtual environment need not be on the PATH."""
-    return "lakewright" if shutil.which("lakewright") else os.path.relpath(sys.argv[0])
-
-
-def _first_text(finished: Run) -> str:
-    import pyarrow.parquet as pq
-
-    text: str = pq.read_table(finished.report.test_rows, columns=["text"])["text"][0].as_py()
-    return text[:80]
 
 
 if __name__ == "__main__":

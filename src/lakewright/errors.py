@@ -89,6 +89,19 @@ class WaitingForApproval(LakewrightError):
     exit_code = 4
 
 
+EXTRAS = {
+    **dict.fromkeys(("jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil", "safetensors"), "train"),
+    **dict.fromkeys(("scipy", "sklearn", "torch", "transformers"), "train"),
+    **dict.fromkeys(("datasets", "huggingface_hub"), "hub"),
+}
+
+
+def missing_package(failure: ImportError) -> MissingPackage | None:
+    """The error that names the extra, where what could not be imported belongs to one."""
+    package = (failure.name or "").split(".")[0]
+    return MissingPackage(package, EXTRAS[package]) if package in EXTRAS else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The sentence that turns a misspelt name into a remedy: the nearest known one, and all of them."""
     import difflib

@@ -11,14 +11,14 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 from lakewright import cache, plugins, runs
 from lakewright.cache import Step
-from lakewright.errors import LakewrightError, NotFound, UsageError, nearest
+from lakewright.errors import LakewrightError, NotFound, UsageError, missing_package, nearest
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -33,6 +33,7 @@ from lakewright.records import (
     as_json,
     plain,
 )
+from lakewright.runs import Run
 from lakewright.runtimes.predictor import Predictor
 from lakewright.workspace import Workspace, write_whole
 
@@ -83,69 +84,9 @@ STAGES = (
     Stage("prepare", Prepared, ("ingest",), _preparation),
     Stage("train", Trained, ("prepare",), _settings("train")),
     Stage("evaluate", Report, ("prepare", "train"), _settings("evaluate")),
-    Stage("gate", Decision, ("train", "evaluate"), _settings("gate")),
+    Stage("gate", Decision, ("prepare", "train", "evaluate"), _settings("gate")),
     Stage("register", ModelVersion, ("prepare", "train", "evaluate", "gate"), _settings("register"), unless=_refused),
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """One execution of a project: how each stage ended and what it left."""
-
-    run_id: str
-    stages: dict[str, StageResult] = field(default_factory=dict)
-    records: dict[str, Record] = field(default_factory=dict)
-    error: LakewrightError | None = None
-
-    @property
-    def report(self) -> Report:
-        return cast(Report, self._record("evaluate"))
-
-    @property
-    def decision(self) -> Decision:
-        return cast(Decision, self._record("gate"))
-
-    @property
-    def model_version(self) -> ModelVersion | None:
-        return cast(ModelVersion | None, self.records.get("register"))
-
-    @property
-    def model_folder(self) -> Path:
-        return Path(cast(Trained, self._record("train")).model_folder)
-
-    @property
-    def exit_code(self) -> int:
-        """0 done, 1 failed (2 wrong usage), 3 below the gate, 4 waiting for approval."""
-        if self.error is not None:
-            return self.error.exit_code
-        if not self.decision.passed:
-            return 3
-        return 0 if self.model_version is None or "champion" in self.model_version.aliases else 4
-
-    def _record(self, stage: str) -> Record:
-        if stage not in self.records:
-            raise NotFound(f"run {self.run_id} has no record of {stage}", "it did not get that far; read its log")
-        return self.records[stage]
-
-    def as_json(self) -> dict[str, Any]:
-        """What `--json` prints; a part is null where the run did not get that far."""
-        report, trained = (
-            cast(Report | None, self.records.get("evaluate")),
-            cast(Trained | None, self.records.get("train")),
-        )
-        decision, version = cast(Decision | None, self.records.get("gate")), self.model_version
-        shown: dict[str, Any] = {
-            "run_id": self.run_id,
-            "stages": {name: plain(result) for name, result in self.stages.items()},
-            "metrics": {name: plain(metric) for name, metric in report.metrics.items()} if report else {},
-            "decision": plain(decision) if decision else None,
-            "model_version": plain(version) if version else None,
-            "model_folder": trained.model_folder if trained else None,
-            "report": report.html if report else None,
-        }
-        if self.error is not None:
-            shown["error"] = {"cause": self.error.cause, "remedy": self.error.remedy, "log": self.error.log}
-        return shown
 
 
 def run(
@@ -176,7 +117,7 @@ def load(uri: str, *, profile: str | None = None, runtime: str = "onnx") -> Pred
 
 
 def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
-    """What `run` would do now, stage by stage, and why. Nothing is written."""
+    """What `run` would do now, stage by stage, and why. Nothing is run."""
     loaded = load_project(project, settings)
     return steps(loaded, Workspace.open(load_profile(profile, loaded.folder)))
 
@@ -267,7 +208,7 @@ def _record(
 
 def _as_kept(stage: Stage, step: Step, workspace: Workspace) -> Record:
     record = stage.record.model_validate(step.record)
-    if isinstance(record, ModelVersion) and "champion" not in record.aliases:  # may have been approved since
+    if isinstance(record, ModelVersion):  # approved since, or no longer the champion: aliases move
         from lakewright.registry.versions import resolve
 
         return resolve(workspace.tracking, f"models:/{record.name}/{record.version}")
@@ -309,6 +250,11 @@ def run_stage(name: str, project: Project, workspace: Workspace, run_id: str) ->
     """
     stage = stage_named(name)
     folder = workspace.folder / "runs" / run_id / "records"
+    if not folder.parent.is_dir():
+        known = [path.name for path in (workspace.folder / "runs").glob("*")]
+        raise NotFound(
+            f"{workspace.folder} has no run {run_id}", f"`lakewright run` begins one; {nearest(run_id, known)}"
+        )
     records: dict[str, Record] = {}
     for need in stage.needs:
         path = folder / f"{need}.json"
@@ -327,8 +273,11 @@ def stage_named(name: str) -> Stage:
 
 
 def _explained(failure: Exception, stage: str, log: str) -> LakewrightError:
+    missing = missing_package(failure) if isinstance(failure, ImportError) else None
     if isinstance(failure, LakewrightError):
         error = failure
+    elif missing is not None:
+        error = missing
     else:
         remedy = "the log has the whole traceback; run again to go on from here"
         error = LakewrightError(f"{stage} failed: {type(failure).__name__}: {failure}", remedy)

@@ -103,6 +103,10 @@ class Gate(Settings):
     minimum: dict[str, float] = Field(default={}, description="metric → least value")
     maximum: dict[str, float] = Field(default={}, description="metric → greatest value (log_loss, ece, …)")
     champion: bool = Field(default=True, description="not significantly worse than the champion, on the same rows")
+    compare_by: str = Field(
+        default="auto",
+        description="auto: the task's primary metric, by the paired bootstrap; accuracy: by McNemar's test",
+    )
 
 
 class Register(Settings):
@@ -240,6 +244,6 @@ def json_schema() -> dict[str, Any]:
     learners = [plugins.find("learners", name).settings.model_json_schema() for name in plugins.names("learners")]
     for learner in learners:
         schema["$defs"].update(learner.pop("$defs", {}))
-    schema["properties"]["train"] = {"oneOf": learners}
+    schema["properties"]["train"] = {"anyOf": learners}
     schema["properties"]["task"]["enum"] = plugins.names("tasks")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Lakewright project"}

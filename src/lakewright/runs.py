@@ -1,4 +1,4 @@
-"""The runs of a workspace: which there are, which is unfinished, and each one's log."""
+"""A run: one execution of a project. What it left, whether it is finished, and its log."""
 
 from __future__ import annotations
 
@@ -6,18 +6,83 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import lakewright
+from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
+from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
 from lakewright.workspace import Workspace, write_whole
 
 LOG = logging.getLogger("lakewright")
 
 
 @dataclass(frozen=True)
+class Run:
+    """One execution of a project: how each stage ended and what it left."""
+
+    run_id: str
+    stages: dict[str, StageResult] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    error: LakewrightError | None = None
+
+    @property
+    def report(self) -> Report:
+        return cast(Report, self._record("evaluate"))
+
+    @property
+    def decision(self) -> Decision:
+        return cast(Decision, self._record("gate"))
+
+    @property
+    def model_version(self) -> ModelVersion | None:
+        return cast(ModelVersion | None, self.records.get("register"))
+
+    @property
+    def model_folder(self) -> Path:
+        return Path(cast(Trained, self._record("train")).model_folder)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed (2 wrong usage), 3 below the gate, 4 waiting for approval."""
+        if self.error is not None:
+            return self.error.exit_code
+        if not self.decision.passed:
+            return 3
+        return 0 if self.model_version is None or "champion" in self.model_version.aliases else 4
+
+    def _record(self, stage: str) -> Record:
+        if stage not in self.records:
+            raise NotFound(f"run {self.run_id} has no record of {stage}", "it did not get that far; read its log")
+        return self.records[stage]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints; a part is null where the run did not get that far."""
+        report, trained = (
+            cast(Report | None, self.records.get("evaluate")),
+            cast(Trained | None, self.records.get("train")),
+        )
+        decision, version = cast(Decision | None, self.records.get("gate")), self.model_version
+        shown: dict[str, Any] = {
+            "run_id": self.run_id,
+            "stages": {name: plain(result) for name, result in self.stages.items()},
+            "metrics": {name: plain(metric) for name, metric in report.metrics.items()} if report else {},
+            "decision": plain(decision) if decision else None,
+            "model_version": plain(version) if version else None,
+            "model_folder": trained.model_folder if trained else None,
+            "report": report.html if report else None,
+        }
+        if self.error is not None:
+            shown["error"] = {"cause": self.error.cause, "remedy": self.error.remedy, "log": self.error.log}
+        return shown
+
+
+@dataclass(frozen=True)
 class NotedRun:
+    """What run.json says of a run."""
+
     run_id: str
     name: str  # in MLflow
     project: str  # the resolved project's digest

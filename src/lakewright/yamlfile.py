@@ -6,6 +6,7 @@ document that is not a mapping.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 Key = tuple[str | int, ...]
+KIND = re.compile(
+    r"(literal|constrained|function|model)[-\[].*|float|int|bool|str"
+)  # pydantic's names of a union's kinds
+SET = 0  # in place of a line: the key was given by --set
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,11 @@ class YamlFile:
     lines: Mapping[Key, int]  # key path → line, from 1
 
     def where(self, key: Key) -> str:
-        """`project.yml:12`, by the nearest key above that stands in the file; `--set` where none does."""
+        """`project.yml:12`, by the nearest key above that stands in the file; `--set` where that gave it."""
         for end in range(len(key), 0, -1):
-            if key[:end] in self.lines:
-                return f"{self.path.name}:{self.lines[key[:end]]}"
+            line = self.lines.get(key[:end])
+            if line is not None:
+                return "--set" if line == SET else f"{self.path.name}:{line}"
         return self.path.name
 
 
@@ -95,7 +101,7 @@ def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -
                 target[part] = {}
             target = target[part]
         target[key[-1]] = value
-        lines = {known: line for known, line in lines.items() if known[: len(key)] != key}
+        lines = {known: line for known, line in lines.items() if known[: len(key)] != key} | {key: SET}
     return YamlFile(file.path, values, lines)
 
 
@@ -106,21 +112,24 @@ def explain(
 
     `model` is what was validated; it stands at the key `at` in the file.
     """
-    causes, remedies = [], []
+    causes: list[str] = []
+    remedies: list[str] = []
+    wrong: dict[Key, list[str]] = {}  # of a setting that may be one of several kinds, every kind complains
     for found in failure.errors():
-        key: Key = (*at, *found["loc"])
+        parts = (part for part in found["loc"] if not (isinstance(part, str) and KIND.fullmatch(part)))
+        key: Key = (*at, *parts)
         name = ".".join(str(part) for part in key)
-        where = file.where(key)
         if found["type"] == "extra_forbidden":
-            causes.append(f"{where}: {name!r} is not a known key")
+            causes.append(f"{file.where(key)}: {name!r} is not a known key")
             remedies.append(nearest(str(key[-1]), _keys_beside(model, key[len(at) :])))
         elif found["type"] == "missing":
-            causes.append(f"{where}: {name!r} is missing")
+            causes.append(f"{file.where(key)}: {name!r} is missing")
             remedies.append(f"add {name}")
         else:
-            message = found["msg"].removeprefix("Value error, ")
             given = "" if isinstance(found["input"], dict) else f" (got {found['input']!r})"
-            causes.append(f"{where}: {name}: {message}{given}")
+            wrong.setdefault(key, []).append(found["msg"].removeprefix("Value error, ") + given)
+    for key, messages in wrong.items():
+        causes.append(f"{file.where(key)}: {'.'.join(map(str, key))}: {'; or '.join(messages)}")
     return error("\n".join(causes), "\n".join(dict.fromkeys(remedies)) or "`lakewright schema` prints what is allowed")
 
 

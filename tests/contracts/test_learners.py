@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import sentences, small_project, write_csv
 
+from conftest import sentences, small_project, write_csv
 from lakewright import plugins
 from lakewright.errors import ModelError
 from lakewright.runtimes.folder import verify

@@ -114,3 +114,11 @@ class TestTask:
             right = right[:, 0]
         assert task.loss(right, padded, 0.0).max() < 1e-3
         assert task.loss(-right, padded, 0.0).min() > 1.0
+
+
+def test_whole_numbers_stored_as_floats_are_classes() -> None:
+    table = pa.table({"text": ["a", "b", "c", "d"], "label": [1.0, None, 10.0, float("nan")]})
+    task = plugins.find("tasks", "text_classification")
+    read = task.read(table, {"text": "text", "label": "label"})
+    assert read["truth"].to_pylist() == ["1", None, "10", None]
+    assert task.fit(["10", "2", "1"]).labels == ("1", "2", "10")

@@ -20,11 +20,22 @@ SOURCE = Path(lakewright.__file__).parent
 STOREYS = [
     {"errors", "records", "plugins", "progress", "yamlfile"},
     {"project", "profile"},
-    {"lake", "encodings", "tasks", "learners", "evaluation", "runtimes", "prepare", "tracking", "workspace", "registry"},
+    {
+        "lake",
+        "encodings",
+        "tasks",
+        "learners",
+        "evaluation",
+        "runtimes",
+        "prepare",
+        "tracking",
+        "workspace",
+        "registry",
+    },
     {"stages"},
     {"cache", "runs", "pipeline"},
     {"targets"},
-    {"cli"},
+    {"show", "cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
 
@@ -97,7 +108,18 @@ def loads(code: str, *forbidden: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-HEAVY = ("torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake", "onnxruntime", "numpy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "mlflow",
+    "pyarrow",
+    "pandas",
+    "sklearn",
+    "duckdb",
+    "deltalake",
+    "onnxruntime",
+    "numpy",
+)
 
 
 def test_importing_lakewright_and_its_command_line_is_light() -> None:
@@ -106,7 +128,9 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
 
 
 def test_predicting_from_a_folder_needs_no_training_library() -> None:
-    loads("import lakewright.runtimes.predictor, lakewright.runtimes.onnx", "torch", "transformers", "mlflow", "pydantic")
+    loads(
+        "import lakewright.runtimes.predictor, lakewright.runtimes.onnx", "torch", "transformers", "mlflow", "pydantic"
+    )
 
 
 @pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "encodings", "runtimes", "targets"])

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from lakewright.errors import DataError, UsageError
 from lakewright.evaluation.bootstrap import intervals, resampled, slice_intervals
-from lakewright.evaluation.calibration import bin_of, ece, fit_temperature, reliability
+from lakewright.evaluation.calibration import bin_of, ece, reliability
 from lakewright.evaluation.classification import ClassificationScorer
 from lakewright.evaluation.entities import EntityScorer
 from lakewright.evaluation.metrics import METRICS, higher_is_better
@@ -176,26 +176,6 @@ def test_the_scorers_ece_is_the_reliability_bins(rows: int, seed: int) -> None:
     bins = reliability(some.confidence, some.correct(), weights)
     assert ece(bins) == pytest.approx(some.metrics(weights)["ece"], abs=1e-12, nan_ok=True)
     assert bins.count.sum() == weights.sum()
-
-
-def test_temperature_finds_the_scale_that_was_applied() -> None:
-    random = np.random.default_rng(0)
-    logits = random.normal(size=(20_000, 4)) * 2
-    truth = (softmax(logits, axis=1).cumsum(axis=1) > random.random((20_000, 1))).argmax(axis=1)
-    assert fit_temperature(logits * 3, truth) == pytest.approx(3, rel=0.05)
-    assert fit_temperature(logits / 3, truth) == pytest.approx(1 / 3, rel=0.05)
-
-
-@given(st.integers(0, 40), st.integers(0, 10_000), st.floats(0.1, 30))
-@settings(max_examples=60, deadline=None)
-def test_temperature_never_raises_the_log_loss(rows: int, seed: int, scale: float) -> None:
-    random = np.random.default_rng(seed)
-    logits, truth = random.normal(size=(rows, 3)) * scale, random.integers(0, 3, rows)
-    temperature = fit_temperature(logits, truth)
-    assert temperature > 0
-    if rows:
-        own = np.arange(rows), truth
-        assert -log_softmax(logits / temperature, axis=1)[own].mean() <= -log_softmax(logits, axis=1)[own].mean()
 
 
 # slices

@@ -58,7 +58,7 @@ def test_unknown_profiles_and_keys_name_the_nearest(folder: Path, monkeypatch: p
 def test_without_a_file_there_is_the_built_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load_profile().workspace == str(tmp_path.resolve() / ".lakewright")
-    with pytest.raises(ProfileError, match="no profiles.yml was found"):
+    with pytest.raises(ProfileError, match=r"no profiles\.yml was found"):
         load_profile("prod")
 
 

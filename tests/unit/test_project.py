@@ -56,7 +56,11 @@ def test_defaults_are_filled_in_and_stored(tmp_path: Path) -> None:
         (("name: things\n", ""), "'name' is missing", "add name"),
         (("main.demo", "demo"), "project.yml:2: schema", ""),
         (("1e-4", "1e-4\n  learning_rate: 2e-4"), "project.yml:10: 'train.learning_rate' is set twice", "keep one"),
-        (("things.csv", "${env:HOME}/things.csv"), "project.yml:5: data.source refers to the environment", "profiles.yml"),
+        (
+            ("things.csv", "${env:HOME}/things.csv"),
+            "project.yml:5: data.source refers to the environment",
+            "profiles.yml",
+        ),
         (("data:", "data: ["), "project.yml", ""),
     ],
 )
@@ -77,7 +81,9 @@ def test_settings_are_laid_over_the_file(tmp_path: Path) -> None:
     assert project.data.columns.id == "key"
 
 
-@pytest.mark.parametrize("setting", ["train.learning_rate", "=3", "a..b=1", "train.learning_rate=[", "train.lerning_rate=1"])
+@pytest.mark.parametrize(
+    "setting", ["train.learning_rate", "=3", "a..b=1", "train.learning_rate=[", "train.lerning_rate=1"]
+)
 def test_a_bad_setting_is_an_error(tmp_path: Path, setting: str) -> None:
     with pytest.raises(ProjectError):
         load_project(write(tmp_path, GOOD), [setting])
@@ -104,7 +110,9 @@ def test_any_text_is_a_project_or_an_explained_error(tmp_path_factory: pytest.Te
         load_project(path)
 
 
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda v: st.lists(v, max_size=3))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda v: st.lists(v, max_size=3)
+)
 
 
 @given(st.dictionaries(st.sampled_from(["name", "schema", "task", "data", "train", "gate", "prepare"]), VALUES))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import sentences
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import TrainingError
 from lakewright.learners import Examples, Training

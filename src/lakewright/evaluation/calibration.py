@@ -54,25 +54,3 @@ def ece(bins: Reliability) -> float:
     """
     total = bins.count.sum()
     return float(np.nansum(bins.count * np.abs(bins.accuracy - bins.confidence)) / total) if total > 0 else float("nan")
-
-
-def fit_temperature(logits: NDArray[np.floating], truth: NDArray[np.integer]) -> float:
-    """The T > 0 for which softmax(logits / T) has the least log loss; logits [n, C], truth [n].
-
-    Fit it on validation rows, never on test rows. Dividing by T leaves every prediction as it is. The result never has
-    a higher log loss on these rows than T = 1; it stays within 0.05 and 20, since separable logits would send it to 0.
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    logits = np.asarray(logits, dtype=np.float64)
-    own = np.arange(len(truth)), np.asarray(truth)
-
-    def loss(log_temperature: float) -> float:
-        return float(-log_softmax(logits * np.exp(-log_temperature), axis=1)[own].mean())
-
-    if len(logits) == 0:
-        return 1.0
-    bounds = (np.log(0.05), np.log(20.0))  # the loss is convex in 1/T, hence has one valley in log T
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0

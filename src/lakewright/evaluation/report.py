@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lakewright import plugins
 from lakewright.evaluation import pictures
 from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.classification import ClassificationScorer
@@ -18,6 +22,7 @@ from lakewright.evaluation.metrics import METRICS, higher_is_better
 from lakewright.evaluation.mistakes import confident_mistakes, confused_pairs, marked_mistakes
 from lakewright.evaluation.scorer import Scorer
 from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
+from lakewright.runtimes.folder import describe
 
 FLAG_FROM = 20
 """Slices of fewer rows are never flagged: a bootstrap of a handful of rows has no width to speak of."""
@@ -44,6 +49,45 @@ class ReportContext:
 def write_json(path: Path, report: Report) -> None:
     """evaluation.json: the whole report, so at least {"metrics": {"accuracy": {"value": x, "low": …, "high": …}}}."""
     path.write_text(as_json(report), encoding="utf-8")
+
+
+def write_page(
+    report: Report,
+    *,
+    prepared: Prepared,
+    trained: Trained,
+    project: Mapping[str, Any],
+    run_id: str,
+    decision: Decision | None,
+) -> None:
+    """report.html of a run, from its records and its frozen test rows: written by evaluate, and again once the gate has
+    decided. `project` is the resolved one."""
+    import pyarrow.parquet as pq
+    import yaml
+
+    folder = Path(trained.model_folder)
+    described = describe(folder)
+    rows = pq.read_table(report.test_rows)
+    truths = [json.loads(truth) for truth in rows["truth"].to_pylist()]
+    predictions = [json.loads(prediction) for prediction in rows["prediction"].to_pylist()]
+    task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
+    context = ReportContext(
+        task=task.name,
+        model=described["name"],
+        run_id=run_id,
+        created=time.strftime("%Y-%m-%d %H:%M"),
+        texts=rows["text"].to_pylist(),
+        row_ids=rows["record_id"].to_pylist(),
+        prepared=prepared,
+        trained=trained,
+        history=json.loads((folder / "training.json").read_text(encoding="utf-8"))["history"],
+        project_yaml=yaml.safe_dump(dict(project), sort_keys=False, allow_unicode=True),
+        reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
+        software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},
+    )
+    scorer = task.scorer(truths, predictions)
+    title = described["name"]
+    write_html(Path(report.html), title=title, report=report, decision=decision, scorer=scorer, context=context)
 
 
 def write_html(

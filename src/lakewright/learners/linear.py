@@ -12,6 +12,7 @@ from pydantic import Field
 
 from lakewright.encodings import Encoding
 from lakewright.encodings.terms import Terms
+from lakewright.errors import ProjectError
 from lakewright.learners import Examples, Fitted, Training
 from lakewright.project import LearnerSettings
 
@@ -44,6 +45,10 @@ class Linear:
     def fit_encoding(
         self, texts: Sequence[str], settings: LinearSettings, max_length: Literal["auto"] | int, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:
+        if max_length != "auto":
+            raise ProjectError(
+                "prepare.max_length means nothing to linear, which reads whole texts", "leave it at auto"
+            )
         terms = Terms.fit(texts, settings.min_df, settings.max_features)
         return terms, terms.encode(texts).ids.lengths
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 import lakewright
 from lakewright.errors import DataError, nearest
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.pictures import figures
-from lakewright.evaluation.report import ReportContext, write_html, write_json
+from lakewright.evaluation.report import write_json, write_page
 from lakewright.evaluation.slices import by_slice
 from lakewright.progress import bar
 from lakewright.project import Project
@@ -35,6 +33,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     settings, folder = project.evaluate, Path(trained.model_folder)
     predictor = Predictor.open(folder, threads=workspace.threads)
 
+    _check_slices(prepared, project, workspace)
     columns = ["record_id", "row", "text", "truth"]
     rows = workspace.lake.read(prepared.features, columns=columns, predicate="split = 'test'").combine_chunks()
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
@@ -77,32 +76,33 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         if earlier
         else [],
     )
-    context = ReportContext(
-        task=project.task,
-        model=project.model,
-        run_id=workspace.run_id,
-        created=time.strftime("%Y-%m-%d %H:%M"),
-        texts=texts,
-        row_ids=rows["record_id"].to_pylist(),
+    write_json(out / "evaluation.json", report)
+    write_page(
+        report,
         prepared=prepared,
         trained=trained,
-        history=json.loads((folder / "training.json").read_text(encoding="utf-8"))["history"],
-        project_yaml=yaml.safe_dump(project.resolved, sort_keys=False, allow_unicode=True),
-        reproduce=["lakewright run project.yml   # with the project below, on table " + str(prepared.table)],
-        software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},
+        project=project.resolved,
+        run_id=workspace.run_id,
+        decision=None,
     )
-    write_json(out / "evaluation.json", report)
-    write_html(out / "report.html", title=project.model, report=report, decision=None, scorer=scorer, context=context)
     if workspace.log is not None:
         workspace.log.table(prepared.features, "evaluation")
         workspace.log.params({"evaluate": settings.model_dump(mode="json"), "lakewright": lakewright.__version__})
         workspace.log.metrics({name: metric.value for name, metric in metrics.items()})
         workspace.log.metrics({"seconds_per_1000_rows": seconds, "model_bytes": report.model_bytes})
         for name, figure in figures(scorer).items():
-            workspace.log.picture(figure, f"{name}.png")
+            workspace.log.picture(figure, name)
         workspace.log.file(out / "report.html")
         workspace.log.file(out / "evaluation.json")
     return report
+
+
+def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) -> None:
+    """Before the test split is read: a misspelt column must not cost a read of it."""
+    names = [column["name"] for column in workspace.lake.show(str(prepared.table))["columns"]]
+    for name in project.evaluate.slices:
+        if name not in names:
+            raise DataError(f"evaluate.slices names {name!r}, which {prepared.table} lacks", nearest(name, names))
 
 
 def _slice_columns(
@@ -111,10 +111,5 @@ def _slice_columns(
     """The wanted columns of the source table, at the test rows."""
     if not project.evaluate.slices:
         return {}
-    known = workspace.lake.show(str(prepared.table))["columns"]
-    names = [column["name"] for column in known]
-    for name in project.evaluate.slices:
-        if name not in names:
-            raise DataError(f"evaluate.slices names {name!r}, which {prepared.table} lacks", nearest(name, names))
     data = workspace.lake.read(prepared.table, columns=project.evaluate.slices).take(rows["row"])
     return {name: data[name].to_pylist() for name in project.evaluate.slices}

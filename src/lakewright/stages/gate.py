@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from lakewright.errors import ProjectError, nearest
+from lakewright.evaluation.report import write_page
 from lakewright.evaluation.significance import compare
 from lakewright.project import Project
-from lakewright.records import Check, Decision, Record, Report, Trained, as_json
+from lakewright.records import Check, Decision, Prepared, Record, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
 from lakewright.runtimes.predictor import Predictor
 from lakewright.workspace import Workspace, note_test_read, write_whole
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Decision:
-    report, trained = inputs["evaluate"], inputs["train"]
-    assert isinstance(report, Report) and isinstance(trained, Trained)
+    prepared, trained, report = inputs["prepare"], inputs["train"], inputs["evaluate"]
+    assert isinstance(prepared, Prepared) and isinstance(trained, Trained) and isinstance(report, Report)
     checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
     checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
     compared = champion(workspace.tracking, project.model) if project.gate.champion else None
@@ -36,10 +37,19 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
         passed=all(check.passed for check in checks), checks=checks, champion=str(compared) if compared else None
     )
     write_whole(workspace.run_folder / "decision.json", as_json(decision))
+    write_page(
+        report,
+        prepared=prepared,
+        trained=trained,
+        project=project.resolved,
+        run_id=workspace.run_id,
+        decision=decision,
+    )
     if workspace.log is not None:
         workspace.log.params({"gate": project.gate.model_dump(mode="json")})
         workspace.log.metrics({"gate_passed": float(decision.passed)})
         workspace.log.text(as_json(decision), "decision.json")
+        workspace.log.file(Path(report.html))
     return decision
 
 
@@ -74,11 +84,12 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
     ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows])
     theirs = predictor.task.scorer(truths, predictor.predict([row["text"] for row in rows]))
     settings = project.evaluate
+    metric = report.primary if project.gate.compare_by == "auto" else project.gate.compare_by
     found = compare(
-        ours, theirs, report.primary, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
+        ours, theirs, metric, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
     )
     detail = (
-        f"{report.primary} {found.difference:+.4f} against the champion "
+        f"{metric} {found.difference:+.4f} against the champion "
         f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; "
         f"{found.method}, one-sided p of being worse {found.p:.3g})"
     )

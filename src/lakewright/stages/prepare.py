@@ -27,6 +27,7 @@ from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
 from lakewright.project import Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import file_hash
+from lakewright.tasks import column
 from lakewright.workspace import Workspace
 
 
@@ -41,6 +42,8 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         )
     roles = columns.model_dump(exclude_none=True)
     data = workspace.lake.read(ingested.table)
+    for role, name in roles.items():
+        column(data, name, role)
 
     # Rows that can be used
     canonical = Task.read(data, roles)
@@ -164,7 +167,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         workspace.log.table(ingested.table, "source")
         workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": method})
         workspace.log.metrics({f"rows_{name}": int((split == name).sum()) for name in SPLITS})
-        workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths.png")
+        workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
     return Prepared(
         table=ingested.table,
         features=version,

@@ -32,7 +32,7 @@ def register(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         "lakewright.features": str(prepared.features),
         "lakewright.project": project.digest,
         "lakewright.git": git_revision(project.folder),
-        "lakewright.environment": environment_hash(),
+        "lakewright.lock": lock_hash(),
         "lakewright.seconds_per_1000_rows": f"{report.seconds_per_1000_rows:.4f}",
         **{f"metric.{name}": f"{metric.value:.6f}" for name, metric in report.metrics.items()},
     }
@@ -63,7 +63,7 @@ def git_revision(folder: Path) -> str:
     return found.stdout.strip() if found.returncode == 0 else "none"
 
 
-def environment_hash() -> str:
-    """sha256 over the installed packages and their versions: the same for two environments made from one lock."""
+def lock_hash() -> str:
+    """sha256 over the installed packages and their versions: the same for two environments made from one lock"""
     installed = sorted({f"{dist.name.lower()}=={dist.version}" for dist in distributions()})
     return hashlib.sha256("\n".join(installed).encode()).hexdigest()

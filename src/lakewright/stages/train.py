@@ -86,7 +86,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
         if len(fitted.history) > 1:
             from lakewright.evaluation.pictures import learning_curve
 
-            workspace.log.picture(learning_curve(fitted.history), "learning_curve.png")
+            workspace.log.picture(learning_curve(fitted.history), "learning_curve")
     shutil.rmtree(checkpoints)
     return Trained(
         model_folder=str(sealed),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lakewright.pipeline import Run, Watch
+    from lakewright.pipeline import Watch
     from lakewright.profile import Profile
     from lakewright.project import Project
+    from lakewright.runs import Run
 
 
 class LocalTarget:

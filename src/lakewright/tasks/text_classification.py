@@ -36,11 +36,7 @@ class TextClassification:
         text = text_column(table, text_name, "text")
         label = column(table, label_name, "label")
         if pa.types.is_floating(label.type):
-            raise DataError(
-                f"the column {label_name!r} (data.columns.label) holds {label.type}: fractions are no classes",
-                "name a column of strings, whole numbers or booleans, or cast it: "
-                'lakewright sql "create table … as select cast(… as integer) …"',
-            )
+            label = _whole_numbers(label, label_name)
         if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
             raise DataError(
                 f"the column {label_name!r} (data.columns.label) holds {label.type}, not one class a row",
@@ -107,6 +103,21 @@ class TextClassification:
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return [{"text": "A short example."}, {"text": "Another example, a little longer than the first one."}]
+
+
+def _whole_numbers(label: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Whole numbers that became floats because some are missing, as pandas stores them; anything else is no class."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = pc.if_else(pc.is_finite(label), label, None)
+    fractions = pc.filter(known, pc.not_equal(known, pc.floor(known)))
+    if len(fractions):
+        raise DataError(
+            f"the column {name!r} (data.columns.label) holds fractions, such as {fractions.slice(0, 3).to_pylist()}",
+            "name a column of classes: strings, whole numbers or booleans",
+        )
+    return known.cast(pa.int64())
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 _OPTIONS = {"delimiter", "quote", "encoding", "column_names", "types", "null_values"}
 _SEPARATORS = ",;\t|"
 _SAMPLE_BYTES = 1 << 20
-_BLOCK_BYTES = 8 << 20
+# pyarrow reads about 40 blocks ahead (with or without threads), and a row has to fit into one: small blocks keep memory
+# flat, and only a file with longer rows gets larger ones.
+_BLOCK_BYTES = 1 << 20
+_LONGEST_VALUE = 8 << 20
 _SHOWN = 5
 
 _WHOLE = r"(0|[1-9][0-9]{0,17})"
@@ -52,6 +55,7 @@ class _Format:
     names: tuple[str, ...]
     header: bool
     null_values: tuple[str, ...]
+    block_bytes: int = _BLOCK_BYTES
 
 
 class CsvSource:
@@ -70,14 +74,16 @@ class CsvSource:
         names = formats[0].names
         for file, format in zip(found.files, formats, strict=True):
             _same_columns(names, found.files[0].name, format.names, file.name)
-            _check(found, file, format)
         declared = {name: named(text) for name, text in options.get("types", {}).items()}
         if unknown := sorted(set(declared) - set(names)):
             raise UsageError(
                 f"options.types names a column that is not there: {unknown[0]!r}", nearest(unknown[0], names)
             )
 
-        reads = dict(zip(found.files, formats, strict=True))
+        reads = {
+            file: replace(format, block_bytes=max(_BLOCK_BYTES, _check(found, file, format)))
+            for file, format in zip(found.files, formats, strict=True)
+        }
         inferred = _types((batch for file in found.files for batch in _texts(found, file, reads[file])), names)
         schema = pa.schema([(name, declared.get(name, inferred[name])) for name in names])
 
@@ -132,23 +138,24 @@ def _sniff(sample: str, name: str, quote: str | None) -> str:
 
 
 def _reader(text: Any, delimiter: str, quote: str | None, strict: bool = True) -> Any:
-    csv.field_size_limit(_BLOCK_BYTES)  # as pyarrow's; Python's own limit is a document of 128 KiB
+    csv.field_size_limit(_LONGEST_VALUE)  # Python's own limit is a document of 128 KiB
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
     return csv.reader(text, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=strict)
 
 
-def _check(found: Files, file: SourceFile, format: _Format) -> None:
-    """Raises DataError naming the lines that hold no whole row.
+def _check(found: Files, file: SourceFile, format: _Format) -> int:
+    """The most bytes that a row can take; raises DataError naming the lines that hold no whole row.
 
     pyarrow counts rows, not lines, and takes a quote that is never closed for a value up to the end of the file. So
     Python's reader goes first, strictly; it is about as fast.
     """
-    ragged, count, start = [], 0, 1
+    ragged, count, start, longest = [], 0, 1, 0
     with found.open(file) as stream:
         text = io.TextIOWrapper(stream, encoding=files.without_mark(format.encoding), newline="")
         reader = _reader(text, format.delimiter, format.quote)
         try:
             for row in reader:
+                longest = max(longest, sum(map(len, row)))
                 if len(row) != len(format.names) and row:
                     count += 1
                     if count <= _SHOWN:
@@ -167,6 +174,7 @@ def _check(found: Files, file: SourceFile, format: _Format) -> None:
             f"{file.name} has {len(format.names)} columns, but {', '.join(ragged)}{more}",
             f"quote the values that hold {format.delimiter!r}, or set options.delimiter if the separator is another",
         )
+    return 4 * (longest + len(format.names))  # a character has up to 4 bytes; quotes and separators come on top
 
 
 def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.RecordBatch]:
@@ -181,9 +189,8 @@ def _texts(found: Files, file: SourceFile, format: _Format) -> Iterator[pa.Recor
         try:
             reader = arrow_csv.open_csv(
                 stream,
-                # With threads pyarrow reads tens of blocks ahead, and memory grows with the file.
                 read_options=arrow_csv.ReadOptions(
-                    use_threads=False, block_size=_BLOCK_BYTES, encoding=format.encoding, column_names=names
+                    block_size=format.block_bytes, encoding=format.encoding, column_names=names
                 ),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=format.delimiter,

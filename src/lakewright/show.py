@@ -1,0 +1,108 @@
+"""How results look: tables and lines for people on stdout, one JSON object for scripts, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import LakewrightError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lakewright.runs import Run
+
+
+def print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def say(stage: str, status: str, why: str) -> None:
+    mark = {"run": "…", "done": "✓", "skipped": "–", "failed": "✗"}[status]
+    print(f"{mark} {stage:<9} {status:<8} {why if status != 'failed' else ''}".rstrip(), file=sys.stderr, flush=True)
+
+
+def complain(error: LakewrightError) -> None:
+    print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
+    if error.log:
+        print(f"  log: {error.log}", file=sys.stderr)
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
+    if as_json:
+        print_json({title: rows})
+        return
+    if not rows:
+        print(f"no {title}")
+        return
+    _console()(_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
+
+
+def _cell(value: object) -> str:
+    text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _console() -> Callable[..., None]:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False).print
+
+
+def print_run(finished: Run) -> None:
+    show = _console()
+    if "evaluate" in finished.records:
+        report = finished.report
+        confidence = f"{report.confidence:.0%} interval"
+        rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
+        show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
+        show(
+            f"{report.model_bytes / 1e6:.1f} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
+        )
+        show(f"report: {report.html}")
+    if "gate" in finished.records:
+        decision = finished.decision
+        show(f"gate: {'passed' if decision.passed else 'NOT passed, nothing registered'}")
+        for check in decision.checks:
+            show(f"  {'✓' if check.passed else '✗'} {check.name}: {check.detail}", markup=False)
+    version = finished.model_version
+    if version is None or finished.error is not None:
+        return
+    show(f"registered: {version} ({', '.join(version.aliases)})\n\nnext:")
+    command = _command()
+    approved = "champion" in version.aliases
+    if not approved:
+        print(f"  {command} models approve models:/{version.name}/{version.version}")
+    alias = "champion" if approved else "challenger"
+    print(f"  {command} predict models:/{version.name}@{alias} {shlex.quote(_first_text(finished))}")
+    table = finished.records["ingest"]
+    print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
+    print(f"  {command} ui")
+
+
+def _command() -> str:
+    """How this very command can be typed again: a virtual environment need not be on the PATH."""
+    return "lakewright" if shutil.which("lakewright") else os.path.relpath(sys.argv[0])
+
+
+def _first_text(finished: Run) -> str:
+    import pyarrow.parquet as pq
+
+    text: str = pq.read_table(finished.report.test_rows, columns=["text"])["text"][0].as_py()
+    return text[:80]
