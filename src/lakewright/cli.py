@@ -54,7 +54,7 @@ def run(
         print_json(finished.as_json())
     else:
         print_run(finished)
-    if finished.error is not None and not as_json:
+    if finished.error is not None:
         complain(finished.error)
     raise typer.Exit(finished.exit_code)
 

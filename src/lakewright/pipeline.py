@@ -18,7 +18,8 @@ from typing import Any, cast
 
 from lakewright import cache, plugins, runs
 from lakewright.cache import Step
-from lakewright.errors import LakewrightError, NotFound, UsageError, missing_package, nearest
+from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest
+from lakewright.evaluation.metrics import METRICS
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -123,6 +124,10 @@ def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | No
 
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
+    """What is to be done about each stage. Raises ProjectError for a metric that nothing measures: before any work."""
+    gate = project.gate
+    for metric in {*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *METRICS}:
+        raise ProjectError(f"gate names the metric {metric!r}, which is none", nearest(metric, METRICS))
     found: list[Step] = []
     records: dict[str, Record] = {}
     for stage in STAGES:

@@ -1,0 +1,79 @@
+"""One suite over every encoding: stored and opened it is the same, and a batch holds each row's own values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import sentences
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakewright import plugins
+from lakewright.encodings import Encoding, open_encoding
+from lakewright.encodings.terms import Terms
+from lakewright.learners.encoder.base import load_tokens
+
+TEXTS = [row["text"] for row in sentences(50)]
+
+
+@pytest.fixture(scope="module")
+def encodings(tiny_base: Path) -> dict[str, Encoding]:
+    return {"tokens": load_tokens(tiny_base, 16), "terms": Terms.fit(TEXTS, min_df=1, max_terms=100)}
+
+
+def test_every_encoding_is_here(encodings: dict[str, Encoding]) -> None:
+    assert set(encodings) == set(plugins.names("encodings"))
+
+
+@pytest.mark.parametrize("name", plugins.names("encodings"))
+class TestEncoding:
+    def test_stored_and_opened_it_is_the_same(
+        self, encodings: dict[str, Encoding], name: str, tmp_path: Path
+    ) -> None:
+        encodings[name].save(tmp_path)
+        again = open_encoding(tmp_path)
+        assert again.name == name
+        before, after = encodings[name].encode(TEXTS), again.encode(TEXTS)
+        assert np.array_equal(before.ids.values, after.ids.values)
+        assert np.array_equal(before.ids.offsets, after.ids.offsets)
+        if before.weights is not None and after.weights is not None:
+            assert np.array_equal(before.weights.values, after.weights.values)
+
+    def test_a_batch_is_padded_to_its_longest_row(self, encodings: dict[str, Encoding], name: str) -> None:
+        encoding = encodings[name]
+        encoded = encoding.encode(["", "dog", "the dog is here and there and everywhere"])
+        for inputs in (encoding.batch(encoded, np.array([2, 0])), encoding.batch(encoded, np.array([0]))):
+            assert len({values.shape for values in inputs.values()}) == 1
+        assert next(iter(inputs.values())).shape[1] == max(1, encoded.ids.lengths[0])
+
+    @given(texts=st.lists(st.text(max_size=30) | st.just("\ud83d half an emoji"), max_size=5))
+    def test_any_text_is_encoded_alone_as_in_company(
+        self, encodings: dict[str, Encoding], name: str, texts: list[str]
+    ) -> None:
+        encoding = encodings[name]
+        together = encoding.encode(texts)
+        assert len(together) == len(texts)
+        for row, text in enumerate(texts):
+            assert np.array_equal(encoding.encode([text]).ids[0], together.ids[row])
+
+
+def test_tokens_count_what_they_cut(encodings: dict[str, Encoding]) -> None:
+    encoded = encodings["tokens"].encode(["dog " * 100, "dog"])
+    assert encoded.truncated == 1 and encoded.ids.lengths.max() == 16
+
+
+def test_terms_weigh_as_scikit_learn_does(encodings: dict[str, Encoding]) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    terms = Terms.fit(TEXTS, min_df=2, max_terms=10_000)
+    theirs = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+").fit(TEXTS)
+    assert set(terms.vocabulary) == set(theirs.vocabulary_)
+    expected = theirs.transform(TEXTS).toarray()
+    encoded = terms.encode(TEXTS)
+    assert encoded.weights is not None
+    names = list(terms.vocabulary)
+    for row in range(len(TEXTS)):
+        for term, weight in zip(encoded.ids[row], encoded.weights[row], strict=True):
+            assert weight == pytest.approx(expected[row, theirs.vocabulary_[names[term - 1]]], abs=1e-6)
