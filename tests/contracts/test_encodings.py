@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import sentences
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import sentences
 from lakewright import plugins
 from lakewright.encodings import Encoding, open_encoding
 from lakewright.encodings.terms import Terms
@@ -29,9 +29,7 @@ def test_every_encoding_is_here(encodings: dict[str, Encoding]) -> None:
 
 @pytest.mark.parametrize("name", plugins.names("encodings"))
 class TestEncoding:
-    def test_stored_and_opened_it_is_the_same(
-        self, encodings: dict[str, Encoding], name: str, tmp_path: Path
-    ) -> None:
+    def test_stored_and_opened_it_is_the_same(self, encodings: dict[str, Encoding], name: str, tmp_path: Path) -> None:
         encodings[name].save(tmp_path)
         again = open_encoding(tmp_path)
         assert again.name == name

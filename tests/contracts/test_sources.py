@@ -94,7 +94,7 @@ class Made:
     format: str | None = None
 
     def source(self) -> tuple[Source, str]:
-        return open_source(self.uri, self.format, {}, self.storage_options, self.base)
+        return open_source(self.uri, self.format, self.storage_options, self.base)
 
     def read(self) -> pa.Table:
         source, uri = self.source()
@@ -441,7 +441,7 @@ dataset_info:
         return written.getvalue()
 
     hub["o/labels"] = {"README.md": card.encode(), "train.parquet": shard(0), "test.parquet": shard(1)}
-    source, uri = open_source("hf://o/labels", None, {}, {}, tmp_path)
+    source, uri = open_source("hf://o/labels", None, {}, tmp_path)
     assert source.open(uri, {}, {}).read_all().to_pylist() == [
         {"text": "t", "label": "neg", "tags": ["O", "B"], "split": "train"},
         {"text": "u", "label": None, "tags": ["B"], "split": "train"},
@@ -456,7 +456,7 @@ dataset_info:
 
 @pytest.mark.skipif(os.environ.get("HF_HUB_OFFLINE") != "1", reason="the suite's conftest forbids the real Hub")
 def test_an_unreachable_hub_is_said_with_the_way_out(tmp_path: Path) -> None:
-    source, uri = open_source("hf://o/anything", None, {}, {}, tmp_path)
+    source, uri = open_source("hf://o/anything", None, {}, tmp_path)
     for ask in (source.open, source.fingerprint):
         with pytest.raises(DataError, match="cannot be reached") as caught:
             ask(uri, {}, {})

@@ -1,4 +1,4 @@
-"""Bad input is an error that names the column, the rows and the remedy; nothing half-written stays, and mending helps."""
+"""Bad input is an error that names the column, the rows and the remedy; nothing half-written stays, mending helps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import sentences, write_csv
 
 import lakewright as lw
+from conftest import sentences, write_csv
 from lakewright.errors import Busy, DataError, LakewrightError, ProjectError
 
 LINEAR = "train={learner: linear}"

@@ -24,12 +24,12 @@ from lakewright.lake.sources import files, open_source
 
 
 def read(folder: Path, uri: str, format: str | None = None, **options: Any) -> pa.Table:
-    source, located = open_source(uri, format, options, {}, folder)
+    source, located = open_source(uri, format, {}, folder)
     return source.open(located, options, {}).read_all()
 
 
 def fingerprint(folder: Path, uri: str, **options: Any) -> str:
-    source, located = open_source(uri, None, options, {}, folder)
+    source, located = open_source(uri, None, {}, folder)
     return source.fingerprint(located, options, {})
 
 
@@ -485,7 +485,7 @@ from pathlib import Path
 import pyarrow.csv, pyarrow.compute, pyarrow.fs
 from lakewright.lake.sources import open_source, rows
 rows._IN_MEMORY_BYTES = 1 << 20
-source, uri = open_source(sys.argv[1], None, {}, {}, Path())
+source, uri = open_source(sys.argv[1], None, {}, Path())
 assert sum(batch.num_rows for batch in source.open(uri, {}, {})) == int(sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
@@ -521,3 +521,15 @@ def test_errors_are_the_trees_own(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(content)
             with pytest.raises(DataError, match=re.escape(name)):
                 read(tmp_path, name)
+
+
+def test_only_the_splits_that_are_asked_for(tmp_path: Path) -> None:
+
+    for name in ("train", "test", "unsupervised"):
+        pq.write_table(pa.table({"text": [name]}), tmp_path / f"{name}.parquet")
+    source, uri = open_source(str(tmp_path), None, {}, tmp_path)
+    rows = source.open(uri, {"split": ["train", "test"]}, {}).read_all().to_pylist()
+    assert rows == [{"text": "test", "split": "test"}, {"text": "train", "split": "train"}]
+    assert source.fingerprint(uri, {"split": ["train", "test"]}, {}) != source.fingerprint(uri, {"split": "train"}, {})
+    with pytest.raises(NotFound, match=r"options\.split"):
+        source.open(uri, {"split": "holdout"}, {})

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lakewright.errors import DataError, nearest
-from lakewright.lake import sources
+from lakewright.lake.sources import open_source
 from lakewright.project import Project
 from lakewright.records import Ingested, Record
 from lakewright.workspace import Workspace
 
-FINGERPRINT = "lakewright.fingerprint"
+FINGERPRINT = "fingerprint"
 
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
@@ -19,7 +19,7 @@ def fingerprint(project: Project, workspace: Workspace) -> str:
     if data.source is None:
         return str(workspace.lake.version(project.table))
     secrets = workspace.profile.secrets()
-    source, uri = sources.open_source(data.source, data.format, data.options, secrets, project.folder)
+    source, uri = open_source(data.source, data.format, secrets, project.folder)
     return source.fingerprint(uri, data.options, secrets)
 
 
@@ -30,7 +30,7 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
         return Ingested(table=table, source=str(table), fingerprint=str(table))
 
     secrets = workspace.profile.secrets()
-    source, uri = sources.open_source(data.source, data.format, data.options, secrets, project.folder)
+    source, uri = open_source(data.source, data.format, secrets, project.folder)
     found = source.fingerprint(uri, data.options, secrets)
     committed = lake.find_commit(project.table, FINGERPRINT, found)
     if committed is None or committed != lake.version(project.table):
@@ -40,7 +40,7 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
                 raise DataError(
                     f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, reader.schema.names)
                 )
-        properties = {FINGERPRINT: found, "lakewright.source": data.source, "lakewright.run": workspace.run_id}
+        properties = {FINGERPRINT: found, "source": data.source, "run": workspace.run_id}
         committed = lake.write(project.table, reader, properties=properties)
     if workspace.log is not None:
         workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})

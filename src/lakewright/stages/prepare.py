@@ -156,7 +156,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     version = workspace.lake.write(
         project.features_table,
         features,
-        properties={"lakewright.table": str(ingested.table), "lakewright.run": workspace.run_id},
+        properties={"table": str(ingested.table), "run": workspace.run_id},
         comment=f"Encoded examples of {ingested.table.name}",
     )
     counts = {

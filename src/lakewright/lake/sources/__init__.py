@@ -37,14 +37,12 @@ class Source(Protocol):
         """A sha256 in hex that changes when the rows do, without reading them all where that can be known."""
 
 
-def open_source(
-    uri: str, format: str | None, options: Mapping[str, Any], storage_options: Mapping[str, str], base: Path
-) -> tuple[Source, str]:
+def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
     """The source that reads `uri`, and the URI as that source takes it.
 
     The scheme decides (`hf://`, `python:`), then `format`, then the file's extension or what is in the folder. A
     relative path, and a `python:` module, is looked for in `base`, the project's folder, and then in the current
-    directory (a module: among the installed ones). `options` are checked by the source, when it is opened.
+    directory (a module: among the installed ones).
     """
     from lakewright.lake.sources import files
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lakewright.lake.sources.files import Files, SourceFile
 
-_OPTIONS = {"delimiter", "quote", "encoding", "column_names", "types", "null_values"}
+_OPTIONS = {"delimiter", "quote", "encoding", "column_names", "types", "null_values", "split"}
 _SEPARATORS = ",;\t|"
 _SAMPLE_BYTES = 1 << 20
 # pyarrow reads about 40 blocks ahead (with or without threads), and a row has to fit into one: small blocks keep memory
@@ -69,7 +69,7 @@ class CsvSource:
         from lakewright.lake.columns import named
 
         known_options(options, _OPTIONS, "csv")
-        found = files.find(uri, storage_options, "csv")
+        found = files.find(uri, storage_options, "csv", options.get("split"))
         formats = [_format(found, file, options) for file in found.files]
         names = formats[0].names
         for file, format in zip(found.files, formats, strict=True):
@@ -94,7 +94,7 @@ class CsvSource:
         return checked(*files.joined(found, schema, read), uri)
 
     def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
-        return files.fingerprint(files.find(uri, storage_options, "csv"), options)
+        return files.fingerprint(files.find(uri, storage_options, "csv", options.get("split")), options)
 
 
 def _format(found: Files, file: SourceFile, options: Mapping[str, Any]) -> _Format:

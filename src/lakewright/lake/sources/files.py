@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -79,8 +79,11 @@ def locate(uri: str, base: Path) -> str:
     raise AssertionError  # _not_there raises
 
 
-def find(uri: str, storage_options: Mapping[str, str], format: str) -> Files:
-    """The files to read. A folder gives its files of the format, sorted by name; files in folders below need a glob."""
+def find(uri: str, storage_options: Mapping[str, str], format: str, split: str | Sequence[str] | None = None) -> Files:
+    """The files to read. A folder gives its files of the format, sorted by name; files in folders below need a glob.
+
+    `split` (a source's option of that name) leaves only the files of these splits, by their names.
+    """
     system, path = file_system(uri, storage_options)
     local = "://" not in uri
     info = _info(system, path, uri)
@@ -101,12 +104,18 @@ def find(uri: str, storage_options: Mapping[str, str], format: str) -> Files:
         there = sorted(entry.base_name for entry in _list(system, base, uri))
         raise NotFound(f"{uri} holds no {format} file", f"there is: {', '.join(there[:20]) or '(nothing)'}")
     names = [entry.path[len(base) :].strip("/") for entry in found]
+    if split is not None:
+        wanted = {split_of(name) or name for name in ([split] if isinstance(split, str) else split)}
+        kept = [i for i, name in enumerate(names) if split_of(_stem(name)) in wanted]
+        if not kept:
+            raise NotFound(f"{uri} holds no file of the split {split} (options.split)", f"there is: {', '.join(names)}")
+        found, names = [found[i] for i in kept], [names[i] for i in kept]
     splits = _splits(names, uri)
     return Files(
         system,
         tuple(
-            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, split)
-            for entry, name, split in zip(found, names, splits, strict=True)
+            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, of)
+            for entry, name, of in zip(found, names, splits, strict=True)
         ),
         local,
     )

@@ -27,15 +27,15 @@ class JsonSource:
         from lakewright.lake.columns import named
         from lakewright.lake.sources.rows import from_rows
 
-        known_options(options, {"encoding", "types"}, "json")
-        found = files.find(uri, storage_options, "json")
+        known_options(options, {"encoding", "types", "split"}, "json")
+        found = files.find(uri, storage_options, "json", options.get("split"))
         encoding = options.get("encoding", "utf-8")
         types = {name: named(text) for name, text in options.get("types", {}).items()}
         rows = (row for file in found.files for row in _rows(found, file, encoding))
         return checked(*from_rows(rows, types), uri)
 
     def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
-        return files.fingerprint(files.find(uri, storage_options, "json"), options)
+        return files.fingerprint(files.find(uri, storage_options, "json", options.get("split")), options)
 
 
 def _rows(found: files.Files, file: files.SourceFile, encoding: str) -> Iterator[tuple[str, Any]]:

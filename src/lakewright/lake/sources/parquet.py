@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ParquetSource:
-    """No options. All files have the same columns, in any order; numbers may be wider in some."""
+    """Option: split. All files have the same columns, in any order; numbers may be wider in some."""
 
     def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
         import pyarrow as pa
@@ -21,8 +21,8 @@ class ParquetSource:
 
         from lakewright.lake.columns import cast
 
-        known_options(options, set(), "parquet")
-        found = files.find(uri, storage_options, "parquet")
+        known_options(options, {"split"}, "parquet")
+        found = files.find(uri, storage_options, "parquet", options.get("split"))
 
         def opened(file: files.SourceFile) -> pq.ParquetFile:
             try:
@@ -44,7 +44,7 @@ class ParquetSource:
         return checked(*files.joined(found, schema, read), uri)
 
     def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
-        return files.fingerprint(files.find(uri, storage_options, "parquet"), options)
+        return files.fingerprint(files.find(uri, storage_options, "parquet", options.get("split")), options)
 
 
 def _one_schema(schemas: Mapping[str, pa.Schema]) -> pa.Schema:
