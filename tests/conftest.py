@@ -6,15 +6,21 @@ import csv
 import json
 import os
 import random
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from lakewright.tracking import Tracking
 
 settings.register_profile("lakewright", deadline=None)  # a busy machine is no failure
 settings.load_profile("lakewright")
@@ -137,3 +143,43 @@ def one_object(stdout: str) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(stdout)
     assert isinstance(value, dict)
     return value
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    """delta-rs's storage options for a moto server in a process of its own, with the bucket `lake`."""
+    from pyarrow.fs import S3FileSystem
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        server_at = f"127.0.0.1:{port}"
+        keys = {"access_key": "k", "secret_key": "s", "region": "us-east-1", "scheme": "http"}
+        S3FileSystem(endpoint_override=server_at, allow_bucket_creation=True, **keys).create_dir("lake")
+        yield {
+            "AWS_ACCESS_KEY_ID": "k",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "AWS_ENDPOINT_URL": f"http://{server_at}",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, mlflow_template: Path) -> Tracking:
+    from lakewright.tracking import Tracking
+
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
+    return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", None, str(tmp_path / "MLflow files, ü"))

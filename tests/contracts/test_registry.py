@@ -48,22 +48,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    with Tracking(f"sqlite:///{path}", None, "").client():
-        return path
-
-
-@pytest.fixture
-def tracking(tmp_path: Path, database: Path) -> Tracking:
-    shutil.copy(database, tmp_path / "mlflow.db")
-    return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", None, str(tmp_path / "MLflow files, ü"))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Iterator[Tracking]:
+def server(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Iterator[Tracking]:
     folder = tmp_path_factory.mktemp("server")
-    shutil.copy(database, folder / "mlflow.db")
+    shutil.copy(mlflow_template, folder / "mlflow.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -13,10 +13,7 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +23,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow.fs import S3FileSystem
 
 from lakewright import plugins
 from lakewright.errors import DataError, NotFound, UsageError
@@ -105,36 +101,6 @@ class Made:
     def fingerprint(self) -> str:
         source, uri = self.source()
         return source.fingerprint(uri, {}, self.storage_options)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, str]]:
-    """delta-rs's storage options for a moto server in a process of its own, with the bucket `lake`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        server_at = f"127.0.0.1:{port}"
-        keys = {"access_key": "k", "secret_key": "s", "region": "us-east-1", "scheme": "http"}
-        S3FileSystem(endpoint_override=server_at, allow_bucket_creation=True, **keys).create_dir("lake")
-        yield {
-            "AWS_ACCESS_KEY_ID": "k",
-            "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_ENDPOINT_URL": f"http://{server_at}",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }
-    finally:
-        server.kill()
-        server.wait()
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

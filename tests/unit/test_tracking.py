@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,19 +19,6 @@ from lakewright import tracking as module
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.records import TableVersion
 from lakewright.tracking import Tracking
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    with Tracking(f"sqlite:///{path}", None, "").client():
-        return path
-
-
-@pytest.fixture
-def tracking(tmp_path: Path, database: Path) -> Tracking:
-    shutil.copy(database, tmp_path / "mlflow.db")
-    return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", None, str(tmp_path / "MLflow files, ü"))
 
 
 def run_of(tracking: Tracking, run_id: str) -> Any:
@@ -288,10 +274,13 @@ tracking.finish(run_id, "FINISHED", {}, {})
 """
 
 
-def test_a_new_workspace_is_made_whole_silently_and_once(tmp_path: Path, database: Path) -> None:
+def test_a_new_workspace_is_made_whole_silently_and_once(tmp_path: Path, mlflow_template: Path) -> None:
     path = tmp_path / "workspace" / "mlflow.db"
     made = subprocess.run(
-        [sys.executable, "-c", NEW_WORKSPACE, str(path), str(database)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", NEW_WORKSPACE, str(path), str(mlflow_template)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
     assert not list(path.parent.glob("*draft*"))
