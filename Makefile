@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow check lock bench-accuracy clean
+.PHONY: demo test chromium test-slow check lock bench-accuracy clean
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
@@ -16,8 +16,12 @@ $(INSTALLED): constraints.txt pyproject.toml
 demo: $(INSTALLED)  ## a real run, from PyPI's data and encoder to a registered model
 	$(BIN)/lakewright run examples/icd10_chapters/project.yml
 
-test: $(INSTALLED)  ## the whole suite but its slow part
+test: $(INSTALLED) chromium  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow'
+
+chromium:  ## the browser that the report is tested in: Debian's, where it is missing and may be installed
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
+	  >/dev/null 2>&1 || echo "Chromium is not here and could not be installed: the browser test will be skipped"
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m slow

@@ -477,6 +477,7 @@ def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Three times the rows, and at most a little more memory: the smaller file already fills every queue there is."""
     code = """
