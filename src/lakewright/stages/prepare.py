@@ -113,7 +113,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     if encoded.truncated:
         findings.append(_truncated(encoded.truncated, len(texts), max_length))
     if max_length is not None and settings.max_length != "auto":
-        suggested = suggest_max_length(whole, model_max=max(max_length, int(whole.max())))
+        suggested = suggest_max_length(whole, model_max=max(max_length, 512))
         detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
         findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
 
