@@ -110,6 +110,11 @@ def _gone(record: Record, workspace: Workspace) -> str:
             verify(Path(record.model_folder))
         except LakewrightError as error:
             return error.cause
-    elif isinstance(record, ModelVersion) and "://" not in record.uri:
-        files = [record.uri]
+    elif isinstance(record, ModelVersion):
+        from lakewright.registry.versions import resolve
+
+        try:
+            files = [uri for uri in [resolve(workspace.tracking, record.at).uri] if "://" not in uri]
+        except NotFound as error:
+            return error.cause
     return next((f"{file} is gone" for file in files if not Path(file).exists()), "")

@@ -216,7 +216,7 @@ def _as_kept(stage: Stage, step: Step, workspace: Workspace) -> Record:
     if isinstance(record, ModelVersion):  # approved since, or no longer the champion: aliases move
         from lakewright.registry.versions import resolve
 
-        return resolve(workspace.tracking, f"models:/{record.name}/{record.version}")
+        return resolve(workspace.tracking, record.at)
     return record
 
 

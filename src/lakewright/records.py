@@ -119,6 +119,10 @@ class ModelVersion(Record):
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"
 
+    @property
+    def at(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
 
 Status = Literal["done", "skipped", "failed"]
 

@@ -88,7 +88,7 @@ def print_run(finished: Run) -> None:
     command = _command()
     approved = "champion" in version.aliases
     if not approved:
-        print(f"  {command} models approve models:/{version.name}/{version.version}")
+        print(f"  {command} models approve {version.at}")
     alias = "champion" if approved else "challenger"
     print(f"  {command} predict models:/{version.name}@{alias} {shlex.quote(_first_text(finished))}")
     table = finished.records["ingest"]

@@ -126,3 +126,28 @@ def test_killed_and_run_again(project: Path, lakewright: Lakewright, wait_for: s
     assert found["model_version"]["version"] == 1
     assert len(one_object(lakewright("models", "--json").stdout)["models"]) == 1
     assert [path.name for path in (project.parent / ".lakewright" / "runs").iterdir()] == [found["run_id"]]
+
+
+def test_what_was_deleted_by_hand_is_made_again(project: Path) -> None:
+    """A record whose folder, table or model version is gone does not count: its stage runs again, and those after it."""
+    import shutil
+
+    import lakewright as lw
+
+    settings = ["train={learner: linear}", "gate.champion=false"]
+    first = lw.run("project.yml", settings=settings)
+    workspace = lw.Workspace.open(lw.load_profile())
+
+    shutil.rmtree(first.model_folder)
+    again = lw.run("project.yml", settings=settings)
+    assert again.stages["prepare"].status == "skipped" and again.stages["train"].status == "done"
+    assert "no manifest.json" in again.stages["train"].why
+
+    shutil.rmtree(workspace.folder / "tables" / "main" / "demo" / "things_features")
+    assert lw.run("project.yml", settings=settings).stages["prepare"].why.endswith("is gone")
+
+    with workspace.tracking.client() as client:
+        client.delete_registered_model("main.demo.things")
+    last = lw.run("project.yml", settings=settings)
+    assert last.stages["gate"].status == "skipped" and last.stages["register"].status == "done"
+    assert last.model_version is not None and last.model_version.version == 1
