@@ -45,8 +45,11 @@ def look_up(
         interrupted = work_folder(workspace, stage, key).exists()
         why = "was interrupted; goes on from there" if interrupted else _what_changed(path, stage, depends)
         return Step(stage, False, why, key, depends)
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    gone = _gone(record_type.model_validate(kept["record"]), workspace)
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        gone = _gone(record_type.model_validate(kept["record"]), workspace)
+    except (ValueError, KeyError):  # not as we write them: edited by hand, or a disk's fault
+        gone = f"its record {path.name} is damaged"
     if gone:
         return Step(stage, False, gone, key, depends)
     return Step(stage, True, f"unchanged since run {kept['run'][:8]}", key, depends, kept["record"], kept["run"])
@@ -71,7 +74,10 @@ def _what_changed(path: Path, stage: str, depends: dict[str, Any]) -> str:
     earlier = sorted(path.parent.glob(f"{stage}-*.json"), key=lambda kept: kept.stat().st_mtime_ns)
     if not earlier:
         return "has not run yet"
-    before = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
+    try:
+        before = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
+    except (ValueError, KeyError):
+        return f"its record {earlier[-1].name} is damaged"
     now = dict(_leaves(depends))
     changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
     settings = [name for name in changed if name.startswith("settings.")]

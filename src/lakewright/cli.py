@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -275,6 +276,9 @@ def main() -> NoReturn:
     except BrokenPipeError:  # `lakewright … | head`
         sys.stderr.close()
         sys.exit(0)
+    except Exception as failure:
+        traceback.print_exc()
+        _end(LakewrightError(f"{type(failure).__name__}: {failure}", "this should not happen: please report it"))
     sys.exit(0)
 
 

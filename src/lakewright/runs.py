@@ -92,8 +92,13 @@ class NotedRun:
 def runs_of(project: Project, workspace: Workspace) -> list[NotedRun]:
     """The runs of this very project, every setting the same; the newest first."""
     paths = sorted((workspace.folder / "runs").glob("*/run.json"), key=lambda path: -path.stat().st_mtime_ns)
-    noted = [(path.parent.name, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
-    found = [NotedRun(run_id, note["name"], note["project"], note["status"]) for run_id, note in noted]
+    found = []
+    for path in paths:
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            found.append(NotedRun(path.parent.name, noted["name"], noted["project"], noted["status"]))
+        except (ValueError, KeyError):
+            LOG.warning("%s is damaged and left out", path)
     return [run for run in found if run.project == project.digest]
 
 

@@ -129,7 +129,7 @@ def test_killed_and_run_again(project: Path, lakewright: Lakewright, wait_for: s
 
 
 def test_what_was_deleted_by_hand_is_made_again(project: Path) -> None:
-    """A record whose folder, table or model version is gone does not count: its stage runs again, and those after it."""
+    """A record whose folder, table or model version is gone does not count: its stage and those after it run again."""
     import shutil
 
     import lakewright as lw
@@ -144,7 +144,10 @@ def test_what_was_deleted_by_hand_is_made_again(project: Path) -> None:
     assert "no manifest.json" in again.stages["train"].why
 
     shutil.rmtree(workspace.folder / "tables" / "main" / "demo" / "things_features")
-    assert lw.run("project.yml", settings=settings).stages["prepare"].why.endswith("is gone")
+    for kept in (workspace.folder / "records").rglob("evaluate-*.json"):
+        kept.write_text('{"broken')
+    again = lw.run("project.yml", settings=settings)
+    assert again.stages["prepare"].why.endswith("is gone") and again.stages["evaluate"].why.endswith("is damaged")
 
     with workspace.tracking.client() as client:
         client.delete_registered_model("main.demo.things")

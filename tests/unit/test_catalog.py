@@ -144,3 +144,10 @@ for i in range(10):
     assert len(Catalog(tmp_path / "catalog.sqlite").list_tables()) == 60
     for process in processes:
         process.communicate()
+
+
+def test_a_file_that_is_no_catalog_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "catalog.sqlite").write_text("this is not a database, and long enough to be looked at" * 50)
+    with pytest.raises(LakewrightError, match="is damaged") as caught:
+        Catalog(tmp_path / "catalog.sqlite")
+    assert "move it away" in caught.value.remedy

@@ -87,6 +87,13 @@ class Catalog:
                 f"another process has held the catalog {self.path} for {_WAIT_SECONDS:.0f} seconds",
                 "wait for it to end and run the command again",
             ) from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # its subclasses are about the statement, not about the file
+                raise
+            raise LakewrightError(
+                f"the catalog {self.path} is damaged: {error}",
+                "move it away: a table is listed anew when it is next read or written by its name",
+            ) from error
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
         """Make the catalog and the schema where they are not there yet."""
