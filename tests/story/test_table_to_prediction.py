@@ -154,3 +154,14 @@ def test_what_was_deleted_by_hand_is_made_again(project: Path) -> None:
     last = lw.run("project.yml", settings=settings)
     assert last.stages["gate"].status == "skipped" and last.stages["register"].status == "done"
     assert last.model_version is not None and last.model_version.version == 1
+
+
+def test_a_significantly_worse_model_does_not_replace_the_champion(project: Path, lakewright: Lakewright) -> None:
+    gate = ["--set", "gate={compare_by: accuracy}"]
+    assert lakewright("run", "--set", "train={learner: linear}", *gate).returncode == 0
+    refused = lakewright("run", "--set", "train={learner: linear, max_features: 2}", *gate, "--json")
+    assert refused.returncode == 3, refused.stderr
+    (check,) = one_object(refused.stdout)["decision"]["checks"]
+    assert not check["passed"] and "main.demo.things version 1" in check["name"]
+    assert "McNemar" in check["detail"] and check["value"] < check["threshold"]
+    assert [row["version"] for row in one_object(lakewright("models", "--json").stdout)["models"]] == [1]
