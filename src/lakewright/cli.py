@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -50,7 +51,8 @@ def run(
 
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
-    finished: Run = plugins.find("targets", place.target).run(loaded, place, say, rerun)
+    with redirect_stdout(sys.stderr):  # a source of the user's may print; stdout belongs to results
+        finished: Run = plugins.find("targets", place.target).run(loaded, place, say, rerun)
     if as_json:
         print_json(finished.as_json())
     else:
@@ -70,7 +72,8 @@ def plan(
     """Print what `run` would do now, and why. Nothing is run."""
     from lakewright import pipeline
 
-    steps = pipeline.plan(project, settings=settings, profile=profile)
+    with redirect_stdout(sys.stderr):
+        steps = pipeline.plan(project, settings=settings, profile=profile)
     rows = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
     print_rows(rows, as_json, "stages")
 
@@ -92,7 +95,8 @@ def stage(
 
     loaded = load_project(project, settings)
     workspace = Workspace.open(load_profile(profile, loaded.folder))
-    record = run_stage(name, loaded, workspace, run_id)
+    with redirect_stdout(sys.stderr):
+        record = run_stage(name, loaded, workspace, run_id)
     print_json(plain(record) if record is not None else {"skipped": name})
 
 
@@ -125,7 +129,7 @@ def predict(
 def tables(
     action: Annotated[str, typer.Argument(help="list, show or history")] = "list",
     name: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")] = "",
-    limit: Annotated[int, typer.Option(help="show: how many rows")] = 5,
+    limit: Annotated[int, typer.Option(min=0, help="show: how many rows")] = 5,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,7 +167,7 @@ def tables(
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
-    limit: Annotated[int, typer.Option(help="rows printed at most; 0: all")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="rows printed at most; 0: all")] = 100,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:

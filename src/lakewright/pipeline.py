@@ -19,7 +19,6 @@ from typing import Any, cast
 from lakewright import cache, plugins, runs
 from lakewright.cache import Step
 from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest
-from lakewright.evaluation.metrics import METRICS
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -106,14 +105,14 @@ def run(
     return finished
 
 
-def load(uri: str, *, profile: str | None = None, runtime: str = "onnx") -> Predictor:
+def load(model: str | Path, *, profile: str | None = None, runtime: str = "onnx") -> Predictor:
     """The predictor of a model version (`models:/NAME@alias`, `models:/NAME/3`) or of a model folder's path."""
-    if not uri.startswith("models:/"):
-        return Predictor.open(Path(uri), runtime)
+    if not str(model).startswith("models:/"):
+        return Predictor.open(Path(model), runtime)
     from lakewright.registry.versions import download, resolve
 
     workspace = Workspace.open(load_profile(profile))
-    version = resolve(workspace.tracking, uri)
+    version = resolve(workspace.tracking, str(model))
     return Predictor.open(download(workspace.tracking, version, workspace.folder / "downloads"), runtime)
 
 
@@ -124,10 +123,8 @@ def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | No
 
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
-    """What is to be done about each stage. Raises ProjectError for a metric that nothing measures: before any work."""
-    gate = project.gate
-    for metric in {*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *METRICS}:
-        raise ProjectError(f"gate names the metric {metric!r}, which is none", nearest(metric, METRICS))
+    """What is to be done about each stage. Raises UsageError for what can be seen to be wrong before any work."""
+    _check(project)
     found: list[Step] = []
     records: dict[str, Record] = {}
     for stage in STAGES:
@@ -140,6 +137,20 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
             records[stage.name] = stage.record.model_validate(step.record)
         found.append(step)
     return found
+
+
+def _check(project: Project) -> None:
+    """The parts of a project that are right one by one but not together."""
+    gate, measured = project.gate, plugins.find("tasks", project.task).metrics
+    for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
+        raise ProjectError(f"gate names the metric {metric!r}; {project.task} has none", nearest(metric, measured))
+    learner = plugins.find("learners", project.train.learner)
+    if project.task in learner.gaps:
+        able = [name for name in plugins.names("learners") if project.task not in plugins.find("learners", name).gaps]
+        raise UsageError(
+            f"{learner.name} does not learn {project.task}: {learner.gaps[project.task]}",
+            f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
+        )
 
 
 def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | None = None) -> Run:
@@ -172,7 +183,7 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
             result = StageResult(
                 status="skipped" if step.skip else "done", seconds=time.monotonic() - began, why=step.why
             )
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:  # a source of the user's may call sys.exit
             LOG.exception("%s failed", stage.name)
             error = _explained(failure, stage.name, log)
             result = StageResult(status="failed", seconds=time.monotonic() - began, why=error.cause)
@@ -255,10 +266,11 @@ def run_stage(name: str, project: Project, workspace: Workspace, run_id: str) ->
     """
     stage = stage_named(name)
     folder = workspace.folder / "runs" / run_id / "records"
-    if not folder.parent.is_dir():
-        known = [path.name for path in (workspace.folder / "runs").glob("*")]
+    known = [noted.run_id for noted in runs.runs_of(project, workspace)]
+    if run_id not in known:
         raise NotFound(
-            f"{workspace.folder} has no run {run_id}", f"`lakewright run` begins one; {nearest(run_id, known)}"
+            f"{workspace.folder} has no run {run_id} of this project with these settings",
+            f"`lakewright run` begins one; {nearest(run_id, known)}",
         )
     records: dict[str, Record] = {}
     for need in stage.needs:
@@ -266,8 +278,9 @@ def run_stage(name: str, project: Project, workspace: Workspace, run_id: str) ->
         if not path.exists():
             raise NotFound(f"run {run_id} has no record of {need}, which {name} needs", f"run the stage {need} first")
         records[need] = stage_named(need).record.model_validate_json(path.read_text(encoding="utf-8"))
-    step = _step(stage, project, workspace, records, rerun=None)
-    return _record(stage, step, project, workspace, run_id, records)
+    with workspace.lock(f"{project.schema_}.{project.name}"):
+        step = _step(stage, project, workspace, records, rerun=None)
+        return _record(stage, step, project, workspace, run_id, records)
 
 
 def stage_named(name: str) -> Stage:
@@ -277,7 +290,7 @@ def stage_named(name: str) -> Stage:
     return found
 
 
-def _explained(failure: Exception, stage: str, log: str) -> LakewrightError:
+def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
     missing = missing_package(failure) if isinstance(failure, ImportError) else None
     if isinstance(failure, LakewrightError):
         error = failure

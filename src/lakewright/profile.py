@@ -71,18 +71,18 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
         if name not in (None, "local"):
             raise ProfileError(
                 f"there is no profile {name!r}: no profiles.yml was found",
-                f"write one beside the project file; looked in {', '.join(map(str, folders))}",
+                f"write one beside the project file; looked in {', '.join(map(str, dict.fromkeys(folders)))}",
             )
         return _placed(Profile(), Path.cwd())
     file = read_yaml(path, ProfileError)
-    chosen = name or file.values.get("default", "local")
+    chosen = str(name or file.values.get("default", "local"))
     # Only the chosen profile's references are filled in: a laptop need not have production's secrets.
     values = dict(file.values)
-    profiles = dict(values.get("profiles") or {})
-    if chosen in profiles:
-        profiles[chosen] = _filled(profiles[chosen], ("profiles", chosen), file)
+    if isinstance(values.get("profiles"), dict) and chosen in values["profiles"]:
+        filled = _filled(values["profiles"][chosen], ("profiles", chosen), file)
+        values["profiles"] = {**values["profiles"], chosen: filled}
     try:
-        known = Profiles.model_validate({**values, "profiles": profiles}).profiles
+        known = Profiles.model_validate(values).profiles
     except ValidationError as failure:
         raise explain(failure, Profiles, file, ProfileError) from None
     if chosen not in known:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -110,7 +111,11 @@ class Gate(Settings):
 
 
 class Register(Settings):
-    model: str | None = Field(default=None, description="catalog.schema.name; default {schema}.{name}")
+    model: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_]+\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+$",
+        description="catalog.schema.name; default {schema}.{name}",
+    )
     approval: Literal["automatic", "manual"] = Field(
         default="automatic",
         description="automatic: what passes the gate becomes champion; manual: it waits as challenger",
@@ -156,7 +161,7 @@ class Project(Settings):
     @classmethod
     def _two_parts(cls, name: str) -> str:
         parts = name.split(".")
-        if len(parts) != 2 or not all(part.isidentifier() for part in parts):
+        if len(parts) != 2 or not all(re.fullmatch(IDENTIFIER, part) for part in parts):
             raise ValueError("a schema is written catalog.schema, for example main.health")
         return name
 

@@ -51,7 +51,10 @@ class Run:
             return self.error.exit_code
         if not self.decision.passed:
             return 3
-        return 0 if self.model_version is None or "champion" in self.model_version.aliases else 4
+        version = self.model_version
+        if version is None or version.tags.get("lakewright.approval") != "manual":
+            return 0
+        return 4 if "challenger" in version.aliases and "champion" not in version.aliases else 0
 
     def _record(self, stage: str) -> Record:
         if stage not in self.records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import shutil
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they are null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(stage: str, status: str, why: str) -> None:
@@ -66,14 +76,20 @@ def _console() -> Callable[..., None]:
 
 
 def print_run(finished: Run) -> None:
+    from lakewright.records import Prepared
+
     show = _console()
+    prepared = finished.records.get("prepare")
+    if isinstance(prepared, Prepared):
+        for finding in prepared.findings:
+            show(f"noticed: {finding.name}: {finding.detail}", markup=False)
     if "evaluate" in finished.records:
         report = finished.report
         confidence = f"{report.confidence:.0%} interval"
         rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
         show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
         show(
-            f"{report.model_bytes / 1e6:.1f} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
+            f"{report.model_bytes / 1e6:.3g} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
         )
         show(f"report: {report.html}")
     if "gate" in finished.records:
@@ -84,13 +100,12 @@ def print_run(finished: Run) -> None:
     version = finished.model_version
     if version is None or finished.error is not None:
         return
-    show(f"registered: {version} ({', '.join(version.aliases)})\n\nnext:")
+    show(f"registered: {version} ({', '.join(version.aliases) or 'another version is the champion by now'})\n\nnext:")
     command = _command()
-    approved = "champion" in version.aliases
-    if not approved:
+    if finished.exit_code == 4:
         print(f"  {command} models approve {version.at}")
-    alias = "champion" if approved else "challenger"
-    print(f"  {command} predict models:/{version.name}@{alias} {shlex.quote(_first_text(finished))}")
+    uri = f"models:/{version.name}@champion" if "champion" in version.aliases else version.at
+    print(f"  {command} predict {uri} {shlex.quote(_first_text(finished))}")
     table = finished.records["ingest"]
     print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
     print(f"  {command} ui")

@@ -46,7 +46,14 @@ class Workspace:
         from lakewright.tracking import Tracking
 
         folder = Path(profile.workspace)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".writable").touch()
+        except OSError as failure:
+            raise UsageError(
+                f"{folder} cannot be a workspace: {failure.strerror or failure}",
+                "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
+            ) from None
         lake = Lake(Catalog(folder / "catalog.sqlite"), profile.lake or str(folder / "tables"), profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         # A tracking server elsewhere keeps files where it says, unless the profile says.
@@ -119,7 +126,8 @@ def note_test_read(workspace: Workspace, table: str, rows: int, why: str) -> int
     path = workspace.folder / "ledger.jsonl"
     earlier = 0
     if path.exists():
-        earlier = sum(json.loads(line)["table"] == table for line in path.read_text(encoding="utf-8").splitlines())
+        needle = json.dumps({"table": table})[1:-1]  # as text: a line that a full disk cut short still counts
+        earlier = sum(needle in line for line in path.read_text(encoding="utf-8").splitlines())
     entry = {"time": datetime.now(UTC).isoformat(), "table": table, "rows": rows, "run": workspace.run_id, "why": why}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")

@@ -75,6 +75,7 @@ class TestTask:
         scorer = task.scorer(truths, predictions)
         metrics = scorer.metrics(np.ones(len(texts)))
         assert metrics[scorer.primary] == 1.0
+        assert set(metrics) == set(task.metrics)
         assert scorer.correct().all()
         assert all(0.9 < task.confidence(prediction) <= 1.0 for prediction in predictions)
 

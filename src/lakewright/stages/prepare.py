@@ -36,10 +36,6 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     assert isinstance(ingested, Ingested)
     settings, columns = project.prepare, project.data.columns
     learner, Task = plugins.find("learners", project.train.learner), plugins.find("tasks", project.task)  # noqa: N806
-    if project.task in learner.gaps:
-        raise UsageError(
-            f"{learner.name} does not learn {project.task}: {learner.gaps[project.task]}", _others(project)
-        )
     roles = columns.model_dump(exclude_none=True)
     data = workspace.lake.read(ingested.table)
     for role, name in roles.items():
@@ -189,11 +185,6 @@ def _method(project: Project, data: pa.Table) -> Method:
     if project.data.columns.split or "split" in data.column_names:
         return "predefined"
     return "grouped" if project.data.columns.group else "random"
-
-
-def _others(project: Project) -> str:
-    able = [name for name in plugins.names("learners") if project.task not in plugins.find("learners", name).gaps]
-    return f"learners that do: {', '.join(able)} (--set train.learner=NAME)"
 
 
 def _truncated(count: int, rows: int, limit: int | None) -> Finding:

@@ -28,6 +28,7 @@ def register(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     tags = {
         **project.register_.tags,
         "lakewright.version": lakewright.__version__,
+        "lakewright.approval": project.register_.approval,
         "lakewright.table": str(prepared.table),
         "lakewright.features": str(prepared.features),
         "lakewright.project": project.digest,

@@ -28,6 +28,7 @@ IGNORED = -100  # a target that the loss leaves out
 class Task(Protocol):
     name: ClassVar[str]
     level: ClassVar[Literal["row", "token"]]  # does the head read the pooled row, or every token
+    metrics: ClassVar[tuple[str, ...]]  # what its scorer measures
     labels: tuple[str, ...]
 
     @classmethod

@@ -27,6 +27,11 @@ class TextClassification:
 
     name: ClassVar[str] = "text_classification"
     level: ClassVar[Literal["row", "token"]] = "row"
+    metrics: ClassVar[tuple[str, ...]] = (
+        "accuracy",
+        *(f"{average}_{name}" for average in ("macro", "micro", "weighted") for name in ("precision", "recall", "f1")),
+        *("roc_auc", "pr_auc", "log_loss", "brier", "ece"),
+    )
 
     @classmethod
     def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:

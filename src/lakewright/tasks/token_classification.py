@@ -36,6 +36,7 @@ class TokenClassification:
 
     name: ClassVar[str] = "token_classification"
     level: ClassVar[Literal["row", "token"]] = "token"
+    metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "entity_precision", "entity_recall", "macro_f1", "exact_match")
 
     @classmethod
     def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:

@@ -69,6 +69,10 @@ class CsvSource:
         from lakewright.lake.columns import named
 
         known_options(options, _OPTIONS, "csv")
+        for name, kind in (("types", dict), ("column_names", list), ("null_values", list)):
+            if not isinstance(options.get(name, kind()), kind):
+                shown = {"types": "{id: string}", "column_names": "[id, text]", "null_values": "[NA]"}[name]
+                raise UsageError(f"options.{name} is {options[name]!r}", f"for example {name}: {shown}")
         found = files.find(uri, storage_options, "csv", options.get("split"))
         formats = [_format(found, file, options) for file in found.files]
         names = formats[0].names
