@@ -160,6 +160,7 @@ def _logged_model(
 ) -> LoggedModel:
     """The run's logged model of this folder, READY and an output of the run."""
     from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
     from mlflow.models import Model
 
     run = client.get_run(run_id)
@@ -183,10 +184,18 @@ def _logged_model(
             pyfunc.save_model(folder, Path(scratch) / "model", example, identity)
             client.log_model_artifacts(logged.model_id, f"{scratch}/model")
         logged = client.finalize_logged_model(logged.model_id, "READY")
-    outputs = run.outputs.model_outputs if run.outputs else []
-    if logged.model_id not in [output.model_id for output in outputs]:
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    if not _is_output(client, run_id, logged.model_id):
+        try:
+            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        except MlflowException:
+            if not _is_output(client, run_id, logged.model_id):  # else another process was first
+                raise
     return logged
+
+
+def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    outputs = client.get_run(run_id).outputs
+    return outputs is not None and model_id in [output.model_id for output in outputs.model_outputs]
 
 
 def _create_registered_model(client: MlflowClient, name: str) -> None:
