@@ -10,8 +10,9 @@
     ├── TrainingError                   exit 1
     ├── ModelError                      exit 1   a model folder or model version cannot be used
     ├── Busy                            exit 1   another process holds what is needed
-    ├── BelowGate                       exit 3
-    └── WaitingForApproval              exit 4
+    └── BelowGate                       exit 3
+
+Exit code 4, waiting for approval, is no failure: `Run.exit_code` tells it.
 
 The exit codes are part of the public interface and stay as they are.
 """
@@ -83,10 +84,6 @@ class Busy(LakewrightError):
 
 class BelowGate(LakewrightError):
     exit_code = 3
-
-
-class WaitingForApproval(LakewrightError):
-    exit_code = 4
 
 
 EXTRAS = {
