@@ -126,6 +126,62 @@ def predict(
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="run ids, models:/NAME/3 or projects; none: all runs on the newest one's test rows"),
+    ] = None,
+    by: Annotated[str, typer.Option(help="a metric; auto: the task's primary one")] = "auto",
+    out: Annotated[str | None, typer.Option(help="folder for comparison.html and comparison.json")] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank finished runs, tell ties from differences, and recommend the cheapest that is not significantly worse."""
+    from lakewright import comparison
+
+    found = comparison.compare(runs or (), by=by, out=out, profile=profile)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(comparison.table(found), False, "runs")
+    print(f"recommended: {found['recommended']['reason']}")
+    for note in found["notes"]:
+        print(f"note: {note}")
+    if found["left_out"]:
+        print_rows([{"left out": run["run_id"][:8], "why": run["why"]} for run in found["left_out"]], False, "left out")
+    print(f"page: {found['page']}")
+
+
+@app.command()
+def search(
+    table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
+    text: Annotated[str, typer.Argument(help="what to look for")],
+    model: Annotated[
+        str | None, typer.Option(help="models:/NAME@alias or a model folder; default: what embedded the table last")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="the column searched; default: text, or the only one of texts")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="how many rows")] = 10,
+    where: Annotated[str | None, typer.Option(help="a condition in SQL: only rows that meet it")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="compare every text, however many there are")] = False,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
+    from lakewright import retrieval
+
+    found = retrieval.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
+    if found.note:
+        print(found.note, file=sys.stderr)
+    if as_json:
+        print_json(found.as_json())
+        return
+    print_rows(found.shown(), False, "rows")
+    print(found.told(), file=sys.stderr)
+
+
+@app.command()
 def tables(
     action: Annotated[str, typer.Argument(help="list, show or history")] = "list",
     name: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")] = "",

@@ -61,7 +61,7 @@ def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
 def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
     learner = plugins.find("learners", project.train.learner)
     settings = {
-        "task": project.task,
+        "task": project.resolved["task"],
         "columns": project.resolved["data"]["columns"],
         "prepare": project.resolved["prepare"],
         "features": project.features_table,
@@ -141,15 +141,31 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
 
 def _check(project: Project) -> None:
     """The parts of a project that are right one by one but not together."""
-    gate, measured = project.gate, plugins.find("tasks", project.task).metrics
+    task, learner = plugins.find("tasks", project.task.name), plugins.find("learners", project.train.learner)
+    gate, measured = project.gate, task.measures(project.task)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
-        raise ProjectError(f"gate names the metric {metric!r}; {project.task} has none", nearest(metric, measured))
-    learner = plugins.find("learners", project.train.learner)
-    if project.task in learner.gaps:
-        able = [name for name in plugins.names("learners") if project.task not in plugins.find("learners", name).gaps]
+        raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
+    for role in project.data.columns.roles:
+        if role not in {*task.roles, "id", "group", "event_time", "split"}:
+            raise ProjectError(f"data.columns.{role} means nothing to {task.name}", f"it reads {', '.join(task.roles)}")
+    if task.name in learner.gaps:
+        able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
         raise UsageError(
-            f"{learner.name} does not learn {project.task}: {learner.gaps[project.task]}",
+            f"{learner.name} does not learn {task.name}: {learner.gaps[task.name]}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
+        )
+    loss = getattr(project.train, "loss", "auto")
+    if loss not in {"auto", *task.losses}:
+        raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))
+    unfit = {"row": (), "token": ("head_tail",), "vector": ("windows",)}[task.level]
+    if project.prepare.long_texts in unfit:
+        raise ProjectError(
+            f"prepare.long_texts: {project.prepare.long_texts} means nothing to {task.name}", "leave it at auto"
+        )
+    if project.prepare.balance != "none" and not task.one_label:
+        raise UsageError(
+            f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} has not",
+            "set prepare.balance: none",
         )
 
 

@@ -45,16 +45,43 @@ class Columns(Settings):
     """Which column plays which role; a task says which roles it needs."""
 
     text: str | None = None
+    text_pair: str | None = Field(default=None, description="a second text, read with the first or compared with it")
     label: str | None = Field(default=None, description="text_classification: the class")
+    labels: str | list[str] | None = Field(
+        default=None, description="multilabel_classification: a column of lists, or a list of columns of 0 and 1"
+    )
+    numbers: list[str] = Field(default=[], description="columns of numbers to learn from, beside the text")
+    categories: list[str] = Field(default=[], description="columns of categories to learn from, beside the text")
     tokens: str | None = Field(default=None, description="token_classification: a list of words")
     tags: str | None = Field(default=None, description="token_classification: one BIO tag a word")
     spans: str | None = Field(
         default=None, description="token_classification: list of {start, end, label}, in characters"
     )
+    question: str | None = None
+    context: str | None = Field(default=None, description="question_answering: the text that holds the answer")
+    answers: str | None = Field(
+        default=None, description="question_answering: list of {text, answer_start}; empty where there is no answer"
+    )
+    score: str | None = Field(default=None, description="sentence_similarity: how alike text and text_pair are")
+    negative: str | None = Field(default=None, description="sentence_similarity: a text unlike `text`")
     id: str | None = Field(default=None, description="unique; the row number where none is named")
     group: str | None = Field(default=None, description="rows of one group stay in one split")
     event_time: str | None = None
     split: str | None = Field(default=None, description="a published split: train, validation (or dev), test")
+
+    @property
+    def roles(self) -> dict[str, str | list[str]]:
+        """The roles that are played, and by which column or columns."""
+        return {role: given for role, given in self.model_dump().items() if given}
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Every (role, column)."""
+        return [
+            (role, name)
+            for role, given in self.roles.items()
+            for name in (given if isinstance(given, list) else [given])
+        ]
 
 
 class Data(Settings):
@@ -89,7 +116,15 @@ class Prepare(Settings):
     )
     balance: Literal["none", "weights", "oversample", "undersample"] = "none"
     max_length: Literal["auto"] | int = Field(
-        default="auto", description="tokens a row; auto: from the lengths in train, at most 256"
+        default="auto", description="tokens a sequence; auto: from the lengths in train, at most 256"
+    )
+    long_texts: Literal["auto", "cut", "head_tail", "windows"] = Field(
+        default="auto",
+        description="beyond max_length: cut loses the end, head_tail the middle, windows nothing; auto: windows for "
+        "token_classification and question_answering, else cut",
+    )
+    stride: Literal["auto"] | int = Field(
+        default="auto", description="tokens that two windows share; auto: a quarter of max_length"
     )
 
 
@@ -124,6 +159,12 @@ class Register(Settings):
     tags: dict[str, str] = {}
 
 
+class TaskSettings(Settings):
+    """What every task's settings have; `name` picks the rest."""
+
+    name: str
+
+
 class LearnerSettings(Settings):
     """What every learner's settings have; `learner` picks the rest."""
 
@@ -133,7 +174,7 @@ class LearnerSettings(Settings):
 class Project(Settings):
     name: str = Field(pattern=IDENTIFIER)
     schema_: str = Field(default="main.default", alias="schema", description="catalog.schema")
-    task: str
+    task: SerializeAsAny[TaskSettings]
     data: Data
     prepare: Prepare = Prepare()
     train: SerializeAsAny[LearnerSettings] = Field(default={"learner": "encoder"}, validate_default=True)
@@ -151,11 +192,14 @@ class Project(Settings):
         name = given.get("learner", "encoder")
         return _find("learners", name).settings.model_validate({**given, "learner": name})
 
-    @field_validator("task")
+    @field_validator("task", mode="before")
     @classmethod
-    def _known_task(cls, name: str) -> str:
-        _find("tasks", name)
-        return name
+    def _of_its_name(cls, given: object) -> object:
+        if isinstance(given, str):
+            given = {"name": given}
+        if not isinstance(given, dict) or "name" not in given:
+            return given
+        return _find("tasks", given["name"]).settings.model_validate(given)
 
     @field_validator("schema_")
     @classmethod
@@ -207,20 +251,25 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     path = Path(path)
     if path.is_dir():
         path = path / "project.yml"
-    file = override(read_yaml(path, ProjectError), settings, ProjectError)
+    file = read_yaml(path, ProjectError)
+    if isinstance(file.values.get("task"), str):  # the short form, so that --set can lay something over it
+        file.values["task"] = {"name": file.values["task"]}
+    file = override(file, settings, ProjectError)
     _refuse_references(file.values, (), file)
     values = dict(file.values)
-    train = values.get("train", {})
-    if isinstance(train, dict):
-        name = train.get("learner", "encoder")
+    for key, seam, which in (("train", "learners", "learner"), ("task", "tasks", "name")):
+        given = values.get(key, {"learner": "encoder"} if key == "train" else None)
+        if not isinstance(given, dict) or (key == "task" and which not in given):
+            continue
+        name = given.get(which, "encoder")
         try:
-            learner = plugins.find("learners", str(name))
+            settings_type = plugins.find(seam, str(name)).settings
         except UsageError as unknown:
-            raise ProjectError(f"{file.where(('train', 'learner'))}: {unknown.cause}", unknown.remedy) from None
+            raise ProjectError(f"{file.where((key, which))}: {unknown.cause}", unknown.remedy) from None
         try:
-            values["train"] = learner.settings.model_validate({**train, "learner": name})
+            values[key] = settings_type.model_validate({**given, which: name})
         except ValidationError as failure:
-            raise explain(failure, learner.settings, file, ProjectError, at=("train",)) from None
+            raise explain(failure, settings_type, file, ProjectError, at=(key,)) from None
     try:
         project = Project.model_validate(values)
     except ValidationError as failure:
@@ -250,5 +299,8 @@ def json_schema() -> dict[str, Any]:
     for learner in learners:
         schema["$defs"].update(learner.pop("$defs", {}))
     schema["properties"]["train"] = {"anyOf": learners}
-    schema["properties"]["task"]["enum"] = plugins.names("tasks")
+    tasks = [plugins.find("tasks", name).settings.model_json_schema() for name in plugins.names("tasks")]
+    for task in tasks:
+        schema["$defs"].update(task.pop("$defs", {}))
+    schema["properties"]["task"] = {"anyOf": [{"type": "string", "enum": plugins.names("tasks")}, *tasks]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Lakewright project"}

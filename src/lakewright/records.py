@@ -46,6 +46,7 @@ class Prepared(Record):
     table: TableVersion
     features: TableVersion
     encoding: str = Field(description="folder of what turns a row into model inputs (tokenizer.json, …)")
+    task: dict[str, Any] = Field(description="the task as it was fitted on train")
     labels: list[str]
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")

@@ -3,25 +3,71 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from conftest import sentences, small_project, write_csv
+from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import ModelError
 from lakewright.runtimes.folder import verify
 from lakewright.runtimes.predictor import Predictor
+from lakewright.tasks import Task
 
 PAIRS = [(learner, task) for learner in plugins.names("learners") for task in plugins.names("tasks")]
 TOLERANCE = 1e-4  # largest difference of a logit between torch and onnx, both fp32; stated in docs/models.md
 
 
+LAYOUT: dict[str, Any] = {  # every task at least once with windows, or with what it reads beside the text
+    "multilabel_classification": {"max_length": 8, "long_texts": "head_tail"},
+    "token_classification": {"max_length": 8, "stride": 3},
+    "question_answering": {"max_length": 16, "stride": 4},
+}
+
+
+def task_rows(task: str, rows: list[dict[str, str]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows as this task reads them, and data.columns."""
+    made: list[dict[str, Any]] = []
+    for i, row in enumerate(rows):
+        text, label = row["text"], row["label"]
+        word = text.split()[-1]
+        start = len(text) - len(word)
+        other = rows[(i + 1) % len(rows)]
+        made.append(
+            {
+                "text": text,
+                "label": label,
+                "length": len(text) if i % 7 else None,
+                "place": row["place"],
+                "labels": sorted({label, other["label"]} if i % 5 else set()),
+                "spans": [{"start": start, "end": len(text), "label": "place"}],
+                "question": f"what {label}",
+                "answers": [{"text": word, "answer_start": start}] if i % 4 else [],
+                "text_pair": other["text"],
+                "score": 5.0 * (label == other["label"]) + i % 2,
+            }
+        )
+    columns: dict[str, dict[str, Any]] = {
+        "text_classification": {"text": "text", "label": "label", "numbers": ["length"], "categories": ["place"]},
+        "multilabel_classification": {"text": "text", "text_pair": "text_pair", "labels": "labels"},
+        "token_classification": {"text": "text", "spans": "spans"},
+        "question_answering": {"question": "question", "context": "text", "answers": "answers"},
+        "sentence_similarity": {"text": "text", "text_pair": "text_pair", "score": "score"},
+    }
+    wanted = columns[task]
+    used = {name for given in wanted.values() for name in (given if isinstance(given, list) else [given])}
+    return [{name: row[name] for name in used} for row in made], wanted
+
+
 @pytest.fixture(scope="module")
-def folders(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Path]]:
+def folders(
+    tiny_base: Path, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[str, str], Path]]:
     """One trained model folder per pair of learner and task, made by a whole run each."""
     import lakewright as lw
 
@@ -32,20 +78,19 @@ def folders(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 continue
             folder = tmp_path_factory.mktemp(f"{learner}-{task}")
             patch.chdir(folder)
-            rows = sentences(200)
-            described = small_project(tiny_base)
+            (folder / ".lakewright").mkdir()
+            shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
+            rows, columns = task_rows(task, sentences(200))
+            described = small_project(tiny_base) | {"task": task}
+            described["data"] = {"source": "things.json", "columns": columns}
             described["train"] = {"learner": learner}
+            if learner != "linear":
+                described["train"] |= {"base_model": str(tiny_base), "quantize": "never"}
             if learner == "encoder":
-                described["train"] |= {"base_model": str(tiny_base), "num_train_epochs": 2, "quantize": "never"}
-            if task == "token_classification":
-                for row in rows:
-                    word = row["text"].split()[-1]
-                    start = len(row["text"]) - len(word)
-                    row["spans"] = json.dumps([{"start": start, "end": len(row["text"]), "label": "place"}])
-                described |= {"task": task}
-                described["data"] = {"source": "things.csv", "columns": {"text": "text", "spans": "spans"}}
-            described["gate"] = {}
-            write_csv(folder / "things.csv", rows)
+                described["train"] |= {"num_train_epochs": 2}
+            described["prepare"] = LAYOUT.get(task, {}) if learner != "linear" else {}
+            described |= {"gate": {}, "evaluate": {"resamples": 100}}
+            (folder / "things.json").write_text("\n".join(json.dumps(row) for row in rows))
             (folder / "project.yml").write_text(yaml.safe_dump(described))
             made[learner, task] = lw.run("project.yml").model_folder
         yield made
@@ -63,11 +108,22 @@ def test_every_pair_is_learned_or_a_declared_gap(folders: dict[tuple[str, str], 
     assert set(folders) | gaps == set(PAIRS)
 
 
+def inputs_of(task: Task, texts: list[str]) -> list[dict[str, Any]]:
+    """A row of every input for each text."""
+    other = {"text": None, "optional text": "who is here", "words": None, "number": 3.0, "category": "here"}
+    rows = []
+    for text in texts:
+        row = {name: other[kind] for name, kind in task.inputs.items()}
+        rows.append({**row, **{name: text for name, kind in task.inputs.items() if kind == "text"}})
+    return rows
+
+
 def test_runtimes_agree(folders: dict[tuple[str, str], Path]) -> None:
     texts = [row["text"] for row in sentences(40, seed=9)] + ["", "😀", "x" * 500]
     for folder in folders.values():
         predictors = [Predictor.open(folder, runtime) for runtime in plugins.names("runtimes")]
-        encoded = predictors[0].encoding.encode(texts)
+        task = predictors[0].task
+        encoded = task.encode(predictors[0].encoding, inputs_of(task, texts))
         first, *others = [predictor.logits(encoded) for predictor in predictors]
         for other in others:
             assert max(float(np.abs(a - b).max()) for a, b in zip(first, other, strict=True)) < TOLERANCE
@@ -77,26 +133,26 @@ def test_the_order_and_company_of_rows_change_nothing(folders: dict[tuple[str, s
     texts = [row["text"] * (1 + i % 3) for i, row in enumerate(sentences(30, seed=4))]
     for folder in folders.values():
         predictor = Predictor.open(folder)
-        together = predictor.predict(texts)
-        for text, row in zip(texts[:5], together, strict=False):
-            (alone,) = predictor.predict([{"text": text}])
-            assert alone.keys() == row.keys()
-            assert alone["confidence"] == pytest.approx(row["confidence"], abs=1e-5)
+        rows = inputs_of(predictor.task, texts)
+        together = predictor.predict(rows)
+        for row, said in zip(rows[:5], together, strict=False):
+            (alone,) = predictor.predict([row])
+            assert alone.keys() == said.keys()
+            sure = predictor.task.confidence
+            assert sure(alone) == pytest.approx(sure(said), abs=1e-5)
         assert predictor.predict([]) == []
 
 
 def test_samples_are_predicted_as_they_were_sealed(folders: dict[tuple[str, str], Path]) -> None:
     for folder in folders.values():
         sealed = json.loads((folder / "samples.json").read_text())
-        again = Predictor.open(folder).predict(sealed["rows"])
-        assert [row["confidence"] for row in again] == pytest.approx(
-            [row["confidence"] for row in sealed["predictions"]], abs=1e-6
-        )
+        predictor = Predictor.open(folder)
+        sure = predictor.task.confidence
+        again = predictor.predict(sealed["rows"])
+        assert [sure(row) for row in again] == pytest.approx([sure(row) for row in sealed["predictions"]], abs=1e-6)
 
 
 def test_a_changed_file_is_refused(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:
-    import shutil
-
     for number, folder in enumerate(folders.values()):
         for name in ("model.onnx", "model.safetensors", "encoding/encoding.json", "model.json"):
             copy = tmp_path / f"{number}-{name.replace('/', '-')}"

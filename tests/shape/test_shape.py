@@ -31,9 +31,10 @@ STOREYS = [
         "tracking",
         "workspace",
         "registry",
+        "profiling",
     },
     {"stages"},
-    {"cache", "runs", "pipeline"},
+    {"cache", "comparison", "retrieval", "runs", "pipeline"},
     {"targets"},
     {"show", "cli"},
 ]

@@ -20,16 +20,41 @@ from lakewright.encodings.ragged import Ragged
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded rows. `words` and `chars` are there where the encoding keeps positions (token-level tasks need them)."""
+    """Encoded rows. A row is one sequence, or several: the windows of a long text, the two sides of a pair.
 
-    ids: Ragged  # int32
+    `words`, `chars` and `parts` are there where the encoding was asked for positions: tasks that read tokens need them.
+    """
+
+    ids: Ragged  # int32, one a sequence
+    rows: NDArray[np.int64] | None = None  # [rows + 1]; row i is the sequences rows[i] … rows[i + 1] - 1; None: i alone
     weights: Ragged | None = None  # float32, beside ids
+    types: Ragged | None = None  # int32, beside ids: 0 and 1 for the two texts, where the base model tells them apart
     words: Ragged | None = None  # int32, beside ids: the word a piece belongs to, -1 for special tokens
-    chars: Ragged | None = None  # int32, twice as long as ids: start, end of each piece in the text, in characters
-    truncated: int = 0  # rows that were longer than the encoding's maximum
+    chars: Ragged | None = None  # int32, twice as long as ids: start, end of each piece in its text, in characters
+    parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is of, -1 for special tokens
+    columns: NDArray[np.float32] | None = None  # [rows, width]: what the other columns say, as numbers
+    truncated: int = 0  # rows that lost a part of their text
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids) if self.rows is None else len(self.rows) - 1
+
+    def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sequences of these rows, in the rows' order."""
+        if self.rows is None:
+            return rows
+        return np.concatenate([np.arange(self.rows[row], self.rows[row + 1]) for row in rows]).astype(np.int64)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Sequences a row, [rows]."""
+        return np.ones(len(self), dtype=np.int64) if self.rows is None else np.diff(self.rows)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """What computing a row costs: the tokens of all its sequences, padded to the longest of them. [rows]"""
+        if self.rows is None:
+            return self.ids.lengths
+        return np.maximum.reduceat(self.ids.lengths, self.rows[:-1]) * self.counts
 
 
 class Encoding(Protocol):
@@ -41,10 +66,11 @@ class Encoding(Protocol):
     def save(self, folder: Path) -> None:
         """Write everything `open` needs, with a file `encoding.json` that holds at least the name."""
 
-    def encode(self, texts: Sequence[str], positions: bool = False) -> Encoded: ...
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
+        """`pairs` holds each row's second text, read together with the first."""
 
-    def batch(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The named network inputs for these rows, padded to the longest of them."""
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The named network inputs for these sequences, padded to the longest of them."""
 
 
 def open_encoding(folder: Path) -> Encoding:

@@ -57,9 +57,12 @@ class Terms:
         text = json.dumps(described, ensure_ascii=False) + "\n"
         (folder / "encoding.json").write_text(text, encoding="utf-8")
 
-    def encode(self, texts: Sequence[str], positions: bool = False) -> Encoded:
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
+        """Terms have no place in the text, so the two texts of a pair are one bag."""
         if positions:
             raise ValueError("terms have no positions")
+        if pairs is not None:
+            texts = [f"{text}\n{pair}" for text, pair in zip(texts, pairs, strict=True)]
         ids, weights = [], []
         for text in texts:
             counts = Counter(self.vocabulary[term] for term in _terms(text) if term in self.vocabulary)
@@ -70,10 +73,11 @@ class Terms:
             weights.append(weight / max(float(np.linalg.norm(weight)), 1e-12))
         return Encoded(Ragged.of(ids, np.int32), weights=Ragged.of(weights, np.float32))
 
-    def batch(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """ids int64 and weights float32, [rows, most terms]."""
         assert encoded.weights is not None
-        return {"ids": encoded.ids.pad(rows, 0, np.int64), "weights": encoded.weights.pad(rows, 0.0, np.float32)}
+        ids, weights = encoded.ids.pad(sequences, 0, np.int64), encoded.weights.pad(sequences, 0.0, np.float32)
+        return {"ids": ids, "weights": weights}
 
 
 def _terms(text: str) -> Iterator[str]:

@@ -1,12 +1,19 @@
-"""Word pieces: a Hugging Face fast tokenizer (tokenizer.json), run by the `tokenizers` library alone."""
+"""Word pieces: a Hugging Face fast tokenizer (tokenizer.json), run by the `tokenizers` library alone.
+
+What does not fit into max_length is told by `long_texts`:
+
+    cut        the end is lost (of a pair, the longer text's)
+    head_tail  the middle is lost: a quarter of the pieces is the beginning, the rest the end (Sun et al. 2019)
+    windows    nothing is lost: windows that overlap by `stride` pieces (of a pair, of the second text)
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,56 +24,129 @@ from lakewright.encodings.ragged import Ragged
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+LongTexts = Literal["cut", "head_tail", "windows"]
+
 
 @dataclass(frozen=True)
 class Tokens:
     tokenizer: Tokenizer
-    max_length: int  # word pieces a row, special tokens included
+    max_length: int  # word pieces a sequence, special tokens included
     pad_id: int
+    long_texts: LongTexts = "cut"
+    stride: int = 0  # pieces that two windows share
+    pairs: bool = False  # rows are two texts, read together
+    types: bool = False  # the base model tells the two texts of a pair apart by token types
+    first: Tokenizer | None = None  # windows of a pair: the tokenizer without truncation, for the first text
 
     name = "tokens"
 
     @classmethod
-    def make(cls, tokenizer_json: str, max_length: int, pad_id: int) -> Tokens:
+    def make(
+        cls,
+        tokenizer_json: str,
+        max_length: int,
+        pad_id: int,
+        long_texts: LongTexts = "cut",
+        stride: int = 0,
+        pairs: bool = False,
+        types: bool = False,
+    ) -> Tokens:
         """From the text of a tokenizer.json. Its own padding is dropped and its truncation set: rows stay ragged."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_str(tokenizer_json)
         tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length)
-        return cls(tokenizer, max_length, pad_id)
+        if long_texts == "head_tail":
+            tokenizer.no_truncation()
+        elif long_texts == "windows":
+            strategy = "only_second" if pairs else "longest_first"
+            tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy)
+        else:
+            tokenizer.enable_truncation(max_length)
+        first = Tokenizer.from_str(tokenizer_json) if long_texts == "windows" and pairs else None
+        if first is not None:
+            first.no_truncation()
+        return cls(tokenizer, max_length, pad_id, long_texts, stride, pairs, types, first)
 
     @classmethod
     def open(cls, folder: Path) -> Tokens:
         described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        return cls.make(text, described["max_length"], described["pad_id"])
+        return cls.make(text, **{key: value for key, value in described.items() if key != "name"})
 
     def save(self, folder: Path) -> None:
-        described = {"name": self.name, "max_length": self.max_length, "pad_id": self.pad_id}
+        kept = ("name", "max_length", "pad_id", "long_texts", "stride", "pairs", "types")
+        described = {key: getattr(self, key) for key in kept}
         (folder / "encoding.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         (folder / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=False), encoding="utf-8")
 
-    def encode(self, texts: Sequence[str], positions: bool = False) -> Encoded:
-        """Word-piece ids a row, truncated to max_length; with `positions`, also each piece's word and characters.
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
+        """Word-piece ids a sequence; with `positions`, also each piece's word, characters and text.
 
         A lone surrogate (half of an emoji, as cut-off text can hold) is no Unicode text: it is read as "?", one
         character for one, so that positions stay right.
         """
-        clean = [text if text.isascii() else text.encode("utf-8", "replace").decode() for text in texts]
+        clean: Any = [_unicode(text) for text in texts]
+        if pairs is not None:
+            if self.first is not None:
+                clean = [self._half(self.first, text) for text in clean]
+            clean = list(zip(clean, map(_unicode, pairs), strict=True))
         # encode_batch_fast skips the character positions, which only token-level tasks need.
         rows = self.tokenizer.encode_batch(clean) if positions else self.tokenizer.encode_batch_fast(clean)
-        ids = Ragged.of([row.ids for row in rows], np.int32)
-        truncated = sum(bool(row.overflowing) for row in rows)
-        if not positions:
-            return Encoded(ids, truncated=truncated)
-        words = Ragged.of([[-1 if word is None else word for word in row.word_ids] for row in rows], np.int32)
-        chars = Ragged.of([[at for span in row.offsets for at in span] for row in rows], np.int32)
-        return Encoded(ids, words=words, chars=chars, truncated=truncated)
 
-    def batch(self, encoded: Encoded, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """input_ids and attention_mask, int64 [rows, longest]."""
-        input_ids = encoded.ids.pad(rows, self.pad_id, np.int64)
-        lengths = encoded.ids.lengths[rows]
+        offsets = None
+        if self.long_texts == "windows":
+            offsets = np.concatenate([[0], np.cumsum([1 + len(row.overflowing) for row in rows])]).astype(np.int64)
+            rows = [window for row in rows for window in (row, *row.overflowing)]
+            truncated = 0
+        elif self.long_texts == "head_tail":
+            truncated = sum(len(row) > self.max_length for row in rows)
+        else:
+            truncated = sum(bool(row.overflowing) for row in rows)
+
+        def ragged(values: Iterable[list[int]], each: int = 1) -> Ragged:
+            return Ragged.of([self._within(row, each) for row in values], np.int32)
+
+        ids = ragged(row.ids for row in rows)
+        types = ragged(row.type_ids for row in rows) if self.types and pairs is not None else None
+        if not positions:
+            return Encoded(ids, rows=offsets, types=types, truncated=truncated)
+        return Encoded(
+            ids,
+            rows=offsets,
+            types=types,
+            words=ragged([-1 if word is None else word for word in row.word_ids] for row in rows),
+            chars=ragged(([at for span in row.offsets for at in span] for row in rows), each=2),
+            parts=ragged([-1 if part is None else part for part in row.sequence_ids] for row in rows),
+            truncated=truncated,
+        )
+
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """input_ids, attention_mask and, for pairs where the model has them, token_type_ids: int64 [sequences, longest]."""
+        input_ids = encoded.ids.pad(sequences, self.pad_id, np.int64)
+        lengths = encoded.ids.lengths[sequences]
         mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
-        return {"input_ids": input_ids, "attention_mask": mask}
+        inputs = {"input_ids": input_ids, "attention_mask": mask}
+        if encoded.types is not None:
+            inputs["token_type_ids"] = encoded.types.pad(sequences, 0, np.int64)
+        return inputs
+
+    def _half(self, tokenizer: Tokenizer, text: str) -> str:
+        """A first text that would leave no room for windows of the second loses its end."""
+        most = self.max_length // 2
+        if len(text.encode()) <= most:  # no piece is shorter than a byte
+            return text
+        pieces = tokenizer.encode(text, add_special_tokens=False)
+        return text if len(pieces) <= most else text[: pieces.offsets[most - 1][1]]
+
+    def _within(self, values: list[int], each: int) -> list[int]:
+        """A whole row's values, `each` a piece, without the middle where that is what is lost."""
+        most = self.max_length * each
+        if self.long_texts != "head_tail" or len(values) <= most:
+            return values
+        head = self.max_length // 4 * each
+        return values[:head] + values[head - most :]
+
+
+def _unicode(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -14,7 +14,6 @@ The numbers are scikit-learn's (tested to 1e-9, sample weights included). Where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -22,9 +21,8 @@ from numpy.typing import NDArray
 
 from lakewright.errors import DataError, ModelError
 from lakewright.evaluation.calibration import BINS, bin_of
+from lakewright.evaluation.ranking import Floats, Ranking, divide
 from lakewright.evaluation.scorer import Mask, Weights
-
-Floats = NDArray[np.float64]
 
 
 class ClassificationScorer:
@@ -54,8 +52,8 @@ class ClassificationScorer:
         self._brier = missed[:, 1] ** 2 if len(self.labels) == 2 else (missed**2).sum(axis=1)
         self._bin = bin_of(self.confidence)
         self._overconfidence = self.confidence - self._hit
-        scored = [1] if len(self.labels) == 2 else list(range(len(self.labels)))
-        self._rankings = [_Ranking(self.truth, self.probabilities, block) for block in _blocks(scored, self.rows)]
+        scored = np.array([1]) if len(self.labels) == 2 else np.arange(len(self.labels))
+        self._ranking = Ranking(self.truth[:, None] == scored, self.probabilities[:, scored])
 
     @property
     def rows(self) -> int:
@@ -67,13 +65,10 @@ class ClassificationScorer:
         if not total > 0:
             return dict.fromkeys(_NAMES, float("nan"))
         hits, true, predicted = self._sums(weights)
-        precision, recall, f1 = _divide(hits, predicted), _divide(hits, true), _divide(2 * hits, predicted + true)
+        precision, recall, f1 = divide(hits, predicted), divide(hits, true), divide(2 * hits, predicted + true)
         seen = (true > 0) | (predicted > 0)
         accuracy = float(hits.sum() / total)
-        areas = np.concatenate([ranking.areas(weights, total) for ranking in self._rankings], axis=1)
-        roc_auc, pr_auc = (
-            float(area[~np.isnan(area)].mean()) if (area == area).any() else float("nan") for area in areas
-        )
+        roc_auc, pr_auc = self._ranking.means(weights)
         gaps = np.bincount(self._bin, weights * self._overconfidence, minlength=BINS)
         return {
             "accuracy": accuracy,
@@ -97,9 +92,9 @@ class ClassificationScorer:
         """Per label: precision, recall, f1, support (rows truly of it) and predicted (rows said to be of it)."""
         hits, true, predicted = self._sums(np.asarray(weights, dtype=np.float64))
         columns = {
-            "precision": _divide(hits, predicted),
-            "recall": _divide(hits, true),
-            "f1": _divide(2 * hits, predicted + true),
+            "precision": divide(hits, predicted),
+            "recall": divide(hits, true),
+            "f1": divide(2 * hits, predicted + true),
             "support": true,
             "predicted": predicted,
         }
@@ -129,70 +124,10 @@ class ClassificationScorer:
         )
 
 
-class _Ranking:
-    """ROC-AUC and average precision of some classes, each against the rest, from one sort and without a curve.
-
-    Both areas are sums over the class's own rows (positives) alone. With the rows in descending order of score, let
-    `through` be the weight of all rows down to and including a positive's ties, and `above` the weight before its ties.
-    The weight ranked below it, ties by half, is total − (above + through) / 2; summed over the positives this counts
-    the pairs of positives too, which are W₊²/2 in all (Mann & Whitney 1947). Average precision is the positives' mean
-    of (positive weight down to its ties) / through. So rows × classes are passed once, and only summed between the
-    places where a positive's ties begin and end.
-    """
-
-    def __init__(self, truth: NDArray[np.intp], probabilities: Floats, classes: list[int]) -> None:
-        rows, size = len(truth), len(classes)
-        scores = -probabilities[:, classes].T
-        order = np.argsort(scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(scores, order, axis=1)
-        self._class, place = np.nonzero(truth[order] == np.asarray(classes)[:, None])  # from the highest score down
-        begin, end = np.empty_like(place), np.empty_like(place)  # of a positive's ties among all rows of its class
-        self._tied_end = np.empty_like(place)  # and among the positives
-        positives = np.searchsorted(self._class, np.arange(size + 1))
-        for i, (start, stop) in enumerate(pairwise(positives)):
-            own = ranked[i, place[start:stop]]
-            begin[start:stop] = i * rows + np.searchsorted(ranked[i], own, side="left")
-            end[start:stop] = i * rows + np.searchsorted(ranked[i], own, side="right")
-            self._tied_end[start:stop] = start + np.searchsorted(own, own, side="right")
-        self._start = positives[self._class]
-        self._row = order[self._class, place]
-        self._order = order.ravel()
-        self._cuts = np.unique(np.concatenate([begin, end, [0]]))
-        self._above, self._through = np.searchsorted(self._cuts, begin), np.searchsorted(self._cuts, end)
-        self._cuts = self._cuts[self._cuts < len(self._order)]
-        self._size = size
-
-    def areas(self, weights: Floats, total: float) -> Floats:
-        """[2, classes]: ROC-AUC and average precision; NaN where undefined."""
-        ordered = np.take(weights, self._order, mode="clip")  # the places are known to be right: skips the check
-        down_to = np.concatenate([[0.0], np.cumsum(np.add.reduceat(ordered, self._cuts))])
-        before = self._class * total  # each class's order holds all rows once
-        above, through = down_to[self._above] - before, down_to[self._through] - before
-        own = weights[self._row]
-        so_far = np.concatenate([[0.0], np.cumsum(own)])
-        precision = _divide(so_far[self._tied_end] - so_far[self._start], through)
-        positive = np.bincount(self._class, own, minlength=self._size)
-        negative = total - positive
-        pairs = np.bincount(self._class, own * (total - (above + through) / 2), minlength=self._size) - positive**2 / 2
-        either = np.where(positive > 0, positive, np.nan)
-        both = either * np.where(negative > 1e-12 * total, negative, np.nan)  # a difference of sums: 0 but for rounding
-        return np.stack([pairs / both, np.bincount(self._class, own * precision, minlength=self._size) / either])
-
-
 _NAMES = [
     *("accuracy", "macro_precision", "macro_recall", "macro_f1", "micro_precision", "micro_recall", "micro_f1"),
     *("weighted_precision", "weighted_recall", "weighted_f1", "roc_auc", "pr_auc", "log_loss", "brier", "ece"),
 ]
-
-
-def _divide(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-
-
-def _blocks(classes: list[int], rows: int, elements: int = 1 << 17) -> list[list[int]]:
-    """Classes in groups whose weights in order fit the processor's cache (a megabyte)."""
-    size = max(1, elements // max(rows, 1))
-    return [classes[i : i + size] for i in range(0, len(classes), size)]
 
 
 def _check(truth: NDArray[np.intp], probabilities: Floats, labels: list[str]) -> None:

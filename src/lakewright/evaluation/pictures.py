@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from lakewright.evaluation.leaderboard import Leaderboard
     from lakewright.evaluation.scorer import Scorer
 
 INK = "#1b1c1a"  # replaced by currentColor in the page
@@ -120,6 +121,66 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     axes.set(xlabel="encoded length", ylabel="rows of train")
     return figure
+
+
+def trade_off(leaderboard: Leaderboard) -> Figure:
+    """The metric, with its interval, by the seconds for 1,000 rows; the area is the size. The numbers are the places in
+    the leaderboard, ★ the recommended one. Blue: a tie with the best; ringed: on the Pareto front of metric, seconds
+    and size."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    figure, axes = _figure(7.6, 4.4)
+    places = leaderboard.places
+    seconds = np.array([place.entry.seconds for place in places])
+    values = np.array([place.entry.metric.value for place in places])
+    sizes = np.array([place.entry.bytes for place in places], dtype=np.float64)
+    areas = np.maximum(700 * sizes / sizes.max(), 16)  # in points²; a smaller one could not be seen
+    for x, area, place in zip(seconds, areas, places, strict=True):
+        metric, colour = place.entry.metric, RIGHT if place.tied else INK
+        axes.plot([x, x], [metric.low, metric.high], color=colour, alpha=0.55, linewidth=1.2)
+        axes.scatter([x], [metric.value], s=area, color=colour, alpha=0.45 if place.tied else 0.3, linewidth=0)
+        if place.on_front:
+            axes.scatter([x], [metric.value], s=area, facecolor="none", edgecolor=INK, linewidth=1.3)
+    # So wide at least that one of 1, 2, 5, 10 … is within.
+    axes.set(xscale="log", xlim=(seconds.min() / 1.7, seconds.max() * 1.7))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("seconds for 1,000 rows")
+    axes.set_ylabel(leaderboard.metric)
+    figure.draw_without_rendering()  # lays the axes out, so that data have a place in points
+    centres = axes.transData.transform(np.column_stack([seconds, values])) * 72 / figure.dpi
+    offsets = _label_offsets(centres, np.sqrt(areas) / 2)
+    for number, (place, offset) in enumerate(zip(places, offsets, strict=True), start=1):
+        axes.annotate(
+            f"{number}★" if place is leaderboard.recommended else str(number),
+            (place.entry.seconds, place.entry.metric.value),
+            xytext=tuple(offset),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            in_layout=False,
+        )
+    return figure
+
+
+def _label_offsets(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """How far from its point's centre each label stands: beside the point, or round it, or further off, where it
+    covers neither a point nor a label before it. In points; `centres` is [n, 2], `radii` is [n]."""
+    half = 8.0  # of a label of two digits, either way
+    directions = np.array([(1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1)])
+    blocked = list(zip(centres, radii, strict=True))
+    offsets = []
+    for centre, radius in zip(centres, radii, strict=True):
+        tried = [direction * (radius + half + gap) for gap in (1, 8, 16, 24, 32) for direction in directions]
+        free = (
+            offset
+            for offset in tried
+            if all(np.abs(centre + offset - other).max() >= half + room for other, room in blocked)
+        )
+        offsets.append(next(free, tried[0]))
+        blocked.append((centre + offsets[-1], half))
+    return offsets
 
 
 def svg(figure: Figure, description: str) -> str:

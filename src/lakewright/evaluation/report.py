@@ -85,7 +85,7 @@ def write_page(
         reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
         software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},
     )
-    scorer = task.scorer(truths, predictions)
+    scorer = task.scorer(truths, predictions, [json.loads(row) for row in rows["inputs"].to_pylist()])
     title = described["name"]
     write_html(Path(report.html), title=title, report=report, decision=decision, scorer=scorer, context=context)
 
@@ -101,14 +101,8 @@ def write_html(
 ) -> None:
     """One self-contained page. Texts and labels are escaped; any scorer gets the page, and the two known kinds get
     sections of their own."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"count": _count, "percent": _percent, "number": _number, "size": _size}
-    template = environment.from_string(files("lakewright.evaluation").joinpath("report.html.j2").read_text("utf-8"))
-    page = template.render(
+    page = rendered(
+        "report.html.j2",
         title=title,
         report=report,
         decision=decision,
@@ -122,6 +116,22 @@ def write_html(
         **_sections(scorer, context),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def rendered(template: str, **values: Any) -> str:
+    """The page that a template of this folder makes. All values are escaped; every page's look is `page.css`."""
+    import jinja2
+
+    folder = files("lakewright.evaluation")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": _count, "percent": _percent, "number": _number, "size": _size}
+    return environment.get_template(template).render(values)
 
 
 def verdict(report: Report, decision: Decision | None = None) -> str:

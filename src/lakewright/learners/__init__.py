@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lakewright.project import LearnerSettings
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from lakewright.encodings import Encoded, Encoding
     from lakewright.encodings.ragged import Ragged
-    from lakewright.tasks import Task
+    from lakewright.evaluation.scorer import Scorer
+    from lakewright.project import Prepare
+    from lakewright.tasks import Logits, Row, Task
     from lakewright.tracking import StageLog
 
 
@@ -33,11 +35,11 @@ class Examples:
     encoded: Encoded
     targets: Ragged  # as the task makes them
     weights: NDArray[np.float32]  # [rows], the row's weight in the loss
-    texts: Sequence[str]
+    rows: Sequence[Row]
     truths: Sequence[Any]
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Fitted:
-    validation: dict[str, float]  # metrics on the validation split
     history: list[dict[str, float]] = field(default_factory=list)  # step, loss, validation metrics …
     details: dict[str, float | int | str] = field(default_factory=dict)
+
+
+def tuned(training: Training, logits: Logits) -> tuple[Task, Scorer]:
+    """The task with its thresholds fitted on validation, and its scorer there; `logits` are the network's."""
+    examples = training.validation
+    task = training.task.tune(logits, examples.encoded, examples.rows, examples.truths)
+    predictions = task.decode(logits, examples.encoded, examples.rows)
+    return task, task.scorer(examples.truths, predictions, examples.rows)
 
 
 class Learner(Protocol):
@@ -73,9 +82,12 @@ class Learner(Protocol):
         """JSON-ready: all that the encoding depends on beside the texts. While it is unchanged, features are reused."""
 
     def fit_encoding(
-        self, texts: Sequence[str], settings: Any, max_length: Literal["auto"] | int, base: Path
+        self, task: Task, rows: Sequence[Row], settings: Any, sequences: Prepare, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:
-        """The encoding, fitted on train's texts alone, and how long each text is in it before any truncation."""
+        """The encoding, fitted on train's rows alone, and how long each is in it before any truncation.
+
+        `sequences` tells how rows become sequences: max_length, long_texts (never "auto" here), stride.
+        """
 
     def fit(self, training: Training) -> Fitted: ...
 

@@ -289,11 +289,12 @@ def _missing(value: object) -> bool:
 
 
 def _text_column(columns: Columns) -> str:
-    return repr(columns.text or columns.tokens or "text")
+    return repr(columns.text or columns.tokens or columns.context or "text")
 
 
 def _truth_column(columns: Columns) -> str:
-    return repr(columns.label or columns.tags or columns.spans or "label")
+    found = (columns.label, columns.labels, columns.tags, columns.spans, columns.answers, columns.score)
+    return repr(next((name for name in found if name), "label"))
 
 
 def _numbers(rows: Rows | None, n: int) -> Rows:

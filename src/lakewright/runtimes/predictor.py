@@ -6,8 +6,9 @@ Needs numpy, tokenizers and the runtime's own library; never torch, transformers
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 from lakewright import plugins
 from lakewright.encodings import Encoded, Encoding, open_encoding
 from lakewright.encodings.ragged import longest_first
-from lakewright.errors import DataError, nearest
+from lakewright.errors import ModelError
 from lakewright.runtimes import Runtime
 from lakewright.runtimes.folder import describe, verify
+from lakewright.tasks import Logits, Row, read_row
 
 if TYPE_CHECKING:
     from lakewright.tasks import Prediction, Task
 
-Row = Mapping[str, Any] | str
 MAX_TOKENS = 4096  # padded tokens computed at once: more gains no speed on a CPU and costs memory
 CHUNK = 8192  # rows encoded at once
 
@@ -36,7 +37,6 @@ class Predictor:
     task: Task
     encoding: Encoding
     runtime: Runtime
-    inputs: tuple[str, ...] = ("text",)
 
     @classmethod
     def open(cls, folder: Path, runtime: str = "onnx", threads: int | None = None) -> Predictor:
@@ -47,42 +47,49 @@ class Predictor:
         load = plugins.find("runtimes", runtime)
         return cls(folder, digest, task, open_encoding(folder / "encoding"), load(folder, threads))
 
-    def predict(self, rows: Sequence[Row]) -> list[Prediction]:
-        """One JSON-ready prediction a row, in the rows' order. A row is a text, or a mapping that holds `text`.
+    def predict(self, rows: Sequence[Row | str]) -> list[Prediction]:
+        """One JSON-ready prediction a row, in the rows' order. A row is a mapping of the task's inputs, or a text where
+        that is all a row needs.
 
-        Raises DataError naming the first row that has no text.
+        Raises DataError naming the first row that lacks an input.
         """
-        texts = [self._text(row, at) for at, row in enumerate(rows)]
+        read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
         predictions: list[Prediction] = []
-        for start in range(0, len(texts), CHUNK):
-            chunk = texts[start : start + CHUNK]
-            encoded = self.encoding.encode(chunk, positions=self.task.level == "token")
+        for start in range(0, len(read), CHUNK):
+            chunk = read[start : start + CHUNK]
+            encoded = self.task.encode(self.encoding, chunk)
             predictions += self.task.decode(self.logits(encoded), encoded, chunk)
         return predictions
 
-    def logits(self, encoded: Encoded) -> list[NDArray[np.float32]]:
-        """Each row's logits, [outputs] or [tokens, outputs]; computed longest first, so that little is padded."""
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [texts, width]. Raises ModelError where the model was not trained for sentence_similarity."""
+        if self.task.level != "vector":
+            raise ModelError(
+                f"the model learned {self.task.name}, which gives labels, not embeddings",
+                "name a model whose task is sentence_similarity",
+            )
+        found: Logits = []
+        for start in range(0, len(texts), CHUNK):
+            found += self.logits(self.encoding.encode(texts[start : start + CHUNK]))
+        return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
+
+    def logits(self, encoded: Encoded) -> Logits:
+        """What the network says, longest sequences first so that little is padded: logits [outputs] a row, the mean of
+        its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
         lengths = encoded.ids.lengths
-        found: list[Any] = [None] * len(encoded)
-        for rows in longest_first(np.arange(len(encoded)), lengths, MAX_TOKENS):
-            logits = self.runtime(self.encoding.batch(encoded, rows))
-            for row, values in zip(rows, logits, strict=True):
-                found[row] = values if self.task.level == "row" else values[: lengths[row]]
+        row_of = np.repeat(np.arange(len(encoded)), encoded.counts)
+        found: list[Any] = [None] * len(lengths)
+        for sequences in longest_first(np.arange(len(lengths)), lengths, MAX_TOKENS):
+            inputs = self.encoding.batch(encoded, sequences)
+            if encoded.columns is not None:
+                inputs["columns"] = encoded.columns[row_of[sequences]]
+            for sequence, values in zip(sequences, self.runtime(inputs), strict=True):
+                found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
+        if self.task.level == "row" and encoded.rows is not None:
+            return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
         return found
 
     def sample_rows(self) -> list[dict[str, Any]]:
         """The rows in samples.json: what the signature and the input example are made from."""
         rows: list[dict[str, Any]] = json.loads((self.folder / "samples.json").read_text(encoding="utf-8"))["rows"]
         return rows
-
-    def _text(self, row: Row, at: int) -> str:
-        if isinstance(row, str):
-            return row
-        if not isinstance(row, Mapping):
-            raise DataError(f"row {at} is {type(row).__name__}, not a text or a mapping", 'give {"text": "…"}')
-        if "text" not in row:
-            raise DataError(f"row {at} has no 'text'", nearest("text", map(str, row)))
-        text = row["text"]
-        if not isinstance(text, str):
-            raise DataError(f"row {at}: 'text' is {type(text).__name__}, not a string", "leave out rows without text")
-        return text

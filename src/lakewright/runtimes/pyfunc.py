@@ -67,7 +67,7 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
     from mlflow.models import infer_signature
 
     model = _load_pyfunc(str(folder))
-    rows = pd.DataFrame(list(example))[list(model.predictor.inputs)]
+    rows = pd.DataFrame(list(example))
     with TemporaryDirectory() as scratch:
         mlflow.pyfunc.save_model(
             path=str(destination),

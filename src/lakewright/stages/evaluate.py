@@ -24,6 +24,7 @@ from lakewright.progress import bar
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Report, Trained
 from lakewright.runtimes.predictor import Predictor
+from lakewright.tasks import whole_text
 from lakewright.workspace import Workspace, note_test_read
 
 
@@ -34,15 +35,15 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     predictor = Predictor.open(folder, threads=workspace.threads)
 
     _check_slices(prepared, project, workspace)
-    columns = ["record_id", "row", "text", "truth"]
+    columns = ["record_id", "row", "inputs", "truth"]
     rows = workspace.lake.read(prepared.features, columns=columns, predicate="split = 'test'").combine_chunks()
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
-    texts, truths = rows["text"].to_pylist(), rows["truth"].to_pylist()
+    inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
     began = time.perf_counter()
-    predictions = predictor.predict(texts)
-    seconds = (time.perf_counter() - began) / len(texts) * 1000
+    predictions = predictor.predict(inputs_of)
+    seconds = (time.perf_counter() - began) / len(truths) * 1000
 
-    scorer = predictor.task.scorer(truths, predictions)
+    scorer = predictor.task.scorer(truths, predictions, inputs_of)
     drawing = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
     with bar("bootstrap", settings.resamples) as advance:
         metrics = intervals(scorer, progress=lambda done: advance(1, ""), **drawing)  # type: ignore[arg-type]
@@ -53,7 +54,8 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     frozen = pa.table(
         {
             "record_id": rows["record_id"],
-            "text": rows["text"],
+            "text": [whole_text(row) for row in inputs_of],
+            "inputs": [json.dumps(row, ensure_ascii=False) for row in inputs_of],
             "truth": [json.dumps(truth, ensure_ascii=False) for truth in truths],
             "prediction": [json.dumps(prediction, ensure_ascii=False) for prediction in predictions],
         }

@@ -72,7 +72,7 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
     name = f"not significantly worse than the champion ({compared})"
     rows = pq.read_table(report.test_rows).to_pylist()
     challenger = Predictor.open(Path(trained.model_folder), threads=workspace.threads)
-    if predictor.task.describe() != challenger.task.describe():
+    if (predictor.task.name, predictor.task.labels) != (challenger.task.name, challenger.task.labels):
         return Check(
             name=name,
             passed=False,
@@ -81,8 +81,9 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
         )
     note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
     truths = [json.loads(row["truth"]) for row in rows]
-    ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows])
-    theirs = predictor.task.scorer(truths, predictor.predict([row["text"] for row in rows]))
+    inputs_of = [json.loads(row["inputs"]) for row in rows]
+    ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows], inputs_of)
+    theirs = predictor.task.scorer(truths, predictor.predict(inputs_of), inputs_of)
     settings = project.evaluate
     metric = report.primary if project.gate.compare_by == "auto" else project.gate.compare_by
     found = compare(

@@ -35,7 +35,7 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
     committed = lake.find_commit(project.table, FINGERPRINT, found)
     if committed is None or committed != lake.version(project.table):
         reader = source.open(uri, data.options, secrets)
-        for role, name in data.columns.model_dump(exclude_none=True).items():
+        for role, name in data.columns.names:
             if name not in reader.schema.names:
                 raise DataError(
                     f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, reader.schema.names)

@@ -16,41 +16,43 @@ import pyarrow as pa
 
 from lakewright import plugins
 from lakewright.encodings import Encoding
-from lakewright.encodings.ragged import Ragged
-from lakewright.errors import DataError, UsageError
+from lakewright.errors import DataError
 from lakewright.evaluation.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
 from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
+from lakewright.prepare.examples import as_columns
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
 from lakewright.prepare.quality import check_columns, check_duplicates, check_labels, check_leakage, check_train
 from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
 from lakewright.project import Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import file_hash
-from lakewright.tasks import column
+from lakewright.tasks import Row, column, whole_text
 from lakewright.workspace import Workspace
+
+TEXTS = ("text", "text_pair", "question", "context")  # the inputs that a row cannot be used without
 
 
 def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Prepared:
     ingested = inputs["ingest"]
     assert isinstance(ingested, Ingested)
     settings, columns = project.prepare, project.data.columns
-    learner, Task = plugins.find("learners", project.train.learner), plugins.find("tasks", project.task)  # noqa: N806
-    roles = columns.model_dump(exclude_none=True)
+    learner = plugins.find("learners", project.train.learner)
+    Task = plugins.find("tasks", project.task.name)  # noqa: N806
     data = workspace.lake.read(ingested.table)
-    for role, name in roles.items():
+    for role, name in columns.names:
         column(data, name, role)
 
     # Rows that can be used
-    canonical = Task.read(data, roles)
-    texts, truths = canonical["text"].to_pylist(), canonical["truth"].to_pylist()
+    canonical = Task.read(data, columns.roles, project.task)
+    given = canonical.drop_columns("truth").to_pylist()
+    said, truths = [_text_of(row) for row in given], canonical["truth"].to_pylist()
     ids = data[columns.id].to_pylist() if columns.id else None
-    usable, findings = check_columns(texts, truths, ids, columns=columns)
+    usable, findings = check_columns(said, truths, ids, columns=columns)
     rows = np.flatnonzero(usable)
-    texts, truths = [texts[row] for row in rows], [truths[row] for row in rows]
+    texts, truths = [str(said[row]) for row in rows], [truths[row] for row in rows]
     keys = [truth if isinstance(truth, str) else json.dumps(truth) for truth in truths]  # comparable, one a row
-    whole_row = Task.level == "row"
-    if whole_row:
+    if Task.one_label:
         findings += check_labels(texts, keys, columns=columns, rows=rows)
 
     # No text twice, where the split is ours to make
@@ -69,7 +71,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         method,
         len(rows),
         columns=columns,
-        truth=keys if whole_row else None,
+        truth=keys if Task.level == "row" else None,
         groups=data[columns.group].take(rows).to_pylist() if columns.group else None,
         times=data[columns.event_time].take(rows).to_numpy() if columns.event_time else None,
         predefined=data[columns.split or "split"].take(rows).to_pylist() if method == "predefined" else None,
@@ -87,24 +89,28 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         texts, truths = ([values[i] for i in stays] for values in (texts, truths))
     check_train(split, None, columns=columns)
 
-    # Labels, from train
+    # Labels, and whatever else the task learns from the rows, from train
     train = np.flatnonzero(split == TRAIN)
-    task = Task.fit([truths[i] for i in train])
+    usable_rows = canonical.take(rows)
+    task = Task.fit(usable_rows.take(train), project.task)
     labels_of = [task.label_of(truth) for truth in truths]
     label_split = np.repeat(split, [len(labels) for labels in labels_of])
     bare = sorted(set(SPLITS) - set(label_split.tolist()))
-    if bare:
+    if bare and task.labels:
         raise DataError(
             f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
         )
-    check_train(label_split, [label for labels in labels_of for label in labels], columns=columns)
+    if task.labels:
+        check_train(label_split, [label for labels in labels_of for label in labels], columns=columns)
 
     # Encoding, from train
-    encoding, whole = learner.fit_encoding(
-        [texts[i] for i in train], project.train, settings.max_length, project.folder
+    own = [given[row] for row in rows]
+    sequences = settings.model_copy(
+        update={"long_texts": task.long_texts if settings.long_texts == "auto" else settings.long_texts}
     )
-    encoded = encoding.encode(texts, positions=not whole_row)
-    targets = task.targets(truths, encoded, texts)
+    encoding, whole = learner.fit_encoding(task, [own[i] for i in train], project.train, sequences, project.folder)
+    encoded = task.encode(encoding, own)
+    targets = task.targets(truths, encoded, own)
     max_length = getattr(encoding, "max_length", None)
     if encoded.truncated:
         findings.append(_truncated(encoded.truncated, len(texts), max_length))
@@ -117,8 +123,6 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     weights = np.ones(len(rows), dtype=np.float32)
     examples = np.arange(len(rows))
     if settings.balance != "none":
-        if not whole_row:
-            raise UsageError(f"prepare.balance: {settings.balance} needs one label a row", "set prepare.balance: none")
         train_labels = [truths[i] for i in train]
         if settings.balance == "weights":
             by_label = class_weights(train_labels)
@@ -140,11 +144,9 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
             "event_time": event_time,
             "split": pa.array(split.tolist()),
             "row": pa.array(rows, pa.int64()),
-            "text": pa.array(texts, pa.string()),
-            "truth": pa.array(truths, canonical["truth"].type),
-            "ids": _lists(encoded.ids),
-            **({"weights": _lists(encoded.weights)} if encoded.weights is not None else {}),
-            "target": _lists(targets),
+            "inputs": usable_rows.drop_columns("truth").to_struct_array(),
+            "truth": usable_rows["truth"],
+            **as_columns(encoded, targets),
             "weight": pa.array(weights, pa.float32()),
         }
     ).take(examples)
@@ -168,6 +170,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         table=ingested.table,
         features=version,
         encoding=str(folder),
+        task=task.describe(),
         labels=list(task.labels),
         splits={name: int((split == name).sum()) for name in SPLITS},
         label_counts=counts,
@@ -192,8 +195,10 @@ def _truncated(count: int, rows: int, limit: int | None) -> Finding:
     return Finding(name="truncated", count=count, detail=f"{cut}: raise prepare.max_length if it matters.")
 
 
-def _lists(ragged: Ragged) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(ragged.offsets, pa.int32()), pa.array(ragged.values))
+def _text_of(row: Row) -> str | None:
+    """All of a row's texts; None where one of them is missing."""
+    missing = any(row.get(name) is None or not row[name].strip() for name in TEXTS if name in row)
+    return None if missing else whole_text({name: row[name] for name in TEXTS if name in row})
 
 
 def _store(encoding: Encoding, workspace: Workspace) -> Path:

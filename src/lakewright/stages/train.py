@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 
 import lakewright
 from lakewright import plugins
-from lakewright.encodings import Encoded, Encoding, open_encoding
-from lakewright.encodings.ragged import Ragged
-from lakewright.learners import Examples, Fitted, Training
+from lakewright.encodings import Encoding, open_encoding
+from lakewright.learners import Examples, Fitted, Training, tuned
+from lakewright.prepare.examples import from_columns
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Trained
 from lakewright.runtimes.folder import FORMAT, seal
@@ -26,7 +27,7 @@ from lakewright.workspace import Workspace
 def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Trained:
     prepared = inputs["prepare"]
     assert isinstance(prepared, Prepared)
-    task: Task = plugins.find("tasks", project.task).open({"labels": prepared.labels})
+    task: Task = plugins.find("tasks", project.task.name).open(prepared.task)
     learner = plugins.find("learners", project.train.learner)
     encoding = open_encoding(Path(prepared.encoding))
     folder = workspace.work / "model"
@@ -53,6 +54,13 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     )
     fitted: Fitted = learner.fit(training)
 
+    # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
+    network = plugins.find("runtimes", "onnx")(folder, workspace.threads)
+    predictor = Predictor(folder, "", task, encoding, network)
+    task, scorer = tuned(training, predictor.logits(training.validation.encoded))
+    predictor = replace(predictor, task=task)
+    validation = scorer.metrics(np.ones(scorer.rows))
+
     (folder / "encoding").mkdir()
     encoding.save(folder / "encoding")
     described = {
@@ -68,8 +76,6 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     _write(folder / "model.json", described)
     _write(folder / "project.json", project.resolved)
     _write(folder / "training.json", {"history": fitted.history, "details": fitted.details})
-    load = plugins.find("runtimes", "onnx")
-    predictor = Predictor(folder, "", task, encoding, load(folder, workspace.threads))
     samples = task.sample_rows()
     _write(folder / "samples.json", {"rows": samples, "predictions": predictor.predict(samples)})
     digest = seal(folder)
@@ -81,7 +87,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     else:
         folder.rename(sealed)
     if workspace.log is not None:
-        workspace.log.metrics({f"best_validation_{name}": value for name, value in fitted.validation.items()})
+        workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
         workspace.log.params({"fitted": fitted.details})
         if len(fitted.history) > 1:
             from lakewright.evaluation.pictures import learning_curve
@@ -92,32 +98,24 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
         model_folder=str(sealed),
         digest=digest,
         learner=learner.name,
-        validation=fitted.validation,
+        validation={name: value for name, value in validation.items() if value == value},
         details=fitted.details,
     )
 
 
 def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, workspace: Workspace) -> Examples:
-    rows = workspace.lake.read(prepared.features, predicate=f"split = '{split}'").combine_chunks()
-    texts = rows["text"].to_pylist()
+    table = workspace.lake.read(prepared.features, predicate=f"split = '{split}'").combine_chunks()
+    rows = [{name: row[name] for name in task.inputs if name in row} for row in table["inputs"].to_pylist()]
+    encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
     if task.level == "token" and split != "train":
-        encoded = encoding.encode(texts, positions=True)  # decoding needs each piece's place in the text
-    else:
-        weights = _ragged(rows, "weights") if "weights" in rows.column_names else None
-        encoded = Encoded(_ragged(rows, "ids"), weights=weights)
+        encoded = task.encode(encoding, rows)  # decoding needs each piece's place in the text
     return Examples(
         encoded=encoded,
-        targets=_ragged(rows, "target"),
-        weights=rows["weight"].to_numpy().astype(np.float32),
-        texts=texts,
-        truths=rows["truth"].to_pylist(),
+        targets=targets,
+        weights=table["weight"].to_numpy().astype(np.float32),
+        rows=rows,
+        truths=table["truth"].to_pylist(),
     )
-
-
-def _ragged(rows: Any, name: str) -> Ragged:
-    lists = rows[name].combine_chunks()
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return Ragged(lists.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
 
 
 def _write(path: Path, values: Any) -> None:

@@ -1,81 +1,162 @@
-"""What is learned. One file a task: which columns it needs, its labels, targets, loss, decoding and scoring.
+"""What is learned. One file a task: which columns it needs, its labels, targets, losses, decoding and scoring.
 
-A task never says how it is learned (learners) nor what computes it (runtimes). It is made from the train split's truth
-and stored in the model folder by name and labels; a predictor needs no more than numpy to decode with it.
+A task never says how it is learned (learners) nor what computes it (runtimes). It is made from the train split's rows
+and stored in the model folder; a predictor needs no more than numpy to encode and decode with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from lakewright.errors import DataError, ProjectError, nearest
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     import torch
-    from numpy.typing import NDArray
 
-    from lakewright.encodings import Encoded
+    from lakewright.encodings import Encoded, Encoding
     from lakewright.encodings.ragged import Ragged
     from lakewright.evaluation.scorer import Scorer
+    from lakewright.project import TaskSettings
 
+Row = Mapping[str, Any]  # a row's inputs, by name
 Prediction = dict[str, Any]
+Kind = Literal["text", "optional text", "words", "number", "category"]
+Logits = list[
+    Any
+]  # float32 arrays: [outputs] a row (level "row"), [tokens, outputs] or [width] a sequence (the others)
 IGNORED = -100  # a target that the loss leaves out
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Which of the task's losses is minimised, and its numbers."""
+
+    name: str
+    label_smoothing: float = 0.0
+    focal_gamma: float = 2.0
+    scale: float = 20.0
 
 
 class Task(Protocol):
     name: ClassVar[str]
-    level: ClassVar[Literal["row", "token"]]  # does the head read the pooled row, or every token
-    metrics: ClassVar[tuple[str, ...]]  # what its scorer measures
+    settings: ClassVar[type[TaskSettings]]  # what project.yml may say under `task`, beside the name
+    roles: ClassVar[tuple[str, ...]]  # the roles of data.columns that only some tasks read, and this one does
+    level: ClassVar[Literal["row", "token", "vector"]]
+    """What the network says: logits a row, logits a token, or an embedding a sequence."""
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]]  # what a batch's loss is the mean over
+    one_label: ClassVar[bool]  # every row has one class: rows can be balanced, stratified and checked by it
+    long_texts: ClassVar[Literal["cut", "windows"]]  # what `prepare.long_texts: auto` is
+    losses: ClassVar[tuple[str, ...]]  # the first is the default
     labels: tuple[str, ...]
+    inputs: Mapping[str, Kind]  # what a row holds
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:
-        """The columns `text` (string, null where there is none) and `truth` (null where a row has no label).
+    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+        """The names of the metrics, so that a gate can be checked before anything runs."""
+
+    @classmethod
+    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+        """The inputs' columns (null where there is nothing) and `truth` (null where a row has none).
 
         `columns` maps roles to column names. Raises ProjectError where a needed role is not mapped, DataError where a
         column is missing or holds what it should not, naming the column and the first rows.
         """
 
     @classmethod
-    def fit(cls, truths: Sequence[Any]) -> Task:
-        """The task with the labels found in the train split's truth, sorted."""
+    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+        """The task with all that it learns from the train split, as `read` gave it: labels, scales of numbers …"""
 
     @classmethod
-    def open(cls, described: Mapping[str, Any]) -> Task: ...
+    def open(cls, described: Mapping[str, Any]) -> Self: ...
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready; `open(describe())` gives the same task."""
 
     @property
     def outputs(self) -> int:
-        """Logits a row (level "row") or a token (level "token")."""
+        """Logits a row or a token; 0 where the network says embeddings."""
 
     def label_of(self, truth: Any) -> list[str]:
         """The label names that stand in one row's truth, for counting."""
 
-    def targets(self, truths: Sequence[Any], encoded: Encoded, texts: Sequence[str]) -> Ragged:
-        """int32 targets: one a row (level "row"), or one a token, IGNORED where it has none (level "token")."""
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        """The rows as model inputs; `positions: False` where only the network will read them."""
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        """Each row's loss summed over its targets, float [rows]; logits [rows, (tokens,) outputs], targets int64
-        [rows, 1] (level "row") or [rows, tokens]."""
+    def targets(self, truths: Sequence[Any], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        """Numbers for the loss, beside the row (levels "row" and "vector") or beside each sequence's tokens, IGNORED
+        where a token has none. int32, or float32 where the truth is a number."""
 
-    def decode(self, logits: list[NDArray[np.float32]], encoded: Encoded, texts: Sequence[str]) -> list[Prediction]:
-        """JSON-ready predictions from each row's logits: [outputs] (level "row") or [tokens, outputs]."""
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """Losses, float [rows], or [sequences, tokens] where every token counts for itself (0 where IGNORED).
+
+        logits [rows, outputs], [sequences, tokens, outputs], or embeddings [rows, sequences a row, width] of a whole
+        batch; targets [rows, numbers a row] or [sequences, tokens], padded with IGNORED.
+        """
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """JSON-ready predictions, one a row."""
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any]) -> Self:
+        """The task with what it decides by (thresholds, scales) fitted on the validation split."""
 
     def confidence(self, prediction: Prediction) -> float:
         """How sure the model is of the whole row, 0 to 1."""
 
-    def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction]) -> Scorer: ...
+    def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer: ...
 
     def sample_rows(self) -> list[dict[str, Any]]:
         """Neutral rows for the signature and the input example: never rows of the training data."""
 
 
-def needed(columns: Mapping[str, str], *roles: str) -> list[str]:
+def whole_text(row: Row) -> str:
+    """All that a row's texts say, for looking at them as one."""
+    return "\n".join(value for value in row.values() if isinstance(value, str))
+
+
+def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
+    """A row as somebody gave it, checked against the task's inputs. Raises DataError naming the row and the input.
+
+    A text alone stands for a row whose only needed input it is. Words given for a text are joined by one space.
+    """
+    needed = [name for name, kind in inputs.items() if kind == "text"]
+    if isinstance(row, str):
+        row = {needed[0]: row}
+    if not isinstance(row, Mapping):
+        raise DataError(f"row {at} is {type(row).__name__}, not a text or a mapping", f'give {{"{needed[0]}": "…"}}')
+    read: dict[str, Any] = {}
+    for name, kind in inputs.items():
+        value = row.get(name)
+        if kind == "words":
+            if value is not None:
+                value = [str(word) for word in value]
+                read["text"] = " ".join(value)
+        elif kind in ("text", "optional text"):
+            missing = kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
+            if missing and name not in row:
+                raise DataError(f"row {at} has no {name!r}", nearest(name, map(str, row)))
+            if missing or (value is not None and not isinstance(value, str)):
+                raise DataError(
+                    f"row {at}: {name!r} is {type(value).__name__}, not a string", "leave out rows without text"
+                )
+        elif kind == "number":
+            if value is not None and (isinstance(value, str | bytes) or not hasattr(value, "__float__")):
+                raise DataError(f"row {at}: {name!r} is {type(value).__name__}, not a number", "give a number or null")
+            value = None if value is None or value != value else float(value)
+        else:
+            value = None if value is None or value != value else str(value)
+        read.setdefault(name, value)
+    return read
+
+
+def _stands_for(name: str, inputs: Mapping[str, Kind]) -> list[str]:
+    """The inputs that a text can come from: itself, or its words."""
+    return [name, *(other for other, kind in inputs.items() if kind == "words" and name == "text")]
+
+
+def needed(columns: Mapping[str, Any], *roles: str) -> list[str]:
     """The names of the columns that play these roles; ProjectError where one is not mapped."""
     missing = [role for role in roles if role not in columns]
     if missing:
@@ -107,3 +188,55 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
             "name the column that holds the text",
         )
     return found.cast(pa.string())
+
+
+def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    """One class a row, as strings; whole numbers that became floats because some are missing are whole again."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    label = column(table, name, role)
+    if pa.types.is_floating(label.type):
+        known = pc.if_else(pc.is_finite(label), label, None)
+        fractions = pc.filter(known, pc.not_equal(known, pc.floor(known)))
+        if len(fractions):
+            raise DataError(
+                f"the column {name!r} (data.columns.{role}) holds fractions, such as "
+                f"{fractions.slice(0, 3).to_pylist()}",
+                "name a column of classes: strings, whole numbers or booleans",
+            )
+        label = known.cast(pa.int64())
+    if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
+        raise DataError(
+            f"the column {name!r} (data.columns.{role}) holds {label.type}, not one class a row",
+            "name a column of strings, whole numbers or booleans",
+        )
+    return label.cast(pa.string())
+
+
+def in_order(labels: set[str]) -> tuple[str, ...]:
+    """Labels sorted; whole numbers in their own order, since "10" comes after "2"."""
+    numeric = all(label.lstrip("-").isdigit() for label in labels)
+    return tuple(sorted(labels, key=int) if numeric else sorted(labels))
+
+
+def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    """As float64, null where there is no number. Raises DataError for columns of something else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = column(table, name, role)
+    kind = found.type
+    if not (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise DataError(
+            f"the column {name!r} (data.columns.{role}) holds {kind}, not numbers",
+            "name a column of numbers, or cast it in SQL",
+        )
+    values = found.cast(pa.float64())
+    return pc.if_else(pc.is_finite(values), values, None)

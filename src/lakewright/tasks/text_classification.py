@@ -1,67 +1,98 @@
-"""One class a text: two classes or many."""
+"""One class a text: two classes or many, ordered (ratings) or not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
-from lakewright.errors import DataError
-from lakewright.tasks import Prediction, column, needed, text_column
+from lakewright.errors import DataError, ProjectError, nearest
+from lakewright.project import TaskSettings
+from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, in_order, label_column, needed
+from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.encodings import Encoded
+    from lakewright.encodings import Encoded, Encoding
     from lakewright.evaluation.scorer import Scorer
+
+
+class TextClassificationSettings(TaskSettings):
+    name: Literal["text_classification"] = "text_classification"
+    labels: list[str] | None = Field(default=None, description="the classes, in order; none: as found in train, sorted")
+    ordinal: bool = Field(
+        default=False, description="the classes are ordered, as ratings are: measured by distance too"
+    )
 
 
 @dataclass(frozen=True)
 class TextClassification:
     labels: tuple[str, ...]
+    ordinal: bool = False
+    reads: TextInputs = field(default=TextInputs())
 
     name: ClassVar[str] = "text_classification"
-    level: ClassVar[Literal["row", "token"]] = "row"
-    metrics: ClassVar[tuple[str, ...]] = (
-        "accuracy",
-        *(f"{average}_{name}" for average in ("macro", "micro", "weighted") for name in ("precision", "recall", "f1")),
-        *("roc_auc", "pr_auc", "log_loss", "brier", "ece"),
-    )
+    settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
+    roles: ClassVar[tuple[str, ...]] = (*ROLES, "label")
+    level: ClassVar[Literal["row", "token", "vector"]] = "row"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
+    one_label: ClassVar[bool] = True
+    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "earth_mover")
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+        averages = ("macro", "micro", "weighted")
+        named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
+        ordered = ("mae", "quadratic_weighted_kappa", "within_one") if getattr(settings, "ordinal", False) else ()
+        return ("accuracy", *named, "roc_auc", "pr_auc", "log_loss", "brier", "ece", *ordered)
+
+    @classmethod
+    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
         import pyarrow as pa
 
-        text_name, label_name = needed(columns, "text", "label")
-        text = text_column(table, text_name, "text")
-        label = column(table, label_name, "label")
-        if pa.types.is_floating(label.type):
-            label = _whole_numbers(label, label_name)
-        if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
-            raise DataError(
-                f"the column {label_name!r} (data.columns.label) holds {label.type}, not one class a row",
-                "name a column of strings, whole numbers or booleans",
-            )
-        return pa.table({"text": text, "truth": label.cast(pa.string())})
+        inputs = read_inputs(table, columns)
+        (label_name,) = needed(columns, "label")
+        return pa.table({**inputs, "truth": label_column(table, label_name, "label")})
 
     @classmethod
-    def fit(cls, truths: Sequence[str]) -> TextClassification:
-        found = set(truths)
-        # Whole numbers in their own order: "10" comes after "2".
-        numeric = all(label.lstrip("-").isdigit() for label in found)
-        return cls(tuple(sorted(found, key=int) if numeric else sorted(found)))
+    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+        assert isinstance(settings, TextClassificationSettings)
+        found = set(table["truth"].to_pylist())
+        if settings.labels is None:
+            labels = in_order(found)
+            if settings.ordinal and not all(label.lstrip("-").isdigit() for label in labels):
+                raise ProjectError(
+                    f"task.ordinal: the order of the labels {', '.join(labels[:5])} … is not known",
+                    "give it: task: {name: text_classification, ordinal: true, labels: [lowest, …, highest]}",
+                )
+        else:
+            unknown = sorted(found - set(settings.labels))
+            if unknown:
+                raise DataError(
+                    f"train holds the label {unknown[0]!r}, which task.labels lacks",
+                    nearest(unknown[0], settings.labels),
+                )
+            labels = tuple(settings.labels)
+        return cls(labels, settings.ordinal, TextInputs.fit(table))
 
     @classmethod
-    def open(cls, described: Mapping[str, Any]) -> TextClassification:
-        return cls(tuple(described["labels"]))
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        return cls(tuple(described["labels"]), described.get("ordinal", False), TextInputs.open(described))
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "labels": list(self.labels)}
+        return {"name": self.name, "labels": list(self.labels), "ordinal": self.ordinal, **self.reads.describe()}
+
+    @property
+    def inputs(self) -> dict[str, Kind]:
+        return self.reads.kinds
 
     @property
     def outputs(self) -> int:
@@ -70,23 +101,38 @@ class TextClassification:
     def label_of(self, truth: str) -> list[str]:
         return [truth]
 
-    def targets(self, truths: Sequence[str], encoded: Encoded, texts: Sequence[str]) -> Ragged:
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        return self.reads.encode(encoding, rows)
+
+    def targets(self, truths: Sequence[str], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         index = {label: i for i, label in enumerate(self.labels)}
         values = np.array([index[truth] for truth in truths], dtype=np.int32)
         return Ragged(values, np.arange(len(values) + 1))
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        from torch.nn.functional import cross_entropy
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """focal: Lin et al. 2017. earth_mover: the squared earth mover's distance between the predicted distribution
+        over ordered classes and the true class (Hou, Yu & Samaras 2016)."""
+        import torch
+        from torch.nn.functional import cross_entropy, one_hot
 
-        return cross_entropy(logits.float(), targets[:, 0], reduction="none", label_smoothing=label_smoothing)
+        logits, truth = logits.float(), targets[:, 0]
+        if loss.name == "earth_mover":
+            gap = torch.softmax(logits, dim=1).cumsum(dim=1) - one_hot(truth, len(self.labels)).cumsum(dim=1)
+            return gap.square().sum(dim=1)
+        losses = cross_entropy(logits, truth, reduction="none", label_smoothing=loss.label_smoothing)
+        if loss.name == "focal":
+            missed = 1 - torch.softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]
+            losses = losses * missed**loss.focal_gamma
+        return losses
 
-    def decode(self, logits: list[NDArray[np.float32]], encoded: Encoded, texts: Sequence[str]) -> list[Prediction]:
-        """label, its probability as confidence, and all probabilities, highest first."""
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """label, its probability as confidence, and all probabilities, highest first; of ordered classes also what is
+        expected: the mean place of the class, or its mean value where the labels are numbers."""
         if not logits:
             return []
         probabilities = softmax(np.stack(logits))
         order = np.argsort(-probabilities, axis=1, kind="stable")
-        return [
+        predictions: list[Prediction] = [
             {
                 "label": self.labels[ranks[0]],
                 "confidence": float(row[ranks[0]]),
@@ -94,35 +140,35 @@ class TextClassification:
             }
             for row, ranks in zip(probabilities, order, strict=True)
         ]
+        if self.ordinal:
+            for prediction, expected in zip(predictions, probabilities @ self._values(), strict=True):
+                prediction["expected"] = float(expected)
+        return predictions
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[str]) -> Self:
+        return self
 
     def confidence(self, prediction: Prediction) -> float:
         return float(prediction["confidence"])
 
-    def scorer(self, truths: Sequence[str], predictions: Sequence[Prediction]) -> Scorer:
+    def scorer(self, truths: Sequence[str], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         from lakewright.evaluation.classification import ClassificationScorer
+        from lakewright.evaluation.ordinal import OrdinalScorer
 
         index = {label: i for i, label in enumerate(self.labels)}
         truth = np.array([index[label] for label in truths])
         probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
-        return ClassificationScorer(truth, probabilities, list(self.labels))
+        kind = OrdinalScorer if self.ordinal else ClassificationScorer
+        return kind(truth, probabilities, list(self.labels))
 
     def sample_rows(self) -> list[dict[str, Any]]:
-        return [{"text": "A short example."}, {"text": "Another example, a little longer than the first one."}]
+        return self.reads.sample_rows()
 
-
-def _whole_numbers(label: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Whole numbers that became floats because some are missing, as pandas stores them; anything else is no class."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    known = pc.if_else(pc.is_finite(label), label, None)
-    fractions = pc.filter(known, pc.not_equal(known, pc.floor(known)))
-    if len(fractions):
-        raise DataError(
-            f"the column {name!r} (data.columns.label) holds fractions, such as {fractions.slice(0, 3).to_pylist()}",
-            "name a column of classes: strings, whole numbers or booleans",
-        )
-    return known.cast(pa.int64())
+    def _values(self) -> NDArray[np.float64]:
+        try:
+            return np.array([float(label) for label in self.labels])
+        except ValueError:
+            return np.arange(len(self.labels), dtype=np.float64)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,64 +1,102 @@
 """Named entities: spans of characters with a label, learned as BIO tags on the words (Ramshaw & Marcus 1995).
 
 Rows come as text with character spans, or as tokens with tags (BIO, IOB, IOBES or BILOU); inside, a row is always a
-text and its spans. Only a word's first piece carries a target and is read; the best tag sequence is found by Viterbi
-under the rule that I-x follows B-x or I-x, so no span is ever broken.
+text and its spans. The words are the tokens where a row has them, else the tokenizer's. Only a word's first piece
+carries a target and is read; the best tag sequence is found by Viterbi under the rule that I-x follows B-x or I-x, so
+no span is ever broken. Of overlapping windows, a word is read in the one where it stands furthest from the edges.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
-from lakewright.tasks import IGNORED, Prediction, column, needed, text_column
+from lakewright.project import TaskSettings
+from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, column, needed, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.encodings import Encoded
+    from lakewright.encodings import Encoded, Encoding
     from lakewright.evaluation.scorer import Scorer
 
 Span = dict[str, Any]  # {"start": int, "end": int, "label": str}: text[start:end] in characters
 
 
+BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
+
+
+class TokenClassificationSettings(TaskSettings):
+    name: Literal["token_classification"] = "token_classification"
+    outside_bias: Literal["tuned"] | float = Field(
+        default="tuned",
+        description="added to the log-probability of 'no entity': below 0 finds more; tuned: best entity F1 on "
+        "validation",
+    )
+
+
 @dataclass(frozen=True)
 class TokenClassification:
     labels: tuple[str, ...]  # tag 0 is O; label i has the tags 1 + 2i (B) and 2 + 2i (I)
+    tokens: bool = False  # rows came as tokens: they are the words
+    bias: float = 0.0
+    tuned: bool = False  # is the bias to be tuned
 
     name: ClassVar[str] = "token_classification"
-    level: ClassVar[Literal["row", "token"]] = "token"
-    metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "entity_precision", "entity_recall", "macro_f1", "exact_match")
+    settings: ClassVar[type[TaskSettings]] = TokenClassificationSettings
+    roles: ClassVar[tuple[str, ...]] = ("text", "spans", "tokens", "tags")
+    level: ClassVar[Literal["row", "token", "vector"]] = "token"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "tokens"
+    one_label: ClassVar[bool] = False
+    long_texts: ClassVar[Literal["cut", "windows"]] = "windows"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+        return ("entity_f1", "entity_precision", "entity_recall", "macro_f1", "exact_match")
+
+    @classmethod
+    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
         import pyarrow as pa
 
+        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
         if "tokens" in columns or "tags" in columns:
-            texts, truths = _from_tags(table, *needed(columns, "tokens", "tags"))
+            texts, tokens, truths = _from_tags(table, *needed(columns, "tokens", "tags"))
+            words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
         else:
             texts, truths = _from_spans(table, *needed(columns, "text", "spans"))
-        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
-        return pa.table({"text": pa.array(texts, pa.string()), "truth": pa.array(truths, kind)})
+            words = {}
+        return pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
 
     @classmethod
-    def fit(cls, truths: Sequence[list[Span]]) -> TokenClassification:
-        return cls(tuple(sorted({span["label"] for spans in truths for span in spans})))
+    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+        assert isinstance(settings, TokenClassificationSettings)
+        labels = tuple(sorted({span["label"] for spans in table["truth"].to_pylist() for span in spans}))
+        tuned = settings.outside_bias == "tuned"
+        bias = 0.0 if settings.outside_bias == "tuned" else settings.outside_bias
+        return cls(labels, "tokens" in table.column_names, float(bias), tuned)
 
     @classmethod
-    def open(cls, described: Mapping[str, Any]) -> TokenClassification:
-        return cls(tuple(described["labels"]))
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        return cls(tuple(described["labels"]), described["tokens"], described["bias"], described["tuned"])
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "labels": list(self.labels)}
+        own = {"tokens": self.tokens, "bias": self.bias, "tuned": self.tuned}
+        return {"name": self.name, "labels": list(self.labels), **own}
+
+    @property
+    def inputs(self) -> dict[str, Kind]:
+        return {"text": "text", "tokens": "words"} if self.tokens else {"text": "text"}
 
     @property
     def outputs(self) -> int:
@@ -67,57 +105,83 @@ class TokenClassification:
     def label_of(self, truth: list[Span]) -> list[str]:
         return sorted({span["label"] for span in truth})
 
-    def targets(self, truths: Sequence[list[Span]], encoded: Encoded, texts: Sequence[str]) -> Ragged:
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        return encoding.encode([row["text"] for row in rows], positions=positions)
+
+    def targets(self, truths: Sequence[list[Span]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         tag_of = {label: 1 + 2 * i for i, label in enumerate(self.labels)}
         targets = np.full(len(encoded.ids.values), IGNORED, dtype=np.int32)
-        for row, (spans, text) in enumerate(zip(truths, texts, strict=True)):
-            pieces, bounds = words_of(encoded, row, text)
-            tags = np.zeros(len(pieces), dtype=np.int32)
-            for span in spans:
-                inside = np.flatnonzero((bounds[:, 0] < span["end"]) & (bounds[:, 1] > span["start"]))
-                tags[inside] = tag_of[span["label"]] + 1
-                tags[inside[:1]] = tag_of[span["label"]]
-            targets[encoded.ids.offsets[row] + pieces] = tags
+        for row, spans in enumerate(truths):
+            for sequence in encoded.sequences(np.array([row])):
+                words = words_of(encoded, int(sequence), rows[row])
+                tags = np.zeros(len(words.piece), dtype=np.int32)
+                for span in spans:
+                    inside = np.flatnonzero((words.start < span["end"]) & (words.end > span["start"]))
+                    tags[inside] = tag_of[span["label"]] + 1
+                    if len(inside) and words.start[inside[0]] <= span["start"]:  # else it began in the window before
+                        tags[inside[0]] = tag_of[span["label"]]
+                targets[encoded.ids.offsets[sequence] + words.piece] = tags
         return Ragged(targets, encoded.ids.offsets)
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """focal: Lin et al. 2017, a token at a time."""
+        import torch
         from torch.nn.functional import cross_entropy
 
         by_tag = logits.float().transpose(1, 2)  # [rows, outputs, tokens], as cross_entropy wants it
-        options: dict[str, Any] = {"reduction": "none", "ignore_index": IGNORED, "label_smoothing": label_smoothing}
-        return cross_entropy(by_tag, targets, **options).sum(dim=1)
+        losses = cross_entropy(
+            by_tag, targets, reduction="none", ignore_index=IGNORED, label_smoothing=loss.label_smoothing
+        )
+        if loss.name == "focal":
+            missed = 1 - torch.softmax(by_tag, dim=1).gather(1, targets.clamp(min=0)[:, None])[:, 0]
+            losses = losses * missed**loss.focal_gamma
+        return losses
 
-    def decode(self, logits: list[NDArray[np.float32]], encoded: Encoded, texts: Sequence[str]) -> list[Prediction]:
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """entities: start, end (characters), text, label and score (the mean probability of its words' tags)."""
-        predictions: list[Prediction] = []
-        for row, text in enumerate(texts):
-            pieces, bounds = words_of(encoded, row, text)
-            log_probabilities = _log_softmax(logits[row][pieces])
-            tags = _best_tags(log_probabilities)
-            entities: list[dict[str, Any]] = []
-            scores: list[list[float]] = []
-            for word, tag in enumerate(tags):
-                if tag == 0:
-                    continue
-                probability = float(np.exp(log_probabilities[word, tag]))
-                if tag % 2 == 1:
-                    label = self.labels[(tag - 1) // 2]
-                    entities.append({"start": int(bounds[word, 0]), "end": 0, "text": "", "label": label, "score": 0.0})
-                    scores.append([])
-                entities[-1]["end"] = int(bounds[word, 1])
-                scores[-1].append(probability)
-            for entity, probabilities in zip(entities, scores, strict=True):
-                entity["text"] = text[entity["start"] : entity["end"]]
-                entity["score"] = float(np.mean(probabilities))
-            sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
-            predictions.append({"entities": entities, "confidence": sure})
-        return predictions
+        return [
+            self._decode_row(*_read_words(logits, encoded, row, given), given["text"]) for row, given in enumerate(rows)
+        ]
+
+    def _decode_row(self, read: NDArray[np.float32], start: Places, end: Places, text: str) -> Prediction:
+        log_probabilities = _log_softmax(read)
+        biased = log_probabilities.copy()
+        biased[:, 0] += self.bias
+        tags = _best_tags(biased)
+        entities: list[dict[str, Any]] = []
+        scores: list[list[float]] = []
+        for word, tag in enumerate(tags):
+            if tag == 0:
+                continue
+            if tag % 2 == 1:
+                label = self.labels[(tag - 1) // 2]
+                entities.append({"start": int(start[word]), "end": 0, "text": "", "label": label, "score": 0.0})
+                scores.append([])
+            entities[-1]["end"] = int(end[word])
+            scores[-1].append(float(np.exp(log_probabilities[word, tag])))
+        for entity, probabilities in zip(entities, scores, strict=True):
+            entity["text"] = text[entity["start"] : entity["end"]]
+            entity["score"] = float(np.mean(probabilities))
+        sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
+        return {"entities": entities, "confidence": sure}
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[Span]]) -> Self:
+        if not self.tuned:
+            return self
+        scores = np.empty(len(BIASES))
+        words = [_read_words(logits, encoded, row, given) for row, given in enumerate(rows)]
+        for i, bias in enumerate(BIASES):
+            task = replace(self, bias=float(bias))
+            predictions = [task._decode_row(*read, given["text"]) for read, given in zip(words, rows, strict=True)]
+            scores[i] = task.scorer(truths, predictions, rows).metrics(np.ones(len(rows)))["entity_f1"]
+        smooth = np.convolve(np.pad(scores, 1, mode="edge"), np.ones(3) / 3, mode="valid")
+        return replace(self, bias=float(BIASES[smooth.argmax()]))
 
     def confidence(self, prediction: Prediction) -> float:
         """The geometric mean over the words of the best tag's probability."""
         return float(prediction["confidence"])
 
-    def scorer(self, truths: Sequence[list[Span]], predictions: Sequence[Prediction]) -> Scorer:
+    def scorer(self, truths: Sequence[list[Span]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         from lakewright.evaluation.entities import EntityScorer
 
         def triples(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
@@ -131,19 +195,67 @@ class TokenClassification:
         return [{"text": "Ada Lovelace met Charles Babbage in London."}, {"text": "Nobody was there."}]
 
 
-def words_of(encoded: Encoded, row: int, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each word's first piece [words], and its character bounds in the text [words, 2], without spaces around it."""
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one sequence that are read there: those whose first piece stands in it."""
+
+    piece: Places  # [words], the word's first piece
+    start: Places  # [words], in characters, without spaces around it
+    end: Places
+    number: Places  # the word's number in its row
+
+
+def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
     assert encoded.words is not None and encoded.chars is not None
-    words = encoded.words[row]
-    chars = encoded.chars[row].reshape(-1, 2)
-    first = np.flatnonzero((words >= 0) & (words != np.concatenate([[-2], words[:-1]])))
-    last = np.flatnonzero((words >= 0) & (words != np.concatenate([words[1:], [-2]])))
-    bounds = np.stack([chars[first, 0], chars[last, 1]], axis=1).astype(np.int64)
-    for word, (start, end) in enumerate(bounds):  # byte-level tokenizers count the space before a word as its part
-        while start < end and text[start].isspace():
-            start += 1
-        bounds[word, 0] = start
-    return first, bounds
+    chars = encoded.chars[sequence].reshape(-1, 2).astype(np.int64)
+    number = encoded.words[sequence].astype(np.int64)
+    tokens = row.get("tokens")
+    if tokens is not None:
+        starts = np.cumsum([0, *(len(token) + 1 for token in tokens)])
+        last_character = np.maximum(chars[:, 1] - 1, chars[:, 0])  # the space before may count as part of a piece
+        number = np.where(number >= 0, np.searchsorted(starts, last_character, side="right") - 1, -1)
+    first = np.flatnonzero((number >= 0) & (number != np.concatenate([[-2], number[:-1]])))
+    last = np.flatnonzero((number >= 0) & (number != np.concatenate([number[1:], [-2]])))
+    start, end, text = chars[first, 0], chars[last, 1], row["text"]
+    for word in range(len(first)):  # byte-level tokenizers count the space before a word as its part
+        while start[word] < end[word] and text[start[word]].isspace():
+            start[word] += 1
+    if tokens is not None:
+        whole = np.array([len(token) for token in tokens], dtype=np.int64)
+        start, end = starts[number[first]], starts[number[first]] + whole[number[first]]
+    return Words(first, start, end, number[first])
+
+
+def _read_words(logits: Logits, encoded: Encoded, row: int, given: Row) -> tuple[NDArray[np.float32], Places, Places]:
+    """A row's words as the network read them: logits [words, outputs], and where they start and end."""
+    sequences = encoded.sequences(np.array([row]))
+    windows = [(logits[sequence], words_of(encoded, int(sequence), given)) for sequence in sequences]
+    if len(windows) == 1:
+        found, words = windows[0]
+        return found[words.piece], words.start, words.end
+    best: dict[int, tuple[int, NDArray[np.float32], int, int]] = {}
+    for found, words in windows:
+        for piece, start, end, number in zip(words.piece, words.start, words.end, words.number, strict=True):
+            margin = int(min(piece, len(found) - 1 - piece))
+            known = best.get(int(number))
+            if known is None:
+                best[int(number)] = (margin, found[piece], int(start), int(end))
+                continue
+            # A window that begins or ends within a word sees a part of it: the whole word's bounds count, and only
+            # the window that has its first piece reads it.
+            begins = int(start) < known[2] or (int(start) == known[2] and margin > known[0])
+            best[int(number)] = (
+                margin if begins else known[0],
+                found[piece] if begins else known[1],
+                min(int(start), known[2]),
+                max(int(end), known[3]),
+            )
+    ordered = [best[number] for number in sorted(best)]
+    read = np.stack([word[1] for word in ordered]) if ordered else np.empty((0, windows[0][0].shape[1]), np.float32)
+    return read, np.array([word[2] for word in ordered], int), np.array([word[3] for word in ordered], int)
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -213,14 +325,18 @@ def _from_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[
     return texts, truths
 
 
-def _from_tags(table: pa.Table, tokens_name: str, tags_name: str) -> tuple[list[str | None], list[list[Span] | None]]:
+def _from_tags(
+    table: pa.Table, tokens_name: str, tags_name: str
+) -> tuple[list[str | None], list[list[str] | None], list[list[Span] | None]]:
     texts: list[str | None] = []
+    words: list[list[str] | None] = []
     truths: list[list[Span] | None] = []
     problems: list[str] = []
     tokens_column, tags_column = column(table, tokens_name, "tokens"), column(table, tags_name, "tags")
     for row, (tokens, tags) in enumerate(zip(tokens_column.to_pylist(), tags_column.to_pylist(), strict=True)):
         if tokens is None or tags is None:
             texts.append(None)
+            words.append(None)
             truths.append(None)
             continue
         if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
@@ -232,9 +348,10 @@ def _from_tags(table: pa.Table, tokens_name: str, tags_name: str) -> tuple[list[
             problems.append(f"row {row}: {failure}")
             continue
         texts.append(" ".join(str(token) for token in tokens))
+        words.append([str(token) for token in tokens])
         truths.append(spans)
     _refuse(problems, tags_name, "tags", "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label")
-    return texts, truths
+    return texts, words, truths
 
 
 def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:

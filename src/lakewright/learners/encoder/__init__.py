@@ -1,27 +1,30 @@
 """Fine-tune a pretrained encoder of the BERT family: any checkpoint of BERT, DistilBERT, RoBERTa, MiniLM and the like.
 
 settings   the hyperparameters           base      where the base model comes from
-batches    which rows are together       network   encoder and head
-optimizer  rates, freezing, schedule     loop      the training loop
-export     ONNX, and int8 where it pays
+network    encoder and head              forward   rows through it
+probe      the head that it starts from  lora      small updates in the weights' place
+batches    which rows are together       optimizer rates, freezing, schedule
+loop       the training loop             export    ONNX, and int8 where it pays
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lakewright.encodings import Encoding
 from lakewright.learners import Fitted, Training
 from lakewright.learners.encoder.settings import EncoderSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+    from lakewright.learners.encoder.network import EncoderNetwork
+    from lakewright.project import Prepare
+    from lakewright.tasks import Row, Task
 
 
 class Encoder:
@@ -30,52 +33,41 @@ class Encoder:
     gaps: Mapping[str, str] = {}
 
     def encoding_depends(self, settings: EncoderSettings, base: Path) -> dict[str, Any]:
-        from lakewright.learners.encoder.base import local_folder
+        from lakewright.learners.encoder.base import identity
 
-        folder = local_folder(settings.base_model, base)
-        if folder is None:  # on the Hub, where NAME@REVISION pins it
-            return {"base_model": settings.base_model}
-        files = sorted(
-            (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file()
-        )
-        return {"base_model": settings.base_model, "base_files": sha256(repr(files).encode()).hexdigest()}
+        return identity(settings.base_model, base)
 
     def fit_encoding(
-        self, texts: Sequence[str], settings: EncoderSettings, max_length: Literal["auto"] | int, base: Path
+        self, task: Task, rows: Sequence[Row], settings: EncoderSettings, sequences: Prepare, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:
-        from lakewright.errors import ProjectError
-        from lakewright.learners.encoder.base import base_folder, load_tokens, longest
-        from lakewright.prepare.lengths import suggest_max_length
+        from lakewright.learners.encoder.base import fit_tokens
 
-        folder = base_folder(settings.base_model, base)
-        most = longest(folder)
-        if max_length != "auto" and not 3 <= max_length <= most:
-            raise ProjectError(
-                f"prepare.max_length is {max_length}, but {settings.base_model} reads 3 to {most} tokens",
-                f"set prepare.max_length to at most {most}, or to auto",
-            )
-        whole = load_tokens(folder, 1_000_000).encode(texts).ids.lengths
-        return load_tokens(folder, suggest_max_length(whole, most) if max_length == "auto" else max_length), whole
+        return fit_tokens(task, rows, settings.base_model, sequences, base)
 
     def fit(self, training: Training) -> Fitted:
         import torch
 
-        from lakewright.learners.encoder.base import base_folder, load_encoder
         from lakewright.learners.encoder.export import export, quantize_if_it_pays
-        from lakewright.learners.encoder.loop import train, use_bf16, validate
-        from lakewright.learners.encoder.network import EncoderNetwork
+        from lakewright.learners.encoder.lora import add_lora, merge
+        from lakewright.learners.encoder.loop import train, use_bf16
         from lakewright.learners.encoder.optimizer import body_rate
+        from lakewright.learners.encoder.probe import fit_head
 
         settings: EncoderSettings = training.settings
-        encoder = load_encoder(base_folder(settings.base_model, training.base), settings.dropout, settings.seed)
-        dropout = settings.dropout
-        if dropout is None:
-            dropout = float(getattr(encoder.config, "hidden_dropout_prob", 0.1))
-        torch.manual_seed(settings.seed)
-        network = EncoderNetwork(encoder, training.task.outputs, training.task.level, settings.pooling, dropout)
+        network = untrained(training, settings.base_model, settings.pooling, settings)
+        probed: dict[str, float | int | str] = {}
+        probe = settings.head_start == "probe" or (
+            settings.head_start == "auto" and training.task.counted != "sequences"
+        )
+        begun = (training.checkpoints / "checkpoint.pt").exists()
+        if probe and training.task.level != "vector" and not begun:
+            torch.set_num_threads(training.threads)
+            network.to(training.device)
+            probed = fit_head(network, training, settings.loss_of(training.task), settings.seed)
+        add_lora(network.encoder, settings)
         state = train(network, training)
-        scorer = validate(network, training)
         details: dict[str, float | int | str] = {
+            **probed,
             "learning_rate": body_rate(network, settings),
             "steps": state.step,
             "best_step": state.best_step,
@@ -84,16 +76,43 @@ class Encoder:
             "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "bf16": str(use_bf16(settings, torch.device(training.device))),
         }
+        merge(network.encoder)
         network.save(training.folder)
         export(network, training.folder)
         if settings.quantize == "auto":
             details |= quantize_if_it_pays(training)
-        return Fitted(scorer.metrics(np.ones(scorer.rows)), state.history, details)
+        return Fitted(state.history, details)
 
     def network(self, folder: Path) -> torch.nn.Module:
         from lakewright.learners.encoder.network import EncoderNetwork
 
         return EncoderNetwork.open(folder)
+
+
+def untrained(
+    training: Training, base_model: str, pooling: Literal["mean", "cls"], settings: EncoderSettings | None = None
+) -> EncoderNetwork:
+    """The base model with a random head of the task's shape."""
+    import torch
+
+    from lakewright.learners.encoder.base import base_folder, load_encoder
+    from lakewright.learners.encoder.network import EncoderNetwork
+
+    given = settings.dropout if settings is not None else 0.0
+    encoder = load_encoder(base_folder(base_model, training.base), given, training.settings.seed)
+    dropout = given if given is not None else float(getattr(encoder.config, "hidden_dropout_prob", 0.1))
+    torch.manual_seed(training.settings.seed)
+    task, columns = training.task, training.train.encoded.columns
+    return EncoderNetwork(
+        encoder,
+        task.outputs,
+        task.level,
+        pooling,
+        dropout,
+        types=training.train.encoded.types is not None,
+        columns=0 if columns is None else columns.shape[1],
+        dimensions=training.settings.dimensions,
+    )
 
 
 LEARNER: Any = Encoder()

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lakewright.encodings.tokens import Tokens
-from lakewright.errors import MissingPackage, ModelError
+from lakewright.encodings.tokens import LongTexts, Tokens
+from lakewright.errors import MissingPackage, ModelError, ProjectError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
+    from lakewright.project import Prepare
+    from lakewright.tasks import Row, Task
+
+# The families whose export, freezing and lengths the contract suite holds (tests/contracts/test_architectures.py).
+FAMILIES = frozenset(
+    {
+        "albert",
+        "bert",
+        "camembert",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "modernbert",
+        "mpnet",
+        "roberta",
+        "xlm-roberta",
+    }
+)
+POSITIONS_AFTER_PADDING = {"camembert", "mpnet", "roberta", "xlm-roberta"}  # their padding is token 1
+DROPOUTS = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob"),  # BERT and most
+    *("dropout", "attention_dropout"),  # DistilBERT
+    *("embedding_dropout", "mlp_dropout"),  # ModernBERT, with attention_dropout
+)
 WANTED = ["config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model"]
 
 
@@ -73,37 +102,130 @@ def _on_hub(name: str) -> Path:
     return folder
 
 
-def load_tokens(folder: Path, max_length: int) -> Tokens:
-    """The base model's own tokenizer; one without a tokenizer.json is converted by transformers."""
+def identity(name: str, base: Path) -> dict[str, Any]:
+    """What changes when the base model does."""
+    folder = local_folder(name, base)
+    if folder is None:  # on the Hub, where NAME@REVISION pins it
+        return {"base_model": name}
+    files = sorted(
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir() if file.is_file()
+    )
+    return {"base_model": name, "base_files": sha256(repr(files).encode()).hexdigest()}
+
+
+def fit_tokens(
+    task: Task, rows: Sequence[Row], base_model: str, sequences: Prepare, base: Path
+) -> tuple[Tokens, NDArray[np.int64]]:
+    """The base model's tokenizer, cut to the lengths at hand, and those lengths before any cut [sequences].
+
+    Raises ProjectError where max_length or stride do not fit the base model.
+    """
+    from lakewright.prepare.lengths import suggest_max_length
+
+    folder = base_folder(base_model, base)
+    most, given = longest(folder), sequences.max_length
+    if given != "auto" and not 3 <= given <= most:
+        raise ProjectError(
+            f"prepare.max_length is {given}, but {base_model} reads 3 to {most} tokens",
+            f"set prepare.max_length to at most {most}, or to auto",
+        )
+    texts = sum(kind == "text" for kind in task.inputs.values())
+    pairs = texts == 2 and task.level != "vector"  # whose two texts are read together
+    whole = task.encode(load_tokens(folder, 1_000_000, pairs=pairs), rows, positions=False).ids.lengths
+    max_length = suggest_max_length(whole, most) if given == "auto" else given
+    stride = max_length // 4 if sequences.stride == "auto" else sequences.stride
+    if sequences.long_texts == "windows" and not 0 <= stride < max_length // 2:
+        raise ProjectError(
+            f"prepare.stride is {stride}, with windows of {max_length} tokens", "set it to less than half of max_length"
+        )
+    assert sequences.long_texts != "auto"
+    return load_tokens(folder, max_length, sequences.long_texts, stride, pairs), whole
+
+
+def load_tokens(
+    folder: Path, max_length: int, long_texts: LongTexts = "cut", stride: int = 0, pairs: bool = False
+) -> Tokens:
+    """The base model's own tokenizer; one without a tokenizer.json is converted by transformers.
+
+    Raises ModelError where there is none, or none that can be converted.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     path = folder / "tokenizer.json"
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-    else:
-        from transformers import AutoTokenizer
+    text = path.read_text(encoding="utf-8") if path.is_file() else _converted(folder)
+    made = Tokens.make(text, max_length, _padding(config), long_texts, stride, pairs)
+    if pairs and made.tokenizer.num_special_tokens_to_add(True) == 0:
+        raise ModelError(
+            f"the tokenizer in {folder} puts nothing between the two texts of a pair",
+            "name a base model whose tokenizer.json has a template for pairs, as BERT's and RoBERTa's have",
+        )
+    types = pairs and int(config.get("type_vocab_size") or 0) > 1
+    return replace(made, types=types)
 
-        text = AutoTokenizer.from_pretrained(folder, use_fast=True).backend_tokenizer.to_str()
-    return Tokens.make(text, max_length, int(config.get("pad_token_id") or 0))
+
+def _converted(folder: Path) -> str:
+    from transformers import AutoTokenizer
+
+    pieces = list(folder.glob("*.model"))  # SentencePiece: DeBERTa v3's spm.model
+    if not pieces and not list(folder.glob("vocab*")):
+        # Asked here because transformers makes an empty tokenizer then, which reads every word as unknown.
+        raise ModelError(
+            f"the base model in {folder} has no tokenizer (no tokenizer.json, vocab.txt, vocab.json or *.model)",
+            "save the base model's tokenizer beside its weights: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+        )
+    if pieces and find_spec("sentencepiece") is None:
+        raise ModelError(
+            f"the base model in {folder} has its tokenizer as {pieces[0].name}, which the package sentencepiece reads",
+            "pip install sentencepiece, or put a tokenizer.json into the folder",
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    except (AttributeError, ImportError, OSError, ValueError) as failure:
+        raise ModelError(
+            f"the tokenizer in {folder} cannot be converted to a tokenizer.json: {failure}",
+            "put the tokenizer.json of a fast tokenizer into the folder",
+        ) from None
+    converted: str = tokenizer.to_str()
+    return converted
 
 
 def longest(folder: Path) -> int:
-    """How many tokens the base model can read. RoBERTa's positions begin after its padding index, hence the two off."""
+    """How many tokens the base model can read. RoBERTa's kin count positions from behind their padding index."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     positions = int(config.get("max_position_embeddings", 512))
-    return positions - 2 if config.get("model_type") in {"roberta", "xlm-roberta", "camembert"} else positions
+    if config.get("model_type") not in POSITIONS_AFTER_PADDING:
+        return positions
+    return positions - _padding(config) - 1
+
+
+def _padding(config: dict[str, Any]) -> int:
+    given = config.get("pad_token_id")
+    return int(config.get("model_type") in POSITIONS_AFTER_PADDING) if given is None else int(given)
 
 
 def load_encoder(folder: Path, dropout: float | None, seed: int) -> torch.nn.Module:
-    """The pretrained encoder without any head, in fp32. Raises ModelError where weights are missing."""
+    """The pretrained encoder without any head, in fp32.
+
+    Raises ModelError where weights are missing, or the family is none that is known to train and export rightly.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (KeyError, OSError, ValueError) as failure:
+        raise ModelError(
+            f"{folder / 'config.json'} cannot be read: {failure}", "is it in Hugging Face's layout?"
+        ) from None
+    if config.model_type not in FAMILIES:
+        raise ModelError(
+            f"the base model in {folder} is of the family {config.model_type!r}, whose export is not known to be right",
+            f"name a base model of one of these: {', '.join(sorted(FAMILIES))}",
+        )
     if dropout is not None:
-        for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"):
+        for field in DROPOUTS:
             if hasattr(config, field):
                 setattr(config, field, dropout)
     torch.manual_seed(

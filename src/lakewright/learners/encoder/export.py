@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lakewright.errors import ModelError
 from lakewright.evaluation.significance import compare
-from lakewright.learners import Training
+from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.runtimes.onnx import load
 from lakewright.runtimes.predictor import Predictor
@@ -22,29 +23,91 @@ OPSET = 17
 
 
 def export(network: EncoderNetwork, folder: Path) -> None:
-    """model.onnx: input_ids, attention_mask int64 [rows, tokens] → logits float.
+    """model.onnx: the network's inputs (int64 [rows, tokens]; columns float [rows, columns]) → logits float.
 
     The TorchScript exporter with eager attention: the dynamo one is slower and its graph does not quantise.
+    Raises ModelError where ONNX Runtime does not say what torch says on shapes other than the traced one.
     """
     network = network.cpu().eval()
     implementation = network.encoder.config._attn_implementation
     network.encoder.set_attn_implementation("eager")
-    inputs = (torch.randint(5, 10, (2, 9)), torch.ones(2, 9, dtype=torch.long))
-    axes = {0: "rows", 1: "tokens"}
-    outputs = {0: "rows"} if network.level == "row" else axes
+    rows, tokens = {0: "rows"}, {0: "rows", 1: "tokens"}
+    axes = {name: rows if name == "columns" else tokens for name in network.inputs}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer warns of every shape that it reads
         torch.onnx.export(
             network,
-            inputs,
+            (),
             str(folder / "model.onnx"),
-            input_names=["input_ids", "attention_mask"],
+            kwargs=_example(network, 2, 9),
+            input_names=network.inputs,
             output_names=["logits"],
-            dynamic_axes={"input_ids": axes, "attention_mask": axes, "logits": outputs},
+            dynamic_axes={**axes, "logits": tokens if network.level == "token" else rows},
             opset_version=OPSET,
             dynamo=False,
         )
     network.encoder.set_attn_implementation(implementation)
+    _share_weights(folder / "model.onnx")
+    _compare_with_torch(network, folder)
+
+
+def _share_weights(path: Path) -> None:
+    """Lets every user of a weight name the weight itself.
+
+    The exporter hands a weight with several users (ALBERT's layers, DeBERTa's projections) on through Identity nodes,
+    and the quantiser leaves in fp32 what comes from a node.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    weight_of = {weight.name: weight.name for weight in model.graph.initializer}
+    kept = []
+    for node in model.graph.node:  # sorted: what a node reads stands above it
+        if node.op_type == "Identity" and node.input[0] in weight_of:
+            weight_of[node.output[0]] = weight_of[node.input[0]]
+            continue
+        node.input[:] = [weight_of.get(name, name) for name in node.input]
+        kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    onnx.save(model, str(path))
+
+
+def _example(network: EncoderNetwork, rows: int, tokens: int) -> dict[str, torch.Tensor]:
+    """Inputs to trace and to compare: the first row is whole, the others half padding."""
+    mask = torch.ones(rows, tokens, dtype=torch.long)
+    mask[1:, tokens // 2 :] = 0
+    types = torch.zeros(rows, tokens, dtype=torch.long)
+    types[:, tokens // 3 :] = 1
+    columns = torch.randn(rows, network.columns)
+    ids = torch.randint(5, 10, (rows, tokens))
+    made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "columns": columns}
+    return {name: made[name] for name in network.inputs}
+
+
+def _compare_with_torch(network: EncoderNetwork, folder: Path, tolerance: float = 1e-3) -> None:
+    """A trace can hold on to the shape that it saw. So: fewer tokens, and more tokens and rows."""
+    compute = load(folder)
+    for rows, tokens in ((1, 3), (3, 24)):
+        inputs = _example(network, rows, tokens)
+        with torch.inference_mode():
+            ours = network(**inputs).numpy()
+        try:
+            difference = np.abs(ours - compute({name: values.numpy() for name, values in inputs.items()}))
+        except Exception as failure:  # ONNX Runtime's have no base class of their own
+            raise _not_exportable(network, f"does not run on {rows} × {tokens} tokens: {failure}") from None
+        if network.level == "token":  # what is said of padding is not read
+            difference = difference[inputs["attention_mask"].numpy().astype(bool)]
+        worst = float(difference.max())
+        if not worst <= tolerance * max(1.0, float(np.abs(ours).max())):
+            raise _not_exportable(network, f"is off by {worst:.2g} on {rows} × {tokens} tokens")
+
+
+def _not_exportable(network: EncoderNetwork, what: str) -> ModelError:
+    return ModelError(
+        f"the network of a {network.encoder.config.model_type} encoder, exported to ONNX, {what}",
+        "choose another train.base_model, and report this one with its config.json",
+    )
 
 
 def quantize_if_it_pays(training: Training, max_rows: int = 512) -> dict[str, float | int | str]:
@@ -63,7 +126,8 @@ def quantize_if_it_pays(training: Training, max_rows: int = 512) -> dict[str, fl
         name: Predictor(training.folder, "", training.task, training.encoding, load(path, training.threads))
         for name, path in {"fp32": full, "int8": small}.items()
     }
-    timed = training.encoding.encode(training.validation.texts[:max_rows])
+    validation = training.validation
+    timed = training.task.encode(training.encoding, validation.rows[:max_rows])
     seconds: dict[str, list[float]] = {"fp32": [], "int8": []}
     for _ in range(3):
         for name, predictor in predictors.items():
@@ -71,12 +135,10 @@ def quantize_if_it_pays(training: Training, max_rows: int = 512) -> dict[str, fl
             predictor.logits(timed)
             seconds[name].append(time.perf_counter() - began)
     speedup = float(np.median(seconds["fp32"]) / np.median(seconds["int8"]))
-    validation = training.validation
-    scorers = {}
-    for name, predictor in predictors.items():
-        predictions = training.task.decode(predictor.logits(validation.encoded), validation.encoded, validation.texts)
-        scorers[name] = training.task.scorer(validation.truths, predictions)
-    comparison = compare(scorers["int8"], scorers["fp32"], scorers["fp32"].primary, seed=training.settings.seed)
+    task, full_scorer = tuned(training, predictors["fp32"].logits(validation.encoded))
+    said = task.decode(predictors["int8"].logits(validation.encoded), validation.encoded, validation.rows)
+    small_scorer = task.scorer(validation.truths, said, validation.rows)
+    comparison = compare(small_scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
     keep = speedup > 1.0 and not comparison.significantly_worse
     if keep:
         small.replace(full)

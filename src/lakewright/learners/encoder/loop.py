@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from lakewright.encodings.ragged import longest_first
+from lakewright.encodings.ragged import Ragged, longest_first
 from lakewright.errors import TrainingError
 from lakewright.evaluation.scorer import Scorer
-from lakewright.learners import Training
+from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.batches import Rows, epoch_batches
+from lakewright.learners.encoder.forward import on_device, through
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learners.encoder.settings import EncoderSettings
@@ -58,7 +60,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     state = State(max_tokens=settings.max_tokens_per_batch)
     _resume(training.checkpoints, network, optimizer, state, device)
 
-    lengths = training.train.encoded.ids.lengths
+    lengths = training.train.encoded.lengths
     batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
     steps_an_epoch = math.ceil(batches_an_epoch / settings.gradient_accumulation_steps)
     total_steps = max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
@@ -138,11 +140,14 @@ def _backward_within_memory(
         except RuntimeError as failure:
             if not _is_out_of_memory(failure):
                 raise
-            longest = max(int(training.train.encoded.ids.lengths[rows].max()) for rows in batches)
-            if state.max_tokens <= longest:
+            longest = max(int(training.train.encoded.lengths[rows].max()) for rows in batches)
+            whole = training.task.level == "vector"  # its loss compares the rows of a batch with each other
+            if whole or state.max_tokens <= longest:
                 raise TrainingError(
-                    f"memory ran out at step {state.step} with one row of {longest} tokens at a time",
-                    "lower prepare.max_length, or set train.gradient_checkpointing: true, or freeze layers",
+                    f"memory ran out at step {state.step} with "
+                    + ("a whole batch" if whole else f"one row of {longest} tokens at a time"),
+                    "lower prepare.max_length, or set train.gradient_checkpointing: true, or freeze layers"
+                    + (", or lower train.per_device_train_batch_size" if whole else ""),
                 ) from None
         # Outside the except: the failed graph is held by the exception until here.
         network.zero_grad(set_to_none=True)
@@ -160,20 +165,22 @@ def _backward(
     network: EncoderNetwork, training: Training, batches: list[Rows], max_tokens: int, autocast: torch.autocast
 ) -> float:
     """Adds one step's gradients and returns its loss: the weighted mean over all targets of all its batches."""
-    examples, device = training.train, torch.device(training.device)
-    targets_a_row = np.add.reduceat(examples.targets.values != IGNORED, examples.targets.offsets[:-1])
+    examples, task, device = training.train, training.task, torch.device(training.device)
+    encoded, options = examples.encoded, training.settings.loss_of(task)
+    units = _units(training)
     rows = np.concatenate(batches)
-    total = float((examples.weights[rows] * targets_a_row[rows]).sum()) or 1.0
+    total = float((examples.weights[rows] * units[rows]).sum()) or 1.0
     loss = 0.0
     for batch in batches:
-        for part in longest_first(batch, examples.encoded.ids.lengths, max_tokens):
-            inputs = on_device(training.encoding.batch(examples.encoded, part), device)
-            targets = torch.from_numpy(examples.targets.pad(part, IGNORED, np.int64)).to(device)
-            weights = torch.from_numpy(examples.weights[part]).to(device)
+        for part in [batch] if task.level == "vector" else longest_first(batch, encoded.lengths, max_tokens):
+            beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
+            targets = torch.from_numpy(_padded(examples.targets, beside)).to(device)
             with autocast:
-                logits = network(**inputs)
-            losses = training.task.loss(logits, targets, training.settings.label_smoothing_factor)
-            part_loss = (losses * weights).sum() / total
+                logits = through(network, encoded, training.encoding, part, network)
+            losses = task.loss(logits, targets, options)
+            counts = encoded.counts[part] if len(losses) != len(part) else 1
+            weights = torch.from_numpy(np.repeat(examples.weights[part], counts)).to(device)
+            part_loss = (losses.reshape(len(losses), -1).sum(dim=1) * weights).sum() / total
             part_loss.backward()
             loss += float(part_loss.detach())
     if not math.isfinite(loss):
@@ -184,22 +191,34 @@ def _backward(
     return loss
 
 
-def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+def _units(training: Training) -> NDArray[np.int64]:
+    """How many losses each row has, [rows]: what a step's loss is the mean over."""
+    examples = training.train
+    if training.task.counted == "rows":
+        return np.ones(len(examples), dtype=np.int64)
+    if training.task.counted == "sequences":
+        return examples.encoded.counts
+    offsets = examples.encoded.ids.offsets
+    starts = offsets[:-1] if examples.encoded.rows is None else offsets[examples.encoded.rows[:-1]]
+    return np.add.reduceat(examples.targets.values != IGNORED, starts)
+
+
+def _padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
+    kind = np.float32 if targets.values.dtype.kind == "f" else np.int64
+    return targets.pad(rows, IGNORED, kind)
 
 
 def validate(network: EncoderNetwork, training: Training) -> Scorer:
-    """The task's scorer on validation, from the network as it stands, through the predictor that will serve."""
+    """The tuned task's scorer on validation, from the network as it stands, through the predictor that will serve."""
     network.eval()
-    device, examples = torch.device(training.device), training.validation
+    device = torch.device(training.device)
 
     def compute(inputs: Mapping[str, Any]) -> Any:
         with torch.inference_mode():
             return network(**on_device(inputs, device)).float().cpu().numpy()
 
-    logits = Predictor(training.folder, "", training.task, training.encoding, compute).logits(examples.encoded)
-    predictions = training.task.decode(logits, examples.encoded, examples.texts)
-    return training.task.scorer(examples.truths, predictions)
+    predictor = Predictor(training.folder, "", training.task, training.encoding, compute)
+    return tuned(training, predictor.logits(training.validation.encoded))[1]
 
 
 def _out_of_patience(state: State, settings: EncoderSettings) -> bool:

@@ -1,25 +1,34 @@
-"""The network: a pretrained encoder, and one linear layer that reads the pooled row or every token."""
+"""The network: a pretrained encoder, and what reads it: a linear layer on the pooled row (with the columns beside the
+text) or on every token, or nothing but the pooled row itself as a unit vector."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+Level = Literal["row", "token", "vector"]
+
 
 class EncoderNetwork(nn.Module):
-    """input_ids, attention_mask [rows, tokens] → logits [rows, outputs] (level "row") or [rows, tokens, outputs]."""
+    """input_ids, attention_mask [sequences, tokens], and where they are among `inputs` token_type_ids [sequences,
+    tokens] and columns [sequences, columns] → logits [sequences, outputs] (level "row"), [sequences, tokens, outputs]
+    ("token"), or unit vectors [sequences, width] ("vector")."""
 
     def __init__(
         self,
         encoder: nn.Module,
         outputs: int,
-        level: Literal["row", "token"],
+        level: Level,
         pooling: Literal["mean", "cls"],
         dropout: float,
+        *,
+        types: bool = False,
+        columns: int = 0,
+        dimensions: int | None = None,
     ) -> None:
         super().__init__()
         if getattr(encoder, "pooler", None) is not None:
@@ -27,17 +36,47 @@ class EncoderNetwork(nn.Module):
         self.encoder = encoder
         self.level = level
         self.pooling = pooling
+        self.types = types
+        self.columns = columns
+        self.dimensions = dimensions
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(int(encoder.config.hidden_size), outputs)
-        nn.init.normal_(self.head.weight, std=0.02)
-        nn.init.zeros_(self.head.bias)
+        if level != "vector":
+            self.head = nn.Linear(int(encoder.config.hidden_size) + columns, outputs)
+            nn.init.normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.level == "row":
-            hidden = self.pool(hidden, attention_mask)
-        logits: torch.Tensor = self.head(self.dropout(hidden))
+    @property
+    def inputs(self) -> list[str]:
+        types, columns = ["token_type_ids"] * self.types, ["columns"] * bool(self.columns)
+        return ["input_ids", "attention_mask", *types, *columns]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        columns: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        features = self.features(input_ids, attention_mask, token_type_ids, columns)
+        if self.level == "vector":
+            return nn.functional.normalize(features[:, : self.dimensions], dim=1)
+        logits: torch.Tensor = self.head(features)
         return logits
+
+    def features(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        columns: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the head reads, after dropout."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        if self.level != "token":
+            hidden = self.pool(hidden, attention_mask)
+        hidden = self.dropout(hidden)
+        return hidden if columns is None else torch.cat([hidden, columns.to(hidden.dtype)], dim=1)
 
     def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if self.pooling == "cls":
@@ -52,7 +91,14 @@ class EncoderNetwork(nn.Module):
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         self.encoder.config.to_json_file(folder / "config.json", use_diff=False)
-        described = {"outputs": self.head.out_features, "level": self.level, "pooling": self.pooling}
+        described: dict[str, Any] = {
+            "outputs": self.head.out_features if self.level != "vector" else 0,
+            "level": self.level,
+            "pooling": self.pooling,
+            "types": self.types,
+            "columns": self.columns,
+            "dimensions": self.dimensions,
+        }
         (folder / "network.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
     @classmethod

@@ -7,10 +7,13 @@ import re
 
 import torch
 
+from lakewright.errors import ProjectError
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.settings import EncoderSettings
 
 LAYER = re.compile(r"\.layers?\.(\d+)\.")
+# With the embeddings: the relative positions of MPNet and DeBERTa, which all layers read, and DeBERTa's convolution.
+BELOW = re.compile(r"embed|relative_attention_bias|encoder\.encoder\.(LayerNorm|conv)\.")
 
 
 def depth_of(name: str, layers: int) -> int:
@@ -20,18 +23,42 @@ def depth_of(name: str, layers: int) -> int:
     found = LAYER.search(name)
     if found:
         return int(found.group(1)) + 1
-    return 0 if "embed" in name else layers  # a final norm belongs to the last layer
+    return 0 if BELOW.search(name) else layers  # a final norm belongs to the last layer
+
+
+def lowest_trained(network: EncoderNetwork, settings: EncoderSettings) -> int:
+    """The depth from which on parameters are trained. Raises ProjectError where the encoder has no such layer."""
+    layers = int(network.encoder.config.num_hidden_layers)
+    if settings.train_layers == "all":
+        lowest = min(settings.freeze_layers, layers + 1)
+    elif settings.train_layers <= layers:
+        lowest = layers + 1 - settings.train_layers
+    else:
+        raise ProjectError(
+            f"train.train_layers is {settings.train_layers}, but {settings.base_model} has {layers} layers",
+            f"set train.train_layers to at most {layers}, or to all",
+        )
+    depths = {depth_of(name, layers) for name, _ in network.named_parameters()}
+    if (1 < lowest <= layers or settings.layerwise_lr_decay < 1) and not depths >= set(range(1, layers + 1)):
+        raise ProjectError(
+            f"the layers of {settings.base_model} share their weights: none can be treated by itself",
+            "set train.freeze_layers: 1 (the embeddings) or train.train_layers: 0 (the head alone) or neither, "
+            "and leave train.layerwise_lr_decay at 1",
+        )
+    return lowest
 
 
 def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.optim.AdamW:
     """Freezes what is to be frozen, and groups the rest by rate and weight decay (none on biases and norms)."""
     layers = int(network.encoder.config.num_hidden_layers)
+    lowest = lowest_trained(network, settings)
     rate_above = body_rate(network, settings)
-    head_rate = settings.head_learning_rate or 10 * rate_above
+    head_rate = settings.head_learning_rate or (1 if settings.lora_rank else 10) * rate_above
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         depth = depth_of(name, layers)
-        if depth < min(settings.freeze_layers, layers + 1):
+        beside_lora = settings.lora_rank > 0 and depth <= layers and ".lora_" not in name
+        if depth < lowest or beside_lora:
             parameter.requires_grad = False
             continue
         rate = head_rate
@@ -39,15 +66,21 @@ def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.
             rate = rate_above * settings.layerwise_lr_decay ** (layers - depth)
         decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
+    if not groups:
+        raise ProjectError("nothing of the network is left to train", "set train.train_layers to 1 or more, or to all")
     parameters = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
     return torch.optim.AdamW(parameters, fused=True)
 
 
 def body_rate(network: EncoderNetwork, settings: EncoderSettings) -> float:
-    """The encoder's top rate. auto: larger encoders want smaller steps; 1e-4 at 384 is 5e-5 at BERT-base's 768."""
+    """The encoder's top rate. auto: larger encoders want smaller steps; 1e-4 at 384 is 5e-5 at BERT-base's 768.
+
+    LoRA's updates begin at zero and are scaled: they want ten times that (as found by Schulman et al. 2025, "LoRA
+    Without Regret", and here), which is the head's rate.
+    """
     if settings.learning_rate != "auto":
         return settings.learning_rate
-    return 1e-4 * min(1.0, 384 / int(network.encoder.config.hidden_size))
+    return (1e-3 if settings.lora_rank else 1e-4) * min(1.0, 384 / int(network.encoder.config.hidden_size))
 
 
 def rate_at(step: int, total_steps: int, settings: EncoderSettings) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lakewright.project import LearnerSettings
+from lakewright.tasks import Loss, Task
 
 
 class EncoderSettings(LearnerSettings):
@@ -16,7 +17,15 @@ class EncoderSettings(LearnerSettings):
         description="a Hugging Face Hub name (NAME or NAME@REVISION), a local folder, or package:PYTHON_PACKAGE",
     )
     pooling: Literal["mean", "cls"] = Field(default="mean", description="how a row's tokens become one vector")
+    dimensions: int | None = Field(
+        default=None, ge=8, description="sentence_similarity: the first n numbers of an embedding; none: all of them"
+    )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="none: as the base model has it")
+    head_start: Literal["auto", "probe", "random"] = Field(
+        default="auto",
+        description="what the head is before training: a linear probe of the encoder as it is, or random numbers; "
+        "auto: probe, but random for question_answering",
+    )
 
     num_train_epochs: float = Field(default=4, gt=0)
     per_device_train_batch_size: int = Field(default=32, ge=1, description="rows a batch")
@@ -27,15 +36,36 @@ class EncoderSettings(LearnerSettings):
         description="padded tokens in memory at once; a larger batch is computed in parts, same result",
     )
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
-        default="auto", description="auto: 1e-4 for a hidden size of 384, in proportion less for larger encoders"
+        default="auto",
+        description="auto: 1e-4 (LoRA: 1e-3) for a hidden size of 384, in proportion less for larger encoders",
     )
-    head_learning_rate: float | None = Field(default=None, gt=0, description="none: ten times learning_rate")
+    head_learning_rate: float | None = Field(
+        default=None, gt=0, description="none: ten times learning_rate; with LoRA the same as learning_rate"
+    )
     layerwise_lr_decay: float = Field(default=1.0, gt=0, le=1, description="rate of a layer ÷ rate of the layer above")
     freeze_layers: int = Field(default=0, ge=0, description="1: the embeddings; n: also the lowest n − 1 layers")
+    train_layers: Literal["all"] | Annotated[int, Field(ge=0)] = Field(
+        default="all", description="the top n layers and the head are trained; 0: the head alone"
+    )
+    lora_rank: int = Field(
+        default=0, ge=0, description="LoRA: the rank of the updates trained in the weights' place; 0: no LoRA"
+    )
+    lora_alpha: float = Field(default=16, gt=0, description="the updates count lora_alpha ÷ lora_rank")
+    lora_modules: Literal["auto"] | Annotated[list[str], Field(min_length=1)] = Field(
+        default="auto", description="linear layers by the ends of their names; auto: the attention's query and value"
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
+    loss: str = Field(
+        default="auto",
+        description="auto: the task's first. text_classification: cross_entropy, focal, earth_mover (of ordered "
+        "classes); multilabel_classification and token_classification: cross_entropy, focal; sentence_similarity: "
+        "cosent, cosine, contrastive, in_batch_negatives (auto: cosent with scores, in_batch_negatives without)",
+    )
+    focal_gamma: float = Field(default=2.0, ge=0)
+    similarity_scale: float = Field(default=20.0, gt=0, description="cosines are multiplied by it in the loss")
     label_smoothing_factor: float = Field(default=0.0, ge=0, lt=1)
     early_stopping_patience: int | None = Field(default=2, ge=1, description="epochs without a better validation score")
     bf16: Literal["auto"] | bool = Field(
@@ -49,3 +79,19 @@ class EncoderSettings(LearnerSettings):
         default="auto", description="auto: int8 where it is faster here and not significantly worse on validation"
     )
     seed: int = 13
+
+    def loss_of(self, task: Task) -> Loss:
+        name = task.losses[0] if self.loss == "auto" else self.loss
+        return Loss(name, self.label_smoothing_factor, self.focal_gamma, self.similarity_scale)
+
+    @model_validator(mode="after")
+    def _one_way_to_train_less(self) -> Self:
+        ways = {
+            "freeze_layers": self.freeze_layers > 0,
+            "train_layers": self.train_layers != "all",
+            "lora_rank": self.lora_rank > 0,
+        }
+        if sum(ways.values()) > 1:
+            both = " and ".join(name for name, used in ways.items() if used)
+            raise ValueError(f"{both} each say what is trained; set one of them")
+        return self

@@ -1,0 +1,93 @@
+"""Columns beside the text, as numbers: what a network can read after the text has become one vector.
+
+A number is scaled to mean 0 and deviation 1 over train, a missing one is the mean, and where train has missing ones a
+column says so. A category is one column for each of its values in train, all of them 0 for a value that train has not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_VALUES = 100  # of one category; rarer ones count as unknown
+
+
+@dataclass(frozen=True)
+class Number:
+    name: str
+    mean: float
+    deviation: float
+    says_missing: bool
+
+
+@dataclass(frozen=True)
+class Category:
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OtherColumns:
+    numbers: tuple[Number, ...]
+    categories: tuple[Category, ...]
+
+    @classmethod
+    def fit(cls, table: pa.Table, numbers: Sequence[str], categories: Sequence[str]) -> OtherColumns:
+        """From train's columns: float64 numbers and string categories, null where missing."""
+        return cls(
+            tuple(_number(name, table[name].to_numpy()) for name in numbers),
+            tuple(_category(name, table[name].to_pylist()) for name in categories),
+        )
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> OtherColumns:
+        return cls(
+            tuple(Number(**number) for number in described["numbers"]),
+            tuple(Category(category["name"], tuple(category["values"])) for category in described["categories"]),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def width(self) -> int:
+        return sum(1 + number.says_missing for number in self.numbers) + sum(len(c.values) for c in self.categories)
+
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+        """float32 [rows, width]"""
+        encoded = np.zeros((len(rows), self.width), dtype=np.float32)
+        at = 0
+        for number in self.numbers:
+            values = np.array([row[number.name] for row in rows], dtype=np.float64)  # None becomes NaN
+            missing = np.isnan(values)
+            encoded[:, at] = np.where(missing, 0.0, (values - number.mean) / number.deviation)
+            at += 1
+            if number.says_missing:
+                encoded[:, at] = missing
+                at += 1
+        for category in self.categories:
+            place = {value: at + i for i, value in enumerate(category.values)}
+            for i, row in enumerate(rows):
+                if row[category.name] in place:
+                    encoded[i, place[row[category.name]]] = 1.0
+            at += len(category.values)
+        return encoded
+
+
+def _number(name: str, values: NDArray[np.float64]) -> Number:
+    known = values[~np.isnan(values)]
+    mean, deviation = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
+    return Number(name, mean, deviation if deviation > 0 else 1.0, len(known) < len(values))
+
+
+def _category(name: str, values: Sequence[str | None]) -> Category:
+    frequent = Counter(value for value in values if value is not None).most_common(MOST_VALUES)
+    return Category(name, tuple(sorted(value for value, _ in frequent)))

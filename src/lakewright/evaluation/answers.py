@@ -1,0 +1,124 @@
+"""Extractive question answering: exact match and word-overlap F1, by the rules of SQuAD's own evaluation script.
+
+Both texts are lower-cased and lose their ASCII punctuation, their English articles and their extra white space; the
+best over the true answers counts (Rajpurkar, Zhang, Lopyrev & Liang 2016). A row without a true answer is right if and
+only if the prediction is empty; an empty text on one side alone scores 0 (Rajpurkar, Jia & Liang 2018).
+
+The words are what white space separates, so for Chinese or Japanese qa_f1 is little more than exact_match.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.errors import DataError, ModelError
+from lakewright.evaluation.scorer import Mask, Weights
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def normalised(answer: str) -> str:
+    """What SQuAD compares: "The  Eiffel Tower!" and "eiffel tower" are one answer."""
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(truth: Sequence[str], prediction: str) -> float:
+    """1.0 where the prediction is one of the true answers; `truth` may be empty."""
+    return float(normalised(prediction) in _accepted(truth))
+
+
+def f1(truth: Sequence[str], prediction: str) -> float:
+    """0..1: the overlap in words with the true answer that has most; `truth` may be empty."""
+    found = normalised(prediction).split()
+    return max(_overlap(true.split(), found) for true in _accepted(truth))
+
+
+def _accepted(truth: Sequence[str]) -> list[str]:
+    return [text for text in map(normalised, truth) if text] or [""]
+
+
+def _overlap(true: list[str], found: list[str]) -> float:
+    if not true or not found:
+        return float(true == found)
+    common = (Counter(true) & Counter(found)).total()
+    return 2 * common / (len(true) + len(found))
+
+
+class AnswersScorer:
+    """`truths` [n] hold each row's acceptable answers, none where the context has no answer; `predictions` [n] are the
+    model's, "" where it says that there is none; `confidence` [n] is its score, 0..1.
+
+    `em` and `f1` [n] are the rows' own. Raises DataError where the rows do not pair up, ModelError for a strange score.
+    """
+
+    primary = "qa_f1"
+
+    def __init__(
+        self,
+        truths: Sequence[Sequence[str]],
+        predictions: Sequence[str],
+        confidence: Sequence[float] | NDArray[np.float64],
+    ) -> None:
+        self.truths = [list(truth) for truth in truths]
+        self.predictions = list(predictions)
+        self.confidence = np.asarray(confidence, dtype=np.float64)
+        _check(self.truths, self.predictions, self.confidence)
+        pairs = list(zip(self.truths, self.predictions, strict=True))
+        self.em = np.array([exact_match(truth, prediction) for truth, prediction in pairs], dtype=np.float64)
+        self.f1 = np.array([f1(truth, prediction) for truth, prediction in pairs], dtype=np.float64)
+        self._right: Mask = self.em == 1
+        self.answerable: Mask = np.array([bool(truth) for truth in self.truths], dtype=np.bool_)
+
+    @property
+    def rows(self) -> int:
+        return len(self.truths)
+
+    def metrics(self, weights: Weights) -> dict[str, float]:
+        """answer_f1 is qa_f1 over the rows with a true answer, no_answer_accuracy exact_match over the others; each NaN
+        where there are no such rows."""
+        weights = np.asarray(weights, dtype=np.float64)
+        return {
+            "exact_match": _mean(self.em, weights),
+            "qa_f1": _mean(self.f1, weights),
+            "answer_f1": _mean(self.f1, weights * self.answerable),
+            "no_answer_accuracy": _mean(self.em, weights * ~self.answerable),
+        }
+
+    def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
+        """Answers are of no class."""
+        return {}
+
+    def correct(self) -> Mask:
+        """Rows with an exact match."""
+        return self._right
+
+    def where(self, mask: Mask) -> Self:
+        rows = np.flatnonzero(mask)
+        return type(self)([self.truths[i] for i in rows], [self.predictions[i] for i in rows], self.confidence[rows])
+
+
+def _mean(values: NDArray[np.float64], weights: Weights) -> float:
+    total = weights.sum()
+    return float(weights @ values / total) if total > 0 else float("nan")
+
+
+def _check(truths: list[list[str]], predictions: list[str], confidence: NDArray[np.float64]) -> None:
+    if not len(truths) == len(predictions) == len(confidence):
+        raise DataError(
+            f"{len(truths)} rows of true answers, but {len(predictions)} predictions and {len(confidence)} scores",
+            "predict the same rows, in the same order, that the truth is for",
+        )
+    strange = np.flatnonzero(~((confidence >= 0) & (confidence <= 1)))
+    if len(strange):
+        raise ModelError(
+            f"the scores of rows {strange[:5].tolist()} are not between 0 and 1",
+            "pass the probability of the answer; NaN means that training diverged",
+        )

@@ -1,0 +1,150 @@
+"""Which of several models to take: their order, which of them chance alone may tell apart, and what each one costs.
+
+All of them predicted the same test rows, so each is compared with the best one pair by pair. A model that is not
+significantly worse than the best is a tie with it, and among ties the cheapest is the one to take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lakewright.errors import UsageError
+from lakewright.evaluation.metrics import higher_is_better
+from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.significance import Comparison, compare
+from lakewright.records import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One model. The scorers of all entries are over the same rows, in the same order."""
+
+    name: str
+    scorer: Scorer
+    metric: Metric  # the one they are ranked by
+    seconds: float  # per 1,000 rows
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Place:
+    entry: Entry
+    rank: int
+    tied: bool  # with the best, as the best is with itself
+    against_best: Comparison | None  # none for the best
+    p: float | None  # that comparison's one-sided p, corrected for how many there are
+    on_front: bool  # no other is at least as good, as fast and as small, and better in one of these
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    metric: str
+    confidence: float
+    resamples: int
+    places: tuple[Place, ...]  # ties with the best first, then by the metric
+    recommended: Place
+    reason: str
+
+    @property
+    def best(self) -> Place:
+        return self.places[0]
+
+    @property
+    def ties(self) -> int:
+        return sum(place.tied for place in self.places)
+
+
+def rank(
+    entries: Sequence[Entry],
+    metric: str,
+    *,
+    resamples: int = 1000,
+    seed: int,
+    confidence: float = 0.95,
+    progress: Callable[[], None] = lambda: None,
+) -> Leaderboard:
+    """The entries in order. Every other entry is tested against the best by `significance.compare` (one-sided), and the
+    p values are corrected by Holm's method; one that stays at 1 − confidence or above is a tie with the best.
+
+    `progress` is called after each comparison. Raises UsageError for fewer than two entries or an unknown metric.
+    """
+    if len(entries) < 2:
+        raise UsageError(f"a leaderboard needs two models, not {len(entries)}", "name another model to compare with")
+    sign = 1 if higher_is_better(metric) else -1
+    # The least p of so many resamples must stay well below the first threshold of Holm's method.
+    resamples = max(resamples, math.ceil(4 * (len(entries) - 1) / (1 - confidence)))
+    best, *others = sorted(entries, key=lambda entry: (-sign * entry.metric.value, *_cost(entry)))
+    found = []
+    for entry in others:
+        found.append(compare(entry.scorer, best.scorer, metric, resamples=resamples, seed=seed, confidence=confidence))
+        progress()
+    corrected = holm([comparison.p for comparison in found])
+    front = pareto_front([(-sign * entry.metric.value, *_cost(entry)) for entry in (best, *others)])
+
+    tied = [True, *(p >= 1 - confidence for p in corrected)]
+    order = sorted(range(len(entries)), key=lambda i: not tied[i])  # stable: by the metric within each half
+    places = tuple(
+        Place(
+            entry=(best, *others)[i],
+            rank=1 if tied[i] else position,
+            tied=tied[i],
+            against_best=found[i - 1] if i else None,
+            p=corrected[i - 1] if i else None,
+            on_front=front[i],
+        )
+        for position, i in enumerate(order, start=1)
+    )
+    recommended = min((place for place in places if place.tied), key=lambda place: _cost(place.entry))
+    reason = _reason(recommended, places, metric)
+    return Leaderboard(metric, confidence, resamples, places, recommended, reason)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values corrected for their number: the chance of even one false alarm among all of them stays at the level.
+
+    The step-down method of Holm, "A simple sequentially rejective multiple test procedure" (1979).
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
+    return [float(value) for value in corrected]
+
+
+def pareto_front(costs: Sequence[tuple[float, ...]]) -> list[bool]:
+    """For each point, less being better in every coordinate: whether no other is at least as good in all of them and
+    better in one."""
+    points = np.asarray(costs, dtype=np.float64)
+    return [not ((points <= point).all(axis=1) & (points < point).any(axis=1)).any() for point in points]
+
+
+def _cost(entry: Entry) -> tuple[float, int]:
+    return entry.seconds, entry.bytes
+
+
+def _reason(recommended: Place, places: tuple[Place, ...], metric: str) -> str:
+    """One sentence: why this one."""
+    best = places[0].entry
+    taken, ties = recommended.entry, sum(place.tied for place in places) - 1
+    if recommended.against_best is None:
+        if not ties:
+            others = "the other is" if len(places) == 2 else f"each of the {len(places) - 1} others is"
+            return f"{taken.name} has the best {metric} ({taken.metric.value:.3f}), and {others} significantly worse."
+        others = "the one that is" if ties == 1 else f"none of the {ties} that are"
+        cheaper = "no cheaper" if ties == 1 else "cheaper"
+        return (
+            f"{taken.name} has the best {metric} ({taken.metric.value:.3f}), and {others} "
+            f"not significantly worse is {cheaper}."
+        )
+    if taken.seconds < best.seconds:
+        gain = f"takes {taken.seconds:.3g} s per 1,000 rows instead of {best.seconds:.3g} s"
+    else:
+        gain = f"is as fast at {taken.bytes / 1e6:.3g} MB instead of {best.bytes / 1e6:.3g} MB"
+    return (
+        f"{taken.name} is not significantly worse than the best, {best.name} ({metric} {taken.metric.value:.3f} "
+        f"against {best.metric.value:.3f}, corrected p {recommended.p:.2g}), and {gain}."
+    )

@@ -1,0 +1,60 @@
+"""One label a row out of an order (ratings): besides what any label is measured by, how far off the wrong ones are.
+
+- mae: in the labels' own unit where every label is a number ("1" … "5"), otherwise in places of the order.
+- quadratic_weighted_kappa: agreement beyond what the two distributions give by chance, a disagreement counting by the
+  square of its places (Cohen 1968). NaN where truth and prediction are one and the same label throughout.
+- within_one: share of rows at most one place off.
+
+All three are of the most probable label, not of an expected value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.evaluation.classification import ClassificationScorer
+from lakewright.evaluation.ranking import Floats
+from lakewright.evaluation.scorer import Weights
+
+
+class OrdinalScorer(ClassificationScorer):
+    """As `ClassificationScorer`, with `labels` [C] from the lowest to the highest."""
+
+    primary = "quadratic_weighted_kappa"
+
+    def __init__(self, truth: NDArray[np.integer], probabilities: NDArray[np.floating], labels: Sequence[str]) -> None:
+        super().__init__(truth, probabilities, labels)
+        unit, places = _values(self.labels), np.arange(len(self.labels), dtype=np.float64)
+        self._distance = np.abs(unit[:, None] - unit)  # [C, C]
+        self._steps = np.abs(places[:, None] - places)
+
+    def metrics(self, weights: Weights) -> dict[str, float]:
+        weights = np.asarray(weights, dtype=np.float64)
+        seen = self.confusion(weights)
+        total = seen.sum()
+        mae = within_one = kappa = float("nan")
+        if total > 0:
+            by_chance = np.outer(seen.sum(axis=1), seen.sum(axis=0)) / total
+            mae = float((seen * self._distance).sum() / total)
+            within_one = float(seen[self._steps <= 1].sum() / total)
+            squares = self._steps**2
+            if (expected := (by_chance * squares).sum()) > 0:
+                kappa = float(1 - (seen * squares).sum() / expected)
+        return super().metrics(weights) | {
+            "mae": mae,
+            "quadratic_weighted_kappa": kappa,
+            "within_one": within_one,
+        }
+
+
+def _values(labels: Sequence[str]) -> Floats:
+    """The labels as numbers where all of them are, otherwise their places."""
+    try:
+        values = [float(label) for label in labels]
+    except ValueError:
+        values = [math.nan]
+    return np.array(values if all(map(math.isfinite, values)) else range(len(labels)), dtype=np.float64)

@@ -1,0 +1,101 @@
+"""The linear probe: the head that is best on the encoder as it is, by L-BFGS on the loss of the task.
+
+It is the whole of the `embedding` learner, and what the `encoder` learner's head starts from: a head that is right
+already does not pull the encoder away while it learns (Kumar et al. 2022, LP-FT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lakewright.learners import Examples, Training, tuned
+from lakewright.learners.encoder.forward import on_device
+from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.progress import bar
+from lakewright.runtimes.predictor import Predictor
+from lakewright.tasks import IGNORED, Logits, Loss
+
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the squared weights; strongest first: each fit starts from the last
+MOST_TOKENS = 200_000  # of a tagging task, drawn from train
+
+
+def fit_head(network: EncoderNetwork, training: Training, loss: Loss, seed: int) -> dict[str, float | int | str]:
+    """Sets the head's weights, with the penalty that scores best on validation. Returns both.
+
+    Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
+    """
+    task, examples = training.task, training.train
+    found = _features(network, training, examples)
+    inputs, targets, weights = _stacked(found, examples, task.level == "token", seed)
+    validation = _features(network, training, training.validation)
+    mean, scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
+    inputs = (inputs - mean) / scale
+    weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
+    bias = torch.zeros(network.head.out_features, requires_grad=True)
+
+    def objective(penalty: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = inputs @ weight.T + bias
+        # A tagging task's loss is over the tokens of a sequence: here all of them are one.
+        losses = (
+            task.loss(logits[None], targets[None], loss)[0]
+            if task.level == "token"
+            else task.loss(logits, targets, loss)
+        )
+        value: torch.Tensor = (losses * weights).sum() / weights.sum() + penalty * weight.square().sum() / 2
+        value.backward()
+        return value
+
+    best_score, best_penalty, best_head = -np.inf, 0.0, (weight, bias)
+    with bar("probe", len(PENALTIES)) as advance:
+        for penalty in PENALTIES:
+            optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
+            optimizer.step(lambda penalty=penalty, optimizer=optimizer: objective(penalty, optimizer))
+            with torch.no_grad():
+                head = (weight / scale, bias - (weight / scale) @ mean)
+            logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
+            _, scorer = tuned(training, logits)
+            score = scorer.metrics(np.ones(scorer.rows))[scorer.primary]
+            advance(1, f"penalty {penalty:g}  validation {scorer.primary} {score:.4f}")
+            if score > best_score:
+                best_score, best_penalty, best_head = score, penalty, head
+            elif score < best_score - 0.01:  # weaker penalties only fit train closer
+                break
+    with torch.no_grad():
+        network.head.weight.copy_(best_head[0])
+        network.head.bias.copy_(best_head[1])
+    return {"probe_validation": best_score, "probe_penalty": best_penalty}
+
+
+def _features(network: EncoderNetwork, training: Training, examples: Examples) -> list[NDArray[np.float32]]:
+    """What the head reads of each row [width], or of each sequence [tokens, width]."""
+    network.eval()
+    device = next(network.parameters()).device
+    with bar("features", len(examples.encoded.ids)) as advance:
+
+        def compute(inputs: Mapping[str, Any]) -> NDArray[Any]:
+            with torch.inference_mode():
+                features: NDArray[Any] = network.features(**on_device(inputs, device)).float().cpu().numpy()
+            advance(len(features), "")
+            return features
+
+        return Predictor(training.folder, "", training.task, training.encoding, compute).logits(examples.encoded)
+
+
+def _stacked(
+    found: list[NDArray[np.float32]], examples: Examples, tokens: bool, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]: n rows, or n tokens with a target."""
+    if not tokens:
+        targets = examples.targets.pad(np.arange(len(examples)), IGNORED, np.int64)
+        return torch.from_numpy(np.stack(found)), torch.from_numpy(targets), torch.from_numpy(examples.weights)
+    have = np.flatnonzero(examples.targets.values != IGNORED)
+    if len(have) > MOST_TOKENS:
+        have = np.sort(np.random.default_rng(seed).choice(have, MOST_TOKENS, replace=False))
+    inputs, targets = np.concatenate(found)[have], examples.targets.values[have].astype(np.int64)
+    return torch.from_numpy(inputs), torch.from_numpy(targets), torch.ones(len(have))

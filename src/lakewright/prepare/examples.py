@@ -1,0 +1,71 @@
+"""Encoded examples as columns of the features table, and back: one table row a row, whatever it is made of.
+
+ids       the token ids of all the row's sequences, one after another
+lengths   how many of them each sequence has; only where a row may be several sequences
+types, weights, columns   as in Encoded, where it has them
+target    as the task makes them: numbers of the row, or one beside each id
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lakewright.encodings import Encoded
+from lakewright.encodings.ragged import Ragged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
+    def by_row(ragged: Ragged) -> pa.Array:
+        if encoded.rows is None or len(ragged) == len(encoded):
+            return _lists(ragged)
+        return _lists(Ragged(ragged.values, ragged.offsets[encoded.rows]))
+
+    columns = {"ids": by_row(encoded.ids), "target": by_row(targets)}
+    if encoded.rows is not None:
+        columns["lengths"] = _lists(Ragged(encoded.ids.lengths.astype(np.int32), encoded.rows))
+    if encoded.types is not None:
+        columns["types"] = by_row(encoded.types)
+    if encoded.weights is not None:
+        columns["weights"] = by_row(encoded.weights)
+    if encoded.columns is not None:
+        size, width = encoded.columns.shape
+        columns["columns"] = _lists(Ragged(encoded.columns.ravel(), np.arange(size + 1) * width))
+    return columns
+
+
+def from_columns(table: pa.Table, targets_beside_ids: bool) -> tuple[Encoded, Ragged]:
+    """What `as_columns` stored, without positions. `targets_beside_ids`: the task reads tokens."""
+    ids, offsets = _ragged(table, "ids"), None
+    if "lengths" in table.column_names:
+        lengths = _ragged(table, "lengths")
+        offsets = lengths.offsets
+        ids = Ragged(ids.values, np.concatenate([[0], np.cumsum(lengths.values, dtype=np.int64)]))
+
+    def beside_ids(name: str) -> Ragged | None:
+        return Ragged(_ragged(table, name).values, ids.offsets) if name in table.column_names else None
+
+    targets = _ragged(table, "target")
+    if targets_beside_ids:
+        targets = Ragged(targets.values, ids.offsets)
+    columns = None
+    if "columns" in table.column_names:
+        columns = _ragged(table, "columns").values.reshape(table.num_rows, -1)
+    encoded = Encoded(ids, rows=offsets, types=beside_ids("types"), weights=beside_ids("weights"), columns=columns)
+    return encoded, targets
+
+
+def _lists(ragged: Ragged) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.ListArray.from_arrays(pa.array(ragged.offsets, pa.int32()), pa.array(ragged.values))
+
+
+def _ragged(table: pa.Table, name: str) -> Ragged:
+    lists: Any = table[name].combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return Ragged(lists.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])

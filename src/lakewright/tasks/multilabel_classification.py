@@ -1,0 +1,220 @@
+"""Any number of labels a text, none among them: each label has a probability and a threshold of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lakewright.encodings.ragged import Ragged
+from lakewright.errors import DataError
+from lakewright.project import TaskSettings
+from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, column, in_order, needed, number_column
+from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.encodings import Encoded, Encoding
+    from lakewright.evaluation.scorer import Scorer
+
+GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
+SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
+
+
+class MultilabelSettings(TaskSettings):
+    name: Literal["multilabel_classification"] = "multilabel_classification"
+    threshold: Literal["tuned"] | float = Field(
+        default="tuned", description="tuned: each label's own, best F1 on validation; or one for all, such as 0.5"
+    )
+
+
+@dataclass(frozen=True)
+class MultilabelClassification:
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    tuned: bool = True  # are the thresholds to be tuned
+    reads: TextInputs = field(default=TextInputs())
+
+    name: ClassVar[str] = "multilabel_classification"
+    settings: ClassVar[type[TaskSettings]] = MultilabelSettings
+    roles: ClassVar[tuple[str, ...]] = (*ROLES, "labels")
+    level: ClassVar[Literal["row", "token", "vector"]] = "row"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
+    one_label: ClassVar[bool] = False
+    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
+
+    @classmethod
+    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+        averages = ("micro", "macro", "samples")
+        named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
+        return (*named, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")
+
+    @classmethod
+    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+        """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row
+        of zeros, is a row without labels; null is a row whose labels nobody knows."""
+        import pyarrow as pa
+
+        inputs = read_inputs(table, columns)
+        (given,) = needed(columns, "labels")
+        truths = _of_list(table, given) if isinstance(given, str) else _of_columns(table, given)
+        return pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
+
+    @classmethod
+    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+        assert isinstance(settings, MultilabelSettings)
+        labels = in_order({label for labels in table["truth"].to_pylist() for label in labels})
+        tuned = settings.threshold == "tuned"
+        start = 0.5 if settings.threshold == "tuned" else settings.threshold
+        return cls(labels, (float(start),) * len(labels), tuned, TextInputs.fit(table))
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        labels, thresholds = tuple(described["labels"]), tuple(described["thresholds"])
+        return cls(labels, thresholds, described["tuned"], TextInputs.open(described))
+
+    def describe(self) -> dict[str, Any]:
+        own = {"labels": list(self.labels), "thresholds": list(self.thresholds), "tuned": self.tuned}
+        return {"name": self.name, **own, **self.reads.describe()}
+
+    @property
+    def inputs(self) -> dict[str, Kind]:
+        return self.reads.kinds
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    def label_of(self, truth: list[str]) -> list[str]:
+        return truth
+
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        return self.reads.encode(encoding, rows)
+
+    def targets(self, truths: Sequence[list[str]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        """0 and 1, one a label."""
+        size = len(self.labels)
+        return Ragged(self._hot(truths).astype(np.int32).ravel(), np.arange(len(truths) + 1) * size)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """The sum over the labels of binary cross-entropies. focal: Lin et al. 2017."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        logits, truth = logits.float(), targets.float()
+        smoothed = truth * (1 - loss.label_smoothing) + loss.label_smoothing / 2
+        losses = binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+        if loss.name == "focal":
+            losses = losses * (truth - torch.sigmoid(logits)).abs() ** loss.focal_gamma
+        return losses.sum(dim=1)
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """labels over their thresholds, the most probable first; every label's probability; and as confidence the
+        probability that all of it is right, were the labels independent: the geometric mean over them."""
+        if not logits:
+            return []
+        probabilities = _sigmoid(np.stack(logits))
+        over = probabilities >= np.array(self.thresholds)
+        sure = np.exp(np.log(np.clip(np.where(over, probabilities, 1 - probabilities), 1e-12, 1)).mean(axis=1))
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            {
+                "labels": [self.labels[i] for i in ranks if said[i]],
+                "confidence": float(confidence),
+                "probabilities": {self.labels[i]: float(row[i]) for i in ranks},
+            }
+            for row, said, confidence, ranks in zip(probabilities, over, sure, order, strict=True)
+        ]
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[str]]) -> Self:
+        if not self.tuned:
+            return self
+        probabilities, truth = _sigmoid(np.stack(logits)), self._hot(truths)
+        best = [_best_threshold(probabilities[:, i], truth[:, i]) for i in range(len(self.labels))]
+        return replace(self, thresholds=tuple(best))
+
+    def confidence(self, prediction: Prediction) -> float:
+        return float(prediction["confidence"])
+
+    def scorer(self, truths: Sequence[list[str]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
+        from lakewright.evaluation.multilabel import MultilabelScorer
+
+        probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
+        said = self._hot([row["labels"] for row in predictions])
+        return MultilabelScorer(self._hot(truths), probabilities, said, list(self.labels))
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        return self.reads.sample_rows()
+
+    def _hot(self, truths: Sequence[list[str]]) -> NDArray[np.bool_]:
+        place = {label: i for i, label in enumerate(self.labels)}
+        hot = np.zeros((len(truths), len(self.labels)), dtype=np.bool_)
+        for row, labels in enumerate(truths):
+            hot[row, [place[label] for label in labels if label in place]] = True
+        return hot
+
+
+def _best_threshold(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+    """The middle of the grid's best stretch of F1; 0.5 for a label that validation has no row of."""
+    if not truth.any():
+        return 0.5
+    said = probabilities[:, None] >= GRID
+    right = (said & truth[:, None]).sum(axis=0)
+    f1 = 2 * right / (said.sum(axis=0) + truth.sum())
+    padded = np.pad(f1, SMOOTH, mode="edge")
+    smooth = np.convolve(padded, np.ones(2 * SMOOTH + 1) / (2 * SMOOTH + 1), mode="valid")
+    return float(np.median(GRID[smooth >= smooth.max() - 1e-12]))
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+    return result
+
+
+def _of_columns(table: pa.Table, names: Sequence[str]) -> list[list[str] | None]:
+    values = [number_column(table, name, "labels").to_numpy() for name in names]
+    for name, column_values in zip(names, values, strict=True):
+        strange = np.flatnonzero(~(np.isnan(column_values) | np.isin(column_values, [0.0, 1.0])))
+        if len(strange):
+            raise DataError(
+                f"the column {name!r} (data.columns.labels) holds {column_values[strange[0]]:g} in row {strange[0]}, "
+                "not 0 or 1",
+                "name columns of 0 and 1, or one column that holds a list of labels",
+            )
+    hot = np.stack(values, axis=1)
+    known = ~np.isnan(hot).any(axis=1)
+    return [
+        [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None
+        for row, complete in zip(hot, known, strict=True)
+    ]
+
+
+def _of_list(table: pa.Table, name: str) -> list[list[str] | None]:
+    truths: list[list[str] | None] = []
+    problems: list[str] = []
+    for row, given in enumerate(column(table, name, "labels").to_pylist()):
+        if given is None:
+            truths.append(None)
+            continue
+        try:
+            labels = json.loads(given) if isinstance(given, str) else given
+            if not isinstance(labels, list) or any(isinstance(label, list | dict) for label in labels):
+                raise ValueError("not a list of labels")
+            truths.append(sorted({str(label) for label in labels if label is not None}))
+        except ValueError as failure:
+            problems.append(f"row {row}: {str(given)[:60]!r} ({failure})")
+    if problems:
+        shown = "\n  ".join(problems[:5])
+        raise DataError(
+            f"the column {name!r} (data.columns.labels) is wrong in {len(problems)} places:\n  {shown}",
+            "a list of labels, a JSON list in a string, or several columns of 0 and 1: labels: [one, two]",
+        )
+    return truths

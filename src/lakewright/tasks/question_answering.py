@@ -1,0 +1,268 @@
+"""Extractive question answering: the span of a context that answers a question, or that there is none.
+
+The question and a window of the context are read together; every piece of the context has a logit for being the
+answer's first and one for being its last (Devlin et al. 2019). A window without the answer points at its first piece,
+which is how "no answer" is learned (Rajpurkar, Jia & Liang 2018).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from lakewright.encodings.ragged import Ragged
+from lakewright.errors import DataError
+from lakewright.project import TaskSettings
+from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, column, needed, text_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.encodings import Encoded, Encoding
+    from lakewright.evaluation.answers import AnswersScorer
+    from lakewright.evaluation.scorer import Scorer
+
+Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
+FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
+TRIED = 20  # first and last pieces that are paired, a window
+
+
+class QuestionAnsweringSettings(TaskSettings):
+    name: Literal["question_answering"] = "question_answering"
+    n_best: int = Field(default=5, ge=1, description="answers given, the best first")
+    max_answer_length: int = Field(default=30, ge=1, description="word pieces")
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    n_best: int = 5
+    max_answer_length: int = 30
+    may_lack: bool = False  # train has questions without an answer
+    threshold: float = 0.0  # "no answer" is said where its logit is greater than the best answer's by more than this
+
+    name: ClassVar[str] = "question_answering"
+    settings: ClassVar[type[TaskSettings]] = QuestionAnsweringSettings
+    roles: ClassVar[tuple[str, ...]] = ("question", "context", "answers")
+    level: ClassVar[Literal["row", "token", "vector"]] = "token"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "sequences"
+    one_label: ClassVar[bool] = False
+    long_texts: ClassVar[Literal["cut", "windows"]] = "windows"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy",)
+    labels: ClassVar[tuple[str, ...]] = ()
+    inputs: ClassVar[dict[str, Kind]] = {"question": "text", "context": "text"}
+    outputs: ClassVar[int] = 2
+
+    @classmethod
+    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+        return ("exact_match", "qa_f1", "answer_f1", "no_answer_accuracy")
+
+    @classmethod
+    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, or a list of strings to
+        be found in the context; JSON in a string is read. An empty list: the context has no answer."""
+        import pyarrow as pa
+
+        question_name, context_name, answers_name = needed(columns, "question", "context", "answers")
+        questions = text_column(table, question_name, "question")
+        contexts = text_column(table, context_name, "context")
+        given = column(table, answers_name, "answers").to_pylist()
+        truths: list[list[Answer] | None] = []
+        problems: list[str] = []
+        for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True)):
+            try:
+                truths.append(None if answers is None or context is None else _answers(answers, context))
+            except ValueError as failure:
+                problems.append(f"row {row}: {failure}")
+        if problems:
+            shown = "\n  ".join(problems[:5])
+            raise DataError(
+                f"the column {answers_name!r} (data.columns.answers) is wrong in {len(problems)} places:\n  {shown}",
+                "a list of {text, answer_start}: answer_start counts characters, and the text stands in the context",
+            )
+        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
+        return pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
+
+    @classmethod
+    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+        assert isinstance(settings, QuestionAnsweringSettings)
+        may_lack = any(len(answers) == 0 for answers in table["truth"].to_pylist())
+        return cls(settings.n_best, settings.max_answer_length, may_lack)
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        return cls(**{key: value for key, value in described.items() if key not in ("name", "labels")})
+
+    def describe(self) -> dict[str, Any]:
+        kept = ("n_best", "max_answer_length", "may_lack", "threshold")
+        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in kept}}
+
+    def label_of(self, truth: list[Answer]) -> list[str]:
+        return ["answer" if truth else "no answer"]
+
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        contexts = [row["context"] for row in rows]
+        return encoding.encode([row["question"] for row in rows], contexts, positions=positions)
+
+    def targets(self, truths: Sequence[list[Answer]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        """Beside each piece: FIRST and LAST bits; IGNORED where no answer can stand (the question)."""
+        assert encoded.parts is not None and encoded.chars is not None
+        targets = np.where(encoded.parts.values == 1, 0, IGNORED).astype(np.int32)
+        for row, answers in enumerate(truths):
+            for sequence in encoded.sequences(np.array([row])):
+                at = int(encoded.ids.offsets[sequence])
+                own = targets[at : at + int(encoded.ids.lengths[sequence])]
+                first, last = _pieces_of(answers[0], encoded, int(sequence)) if answers else (-1, -1)
+                if first < 0:
+                    own[0] = FIRST | LAST
+                else:
+                    own[0] = 0
+                    own[first] |= FIRST
+                    own[last] |= LAST
+        return Ragged(targets, encoded.ids.offsets)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """The mean cross-entropy of the first and the last piece, over the pieces where an answer can stand."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        possible = (targets != IGNORED).unsqueeze(-1)
+        by_piece = torch.where(possible, logits.float(), -1e4)
+        losses = []
+        for side, bit in enumerate((FIRST, LAST)):
+            place = (((targets & bit) > 0) & possible[..., 0]).int().argmax(dim=1)
+            losses.append(cross_entropy(by_piece[..., side], place, reduction="none"))
+        return (losses[0] + losses[1]) / 2
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """answer, start and end (characters; "" and -1 where there is none), its score, n_best answers, and
+        no_answer: the probability that the context has none, among the spans considered."""
+        return [self._decode_row(logits, encoded, row, given) for row, given in enumerate(rows)]
+
+    def _decode_row(self, logits: Logits, encoded: Encoded, row: int, given: Row) -> Prediction:
+        spans, nothing = self._spans(logits, encoded, row)
+        scores = np.array([score for score, _, _ in spans] + [nothing])
+        if not self.may_lack:
+            scores[-1] = -np.inf
+        if not np.isfinite(scores).any():
+            return {"answer": "", "start": -1, "end": -1, "score": 1.0, "no_answer": 1.0, "answers": []}
+        probabilities = np.exp(scores - scores.max())
+        probabilities /= probabilities.sum()
+        context = given["context"]
+        answers = [
+            {"answer": context[start:end], "start": start, "end": end, "score": float(probability)}
+            for (_, start, end), probability in zip(spans, probabilities, strict=False)
+        ][: self.n_best]
+        none = float(probabilities[-1])
+        if not spans or (self.may_lack and nothing - spans[0][0] > self.threshold):
+            best = {"answer": "", "start": -1, "end": -1, "score": none}
+        else:
+            best = answers[0]
+        return {**best, "no_answer": none, "answers": answers}
+
+    def _spans(self, logits: Logits, encoded: Encoded, row: int) -> tuple[list[tuple[float, int, int]], float]:
+        """(logit, start, end in characters) of the best spans of all windows, the best first and each text's place
+        once; and the least logit that a window gives to "no answer"."""
+        assert encoded.parts is not None and encoded.chars is not None
+        found: dict[tuple[int, int], float] = {}
+        nothing = np.inf
+        for sequence in encoded.sequences(np.array([row])):
+            ours = logits[sequence]
+            chars = encoded.chars[sequence].reshape(-1, 2)
+            context = np.flatnonzero(encoded.parts[sequence] == 1)
+            nothing = min(nothing, float(ours[0].sum()))
+            if not len(context):
+                continue
+            firsts = context[np.argsort(-ours[context, 0], kind="stable")[:TRIED]]
+            lasts = context[np.argsort(-ours[context, 1], kind="stable")[:TRIED]]
+            first, last = (grid.ravel() for grid in np.meshgrid(firsts, lasts, indexing="ij"))
+            fits = (last >= first) & (last - first < self.max_answer_length)
+            for one, other in zip(first[fits], last[fits], strict=True):
+                place = (int(chars[one, 0]), int(chars[other, 1]))
+                found[place] = max(found.get(place, -np.inf), float(ours[one, 0] + ours[other, 1]))
+        best = sorted(((score, *place) for place, score in found.items()), key=lambda span: (-span[0], span[1:]))
+        return best[:TRIED], float(nothing)
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[Answer]]) -> Self:
+        """The threshold with the best F1 on validation, where questions may lack an answer."""
+        if not self.may_lack:
+            return self
+        margins = np.empty(len(rows))
+        for row in range(len(rows)):
+            spans, nothing = self._spans(logits, encoded, row)
+            margins[row] = nothing - spans[0][0] if spans else np.inf
+        always = replace(self, threshold=np.inf).decode(logits, encoded, rows)
+        answered = self._scorer(truths, always).f1
+        lacking = np.array([len(truth) == 0 for truth in truths], dtype=np.float64)
+        order = np.argsort(margins, kind="stable")  # a threshold between two rows: those below answer, those above not
+        gain = np.concatenate([[lacking.sum()], lacking.sum() + np.cumsum((answered - lacking)[order])])
+        best = int(gain.argmax())
+        edges = np.concatenate([[margins[order[0]] - 1], margins[order], [margins[order[-1]] + 1]])
+        threshold = (edges[best] + edges[best + 1]) / 2
+        return replace(self, threshold=float(threshold) if np.isfinite(threshold) else 0.0)
+
+    def confidence(self, prediction: Prediction) -> float:
+        return float(prediction["score"])
+
+    def scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
+        return self._scorer(truths, predictions)
+
+    def _scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction]) -> AnswersScorer:
+        from lakewright.evaluation.answers import AnswersScorer
+
+        return AnswersScorer(
+            [[answer["text"] for answer in truth] for truth in truths],
+            [prediction["answer"] for prediction in predictions],
+            [prediction["score"] for prediction in predictions],
+        )
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        context = "Ada Lovelace met Charles Babbage in London in 1833."
+        return [
+            {"question": "Where did they meet?", "context": context},
+            {"question": "When did they meet?", "context": context},
+        ]
+
+
+def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, int]:
+    """The first and the last piece of the answer in this window; -1, -1 where it does not stand in it whole."""
+    assert encoded.parts is not None and encoded.chars is not None
+    chars = encoded.chars[sequence].reshape(-1, 2)
+    context = np.flatnonzero(encoded.parts[sequence] == 1)
+    inside = context[(chars[context, 0] < answer["end"]) & (chars[context, 1] > answer["start"])]
+    whole = len(inside) and chars[inside[0], 0] <= answer["start"] and chars[inside[-1], 1] >= answer["end"]
+    # White space at either end of an answer is of no piece.
+    if not whole and len(inside):
+        text_starts = chars[context, 0].min() <= answer["start"]
+        text_ends = chars[context, 1].max() >= answer["end"]
+        whole = text_starts and text_ends
+    return (int(inside[0]), int(inside[-1])) if whole else (-1, -1)
+
+
+def _answers(given: Any, context: str) -> list[Answer]:
+    """Raises ValueError where an answer does not stand where it should."""
+    if isinstance(given, str):
+        given = json.loads(given)
+    if isinstance(given, dict):
+        given = [
+            {"text": text, "answer_start": start}
+            for text, start in zip(given["text"], given["answer_start"], strict=True)
+        ]
+    if not isinstance(given, list):
+        raise ValueError("not a list of answers")
+    answers: list[Answer] = []
+    for one in given:
+        text = one if isinstance(one, str) else one.get("text")
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"an answer without text: {one!r}")
+        start = None if isinstance(one, str) else one.get("answer_start", one.get("start"))
+        start = context.find(text) if start is None else int(start)
+        if start < 0 or context[start : start + len(text)] != text:
+            raise ValueError(f"the answer {text[:40]!r} does not stand at {start} in its context")
+        answers.append({"start": start, "end": start + len(text), "text": text})
+    return answers
