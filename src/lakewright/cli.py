@@ -181,6 +181,55 @@ def search(
     print(found.told(), file=sys.stderr)
 
 
+@app.command("profile")
+def profile_data(
+    table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
+    project: Annotated[
+        str | None, typer.Option(help="project.yml: its columns, its split and its base model are used")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="a column of texts; repeatable")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="the label column; repeated: columns of 0 and 1, one a label")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="the column that says train, validation or test")] = None,
+    bias: Annotated[
+        list[str] | None, typer.Option(help="COLUMN or COLUMN=VALUE: how labels differ by its values; repeatable")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="a base model whose tokens to count; default: the project's")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="folder for profile.html, profile.json and profile.ipynb")] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the data first: missing and suspicious values, lengths, duplicates, labels, splits and bias."""
+    from lakewright.profiling import profile_table
+    from lakewright.profiling.page import summary, verdict
+    from lakewright.records import plain
+
+    found = profile_table(
+        table,
+        project=project,
+        text=text or (),
+        label=label or (),
+        split=split,
+        bias=bias or (),
+        tokenizer=tokenizer,
+        out=out,
+        profile=profile,
+    )
+    if as_json:
+        print_json(plain(found))
+        return
+    print(f"{found.table}: {verdict(found)}")
+    print_rows(summary(found), False, "columns")
+    for finding in found.findings:
+        print(f"- {finding.detail}")
+    for note in found.notes:
+        print(f"note: {note}")
+    print(f"page: {found.page}\njson: {found.json_file}\nnotebook: {found.notebook}")
+
+
 @app.command()
 def tables(
     action: Annotated[str, typer.Argument(help="list, show or history")] = "list",

@@ -90,6 +90,7 @@ EXTRAS = {
     **dict.fromkeys(("jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil", "safetensors"), "train"),
     **dict.fromkeys(("scipy", "sklearn", "torch", "transformers"), "train"),
     **dict.fromkeys(("datasets", "huggingface_hub"), "hub"),
+    "usearch": "search",
 }
 
 

@@ -145,15 +145,15 @@ def _check(project: Project) -> None:
     gate, measured = project.gate, task.measures(project.task)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
         raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
-    for role in project.data.columns.roles:
-        if role not in {*task.roles, "id", "group", "event_time", "split"}:
-            raise ProjectError(f"data.columns.{role} means nothing to {task.name}", f"it reads {', '.join(task.roles)}")
     if task.name in learner.gaps:
         able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
         raise UsageError(
             f"{learner.name} does not learn {task.name}: {learner.gaps[task.name]}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
+    for role in project.data.columns.roles:
+        if role not in {*task.roles, "id", "group", "event_time", "split"}:
+            raise ProjectError(f"data.columns.{role} means nothing to {task.name}", f"it reads {', '.join(task.roles)}")
     loss = getattr(project.train, "loss", "auto")
     if loss not in {"auto", *task.losses}:
         raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))

@@ -38,7 +38,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     terms.save(folder / "encoding")
     weight = np.zeros((len(terms.idf), 2), dtype=np.float32)
     weight[terms.vocabulary["morning"], 1] = weight[terms.vocabulary["night"], 0] = 5
-    _export(weight, np.zeros(2, dtype=np.float32), folder / "model.onnx")
+    _export(weight, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
     task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
     (folder / "model.json").write_text(json.dumps({"format": 1, "task": task, "learner": "linear"}))
     (folder / "project.json").write_text("{}")

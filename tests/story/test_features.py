@@ -35,13 +35,13 @@ def unbalanced(project: Path) -> None:
 def test_the_features_table(project: Path) -> None:
     prepared, rows = features()
     assert set(rows[0]) == {
-        "record_id", "event_time", "split", "row", "text", "truth", "ids", "weights", "target", "weight",
+        "record_id", "event_time", "split", "row", "inputs", "truth", "ids", "weights", "target", "weight",
     }  # fmt: skip
     assert sum(prepared.splits.values()) == len(rows) == 300
     assert prepared.splits["test"] == pytest.approx(45, abs=2)
     assert sum(count for *_, count in prepared.length_histogram) == prepared.splits["train"]
     source = {row["id"]: row for row in sentences(300)}
-    assert all(source[row["record_id"]]["text"] == row["text"] for row in rows)
+    assert all(source[row["record_id"]]["text"] == row["inputs"]["text"] for row in rows)
     assert all(len(row["ids"]) == len(row["weights"]) for row in rows)
 
 

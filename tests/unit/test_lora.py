@@ -159,5 +159,5 @@ def test_the_updates_learn_faster_than_the_weights_would(tiny_base: Path) -> Non
     full, lora = EncoderSettings(), EncoderSettings(lora_rank=4)
     assert body_rate(made, lora) == pytest.approx(10 * body_rate(made, full))
     rates = {group["lr"] for group in make_optimizer(made, lora).param_groups}
-    assert rates == {body_rate(made, lora)}  # the head's auto rate stays what it is without LoRA
+    assert rates == {body_rate(made, lora), 10 * body_rate(made, lora)}  # the updates' and the head's
     assert body_rate(made, EncoderSettings(lora_rank=4, learning_rate=2e-4)) == 2e-4

@@ -49,7 +49,7 @@ def test_defaults_are_filled_in_and_stored(tmp_path: Path) -> None:
         (("source:", "sorce:"), "project.yml:5: 'data.sorce'", "did you mean 'source'?"),
         (("schema:", "shema:"), "project.yml:2: 'shema'", "did you mean 'schema'?"),
         (("learner: encoder", "learner: encodr"), "project.yml:8: there is no learner", "did you mean 'encoder'?"),
-        (("task: text_classification", "task: text_clasification"), "project.yml:3: task", ""),
+        (("task: text_classification", "task: text_clasification"), "project.yml:3: there is no task", ""),
         (("1e-4", "fast"), "project.yml:9: train.learning_rate", ""),
         (("1e-4", "-1"), "project.yml:9: train.learning_rate", ""),
         (("name: things", "name: my things"), "project.yml:1: name", ""),

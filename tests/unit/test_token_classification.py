@@ -41,9 +41,10 @@ def test_tags_become_spans(tags: list[str], spans: list[tuple[int, int, str]]) -
 
 @given(text=st.text(alphabet=st.sampled_from("ab d😀é́ß.,'\u202e\ud83d\n漢"), max_size=40))
 def test_words_lie_in_the_text_in_order(tokens: Tokens, text: str) -> None:
-    _, bounds = words_of(tokens.encode([text], positions=True), 0, text)
+    words = words_of(tokens.encode([text], positions=True), 0, {"text": text})
+    bounds = list(zip(words.start.tolist(), words.end.tolist(), strict=True))
     assert all(0 <= start < end <= len(text) for start, end in bounds)
-    assert all(left[1] <= right[0] for left, right in pairwise(bounds.tolist()))
+    assert all(left[1] <= right[0] for left, right in pairwise(bounds))
     assert not any(text[start].isspace() for start, _ in bounds)
 
 
@@ -76,10 +77,10 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
     start = text.index("granite")
     spans = [{"start": start, "end": start + 7, "label": "place"}]
     encoded = tokens.encode([text], positions=True)
-    wanted = TASK.targets([spans], encoded, [text])[0]
+    wanted = TASK.targets([spans], encoded, [{"text": text}])[0]
     logits = np.full((len(wanted), TASK.outputs), -9.0, dtype=np.float32)
     logits[np.arange(len(wanted)), np.maximum(wanted, 0)] = 9.0
-    (prediction,) = TASK.decode([logits], encoded, [text])
+    (prediction,) = TASK.decode([logits], encoded, [{"text": text}])
     assert [(e["start"], e["end"], e["text"]) for e in prediction["entities"]] == [(start, start + 7, "granite")]
 
 
@@ -94,5 +95,37 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
 def test_impossible_spans_are_named_by_row(spans: list[dict[str, object]], problem: str) -> None:
     table = pa.table({"text": ["fine", "some text"], "spans": pa.array(["[]", __import__("json").dumps(spans)])})
     with pytest.raises(DataError, match=problem) as caught:
-        TokenClassification.read(table, {"text": "text", "spans": "spans"})
+        TokenClassification.read(table, {"text": "text", "spans": "spans"}, TokenClassification.settings())
     assert "row 1" in caught.value.cause
+
+
+def test_windows_say_what_the_whole_text_says(tiny_base: Path) -> None:
+    """Tags that depend on the word alone come out the same from windows of any size, and of any overlap."""
+    text = " ".join(["the dog, my rose - Smith-Jones", "😀 cafe\u0301 granite"] * 6)
+    places = [at for at in range(len(text)) if text.startswith(("rose", "granite"), at)]
+    spans = [
+        {"start": at, "end": text.index(" ", at) if " " in text[at:] else len(text), "label": "x"} for at in places
+    ]
+    task, row = TokenClassification(("x",)), {"text": text}
+    for max_length, stride in ((200, 1), (12, 2), (16, 7), (10, 4)):
+        tokens = load_tokens(tiny_base, max_length, "windows", stride)
+        encoded = task.encode(tokens, [row])
+        targets = task.targets([spans], encoded, [row])
+        logits = []
+        for sequence in range(len(encoded.ids)):
+            wanted = targets[sequence]
+            said = np.full((len(wanted), task.outputs), -9.0, dtype=np.float32)
+            said[np.arange(len(wanted)), np.maximum(wanted, 0)] = 9.0
+            logits.append(said)
+        (prediction,) = task.decode(logits, encoded, [row])
+        assert [(e["start"], e["end"]) for e in prediction["entities"]] == [(s["start"], s["end"]) for s in spans]
+
+
+@given(st.lists(st.text(alphabet=st.sampled_from("abé😀-,'\u0301"), min_size=1, max_size=6), min_size=1, max_size=12))
+def test_given_tokens_are_the_words(tokens: Tokens, given_tokens: list[str]) -> None:
+    row = {"text": " ".join(given_tokens), "tokens": given_tokens}
+    words = words_of(tokens.encode([row["text"]], positions=True), 0, row)
+    at = [sum(len(token) + 1 for token in given_tokens[:i]) for i in range(len(given_tokens))]
+    bounds = {(start, start + len(token)) for start, token in zip(at, given_tokens, strict=True)}
+    assert set(zip(words.start.tolist(), words.end.tolist(), strict=True)) <= bounds
+    assert len(set(words.start.tolist())) == len(words.start)

@@ -93,11 +93,11 @@ def test_a_resumed_run_ends_with_the_same_weights(
 def test_out_of_memory_halves_the_parts_and_keeps_the_step(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that cannot hold more than 40 padded tokens: found by halving, and the same weights come out."""
+    """A machine that cannot hold more than 40 padded tokens: found by halving, and the steps stay the same."""
     (tmp_path / "large").mkdir()
     (tmp_path / "small").mkdir()
     large, small = network(tiny_base, 0.0), network(tiny_base, 0.0)
-    loop.train(large, training(tiny_base, tmp_path / "large", dropout=0.0))
+    expected = loop.train(large, training(tiny_base, tmp_path / "large", dropout=0.0))
     forward = EncoderNetwork.forward
 
     def limited(self: EncoderNetwork, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -108,7 +108,9 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_step(
     monkeypatch.setattr(EncoderNetwork, "forward", limited)
     state = loop.train(small, training(tiny_base, tmp_path / "small", dropout=0.0))
     assert state.max_tokens <= 40
-    assert torch.allclose(weights(small), weights(large), atol=2e-4)
+    # Not the weights: where a gradient is all rounding, Adam's step is of a random sign.
+    losses = [[entry["loss"] for entry in each.history if "loss" in entry] for each in (state, expected)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_memory_too_small_for_one_row_says_so(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

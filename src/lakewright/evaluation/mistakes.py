@@ -1,15 +1,24 @@
-"""The mistakes most worth a reader's minute: classes mixed up, confident errors, spans marked in their text."""
+"""The mistakes most worth a reader's minute: classes mixed up, confident errors, spans marked in their text.
+
+They are found in the scorer and the frozen rows alone; nothing is predicted again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lakewright.evaluation.answers import AnswersScorer
 from lakewright.evaluation.classification import ClassificationScorer
 from lakewright.evaluation.entities import EntityScorer, Outcome, Span, outcomes
+from lakewright.evaluation.multilabel import MultilabelScorer
+from lakewright.evaluation.ordinal import OrdinalScorer
+from lakewright.evaluation.similarity import SimilarityScorer
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,13 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of text; `label` and `outcome` where it is an entity."""
+    """A stretch of text; `label` and `outcome` where it is an entity or an answer, `weight` (-1 to 1) where it is a
+    word that spoke for or against what was said."""
 
     text: str
     label: str = ""
-    outcome: Outcome | None = None
+    outcome: Outcome | Literal["said"] | None = None
+    weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,150 @@ def confident_mistakes(scorer: ClassificationScorer, most: int = 20) -> list[Mis
     """The wrong rows that the model was surest of, the surest first."""
     wrong = np.flatnonzero(~scorer.correct())
     surest = wrong[np.argsort(-scorer.confidence[wrong], kind="stable")][:most]
+    return [_mistake(scorer, int(row)) for row in surest]
+
+
+def _mistake(scorer: ClassificationScorer, row: int) -> Mistake:
+    return Mistake(
+        row=row,
+        truth=scorer.labels[scorer.truth[row]],
+        predicted=scorer.labels[scorer.predicted[row]],
+        confidence=float(scorer.confidence[row]),
+        truth_probability=float(scorer.probabilities[row, scorer.truth[row]]),
+    )
+
+
+def furthest_mistakes(scorer: OrdinalScorer, most: int = 20) -> list[Mistake]:
+    """The wrong rows furthest from the truth in the labels' order, of those the ones that the model was surest of."""
+    steps = np.abs(scorer.predicted - scorer.truth)
+    order = np.lexsort((-scorer.confidence, -steps))
+    return [_mistake(scorer, int(row)) for row in order[:most] if steps[row]]
+
+
+@dataclass(frozen=True)
+class LabelDecision:
+    label: str
+    outcome: Literal["correct", "missed", "spurious"]
+    probability: float
+
+
+@dataclass(frozen=True)
+class LabelMistake:
+    row: int
+    decisions: list[LabelDecision]  # true or said, the most probable first
+
+
+def confident_label_mistakes(scorer: MultilabelScorer, most: int = 20) -> list[LabelMistake]:
+    """The rows with the labels most surely missed and most surely said wrongly, in turn."""
+    missed = np.where(scorer.truth & ~scorer.predicted, scorer.probabilities, np.inf).min(axis=1)
+    spurious = np.where(scorer.predicted & ~scorer.truth, scorer.probabilities, -np.inf).max(axis=1)
+    orders = [
+        [int(row) for row in np.argsort(order, kind="stable") if np.isfinite(order[row])]
+        for order in (-spurious, missed)
+    ]
+    in_turn = dict.fromkeys(row for rows in zip_longest(*orders) for row in rows if row is not None)
+    found = []
+    for row in list(in_turn)[:most]:
+        decisions = []
+        for label in np.argsort(-scorer.probabilities[row], kind="stable"):
+            true, said = scorer.truth[row, label], scorer.predicted[row, label]
+            if true or said:
+                outcome: Literal["correct", "missed", "spurious"]
+                outcome = "correct" if true and said else "missed" if true else "spurious"
+                share = float(scorer.probabilities[row, label])
+                decisions.append(LabelDecision(scorer.labels[label], outcome, share))
+        found.append(LabelMistake(row, decisions))
+    return found
+
+
+@dataclass(frozen=True)
+class LabelSwap:
+    missed: str
+    said: str
+    rows: int
+    share: float  # of the rows where `missed` is missed
+
+
+def swapped_labels(scorer: MultilabelScorer, most: int = 10) -> list[LabelSwap]:
+    """Pairs of labels of which one was missed and the other wrongly said on the same rows, the most frequent first."""
+    missed = (scorer.truth & ~scorer.predicted).astype(np.float64)
+    counts = missed.T @ (scorer.predicted & ~scorer.truth).astype(np.float64)
+    found = []
+    for place in np.argsort(-counts, axis=None, kind="stable")[:most]:
+        one, other = divmod(int(place), len(scorer.labels))
+        rows = int(counts[one, other])
+        if rows:
+            share = rows / float(missed[:, one].sum())
+            found.append(LabelSwap(scorer.labels[one], scorer.labels[other], rows, share))
+    return found
+
+
+def confident_wrong_answers(scorer: AnswersScorer, most: int = 20) -> list[int]:
+    """Rows without an exact match: those that share no word with the truth first, the surest of each first."""
+    wrong = np.flatnonzero(~scorer.correct())
+    order = np.lexsort((-scorer.confidence[wrong], scorer.f1[wrong] > 0))
+    return [int(row) for row in wrong[order][:most]]
+
+
+def worst_pairs(scorer: SimilarityScorer, most: int = 20) -> list[int]:
+    """The rows whose score is furthest from the truth, the furthest first."""
+    assert scorer.truth is not None
+    return [int(row) for row in np.argsort(-np.abs(scorer.scores - scorer.truth), kind="stable")[:most]]
+
+
+@dataclass(frozen=True)
+class LostQuery:
+    row: int
+    rank: int
+    first: int  # the row whose partner came first
+    cosine: float  # with that one
+    own_cosine: float  # with its own
+
+
+def lost_queries(
+    ranks: NDArray[np.intp],
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    groups: Sequence[Hashable],
+    most: int = 20,
+) -> list[LostQuery]:
+    """The rows whose partner was ranked furthest down, and what came first in its place. `left` and `right` are
+    unit vectors [rows, width]; right texts of one group are one text."""
+    found = []
+    for row in np.argsort(-ranks, kind="stable")[:most]:
+        if ranks[row] == 1:
+            break
+        cosines = right @ left[row]
+        others = np.array([group != groups[row] for group in groups])
+        first = int(np.argmax(np.where(others, cosines, -np.inf)))
+        own = float(np.max(np.where(others, -np.inf, cosines)))
+        found.append(LostQuery(int(row), int(ranks[row]), first, float(cosines[first]), own))
+    return found
+
+
+def marked_answer(
+    context: str, truths: Sequence[tuple[int, int]], predicted: tuple[int, int] | None, characters: int = 160
+) -> list[Piece]:
+    """The context around the answers, cut elsewhere: "correct" what both hold, "missed" what only the truth does,
+    "spurious" what only the prediction does. Spans are (start, end) in characters."""
+    spans = [*truths, *([predicted] if predicted else [])]
+    shown = np.zeros(len(context), dtype=np.bool_)
+    code = np.zeros(len(context), dtype=np.int8)
+    for start, end in spans:
+        shown[max(0, start - characters) : end + characters] = True
+    if not spans:
+        shown[: 2 * characters] = True
+    for start, end in truths:
+        code[start:end] |= 1
+    if predicted:
+        code[predicted[0] : predicted[1]] |= 2
+    state = np.where(shown, code, -1)
+    cuts = [0, *(np.flatnonzero(np.diff(state)) + 1).tolist(), len(context)]
+    names: dict[int, Outcome] = {1: "missed", 2: "spurious", 3: "correct"}
     return [
-        Mistake(
-            row=int(row),
-            truth=scorer.labels[scorer.truth[row]],
-            predicted=scorer.labels[scorer.predicted[row]],
-            confidence=float(scorer.confidence[row]),
-            truth_probability=float(scorer.probabilities[row, scorer.truth[row]]),
-        )
-        for row in surest
+        Piece(" … ") if state[start] < 0 else Piece(context[start:end], "", names.get(int(state[start])))
+        for start, end in pairwise(cuts)
+        if start < end
     ]
 
 

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 INK = "#1b1c1a"  # replaced by currentColor in the page
 RIGHT = "#3d7edb"
 WRONG = "#e0672f"
-FOLLOWED = ("accuracy", "macro_f1", "entity_f1", "exact_match", "jaccard", "qa_f1", "spearman", "r2")
+FOLLOWED = (
+    *("accuracy", "macro_f1", "entity_f1", "exact_match", "jaccard", "quadratic_weighted_kappa", "qa_f1"),
+    *("spearman", "mrr", "r2"),
+)
 """The metrics worth a line in the learning curve; the others follow them or are on another scale."""
 MORE = ["#3d7edb", "#d9903a", "#3f9f6f", "#a566c4", "#cc4f6c", "#5aa5b8"]
 
@@ -46,39 +50,54 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
         shown = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:most])
         title = f"the {most} most confused of {len(labels)} classes"
         counts, share, labels = counts[np.ix_(shown, shown)], share[np.ix_(shown, shown)], [labels[i] for i in shown]
-    size = len(labels)
-    names = [label if len(label) <= 26 else f"{label[:16].rstrip()}…{label[-9:].lstrip()}" for label in labels]
-    side = max(2.0, 0.27 * size)
-    margin = 0.085 * max(map(len, names))
-    figure, axes = _figure(side + margin + 0.5, side + margin + 0.6)
+    figure, axes = _matrix(labels)
     for truth, predicted in np.argwhere(counts > 0):
-        colour = RIGHT if truth == predicted else WRONG
-        alpha = 0.12 + 0.78 * float(share[truth, predicted]) ** (1.0 if truth == predicted else 0.6)
-        axes.add_patch(_rectangle(predicted - 0.5, truth - 0.5, colour, alpha))
-        count = f"{counts[truth, predicted]:.0f}"
-        fontsize = 9.0 if side / size > 0.4 else 7.0 if len(count) < 4 else 5.5
-        axes.text(predicted, truth, count, ha="center", va="center", color=INK, fontsize=fontsize)
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal", title=title)
+        right = truth == predicted
+        alpha = 0.12 + 0.78 * float(share[truth, predicted]) ** (1.0 if right else 0.6)
+        _cell(axes, truth, predicted, f"{counts[truth, predicted]:.0f}", RIGHT if right else WRONG, alpha)
+    axes.set(title=title)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    # A label may hold "$", which would otherwise start a formula.
-    axes.set_xticks(range(size), names, rotation=90, parse_math=False)
-    axes.set_yticks(range(size), names, parse_math=False)
     return figure
 
 
-def reliability_diagram(bins: Reliability) -> Figure:
-    """Accuracy by confidence against the diagonal, over the histogram of the confidences."""
+def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int = 25) -> Figure:
+    """`truth` [n, L] → of the rows with the label of a row of the picture, the percentage that also has the label of
+    the column. Of more than `most` labels the most frequent ones are drawn, and the title says so."""
+    title = ""
+    if len(labels) > most:
+        shown = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:most])
+        title = f"the {most} most frequent of {len(labels)} labels"
+        truth, labels = truth[:, shown], [labels[i] for i in shown]
+    hot = truth.astype(np.float64)
+    together = hot.T @ hot
+    share = together / np.maximum(np.diag(together)[:, None], 1)
+    figure, axes = _matrix(labels)
+    for one, other in np.argwhere(together > 0):
+        if one == other:
+            _cell(axes, one, other, "", INK, 0.08)
+        else:
+            _cell(axes, one, other, f"{100 * share[one, other]:.0f}", RIGHT, 0.05 + 0.85 * float(share[one, other]))
+    axes.set(title=title)
+    axes.set_xlabel("has too")
+    axes.set_ylabel("of the rows with")
+    return figure
+
+
+def reliability_diagram(
+    bins: Reliability, *, right: str = "share right", sure: str = "confidence", counted: str = "rows"
+) -> Figure:
+    """Accuracy by confidence against the diagonal, over the histogram of the confidences. The words name the axes."""
     figure, (above, below) = _figure(5.2, 5.0, rows=2, height_ratios=[3, 1])
     middle, width = (bins.edges[:-1] + bins.edges[1:]) / 2, float(bins.edges[1])
     held = bins.count > 0
-    above.bar(middle[held], bins.accuracy[held], width * 0.92, color=RIGHT, alpha=0.55, label="accuracy")
+    above.bar(middle[held], bins.accuracy[held], width * 0.92, color=RIGHT, alpha=0.55, label=right)
     above.plot(bins.confidence[held], bins.accuracy[held], "o", color=RIGHT, markersize=4)
     above.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="perfect calibration")
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right", title=f"expected calibration error {ece(bins):.3f}")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=f"expected calibration error {ece(bins):.3f}")
     above.legend(frameon=False, labelcolor=INK, loc="upper left", fontsize=8)
     below.bar(middle, bins.count, width * 0.92, color=INK, alpha=0.35)
-    below.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
+    below.set(xlim=(0, 1), xlabel=sure, ylabel=counted)
     return figure
 
 
@@ -120,6 +139,118 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
         axes.axvline(max_length + 0.5, color=WRONG, linewidth=1.5, label=f"max_length {max_length}")
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     axes.set(xlabel="encoded length", ylabel="rows of train")
+    return figure
+
+
+def labels_a_row(true: NDArray[np.integer], said: NDArray[np.integer]) -> Figure:
+    """How many rows truly have, and are said to have, 0, 1, 2 … labels."""
+    figure, axes = _figure(5.2, 2.6)
+    most = int(max(true.max(initial=0), said.max(initial=0)))
+    places = np.arange(most + 1)
+    axes.bar(places - 0.2, np.bincount(true, minlength=most + 1), 0.38, color=INK, alpha=0.4, label="true")
+    axes.bar(places + 0.2, np.bincount(said, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="said")
+    axes.set(xlabel="labels a row", ylabel="rows")
+    axes.set_xticks(places)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    return figure
+
+
+def error_distance(steps: NDArray[np.integer]) -> Figure:
+    """Rows by how many places the prediction is above (or below) the truth in the labels' order."""
+    figure, axes = _figure(4.6, 2.6)
+    most = int(np.abs(steps).max(initial=1))
+    places = np.arange(-most, most + 1)
+    counts = np.bincount(steps + most, minlength=2 * most + 1)
+    bars = axes.bar(places, counts, 0.85, color=[RIGHT if place == 0 else WRONG for place in places], alpha=0.75)
+    axes.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=8, color=INK)
+    axes.set(xlabel="places above the truth", ylabel="rows")
+    if most <= 10:
+        axes.set_xticks(places, [f"{place:+d}" if place else "0" for place in places])
+    return figure
+
+
+def expected_by_truth(truth: NDArray[np.integer], expected: NDArray[np.float64], labels: Sequence[str]) -> Figure:
+    """For each true label the mean expected place in the order, and where the middle 80 % of its rows lie."""
+    figure, axes = _figure(4.6, 3.2)
+    places = np.arange(len(labels))
+    axes.plot(places, places, "--", color=INK, alpha=0.55, linewidth=1, label="truth")
+    for place in places:
+        own = expected[truth == place]
+        if len(own):
+            low, high = np.quantile(own, [0.1, 0.9])
+            axes.plot([place, place], [low, high], color=RIGHT, alpha=0.4, linewidth=7, solid_capstyle="round")
+            axes.plot(
+                [place], [own.mean()], "o", color=RIGHT, markersize=6, label="mean" if place == truth[0] else None
+            )
+    axes.set_xlabel("true")
+    axes.set_ylabel("expected")
+    names = [_short(label) for label in labels]
+    axes.set_xticks(places, names, rotation=0 if max(map(len, names)) < 4 else 30, parse_math=False)
+    axes.set_yticks(places, names, parse_math=False)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
+    return figure
+
+
+def score_scatter(truth: NDArray[np.float64], scores: NDArray[np.float64], *, most: int = 800) -> Figure:
+    """Predicted by true scores, against the diagonal. Of more than `most` rows every so manieth is drawn."""
+    figure, axes = _figure(4.6, 4.2)
+    step = max(1, -(-len(truth) // most))
+    axes.scatter(truth[::step], scores[::step], s=12, color=RIGHT, alpha=0.35, linewidth=0)
+    ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
+    axes.plot(ends, ends, "--", color=INK, alpha=0.55, linewidth=1)
+    axes.set(xlabel="true score", ylabel="predicted score")
+    if step > 1:
+        axes.set(title=f"{len(truth[::step]):,} of {len(truth):,} rows")
+    return figure
+
+
+def score_errors(errors: NDArray[np.float64]) -> Figure:
+    """The histogram of predicted − true scores."""
+    figure, axes = _figure(4.6, 2.4)
+    axes.hist(errors, bins=31, color=RIGHT, alpha=0.7)
+    axes.axvline(0, color=INK, alpha=0.55, linewidth=1, linestyle="--")
+    axes.set(xlabel="predicted − true score", ylabel="rows")
+    return figure
+
+
+def rank_histogram(ranks: NDArray[np.integer]) -> Figure:
+    """Rows by the rank of their right text: 1, 2, 3–5, 6–10, 11–20 …"""
+    bounds = [0, 1, 2, 5, 10, 20, 50, 100, 1000, max(1001, int(ranks.max(initial=1)))]
+    counts, _ = np.histogram(ranks, bins=np.array(bounds) + 0.5)
+    names = [f"{low + 1:,}" if low + 1 == high else f"{low + 1:,}–{high:,}" for low, high in pairwise(bounds)]
+    last = int(np.flatnonzero(counts).max(initial=0))
+    figure, axes = _figure(5.2, 2.6)
+    bars = axes.bar(range(last + 1), counts[: last + 1], 0.85, color=[RIGHT] + [WRONG] * last, alpha=0.75)
+    axes.bar_label(bars, [f"{count:,}" if count else "" for count in counts[: last + 1]], fontsize=8, color=INK)
+    axes.set_xticks(range(last + 1), names[: last + 1])
+    axes.set(xlabel="rank of the right text", ylabel="rows")
+    return figure
+
+
+def recall_curve(ranks: NDArray[np.integer], *, most: int = 100) -> Figure:
+    """The share of rows whose right text is among the first k, by k."""
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    figure, axes = _figure(5.2, 2.8)
+    k = np.arange(1, max(2, min(most, len(ranks))) + 1)
+    axes.plot(k, [(ranks <= at).mean() for at in k], color=RIGHT, linewidth=1.6)
+    axes.set(xscale="log", xlabel="k", ylabel="recall at k", ylim=(0, 1.02), xlim=(1, k[-1]))
+    axes.set_xticks([at for at in (1, 2, 5, 10, 20, 50, 100) if at <= k[-1]])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(axis="y", alpha=0.25, linewidth=0.6)
+    return figure
+
+
+def coverage(exact: Sequence[float], overlap: Sequence[float]) -> Figure:
+    """Exact match and F1 of the best among the first 1, 2, 3 … answers."""
+    figure, axes = _figure(4.6, 2.6)
+    k = np.arange(1, len(exact) + 1)
+    axes.plot(k, exact, "o-", color=RIGHT, markersize=4, linewidth=1.4, label="exact match")
+    axes.plot(k, overlap, "o-", color=MORE[1], markersize=4, linewidth=1.4, label="F1")
+    axes.set(xlabel="answers looked at", ylim=(0, 1.02))
+    axes.set_xticks(k)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
     return figure
 
 
@@ -235,6 +366,30 @@ def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     return np.array([group.mean(axis=0) for group in np.array_split(points, most)])
 
 
+def _short(label: str) -> str:
+    return label if len(label) <= 26 else f"{label[:16].rstrip()}…{label[-9:].lstrip()}"
+
+
+def _matrix(labels: Sequence[str]) -> tuple[Figure, Any]:
+    """Empty axes with the labels along both sides."""
+    names, size = [_short(label) for label in labels], len(labels)
+    side = max(2.0, 0.27 * size)
+    margin = 0.085 * max(map(len, names))
+    figure, axes = _figure(side + margin + 0.5, side + margin + 0.6)
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+    # A label may hold "$", which would otherwise start a formula.
+    axes.set_xticks(range(size), names, rotation=90, parse_math=False)
+    axes.set_yticks(range(size), names, parse_math=False)
+    return figure, axes
+
+
+def _cell(axes: Any, row: int, column: int, text: str, colour: str, alpha: float) -> None:
+    axes.add_patch(_rectangle(column - 0.5, row - 0.5, colour, alpha))
+    room = max(2.0, 0.27 * len(axes.get_xticks())) / len(axes.get_xticks())  # inches
+    fontsize = 9.0 if room > 0.4 else 7.0 if len(text) < 4 else 5.5
+    axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=fontsize)
+
+
 def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:
     from matplotlib.patches import Rectangle
 
@@ -243,12 +398,35 @@ def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:
 
 def figures(scorer: Scorer) -> dict[str, Figure]:
     """The pictures that this kind of scorer has, by name."""
+    from lakewright.evaluation.answers import AnswersScorer
     from lakewright.evaluation.calibration import reliability
     from lakewright.evaluation.classification import ClassificationScorer
+    from lakewright.evaluation.multilabel import MultilabelScorer
+    from lakewright.evaluation.ordinal import OrdinalScorer
+    from lakewright.evaluation.similarity import SimilarityScorer
 
-    if not isinstance(scorer, ClassificationScorer):
-        return {}
-    return {
-        "confusion_matrix": confusion_matrix(scorer.confusion(), scorer.labels),
-        "reliability": reliability_diagram(reliability(scorer.confidence, scorer.correct())),
-    }
+    drawn: dict[str, Figure] = {}
+    if isinstance(scorer, ClassificationScorer):
+        drawn["confusion_matrix"] = confusion_matrix(scorer.confusion(), scorer.labels)
+        drawn["reliability"] = reliability_diagram(reliability(scorer.confidence, scorer.correct()))
+    if isinstance(scorer, OrdinalScorer):
+        places = scorer.probabilities @ np.arange(len(scorer.labels))
+        drawn["error_distance"] = error_distance(scorer.predicted - scorer.truth)
+        drawn["expected"] = expected_by_truth(scorer.truth, places, scorer.labels)
+    if isinstance(scorer, MultilabelScorer):
+        bins = reliability(scorer.probabilities.ravel(), scorer.truth.ravel())
+        drawn["labels_a_row"] = labels_a_row(scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1))
+        drawn["co_occurrence"] = co_occurrence(scorer.truth, scorer.labels)
+        drawn["reliability"] = reliability_diagram(
+            bins, right="share true", sure="probability of the label", counted="decisions"
+        )
+    if isinstance(scorer, AnswersScorer):
+        bins = reliability(scorer.confidence, scorer.correct())
+        drawn["reliability"] = reliability_diagram(bins, right="share exactly right", sure="score")
+    if isinstance(scorer, SimilarityScorer) and scorer.truth is not None:
+        drawn["scores"] = score_scatter(scorer.truth, scorer.scores)
+        drawn["errors"] = score_errors(scorer.scores - scorer.truth)
+    if isinstance(scorer, SimilarityScorer) and scorer.ranks is not None:
+        drawn["ranks"] = rank_histogram(scorer.ranks)
+        drawn["recall"] = recall_curve(scorer.ranks)
+    return drawn

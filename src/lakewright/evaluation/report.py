@@ -14,18 +14,25 @@ from typing import Any
 import numpy as np
 
 from lakewright import plugins
-from lakewright.evaluation import pictures
-from lakewright.evaluation.calibration import reliability
+from lakewright.evaluation import attribution, pictures
+from lakewright.evaluation.attribution import Attribution
 from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.entities import OUTCOMES, EntityScorer
+from lakewright.evaluation.entities import EntityScorer
 from lakewright.evaluation.metrics import METRICS, higher_is_better
-from lakewright.evaluation.mistakes import confident_mistakes, confused_pairs, marked_mistakes
+from lakewright.evaluation.multilabel import MultilabelScorer
+from lakewright.evaluation.ranking import divide
 from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.sections import sections
+from lakewright.evaluation.sections.parts import Column, Table, drawing, number, percent
 from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
 from lakewright.runtimes.folder import describe
+from lakewright.tasks import Kind, Prediction, Row
 
 FLAG_FROM = 20
 """Slices of fewer rows are never flagged: a bootstrap of a handful of rows has no width to speak of."""
+
+ATTRIBUTIONS = "attributions.json"
+"""beside the page, where evaluate has asked which words decide"""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,12 @@ class ReportContext:
     created: str = ""
     texts: Sequence[str] = ()  # [rows] of the test split, in the scorer's order
     row_ids: Sequence[str] = ()  # [rows]
+    rows: Sequence[Row] = ()  # [rows], their inputs by name
+    inputs: Mapping[str, Kind] = field(default_factory=dict)  # what each of them is; a text where it is not said
+    truths: Sequence[Any] = ()  # [rows], as the task has them
+    predictions: Sequence[Prediction] = ()  # [rows]
+    attributions: Sequence[Attribution] = ()
+    fitted: Mapping[str, Any] = field(default_factory=dict)  # the task as it is described in the model folder
     prepared: Prepared | None = None
     trained: Trained | None = None
     history: Sequence[Mapping[str, float]] = ()  # as `pictures.learning_curve` reads it
@@ -70,6 +83,8 @@ def write_page(
     rows = pq.read_table(report.test_rows)
     truths = [json.loads(truth) for truth in rows["truth"].to_pylist()]
     predictions = [json.loads(prediction) for prediction in rows["prediction"].to_pylist()]
+    inputs_of = [json.loads(row) for row in rows["inputs"].to_pylist()]
+    explained = Path(report.html).with_name(ATTRIBUTIONS)
     task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
     context = ReportContext(
         task=task.name,
@@ -78,6 +93,12 @@ def write_page(
         created=time.strftime("%Y-%m-%d %H:%M"),
         texts=rows["text"].to_pylist(),
         row_ids=rows["record_id"].to_pylist(),
+        rows=inputs_of,
+        inputs=task.inputs,
+        truths=truths,
+        predictions=predictions,
+        attributions=attribution.read(explained) if explained.is_file() else (),
+        fitted=described["task"],
         prepared=prepared,
         trained=trained,
         history=json.loads((folder / "training.json").read_text(encoding="utf-8"))["history"],
@@ -85,7 +106,7 @@ def write_page(
         reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
         software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},
     )
-    scorer = task.scorer(truths, predictions, [json.loads(row) for row in rows["inputs"].to_pylist()])
+    scorer = task.scorer(truths, predictions, inputs_of)
     title = described["name"]
     write_html(Path(report.html), title=title, report=report, decision=decision, scorer=scorer, context=context)
 
@@ -99,8 +120,8 @@ def write_html(
     scorer: Scorer,
     context: ReportContext,
 ) -> None:
-    """One self-contained page. Texts and labels are escaped; any scorer gets the page, and the two known kinds get
-    sections of their own."""
+    """One self-contained page. Texts and labels are escaped; any scorer gets the page, and the known kinds get sections
+    of their own (`sections/`)."""
     page = rendered(
         "report.html.j2",
         title=title,
@@ -111,9 +132,13 @@ def write_html(
         baseline=_baseline(scorer),
         meanings=METRICS,
         columns=_columns(report),
-        curve=_picture(pictures.learning_curve(context.history), "learning curves") if context.history else None,
+        second=next((name for name in SECOND if name in report.metrics and name != report.primary), None),
+        classes=_classes(report, scorer),
+        folded=_folded(report),
+        sections=sections(scorer, report, context),
+        curve=drawing(pictures.learning_curve(context.history), "learning curves").svg if context.history else None,
         length_histogram=_length_histogram(context),
-        **_sections(scorer, context),
+        label_counts=_label_counts(context),
     )
     path.write_text(page, encoding="utf-8")
 
@@ -130,7 +155,7 @@ def rendered(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": _percent, "number": _number, "size": _size}
+    environment.filters |= {"count": _count, "percent": percent, "number": number, "size": _size}
     return environment.get_template(template).render(values)
 
 
@@ -140,21 +165,41 @@ def verdict(report: Report, decision: Decision | None = None) -> str:
     level = f"{100 * report.confidence:g}\N{NO-BREAK SPACE}% CI"
 
     def share(metric: Metric) -> str:
-        return f"{_percent(metric.value)} of {on} ({level} {100 * metric.low:.1f}–{_percent(metric.high)})"
+        return f"{percent(metric.value)} of {on} ({level} {100 * metric.low:.1f}–{percent(metric.high)})"
 
     def score(metric: Metric) -> str:
-        return f"{_number(metric.value)} ({level} {_number(metric.low)}–{_number(metric.high)})"
+        low, high = number(metric.low), number(metric.high)
+        return f"{number(metric.value)} ({level} {low}{' to ' if metric.low < 0 else '–'}{high})"
 
+    text = ""
     if {"entity_f1", "entity_precision", "entity_recall"} <= metrics.keys():
         found, right = metrics["entity_recall"].value, metrics["entity_precision"].value
-        text = f"Found {_percent(found)} of the entities in {on}; {_percent(right)} of what it marked is right."
+        text = f"Found {percent(found)} of the entities in {on}; {percent(right)} of what it marked is right."
         text += f" Entity F1 is {score(metrics['entity_f1'])}."
     elif "accuracy" in metrics:
-        text = f"Right on {share(metrics['accuracy'])}."
-        if report.primary in metrics and report.primary != "accuracy":
+        text = f"Right on {share(metrics['accuracy'])}"
+        text += (
+            f", at most one place off on {percent(metrics['within_one'].value)}." if "within_one" in metrics else "."
+        )
+    elif {"jaccard", "micro_precision", "micro_recall", "exact_match"} <= metrics.keys():
+        found, right = metrics["micro_recall"].value, metrics["micro_precision"].value
+        text = f"Found {percent(found)} of the labels of {on}; {percent(right)} of those it said are right."
+        text += f" Nothing is missed or too much on {percent(metrics['exact_match'].value)} of the rows."
+    elif {"exact_match", "qa_f1"} <= metrics.keys():
+        text = f"Exactly right on {share(metrics['exact_match'])}."
+        if "no_answer_accuracy" in metrics:
+            right = metrics["no_answer_accuracy"].value
+            text += f" Of the questions without an answer it knew {percent(right)}."
+    elif {"recall_at_1", "recall_at_10", "mrr"} <= metrics.keys():
+        text = f"The right text comes first for {share(metrics['recall_at_1'])}, among the first ten for "
+        text += f"{percent(metrics['recall_at_10'].value)}."
+    if text:
+        if report.primary in metrics and f"{_words(report.primary)} is" not in text and report.primary != "accuracy":
             text += f" {_words(report.primary)} is {score(metrics[report.primary])}."
     elif report.primary in metrics:
         text = f"{_words(report.primary)} is {score(metrics[report.primary])} on {on}."
+        if "mae" in metrics and report.primary != "mae":
+            text += f" A score is off by {number(metrics['mae'].value)} on average."
     else:
         text = f"{_words(report.primary)} is not defined on {on}."
     if decision is not None:
@@ -164,51 +209,40 @@ def verdict(report: Report, decision: Decision | None = None) -> str:
 
 
 def _baseline(scorer: Scorer) -> str:
-    """What the accuracy is to be read against."""
-    if not isinstance(scorer, ClassificationScorer) or not scorer.rows:
-        return ""
-    counts = np.bincount(scorer.truth, minlength=len(scorer.labels))
-    most = int(counts.argmax())
-    return (
-        f"Always answering “{scorer.labels[most]}”, the most frequent label, would be right on "
-        f"{_percent(counts[most] / scorer.rows)}."
-    )
-
-
-def _sections(scorer: Scorer, context: ReportContext) -> dict[str, Any]:
-    """What only one kind of task has; None where the scorer is of another kind."""
-    sections: dict[str, Any] = dict.fromkeys(
-        ("matrix", "pairs", "mistakes", "reliability", "leaning", "outcomes", "marked"), None
-    )
+    """What the verdict is to be read against."""
     if isinstance(scorer, ClassificationScorer) and scorer.rows:
-        bins = reliability(scorer.confidence, scorer.correct())
-        sections |= {
-            "matrix": _picture(pictures.confusion_matrix(scorer.confusion(), scorer.labels), "confusion matrix"),
-            "pairs": confused_pairs(scorer),
-            "mistakes": confident_mistakes(scorer),
-            "reliability": _picture(pictures.reliability_diagram(bins), "accuracy by confidence"),
-            "leaning": _leaning(scorer),
-        }
-    if isinstance(scorer, EntityScorer) and scorer.rows:
-        classes = scorer.classes(np.ones(scorer.rows))
-        sections["outcomes"] = {name: sum(row[_COLUMN[name]] for row in classes.values()) for name in OUTCOMES}
-        if context.texts:
-            sections["marked"] = marked_mistakes(scorer, context.texts)
-    return sections
+        counts = np.bincount(scorer.truth, minlength=len(scorer.labels))
+        most = int(counts.argmax())
+        return (
+            f"Always answering “{scorer.labels[most]}”, the most frequent label, would be right on "
+            f"{percent(counts[most] / scorer.rows)}."
+        )
+    if isinstance(scorer, MultilabelScorer) and scorer.truth.any():
+        counts = scorer.truth.sum(axis=0).astype(np.float64)
+        frequent = np.argsort(-counts, kind="stable")
+        said = np.arange(1.0, len(counts) + 1) * scorer.rows
+        f1 = divide(2 * np.cumsum(counts[frequent]), said + float(counts.sum()))
+        best = int(f1.argmax())
+        named = "”, “".join(scorer.labels[i] for i in frequent[: best + 1])
+        return f"Always saying “{named}” would have a micro F1 of {number(f1[best])}."
+    return ""
 
 
-def _leaning(scorer: ClassificationScorer) -> str:
-    sure, right = float(scorer.confidence.mean()), float(scorer.correct().mean())
-    return f"On average its confidence is {_percent(sure)} and it is right on {_percent(right)}."
+SECOND = ("accuracy", "exact_match", "recall_at_1", "pearson", "rmse")
+"""The metrics worth a tile beside the primary one: the first that there is."""
 
 
-_COLUMN = {
-    "correct": "correct",
-    "type": "type_errors",
-    "boundary": "boundary_errors",
-    "missed": "missed",
-    "spurious": "spurious",
-}
+def _classes(report: Report, scorer: Scorer) -> str:
+    if not report.classes:
+        return ""
+    kind = "labels" if isinstance(scorer, MultilabelScorer) else "classes"
+    return f"{len(report.classes)} {'entity types' if isinstance(scorer, EntityScorer) else kind}"
+
+
+def _folded(report: Report) -> list[str]:
+    """Averages beside the ones that the primary metric is of."""
+    averages = [name for name in ("micro", "weighted", "samples") if not report.primary.startswith(name)]
+    return [name for name in report.metrics if name.partition("_")[0] in averages]
 
 
 @dataclass(frozen=True)
@@ -251,13 +285,16 @@ def _length_histogram(context: ReportContext) -> Any:
     prepared = context.prepared
     if prepared is None or not prepared.length_histogram:
         return None
-    return _picture(pictures.length_histogram(prepared.length_histogram, prepared.max_length), "encoded lengths")
+    return drawing(pictures.length_histogram(prepared.length_histogram, prepared.max_length), "encoded lengths").svg
 
 
-def _picture(figure: Any, description: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(pictures.svg(figure, description))
+def _label_counts(context: ReportContext) -> Table | None:
+    prepared = context.prepared
+    if prepared is None or not prepared.labels or not prepared.label_counts:
+        return None
+    columns = [Column("label", "name"), *(Column(split, "count") for split in prepared.label_counts)]
+    counts = prepared.label_counts.values()
+    return Table(columns, [[label, *(of.get(label, 0) for of in counts)] for label in prepared.labels])
 
 
 def _words(metric: str) -> str:
@@ -267,14 +304,6 @@ def _words(metric: str) -> str:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _size(bytes_: float) -> str:

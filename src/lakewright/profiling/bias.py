@@ -10,11 +10,21 @@ lacks, so its KL, JS, LP, TVD and KS are lower where there are such labels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.profiling.labels import Labels, binned
-from lakewright.records import Record
+from lakewright.errors import UsageError, nearest
+from lakewright.profiling.labels import Labels, binned, categories, floats
+from lakewright.records import Record, TableVersion
+
+if TYPE_CHECKING:
+    from lakewright.lake.tables import Lake
 
 MOST_VALUES = 20  # of a facet column; the rest are counted, not compared
 MOST_LABELS = 50  # whose difference in proportions is kept
@@ -132,3 +142,67 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
         kolmogorov_smirnov=ks,
         note=note,
     )
+
+
+def measure_bias(
+    lake: Lake, table: TableVersion, asked: Sequence[str], labels: Labels
+) -> tuple[list[FacetBias], list[str]]:
+    """Every value of the columns `asked`, or one where it is written column=value; and what was left out.
+
+    A column of many numbers is cut at its quartiles. Rows without a value in the column are left out. Raises
+    UsageError for a column or a value that is not there.
+    """
+    found: list[FacetBias] = []
+    notes: list[str] = []
+    for each in asked:
+        column, value = _facet(each, lake.scan(table).schema.names)
+        codes, names = _values(lake, table, column)
+        if value is not None and value not in names:
+            raise UsageError(
+                f"column {column!r} has no value {value!r}",
+                nearest(value, names if len(names) <= 50 else get_close_matches(value, names, 5)),
+            )
+        there = replace(labels, known=labels.known & (codes >= 0))
+        counts = np.bincount(codes[there.known], minlength=len(names))
+        chosen = [names.index(value)] if value is not None else np.argsort(-counts, kind="stable").tolist()
+        compared = [facet_bias(there, codes == place, column, names[place]) for place in chosen[:MOST_VALUES]]
+        found += [one for one in compared if one is not None]
+        if len(chosen) > MOST_VALUES:
+            notes.append(
+                f"{column!r} has {len(chosen):,} values: bias is measured for the {MOST_VALUES} most frequent."
+            )
+        if not any(compared):
+            notes.append(f"{column!r}: no value has both labelled rows and labelled rest to compare with.")
+        without = int((labels.known & (codes < 0)).sum())
+        if without:
+            notes.append(
+                f"{column!r}: {without:,} labelled rows have no value there and are left out of the bias measures."
+            )
+    return found, notes
+
+
+def _facet(asked: str, columns: Sequence[str]) -> tuple[str, str | None]:
+    if asked in columns:
+        return asked, None
+    ends = [place for place, letter in enumerate(asked) if letter == "=" and asked[:place] in columns]
+    if not ends:
+        column = asked.partition("=")[0]
+        raise UsageError(f"there is no column {column!r} to measure bias by", nearest(column, columns))
+    return asked[: ends[0]], asked[ends[0] + 1 :]
+
+
+def _values(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    """The place of each row's value among the values, -1 where there is none; and the values."""
+    import pyarrow as pa
+
+    codes, names = categories(lake, table, column)
+    kind = lake.scan(table, [column]).schema.field(0).type
+    if len(names) <= MOST_VALUES or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return codes, names
+    values = np.concatenate([floats(batch.column(0)) for batch in lake.scan(table, [column])])
+    there = np.isfinite(values)
+    edges = np.unique(np.quantile(values[there], [0.25, 0.5, 0.75], method="inverted_cdf"))
+    place = np.where(there, np.searchsorted(edges, values), -1)
+    bounds = [f"{edge:g}" for edge in edges.tolist()]
+    middle = [f"over {low} to {high}" for low, high in pairwise(bounds)]
+    return place, (f"up to {bounds[0]}", *middle, f"over {bounds[-1]}")

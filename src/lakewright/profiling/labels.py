@@ -8,6 +8,7 @@ number   a target to be estimated: its quantiles and its histogram
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,6 @@ import numpy.typing as npt
 
 from lakewright.errors import DataError
 from lakewright.records import Record, TableVersion
-from lakewright.tasks import in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
 
 MOST_CLASSES = 100  # a column of numbers with more different values is a numeric target
+RARE = 10  # rows of a label, too few to learn and to test it
 MOST_SHOWN = 100  # labels listed, the most frequent first
 MOST_TOGETHER = 30  # labels in the co-occurrence matrix, the most frequent
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -87,6 +88,8 @@ class LabelProfile(Record):
     unknown: int
     classes: int  # different labels
     balance: list[LabelCount]  # the most frequent first, at most MOST_SHOWN
+    rare: int  # labels of fewer than RARE rows
+    rarest: list[LabelCount]  # of these, the rarest first, at most five
     imbalance_ratio: float | None  # rows of the most frequent label / rows of the rarest
     entropy: float | None  # of the labels' shares / its maximum: 1 is balanced, 0 one label only
     labels_a_row: dict[int, int]  # multi: how many labels → rows
@@ -104,17 +107,19 @@ def profile_labels(labels: Labels) -> LabelProfile:
     held = np.bincount(labels.row_of_mark, minlength=len(labels.known))[labels.known]
     multi, number = labels.kind == "multi", labels.kind == "number"
     values = labels.values[labels.known] if number else np.empty(0)
+
+    def counted(label: int) -> LabelCount:
+        return LabelCount(label=labels.names[label], rows=int(counts[label]), share=int(counts[label]) / max(rows, 1))
+
     return LabelProfile(
         columns=list(labels.columns),
         kind=labels.kind,
         rows=rows,
         unknown=len(labels.known) - rows,
         classes=len(labels.names),
-        balance=[
-            LabelCount(label=labels.names[i], rows=int(counts[i]), share=int(counts[i]) / rows)
-            for i in order[:MOST_SHOWN].tolist()
-            if rows
-        ],
+        balance=[counted(i) for i in order[:MOST_SHOWN].tolist()],
+        rare=int((counts < RARE).sum()),
+        rarest=[counted(i) for i in order[::-1][:5].tolist() if counts[i] < RARE],
         imbalance_ratio=float(counts.max() / counts.min()) if len(counts) and counts.min() else None,
         entropy=None if number else normalised_entropy(counts),
         labels_a_row={n: int(c) for n, c in enumerate(np.bincount(held)) if c} if multi and rows else {},
@@ -171,7 +176,8 @@ def read_labels(
     """The labels of every row, streamed. `role` is the role of a project's data.columns that the columns play.
 
     `labels`: one column of lists (or of JSON lists), or several of 0 and 1; `tags`: BIO tags, whose labels are the
-    types of the entities that begin; `spans`: lists of {start, end, label}. Raises DataError for columns of other types.
+    types of the entities that begin (as `label` too, lists of nothing else are read so); `spans`: lists of {start,
+    end, label}. Raises DataError for columns of other types.
     """
     import pyarrow as pa
 
@@ -183,7 +189,9 @@ def read_labels(
     if role == "score":
         return _numbers(lake, table, column)
     if pa.types.is_list(kind) or role == "labels":
-        return _of_lists(lake, table, column, role)
+        labels = _of_lists(lake, table, column, role)
+        bio = role == "label" and "O" in labels.names and all(re.fullmatch("O|[BI]-.+", name) for name in labels.names)
+        return _of_lists(lake, table, column, "tags") if bio else labels
     if pa.types.is_nested(kind) or pa.types.is_binary(kind):
         raise DataError(
             f"the label column {column!r} holds {kind}, not labels",
@@ -221,11 +229,19 @@ def categories(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArra
         ]
         places = np.asarray([*own, -1], dtype=np.int64)
         parts.append(places[np.asarray(pc.fill_null(encoded.indices, len(own)))])
-    names = in_order(set(codes))
+    names = _sorted(codes)
     place = np.empty(len(codes) + 1, dtype=np.int64)
     place[[codes[name] for name in names]] = np.arange(len(names))
     place[-1] = -1
     return place[np.concatenate(parts)], names
+
+
+def _sorted(values: Iterable[str]) -> tuple[str, ...]:
+    """Whole numbers in their own order, since "10" comes after "2"; else as strings."""
+    try:
+        return tuple(sorted(values, key=int))
+    except ValueError:
+        return tuple(sorted(values))
 
 
 def _of_columns(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Labels:
@@ -241,7 +257,7 @@ def _of_columns(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Labe
             )
     parts = [np.empty((0, len(columns)))]
     for batch in lake.scan(table, list(columns)):
-        parts.append(np.stack([_floats(batch.column(name)) for name in columns], axis=1))
+        parts.append(np.stack([floats(batch.column(name)) for name in columns], axis=1))
     hot = np.concatenate(parts)
     strange = np.argwhere(~(np.isnan(hot) | np.isin(hot, [0, 1])))
     if len(strange):
@@ -250,7 +266,7 @@ def _of_columns(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Labe
             f"the label column {columns[place]!r} holds {hot[row, place]:g} in row {row}, not 0 or 1",
             "several label columns are columns of 0 and 1; else name one column",
         )
-    known = ~np.isnan(hot).any(axis=1)
+    known = np.asarray(~np.isnan(hot).any(axis=1))
     rows, marked = np.nonzero((hot == 1) & known[:, None])
     return Labels("multi", tuple(columns), tuple(columns), known, rows, marked, np.empty(0))
 
@@ -267,7 +283,7 @@ def _of_lists(lake: Lake, table: TableVersion, column: str, role: str) -> Labels
                 rows.append(len(known))
                 marks.append(codes.setdefault(label, len(codes)))
             known.append(found is not None)
-    names = in_order(set(codes))
+    names = _sorted(codes)
     place = np.zeros(len(codes), dtype=np.int64)
     place[[codes[name] for name in names]] = np.arange(len(names))
     row_of_mark, label_of_mark = np.array(rows, dtype=np.int64), place[np.array(marks, dtype=np.int64)]
@@ -303,14 +319,16 @@ def _numbers(lake: Lake, table: TableVersion, column: str) -> Labels:
 
     kind = lake.scan(table, [column]).schema.field(0).type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        raise DataError(f"the column {column!r} holds {kind}, not numbers", "name a column of numbers, or cast it in SQL")
-    parts = [np.empty(0), *(_floats(batch.column(0)) for batch in lake.scan(table, [column]))]
+        raise DataError(
+            f"the column {column!r} holds {kind}, not numbers", "name a column of numbers, or cast it in SQL"
+        )
+    parts = [np.empty(0), *(floats(batch.column(0)) for batch in lake.scan(table, [column]))]
     values = np.concatenate(parts)
     nothing = np.empty(0, dtype=np.int64)
     return Labels("number", (column,), (), np.isfinite(values), nothing, nothing, values)
 
 
-def _floats(values: pa.Array) -> npt.NDArray[np.float64]:
+def floats(values: pa.Array) -> npt.NDArray[np.float64]:
     """As float64, NaN for null."""
     import pyarrow as pa
 

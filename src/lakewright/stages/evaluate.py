@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 import lakewright
 from lakewright.errors import DataError, nearest
+from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.pictures import figures
-from lakewright.evaluation.report import write_json, write_page
+from lakewright.evaluation.report import ATTRIBUTIONS, write_json, write_page
 from lakewright.evaluation.slices import by_slice
 from lakewright.progress import bar
 from lakewright.project import Project
@@ -79,6 +80,10 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         else [],
     )
     write_json(out / "evaluation.json", report)
+    sure = [predictor.task.confidence(prediction) for prediction in predictions]
+    asked = worth_asking(scorer, predictions, truths, sure)
+    found = attributions(predictor.predict, predictor.task.inputs, asked, inputs_of, truths, predictions)
+    write(out / ATTRIBUTIONS, found)
     write_page(
         report,
         prepared=prepared,
@@ -96,6 +101,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
             workspace.log.picture(figure, name)
         workspace.log.file(out / "report.html")
         workspace.log.file(out / "evaluation.json")
+        workspace.log.file(out / ATTRIBUTIONS)
     return report
 
 

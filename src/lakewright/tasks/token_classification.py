@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,7 @@ class TokenClassification:
                 for span in spans:
                     inside = np.flatnonzero((words.start < span["end"]) & (words.end > span["start"]))
                     tags[inside] = tag_of[span["label"]] + 1
-                    if len(inside) and words.start[inside[0]] <= span["start"]:  # else it began in the window before
+                    if len(inside) and words.start[inside[0]] <= span["start"]:  # else it begins in a window before
                         tags[inside[0]] = tag_of[span["label"]]
                 targets[encoded.ids.offsets[sequence] + words.piece] = tags
         return Ragged(targets, encoded.ids.offsets)
@@ -200,33 +201,44 @@ Places = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Words:
-    """The words of one sequence that are read there: those whose first piece stands in it."""
+    """The words that are read in one sequence."""
 
     piece: Places  # [words], the word's first piece
     start: Places  # [words], in characters, without spaces around it
     end: Places
-    number: Places  # the word's number in its row
 
 
 def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
+    """The row's tokens where it has them; else the tokenizer's words, taken apart at punctuation where it does not do
+    so itself (SentencePiece). A window that follows another may begin within a word, so its first word is left to the
+    window before."""
     assert encoded.words is not None and encoded.chars is not None
+    text, tokens = row["text"], row.get("tokens")
     chars = encoded.chars[sequence].reshape(-1, 2).astype(np.int64)
     number = encoded.words[sequence].astype(np.int64)
-    tokens = row.get("tokens")
+    pieces = np.flatnonzero(number >= 0)
+    number, begin, end = number[pieces], chars[pieces, 0].copy(), chars[pieces, 1]
+    for i in range(len(pieces)):  # byte-level tokenizers count the space before a word as its part
+        while begin[i] < end[i] and text[begin[i]].isspace():
+            begin[i] += 1
+    first = np.ones(len(pieces), dtype=np.bool_)
     if tokens is not None:
         starts = np.cumsum([0, *(len(token) + 1 for token in tokens)])
-        last_character = np.maximum(chars[:, 1] - 1, chars[:, 0])  # the space before may count as part of a piece
-        number = np.where(number >= 0, np.searchsorted(starts, last_character, side="right") - 1, -1)
-    first = np.flatnonzero((number >= 0) & (number != np.concatenate([[-2], number[:-1]])))
-    last = np.flatnonzero((number >= 0) & (number != np.concatenate([number[1:], [-2]])))
-    start, end, text = chars[first, 0], chars[last, 1], row["text"]
-    for word in range(len(first)):  # byte-level tokenizers count the space before a word as its part
-        while start[word] < end[word] and text[start[word]].isspace():
-            start[word] += 1
+        number = np.searchsorted(starts, begin, side="right") - 1
+        first[1:] = number[1:] != number[:-1]
+    else:
+        apart = np.array([at < len(text) and category(text[at]).startswith("P") for at in begin], dtype=np.bool_)
+        first[1:] = (number[1:] != number[:-1]) | apart[1:] | apart[:-1]
+    word = np.flatnonzero(first)
+    last = np.concatenate([word[1:] - 1, [len(pieces) - 1]]).astype(np.int64) if len(word) else word
     if tokens is not None:
-        whole = np.array([len(token) for token in tokens], dtype=np.int64)
-        start, end = starts[number[first]], starts[number[first]] + whole[number[first]]
-    return Words(first, start, end, number[first])
+        lengths = np.array([len(token) for token in tokens], dtype=np.int64)
+        found = Words(pieces[word], starts[number[word]], starts[number[word]] + lengths[number[word]])
+    else:
+        found = Words(pieces[word], begin[word], end[last])
+    if encoded.rows is not None and encoded.rows[np.searchsorted(encoded.rows, sequence)] != sequence:
+        found = Words(found.piece[1:], found.start[1:], found.end[1:])
+    return found
 
 
 def _read_words(logits: Logits, encoded: Encoded, row: int, given: Row) -> tuple[NDArray[np.float32], Places, Places]:
@@ -236,26 +248,16 @@ def _read_words(logits: Logits, encoded: Encoded, row: int, given: Row) -> tuple
     if len(windows) == 1:
         found, words = windows[0]
         return found[words.piece], words.start, words.end
-    best: dict[int, tuple[int, NDArray[np.float32], int, int]] = {}
+    best: dict[int, tuple[int, NDArray[np.float32], int]] = {}  # start → distance from the edges, logits, end
     for found, words in windows:
-        for piece, start, end, number in zip(words.piece, words.start, words.end, words.number, strict=True):
-            margin = int(min(piece, len(found) - 1 - piece))
-            known = best.get(int(number))
-            if known is None:
-                best[int(number)] = (margin, found[piece], int(start), int(end))
-                continue
-            # A window that begins or ends within a word sees a part of it: the whole word's bounds count, and only
-            # the window that has its first piece reads it.
-            begins = int(start) < known[2] or (int(start) == known[2] and margin > known[0])
-            best[int(number)] = (
-                margin if begins else known[0],
-                found[piece] if begins else known[1],
-                min(int(start), known[2]),
-                max(int(end), known[3]),
-            )
-    ordered = [best[number] for number in sorted(best)]
-    read = np.stack([word[1] for word in ordered]) if ordered else np.empty((0, windows[0][0].shape[1]), np.float32)
-    return read, np.array([word[2] for word in ordered], int), np.array([word[3] for word in ordered], int)
+        for piece, start, end in zip(words.piece.tolist(), words.start.tolist(), words.end.tolist(), strict=True):
+            margin = min(piece, len(found) - 1 - piece)
+            known = best.get(start, (-1, found[piece], end))
+            read = found[piece] if margin > known[0] else known[1]
+            best[start] = (max(margin, known[0]), read, max(end, known[2]))  # a window may end within a word
+    starts = sorted(best)
+    read = np.stack([best[start][1] for start in starts]) if starts else windows[0][0][:0]
+    return read, np.array(starts, np.int64), np.array([best[start][2] for start in starts], np.int64)
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -133,10 +133,11 @@ def fit_tokens(
     pairs = texts == 2 and task.level != "vector"  # whose two texts are read together
     whole = task.encode(load_tokens(folder, 1_000_000, pairs=pairs), rows, positions=False).ids.lengths
     max_length = suggest_max_length(whole, most) if given == "auto" else given
-    stride = max_length // 4 if sequences.stride == "auto" else sequences.stride
-    if sequences.long_texts == "windows" and not 0 <= stride < max_length // 2:
+    stride = max(1, max_length // 4) if sequences.stride == "auto" else sequences.stride
+    if sequences.long_texts == "windows" and not 1 <= stride < max_length // 2:
         raise ProjectError(
-            f"prepare.stride is {stride}, with windows of {max_length} tokens", "set it to less than half of max_length"
+            f"prepare.stride is {stride}, with windows of {max_length} tokens",
+            "set it to at least 1 and less than half of max_length",
         )
     assert sequences.long_texts != "auto"
     return load_tokens(folder, max_length, sequences.long_texts, stride, pairs), whole

@@ -39,9 +39,7 @@ class EncoderSettings(LearnerSettings):
         default="auto",
         description="auto: 1e-4 (LoRA: 1e-3) for a hidden size of 384, in proportion less for larger encoders",
     )
-    head_learning_rate: float | None = Field(
-        default=None, gt=0, description="none: ten times learning_rate; with LoRA the same as learning_rate"
-    )
+    head_learning_rate: float | None = Field(default=None, gt=0, description="none: ten times learning_rate")
     layerwise_lr_decay: float = Field(default=1.0, gt=0, le=1, description="rate of a layer ÷ rate of the layer above")
     freeze_layers: int = Field(default=0, ge=0, description="1: the embeddings; n: also the lowest n − 1 layers")
     train_layers: Literal["all"] | Annotated[int, Field(ge=0)] = Field(

@@ -1,0 +1,263 @@
+"""Which words made the model say it: one word is left out at a time, and the very predictor that serves is asked again.
+
+A word's weight is how much less the model holds to what it said of the whole row once the word is gone: the drop of a
+label's log-odds, of an answer's or an entity's probability, of a cosine. Below 0 the word spoke against it. (Occlusion:
+Zeiler & Fergus 2014; leaving words out of texts: Li, Monroe & Jurafsky 2016.) It asks only for predictions, so it is
+the same for every learner and runtime. Two words that say the same hide each other: each alone can be missed.
+
+What is weighed: the label said; of several labels, or entities, the surest that is wrong, or the surest where all are
+right; the answer, or that there is none; the cosine of two texts. Words are what white space separates, and each
+Chinese or Japanese character. A word without which nothing would be left of its text, of the answer or of the entity
+is not tried.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.tasks import Kind, Prediction, Row
+
+MOST_WORDS = 60
+"""tried of a row: the first of each text, or those nearest to what was said of it"""
+
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
+
+Measure = Literal["log-odds", "probability", "cosine"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """row[input][start:end], in characters."""
+
+    input: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Word(Place):
+    text: str
+    weight: float  # in the attribution's measure; above 0 it spoke for what was said
+
+
+@dataclass(frozen=True)
+class Attribution:
+    row: int  # in the order of the test rows
+    said: str
+    measure: Measure
+    value: float  # of the whole row
+    words: list[Word]  # as they stand in the row
+    untried: int
+    place: Place | None = None  # of the answer or the entity
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What is said of a row, and how far another prediction, of the row without `cut`, still says it."""
+
+    said: str
+    measure: Measure
+    value: Callable[[Prediction, Place | None], float]
+    place: Place | None = None
+
+
+def attributions(
+    predict: Callable[[Sequence[Row]], Sequence[Prediction]],
+    inputs: Mapping[str, Kind],
+    asked: Sequence[int],
+    rows: Sequence[Row],
+    truths: Sequence[Any],
+    predictions: Sequence[Prediction],
+    most_words: int = MOST_WORDS,
+) -> list[Attribution]:
+    """Of the rows `asked` among `rows`; `predict` is a predictor's, and is called once, `inputs` its task's.
+
+    Rows of which nothing is said, or that have no word to leave out, are left out.
+    """
+    tried: list[tuple[int, _Claim, list[Place], int]] = []
+    changed: list[Row] = []
+    for number in asked:
+        row = rows[number]
+        claim = _claim(predictions[number], truths[number])
+        if claim is None:
+            continue
+        words, untried = _chosen(row, inputs, claim.place, most_words)
+        if words:
+            tried.append((number, claim, words, untried))
+            changed += [_without(row, word) for word in words]
+    answers = iter(predict(changed))
+    found = []
+    for number, claim, words, untried in tried:
+        value = claim.value(predictions[number], None)
+        weighed = [
+            Word(
+                **asdict(word),
+                text=rows[number][word.input][word.start : word.end],
+                weight=value - claim.value(next(answers), _cut(rows[number][word.input], word)),
+            )
+            for word in words
+        ]
+        found.append(Attribution(number, claim.said, claim.measure, value, weighed, untried, claim.place))
+    return found
+
+
+def worth_asking(
+    scorer: Scorer, predictions: Sequence[Prediction], truths: Sequence[Any], confidence: Sequence[float]
+) -> list[int]:
+    """Five of the wrong rows that the model was surest of, then three of the right ones. Where a row is not simply
+    right or wrong: those furthest from the truth, then the nearest. Rows of which nothing is said are passed over."""
+    sure, right = np.asarray(confidence, dtype=np.float64), scorer.correct()
+    if right is None:
+        if not isinstance(scorer, SimilarityScorer) or scorer.truth is None:
+            return []
+        sure = np.abs(scorer.scores - scorer.truth)
+        right = sure < np.median(sure)
+        sure = np.where(right, -sure, sure)
+    order = np.argsort(-sure, kind="stable")
+    said = [int(row) for row in order if _claim(predictions[row], truths[row]) is not None]
+    return [row for row in said if not right[row]][:5] + [row for row in said if right[row]][:3]
+
+
+def write(path: Path, found: Sequence[Attribution]) -> None:
+    path.write_text(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> list[Attribution]:
+    return [
+        Attribution(
+            **{
+                **one,
+                "words": [Word(**word) for word in one["words"]],
+                "place": Place(**one["place"]) if one["place"] else None,
+            }
+        )
+        for one in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def _claim(prediction: Prediction, truth: Any) -> _Claim | None:
+    """By what the prediction holds, so that a task of someone else's that predicts alike is explained alike."""
+    if "label" in prediction:
+        return _of_label(prediction["label"])
+    if "labels" in prediction:
+        wrong = [label for label in prediction["labels"] if label not in truth]
+        said = wrong or prediction["labels"]
+        return _of_label(said[0]) if said else None
+    if "entities" in prediction:
+        return _of_entity(prediction["entities"], truth)
+    if "answers" in prediction:
+        return _of_answer(prediction)
+    if "cosine" in prediction:
+        return _Claim(f"cosine {prediction['cosine']:.2f}", "cosine", lambda other, _: float(other["cosine"]))
+    return None
+
+
+def _of_label(label: str) -> _Claim:
+    def log_odds(prediction: Prediction, _: Place | None) -> float:
+        share = min(max(float(prediction["probabilities"][label]), 1e-6), 1 - 1e-6)
+        return math.log(share / (1 - share))
+
+    return _Claim(label, "log-odds", log_odds)
+
+
+def _of_entity(entities: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]) -> _Claim | None:
+    true = {(span["start"], span["end"], span["label"]) for span in truth}
+    wrong = [one for one in entities if (one["start"], one["end"], one["label"]) not in true]
+    if not entities:
+        return None
+    said = max(wrong or entities, key=lambda one: float(one["score"]))
+    place = Place("text", said["start"], said["end"])
+
+    def score(prediction: Prediction, cut: Place | None) -> float:
+        same = [one for one in prediction["entities"] if one["label"] == said["label"]]
+        return max((float(one["score"]) for one in same if _overlap(one, place, cut)), default=0.0)
+
+    return _Claim(said["label"], "probability", score, place)
+
+
+def _of_answer(prediction: Prediction) -> _Claim:
+    if prediction["start"] < 0:
+        return _Claim("no answer", "probability", lambda other, _: float(other["no_answer"]))
+    place = Place("context", prediction["start"], prediction["end"])
+
+    def score(prediction: Prediction, cut: Place | None) -> float:
+        """All of the n best that overlap it: "the Seine" and "Seine" are not rivals."""
+        return math.fsum(float(one["score"]) for one in prediction["answers"] if _overlap(one, place, cut))
+
+    return _Claim(prediction["answer"], "probability", score, place)
+
+
+def _overlap(span: Mapping[str, Any], place: Place, cut: Place | None) -> bool:
+    start, end = _moved(place, cut)
+    return bool(span["start"] < end and start < span["end"])
+
+
+def _moved(place: Place, cut: Place | None) -> tuple[int, int]:
+    """Where the characters of `place` stand once those of `cut` are gone."""
+    if cut is None or cut.input != place.input:
+        return place.start, place.end
+    start, end = (at - max(0, min(at, cut.end) - cut.start) for at in (place.start, place.end))
+    return start, end
+
+
+def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, most: int) -> tuple[list[Place], int]:
+    """The words to leave out, as they stand in the row, and how many words are not tried. Each text has an even share
+    of `most`, and what the shorter ones leave of theirs."""
+    # A negative is for training only.
+    names = [name for name, kind in inputs.items() if kind in ("text", "optional text") and name != "negative"]
+    words = {name: _words(row, name) for name in names if row.get(name)}
+    chosen: dict[str, list[Place]] = {}
+    for left, name in zip(range(len(words), 0, -1), sorted(words, key=lambda name: len(words[name])), strict=True):
+        own = words[name] if len(words[name]) > 1 else []
+        if place is not None and name == place.input:
+            own = [word for word in own if _left_of(place, row[name], word)]
+            own.sort(key=lambda word: max(word.start - place.end, place.start - word.end))
+        share = (most - sum(map(len, chosen.values()))) // left
+        chosen[name] = sorted(own[:share], key=lambda word: word.start)
+    tried = [word for name in words for word in chosen[name]]
+    return tried, sum(map(len, words.values())) - len(tried)
+
+
+def _left_of(place: Place, text: str, word: Place) -> bool:
+    start, end = _moved(place, _cut(text, word))
+    return start < end
+
+
+def _words(row: Row, name: str) -> list[Place]:
+    tokens = row.get("tokens")
+    if name != "text" or tokens is None:
+        return [Place(name, *found.span()) for found in _WORD.finditer(row[name])]
+    starts = np.cumsum([0, *(len(token) + 1 for token in tokens)]).tolist()
+    return [Place(name, start, start + len(token)) for start, token in zip(starts, tokens, strict=False) if token]
+
+
+def _cut(text: str, word: Place) -> Place:
+    """The word and the white space after it, or before it where it is the last."""
+    after = len(text) - len(text[word.end :].lstrip())
+    if word.end < after < len(text):
+        return Place(word.input, word.start, after)
+    if after == len(text):
+        return Place(word.input, len(text[: word.start].rstrip()), word.end)
+    return word
+
+
+def _without(row: Row, word: Place) -> Row:
+    text = row[word.input]
+    cut = _cut(text, word)
+    left = {**row, word.input: text[: cut.start] + text[cut.end :]}
+    tokens = row.get("tokens")
+    if word.input == "text" and tokens is not None:
+        number = int(np.searchsorted(np.cumsum([len(token) + 1 for token in tokens]), word.start, side="right"))
+        left["tokens"] = [token for i, token in enumerate(tokens) if i != number]
+    return left

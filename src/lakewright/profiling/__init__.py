@@ -1,0 +1,261 @@
+"""Look at the data first: what a table holds, before anything is learned from it.
+
+columns, suspicious   every column: its type, what is missing, how values are spread, what looks wrong
+texts, languages      how long texts are, in which languages, which stand twice
+labels, splits        how labels are spread, over rows and over splits
+bias                  how labels are spread over the values of a column: SageMaker Clarify's pre-training measures
+findings              what of it deserves a look
+page, notebook        profile.html, and profile.ipynb, which does the main parts again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lakewright.errors import DataError, UsageError, nearest
+from lakewright.profiling.bias import FacetBias, measure_bias
+from lakewright.profiling.columns import ColumnProfile, profile_column
+from lakewright.profiling.findings import worth_a_look
+from lakewright.profiling.labels import LabelProfile, Labels, profile_labels, read_labels
+from lakewright.profiling.splits import SplitProfile, planned_split, profile_splits, split_of_column
+from lakewright.profiling.texts import (
+    DuplicateProfile,
+    Known,
+    TextProfile,
+    find_known,
+    profile_duplicates,
+    profile_text,
+)
+from lakewright.progress import bar
+from lakewright.records import Finding, Record, TableVersion, as_json
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pyarrow as pa
+    from tokenizers import Tokenizer
+
+    from lakewright.project import Columns, Project
+    from lakewright.workspace import Workspace
+
+TEXT_ROLES = ("text", "text_pair", "question", "context", "tokens")
+LABEL_ROLES = ("label", "labels", "tags", "spans", "score")
+
+
+class Roles(Record):
+    """Which columns are texts, labels and the split; `found` are the roles that nobody named: they were guessed."""
+
+    text: list[str]
+    label: list[str]
+    label_role: Literal["label", "labels", "tags", "spans", "score"]
+    split: str | None
+    found: list[str]
+
+
+class TableProfile(Record):
+    table: TableVersion
+    roles: Roles
+    tokenizer: str | None  # the base model whose tokens were counted
+    findings: list[Finding]  # what deserves a look
+    columns: list[ColumnProfile]
+    texts: list[TextProfile]
+    duplicates: DuplicateProfile | None
+    labels: LabelProfile | None
+    splits: SplitProfile | None
+    bias: list[FacetBias]
+    notes: list[str]  # what was guessed, sampled or left out
+    page: str
+    json_file: str
+    notebook: str
+
+
+def profile_table(
+    table: str,
+    *,
+    project: str | Path | None = None,
+    text: Sequence[str] = (),
+    label: Sequence[str] = (),
+    split: str | None = None,
+    bias: Sequence[str] = (),
+    tokenizer: str | None = None,
+    out: str | Path | None = None,
+    profile: str | None = None,
+) -> TableProfile:
+    """Measure `catalog.schema.table[@vN]` and write profile.html, profile.json and profile.ipynb: `lakewright profile`.
+
+    `project` is a project file: its data.columns say what the columns are, its prepare.split how rows will be split,
+    its base model how texts become tokens. `text`, `label`, `split` name columns instead, and go before it; several
+    `label` columns are columns of 0 and 1. `bias` are columns, or column=value. `tokenizer` is a base model, as
+    train.base_model names it. `out` is a folder, by default one of the workspace.
+
+    Raises NotFound for a table, UsageError for a column or value named here that is not there, DataError for one that
+    the project names, ModelError for a base model without a tokenizer.
+    """
+    from lakewright.profile import load_profile
+    from lakewright.profiling.notebook import write_notebook
+    from lakewright.profiling.page import write_page
+    from lakewright.project import load_project
+    from lakewright.workspace import Workspace, write_whole
+
+    loaded = None if project is None else load_project(project)
+    place = loaded.folder if loaded is not None else None
+    workspace = Workspace.open(load_profile(profile, place))
+    lake = workspace.lake
+    pinned = lake.version(table)
+    schema = lake.scan(pinned).schema
+    roles = _roles(schema, loaded, text, label, split)
+    if bias and not roles.label:
+        raise UsageError("bias is measured between labels, and none is named", "name the label column (--label COLUMN)")
+    counter, base = _tokenizer(loaded, tokenizer)
+    notes: list[str] = []
+
+    with bar("profile", len(schema) + 4) as advance:
+        columns = []
+        for field in schema:
+            columns.append(profile_column(lake, pinned, field))
+            advance(1, field.name)
+        if not roles.text and loaded is None:
+            texts_found = [column.name for column in columns if column.kind == "text"]
+            roles = roles.model_copy(
+                update={"text": texts_found, "found": [*roles.found, *["text"] * bool(texts_found)]}
+            )
+        labels = read_labels(lake, pinned, roles.label, roles.label_role) if roles.label else None
+        advance(1, "texts")
+        texts = [profile_text(lake, pinned, name, counter) for name in roles.text]
+        advance(1, "duplicates")
+        truths = None if labels is None else labels.truth_codes()
+        known = find_known(lake, pinned, roles.text, truths) if roles.text else None
+        names = labels.names if labels is not None and labels.kind == "class" else ()
+        duplicates = profile_duplicates(lake, pinned, roles.text, known, truths, names) if known is not None else None
+        advance(1, "splits")
+        splits = _splits(workspace, pinned, roles, loaded, labels, known, notes)
+        advance(1, "bias")
+        facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
+    notes = [*_told(roles, texts, base), *notes, *left_out]
+
+    folder = Path(out) if out is not None else workspace.folder / "profiles" / str(pinned)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise UsageError(
+            f"{folder} cannot be written to: {failure.strerror or failure}", "name another folder (--out)"
+        ) from None
+    measured = TableProfile(
+        table=pinned,
+        roles=roles,
+        tokenizer=base,
+        findings=[],
+        columns=columns,
+        texts=texts,
+        duplicates=duplicates,
+        labels=None if labels is None else profile_labels(labels),
+        splits=splits,
+        bias=facets,
+        notes=notes,
+        page=str(folder / "profile.html"),
+        json_file=str(folder / "profile.json"),
+        notebook=str(folder / "profile.ipynb"),
+    )
+    measured = measured.model_copy(update={"findings": worth_a_look(measured)})
+    write_whole(Path(measured.json_file), as_json(measured))
+    write_page(measured)
+    write_notebook(measured, workspace, profile, place, facets=bias)
+    return measured
+
+
+def _roles(
+    schema: pa.Schema, project: Project | None, text: Sequence[str], label: Sequence[str], split: str | None
+) -> Roles:
+    for option, given in (("text", text), ("label", label), ("split", [split] if split else [])):
+        for name in given:
+            if name not in schema.names:
+                raise UsageError(f"there is no column {name!r} (--{option})", nearest(name, schema.names))
+    told, role = _of_project(schema, project.data.columns) if project is not None else ({}, "label")
+    found = []
+    chosen: dict[str, Any] = {"text": list(text) or told.get("text", []), "split": split or told.get("split")}
+    chosen["label"] = list(label) or told.get("label", [])
+    chosen["label_role"] = "label" if label else role
+    if not chosen["label"] and project is None:
+        chosen["label"] = next(([name] for name in ("label", "labels") if name in schema.names), [])
+        found += ["label"] * bool(chosen["label"])
+    if not chosen["split"] and "split" in schema.names:  # as prepare does
+        chosen["split"] = "split"
+        found.append("split")
+    return Roles(**chosen, found=found)
+
+
+def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], str]:
+    """text, label and split columns of a project, and the role of the label columns."""
+    for role, name in columns.names:
+        if name not in schema.names:
+            raise DataError(f"the table has no column {name!r} (data.columns.{role})", nearest(name, schema.names))
+    played = columns.roles
+    role = next((name for name in LABEL_ROLES if name in played), "label")
+    labels = played.get(role, [])
+    return {
+        "text": [played[name] for name in TEXT_ROLES if name in played],
+        "label": labels if isinstance(labels, list) else [labels],
+        "split": columns.split,
+    }, role
+
+
+def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokenizer | None, str | None]:
+    """The tokenizer that counts whole texts, special tokens included, and the base model it comes from."""
+    from lakewright.learners.encoder.base import base_folder, load_tokens
+
+    base = named or (getattr(project.train, "base_model", None) if project is not None else None)
+    if base is None:
+        return None, None
+    folder = base_folder(base, project.folder if project is not None and named is None else Path.cwd())
+    tokenizer = load_tokens(folder, max_length=512).tokenizer
+    tokenizer.no_truncation()
+    return tokenizer, base
+
+
+def _splits(
+    workspace: Workspace,
+    table: TableVersion,
+    roles: Roles,
+    project: Project | None,
+    labels: Labels | None,
+    known: Known | None,
+    notes: list[str],
+) -> SplitProfile | None:
+    asked = "auto" if project is None else project.prepare.split.method
+    split: npt.NDArray[np.object_]
+    if roles.split is not None and asked in ("auto", "predefined"):
+        split = split_of_column(workspace.lake, table, roles.split)
+        return profile_splits(split, labels, known, source="column", by=roles.split)
+    if project is None or known is None or asked == "predefined":
+        return None
+    method = asked if asked != "auto" else "grouped" if project.data.columns.group else "random"
+    try:
+        split = planned_split(workspace.lake, table, project, method, known, labels)
+    except DataError as error:
+        notes.append(f"The rows cannot be split as the project asks: {error.cause}. {error.remedy}.")
+        return None
+    return profile_splits(split, labels, known, source="project", by=method)
+
+
+def _told(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[str]:
+    """What a reader should know about how it was measured."""
+    notes = []
+    if roles.found:
+        named = {"text": ", ".join(roles.text), "label": ", ".join(roles.label), "split": roles.split}
+        guessed = "; ".join(f"{role}: {named[role]}" for role in roles.found)
+        notes.append(
+            f"Columns whose role was guessed from name or content: {guessed} (--text, --label, --split name others)."
+        )
+    if not roles.label:
+        notes.append("No label column is named: nothing is said about labels (--label COLUMN).")
+    if texts and base is None:
+        notes.append("Lengths are in words alone: --tokenizer BASE_MODEL, or --project, counts a model's own tokens.")
+    notes += [
+        f"{text.column!r}: tokens and languages are measured on every {text.every}th of {text.texts:,} texts."
+        for text in texts
+        if text.every > 1
+    ]
+    return notes
