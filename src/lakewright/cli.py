@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from contextlib import redirect_stdout
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -103,21 +104,23 @@ def stage(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
-    texts: Annotated[list[str] | None, typer.Argument(help="texts; none: one a line on stdin")] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(help="texts, or JSON objects where the model reads more than a text; none: one a line on stdin"),
+    ] = None,
     runtime: Annotated[str, typer.Option(help="what computes: onnx or torch")] = "onnx",
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict texts: one line of JSON a text (with --json, one object that holds them all)."""
+    """Predict rows: one line of JSON a row (with --json, one object that holds them all)."""
     from lakewright.pipeline import load
 
-    if not texts and sys.stdin.isatty():
-        print("reading texts from stdin, one a line; end with Ctrl-D", file=sys.stderr)
+    if not rows and sys.stdin.isatty():
+        print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = load(model, profile=profile, runtime=runtime)
-    if texts:
-        predictions: Iterable[dict[str, Any]] = predictor.predict(texts)
-    else:
-        predictions = (row for lines in _chunks(sys.stdin, 256) for row in predictor.predict(lines))
+    several = len(predictor.task.inputs) > 1
+    given = (_row(line, several) for line in (rows or (line.rstrip("\n") for line in sys.stdin)))
+    predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
     if as_json:
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
         return
@@ -405,14 +408,22 @@ def _workspace(profile: str | None) -> Workspace:
     return Workspace.open(load_profile(profile))
 
 
-def _chunks(lines: Iterable[str], size: int) -> Iterable[list[str]]:
-    chunk: list[str] = []
-    for line in lines:
-        chunk.append(line.rstrip("\n"))
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+def _row(line: str, several: bool) -> str | dict[str, Any]:
+    """A text; or, where the model reads several inputs, perhaps a JSON object of them."""
+    from lakewright.errors import UsageError
+
+    if not several or not line.lstrip().startswith("{"):
+        return line
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError as failure:
+        raise UsageError(f"not a JSON object: {line[:80]} ({failure})", 'give {"text": "…", …}, one a line') from None
+    return row
+
+
+def _chunks(rows: Iterable[Any], size: int) -> Iterable[list[Any]]:
+    rows = iter(rows)
+    while chunk := list(islice(rows, size)):
         yield chunk
 
 

@@ -105,7 +105,7 @@ def print_run(finished: Run) -> None:
     if finished.exit_code == 4:
         print(f"  {command} models approve {version.at}")
     uri = f"models:/{version.name}@champion" if "champion" in version.aliases else version.at
-    print(f"  {command} predict {uri} {shlex.quote(_first_text(finished))}")
+    print(f"  {command} predict {uri} {shlex.quote(_first_row(finished))}")
     table = finished.records["ingest"]
     print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
     print(f"  {command} ui")
@@ -116,8 +116,11 @@ def _command() -> str:
     return "lakewright" if shutil.which("lakewright") else os.path.relpath(sys.argv[0])
 
 
-def _first_text(finished: Run) -> str:
+def _first_row(finished: Run) -> str:
+    """The first test row as `predict` takes it, long texts cut."""
     import pyarrow.parquet as pq
 
-    text: str = pq.read_table(finished.report.test_rows, columns=["text"])["text"][0].as_py()
-    return text[:80]
+    given = json.loads(pq.read_table(finished.report.test_rows, columns=["inputs"])["inputs"][0].as_py())
+    row = {name: value[:80] if isinstance(value, str) else value for name, value in given.items() if value is not None}
+    row.pop("tokens", None)  # the text is the same
+    return row["text"] if list(row) == ["text"] else json.dumps(row, ensure_ascii=False)

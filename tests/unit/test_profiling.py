@@ -88,8 +88,10 @@ def test_flags(lake: Any) -> None:
 def test_suspicious_values_are_found_and_clean_ones_are_not(lake: Any) -> None:
     found = column_of(
         lake,
-        ["N/A", "unknown", "null", "-", "?", "caf\u00c3\u00a9", "caf\u00e9", "it\u00e2\u20ac\u2122s", "a<br />b", "a &amp; b"]
-        + ["Place", "North", "north ", "x\x07y", "\ufffd", "ends\t", "fine"],
+        [
+            *("N/A", "unknown", "null", "-", "?", "caf\u00c3\u00a9", "caf\u00e9", "it\u00e2\u20ac\u2122s"),
+            *("a<br />b", "a &amp; b", "Place", "North", "north ", "x\x07y", "\ufffd", "ends\t", "fine"),
+        ],
         name="place",
     )
     assert suspicious(found) == {
@@ -126,7 +128,9 @@ def test_sentinels_stand_apart_from_the_other_numbers(lake: Any) -> None:
         pa.array([[1, 2], [], None], pa.list_(pa.int64())),
         pa.array([{"a": 1, "b": ["x"]}, None, {"a": 2, "b": []}]),
         pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int64())),
-        pa.array([[{"start": 1, "label": "x"}], None], pa.list_(pa.struct({"start": pa.int64(), "label": pa.string()}))),
+        pa.array(
+            [[{"start": 1, "label": "x"}], None], pa.list_(pa.struct({"start": pa.int64(), "label": pa.string()}))
+        ),
         pa.array([b"\x00\xff", None]),
         pa.array([True, None, False]),
         pa.array([1, None], pa.decimal128(10, 2)),
@@ -293,7 +297,9 @@ def test_what_is_no_label_is_refused(lake: Any) -> None:
 
 def test_lengths_are_numpys_and_every_kth_text_is_said(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = np.random.default_rng(2).integers(1, 700, 50)
-    table = lake.write("main.t.texts", pa.table({"text": [" ".join(["the"] * n) for n in lengths.tolist()] + [" ", None]}))
+    table = lake.write(
+        "main.t.texts", pa.table({"text": [" ".join(["the"] * n) for n in lengths.tolist()] + [" ", None]})
+    )
     found = texts.profile_text(lake, table, "text", None)
     assert (found.texts, found.without, found.every, found.tokens) == (50, 2, 1, None)
     assert found.words is not None and found.words.mean == pytest.approx(lengths.mean())
@@ -345,7 +351,14 @@ def test_a_split_without_train_has_no_drift() -> None:
 def test_no_rows_are_no_crash(lake: Any) -> None:
     from deltalake import DeltaTable
 
-    data = {"text": ["a b c"], "label": ["x"], "n": [1.5], "at": [datetime(2020, 1, 1)], "l": [["x"]], "split": ["train"]}
+    data = {
+        "text": ["a b c"],
+        "label": ["x"],
+        "n": [1.5],
+        "at": [datetime(2020, 1, 1)],
+        "l": [["x"]],
+        "split": ["train"],
+    }
     table = lake.write("main.t.none", pa.table(data))
     DeltaTable(table.uri).delete()
     found = profile_table("main.t.none", bias=["n"])

@@ -113,16 +113,21 @@ def profile_table(
     notes: list[str] = []
 
     with bar("profile", len(schema) + 4) as advance:
+        # First, since a name or a value that is not there is to be said before the work is done.
+        labels = read_labels(lake, pinned, roles.label, roles.label_role) if roles.label else None
+        facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
+        advance(1, "columns")
         columns = []
         for field in schema:
             columns.append(profile_column(lake, pinned, field))
             advance(1, field.name)
         if not roles.text and loaded is None:
-            texts_found = [column.name for column in columns if column.kind == "text"]
+            kinds = {column.name: column.kind for column in columns}
+            named = ["text"] if kinds.get("text") in ("text", "category") else []
+            texts_found = named or [name for name, kind in kinds.items() if kind == "text"]
             roles = roles.model_copy(
                 update={"text": texts_found, "found": [*roles.found, *["text"] * bool(texts_found)]}
             )
-        labels = read_labels(lake, pinned, roles.label, roles.label_role) if roles.label else None
         advance(1, "texts")
         texts = [profile_text(lake, pinned, name, counter) for name in roles.text]
         advance(1, "duplicates")
@@ -132,11 +137,9 @@ def profile_table(
         duplicates = profile_duplicates(lake, pinned, roles.text, known, truths, names) if known is not None else None
         advance(1, "splits")
         splits = _splits(workspace, pinned, roles, loaded, labels, known, notes)
-        advance(1, "bias")
-        facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
     notes = [*_told(roles, texts, base), *notes, *left_out]
 
-    folder = Path(out) if out is not None else workspace.folder / "profiles" / str(pinned)
+    folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
