@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FROZEN = ["record_id", "truth", "prediction", "inputs"]  # columns of test_rows.parquet
-TRAINED = re.compile(r"train: done in ([\d.]+) s")  # as the pipeline logs it
 
 
 @dataclass(frozen=True)
@@ -295,7 +293,7 @@ def _found(
                 "seconds_per_1000_rows": run.report.seconds_per_1000_rows,
                 "runtime": run.report.runtime,
                 "model_bytes": run.report.model_bytes,
-                "training_seconds": _training_seconds(run, workspace),
+                "training_seconds": run.trained.details.get("training_seconds"),
                 "gate_passed": run.decision.passed,
                 "model_versions": [_version(version) for version in versions if version.digest == run.trained.digest],
                 "report": run.report.html,
@@ -319,13 +317,6 @@ def _found(
 
 def _version(version: ModelVersion) -> dict[str, Any]:
     return {"uri": version.at, "aliases": version.aliases}
-
-
-def _training_seconds(run: Finished, workspace: Workspace) -> float | None:
-    """Of the run that trained the model, by its log; none where that does not say (a stage run by itself)."""
-    log = workspace.folder / "runs" / str(run.model["run"]) / "log.txt"
-    said = TRAINED.findall(log.read_text(encoding="utf-8")) if log.exists() else []
-    return float(said[-1]) if said else None
 
 
 def _differences(runs: Sequence[Finished]) -> list[dict[str, Any]]:

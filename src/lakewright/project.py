@@ -104,6 +104,10 @@ class Split(Settings):
     )
     validation: float = Field(default=0.15, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
+    names: dict[str, Literal["train", "validation", "test"]] = Field(
+        default={},
+        description="published split → what it is here: {validation: test} tests on a set whose test split is secret",
+    )
     seed: int = 13
 
 

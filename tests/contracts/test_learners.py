@@ -143,6 +143,18 @@ def test_the_order_and_company_of_rows_change_nothing(folders: dict[tuple[str, s
         assert predictor.predict([]) == []
 
 
+def test_mlflow_predicts_the_same(folders: dict[tuple[str, str], Path]) -> None:
+    import pandas as pd
+
+    from lakewright.runtimes.pyfunc import _load_pyfunc
+
+    for folder in folders.values():
+        predictor = Predictor.open(folder)
+        rows = predictor.sample_rows()
+        table = _load_pyfunc(str(folder)).predict(pd.DataFrame(rows))
+        assert table.to_dict("records") == predictor.predict(rows)
+
+
 def test_samples_are_predicted_as_they_were_sealed(folders: dict[tuple[str, str], Path]) -> None:
     for folder in folders.values():
         sealed = json.loads((folder / "samples.json").read_text())

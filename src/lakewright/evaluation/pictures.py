@@ -219,7 +219,7 @@ def rank_histogram(ranks: NDArray[np.integer]) -> Figure:
     counts, _ = np.histogram(ranks, bins=np.array(bounds) + 0.5)
     names = [f"{low + 1:,}" if low + 1 == high else f"{low + 1:,}–{high:,}" for low, high in pairwise(bounds)]
     last = int(np.flatnonzero(counts).max(initial=0))
-    figure, axes = _figure(5.2, 2.6)
+    figure, axes = _figure(4.6, 2.6)
     bars = axes.bar(range(last + 1), counts[: last + 1], 0.85, color=[RIGHT] + [WRONG] * last, alpha=0.75)
     axes.bar_label(bars, [f"{count:,}" if count else "" for count in counts[: last + 1]], fontsize=8, color=INK)
     axes.set_xticks(range(last + 1), names[: last + 1])
@@ -231,7 +231,7 @@ def recall_curve(ranks: NDArray[np.integer], *, most: int = 100) -> Figure:
     """The share of rows whose right text is among the first k, by k."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    figure, axes = _figure(5.2, 2.8)
+    figure, axes = _figure(4.6, 2.6)
     k = np.arange(1, max(2, min(most, len(ranks))) + 1)
     axes.plot(k, [(ranks <= at).mean() for at in k], color=RIGHT, linewidth=1.6)
     axes.set(xscale="log", xlabel="k", ylabel="recall at k", ylim=(0, 1.02), xlim=(1, k[-1]))

@@ -122,6 +122,7 @@ def write_html(
 ) -> None:
     """One self-contained page. Texts and labels are escaped; any scorer gets the page, and the known kinds get sections
     of their own (`sections/`)."""
+    folded = _folded(report)
     page = rendered(
         "report.html.j2",
         title=title,
@@ -134,7 +135,8 @@ def write_html(
         columns=_columns(report),
         second=next((name for name in SECOND if name in report.metrics and name != report.primary), None),
         classes=_classes(report, scorer),
-        folded=_folded(report),
+        shown=[name for name in _primary_first(report) if name not in folded],
+        folded=folded,
         sections=sections(scorer, report, context),
         curve=drawing(pictures.learning_curve(context.history), "learning curves").svg if context.history else None,
         length_histogram=_length_histogram(context),
@@ -239,6 +241,10 @@ def _classes(report: Report, scorer: Scorer) -> str:
     return f"{len(report.classes)} {'entity types' if isinstance(scorer, EntityScorer) else kind}"
 
 
+def _primary_first(report: Report) -> list[str]:
+    return sorted(report.metrics, key=lambda name: name != report.primary)
+
+
 def _folded(report: Report) -> list[str]:
     """Averages beside the ones that the primary metric is of."""
     averages = [name for name in ("micro", "weighted", "samples") if not report.primary.startswith(name)]
@@ -298,7 +304,8 @@ def _label_counts(context: ReportContext) -> Table | None:
 
 
 def _words(metric: str) -> str:
-    text = metric.replace("_", " ").replace("f1", "F1")
+    known = {"qa_f1": "F1", "mrr": "MRR", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+    text = known.get(metric, metric.replace("_", " ").replace("f1", "F1"))
     return text[0].upper() + text[1:]
 
 

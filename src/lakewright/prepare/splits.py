@@ -9,13 +9,13 @@ predefined  a column says so
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import DataError, UsageError
+from lakewright.errors import DataError, UsageError, nearest
 from lakewright.prepare.duplicates import codes
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def assign(
     groups: Sequence[Hashable] | npt.NDArray[np.generic] | None = None,
     times: npt.NDArray[np.generic] | None = None,
     predefined: Sequence[str | None] | npt.NDArray[np.str_] | None = None,
+    names: Mapping[str, str] | None = None,
     test: float,
     validation: float,
     seed: int,
@@ -50,7 +51,8 @@ def assign(
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
     where rows have no single label (tags, spans). `groups`, `times` (numbers or datetime64) and `predefined` have one
-    value a row. `rows` are the table's row numbers, for messages; by default 0 … n - 1. `columns` names the columns.
+    value a row; `names` says what some of the latter are here ({"validation": "test"}). `rows` are the table's row
+    numbers, for messages; by default 0 … n - 1. `columns` names the columns.
 
     Raises UsageError for shares that leave nothing to a split and for a column the method needs and does not get;
     DataError for values it cannot use (nulls, unknown split names) and where a split would be empty.
@@ -59,6 +61,10 @@ def assign(
         raise UsageError(
             f"prepare.split: test {test:g} and validation {validation:g} leave one of train, validation and test empty",
             "give both a share above 0 that leave the rest to train, for example test: 0.15 and validation: 0.15",
+        )
+    if names and method != "predefined":
+        raise UsageError(
+            f"prepare.split.names means nothing to the method {method}", "leave it out, or choose method: predefined"
         )
     if n == 0:
         raise DataError("there are no rows to split", "see whether the table holds rows with a text and a label")
@@ -73,7 +79,7 @@ def assign(
     elif method == "time":
         split = _by_time(times, shares, columns, rows)
     else:
-        split = _predefined(predefined, columns, rows)
+        split = _predefined(predefined, columns, rows, names or {})
         if not np.any(split == VALIDATION):  # most published data sets have none
             train = np.flatnonzero(split == TRAIN)
             carved = {VALIDATION: validation, TRAIN: 1 - validation}
@@ -231,9 +237,16 @@ def _by_time(
 
 
 def _predefined(
-    values: Sequence[str | None] | npt.NDArray[np.str_] | None, columns: Columns, rows: npt.NDArray[np.int64]
+    values: Sequence[str | None] | npt.NDArray[np.str_] | None,
+    columns: Columns,
+    rows: npt.NDArray[np.int64],
+    names: Mapping[str, str],
 ) -> npt.NDArray[np.str_]:
-    """The splits that a column names, in any of SPELLINGS and any case; validation may be missing, the others not."""
+    """The splits that a column names, in any of SPELLINGS and any case; validation may be missing, the others not.
+
+    `names` comes first, by the column's own word or by the split that it is a spelling of: {validation: test} holds for
+    rows marked dev as well.
+    """
     if values is None:
         raise UsageError(
             "prepare.split.method is predefined, but no column says which split a row stands in",
@@ -242,7 +255,16 @@ def _predefined(
     values = values.tolist() if isinstance(values, np.ndarray) else values
     column = repr(columns.split or "split")
     others = "choose prepare.split.method: random, grouped or time"
-    read = {value: SPELLINGS.get(value.strip().lower()) if isinstance(value, str) else None for value in set(values)}
+    given = {name.strip().lower(): split for name, split in names.items()}
+    words = {value: value.strip().lower() if isinstance(value, str) else "" for value in set(values)}
+    usual = {value: SPELLINGS.get(word) for value, word in words.items()}
+    read = {value: given.get(word, given.get(usual[value] or "", usual[value])) for value, word in words.items()}
+    there = {*words.values(), *filter(None, usual.values())}
+    if unused := [name for name in given if name not in there]:
+        raise DataError(
+            f"prepare.split.names tells of {unused[0]!r}, which column {column} does not hold",
+            nearest(unused[0], sorted(there)),
+        )
     unknown = [row for row, value in enumerate(values) if read[value] is None]
     if unknown:
         value = values[unknown[0]]
@@ -258,7 +280,8 @@ def _predefined(
         if not np.any(split == name):
             raise DataError(
                 f"column {column} names no {name} rows (it holds {', '.join(sorted(map(repr, read)))})",
-                f"mark the {name} rows {name!r} there, or {others}",
+                f"mark the {name} rows {name!r} there, say which published split they are (prepare.split.names: "
+                f"{{validation: {name}}}), or {others}",
             )
     return split
 

@@ -36,6 +36,7 @@ WORDS_OF_TEXT = 3.0  # words a value, on average, before strings are called text
 VALUES_OF_TEXT = 1000  # … and so many different ones, or half of all
 MOST_LABELS = 10_000  # different strings that are compared for spellings of one label
 TOP = 20
+FEW_UNIQUE = 3  # values shown where none stands twice
 BINS = 30
 CUT = 200  # characters of a value shown
 MEMORY = "1GB"  # of DuckDB, before it spills
@@ -82,7 +83,7 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
         rows, null, empty, blank, nan = _missing(con, field.type, shape)
         missing = null + empty + blank + nan
         distinct, kept = _row(con, "select count(*), coalesce(sum(n), 0) from known")
-        top = _top(con, rows)
+        top = _top(con, rows, TOP if distinct < kept else FEW_UNIQUE)
         lengths = _lengths(con, shape)
         kind = _kind(con, shape, distinct, kept)
         flags: list[Flag] = []
@@ -198,8 +199,8 @@ def _missing(con: DuckDBPyConnection, kind: pa.DataType, shape: str) -> tuple[in
     return rows, null, empties, blanks, nans
 
 
-def _top(con: DuckDBPyConnection, rows: int) -> list[Value]:
-    found = con.execute(f"select value::varchar, n from known order by n desc, value limit {TOP}").fetchall()
+def _top(con: DuckDBPyConnection, rows: int, most: int) -> list[Value]:
+    found = con.execute(f"select value::varchar, n from known order by n desc, value limit {most}").fetchall()
     return [Value(value=cut(value), rows=n, share=n / rows) for value, n in found]
 
 

@@ -171,6 +171,8 @@ def _column(column: ColumnProfile) -> Iterator[Finding]:
                 rows=[f"{value.value!r} ({value.rows:,})" for value in column.top[:3]] if "missing" not in flag else [],
             )
     for finding in column.suspicious:
+        if finding.name == "padded" and column.kind == "text":
+            continue  # white space around a text means nothing to a model; around a label it makes another label
         yield finding.model_copy(update={"detail": f"{column.name!r}: {finding.detail}"})
 
 

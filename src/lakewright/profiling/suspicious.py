@@ -74,19 +74,30 @@ def in_strings(con: DuckDBPyConnection, column: str, kept: int) -> list[Finding]
     if not kept:
         return []
     quoted = ", ".join("'" + word.replace("'", "''") + "'" for word in PLACEHOLDERS)
-    checks = {
-        "placeholders": (f"lower(trim(value)) in ({quoted})", [], "that say nothing in words: make them null."),
+    # Of a long text, what is shown is around the match.
+    around = f"substr(value, greatest(1, strpos(value, regexp_extract(value, ?)) - {CUT // 3}), {CUT})"
+    checks: dict[str, tuple[str, str, list[str], str]] = {
+        "placeholders": (
+            "value",
+            f"lower(trim(value)) in ({quoted})",
+            [],
+            "that say nothing in words: make them null.",
+        ),
         "column_name": (
+            "value",
             "lower(trim(value)) = lower(trim(?))",
             [column],
             "that are the column's own name: a header line was read as a row.",
         ),
-        **{name: ("regexp_matches(value, ?)", [pattern], detail) for name, (pattern, detail) in PATTERNS.items()},
+        **{
+            name: (around, "regexp_matches(value, ?)", [pattern, pattern], detail)
+            for name, (pattern, detail) in PATTERNS.items()
+        },
     }
     found = []
-    for name, (condition, values, detail) in checks.items():
+    for name, (shown, condition, values, detail) in checks.items():
         con.execute(
-            f"select value, n, sum(n) over () from known where {condition} order by n desc, value limit {EXAMPLES}",
+            f"select {shown}, n, sum(n) over () from known where {condition} order by n desc, value limit {EXAMPLES}",
             values,
         )
         if examples := con.fetchall():

@@ -75,6 +75,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         groups=data[columns.group].take(rows).to_pylist() if columns.group else None,
         times=data[columns.event_time].take(rows).to_numpy() if columns.event_time else None,
         predefined=data[columns.split or "split"].take(rows).to_pylist() if method == "predefined" else None,
+        names=settings.split.names,
         test=settings.split.test,
         validation=settings.split.validation,
         seed=settings.split.seed,

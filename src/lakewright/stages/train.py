@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,9 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
         threads=workspace.threads,
         log=workspace.log,
     )
+    began = time.monotonic()
     fitted: Fitted = learner.fit(training)
+    details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
     network = plugins.find("runtimes", "onnx")(folder, workspace.threads)
@@ -75,7 +78,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     }
     _write(folder / "model.json", described)
     _write(folder / "project.json", project.resolved)
-    _write(folder / "training.json", {"history": fitted.history, "details": fitted.details})
+    _write(folder / "training.json", {"history": fitted.history, "details": details})
     samples = task.sample_rows()
     _write(folder / "samples.json", {"rows": samples, "predictions": predictor.predict(samples)})
     digest = seal(folder)
@@ -88,7 +91,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
         folder.rename(sealed)
     if workspace.log is not None:
         workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
-        workspace.log.params({"fitted": fitted.details})
+        workspace.log.params({"fitted": details})
         if len(fitted.history) > 1:
             from lakewright.evaluation.pictures import learning_curve
 
@@ -99,7 +102,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
         digest=digest,
         learner=learner.name,
         validation={name: value for name, value in validation.items() if value == value},
-        details=fitted.details,
+        details=details,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.evaluation.attribution import Attribution, Place
 from lakewright.evaluation.mistakes import Piece
-from lakewright.evaluation.sections.parts import Card, Cards, Fact, Line, Section, row_id, shortened, texts_of
+from lakewright.evaluation.sections.parts import Card, Cards, Fact, Line, Section, percent, row_id, shortened, texts_of
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext
@@ -21,19 +22,22 @@ def sections(scorer: Scorer, context: ReportContext) -> list[Section]:
         return []
     right = scorer.correct()
     cards = [_card(one, context, None if right is None else bool(right[one.row])) for one in context.attributions]
-    measure = context.attributions[0].measure
     words = (
+        f"{'The scores furthest off' if right is None else 'A few sure mistakes'}, then a few rows that are right. "
         "Each word was left out in turn, and the model asked again. Blue: without it the model holds less to what it "
-        "said; orange: more; the deeper the shade, the more, within its row. Point at a word for the number (the drop "
-        f"in {'log-odds' if measure == 'log-odds' else measure}). A few sure mistakes, then a few rows that are right. "
-        "Two words that say the same can each be missed without loss: what is pale alone may weigh together."
+        "said; orange: more; the deeper the shade, the more, within its row. Point at a word for the number: the drop "
+        f"in {context.attributions[0].measure}. Two words that say the same can each be missed without loss: what is "
+        "pale alone may weigh together."
     )
     return [Section("words", "Words", "Which words made it say so", words, [Cards(cards)])]
 
 
 def _card(one: Attribution, context: ReportContext, right: bool | None) -> Card:
     tone: Literal["", "good", "bad"] = "" if right is None else "good" if right else "bad"
-    facts = [Fact("said", shortened(one.said, 120), tone)]
+    facts = [Fact("said", shortened(one.said, 120), tone, _share(one))]
+    truth = _truth(context.truths[one.row]) if context.truths and not right else ""
+    if truth and (one.measure != "cosine" or right is None):  # that two texts belong together is not worth saying
+        facts.append(Fact("true", shortened(truth, 240), "good"))
     if one.untried:
         facts.append(Fact("words not tried", f"{one.untried:,}"))
     texts = texts_of(context, one.row)
@@ -44,6 +48,24 @@ def _card(one: Attribution, context: ReportContext, right: bool | None) -> Card:
         if pieces:
             lines.append(Line(pieces, name if len(texts) > 1 else ""))
     return Card(row_id(context, one.row), facts, lines)
+
+
+def _share(one: Attribution) -> str:
+    """The model's probability of what it said."""
+    if one.measure == "cosine":
+        return ""
+    return percent(1 / (1 + math.exp(-one.value)) if one.measure == "log-odds" else one.value)
+
+
+def _truth(truth: Any) -> str:
+    """A label, labels, answers or a score; nothing of entities, which the text does not fit on a line with."""
+    if isinstance(truth, str | int | float):
+        return str(truth)
+    if not truth:
+        return "none"
+    if all(isinstance(one, str) for one in truth):
+        return ", ".join(truth)
+    return " / ".join(dict.fromkeys(one["text"] for one in truth if "text" in one))
 
 
 def _pieces(one: Attribution, name: str, text: str, strongest: float) -> list[Piece]:

@@ -73,10 +73,10 @@ def _counts(scorer: MultilabelScorer) -> str:
     none = true == 0
     text = f"A row has {true.mean():.2f} labels and is given {said.mean():.2f}, on average."
     if none.any():
-        text += f" {none.sum():,} rows have none; {(said[none] == 0).sum():,} of these are given none."
+        text += f" Rows that have none: {none.sum():,}, of which {(said[none] == 0).sum():,} are given none."
     else:
         text += " Every row has one at least."
-    return text + f" {(said[~none] == 0).sum():,} rows with labels are given none."
+    return text + f" Rows with labels that are given none: {(said[~none] == 0).sum():,}."
 
 
 def _card(mistake: LabelMistake, context: ReportContext) -> Card:

@@ -48,8 +48,8 @@ class Encoder:
         import torch
 
         from lakewright.learners.encoder.export import export, quantize_if_it_pays
-        from lakewright.learners.encoder.lora import add_lora, merge
         from lakewright.learners.encoder.loop import train, use_bf16
+        from lakewright.learners.encoder.lora import add_lora, merge
         from lakewright.learners.encoder.optimizer import body_rate
         from lakewright.learners.encoder.probe import fit_head
 

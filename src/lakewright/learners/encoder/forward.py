@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,23 +14,16 @@ if TYPE_CHECKING:
     from lakewright.encodings import Encoded, Encoding
     from lakewright.learners.encoder.network import EncoderNetwork
 
-Compute = Callable[..., torch.Tensor]
 
-
-def through(
-    compute: Compute, encoded: Encoded, encoding: Encoding, rows: NDArray[np.int64], network: EncoderNetwork
-) -> torch.Tensor:
-    """`compute` (the network, or its features) for these rows.
-
-    level "row": [rows, …], the mean over a row's windows. "vector": [rows, sequences a row, width]. "token": [sequences,
-    tokens, …] of all the rows' sequences.
-    """
+def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows: NDArray[np.int64]) -> torch.Tensor:
+    """level "row": logits [rows, outputs], the mean over a row's windows. "vector": [rows, sequences a row, width].
+    "token": [sequences, tokens, outputs] of all the rows' sequences."""
     sequences, counts = encoded.sequences(rows), encoded.counts[rows]
     inputs = encoding.batch(encoded, sequences)
     if encoded.columns is not None:
         inputs["columns"] = encoded.columns[np.repeat(rows, counts)]
     device = next(network.parameters()).device
-    found = compute(**on_device(inputs, device))
+    found: torch.Tensor = network(**on_device(inputs, device))
     if network.level == "vector":
         return found.reshape(len(rows), -1, found.shape[-1])
     if network.level == "row" and encoded.rows is not None:

@@ -176,7 +176,7 @@ def _backward(
             beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
             targets = torch.from_numpy(_padded(examples.targets, beside)).to(device)
             with autocast:
-                logits = through(network, encoded, training.encoding, part, network)
+                logits = through(network, training.encoding, encoded, part)
             losses = task.loss(logits, targets, options)
             counts = encoded.counts[part] if len(losses) != len(part) else 1
             weights = torch.from_numpy(np.repeat(examples.weights[part], counts)).to(device)
