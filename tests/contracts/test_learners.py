@@ -24,6 +24,7 @@ TOLERANCE = 1e-4  # largest difference of a logit between torch and onnx, both f
 
 
 LAYOUT: dict[str, Any] = {  # every task at least once with windows, or with what it reads beside the text
+    "text_classification": {"max_length": 8, "long_texts": "windows", "stride": 2},
     "multilabel_classification": {"max_length": 8, "long_texts": "head_tail"},
     "token_classification": {"max_length": 8, "stride": 3},
     "question_answering": {"max_length": 16, "stride": 4},

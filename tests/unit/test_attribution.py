@@ -21,7 +21,7 @@ PAIR: dict[str, Kind] = {"text": "text", "text_pair": "text", "source": "categor
 
 
 def by_words(rows: Sequence[Row]) -> list[Prediction]:
-    """"good" speaks for praise, "bad" against it, by 3 and by 1 of log-odds; nothing else does."""
+    """ "good" speaks for praise, "bad" against it, by 3 and by 1 of log-odds; nothing else does."""
     found = []
     for row in rows:
         text = row["text"] + " " + row.get("text_pair", "")
@@ -32,7 +32,11 @@ def by_words(rows: Sequence[Row]) -> list[Prediction]:
 
 
 def explain(
-    predict: Callable[[Sequence[Row]], list[Prediction]], row: Row, inputs: dict[str, Kind], truth: object, most: int = 60
+    predict: Callable[[Sequence[Row]], list[Prediction]],
+    row: Row,
+    inputs: dict[str, Kind],
+    truth: object,
+    most: int = 60,
 ) -> Attribution:
     (found,) = attributions(predict, inputs, [0], [row], [truth], predict([row]), most)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,13 +13,31 @@ import numpy as np
 import pytest
 
 from lakewright.evaluation import pictures
+from lakewright.evaluation.answers import AnswersScorer
+from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.classification import ClassificationScorer
 from lakewright.evaluation.entities import EntityScorer
-from lakewright.evaluation.mistakes import Piece, confident_mistakes, confused_pairs, marked_mistakes
+from lakewright.evaluation.mistakes import (
+    Piece,
+    confident_label_mistakes,
+    confident_mistakes,
+    confident_wrong_answers,
+    confused_pairs,
+    furthest_mistakes,
+    lost_queries,
+    marked_answer,
+    marked_mistakes,
+    swapped_labels,
+    worst_pairs,
+)
+from lakewright.evaluation.multilabel import MultilabelScorer
+from lakewright.evaluation.ordinal import OrdinalScorer
 from lakewright.evaluation.report import ReportContext, verdict, write_html, write_json
 from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.sections.answers import question_kinds
+from lakewright.evaluation.similarity import SimilarityScorer
 from lakewright.evaluation.slices import by_slice
 from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
 
@@ -44,6 +63,7 @@ CONTEXT = ReportContext(
         table=TABLE,
         features=TABLE,
         encoding="encoding",
+        task={},
         labels=["a & b", "<i>c</i>", "$d$ $"],
         splits={"train": 900, "test": 300},
         label_counts={"train": {"a & b": 450}, "test": {"a & b": 150}},
@@ -181,13 +201,230 @@ def test_the_page_of_a_tagger(tmp_path: Path, entities: tuple[EntityScorer, list
     write_html(path, title="tags", report=report_of(scorer), decision=None, scorer=scorer, context=context)
     page = Page(path)
     assert fetches(page) == []
-    assert page.ids() == {"metrics", "classes", "mistakes", "run"}
+    assert page.ids() == {"metrics", "classes", "lengths", "mistakes", "run"}
     marks = re.findall(r'<mark class="(\w+)">([^<]*)<small>(\w+)</small>', page.source)
     assert set(marks) == {
         ("boundary", "Ada Lovelace", "PER"), ("boundary", "Ada", "PER"), ("type", "Babbage", "PER"),
         ("type", "Babbage", "LOC"), ("correct", "London", "LOC"), ("spurious", "Nothing", "PER"),
     }  # fmt: skip
     assert "<b>" in page.text and "row r-1" in page.text and "row r-3" not in page.text
+
+
+LABELS = ["joy", "<b>fear</b>", "calm"]
+
+
+@pytest.fixture(scope="module")
+def multilabel() -> MultilabelScorer:
+    truth = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1], [0, 1, 0], [1, 0, 1]], dtype=bool)
+    probabilities = np.array(
+        [[0.9, 0.1, 0.2], [0.8, 0.3, 0.7], [0.1, 0.2, 0.1], [0.6, 0.05, 0.8], [0.2, 0.9, 0.1], [0.7, 0.2, 0.4]]
+    )
+    return MultilabelScorer(truth, probabilities, probabilities >= 0.5, LABELS)
+
+
+def test_the_page_of_many_labels(tmp_path: Path, multilabel: MultilabelScorer) -> None:
+    rows = [{"text": f"tweet {i} <script>alert({i})</script>", "age": float(i)} for i in range(6)]
+    context = ReportContext(
+        rows=rows, inputs={"text": "text", "age": "number"}, fitted={"thresholds": [0.5, 0.123, 0.25]}
+    )
+    path = tmp_path / "report.html"
+    report = report_of(multilabel)
+    write_html(path, title="t", report=report, decision=None, scorer=multilabel, context=context)
+    page = Page(path)
+    assert fetches(page) == []
+    assert page.ids() == {"metrics", "classes", "labels", "confusions", "mistakes", "calibration", "run"}
+    assert page.source.count("<svg") == 3
+    said = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Found 62.5 % of the labels of 6 test rows; 71.4 % of those it said are right." in said
+    assert "Nothing is missed or too much on 50.0 % of the rows. Micro F1 is 0.667" in said
+    assert (
+        "A row has 1.33 labels and is given 1.17, on average. Rows that have none: 1, of which 1 are given none."
+        in said
+    )
+    # All three on all rows hit 8 of 8 with 18 said: 2·8 / (18 + 8); joy and fear alone have 2·6 / (12 + 8).
+    assert "Always saying “joy”, “<b>fear</b>”, “calm” would have a micro F1 of 0.615." in said
+    assert "0.123" in said  # a threshold
+    assert {("missed", "<b>fear</b>", "5.0 %"), ("spurious", "joy", "60.0 %"), ("correct", "calm", "80.0 %")} <= marks(
+        page
+    )
+    assert "<script>alert(3)" in page.text and "age 3" in re.sub(r"\s+", " ", page.text)
+
+
+def marks(page: Page) -> set[tuple[str, str, str]]:
+    found = re.findall(r'<mark class="(\w+)">([^<]*)<small>([^<]*)</small>', page.source)
+    return {tuple(unescape(part).replace("\N{NO-BREAK SPACE}", " ") for part in mark) for mark in found}  # type: ignore[misc]
+
+
+def test_label_mistakes_by_hand(multilabel: MultilabelScorer) -> None:
+    found = confident_label_mistakes(multilabel)
+    assert [mistake.row for mistake in found] == [1, 3, 5]  # said wrongly with 0.7, missed with 0.05, then the rest
+    assert [(one.label, one.outcome) for one in found[0].decisions] == [
+        ("joy", "correct"), ("calm", "spurious"), ("<b>fear</b>", "missed"),
+    ]  # fmt: skip
+    assert [(swap.missed, swap.said, swap.rows, swap.share) for swap in swapped_labels(multilabel)] == [
+        ("<b>fear</b>", "joy", 1, 0.5), ("<b>fear</b>", "calm", 1, 0.5),
+    ]  # fmt: skip
+
+
+def test_the_page_of_ratings(tmp_path: Path) -> None:
+    probabilities = np.array([[0.8, 0.2, 0], [0.9, 0.1, 0], [0.1, 0.2, 0.7], [0, 0.4, 0.6], [0.3, 0.6, 0.1]])
+    scorer = OrdinalScorer(np.array([0, 2, 2, 1, 1]), probabilities, ["1", "2", "3"])
+    rows = [{"text": f"review {i}", "text_pair": f"title <{i}>"} for i in range(5)]
+    context = ReportContext(rows=rows, inputs={"text": "text", "text_pair": "text"})
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    page = Page(path)
+    assert page.ids() == {"metrics", "classes", "confusions", "distance", "mistakes", "calibration", "run"}
+    said = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        "Right on 60.0 % of 5 test rows" in said and "at most one place off on 80.0 %. Quadratic weighted kappa" in said
+    )
+    assert "60.0 % are right, 20.0 % one place off, 20.0 % more. Of the wrong ones 50.0 % are too high." in said
+    assert [mistake.row for mistake in furthest_mistakes(scorer)] == [1, 3]
+    assert "<span>text_pair</span><span>title &lt;1&gt;</span>" in page.source
+
+
+CONTEXTS = ["Ada <Lovelace> met Charles Babbage in London.", "Nobody came.", "x " * 400 + "In 1833 they met."]
+
+
+@pytest.fixture(scope="module")
+def asked() -> tuple[AnswersScorer, ReportContext]:
+    questions = ["Who met Babbage?", "Where did they go?", "In what year did they meet?"]
+    truths = [["Ada <Lovelace>", "Lovelace"], [], ["1833"]]
+    first = {"answer": "Babbage", "start": 27, "end": 34, "score": 0.9}
+    second = {"answer": "Ada <Lovelace>", "start": 0, "end": 14, "score": 0.05}
+    none = {"answer": "", "start": -1, "end": -1, "score": 0.6}
+    year = {"answer": "1833", "start": 803, "end": 807, "score": 0.7}
+    predictions = [
+        {**first, "no_answer": 0.01, "answers": [first, second]},
+        {**none, "no_answer": 0.6, "answers": []},
+        {**year, "no_answer": 0.2, "answers": [year]},
+    ]
+    scorer = AnswersScorer(truths, [one["answer"] for one in predictions], [one["score"] for one in predictions])
+    context = ReportContext(
+        rows=[{"question": q, "context": c} for q, c in zip(questions, CONTEXTS, strict=True)],
+        truths=[[{"start": 0, "end": 14, "text": "Ada <Lovelace>"}], [], [{"start": 803, "end": 807, "text": "1833"}]],
+        predictions=predictions,
+    )
+    return scorer, context
+
+
+def test_the_page_of_answers(tmp_path: Path, asked: tuple[AnswersScorer, ReportContext]) -> None:
+    scorer, context = asked
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    page = Page(path)
+    assert fetches(page) == []
+    assert page.ids() == {"metrics", "kinds", "none", "n-best", "mistakes", "calibration", "run"}
+    said = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Exactly right on 66.7 % of 3 test rows" in said
+    assert "Of the questions without an answer it knew 100.0 %. F1 is 0.667" in said
+    assert (
+        "over the 2 rows with a true answer. The first is exactly right on 50.0 %, one of the first 2 on 100.0 %."
+        in said
+    )
+    assert set(re.findall(r'<mark class="(\w+)">([^<]*)</mark>', page.source)) == {
+        ("correct", "both"), ("missed", "true answer"), ("spurious", "said"),
+        ("missed", "Ada &lt;Lovelace&gt;"), ("spurious", "Babbage"),
+    }  # fmt: skip
+
+
+def test_answers_are_marked_in_a_context_cut_around_them(asked: tuple[AnswersScorer, ReportContext]) -> None:
+    assert confident_wrong_answers(asked[0]) == [0]
+    text = "0123456789" * 100
+    assert marked_answer(text, [(500, 510)], (505, 515), characters=5) == [
+        Piece(" … "), Piece("56789"), Piece("01234", "", "missed"), Piece("56789", "", "correct"),
+        Piece("01234", "", "spurious"), Piece("56789"), Piece(" … "),
+    ]  # fmt: skip
+    assert marked_answer(text, [], None, characters=5) == [Piece(text[:10]), Piece(" … ")]
+    kinds = question_kinds(["In what year?", "Wer war da?", "WER noch?", "Why?", ""], most=2)
+    assert {kind: mask.tolist() for kind, mask in kinds.items()} == {
+        "wer": [False, True, True, False, False],
+        "what": [True, False, False, False, False],
+        "(other)": [False, False, False, True, True],
+    }
+
+
+def test_the_page_of_scored_pairs(tmp_path: Path) -> None:
+    scorer = SimilarityScorer(np.array([0.0, 1.5, 3, 4, 5]), np.array([1.0, 1.5, 2.5, 4.5, 2.0]))
+    context = ReportContext(rows=[{"text": f"left <{i}>", "text_pair": f"right {i}"} for i in range(5)])
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    page = Page(path)
+    assert page.ids() == {"metrics", "scores", "bands", "mistakes", "run"} and page.source.count("<svg") == 2
+    assert "A score is off by 1.000 on average." in page.text
+    assert worst_pairs(scorer, most=2) == [4, 0]
+    first = page.source[page.source.index('<ul class="cards">') :]
+    assert first.index("left &lt;4&gt;") < first.index("off by") + 400 and "-3.00" in first[:600]
+    bands = re.search(r"<h2>By true score.*?</section>", page.source, flags=re.DOTALL)
+    assert bands is not None
+    # 0 to 1: off by 1; 1 to 2: right; 3 to 4 has the 3, which is half too low; the last band has 4 and 5.
+    assert [float(value) for value in re.findall(r'data-v="([^"]*)"', bands[0])] == [
+        1, 1, 1, 1, 0, 0, 1, 0.5, -0.5, 2, 1.75, -1.25,
+    ]  # fmt: skip
+
+
+def test_the_page_of_pairs_that_belong_together(tmp_path: Path) -> None:
+    left = np.eye(3, dtype=np.float32)
+    right = np.array([[0.6, 0.8, 0], [0, 1, 0], [0.8, 0, 0.6]], dtype=np.float32)
+    pairs = ["near <0>", "one", "two"]
+    scorer = SimilarityScorer(None, np.array([0.6, 1.0, 0.6]), left, right, pairs)
+    (lost,) = lost_queries(scorer.ranks, left, right, pairs)  # type: ignore[arg-type]
+    assert (lost.row, lost.rank, lost.first) == (0, 2, 2)
+    assert (lost.cosine, lost.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
+    context = ReportContext(
+        rows=[{"text": f"query {i}", "text_pair": pair} for i, pair in enumerate(pairs)],
+        predictions=[{"embeddings": [a.tolist(), b.tolist()]} for a, b in zip(left, right, strict=True)],
+    )
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    page = Page(path)
+    assert page.ids() == {"metrics", "ranks", "mistakes", "run"} and page.source.count("<svg") == 2
+    said = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "The right text comes first for 66.7 % of 3 test rows" in said and "MRR is 0.833" in said
+    assert "<span>partner</span><span>near &lt;0&gt;</span><span>first</span><span>two</span>" in page.source
+
+
+def test_the_scores_and_lengths_of_entities(tmp_path: Path, entities: tuple[EntityScorer, list[str]]) -> None:
+    scorer, texts = entities
+    predictions = [
+        {"entities": [{"start": s, "end": e, "label": label, "score": 0.9} for s, e, label in spans]}
+        for spans in scorer.predicted
+    ]
+    path = tmp_path / "report.html"
+    context = ReportContext(texts=texts, predictions=predictions)
+    write_html(path, title="tags", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    page = Page(path)
+    assert "calibration" in page.ids() and page.source.count("<svg") == 1
+    said = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "On average the score is 90.0 % and 50.0 % are right." in said
+    lengths = re.search(r"<h2>By length.*?</section>", page.source, flags=re.DOTALL)
+    assert lengths is not None
+    assert re.findall(r'<th scope="row">(.*?)</th>', lengths[0]) == ["1 word", "2 words"]
+    # Of one word: 4 true (one of them tagged), 6 marked, 3 right; of two: Ada Lovelace, missed.
+    assert re.findall(r'data-v="([^"]*)"', lengths[0]) == ["0.75", "0.5", "4", "6", "0.0", "1", "0"]
+
+
+def test_the_words_that_decide_are_shaded_in_their_row(
+    tmp_path: Path, classification: ClassificationScorer, asked: tuple[AnswersScorer, ReportContext]
+) -> None:
+    rows = [{"text": "a <good> film"}] + [{"text": "x"}] * 299
+    weighed = [Word("text", 0, 1, "a", -0.5), Word("text", 2, 8, "<good>", 2.0), Word("text", 9, 13, "film", 0.0)]
+    found = Attribution(0, "<i>c</i>", "log-odds", 0.0, weighed, untried=7)
+    context = ReportContext(rows=rows, attributions=[found])
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(classification), decision=None, scorer=classification, context=context)
+    page = Page(path)
+    assert "words" in page.ids()
+    shaded = '<mark class="against" style="--w:25%" title="-0.50">a</mark> <mark class="for" style="--w:100%" '
+    assert f'<p>{shaded}title="+2.00">&lt;good&gt;</mark> film</p>' in page.source
+    assert "words not tried 7" in re.sub(r"\s+", " ", page.text) and "50.0\N{NO-BREAK SPACE}%" in page.text
+    scorer, answers = asked
+    near = [Word("context", 790, 791, "x", 0.1), Word("context", 800, 802, "In", 0.4)]
+    found = Attribution(2, "1833", "probability", 0.7, near, 0, Place("context", 803, 807))
+    context = ReportContext(**{**vars(answers), "attributions": [found]})
+    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    assert 'title="+0.40">In</mark> <mark class="said">1833</mark> they met.</span>' in Page(path).source
 
 
 def test_a_page_needs_no_context(tmp_path: Path, classification: ClassificationScorer) -> None:
@@ -223,7 +460,7 @@ def test_the_verdict_in_each_tasks_words(
         "Found 60.0 % of the entities in 3 test rows; 50.0 % of what it marked is right. Entity F1 is"
     )
     other = base.model_copy(update={"metrics": {"rmse": metric}, "primary": "rmse"})
-    assert verdict(other).startswith("Rmse is 0.500 (95")
+    assert verdict(other).startswith("RMSE is 0.500 (95")
 
 
 def test_confused_pairs_and_confident_mistakes_by_hand() -> None:
@@ -268,6 +505,17 @@ def figures() -> dict[str, object]:
         "only loss": pictures.learning_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]),
         "nothing": pictures.learning_curve([]),
         "lengths": pictures.length_histogram([(1, 2, 4), (3, 4, 9)], 3),
+        "together": pictures.co_occurrence(random.random((90, 60)) < 0.2, labels),
+        "labels": pictures.labels_a_row(random.poisson(2, 50), random.poisson(1, 50)),
+        "distance": pictures.error_distance(random.integers(-3, 4, 50)),
+        "all right": pictures.error_distance(np.zeros(5, dtype=int)),
+        "expected": pictures.expected_by_truth(random.integers(0, 3, 50), 2 * random.random(50), ["$1", "2", "<3>"]),
+        "scores": pictures.score_scatter(random.random(5000), random.random(5000)),
+        "errors": pictures.score_errors(random.normal(size=50)),
+        "ranks": pictures.rank_histogram(random.integers(1, 3000, 500)),
+        "recall": pictures.recall_curve(random.integers(1, 3000, 500)),
+        "one row": pictures.recall_curve(np.array([1])),
+        "n best": pictures.coverage([0.4, 0.5], [0.6, 0.7]),
     }
 
 

@@ -1,0 +1,142 @@
+"""What a task decides by: thresholds, scales, "no answer", and what ordered classes expect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lakewright.encodings import Encoded
+from lakewright.encodings.ragged import Ragged
+from lakewright.errors import DataError, ProjectError
+from lakewright.learners.encoder.base import load_tokens
+from lakewright.tasks import read_row
+from lakewright.tasks.multilabel_classification import MultilabelClassification, MultilabelSettings
+from lakewright.tasks.question_answering import QuestionAnswering
+from lakewright.tasks.sentence_similarity import SentenceSimilarity
+from lakewright.tasks.text_classification import TextClassification, TextClassificationSettings
+
+NOTHING = Encoded(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)))
+
+
+def logit(probability: float) -> float:
+    return float(np.log(probability / (1 - probability)))
+
+
+def test_each_label_gets_the_threshold_that_finds_its_rows() -> None:
+    """One label is said timidly (true rows from 0.2 on), the other boldly (true rows from 0.8 on)."""
+    random = np.random.default_rng(0)
+    truths, logits = [], []
+    for _ in range(400):
+        timid, bold = random.random() < 0.3, random.random() < 0.3
+        truths.append(["timid"] * timid + ["bold"] * bold)
+        said = [random.uniform(0.8, 0.99) if bold else random.uniform(0.4, 0.7),
+                random.uniform(0.2, 0.4) if timid else random.uniform(0.01, 0.1)]  # fmt: skip
+        logits.append(np.array([logit(p) for p in said], dtype=np.float32))
+    task = MultilabelClassification(("bold", "timid"), (0.5, 0.5))
+    tuned = task.tune(logits, NOTHING, [], truths)
+    assert 0.68 < tuned.thresholds[0] < 0.82 and 0.08 < tuned.thresholds[1] < 0.22
+    predictions = tuned.decode(logits, NOTHING, [])
+    assert [sorted(row["labels"]) for row in predictions] == [sorted(truth) for truth in truths]
+    assert replace(task, tuned=False).tune(logits, NOTHING, [], truths).thresholds == (0.5, 0.5)
+
+
+def test_labels_as_columns_of_0_and_1() -> None:
+    table = pa.table({"t": ["a", "b", "c"], "joy": [1, 0, 0], "fear": pa.array([1, 0, None], pa.int8())})
+    columns = {"text": "t", "labels": ["joy", "fear"]}
+    read = MultilabelClassification.read(table, columns, MultilabelSettings())
+    assert read["truth"].to_pylist() == [["joy", "fear"], [], None]
+    with pytest.raises(DataError, match="holds 2 in row 1"):
+        wrong = pa.table({"t": ["a", "b"], "joy": [1, 2], "fear": [0, 0]})
+        MultilabelClassification.read(wrong, columns, MultilabelSettings())
+
+
+def test_ordered_classes_expect_a_value_and_know_their_distance() -> None:
+    task = TextClassification(("1", "2", "3", "4", "5"), ordinal=True)
+    logits = [np.log(np.array([0.1, 0.1, 0.1, 0.2, 0.5], dtype=np.float32))]
+    (prediction,) = task.decode(logits, NOTHING, [])
+    assert prediction["label"] == "5"
+    assert prediction["expected"] == pytest.approx(0.1 + 0.2 + 0.3 + 0.8 + 2.5)
+    near = task.scorer(["4"], [prediction], []).metrics(np.ones(1))
+    far = task.scorer(["1"], [prediction], []).metrics(np.ones(1))
+    assert near["mae"] == 1 and far["mae"] == 4 and near["within_one"] == 1 and far["within_one"] == 0
+
+
+def test_an_order_that_is_not_known_is_asked_for() -> None:
+    table = pa.table({"text": ["a", "b"], "truth": ["bad", "good"]})
+    with pytest.raises(ProjectError, match="order"):
+        TextClassification.fit(table, TextClassificationSettings(ordinal=True))
+    ordered = TextClassificationSettings(ordinal=True, labels=["bad", "middling", "good"])
+    assert TextClassification.fit(table, ordered).labels == ("bad", "middling", "good")
+
+
+def test_the_score_is_fitted_in_the_datas_unit() -> None:
+    task = SentenceSimilarity(scored=True, low=0.0, high=5.0)
+    cosines = np.array([0.1, 0.4, 0.7, 1.0])
+    vectors: list[Any] = []
+    for cosine in cosines:
+        vectors += [np.array([1.0, 0.0]), np.array([cosine, np.sqrt(1 - cosine**2)])]
+    encoded = Encoded(Ragged(np.zeros(8, np.int32), np.arange(9)), rows=np.arange(0, 9, 2))
+    tuned = task.tune(vectors, encoded, [], list(5 * cosines - 0.5))
+    assert (tuned.slope, tuned.intercept) == pytest.approx((5, -0.5))
+    scores = [row["score"] for row in tuned.decode(vectors, encoded, [{}] * 4)]
+    assert scores == pytest.approx([0.0, 1.5, 3.0, 4.5])
+    (alone,) = tuned.decode(vectors[:1], Encoded(Ragged.of([[1]], np.int32), rows=np.arange(2)), [{}])
+    assert alone == {"embedding": [1.0, 0.0]}
+
+
+@pytest.mark.parametrize("max_length", [12, 20, 60])
+def test_an_answer_is_found_through_windows(tiny_base: Path, max_length: int) -> None:
+    context = "we saw a granite today . " * 5 + "the dog is 😀 here , and my rose is old . " + "who has it ? " * 5
+    start = context.index("rose")
+    row = {"question": "what is old", "context": context}
+    truth = [{"start": start, "end": start + 4, "text": "rose"}]
+    task = QuestionAnswering(may_lack=True)
+    encoded = task.encode(load_tokens(tiny_base, max_length, "windows", 3, pairs=True), [row])
+    targets = task.targets([truth], encoded, [row])
+    logits = [np.where(np.stack([targets[i] & 1, targets[i] & 2], axis=1) > 0, 9.0, -9.0) for i in range(len(targets))]
+    (prediction,) = task.decode(logits, encoded, [row])
+    assert (prediction["answer"], prediction["start"], prediction["end"]) == ("rose", start, start + 4)
+    assert prediction["answers"][0]["score"] == prediction["score"] > 0.4
+
+    nothing = task.targets([[]], encoded, [row])
+    silent = [np.where(np.stack([nothing[i] & 1, nothing[i] & 2], axis=1) > 0, 9.0, -9.0) for i in range(len(nothing))]
+    (prediction,) = task.decode(silent, encoded, [row])
+    assert (prediction["answer"], prediction["start"], prediction["no_answer"]) == ("", -1, pytest.approx(1, abs=1e-3))
+
+
+def test_when_to_say_no_answer_is_learned_on_validation(tiny_base: Path) -> None:
+    """The right span always leads by 1, and "no answer" by 3 in the rows that have none: the threshold lies between."""
+    rows = [{"question": "what is old", "context": "my rose is old"}] * 20
+    truths = [[{"start": 3, "end": 7, "text": "rose"}] if i % 2 else [] for i in range(20)]
+    task = QuestionAnswering(may_lack=True)
+    encoded = task.encode(load_tokens(tiny_base, 40, "windows", 3, pairs=True), rows)
+    targets = task.targets([[{"start": 3, "end": 7, "text": "rose"}]] * 20, encoded, rows)
+    logits = []
+    for i in range(20):
+        said = np.where(np.stack([targets[i] & 1, targets[i] & 2], axis=1) > 0, 2.0, -9.0)
+        said[0] = 2.5 if truths[i] else 3.5
+        logits.append(said)
+    assert [row["answer"] for row in task.decode(logits, encoded, rows)] == [""] * 20
+    tuned = task.tune(logits, encoded, rows, truths)
+    assert [row["answer"] for row in tuned.decode(logits, encoded, rows)] == [
+        "rose" if i % 2 else "" for i in range(20)
+    ]
+
+
+def test_rows_are_read_by_their_inputs() -> None:
+    inputs: Any = {"text": "text", "age": "number", "kind": "category"}
+    assert read_row(inputs, {"text": "a", "age": 3, "kind": 7}, 0) == {"text": "a", "age": 3.0, "kind": "7"}
+    assert read_row(inputs, "a", 0) == {"text": "a", "age": None, "kind": None}
+    assert read_row(inputs, {"text": "a", "age": float("nan")}, 0)["age"] is None
+    with pytest.raises(DataError, match="row 2: 'age' is str, not a number"):
+        read_row(inputs, {"text": "a", "age": "old"}, 2)
+    with pytest.raises(DataError, match="row 1 has no 'context'"):
+        read_row({"question": "text", "context": "text"}, {"question": "why"}, 1)
+    tokens: Any = {"text": "text", "tokens": "words"}
+    assert read_row(tokens, {"tokens": ["a", "b"]}, 0) == {"text": "a b", "tokens": ["a", "b"]}
+    assert read_row(tokens, "a b", 0) == {"text": "a b", "tokens": None}
