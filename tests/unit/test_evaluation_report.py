@@ -505,7 +505,7 @@ def figures() -> dict[str, object]:
         "only loss": pictures.learning_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]),
         "nothing": pictures.learning_curve([]),
         "lengths": pictures.length_histogram([(1, 2, 4), (3, 4, 9)], 3),
-        "together": pictures.co_occurrence(random.random((90, 60)) < 0.2, labels),
+        "together": pictures.co_occurrence(random.random((90, 60)) < 0.05, labels),
         "labels": pictures.labels_a_row(random.poisson(2, 50), random.poisson(1, 50)),
         "distance": pictures.error_distance(random.integers(-3, 4, 50)),
         "all right": pictures.error_distance(np.zeros(5, dtype=int)),
@@ -528,8 +528,8 @@ def test_pictures_are_small_well_formed_and_take_the_pages_ink(tmp_path: Path) -
         assert "currentColor" in text and pictures.INK not in text
         assert "<metadata" not in text and "<image" not in text
         assert set(re.findall(r'href="([^"]*)"', text)) <= {f"#{id_}" for id_ in re.findall(r'id="([^"]*)"', text)}
-        pictures.png(figure, tmp_path / "picture.png")
-        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    pictures.png(figure, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> None:

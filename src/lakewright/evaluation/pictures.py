@@ -61,7 +61,7 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
     return figure
 
 
-def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int = 25) -> Figure:
+def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int = 20) -> Figure:
     """`truth` [n, L] → of the rows with the label of a row of the picture, the percentage that also has the label of
     the column. Of more than `most` labels the most frequent ones are drawn, and the title says so."""
     title = ""
@@ -73,7 +73,7 @@ def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int 
     together = hot.T @ hot
     share = together / np.maximum(np.diag(together)[:, None], 1)
     figure, axes = _matrix(labels)
-    for one, other in np.argwhere(together > 0):
+    for one, other in np.argwhere(share >= 0.005):
         if one == other:
             _cell(axes, one, other, "", INK, 0.08)
         else:

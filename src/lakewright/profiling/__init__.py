@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
 
+    from lakewright.prepare.splits import Method
     from lakewright.project import Columns, Project
     from lakewright.workspace import Workspace
 
@@ -207,12 +208,15 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
 
 def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokenizer | None, str | None]:
     """The tokenizer that counts whole texts, special tokens included, and the base model it comes from."""
-    from lakewright.learners.encoder.base import base_folder, load_tokens
+    from lakewright.learners.encoder.base import base_folder, load_tokens, local_folder
 
     base = named or (getattr(project.train, "base_model", None) if project is not None else None)
     if base is None:
         return None, None
-    folder = base_folder(base, project.folder if project is not None and named is None else Path.cwd())
+    root = project.folder if project is not None and named is None else Path.cwd()
+    folder = base_folder(base, root)
+    if not base.startswith("package:") and local_folder(base, root) is not None:
+        base = str(folder)  # so that the notebook finds it from anywhere
     tokenizer = load_tokens(folder, max_length=512).tokenizer
     tokenizer.no_truncation()
     return tokenizer, base
@@ -234,7 +238,11 @@ def _splits(
         return profile_splits(split, labels, known, source="column", by=roles.split)
     if project is None or known is None or asked == "predefined":
         return None
-    method = asked if asked != "auto" else "grouped" if project.data.columns.group else "random"
+    told, _ = _of_project(workspace.lake.scan(table).schema, project.data.columns)
+    if roles.text != told["text"] or roles.label != told["label"]:
+        notes.append("The project's split is not told: it depends on its own text and label columns.")
+        return None
+    method: Method = asked if asked != "auto" else "grouped" if project.data.columns.group else "random"
     try:
         split = planned_split(workspace.lake, table, project, method, known, labels)
     except DataError as error:
@@ -257,7 +265,7 @@ def _told(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[
     if texts and base is None:
         notes.append("Lengths are in words alone: --tokenizer BASE_MODEL, or --project, counts a model's own tokens.")
     notes += [
-        f"{text.column!r}: tokens and languages are measured on every {text.every}th of {text.texts:,} texts."
+        f"{text.column!r}: tokens and languages are measured on one in {text.every} of its {text.texts:,} texts."
         for text in texts
         if text.every > 1
     ]

@@ -58,7 +58,7 @@ BY_SCRIPT = {
 }
 # The most common words of a language, as far as they tell it from the others of its script.
 WORDS = {
-    "en": "the of and to is was are in that it for with you this have not be on my as at but they we from or her his i do so an by me if",
+    "en": "the of and to is was are in that it for with you this have not be on my as but they we from or his i do",
     "de": "der die das und ist nicht ich ein eine zu den mit von auf für im es sich dem auch wie wir sie aber war",
     "fr": "le la les et est des une un que pas je pour dans qui sur ce il nous vous avec du au très mais cette sont",
     "es": "el la los las que y es una en por con para no se del muy lo como pero más este está su al son yo",

@@ -216,7 +216,7 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
     """Labels sorted; whole numbers in their own order, since "10" comes after "2"."""
-    numeric = all(label.lstrip("-").isdigit() for label in labels)
+    numeric = all(label.lstrip("-").isdecimal() for label in labels)
     return tuple(sorted(labels, key=int) if numeric else sorted(labels))
 
 

@@ -68,7 +68,7 @@ class TextClassification:
         found = set(table["truth"].to_pylist())
         if settings.labels is None:
             labels = in_order(found)
-            if settings.ordinal and not all(label.lstrip("-").isdigit() for label in labels):
+            if settings.ordinal and not all(label.lstrip("-").isdecimal() for label in labels):
                 raise ProjectError(
                     f"task.ordinal: the order of the labels {', '.join(labels[:5])} … is not known",
                     "give it: task: {name: text_classification, ordinal: true, labels: [lowest, …, highest]}",
