@@ -130,6 +130,41 @@ def test_each_learner_table_is_its_schema() -> None:
         assert told == {f"train.{key}": default for key, default in leaves(schema, schema)}
 
 
+def test_each_task_table_is_its_schema() -> None:
+    from lakewright import plugins
+
+    for task in plugins.names("tasks"):
+        schema = plugins.find("tasks", task).settings.model_json_schema()
+        told = table(f"### task, name: {task}")
+        assert told == {f"task.{key}": default for key, default in leaves(schema, schema)}
+
+
+def test_every_task_is_told_of() -> None:
+    """Each has a section with a minimal project that fits it, and names its losses, its roles and its metrics."""
+    import yaml
+
+    from lakewright import pipeline, plugins
+    from lakewright.project import Project
+
+    page, metrics = read(ROOT / "docs" / "tasks.md"), read(ROOT / "docs" / "evaluation.md")
+    for name in plugins.names("tasks"):
+        task = plugins.find("tasks", name)
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        blocks = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
+        project = next(block for block in blocks if f"task: {name}" in block)
+        given = Project.model_validate(yaml.safe_load(project))
+        assert given.task.name == name
+        pipeline._check(given)
+        losses = page.partition("\n## Losses\n")[2].partition("\n## ")[0]
+        for loss in task.losses:
+            assert loss == "auto" or f"`{loss}`" in losses, loss
+        for role in task.roles:
+            assert f"`{role}`" in section, f"{name}: {role}"
+        for settings in (task.settings(), *([task.settings(ordinal=True)] if name == "text_classification" else [])):
+            for metric in task.measures(settings):
+                assert f"`{metric}`" in metrics, metric
+
+
 def test_the_profile_table_is_the_schema() -> None:
     from lakewright.profile import Profiles
 

@@ -336,6 +336,8 @@ def test_answers_are_marked_in_a_context_cut_around_them(asked: tuple[AnswersSco
         Piece(" … "), Piece("56789"), Piece("01234", "", "missed"), Piece("56789", "", "correct"),
         Piece("01234", "", "spurious"), Piece("56789"), Piece(" … "),
     ]  # fmt: skip
+    cut = marked_answer("some words before Ada and after her", [(18, 21)], None, characters=9)
+    assert [piece.text for piece in cut] == [" … ", "before ", "Ada", " and", " … "]
     assert marked_answer(text, [], None, characters=5) == [Piece(text[:10]), Piece(" … ")]
     kinds = question_kinds(["In what year?", "Wer war da?", "WER noch?", "Why?", ""], most=2)
     assert {kind: mask.tolist() for kind, mask in kinds.items()} == {

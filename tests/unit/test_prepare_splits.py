@@ -244,6 +244,25 @@ def test_validation_is_carved_by_whole_groups() -> None:
     assert all(len(set(split[groups == group].tolist())) == 1 for group in range(25))
 
 
+def test_a_published_split_may_be_another_here() -> None:
+    """SQuAD's test split is secret: its dev split is what is tested on, and validation is carved from train."""
+    values = ["train"] * 200 + ["Dev"] * 50
+    split = split_of("predefined", 250, predefined=values, names={"validation": "test"}, validation=0.2)
+    assert rows_of(split) == {"train": 160, "validation": 40, "test": 50}
+    assert set(split[200:].tolist()) == {"test"}
+    folds = ["1"] * 200 + ["2"] * 20 + ["Test"] * 30
+    split = split_of("predefined", 250, predefined=folds, names={"1": "train", "2": "validation"})
+    assert rows_of(split) == {"train": 200, "validation": 20, "test": 30}
+
+
+def test_names_of_splits_that_mean_nothing() -> None:
+    with pytest.raises(DataError, match=r"names tells of 'devel', which column 'part' does not hold") as error:
+        split_of("predefined", 3, predefined=["train", "dev", "dev"], names={"devel": "test"})
+    assert "did you mean 'dev'" in error.value.remedy
+    with pytest.raises(UsageError, match="means nothing to the method random"):
+        split_of("random", 30, names={"validation": "test"})
+
+
 def test_split_columns_that_cannot_be_used() -> None:
     with pytest.raises(
         DataError, match=r"'part' holds 'holdout' \(rows 22, 24\), which names no split; 3 of 5"

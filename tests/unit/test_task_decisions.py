@@ -140,3 +140,12 @@ def test_rows_are_read_by_their_inputs() -> None:
     tokens: Any = {"text": "text", "tokens": "words"}
     assert read_row(tokens, {"tokens": ["a", "b"]}, 0) == {"text": "a b", "tokens": ["a", "b"]}
     assert read_row(tokens, "a b", 0) == {"text": "a b", "tokens": None}
+
+
+def test_labels_count_as_the_class_that_they_are_merged_into() -> None:
+    table = pa.table({"text": ["a", "b", "c", "d"], "stars": [1, 2, 5, None]})
+    columns = {"text": "text", "label": "stars"}
+    merged = TextClassificationSettings(merge={"1": "bad", "2": "bad"})
+    assert TextClassification.read(table, columns, merged)["truth"].to_pylist() == ["bad", "bad", "5", None]
+    with pytest.raises(DataError, match="'3', which the column 'stars' does not hold"):
+        TextClassification.read(table, columns, TextClassificationSettings(merge={"3": "bad"}))

@@ -165,7 +165,7 @@ def _claim(prediction: Prediction, truth: Any) -> _Claim | None:
 
 def _of_label(label: str) -> _Claim:
     def log_odds(prediction: Prediction, _: Place | None) -> float:
-        share = min(max(float(prediction["probabilities"][label]), 1e-6), 1 - 1e-6)
+        share = min(max(float(prediction["probabilities"][label]), 1e-12), 1 - 1e-12)
         return math.log(share / (1 - share))
 
     return _Claim(label, "log-odds", log_odds)

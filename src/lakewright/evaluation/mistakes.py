@@ -215,7 +215,12 @@ def marked_answer(
     shown = np.zeros(len(context), dtype=np.bool_)
     code = np.zeros(len(context), dtype=np.int8)
     for start, end in spans:
-        shown[max(0, start - characters) : end + characters] = True
+        first, last = max(0, start - characters), min(len(context), end + characters)
+        if first > 0:  # at a word's bounds, where there is one
+            first = context.find(" ", first, start) + 1 or first
+        if last < len(context):
+            last = context.rfind(" ", end, last) if " " in context[end:last] else last
+        shown[first:last] = True
     if not spans:
         shown[: 2 * characters] = True
     for start, end in truths:

@@ -250,7 +250,7 @@ def coverage(exact: Sequence[float], overlap: Sequence[float]) -> Figure:
     axes.plot(k, overlap, "o-", color=MORE[1], markersize=4, linewidth=1.4, label="F1")
     axes.set(xlabel="answers looked at", ylim=(0, 1.02))
     axes.set_xticks(k)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
 
 

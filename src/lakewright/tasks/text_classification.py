@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 class TextClassificationSettings(TaskSettings):
     name: Literal["text_classification"] = "text_classification"
     labels: list[str] | None = Field(default=None, description="the classes, in order; none: as found in train, sorted")
+    merge: dict[str, str] = Field(
+        default={}, description="label in the column → the class that it counts as; the others stay as they are"
+    )
     ordinal: bool = Field(
         default=False, description="the classes are ordered, as ratings are: measured by distance too"
     )
@@ -60,7 +63,18 @@ class TextClassification:
 
         inputs = read_inputs(table, columns)
         (label_name,) = needed(columns, "label")
-        return pa.table({**inputs, "truth": label_column(table, label_name, "label")})
+        label = label_column(table, label_name, "label")
+        merge = getattr(settings, "merge", {})
+        if merge:
+            given = label.to_pylist()
+            unused = sorted(merge.keys() - set(given))
+            if unused:
+                raise DataError(
+                    f"task.merge names the label {unused[0]!r}, which the column {label_name!r} does not hold",
+                    nearest(unused[0], sorted({str(value) for value in given if value is not None})[:1000]),
+                )
+            label = pa.chunked_array([pa.array([merge.get(value, value) for value in given], pa.string())])
+        return pa.table({**inputs, "truth": label})
 
     @classmethod
     def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:

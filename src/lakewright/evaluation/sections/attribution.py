@@ -51,10 +51,8 @@ def _card(one: Attribution, context: ReportContext, right: bool | None) -> Card:
 
 
 def _share(one: Attribution) -> str:
-    """The model's probability of what it said."""
-    if one.measure == "cosine":
-        return ""
-    return percent(1 / (1 + math.exp(-one.value)) if one.measure == "log-odds" else one.value)
+    """The model's probability of the label. That of a span is its own score, which stands with the mistakes."""
+    return percent(1 / (1 + math.exp(-one.value))) if one.measure == "log-odds" else ""
 
 
 def _truth(truth: Any) -> str:

@@ -4,7 +4,8 @@ settings   the hyperparameters           base      where the base model comes fr
 network    encoder and head              forward   rows through it
 probe      the head that it starts from  lora      small updates in the weights' place
 batches    which rows are together       optimizer rates, freezing, schedule
-loop       the training loop             export    ONNX, and int8 where it pays
+loop       the training loop             interpolation  a part of the way back
+export     ONNX, and int8 where it pays
 """
 
 from __future__ import annotations
@@ -48,35 +49,43 @@ class Encoder:
         import torch
 
         from lakewright.learners.encoder.export import export, quantize_if_it_pays
-        from lakewright.learners.encoder.loop import train, use_bf16
+        from lakewright.learners.encoder.interpolation import interpolate
+        from lakewright.learners.encoder.loop import train, use_bf16, write_whole
         from lakewright.learners.encoder.lora import add_lora, merge
         from lakewright.learners.encoder.optimizer import body_rate
         from lakewright.learners.encoder.probe import fit_head
 
         settings: EncoderSettings = training.settings
         network = untrained(training, settings.base_model, settings.pooling, settings)
-        probed: dict[str, float | int | str] = {}
+        found: dict[str, float | int | str] = {}
         probe = settings.head_start == "probe" or (
             settings.head_start == "auto" and training.task.counted != "sequences"
         )
-        begun = (training.checkpoints / "checkpoint.pt").exists()
-        if probe and training.task.level != "vector" and not begun:
+        at_start = training.checkpoints / "start.pt"
+        if not at_start.exists():
             torch.set_num_threads(training.threads)
             network.to(training.device)
-            probed = fit_head(network, training, settings.loss_of(training.task), settings.seed)
+            if probe and training.task.level != "vector":
+                found |= fit_head(network, training, settings.loss_of(training.task), settings.seed)
+            write_whole(at_start, network.state_dict())
+        network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
         state = train(network, training)
+        trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+        merge(network.encoder)
+        if settings.interpolate == "auto" and (probe or training.task.level == "vector"):
+            start = torch.load(at_start, map_location=training.device, weights_only=True)
+            found |= interpolate(network, start, training)
         details: dict[str, float | int | str] = {
-            **probed,
+            **found,
             "learning_rate": body_rate(network, settings),
             "steps": state.step,
             "best_step": state.best_step,
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "trained_parameters": trained,
             "bf16": str(use_bf16(settings, torch.device(training.device))),
         }
-        merge(network.encoder)
         network.save(training.folder)
         export(network, training.folder)
         if settings.quantize == "auto":

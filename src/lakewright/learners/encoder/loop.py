@@ -110,7 +110,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
                 training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
             if score > state.best:
                 state.best, state.best_step, state.epochs_without_better = score, state.step, 0
-                _write(training.checkpoints / "best.pt", network.state_dict())
+                write_whole(training.checkpoints / "best.pt", network.state_dict())
             else:
                 state.epochs_without_better += 1
             _save(training.checkpoints, network, optimizer, state)
@@ -241,10 +241,10 @@ def _resume(
 
 def _save(folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State) -> None:
     saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": dict(vars(state))}
-    _write(folder / "checkpoint.pt", saved)
+    write_whole(folder / "checkpoint.pt", saved)
 
 
-def _write(path: Path, saved: object) -> None:
+def write_whole(path: Path, saved: object) -> None:
     """Whole or not at all: a kill in the middle leaves the one before."""
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:

@@ -69,6 +69,11 @@ class EncoderSettings(LearnerSettings):
     bf16: Literal["auto"] | bool = Field(
         default="auto", description="mixed precision; auto: where the processor has it"
     )
+    interpolate: Literal["auto", "never"] = Field(
+        default="auto",
+        description="auto: of the weights between the start and the end of training, those that are best on "
+        "validation; not where the head started at random",
+    )
     gradient_checkpointing: bool = False
     save_seconds: float = Field(
         default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end"

@@ -1,0 +1,45 @@
+"""Between where training began and where it ended: the weights on that line which are best on validation.
+
+A fine-tuned encoder has forgotten some of what the base model knew; a part of the way back recovers it (WiSE-FT,
+Wortsman et al. 2022). It needs a start that makes sense by itself: the base model's embeddings, or a probed head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lakewright.learners import Training
+from lakewright.learners.encoder.loop import validate
+from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.progress import bar
+
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the way; 1 is the end itself
+Weights = dict[str, torch.Tensor]
+
+
+def interpolate(network: EncoderNetwork, start: Weights, training: Training) -> dict[str, float | int | str]:
+    """Leaves the best weights in the network; the share of the way that they are at, and their validation score."""
+    end = {name: value.clone() for name, value in network.state_dict().items()}
+    best_share, best_score, primary = 1.0, *_score(network, training)
+    with bar("interpolate", len(SHARES)) as advance:
+        for share in SHARES:
+            network.load_state_dict(_between(start, end, share))
+            score, _ = _score(network, training)
+            advance(1, f"{share:.0%} of the way  validation {primary} {score:.4f}")
+            if score > best_score:
+                best_share, best_score = share, score
+    network.load_state_dict(_between(start, end, best_share) if best_share < 1 else end)
+    return {"interpolated": best_share, "interpolated_validation": best_score}
+
+
+def _between(start: Weights, end: Weights, share: float) -> Weights:
+    return {
+        name: torch.lerp(start[name].to(value), value, share) if value.is_floating_point() else value
+        for name, value in end.items()
+    }
+
+
+def _score(network: EncoderNetwork, training: Training) -> tuple[float, str]:
+    scorer = validate(network, training)
+    return scorer.metrics(np.ones(scorer.rows))[scorer.primary], scorer.primary
