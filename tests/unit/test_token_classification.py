@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from lakewright.encodings.tokens import Tokens
 from lakewright.errors import DataError
 from lakewright.learners.encoder.base import load_tokens
-from lakewright.tasks.token_classification import TokenClassification, _best_tags, spans_of_tags, words_of
+from lakewright.tasks.spans import spans_of_tags
+from lakewright.tasks.token_classification import TokenClassification, _best_tags, words_of
 
 TASK = TokenClassification(("person", "place"))
 

@@ -8,10 +8,8 @@ no span is ever broken. Of overlapping windows, a word is read in the one where 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from unicodedata import category
 
@@ -20,9 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
-from lakewright.errors import DataError
 from lakewright.project import TaskSettings
-from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, column, needed, text_column
+from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, needed
+from lakewright.tasks.spans import Span, read_spans, read_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
     from lakewright.encodings import Encoded, Encoding
     from lakewright.evaluation.scorer import Scorer
-
-Span = dict[str, Any]  # {"start": int, "end": int, "label": str}: text[start:end] in characters
 
 
 BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
@@ -72,10 +68,10 @@ class TokenClassification:
 
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
         if "tokens" in columns or "tags" in columns:
-            texts, tokens, truths = _from_tags(table, *needed(columns, "tokens", "tags"))
+            texts, tokens, truths = read_tags(table, *needed(columns, "tokens", "tags"))
             words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
         else:
-            texts, truths = _from_spans(table, *needed(columns, "text", "spans"))
+            texts, truths = read_spans(table, *needed(columns, "text", "spans"))
             words = {}
         return pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
 
@@ -291,94 +287,3 @@ def _best_tags(log_probabilities: NDArray[np.float64]) -> list[int]:
     for word in range(words - 1, 0, -1):
         path.append(int(came_from[word, path[-1]]))
     return path[::-1]
-
-
-def _from_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[str | None], list[list[Span] | None]]:
-    texts = text_column(table, text_name, "text").to_pylist()
-    truths: list[list[Span] | None] = []
-    problems: list[str] = []
-    for row, (text, given) in enumerate(zip(texts, column(table, spans_name, "spans").to_pylist(), strict=True)):
-        if given is None or text is None:
-            truths.append(None)
-            continue
-        try:
-            spans = json.loads(given) if isinstance(given, str) else given
-            read: list[Span] = [
-                {"start": int(s["start"]), "end": int(s["end"]), "label": str(s["label"])} for s in spans
-            ]
-        except (TypeError, KeyError, ValueError) as failure:
-            problems.append(f"row {row}: not a list of {{start, end, label}} ({type(failure).__name__}: {failure})")
-            continue
-        read.sort(key=lambda span: (span["start"], span["end"]))
-        for span in read:
-            if not 0 <= span["start"] < span["end"] <= len(text):
-                problems.append(
-                    f"row {row}: span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
-                )
-        for left, right in pairwise(read):
-            if right["start"] < left["end"]:
-                problems.append(
-                    f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
-                )
-        truths.append(read)
-    _refuse(
-        problems, spans_name, "spans", "start and end count characters (end not included), and spans must not overlap"
-    )
-    return texts, truths
-
-
-def _from_tags(
-    table: pa.Table, tokens_name: str, tags_name: str
-) -> tuple[list[str | None], list[list[str] | None], list[list[Span] | None]]:
-    texts: list[str | None] = []
-    words: list[list[str] | None] = []
-    truths: list[list[Span] | None] = []
-    problems: list[str] = []
-    tokens_column, tags_column = column(table, tokens_name, "tokens"), column(table, tags_name, "tags")
-    for row, (tokens, tags) in enumerate(zip(tokens_column.to_pylist(), tags_column.to_pylist(), strict=True)):
-        if tokens is None or tags is None:
-            texts.append(None)
-            words.append(None)
-            truths.append(None)
-            continue
-        if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
-            problems.append(f"row {row}: {tokens_name} and {tags_name} must be lists of the same length")
-            continue
-        try:
-            spans = spans_of_tags([str(token) for token in tokens], [str(tag) for tag in tags])
-        except ValueError as failure:
-            problems.append(f"row {row}: {failure}")
-            continue
-        texts.append(" ".join(str(token) for token in tokens))
-        words.append([str(token) for token in tokens])
-        truths.append(spans)
-    _refuse(problems, tags_name, "tags", "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label")
-    return texts, words, truths
-
-
-def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
-    """The spans of tagged tokens, in characters of the tokens joined by one space. Raises ValueError at an odd tag."""
-    spans: list[Span] = []
-    at, open_label = 0, None
-    for token, tag in zip(tokens, tags, strict=True):
-        prefix, _, label = tag.partition("-")
-        if tag != "O" and (prefix not in {"B", "I", "E", "S", "L", "U"} or not label):
-            raise ValueError(f"{tag!r} is not a tag")
-        if tag == "O":
-            open_label = None
-        elif prefix in {"B", "S", "U"} or label != open_label:
-            spans.append({"start": at, "end": at + len(token), "label": label})
-            open_label = None if prefix in {"S", "U"} else label
-        else:
-            spans[-1]["end"] = at + len(token)
-            open_label = None if prefix in {"E", "L"} else label
-        at += len(token) + 1
-    return [span for span in spans if span["start"] < span["end"]]
-
-
-def _refuse(problems: list[str], name: str, role: str, remedy: str) -> None:
-    if problems:
-        shown = "\n  ".join(problems[:5])
-        raise DataError(
-            f"the column {name!r} (data.columns.{role}) is wrong in {len(problems)} places:\n  {shown}", remedy
-        )
