@@ -68,7 +68,7 @@ LOCAL: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     ),
     "stsb/project.yml": (["data.source=FOLDER"], "train dev test", {"sentence1": "x", "sentence2": "y", "score": 2.5}),
     "tweet_emotions/project.yml": (
-        ["data.source=FOLDER", "data.options={}", "data.columns.text=text"],
+        ["data.source=FOLDER"],
         "train dev test",
         {"text": "x", **dict.fromkeys(EMOTIONS, 1)},
     ),
@@ -108,25 +108,36 @@ def test_an_example_can_run_from_what_its_header_says(
     assert task.read(table, project.data.columns.roles, project.task)["truth"].null_count == 0
 
 
-def test_rows_as_the_hub_has_them_are_read() -> None:
-    """Where its layout is not the local copies': one struct of lists for SQuAD's answers, booleans for emotions."""
+def test_rows_as_the_hub_has_them_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its layout is not the local copies': one struct of lists for SQuAD's answers; `Tweet`, and booleans."""
     import pyarrow as pa
 
     from lakewright import plugins
     from lakewright.project import load_project
 
+    class Hub:
+        def open(self, uri: str, options: dict[str, Any], storage_options: dict[str, str]) -> pa.RecordBatchReader:
+            assert options == {"config": "subtask5.english"}
+            row = {"ID": "1", "Tweet": "x", **dict.fromkeys(EMOTIONS, False), "joy": True}
+            return pa.Table.from_pylist([row]).to_reader()
+
+    source = load("tweet_emotions")
+    monkeypatch.setattr(source, "open_source", lambda uri, *_: (Hub(), uri))
+    tweets = source.rows().read_all()
     context = "Ada met Charles; Ada wrote."
-    emotions = [{"ID": "1", "Tweet": "x", **dict.fromkeys(EMOTIONS, False), "joy": True}]
     answers = {"text": ["Ada", "Ada"], "answer_start": [0, 17]}
     questions = [{"id": "1", "title": "x", "question": "Who?", "context": context, "answers": answers}]
-    for name, rows, truth in (
-        ("tweet_emotions", emotions, ["joy"]),
-        ("squad", questions, [{"start": 0, "end": 3, "text": "Ada"}, {"start": 17, "end": 20, "text": "Ada"}]),
+    for name, table, truth in (
+        ("tweet_emotions", tweets, ["joy"]),
+        (
+            "squad",
+            pa.Table.from_pylist(questions),
+            [{"start": 0, "end": 3, "text": "Ada"}, {"start": 17, "end": 20, "text": "Ada"}],
+        ),
     ):
         project = load_project(EXAMPLES / name)
         task = plugins.find("tasks", project.task.name)
-        read = task.read(pa.Table.from_pylist(rows), project.data.columns.roles, project.task)
-        assert read["truth"].to_pylist() == [truth]
+        assert task.read(table, project.data.columns.roles, project.task)["truth"].to_pylist() == [truth]
 
 
 def digest(values: list[str]) -> str:
