@@ -328,18 +328,20 @@ def models(
     if as_json:
         print_json({"models": [plain(version) for version in versions]})
         return
-    metrics = ("accuracy", "macro_f1", "entity_f1")
-    rows = [
-        {
-            "name": version.name,
-            "version": version.version,
-            "aliases": ", ".join(version.aliases),
-            **{name: version.tags[f"metric.{name}"] for name in metrics if f"metric.{name}" in version.tags},
-            "s/1000 rows": version.tags.get("lakewright.seconds_per_1000_rows", ""),
-            "table": version.tags.get("lakewright.table", ""),
-        }
-        for version in versions
-    ]
+    rows = []
+    for version in versions:
+        primary = version.tags.get("lakewright.primary", "")
+        rows.append(
+            {
+                "name": version.name,
+                "version": version.version,
+                "aliases": ", ".join(version.aliases),
+                "metric": primary,
+                "value": version.tags.get(f"metric.{primary}", ""),
+                "s/1000 rows": version.tags.get("lakewright.seconds_per_1000_rows", ""),
+                "table": version.tags.get("lakewright.table", ""),
+            }
+        )
     print_rows(rows, False, "models")
 
 

@@ -16,7 +16,7 @@ from lakewright import plugins
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, rank
 from lakewright.evaluation.metrics import meaning
-from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.scorers import Scorer
 from lakewright.profile import load_profile
 from lakewright.progress import bar
 from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
@@ -373,8 +373,8 @@ def _folder(out: str | Path | None, runs: Sequence[Finished], metric: str, works
 def _page(found: Mapping[str, Any], leaderboard: Leaderboard) -> str:
     from markupsafe import Markup
 
-    from lakewright.evaluation.pictures import svg, trade_off
     from lakewright.evaluation.report import rendered
+    from lakewright.evaluation.report.pictures import svg, trade_off
 
     description = f"{leaderboard.metric} of each run by the seconds it takes for 1,000 rows"
     picture = Markup(svg(trade_off(leaderboard), description))

@@ -43,7 +43,7 @@ CASES = {
             "said": ["the dog is here", "my rose and the oak", "who has a granite ?", "nothing here"],
             "kinds": [["animal"], ["plant", "animal"], ["stone"], []],
         },
-        {"said": ["a"], "kinds": ["{\"not\": \"a list\"}"]},
+        {"said": ["a"], "kinds": ['{"not": "a list"}']},
         "'kinds'",
     ),
     "token_classification": Case(

@@ -182,9 +182,9 @@ def test_the_tolerance_told_is_the_one_tested() -> None:
 def test_every_metric_is_told_of() -> None:
     import numpy as np
 
-    from lakewright.evaluation.classification import ClassificationScorer
-    from lakewright.evaluation.entities import EntityScorer
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
+    from lakewright.evaluation.scorers.classification import ClassificationScorer
+    from lakewright.evaluation.scorers.entities import EntityScorer
 
     page = read(ROOT / "docs" / "evaluation.md")
     scorers: list[Scorer] = [

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.evaluation.attribution import Attribution, Place, attributions, read, worth_asking, write
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.tasks import Kind, Prediction, Row
 
 TEXT: dict[str, Kind] = {"text": "text"}

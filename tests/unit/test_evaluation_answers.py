@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.errors import DataError, ModelError
-from lakewright.evaluation.answers import AnswersScorer, normalised
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.metrics import METRICS
+from lakewright.evaluation.scorers.answers import AnswersScorer, normalised
 from lakewright.evaluation.significance import compare
 
 

@@ -13,8 +13,8 @@ from sklearn import metrics as sk
 
 from lakewright.errors import DataError, ModelError
 from lakewright.evaluation.bootstrap import intervals
-from lakewright.evaluation.classification import ClassificationScorer
 from lakewright.evaluation.metrics import METRICS
+from lakewright.evaluation.scorers.classification import ClassificationScorer
 
 
 @st.composite

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakewright.errors import DataError
-from lakewright.evaluation.entities import EntityScorer, Span, outcomes
 from lakewright.evaluation.metrics import METRICS
+from lakewright.evaluation.scorers.entities import EntityScorer, Span, outcomes
 
 LABELS = ["LOC", "ORG", "PER"]
 spans = st.lists(

@@ -13,9 +13,9 @@ from sklearn import metrics as sk
 from lakewright.errors import DataError, ModelError
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.metrics import METRICS
-from lakewright.evaluation.multilabel import MultilabelScorer
-from lakewright.evaluation.ordinal import OrdinalScorer
-from lakewright.evaluation.ranking import Ranking
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.evaluation.scorers.ranking import Ranking
 from lakewright.evaluation.significance import compare
 
 weight = st.one_of(st.just(0.0), st.just(1.0), st.floats(0.01, 10))

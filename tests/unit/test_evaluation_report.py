@@ -12,14 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lakewright.evaluation import pictures
-from lakewright.evaluation.answers import AnswersScorer
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.entities import EntityScorer
-from lakewright.evaluation.mistakes import (
+from lakewright.evaluation.report import ReportContext, pictures, verdict, write_html, write_json
+from lakewright.evaluation.report.mistakes import (
     Piece,
     confident_label_mistakes,
     confident_mistakes,
@@ -32,12 +29,14 @@ from lakewright.evaluation.mistakes import (
     swapped_labels,
     worst_pairs,
 )
-from lakewright.evaluation.multilabel import MultilabelScorer
-from lakewright.evaluation.ordinal import OrdinalScorer
-from lakewright.evaluation.report import ReportContext, verdict, write_html, write_json
-from lakewright.evaluation.scorer import Scorer
-from lakewright.evaluation.sections.answers import question_kinds
-from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.evaluation.report.sections.answers import question_kinds
+from lakewright.evaluation.scorers import Scorer
+from lakewright.evaluation.scorers.answers import AnswersScorer
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.entities import EntityScorer
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.evaluation.slices import by_slice
 from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
 

@@ -12,11 +12,11 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from lakewright.errors import DataError, ModelError
-from lakewright.evaluation import similarity
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.metrics import METRICS
+from lakewright.evaluation.scorers import similarity
+from lakewright.evaluation.scorers.similarity import SimilarityScorer, retrieval_ranks
 from lakewright.evaluation.significance import compare
-from lakewright.evaluation.similarity import SimilarityScorer, retrieval_ranks
 from lakewright.evaluation.slices import by_slice
 
 

@@ -16,9 +16,9 @@ from scipy.special import softmax
 from lakewright.errors import DataError, UsageError
 from lakewright.evaluation.bootstrap import intervals, resampled, slice_intervals
 from lakewright.evaluation.calibration import bin_of, ece, reliability
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.entities import EntityScorer
 from lakewright.evaluation.metrics import METRICS, higher_is_better
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.entities import EntityScorer
 from lakewright.evaluation.significance import compare, mcnemar, paired_bootstrap
 from lakewright.evaluation.slices import by_slice, slices
 

@@ -21,7 +21,7 @@ def test_the_best_between_stays(monkeypatch: pytest.MonkeyPatch, best_at: float,
     network, start = Line(1.0), Line(0.0).state_dict()
 
     def score(of: EncoderNetwork, training: object) -> tuple[float, str]:
-        return -abs(float(of.at) - best_at), "accuracy"  # type: ignore[arg-type]
+        return -abs(float(of.at.detach()) - best_at), "accuracy"  # type: ignore[arg-type]
 
     monkeypatch.setattr(interpolation, "_score", score)
     found = interpolation.interpolate(network, start, None)  # type: ignore[arg-type]

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from lakewright.errors import UsageError
-from lakewright.evaluation import pictures
-from lakewright.evaluation.classification import ClassificationScorer
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, holm, pareto_front, rank
+from lakewright.evaluation.report import pictures
+from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.significance import compare
 from lakewright.records import Metric
 

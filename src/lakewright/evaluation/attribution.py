@@ -23,8 +23,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lakewright.evaluation.scorer import Scorer
-from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.evaluation.scorers import Scorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.tasks import Kind, Prediction, Row
 
 MOST_WORDS = 60

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from lakewright.evaluation.scorer import Mask, Scorer, Weights
+from lakewright.evaluation.scorers import Mask, Scorer, Weights
 from lakewright.records import Metric
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.evaluation.scorer import Mask, Weights
+from lakewright.evaluation.scorers import Mask, Weights
 
 BINS = 15
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lakewright.errors import UsageError
 from lakewright.evaluation.metrics import higher_is_better
-from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.significance import Comparison, compare
 from lakewright.records import Metric
 

@@ -9,7 +9,7 @@ import numpy as np
 from lakewright.errors import DataError, UsageError, nearest
 from lakewright.evaluation.bootstrap import bounds, resampled
 from lakewright.evaluation.metrics import meaning
-from lakewright.evaluation.scorer import Mask, Scorer
+from lakewright.evaluation.scorers import Mask, Scorer
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lakewright.evaluation.bootstrap import slice_intervals
-from lakewright.evaluation.scorer import Mask, Scorer
+from lakewright.evaluation.scorers import Mask, Scorer
 from lakewright.records import Metric
 
 MISSING = "(missing)"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lakewright.encodings import Encoded, Encoding
     from lakewright.encodings.ragged import Ragged
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
     from lakewright.project import Prepare
     from lakewright.tasks import Logits, Row, Task
     from lakewright.tracking import StageLog

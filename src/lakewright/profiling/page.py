@@ -17,7 +17,7 @@ def write_page(profile: TableProfile) -> None:
 
     def load(name: str) -> str:
         # The look of every page is the report's.
-        home = "lakewright.evaluation" if name == "page.css" else "lakewright.profiling"
+        home = "lakewright.evaluation.report" if name == "page.css" else "lakewright.profiling"
         return files(home).joinpath(name).read_text("utf-8")
 
     environment = jinja2.Environment(

@@ -18,8 +18,8 @@ import lakewright
 from lakewright.errors import DataError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
-from lakewright.evaluation.pictures import figures
 from lakewright.evaluation.report import ATTRIBUTIONS, write_json, write_page
+from lakewright.evaluation.report.pictures import figures
 from lakewright.evaluation.slices import by_slice
 from lakewright.progress import bar
 from lakewright.project import Project
@@ -75,7 +75,9 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         runtime=f"onnx {trained.details.get('precision', 'fp32')}, {workspace.threads} threads",
         model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         seconds_per_1000_rows=seconds,
-        notes=[f"This test split was read {earlier} times before: a score chosen by it is too good."]
+        notes=[
+            f"This test split was read {earlier} time{'s' * (earlier > 1)} before: a score chosen by it is too good."
+        ]
         if earlier
         else [],
     )
@@ -103,6 +105,11 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         workspace.log.file(out / "evaluation.json")
         workspace.log.file(out / ATTRIBUTIONS)
     return report
+
+
+def _notes(earlier: int) -> list[str]:
+    times = f"{earlier} time{'s' * (earlier > 1)}"
+    return [f"This test split was read {times} before: a score chosen by it is too good."] if earlier else []
 
 
 def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from lakewright import plugins
 from lakewright.encodings import Encoding
 from lakewright.errors import DataError
-from lakewright.evaluation.pictures import length_histogram
+from lakewright.evaluation.report.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
 from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
 from lakewright.prepare.examples import as_columns

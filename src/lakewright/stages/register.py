@@ -34,6 +34,7 @@ def register(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         "lakewright.project": project.digest,
         "lakewright.git": git_revision(project.folder),
         "lakewright.lock": lock_hash(),
+        "lakewright.primary": report.primary,
         "lakewright.seconds_per_1000_rows": f"{report.seconds_per_1000_rows:.4f}",
         **{f"metric.{name}": f"{metric.value:.6f}" for name, metric in report.metrics.items()},
     }

@@ -93,7 +93,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
         workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
         workspace.log.params({"fitted": details})
         if len(fitted.history) > 1:
-            from lakewright.evaluation.pictures import learning_curve
+            from lakewright.evaluation.report.pictures import learning_curve
 
             workspace.log.picture(learning_curve(fitted.history), "learning_curve")
     shutil.rmtree(checkpoints)

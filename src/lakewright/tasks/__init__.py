@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lakewright.encodings import Encoded, Encoding
     from lakewright.encodings.ragged import Ragged
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
     from lakewright.project import TaskSettings
 
 Row = Mapping[str, Any]  # a row's inputs, by name

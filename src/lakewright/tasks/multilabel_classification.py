@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from lakewright.encodings import Encoded, Encoding
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
 
 GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
 SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
@@ -145,7 +145,7 @@ class MultilabelClassification:
         return float(prediction["confidence"])
 
     def scorer(self, truths: Sequence[list[str]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
-        from lakewright.evaluation.multilabel import MultilabelScorer
+        from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 
         probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
         said = self._hot([row["labels"] for row in predictions])

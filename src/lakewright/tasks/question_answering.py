@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from lakewright.encodings import Encoded, Encoding
-    from lakewright.evaluation.answers import AnswersScorer
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
+    from lakewright.evaluation.scorers.answers import AnswersScorer
 
 Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
 FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
@@ -213,7 +213,7 @@ class QuestionAnswering:
         return self._scorer(truths, predictions)
 
     def _scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction]) -> AnswersScorer:
-        from lakewright.evaluation.answers import AnswersScorer
+        from lakewright.evaluation.scorers.answers import AnswersScorer
 
         return AnswersScorer(
             [[answer["text"] for answer in truth] for truth in truths],

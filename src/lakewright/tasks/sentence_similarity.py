@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from lakewright.encodings import Encoded, Encoding
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
 
 SIDES = ("text", "text_pair", "negative")
 
@@ -170,7 +170,7 @@ class SentenceSimilarity:
         return (float(prediction.get("cosine", 1.0)) + 1) / 2
 
     def scorer(self, truths: Sequence[float], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
-        from lakewright.evaluation.similarity import SimilarityScorer
+        from lakewright.evaluation.scorers.similarity import SimilarityScorer
 
         scores = np.array([prediction["score"] for prediction in predictions])
         if self.scored:

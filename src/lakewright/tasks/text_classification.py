@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from lakewright.encodings import Encoded, Encoding
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
 
 
 class TextClassificationSettings(TaskSettings):
@@ -166,8 +166,8 @@ class TextClassification:
         return float(prediction["confidence"])
 
     def scorer(self, truths: Sequence[str], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
-        from lakewright.evaluation.classification import ClassificationScorer
-        from lakewright.evaluation.ordinal import OrdinalScorer
+        from lakewright.evaluation.scorers.classification import ClassificationScorer
+        from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 
         index = {label: i for i, label in enumerate(self.labels)}
         truth = np.array([index[label] for label in truths])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from lakewright.encodings import Encoded, Encoding
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
 
 
 BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
@@ -179,7 +179,7 @@ class TokenClassification:
         return float(prediction["confidence"])
 
     def scorer(self, truths: Sequence[list[Span]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
-        from lakewright.evaluation.entities import EntityScorer
+        from lakewright.evaluation.scorers.entities import EntityScorer
 
         def triples(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
             return [(span["start"], span["end"], span["label"]) for span in spans]

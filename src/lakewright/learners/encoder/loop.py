@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lakewright.encodings.ragged import Ragged, longest_first
 from lakewright.errors import TrainingError
-from lakewright.evaluation.scorer import Scorer
+from lakewright.evaluation.scorers import Scorer
 from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.batches import Rows, epoch_batches
 from lakewright.learners.encoder.forward import on_device, through

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import DataError, nearest
-from lakewright.evaluation.scorer import Mask, Weights
+from lakewright.evaluation.scorers import Mask, Weights
 
 Span: TypeAlias = tuple[int, int, str]
 """Start and end in characters of the row's text (end exclusive), and the type."""

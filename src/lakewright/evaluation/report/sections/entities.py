@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lakewright.evaluation.calibration import reliability
-from lakewright.evaluation.entities import OUTCOMES, EntityScorer, Outcome
-from lakewright.evaluation.mistakes import MarkedRow, marked_mistakes
-from lakewright.evaluation.pictures import reliability_diagram
-from lakewright.evaluation.sections.parts import (
+from lakewright.evaluation.report.mistakes import MarkedRow, marked_mistakes
+from lakewright.evaluation.report.pictures import reliability_diagram
+from lakewright.evaluation.report.sections.parts import (
     Card,
     Cell,
     Column,
@@ -24,6 +23,7 @@ from lakewright.evaluation.sections.parts import (
     percent,
     row_id,
 )
+from lakewright.evaluation.scorers.entities import OUTCOMES, EntityScorer, Outcome
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext

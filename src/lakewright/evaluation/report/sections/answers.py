@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lakewright.evaluation.answers import AnswersScorer, exact_match, f1
-from lakewright.evaluation.mistakes import Piece, confident_wrong_answers, marked_answer
-from lakewright.evaluation.pictures import coverage, figures
-from lakewright.evaluation.scorer import Mask
-from lakewright.evaluation.sections.parts import (
+from lakewright.evaluation.report.mistakes import Piece, confident_wrong_answers, marked_answer
+from lakewright.evaluation.report.pictures import coverage, figures
+from lakewright.evaluation.report.sections.parts import (
     Card,
     Cell,
     Column,
@@ -28,6 +26,8 @@ from lakewright.evaluation.sections.parts import (
     row_id,
     shortened,
 )
+from lakewright.evaluation.scorers import Mask
+from lakewright.evaluation.scorers.answers import AnswersScorer, exact_match, f1
 from lakewright.evaluation.slices import OTHER, slices
 
 if TYPE_CHECKING:

@@ -7,12 +7,22 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.evaluation.attribution import Attribution, Place
-from lakewright.evaluation.mistakes import Piece
-from lakewright.evaluation.sections.parts import Card, Cards, Fact, Line, Section, percent, row_id, shortened, texts_of
+from lakewright.evaluation.report.mistakes import Piece
+from lakewright.evaluation.report.sections.parts import (
+    Card,
+    Cards,
+    Fact,
+    Line,
+    Section,
+    percent,
+    row_id,
+    shortened,
+    texts_of,
+)
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
 
 AROUND = 120  # characters of a text shown beyond the words that were tried
 

@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.evaluation.answers import AnswersScorer
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.entities import EntityScorer, Outcome, Span, outcomes
-from lakewright.evaluation.multilabel import MultilabelScorer
-from lakewright.evaluation.ordinal import OrdinalScorer
-from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.evaluation.scorers.answers import AnswersScorer
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.entities import EntityScorer, Outcome, Span, outcomes
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.mistakes import Mistake, confident_mistakes, confused_pairs, furthest_mistakes
-from lakewright.evaluation.ordinal import OrdinalScorer
-from lakewright.evaluation.pictures import figures
-from lakewright.evaluation.sections.parts import (
+from lakewright.evaluation.report.mistakes import Mistake, confident_mistakes, confused_pairs, furthest_mistakes
+from lakewright.evaluation.report.pictures import figures
+from lakewright.evaluation.report.sections.parts import (
     Card,
     Cell,
     Column,
@@ -27,6 +25,8 @@ from lakewright.evaluation.sections.parts import (
     shortened,
     texts_of,
 )
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from lakewright.errors import DataError, ModelError
 from lakewright.evaluation.calibration import BINS, bin_of
-from lakewright.evaluation.ranking import Floats, Ranking, divide
-from lakewright.evaluation.scorer import Mask, Weights
+from lakewright.evaluation.scorers import Mask, Weights
+from lakewright.evaluation.scorers.ranking import Floats, Ranking, divide
 
 
 class ClassificationScorer:

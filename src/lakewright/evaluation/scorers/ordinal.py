@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.ranking import Floats
-from lakewright.evaluation.scorer import Weights
+from lakewright.evaluation.scorers import Weights
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.ranking import Floats
 
 
 class OrdinalScorer(ClassificationScorer):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lakewright.evaluation.mistakes import LostQuery, Piece, lost_queries, worst_pairs
-from lakewright.evaluation.pictures import figures
-from lakewright.evaluation.sections.parts import (
+from lakewright.evaluation.report.mistakes import LostQuery, Piece, lost_queries, worst_pairs
+from lakewright.evaluation.report.pictures import figures
+from lakewright.evaluation.report.sections.parts import (
     Card,
     Cell,
     Column,
@@ -24,7 +24,7 @@ from lakewright.evaluation.sections.parts import (
     row_id,
     shortened,
 )
-from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext

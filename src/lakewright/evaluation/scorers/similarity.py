@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import DataError, ModelError
-from lakewright.evaluation.ranking import Floats
-from lakewright.evaluation.scorer import Mask, Weights
+from lakewright.evaluation.scorers import Mask, Weights
+from lakewright.evaluation.scorers.ranking import Floats
 
 _AGREEMENT = ("spearman", "pearson", "rmse", "mae")
 _RETRIEVAL = ("mrr", "recall_at_1", "recall_at_5", "recall_at_10")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright.evaluation.answers import AnswersScorer
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.entities import EntityScorer
-from lakewright.evaluation.multilabel import MultilabelScorer
-from lakewright.evaluation.sections import answers, attribution, classification, entities, multilabel, similarity
-from lakewright.evaluation.sections.parts import Section, classes_section
-from lakewright.evaluation.similarity import SimilarityScorer
+from lakewright.evaluation.report.sections import answers, classification, entities, multilabel, similarity, words
+from lakewright.evaluation.report.sections.parts import Section, classes_section
+from lakewright.evaluation.scorers.answers import AnswersScorer
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.entities import EntityScorer
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
     from lakewright.records import Report
 
 
@@ -33,4 +33,4 @@ def sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Sec
     else:
         found = classes_section(report)
     at = next((place for place, section in enumerate(found) if section.name == "calibration"), len(found))
-    return found[:at] + attribution.sections(scorer, context) + found[at:]
+    return found[:at] + words.sections(scorer, context) + found[at:]

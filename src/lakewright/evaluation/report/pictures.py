@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakewright.evaluation.leaderboard import Leaderboard
-    from lakewright.evaluation.scorer import Scorer
+    from lakewright.evaluation.scorers import Scorer
 
 INK = "#1b1c1a"  # replaced by currentColor in the page
 RIGHT = "#3d7edb"
@@ -398,12 +398,12 @@ def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:
 
 def figures(scorer: Scorer) -> dict[str, Figure]:
     """The pictures that this kind of scorer has, by name."""
-    from lakewright.evaluation.answers import AnswersScorer
     from lakewright.evaluation.calibration import reliability
-    from lakewright.evaluation.classification import ClassificationScorer
-    from lakewright.evaluation.multilabel import MultilabelScorer
-    from lakewright.evaluation.ordinal import OrdinalScorer
-    from lakewright.evaluation.similarity import SimilarityScorer
+    from lakewright.evaluation.scorers.answers import AnswersScorer
+    from lakewright.evaluation.scorers.classification import ClassificationScorer
+    from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+    from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+    from lakewright.evaluation.scorers.similarity import SimilarityScorer
 
     drawn: dict[str, Figure] = {}
     if isinstance(scorer, ClassificationScorer):

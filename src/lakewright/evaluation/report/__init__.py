@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 
 from lakewright import plugins
-from lakewright.evaluation import attribution, pictures
+from lakewright.evaluation import attribution
 from lakewright.evaluation.attribution import Attribution
-from lakewright.evaluation.classification import ClassificationScorer
-from lakewright.evaluation.entities import EntityScorer
 from lakewright.evaluation.metrics import METRICS, higher_is_better
-from lakewright.evaluation.multilabel import MultilabelScorer
-from lakewright.evaluation.ranking import divide
-from lakewright.evaluation.scorer import Scorer
-from lakewright.evaluation.sections import sections
-from lakewright.evaluation.sections.parts import Column, Table, drawing, number, percent
+from lakewright.evaluation.report import pictures
+from lakewright.evaluation.report.sections import sections
+from lakewright.evaluation.report.sections.parts import Column, Table, drawing, number, percent
+from lakewright.evaluation.scorers import Scorer
+from lakewright.evaluation.scorers.classification import ClassificationScorer
+from lakewright.evaluation.scorers.entities import EntityScorer
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.ranking import divide
 from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
 from lakewright.runtimes.folder import describe
 from lakewright.tasks import Kind, Prediction, Row
@@ -149,7 +150,7 @@ def rendered(template: str, **values: Any) -> str:
     """The page that a template of this folder makes. All values are escaped; every page's look is `page.css`."""
     import jinja2
 
-    folder = files("lakewright.evaluation")
+    folder = files("lakewright.evaluation.report")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
         autoescape=True,

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from lakewright.evaluation import pictures
-from lakewright.evaluation.mistakes import Piece
+from lakewright.evaluation.report import pictures
+from lakewright.evaluation.report.mistakes import Piece
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lakewright.evaluation.entities import Outcome
     from lakewright.evaluation.report import ReportContext
+    from lakewright.evaluation.scorers.entities import Outcome
     from lakewright.records import Report
 
 Cell = str | float | None  # None: an empty cell

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright.evaluation.mistakes import LabelMistake, Piece, confident_label_mistakes, swapped_labels
-from lakewright.evaluation.multilabel import MultilabelScorer
-from lakewright.evaluation.pictures import figures
-from lakewright.evaluation.sections.parts import (
+from lakewright.evaluation.report.mistakes import LabelMistake, Piece, confident_label_mistakes, swapped_labels
+from lakewright.evaluation.report.pictures import figures
+from lakewright.evaluation.report.sections.parts import (
     Card,
     Column,
     Key,
@@ -22,6 +21,7 @@ from lakewright.evaluation.sections.parts import (
     percent,
     row_id,
 )
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 
 if TYPE_CHECKING:
     from lakewright.evaluation.report import ReportContext

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import DataError, ModelError
-from lakewright.evaluation.scorer import Mask, Weights
+from lakewright.evaluation.scorers import Mask, Weights
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")

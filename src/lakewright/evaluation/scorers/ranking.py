@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.evaluation.scorer import Mask, Weights
+from lakewright.evaluation.scorers import Mask, Weights
 
 Floats = NDArray[np.float64]
 
