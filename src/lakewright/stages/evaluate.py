@@ -75,11 +75,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         runtime=f"onnx {trained.details.get('precision', 'fp32')}, {workspace.threads} threads",
         model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         seconds_per_1000_rows=seconds,
-        notes=[
-            f"This test split was read {earlier} time{'s' * (earlier > 1)} before: a score chosen by it is too good."
-        ]
-        if earlier
-        else [],
+        notes=_notes(earlier),
     )
     write_json(out / "evaluation.json", report)
     sure = [predictor.task.confidence(prediction) for prediction in predictions]
