@@ -50,16 +50,18 @@ def sentences(rows: int, seed: int = 0) -> list[dict[str, str]]:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT of two layers and its own word-piece tokenizer: real loading code, nothing downloaded."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny_base")
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words = sorted({word for row in sentences(500) for word in row["text"].lower().split()})
+    letters = sorted(set("".join(words)) | set("abcdefghijklmnopqrstuvwxyz0123456789.,-'"))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = dict.fromkeys([*special, *words, *letters, *(f"##{letter}" for letter in letters)])
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special)
-    tokenizer.train_from_iterator([row["text"] for row in sentences(500)], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -114,6 +116,7 @@ def small_project(base: Path) -> dict[str, Any]:
             "base_model": str(base),
             "num_train_epochs": 6,
             "learning_rate": 5e-3,
+            "early_stopping_patience": None,
             "dropout": 0.0,
         },
         "evaluate": {"resamples": 100, "slices": ["place"]},

@@ -133,7 +133,8 @@ class Tokens:
 
     def _half(self, tokenizer: Tokenizer, text: str) -> str:
         """A first text that would leave no room for windows of the second loses its end."""
-        most = self.max_length // 2
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(True) - self.stride - 1
+        most = min(self.max_length // 2, room)
         if len(text.encode()) <= most:  # no piece is shorter than a byte
             return text
         pieces = tokenizer.encode(text, add_special_tokens=False)

@@ -134,10 +134,11 @@ def fit_tokens(
     whole = task.encode(load_tokens(folder, 1_000_000, pairs=pairs), rows, positions=False).ids.lengths
     max_length = suggest_max_length(whole, most) if given == "auto" else given
     stride = max(1, max_length // 4) if sequences.stride == "auto" else sequences.stride
-    if sequences.long_texts == "windows" and not 1 <= stride < max_length // 2:
+    most_shared = min(max_length // 2 - 1, max_length - 7 if pairs else max_length)  # beside a first text and separators
+    if sequences.long_texts == "windows" and not 1 <= stride <= most_shared:
         raise ProjectError(
             f"prepare.stride is {stride}, with windows of {max_length} tokens",
-            "set it to at least 1 and less than half of max_length",
+            f"set it to 1 to {most_shared}" if most_shared > 0 else "set a greater prepare.max_length",
         )
     assert sequences.long_texts != "auto"
     return load_tokens(folder, max_length, sequences.long_texts, stride, pairs), whole
