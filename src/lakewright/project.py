@@ -127,6 +127,11 @@ class Prepare(Settings):
         description="beyond max_length: cut loses the end, head_tail the middle, windows nothing; auto: windows for "
         "token_classification and question_answering, else cut",
     )
+    symbols: Literal["names", "keep"] = Field(
+        default="names",
+        description="emoji and other symbols that the base model does not know; names: read as their Unicode names, "
+        "but not where tokens are read",
+    )
     stride: Literal["auto"] | int = Field(
         default="auto", description="tokens that two windows share; auto: a quarter of max_length"
     )

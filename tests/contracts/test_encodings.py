@@ -75,3 +75,17 @@ def test_terms_weigh_as_scikit_learn_does(encodings: dict[str, Encoding]) -> Non
     for row in range(len(TEXTS)):
         for term, weight in zip(encoded.ids[row], encoded.weights[row], strict=True):
             assert weight == pytest.approx(expected[row, theirs.vocabulary_[names[term - 1]]], abs=1e-6)
+
+
+def test_emoji_that_the_tokenizer_does_not_know_are_read_by_their_names(tiny_base: Path) -> None:
+    from lakewright.learners.encoder.base import load_tokens
+
+    text = "the dog 😀 is here ❤\ufe0f"
+    named, kept = (load_tokens(tiny_base, 64, symbols=how) for how in ("names", "keep"))
+    unknown = kept.tokenizer.token_to_id("[UNK]")
+    assert unknown in kept.encode([text]).ids.values
+    assert unknown not in named.encode([text]).ids.values
+    wanted = kept.encode(["the dog  grinning face  is here  heavy black heart \ufe0f"])
+    assert named.encode([text]).ids.values.tolist() == wanted.ids.values.tolist()
+    placed = named.encode([text], positions=True)
+    assert placed.ids.values.tolist() == kept.encode([text], positions=True).ids.values.tolist()

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import category, name
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,9 @@ class Tokens:
     stride: int = 0  # pieces that two windows share
     pairs: bool = False  # rows are two texts, read together
     types: bool = False  # the base model tells the two texts of a pair apart by token types
+    symbols: Literal["names", "keep"] = "keep"  # names: emoji that the tokenizer does not know are read by their names
     first: Tokenizer | None = None  # windows of a pair: the tokenizer without truncation, for the first text
+    names: SymbolNames | None = None
 
     name = "tokens"
 
@@ -50,6 +53,7 @@ class Tokens:
         stride: int = 0,
         pairs: bool = False,
         types: bool = False,
+        symbols: Literal["names", "keep"] = "keep",
     ) -> Tokens:
         """From the text of a tokenizer.json. Its own padding is dropped and its truncation set: rows stay ragged."""
         from tokenizers import Tokenizer
@@ -66,7 +70,8 @@ class Tokens:
         first = Tokenizer.from_str(tokenizer_json) if long_texts == "windows" and pairs else None
         if first is not None:
             first.no_truncation()
-        return cls(tokenizer, max_length, pad_id, long_texts, stride, pairs, types, first)
+        names = SymbolNames(tokenizer) if symbols == "names" else None
+        return cls(tokenizer, max_length, pad_id, long_texts, stride, pairs, types, symbols, first, names)
 
     @classmethod
     def open(cls, folder: Path) -> Tokens:
@@ -75,7 +80,7 @@ class Tokens:
         return cls.make(text, **{key: value for key, value in described.items() if key != "name"})
 
     def save(self, folder: Path) -> None:
-        kept = ("name", "max_length", "pad_id", "long_texts", "stride", "pairs", "types")
+        kept = ("name", "max_length", "pad_id", "long_texts", "stride", "pairs", "types", "symbols")
         described = {key: getattr(self, key) for key in kept}
         (folder / "encoding.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         (folder / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=False), encoding="utf-8")
@@ -84,13 +89,21 @@ class Tokens:
         """Word-piece ids a sequence; with `positions`, also each piece's word, characters and text.
 
         A lone surrogate (half of an emoji, as cut-off text can hold) is no Unicode text: it is read as "?", one
-        character for one, so that positions stay right.
+        character for one, so that positions stay right. Names of symbols are longer than the symbols, so they are not
+        read where positions are asked for.
         """
-        clean: Any = [_unicode(text) for text in texts]
+
+        def readable(text: str) -> str:
+            if text.isascii():
+                return text
+            named = text if positions or self.names is None else text.translate(self.names)
+            return named.encode("utf-8", "replace").decode()
+
+        clean: Any = [readable(text) for text in texts]
         if pairs is not None:
             if self.first is not None:
                 clean = [self._half(self.first, text) for text in clean]
-            clean = list(zip(clean, map(_unicode, pairs), strict=True))
+            clean = list(zip(clean, map(readable, pairs), strict=True))
         # encode_batch_fast skips the character positions, which only token-level tasks need.
         rows = self.tokenizer.encode_batch(clean) if positions else self.tokenizer.encode_batch_fast(clean)
 
@@ -149,5 +162,19 @@ class Tokens:
         return values[:head] + values[head - most :]
 
 
-def _unicode(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+class SymbolNames(dict[int, int | str]):
+    """For `str.translate`: an emoji or another symbol of which the tokenizer only says that it is unknown → its Unicode
+    name. BERT's vocabularies hold next to no emoji, and in a tweet they say most. Filled as texts ask."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.unknown = {tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")} - {None}
+
+    def __missing__(self, code: int) -> int | str:
+        character = chr(code)
+        said: int | str = code
+        if category(character) in ("So", "Sk") and self.unknown & set(self.tokenizer.encode(character).ids):
+            said = f" {name(character, '').lower()} "
+        self[code] = said
+        return said

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.encodings.tokens import LongTexts, Tokens
 from lakewright.errors import MissingPackage, ModelError, ProjectError
@@ -131,21 +131,27 @@ def fit_tokens(
         )
     texts = sum(kind == "text" for kind in task.inputs.values())
     pairs = texts == 2 and task.level != "vector"  # whose two texts are read together
-    whole = task.encode(load_tokens(folder, 1_000_000, pairs=pairs), rows, positions=False).ids.lengths
+    uncut = load_tokens(folder, 1_000_000, pairs=pairs, symbols=sequences.symbols)
+    whole = task.encode(uncut, rows, positions=False).ids.lengths
     max_length = suggest_max_length(whole, most) if given == "auto" else given
     stride = max(1, max_length // 4) if sequences.stride == "auto" else sequences.stride
-    most_shared = min(max_length // 2 - 1, max_length - 7 if pairs else max_length)  # beside a first text and separators
+    most_shared = min(max_length // 2 - 1, max_length - 7 if pairs else max_length)
     if sequences.long_texts == "windows" and not 1 <= stride <= most_shared:
         raise ProjectError(
             f"prepare.stride is {stride}, with windows of {max_length} tokens",
             f"set it to 1 to {most_shared}" if most_shared > 0 else "set a greater prepare.max_length",
         )
     assert sequences.long_texts != "auto"
-    return load_tokens(folder, max_length, sequences.long_texts, stride, pairs), whole
+    return load_tokens(folder, max_length, sequences.long_texts, stride, pairs, sequences.symbols), whole
 
 
 def load_tokens(
-    folder: Path, max_length: int, long_texts: LongTexts = "cut", stride: int = 0, pairs: bool = False
+    folder: Path,
+    max_length: int,
+    long_texts: LongTexts = "cut",
+    stride: int = 0,
+    pairs: bool = False,
+    symbols: Literal["names", "keep"] = "keep",
 ) -> Tokens:
     """The base model's own tokenizer; one without a tokenizer.json is converted by transformers.
 
@@ -154,7 +160,7 @@ def load_tokens(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     path = folder / "tokenizer.json"
     text = path.read_text(encoding="utf-8") if path.is_file() else _converted(folder)
-    made = Tokens.make(text, max_length, _padding(config), long_texts, stride, pairs)
+    made = Tokens.make(text, max_length, _padding(config), long_texts, stride, pairs, symbols=symbols)
     if pairs and made.tokenizer.num_special_tokens_to_add(True) == 0:
         raise ModelError(
             f"the tokenizer in {folder} puts nothing between the two texts of a pair",
