@@ -40,6 +40,7 @@ def test_search_finds_the_rows_that_mean_the_same(project: Path, tiny_base: Path
         "task": "sentence_similarity",
         "data": {"source": "pairs.csv", "columns": {"text": "sentence1", "text_pair": "sentence2", "score": "score"}},
         "evaluate": {"resamples": 100},
+        "train": {**small_project(tiny_base)["train"], "num_train_epochs": 14},
         "gate": {"minimum": {"spearman": 0.6}},
     }
     project.write_text(yaml.safe_dump(similarity))

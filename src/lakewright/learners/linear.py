@@ -72,7 +72,7 @@ class Linear:
         weight = np.zeros((features.shape[1], outputs), dtype=np.float32)
         bias = np.zeros(outputs, dtype=np.float32)
         iterations = 0
-        if targets.shape[1] == 1:
+        if training.task.one_label:
             iterations = _fit_classes(features, targets[:, 0], training.train.weights, settings, weight, bias)
         else:
             with bar("labels", outputs) as advance:

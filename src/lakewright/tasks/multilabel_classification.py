@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over:
 
 class MultilabelSettings(TaskSettings):
     name: Literal["multilabel_classification"] = "multilabel_classification"
-    threshold: Literal["tuned"] | float = Field(
+    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default="tuned", description="tuned: each label's own, by F1 on validation; or one for all, such as 0.5"
     )
 
