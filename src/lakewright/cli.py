@@ -411,14 +411,17 @@ def _workspace(profile: str | None) -> Workspace:
 
 
 def _row(line: str, several: bool) -> str | dict[str, Any]:
-    """A text; or, where the model reads several inputs, perhaps a JSON object of them."""
+    """A text, or a JSON object of the model's inputs. What begins like one but is none is a text, where a text is all
+    that the model needs."""
     from lakewright.errors import UsageError
 
-    if not several or not line.lstrip().startswith("{"):
+    if not line.lstrip().startswith("{"):
         return line
     try:
         row: dict[str, Any] = json.loads(line)
     except ValueError as failure:
+        if not several:
+            return line
         raise UsageError(f"not a JSON object: {line[:80]} ({failure})", 'give {"text": "…", …}, one a line') from None
     return row
 

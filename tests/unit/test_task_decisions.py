@@ -135,6 +135,13 @@ def test_rows_are_read_by_their_inputs() -> None:
     assert read_row(inputs, {"text": "a", "age": float("nan")}, 0)["age"] is None
     with pytest.raises(DataError, match="row 2: 'age' is str, not a number"):
         read_row(inputs, {"text": "a", "age": "old"}, 2)
+    with pytest.raises(DataError, match="has 'aeg', which is no input, and lacks 'age'"):
+        read_row(inputs, {"text": "a", "kind": "x", "aeg": 3}, 0)
+    assert read_row(inputs, {"text": "a", "age": float("inf"), "kind": True}, 0) == {
+        "text": "a",
+        "age": None,
+        "kind": "true",
+    }
     with pytest.raises(DataError, match="row 1 has no 'context'"):
         read_row({"question": "text", "context": "text"}, {"question": "why"}, 1)
     tokens: Any = {"text": "text", "tokens": "words"}
@@ -149,3 +156,19 @@ def test_labels_count_as_the_class_that_they_are_merged_into() -> None:
     assert TextClassification.read(table, columns, merged)["truth"].to_pylist() == ["bad", "bad", "5", None]
     with pytest.raises(DataError, match="'3', which the column 'stars' does not hold"):
         TextClassification.read(table, columns, TextClassificationSettings(merge={"3": "bad"}))
+
+
+@pytest.mark.parametrize("values", [[True, False, None], [1.0, 2.0, None], [1, 2, None], ["x", "y", None]])
+def test_a_category_is_the_same_in_a_table_and_in_json(values: list[Any]) -> None:
+    table = pa.table({"t": ["a", "b", "c"], "k": values, "y": ["p", "q", "p"]})
+    columns = {"text": "t", "label": "y", "categories": ["k"]}
+    read = TextClassification.read(table, columns, TextClassificationSettings())
+    task = TextClassification.fit(read, TextClassificationSettings())
+    for row, value in zip(read.drop_columns("truth").to_pylist(), values, strict=True):
+        assert read_row(task.inputs, {"text": row["text"], "k": value}, 0) == row
+
+
+def test_a_model_does_not_read_its_own_answer() -> None:
+    table = pa.table({"t": ["a", "b"], "y": [1, 2]})
+    with pytest.raises(ProjectError, match="what is to be predicted"):
+        TextClassification.read(table, {"text": "t", "label": "y", "numbers": ["y"]}, TextClassificationSettings())

@@ -6,6 +6,7 @@ and stored in the model folder; a predictor needs no more than numpy to encode a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -126,17 +127,25 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
         row = {needed[0]: row}
     if not isinstance(row, Mapping):
         raise DataError(f"row {at} is {type(row).__name__}, not a text or a mapping", f'give {{"{needed[0]}": "…"}}')
+    absent = [name for name in inputs if row.get(name) is None]
+    unknown = [str(name) for name in row if name not in inputs]
+    if absent and unknown:  # columns that nobody asked for do no harm, but a misspelt one does
+        raise DataError(f"row {at} has {unknown[0]!r}, which is no input, and lacks {absent[0]!r}", _wanted(inputs))
     read: dict[str, Any] = {}
     for name, kind in inputs.items():
         value = row.get(name)
         if kind == "words":
             if value is not None:
+                if not isinstance(value, Sequence) or isinstance(value, str):
+                    raise DataError(
+                        f"row {at}: {name!r} is {type(value).__name__}, not a list of words", _wanted(inputs)
+                    )
                 value = [str(word) for word in value]
                 read["text"] = " ".join(value)
         elif kind in ("text", "optional text"):
             missing = kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
             if missing and name not in row:
-                raise DataError(f"row {at} has no {name!r}", nearest(name, map(str, row)))
+                raise DataError(f"row {at} has no {name!r}", _wanted(inputs))
             if missing or (value is not None and not isinstance(value, str)):
                 raise DataError(
                     f"row {at}: {name!r} is {type(value).__name__}, not a string", "leave out rows without text"
@@ -144,11 +153,27 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
         elif kind == "number":
             if value is not None and (isinstance(value, str | bytes) or not hasattr(value, "__float__")):
                 raise DataError(f"row {at}: {name!r} is {type(value).__name__}, not a number", "give a number or null")
-            value = None if value is None or value != value else float(value)
+            value = None if value is None or not math.isfinite(value) else float(value)
         else:
-            value = None if value is None or value != value else str(value)
+            value = category(value)
         read.setdefault(name, value)
     return read
+
+
+def category(value: Any) -> str | None:
+    """A category as text, the same from a table of any type and from JSON: true and 1, never True and 1.0."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _wanted(inputs: Mapping[str, Kind]) -> str:
+    shown = {"words": "[…]", "number": "3"}
+    return "give {" + ", ".join(f'"{name}": ' + shown.get(kind, '"…"') for name, kind in inputs.items()) + "}"
 
 
 def _stands_for(name: str, inputs: Mapping[str, Kind]) -> list[str]:

@@ -26,9 +26,7 @@ def read_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[s
             continue
         try:
             spans = json.loads(given) if isinstance(given, str) else given
-            read: list[Span] = [
-                {"start": int(s["start"]), "end": int(s["end"]), "label": str(s["label"])} for s in spans
-            ]
+            read: list[Span] = [{"start": int(s["start"]), "end": int(s["end"]), "label": _label(s)} for s in spans]
         except (TypeError, KeyError, ValueError) as failure:
             problems.append(f"row {row}: not a list of {{start, end, label}} ({type(failure).__name__}: {failure})")
             continue
@@ -48,6 +46,12 @@ def read_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[s
         problems, spans_name, "spans", "start and end count characters (end not included), and spans must not overlap"
     )
     return texts, truths
+
+
+def _label(span: Any) -> str:
+    if span["label"] is None or not str(span["label"]).strip():
+        raise ValueError("a span without a label")
+    return str(span["label"])
 
 
 def read_tags(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings.columns import OtherColumns
 from lakewright.errors import ProjectError
-from lakewright.tasks import Kind, Row, column, needed, number_column, text_column
+from lakewright.tasks import Kind, Row, category, column, needed, number_column, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,8 +80,14 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
     read = {"text": text_column(table, needed(columns, "text")[0], "text")}
     if "text_pair" in columns:
         read["text_pair"] = text_column(table, columns["text_pair"], "text_pair")
+    truths = [columns.get(role) for role in ("label", "labels")]
     for role in ("numbers", "categories"):
         for name in columns.get(role, ()):
+            if any(name == truth or (isinstance(truth, list) and name in truth) for truth in truths):
+                raise ProjectError(
+                    f"data.columns.{role} names {name!r}, which is what is to be predicted",
+                    "a model that reads its own answer learns nothing: leave it out",
+                )
             if name in read or name in RESERVED:
                 raise ProjectError(
                     f"data.columns.{role} names {name!r}, which is taken",
@@ -90,5 +96,6 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
             if role == "numbers":
                 read[name] = number_column(table, name, role)
             else:
-                read[name] = column(table, name, role).cast(pa.string())
+                values = column(table, name, role).to_pylist()
+                read[name] = pa.chunked_array([pa.array([category(value) for value in values], pa.string())])
     return read

@@ -51,7 +51,7 @@ def fit_head(network: EncoderNetwork, training: Training, loss: Loss, seed: int)
         value.backward()
         return value
 
-    best_score, best_penalty, best_head = -np.inf, 0.0, (weight, bias)
+    best_score, best_penalty, best_head, best_primary = -np.inf, 0.0, (weight, bias), 0.0
     with bar("probe", len(PENALTIES)) as advance:
         for penalty in PENALTIES:
             optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
@@ -60,16 +60,19 @@ def fit_head(network: EncoderNetwork, training: Training, loss: Loss, seed: int)
                 head = (weight / scale, bias - (weight / scale) @ mean)
             logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
             _, scorer = tuned(training, logits)
-            score = scorer.metrics(np.ones(scorer.rows))[scorer.primary]
-            advance(1, f"penalty {penalty:g}  validation {scorer.primary} {score:.4f}")
+            metrics = scorer.metrics(np.ones(scorer.rows))
+            # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
+            score = -metrics["log_loss"] if "log_loss" in metrics else metrics[scorer.primary]
+            advance(1, f"penalty {penalty:g}  validation {scorer.primary} {metrics[scorer.primary]:.4f}")
             if score > best_score:
                 best_score, best_penalty, best_head = score, penalty, head
+                best_primary = metrics[scorer.primary]
             elif score < best_score - 0.01:  # weaker penalties only fit train closer
                 break
     with torch.no_grad():
         network.head.weight.copy_(best_head[0])
         network.head.bias.copy_(best_head[1])
-    return {"probe_validation": best_score, "probe_penalty": best_penalty}
+    return {"probe_validation": best_primary, "probe_penalty": best_penalty}
 
 
 def _features(network: EncoderNetwork, training: Training, examples: Examples) -> list[NDArray[np.float32]]:
