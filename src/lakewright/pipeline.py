@@ -142,7 +142,7 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
 def _check(project: Project) -> None:
     """The parts of a project that are right one by one but not together."""
     task, learner = plugins.find("tasks", project.task.name), plugins.find("learners", project.train.learner)
-    gate, measured = project.gate, task.measures(project.task)
+    gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
         raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
     if task.name in learner.gaps:

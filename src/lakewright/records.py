@@ -47,7 +47,6 @@ class Prepared(Record):
     features: TableVersion
     encoding: str = Field(description="folder of what turns a row into model inputs (tokenizer.json, …)")
     task: dict[str, Any] = Field(description="the task as it was fitted on train")
-    labels: list[str]
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")
     lengths: dict[str, int] = Field(description="quantiles of the encoded length: p50, p90, p99, max")
@@ -56,6 +55,10 @@ class Prepared(Record):
     )
     max_length: int | None
     findings: list[Finding] = []
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.task["labels"])
 
 
 class Trained(Record):

@@ -131,7 +131,7 @@ class TestTask:
         scorer = task.scorer(truths, predictions, rows)
         metrics = scorer.metrics(np.ones(len(rows)))
         assert metrics[scorer.primary] == pytest.approx(1.0)
-        assert set(metrics) <= set(task.measures(task.settings(name=name)))
+        assert set(metrics) == set(task.measures(task.settings(name=name), CASES[name].columns))
         correct = scorer.correct()
         assert correct is None or correct.all()
         assert all(0.0 <= task.confidence(prediction) <= 1.0 for prediction in predictions)

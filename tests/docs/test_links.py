@@ -161,7 +161,7 @@ def test_every_task_is_told_of() -> None:
         for role in task.roles:
             assert f"`{role}`" in section, f"{name}: {role}"
         for settings in (task.settings(), *([task.settings(ordinal=True)] if name == "text_classification" else [])):
-            for metric in task.measures(settings):
+            for metric in {*task.measures(settings, task.roles), *task.measures(settings, ())}:
                 assert f"`{metric}`" in metrics, metric
 
 

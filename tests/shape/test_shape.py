@@ -129,9 +129,10 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
 
 
 def test_predicting_from_a_folder_needs_no_training_library() -> None:
-    loads(
-        "import lakewright.runtimes.predictor, lakewright.runtimes.onnx", "torch", "transformers", "mlflow", "pydantic"
-    )
+    parts = [(seam, name) for seam in ("tasks", "encodings") for name in plugins.names(seam)]
+    found = "; ".join(f"plugins.find({seam!r}, {name!r})" for seam, name in [*parts, ("runtimes", "onnx")])
+    code = f"import lakewright.runtimes.predictor; from lakewright import plugins; {found}"
+    loads(code, "torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake")
 
 
 @pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "encodings", "runtimes", "targets"])

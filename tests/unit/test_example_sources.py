@@ -97,7 +97,10 @@ def test_an_example_can_run_from_what_its_header_says(
             assert f"--set {setting}" in header
     data = tmp_path / "data"
     data.mkdir()
-    table = pa.Table.from_pylist([{**row, "rating": rating} for rating in range(1, 6)])
+    rows = [{**row, "rating": rating} for rating in range(1, 6)]
+    if "score" in row:
+        rows = [{**each, "score": each["rating"]} for each in rows]
+    table = pa.Table.from_pylist(rows)
     for stem in files.split():
         pq.write_table(table, data / f"{stem}.parquet")
     given = [setting.replace("FOLDER", str(data)) for setting in settings]

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from lakewright.learners.encoder import interpolation
-from lakewright.learners.encoder.network import EncoderNetwork
 
 
 class Line(torch.nn.Module):
@@ -20,11 +19,17 @@ class Line(torch.nn.Module):
 def test_the_best_between_stays(monkeypatch: pytest.MonkeyPatch, best_at: float, share: float) -> None:
     network, start = Line(1.0), Line(0.0).state_dict()
 
-    def score(of: EncoderNetwork, training: object) -> tuple[float, str]:
-        return -abs(float(of.at.detach()) - best_at), "accuracy"  # type: ignore[arg-type]
+    class Validated:
+        rows, primary = 1, "accuracy"
 
-    monkeypatch.setattr(interpolation, "_score", score)
-    found = interpolation.interpolate(network, start, None)  # type: ignore[arg-type]
+        def __init__(self, of: Line, training: object) -> None:
+            self.at = float(of.at.detach())
+
+        def metrics(self, weights: object) -> dict[str, float]:
+            return {"accuracy": -abs(self.at - best_at)}
+
+    monkeypatch.setattr(interpolation, "validate", Validated)
+    found = interpolation.interpolate(network, start, None, -abs(1 - best_at))  # type: ignore[arg-type]
     assert found["interpolated"] == share
     assert float(network.at.detach()) == pytest.approx(share)
     assert found["interpolated_validation"] == pytest.approx(-abs(share - best_at))

@@ -47,6 +47,12 @@ def test_rows_without_text_or_label_are_left_out() -> None:
     assert "'chapter'" in found["missing_label"].detail
 
 
+def test_a_pair_names_both_of_its_columns() -> None:
+    columns = Columns(text="left", text_pair="right", label="chapter")
+    _, findings = quality.check_columns(["a", None], ["x", "y"], None, columns=columns)
+    assert "in column 'left' or 'right' left out" in by_name(findings)["empty_text"].detail
+
+
 def test_a_sentence_without_entities_is_labelled() -> None:
     columns = Columns(tokens="words", tags="ner")
     keep, findings = quality.check_columns(["a b", "c", "d"], [["O", "O"], [], float("nan")], None, columns=columns)

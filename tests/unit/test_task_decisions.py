@@ -14,10 +14,10 @@ from lakewright.encodings import Encoded
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError, ProjectError
 from lakewright.learners.encoder.base import load_tokens
-from lakewright.tasks import read_row
+from lakewright.tasks import complete_text, read_row, whole_text
 from lakewright.tasks.multilabel_classification import MultilabelClassification, MultilabelSettings
 from lakewright.tasks.question_answering import QuestionAnswering
-from lakewright.tasks.sentence_similarity import SentenceSimilarity
+from lakewright.tasks.sentence_similarity import SentenceSimilarity, SimilaritySettings
 from lakewright.tasks.text_classification import TextClassification, TextClassificationSettings
 
 NOTHING = Encoded(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)))
@@ -172,3 +172,29 @@ def test_a_model_does_not_read_its_own_answer() -> None:
     table = pa.table({"t": ["a", "b"], "y": [1, 2]})
     with pytest.raises(ProjectError, match="what is to be predicted"):
         TextClassification.read(table, {"text": "t", "label": "y", "numbers": ["y"]}, TextClassificationSettings())
+
+
+def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None:
+    beside: Any = {"text": "text", "age": "number"}
+    assert read_row(beside, {"text": "a", "age": None, "more": 1}, 0) == {"text": "a", "age": None}
+    with pytest.raises(DataError, match="has 'more', which is no input, and lacks 'age'"):
+        read_row(beside, {"text": "a", "more": 1}, 0)
+    pair: Any = {"text": "text", "text_pair": "optional text"}
+    assert read_row(pair, {"text": "a", "source": "web"}, 0)["text_pair"] is None
+    with pytest.raises(DataError, match="has 'text_piar', which is no input, and lacks 'text_pair'"):
+        read_row(pair, {"text": "a", "text_piar": "b"}, 0)
+    tokens: Any = {"text": "text", "tokens": "words"}
+    assert read_row(tokens, {"text": "a b", "id": 3}, 0)["tokens"] is None
+
+
+def test_a_text_that_a_row_lacks_is_missed_whatever_its_part() -> None:
+    assert whole_text({"text": "a", "negative": "b", "shelf": "c", "age": 3.0}) == "a\nb"
+    rows = [{"text": "a", "text_pair": "b", "negative": other} for other in ("c", None, " ")]
+    assert [complete_text(row) for row in rows] == ["a\nb\nc", None, None]
+
+
+def test_scores_that_do_not_differ_are_refused() -> None:
+    columns = {"text": "text", "text_pair": "other", "score": "score"}
+    table = pa.table({"text": ["a", "b"], "other": ["c", "d"], "score": [3.0, 3.0]})
+    with pytest.raises(DataError, match=r"column .score. .* holds the same score in every row"):
+        SentenceSimilarity.read(table, columns, SimilaritySettings())

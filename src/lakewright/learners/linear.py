@@ -57,7 +57,7 @@ class Linear:
                 "prepare.max_length means nothing to linear, which reads whole texts", "leave it at auto"
             )
         terms = Terms.fit(
-            [whole_text({name: row[name] for name in ("text", "text_pair") if name in row}) for row in rows],
+            [whole_text(row) for row in rows],
             settings.min_df,
             settings.max_features,
         )

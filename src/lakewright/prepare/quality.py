@@ -38,7 +38,7 @@ def check_columns(
     Raises DataError for an empty table, for ids that are missing or stand twice, and where no row has both a text and a
     truth. Rows without a text or a truth are left out, with a finding each.
     """
-    text_column, truth_column = _text_column(columns), _truth_column(columns)
+    text_column, truth_column = _text_columns(columns, "or"), _truth_column(columns)
     if len(texts) == 0:
         raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
     if ids is not None:
@@ -48,7 +48,7 @@ def check_columns(
     for column, has in ((text_column, has_text), (truth_column, has_truth)):
         if not has.any():
             raise DataError(
-                f"column {column} is empty in all {_counted(len(texts), 'row')}",
+                f"column {column} is empty in all {counted(len(texts), 'row')}",
                 "name the right column under data.columns, or see how the source was read (data.options)",
             )
     keep = has_text & has_truth
@@ -96,7 +96,7 @@ def check_labels(
     counts = Counter(labels)
     if len(counts) < 2:
         raise DataError(
-            f"column {column} holds one label only, {labels[0]!r}, in all {_counted(len(labels), 'row')}",
+            f"column {column} holds one label only, {labels[0]!r}, in all {counted(len(labels), 'row')}",
             "add rows of other labels (there is nothing to learn from one), or see whether the table was filtered",
         )
 
@@ -120,8 +120,8 @@ def check_labels(
         f"whose label in column {column} differs from a more frequent one only in case, white space or Unicode form, "
         "and is learned as another label: write them alike at the source.",
         lambda row: (
-            f"row {number[row]}: {_quoted(labels[row])} ({_counted(counts[labels[row]], 'row')}), "
-            f"elsewhere {_quoted(doubtful[labels[row]])} ({_counted(counts[doubtful[labels[row]]], 'row')})"
+            f"row {number[row]}: {_quoted(labels[row])} ({counted(counts[labels[row]], 'row')}), "
+            f"elsewhere {_quoted(doubtful[labels[row]])} ({counted(counts[doubtful[labels[row]]], 'row')})"
         ),
     )
 
@@ -130,7 +130,7 @@ def check_labels(
         "text_equals_label",
         [row for row, label in enumerate(labels) if normalise(texts[row]) == normalised[label]],
         f"whose text is the label itself, which needs no model and makes the metrics too good: see whether column "
-        f"{_text_column(columns)} was filled from column {column}.",
+        f"{_text_columns(columns, 'and')} was filled from column {column}.",
         labelled,
     )
     return findings
@@ -146,7 +146,7 @@ def check_duplicates(
 ) -> list[Finding]:
     """Findings about texts that stand more than once, and about those that stand with different truths."""
     number = _numbers(rows, len(texts))
-    text_column, truth_column = _text_column(columns), _truth_column(columns)
+    text_column, truth_column = _text_columns(columns, "and"), _truth_column(columns)
 
     def with_truth(row: int) -> str:
         return f"row {number[row]}: {_cut(truths[row])!r}: {_cut(texts[row])}"
@@ -206,7 +206,7 @@ def check_leakage(
         Finding(
             name="leakage",
             count=count,
-            detail=f"{_counted(count, 'text')} standing in more than one split ({', '.join(shared)}), which makes the "
+            detail=f"{counted(count, 'text')} standing in more than one split ({', '.join(shared)}), which makes the "
             "metrics too good: prepare.duplicates: drop keeps it in test, else in validation; where rows are related "
             "beyond that, name a group under data.columns.group.",
             rows=[
@@ -241,7 +241,7 @@ def check_train(
             for label in unseen[:EXAMPLES]
         ]
         raise DataError(
-            f"column {_truth_column(columns)}: {_counted(len(unseen), 'label')} not in train: "
+            f"column {_truth_column(columns)}: {counted(len(unseen), 'label')} not in train: "
             f"{', '.join(shown)}{', …' * (len(unseen) > EXAMPLES)}",
             "add train rows of these labels, merge them into others, leave their rows out, or split otherwise "
             "(another prepare.split.seed or method)",
@@ -265,10 +265,10 @@ def _require_unique(ids: Sequence[Hashable], columns: Columns) -> None:
             first_row[value] = row
     if missing:
         shown = ", ".join(f"row {row}" for row in missing[:EXAMPLES])
-        raise DataError(f"column {column!r} holds no id in {_counted(len(missing), 'row')} ({shown})", remedy)
+        raise DataError(f"column {column!r} holds no id in {counted(len(missing), 'row')} ({shown})", remedy)
     if again:
         shown = ", ".join(f"{value!r} (rows {first_row[value]} and {row})" for value, row in again[:EXAMPLES])
-        raise DataError(f"column {column!r} repeats an id in {_counted(len(again), 'row')}: {shown}", remedy)
+        raise DataError(f"column {column!r} repeats an id in {counted(len(again), 'row')}: {shown}", remedy)
 
 
 def _finding(
@@ -278,7 +278,7 @@ def _finding(
     if len(found) == 0:
         return []
     shown = [show(row) for row in found[:EXAMPLES]]
-    return [Finding(name=name, count=len(found), detail=f"{_counted(len(found), 'row')} {detail}", rows=shown)]
+    return [Finding(name=name, count=len(found), detail=f"{counted(len(found), 'row')} {detail}", rows=shown)]
 
 
 def _missing(value: object) -> bool:
@@ -288,8 +288,9 @@ def _missing(value: object) -> bool:
     )
 
 
-def _text_column(columns: Columns) -> str:
-    return repr(columns.text or columns.tokens or columns.context or "text")
+def _text_columns(columns: Columns, joined: str) -> str:
+    texts = (columns.text or columns.tokens, columns.text_pair, columns.negative, columns.question, columns.context)
+    return f" {joined} ".join(repr(name) for name in texts if name) or "'text'"
 
 
 def _truth_column(columns: Columns) -> str:
@@ -312,5 +313,5 @@ def _quoted(label: str) -> str:
     return repr(label[:CUT])
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"

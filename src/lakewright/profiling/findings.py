@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lakewright.prepare.quality import counted
 from lakewright.profiling.labels import RARE
 from lakewright.records import Finding
 
@@ -44,8 +45,8 @@ def _splits(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="leakage",
             count=leak.texts,
-            detail=f"{_counted(leak.texts, 'text')} standing in both {first} and {second} "
-            f"({_counted(leak.rows, 'row')} of {second}), which makes "
+            detail=f"{counted(leak.texts, 'text')} standing in both {first} and {second} "
+            f"({counted(leak.rows, 'row')} of {second}), which makes "
             "metrics too good: prepare.duplicates: drop keeps each in one split.",
         )
     for name, drift in splits.drift.items():
@@ -60,7 +61,7 @@ def _splits(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="no_split",
             count=splits.without,
-            detail=f"{_counted(splits.without, 'row')} with no split in column {splits.by!r}.",
+            detail=f"{counted(splits.without, 'row')} with no split in column {splits.by!r}.",
         )
 
 
@@ -72,7 +73,7 @@ def _duplicates(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="conflicting_labels",
             count=found.conflicting,
-            detail=f"{_counted(found.conflicting, 'row')} whose text stands elsewhere with another label, so that no "
+            detail=f"{counted(found.conflicting, 'row')} whose text stands elsewhere with another label, so that no "
             "model can have both right: settle which it is at the source.",
             rows=[
                 f"{each.text!r}: {', '.join(f'{k} ({n:,})' for k, n in each.labels.items())}"
@@ -85,7 +86,7 @@ def _duplicates(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="duplicates",
             count=found.normalised,
-            detail=f"{_counted(found.normalised, 'row')} repeating the text of an earlier row ({found.exact:,} letter "
+            detail=f"{counted(found.normalised, 'row')} repeating the text of an earlier row ({found.exact:,} letter "
             "for letter, the others but for case, white space or Unicode form): prepare.duplicates: drop keeps one.",
             rows=[f"{each.text!r} ({each.rows:,} rows)" for each in found.repeated[:5]],
         )
@@ -97,7 +98,7 @@ def _labels(profile: TableProfile) -> Iterator[Finding]:
         return
     if labels.unknown:
         yield Finding(
-            name="unlabelled", count=labels.unknown, detail=f"{_counted(labels.unknown, 'row')} without a label."
+            name="unlabelled", count=labels.unknown, detail=f"{counted(labels.unknown, 'row')} without a label."
         )
     if labels.kind != "number" and labels.classes == 1:
         yield Finding(name="one_label", count=labels.rows, detail="All labelled rows have the same label.")
@@ -105,9 +106,9 @@ def _labels(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="rare_labels",
             count=labels.rare,
-            detail=f"{_counted(labels.rare, 'label')} of fewer than {RARE} rows, too few to learn and to test: add "
+            detail=f"{counted(labels.rare, 'label')} of fewer than {RARE} rows, too few to learn and to test: add "
             "rows or merge labels.",
-            rows=[f"{each.label} ({_counted(each.rows, 'row')})" for each in labels.rarest],
+            rows=[f"{each.label} ({counted(each.rows, 'row')})" for each in labels.rarest],
         )
     if labels.imbalance_ratio is not None and labels.imbalance_ratio >= IMBALANCED:
         most = labels.balance[0]
@@ -121,7 +122,7 @@ def _labels(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="no_label_at_all",
             count=labels.without_label,
-            detail=f"{_counted(labels.without_label, 'row')} with no label among those there are: is it that none "
+            detail=f"{counted(labels.without_label, 'row')} with no label among those there are: is it that none "
             "applies, or that nobody looked?",
         )
 
@@ -132,7 +133,7 @@ def _texts(profile: TableProfile) -> Iterator[Finding]:
             yield Finding(
                 name="no_text",
                 count=text.without,
-                detail=f"{_counted(text.without, 'row')} without a text in {text.column!r}.",
+                detail=f"{counted(text.without, 'row')} without a text in {text.column!r}.",
             )
         long = text.tokens.over["512"] if text.tokens is not None else 0.0
         if text.tokens is not None and long >= LONG:
@@ -174,7 +175,3 @@ def _column(column: ColumnProfile) -> Iterator[Finding]:
         if finding.name == "padded" and column.kind == "text":
             continue  # white space around a text means nothing to a model; around a label it makes another label
         yield finding.model_copy(update={"detail": f"{column.name!r}: {finding.detail}"})
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"

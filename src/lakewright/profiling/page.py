@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakewright.evaluation.report import rendered
 from lakewright.workspace import write_whole
 
 if TYPE_CHECKING:
@@ -13,22 +13,8 @@ if TYPE_CHECKING:
 
 
 def write_page(profile: TableProfile) -> None:
-    import jinja2
-
-    def load(name: str) -> str:
-        # The look of every page is the report's.
-        home = "lakewright.evaluation.report" if name == "page.css" else "lakewright.profiling"
-        return files(home).joinpath(name).read_text("utf-8")
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _count, "percent": _percent, "number": number}
-    page = environment.get_template("page.html.j2").render(profile=profile, verdict=verdict(profile))
+    filters = {"percent": _percent, "number": number}  # of data, which has more digits than a metric needs
+    page = rendered("page.html.j2", "lakewright.profiling", filters, profile=profile, verdict=verdict(profile))
     write_whole(Path(profile.page), page)
 
 
@@ -52,10 +38,6 @@ def number(value: Any) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
 
 
 def _percent(share: float) -> str:

@@ -1,6 +1,6 @@
 """The predictor: a model folder and a runtime. Evaluation, the server and batch scoring all predict through it.
 
-Needs numpy, tokenizers and the runtime's own library; never torch, transformers, mlflow or pydantic to serve.
+Needs numpy, tokenizers and the runtime's own library; never torch, transformers or mlflow to serve.
 """
 
 from __future__ import annotations

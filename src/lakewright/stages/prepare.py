@@ -27,10 +27,8 @@ from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
 from lakewright.project import Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import file_hash
-from lakewright.tasks import Row, column, whole_text
+from lakewright.tasks import column, complete_text
 from lakewright.workspace import Workspace
-
-TEXTS = ("text", "text_pair", "question", "context")  # the inputs that a row cannot be used without
 
 
 def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Prepared:
@@ -46,7 +44,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     # Rows that can be used
     canonical = Task.read(data, columns.roles, project.task)
     given = canonical.drop_columns("truth").to_pylist()
-    said, truths = [_text_of(row) for row in given], canonical["truth"].to_pylist()
+    said, truths = [complete_text(row) for row in given], canonical["truth"].to_pylist()
     ids = data[columns.id].to_pylist() if columns.id else None
     usable, findings = check_columns(said, truths, ids, columns=columns)
     rows = np.flatnonzero(usable)
@@ -172,7 +170,6 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         features=version,
         encoding=str(folder),
         task=task.describe(),
-        labels=list(task.labels),
         splits={name: int((split == name).sum()) for name in SPLITS},
         label_counts=counts,
         lengths=summary(whole),
@@ -194,12 +191,6 @@ def _method(project: Project, data: pa.Table) -> Method:
 def _truncated(count: int, rows: int, limit: int | None) -> Finding:
     cut = f"{count:,} of {rows:,} rows are longer than {limit} tokens and lose their end"
     return Finding(name="truncated", count=count, detail=f"{cut}: raise prepare.max_length if it matters.")
-
-
-def _text_of(row: Row) -> str | None:
-    """All of a row's texts; None where one of them is missing."""
-    missing = any(row.get(name) is None or not row[name].strip() for name in TEXTS if name in row)
-    return None if missing else whole_text({name: row[name] for name in TEXTS if name in row})
 
 
 def _store(encoding: Encoding, workspace: Workspace) -> Path:

@@ -7,8 +7,9 @@ and stored in the model folder; a predictor needs no more than numpy to encode a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from lakewright.errors import DataError, ProjectError, nearest
@@ -28,6 +29,7 @@ Kind = Literal["text", "optional text", "words", "number", "category"]
 Logits = list[
     Any
 ]  # float32 arrays: [outputs] a row (level "row"), [tokens, outputs] or [width] a sequence (the others)
+TEXTS = ("text", "text_pair", "negative", "question", "context")  # inputs that are texts; no other is called so
 IGNORED = -100  # a target that the loss leaves out
 
 
@@ -55,8 +57,9 @@ class Task(Protocol):
     inputs: Mapping[str, Kind]  # what a row holds
 
     @classmethod
-    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
-        """The names of the metrics, so that a gate can be checked before anything runs."""
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        """The names of the metrics where `data.columns` maps these roles, so that a gate can be checked before
+        anything runs."""
 
     @classmethod
     def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
@@ -114,7 +117,13 @@ class Task(Protocol):
 
 def whole_text(row: Row) -> str:
     """All that a row's texts say, for looking at them as one."""
-    return "\n".join(value for value in row.values() if isinstance(value, str))
+    return "\n".join(row[name] for name in TEXTS if row.get(name) is not None)
+
+
+def complete_text(row: Row) -> str | None:
+    """`whole_text`; None where one of the row's texts is missing or blank."""
+    missing = any(row[name] is None or not row[name].strip() for name in TEXTS if name in row)
+    return None if missing else whole_text(row)
 
 
 def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
@@ -127,10 +136,7 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
         row = {needed[0]: row}
     if not isinstance(row, Mapping):
         raise DataError(f"row {at} is {type(row).__name__}, not a text or a mapping", f'give {{"{needed[0]}": "…"}}')
-    absent = [name for name in inputs if row.get(name) is None]
-    unknown = [str(name) for name in row if name not in inputs]
-    if absent and unknown:  # columns that nobody asked for do no harm, but a misspelt one does
-        raise DataError(f"row {at} has {unknown[0]!r}, which is no input, and lacks {absent[0]!r}", _wanted(inputs))
+    _refuse_misspelt(inputs, row, at)
     read: dict[str, Any] = {}
     for name, kind in inputs.items():
         value = row.get(name)
@@ -158,6 +164,18 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
             value = category(value)
         read.setdefault(name, value)
     return read
+
+
+def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
+    """Columns that nobody asked for do no harm, nor does an optional text that is not there; but the name of one may
+    be meant to be the other."""
+    absent = [name for name in inputs if name not in row]
+    unknown = [str(name) for name in row if name not in inputs]
+    for name in absent:
+        beside = inputs[name] in ("number", "category")  # nothing else tells that it was left out
+        meant = unknown if beside else get_close_matches(name, unknown, n=1)
+        if meant:
+            raise DataError(f"row {at} has {meant[0]!r}, which is no input, and lacks {name!r}", _wanted(inputs))
 
 
 def category(value: Any) -> str | None:

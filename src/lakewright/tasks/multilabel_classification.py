@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -52,7 +52,7 @@ class MultilabelClassification:
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
 
     @classmethod
-    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         averages = ("micro", "macro", "samples")
         named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
         return (*named, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")

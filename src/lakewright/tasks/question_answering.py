@@ -8,7 +8,7 @@ which is how "no answer" is learned (Rajpurkar, Jia & Liang 2018).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -59,7 +59,7 @@ class QuestionAnswering:
     outputs: ClassVar[int] = 2
 
     @classmethod
-    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         return ("exact_match", "qa_f1", "answer_f1", "no_answer_accuracy")
 
     @classmethod

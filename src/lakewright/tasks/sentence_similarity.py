@@ -6,13 +6,14 @@ that is not its partner). A row may hold one text alone: its embedding is the pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from lakewright.encodings.ragged import Ragged
+from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, needed, number_column, text_column
 
@@ -51,8 +52,10 @@ class SentenceSimilarity:
     outputs: ClassVar[int] = 0
 
     @classmethod
-    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
-        return ("spearman", "pearson", "rmse", "mae", "mrr", "recall_at_1", "recall_at_5", "recall_at_10")
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        if "score" in roles:
+            return ("spearman", "pearson", "rmse", "mae")
+        return ("mrr", "recall_at_1", "recall_at_5", "recall_at_10")
 
     @classmethod
     def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
@@ -66,6 +69,11 @@ class SentenceSimilarity:
             texts["negative"] = text_column(table, columns["negative"], "negative")
         if "score" in columns:
             truth = number_column(table, columns["score"], "score")
+            if len(truth.drop_null().unique()) == 1:
+                raise DataError(
+                    f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
+                    "name a column of scores that differ, or none: then all pairs are taken to belong together",
+                )
         else:  # that the two belong together is all that is known
             truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
         return pa.table({**texts, "truth": truth})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -51,10 +51,11 @@ class TextClassification:
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "earth_mover")
 
     @classmethod
-    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        assert isinstance(settings, TextClassificationSettings)
         averages = ("macro", "micro", "weighted")
         named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
-        ordered = ("mae", "quadratic_weighted_kappa", "within_one") if getattr(settings, "ordinal", False) else ()
+        ordered = ("mae", "quadratic_weighted_kappa", "within_one") if settings.ordinal else ()
         return ("accuracy", *named, "roc_auc", "pr_auc", "log_loss", "brier", "ece", *ordered)
 
     @classmethod
@@ -64,16 +65,16 @@ class TextClassification:
         inputs = read_inputs(table, columns)
         (label_name,) = needed(columns, "label")
         label = label_column(table, label_name, "label")
-        merge = getattr(settings, "merge", {})
-        if merge:
+        assert isinstance(settings, TextClassificationSettings)
+        if settings.merge:
             given = label.to_pylist()
-            unused = sorted(merge.keys() - set(given))
+            unused = sorted(settings.merge.keys() - set(given))
             if unused:
                 raise DataError(
                     f"task.merge names the label {unused[0]!r}, which the column {label_name!r} does not hold",
                     nearest(unused[0], sorted({str(value) for value in given if value is not None})[:1000]),
                 )
-            label = pa.chunked_array([pa.array([merge.get(value, value) for value in given], pa.string())])
+            label = pa.chunked_array([pa.array([settings.merge.get(value, value) for value in given], pa.string())])
         return pa.table({**inputs, "truth": label})
 
     @classmethod

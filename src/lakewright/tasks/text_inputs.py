@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings.columns import OtherColumns
 from lakewright.errors import ProjectError
-from lakewright.tasks import Kind, Row, category, column, needed, number_column, text_column
+from lakewright.tasks import TEXTS, Kind, Row, category, column, needed, number_column, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lakewright.encodings import Encoded, Encoding
 
 ROLES = ("text", "text_pair", "numbers", "categories")
-RESERVED = {"text", "text_pair", "truth"}
+RESERVED = {*TEXTS, "truth"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ no span is ever broken. Of overlapping windows, a word is read in the one where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from unicodedata import category
@@ -59,7 +59,7 @@ class TokenClassification:
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
 
     @classmethod
-    def measures(cls, settings: TaskSettings) -> tuple[str, ...]:
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         return ("entity_f1", "entity_precision", "entity_recall", "macro_f1", "exact_match")
 
     @classmethod

@@ -146,19 +146,23 @@ def write_html(
     path.write_text(page, encoding="utf-8")
 
 
-def rendered(template: str, **values: Any) -> str:
-    """The page that a template of this folder makes. All values are escaped; every page's look is `page.css`."""
+def rendered(
+    template: str, package: str = "lakewright.evaluation.report", filters: Mapping[str, Any] = {}, **values: Any
+) -> str:
+    """The page that a template of a package makes. All values are escaped; every page's look is `page.css`, here."""
     import jinja2
 
-    folder = files("lakewright.evaluation.report")
+    def load(name: str) -> str:
+        return files(package if name == template else "lakewright.evaluation.report").joinpath(name).read_text("utf-8")
+
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
+        loader=jinja2.FunctionLoader(load),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": percent, "number": number, "size": _size}
+    environment.filters |= {"count": _count, "percent": percent, "number": number, "size": _size, **filters}
     return environment.get_template(template).render(values)
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings import Encoding
 from lakewright.learners import Fitted, Training
-from lakewright.learners.encoder.settings import EncoderSettings
+from lakewright.learners.encoder.settings import EncoderSettings, PretrainedSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 class Encoder:
     name = "encoder"
-    settings = EncoderSettings
+    settings: type[PretrainedSettings] = EncoderSettings
     gaps: Mapping[str, str] = {}
 
-    def encoding_depends(self, settings: EncoderSettings, base: Path) -> dict[str, Any]:
+    def encoding_depends(self, settings: PretrainedSettings, base: Path) -> dict[str, Any]:
         from lakewright.learners.encoder.base import identity
 
         return identity(settings.base_model, base)
 
     def fit_encoding(
-        self, task: Task, rows: Sequence[Row], settings: EncoderSettings, sequences: Prepare, base: Path
+        self, task: Task, rows: Sequence[Row], settings: PretrainedSettings, sequences: Prepare, base: Path
     ) -> tuple[Encoding, NDArray[np.int64]]:
         from lakewright.learners.encoder.base import fit_tokens
 
@@ -56,7 +56,7 @@ class Encoder:
         from lakewright.learners.encoder.probe import fit_head
 
         settings: EncoderSettings = training.settings
-        network = untrained(training, settings.base_model, settings.pooling, settings)
+        network = untrained(training, settings.dropout)
         found: dict[str, float | int | str] = {}
         probe = settings.head_start == "probe" or (
             settings.head_start == "auto" and training.task.counted != "sequences"
@@ -75,7 +75,7 @@ class Encoder:
         merge(network.encoder)
         if settings.interpolate == "auto" and (probe or training.task.level == "vector"):
             start = torch.load(at_start, map_location=training.device, weights_only=True)
-            found |= interpolate(network, start, training)
+            found |= interpolate(network, start, training, state.best)
         details: dict[str, float | int | str] = {
             **found,
             "learning_rate": body_rate(network, settings),
@@ -98,29 +98,26 @@ class Encoder:
         return EncoderNetwork.open(folder)
 
 
-def untrained(
-    training: Training, base_model: str, pooling: Literal["mean", "cls"], settings: EncoderSettings | None = None
-) -> EncoderNetwork:
-    """The base model with a random head of the task's shape."""
+def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
+    """The base model with a random head of the task's shape; `dropout` None: as the base model has it."""
     import torch
 
     from lakewright.learners.encoder.base import base_folder, load_encoder
     from lakewright.learners.encoder.network import EncoderNetwork
 
-    given = settings.dropout if settings is not None else 0.0
-    encoder = load_encoder(base_folder(base_model, training.base), given, training.settings.seed)
-    dropout = given if given is not None else float(getattr(encoder.config, "hidden_dropout_prob", 0.1))
-    torch.manual_seed(training.settings.seed)
+    settings: PretrainedSettings = training.settings
+    encoder = load_encoder(base_folder(settings.base_model, training.base), dropout, settings.seed)
+    torch.manual_seed(settings.seed)
     task, columns = training.task, training.train.encoded.columns
     return EncoderNetwork(
         encoder,
         task.outputs,
         task.level,
-        pooling,
-        dropout,
+        settings.pooling,
+        float(getattr(encoder.config, "hidden_dropout_prob", 0.1)) if dropout is None else dropout,
         types=training.train.encoded.types is not None,
         columns=0 if columns is None else columns.shape[1],
-        dimensions=training.settings.dimensions,
+        dimensions=settings.dimensions,
     )
 
 

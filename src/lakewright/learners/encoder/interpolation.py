@@ -18,15 +18,21 @@ SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)  # of the way; 1 is the end itself
 Weights = dict[str, torch.Tensor]
 
 
-def interpolate(network: EncoderNetwork, start: Weights, training: Training) -> dict[str, float | int | str]:
-    """Leaves the best weights in the network; the share of the way that they are at, and their validation score."""
+def interpolate(
+    network: EncoderNetwork, start: Weights, training: Training, end_score: float
+) -> dict[str, float | int | str]:
+    """Leaves the best weights in the network; the share of the way that they are at, and their validation score.
+
+    `end_score` is the validation score of the network as it is given.
+    """
     end = {name: value.clone() for name, value in network.state_dict().items()}
-    best_share, best_score, primary = 1.0, *_score(network, training)
+    best_share, best_score = 1.0, end_score
     with bar("interpolate", len(SHARES)) as advance:
         for share in SHARES:
             network.load_state_dict(_between(start, end, share))
-            score, _ = _score(network, training)
-            advance(1, f"{share:.0%} of the way  validation {primary} {score:.4f}")
+            scorer = validate(network, training)
+            score = scorer.metrics(np.ones(scorer.rows))[scorer.primary]
+            advance(1, f"{share:.0%} of the way  validation {scorer.primary} {score:.4f}")
             if score > best_score:
                 best_share, best_score = share, score
     network.load_state_dict(_between(start, end, best_share) if best_share < 1 else end)
@@ -38,8 +44,3 @@ def _between(start: Weights, end: Weights, share: float) -> Weights:
         name: torch.lerp(start[name].to(value), value, share) if value.is_floating_point() else value
         for name, value in end.items()
     }
-
-
-def _score(network: EncoderNetwork, training: Training) -> tuple[float, str]:
-    scorer = validate(network, training)
-    return scorer.metrics(np.ones(scorer.rows))[scorer.primary], scorer.primary

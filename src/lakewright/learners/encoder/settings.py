@@ -10,8 +10,9 @@ from lakewright.project import LearnerSettings
 from lakewright.tasks import Loss, Task
 
 
-class EncoderSettings(LearnerSettings):
-    learner: Literal["encoder"] = "encoder"
+class PretrainedSettings(LearnerSettings):
+    """What every learner says that starts from a pretrained encoder."""
+
     base_model: str = Field(
         default="sentence-transformers/all-MiniLM-L6-v2",
         description="a Hugging Face Hub name (NAME or NAME@REVISION), a local folder, or package:PYTHON_PACKAGE",
@@ -20,6 +21,14 @@ class EncoderSettings(LearnerSettings):
     dimensions: int | None = Field(
         default=None, ge=8, description="sentence_similarity: the first n numbers of an embedding; none: all of them"
     )
+    quantize: Literal["auto", "never"] = Field(
+        default="auto", description="auto: int8 where it is faster here and not significantly worse on validation"
+    )
+    seed: int = 13
+
+
+class EncoderSettings(PretrainedSettings):
+    learner: Literal["encoder"] = "encoder"
     dropout: float | None = Field(default=None, ge=0, lt=1, description="none: as the base model has it")
     head_start: Literal["auto", "probe", "random"] = Field(
         default="auto",
@@ -78,10 +87,6 @@ class EncoderSettings(LearnerSettings):
     save_seconds: float = Field(
         default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end"
     )
-    quantize: Literal["auto", "never"] = Field(
-        default="auto", description="auto: int8 where it is faster here and not significantly worse on validation"
-    )
-    seed: int = 13
 
     def loss_of(self, task: Task) -> Loss:
         name = task.losses[0] if self.loss == "auto" else self.loss
