@@ -147,7 +147,6 @@ def main() -> None:
     arguments = parser.parse_args()
 
     page = ROOT / "docs" / "benchmarks.md"
-    lines = kept(page, arguments.sets)
     for name in arguments.sets:
         chosen, results = SETS[name], []
         for seed in arguments.seeds:
@@ -161,8 +160,9 @@ def main() -> None:
             statistics.median(getattr(result, figure) for result in results)
             for figure in ("seconds", "train_seconds", "samples_per_second", "scoring", "peak_mb")
         ]
-        lines[name] = (
-            f"| {name} | {part or 'all'} | {len(results)} | {values} | {low:.4f}–{high:.4f} | {chosen.published} "
+        seeds = " ".join(map(str, arguments.seeds))
+        line = (
+            f"| {name} | {part or 'all'} | {seeds} | {values} | {low:.4f}–{high:.4f} | {chosen.published} "
             f"| {middle[0]:.0f} | {middle[1]:.0f} | {middle[2]:.0f} | {middle[3]:.2f} | {middle[4]:.0f} "
             f"| {'/'.join(sorted({result.precision for result in results}))} |"
         )
@@ -171,7 +171,7 @@ def main() -> None:
             print(
                 f"{name}: mean {chosen.metrics[i]} {reached:.4f}, wanted ≥ {bar}: {'yes' if reached >= bar else 'NO'}"
             )
-        write(page, lines, arguments.seeds)  # after each set: hours of work are not lost to a stop
+        write(page, {**kept(page), name: line})  # after each set: hours of work are not lost to a stop
 
 
 HEADER = [
@@ -181,11 +181,13 @@ HEADER = [
 ]
 
 
-def kept(page: Path, again: Sequence[str]) -> dict[str, str]:
-    """The lines of the sets that are not measured again."""
+def kept(page: Path) -> dict[str, str]:
+    """The lines that stand there, of whichever sets; none where the table had other columns."""
     told = page.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].splitlines()
-    lines = {line.split("|")[1].strip(): line for line in told if line.startswith("| ") and line not in HEADER}
-    return {name: line for name, line in lines.items() if name in SETS and name not in again}
+    if not set(HEADER) <= set(told):
+        return {}
+    lines = {line.split("|")[1].strip(): line for line in told if line.startswith("| ")}
+    return {name: line for name, line in lines.items() if name in SETS}
 
 
 def cpu() -> str:
@@ -193,13 +195,12 @@ def cpu() -> str:
     return names[0].partition(":")[2].strip() if names else platform.processor()
 
 
-def write(page: Path, lines: dict[str, str], seeds: Sequence[int]) -> None:
+def write(page: Path, lines: dict[str, str]) -> None:
     """Replaces what stands between the markers and leaves the rest of the page alone."""
     threads = len(os.sched_getaffinity(0))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "onnxruntime"))
-    command = f"make bench-accuracy DATA=folder (seeds {' '.join(map(str, seeds))})"
     where = f"{cpu()} on {threads} threads, Python {platform.python_version()}, {packages}"
-    stamp = f"`{command}`, {time.strftime('%Y-%m-%d')}, {where}."
+    stamp = f"`make bench-accuracy DATA=folder`, {time.strftime('%Y-%m-%d')}, {where}."
     table = "\n".join([*HEADER, *(lines[name] for name in SETS if name in lines), "", stamp])
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
