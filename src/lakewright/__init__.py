@@ -1,4 +1,4 @@
-"""Lakewright: from a lakehouse table to an approved, monitored model endpoint.
+"""Lakewright: from a lakehouse table to an approved model.
 
 import lakewright as lw
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 app = typer.Typer(
-    help="From a lakehouse table to an approved, monitored model endpoint: one project file.",
+    help="From a lakehouse table to an approved model: one project file.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

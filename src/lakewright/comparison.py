@@ -19,6 +19,7 @@ from lakewright.evaluation.metrics import meaning
 from lakewright.evaluation.scorers import Scorer
 from lakewright.profile import load_profile
 from lakewright.progress import bar
+from lakewright.project import load_project
 from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
 from lakewright.runtimes.folder import describe
 from lakewright.workspace import Workspace, note_test_read, write_whole
@@ -49,8 +50,9 @@ def compare(
 ) -> dict[str, Any]:
     """Rank runs by their primary metric, or `by` another one; returns what comparison.json holds.
 
-    `names` are run ids (or how they begin), `models:/NAME/3`, or project names; none: every finished run. The newest of
-    them says on which test rows runs are compared; a run that cannot be compared on them is left out, with the reason.
+    `names` are run ids (or how they begin), `models:/NAME/3`, project names or files; none: every finished run. The
+    newest of them says on which test rows runs are compared; one that cannot be compared on them is left out, with the
+    reason.
     comparison.html and comparison.json go to `out`, by default a folder of the workspace.
 
     Raises UsageError or NotFound for a name or a metric that is not there, DataError where fewer than two are left.
@@ -146,6 +148,9 @@ def _named(name: str, known: list[str], projects: Mapping[str, list[str]], works
                 "name the profile whose workspace it ran in (--profile)",
             )
         return [version.tags[RUN]]
+    if name.endswith((".yml", ".yaml")):
+        project = load_project(name)
+        name = f"{project.schema_}.{project.name}"
     if name in projects:
         return projects[name]
     beginning = [run_id for run_id in known if name and run_id.startswith(name)]
@@ -187,16 +192,16 @@ def _comparable(folders: Sequence[Path], by: str) -> tuple[list[Finished], list[
 
 def _hindrance(run: Finished, runs: Sequence[Finished], metric: str) -> str:
     """Why the run cannot stand beside those before it; empty where it can."""
-    if metric not in run.report.metrics:
-        return f"its report has no {metric}"
     if not runs:
         return ""
-    same = next((each for each in runs if each.trained.digest == run.trained.digest), None)
-    if same is not None:
-        return f"the same model as run {same.run_id[:8]}"
     wanted, learned = runs[0].model["task"]["name"], run.model["task"]["name"]
     if learned != wanted:
         return f"it learned {learned}, not {wanted}"
+    if metric not in run.report.metrics:
+        return f"its report has no {metric}"
+    same = next((each for each in runs if each.trained.digest == run.trained.digest), None)
+    if same is not None:
+        return f"the same model as run {same.run_id[:8]}"
     return "" if run.truths.equals(runs[0].truths) else _other_rows(run.truths, runs[0].truths)
 
 

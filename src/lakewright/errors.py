@@ -5,7 +5,7 @@
     │   ├── ProjectError                         project.yml
     │   └── ProfileError                         profiles.yml
     ├── DataError                       exit 1   a source or a table does not hold what is needed
-    │   └── NotFound                             no such table, version, source or file
+    │   └── NotFound                             no such table, version, column, source or file
     ├── MissingPackage                  exit 1   an optional extra is not installed
     ├── TrainingError                   exit 1
     ├── ModelError                      exit 1   a model folder or model version cannot be used

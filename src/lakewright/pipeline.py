@@ -162,6 +162,12 @@ def _check(project: Project) -> None:
         raise ProjectError(
             f"prepare.long_texts: {project.prepare.long_texts} means nothing to {task.name}", "leave it at auto"
         )
+    for name in {"dimensions", "similarity_scale"} & type(project.train).model_fields.keys():
+        default = type(project.train).model_fields[name].default
+        if task.level != "vector" and getattr(project.train, name) != default:
+            raise ProjectError(
+                f"train.{name} means nothing to {task.name}", "it belongs to sentence_similarity: leave it out"
+            )
     if project.prepare.balance != "none" and not task.one_label:
         raise UsageError(
             f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} has not",

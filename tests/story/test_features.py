@@ -110,5 +110,9 @@ def test_max_length_and_what_it_cuts(project: Path, tiny_base: Path) -> None:
     assert findings["suggested_max_length"].count % 8 == 0
     with pytest.raises(UsageError, match="reads 3 to 64 tokens"):
         lw.run("project.yml", settings=[encoder, "prepare.max_length=65"])
-    with pytest.raises(UsageError, match="means nothing to linear"):
-        features("prepare.max_length=8")
+    for setting in ("prepare.max_length=8", "prepare.long_texts=windows"):
+        with pytest.raises(UsageError, match="means nothing to linear"):
+            features(setting)
+    for setting in ("train.dimensions=8", "train.similarity_scale=10"):
+        with pytest.raises(UsageError, match="means nothing to text_classification"):
+            lw.run("project.yml", settings=[encoder, setting])

@@ -17,7 +17,7 @@ import yaml
 
 import lakewright as lw
 from conftest import one_object, sentences, small_project
-from lakewright.errors import ModelError, UsageError
+from lakewright.errors import ModelError, NotFound
 from lakewright.profiling import profile_table
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -144,14 +144,14 @@ def test_names_that_are_not_there_are_answered(tmp_path: Path, lakewright: Lakew
     unknown = lakewright("profile", "main.demo.mesy", "--json")
     assert unknown.returncode == 1 and "main.demo.messy" in one_object(unknown.stdout)["error"]["remedy"]
     refused = lakewright("profile", "main.demo.messy", "--label", "lable")
-    assert refused.returncode == 2 and "did you mean 'label'" in refused.stderr
+    assert refused.returncode == 1 and "did you mean 'label'" in refused.stderr
     for options, nearest in (
         ({"text": ["tekst"]}, "text"),
         ({"split": "splitt"}, "split"),
         ({"bias": ["plase=north"]}, "place"),
         ({"bias": ["place=nort"]}, "north"),
     ):
-        with pytest.raises(UsageError) as unknown_name:
+        with pytest.raises(NotFound) as unknown_name:
             profile_table("main.demo.messy", **options)  # type: ignore[arg-type]
         assert f"did you mean '{nearest}'" in unknown_name.value.remedy
     with pytest.raises(ModelError, match="no_such_model"):

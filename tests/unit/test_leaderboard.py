@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,11 +86,20 @@ def test_size_decides_between_equally_fast_ties_and_the_best_may_be_the_cheapest
     assert "is as fast at 12 MB instead of 90 MB" in ranked(large, small).reason
     quick = entry("quick", range(9), seconds=0.1)
     assert ranked(large, small, quick).reason == (
-        "quick has the best accuracy (0.970), and none of the 2 that are not significantly worse is cheaper."
+        "quick has the best accuracy (0.970), and none of the 2 that are not significantly worse is clearly cheaper."
     )
     alone = ranked(entry("a", []), entry("b", range(50)), entry("c", range(60)))
     assert alone.ties == 1
     assert alone.reason == "a has the best accuracy (1.000), and each of the 2 others is significantly worse."
+
+
+def test_seconds_and_bytes_that_are_nearly_the_same_do_not_decide() -> None:
+    best, nearly = entry("best", range(10), seconds=1.05, size=50_000_100), entry("nearly", range(5, 18), seconds=1.0)
+    nearly = replace(nearly, bytes=50_000_000)
+    assert ranked(nearly, best).recommended.entry is best
+    slower = replace(best, seconds=1.2)
+    assert ranked(nearly, slower).recommended.entry is nearly
+    assert "takes 1 s per 1,000 rows instead of 1.2 s" in ranked(nearly, slower).reason
 
 
 def test_many_comparisons_need_stronger_evidence() -> None:

@@ -149,9 +149,20 @@ def test_one_way_to_train_less(both: dict[str, Any]) -> None:
         EncoderSettings(**{name: value})
 
 
-def test_more_layers_than_there_are(tiny_base: Path) -> None:
-    with pytest.raises(ProjectError, match="has 2 layers"):
-        make_optimizer(network(tiny_base, EncoderSettings()), EncoderSettings(train_layers=3))
+@pytest.mark.parametrize(
+    ("given", "needed"), [({"focal_gamma": 1.0}, "loss: focal"), ({"lora_modules": ["query"]}, "lora_rank")]
+)
+def test_what_would_have_no_effect_is_refused(given: dict[str, Any], needed: str) -> None:
+    with pytest.raises(ValidationError, match=f"{next(iter(given))} means nothing without {needed}"):
+        EncoderSettings(**given)
+
+
+@pytest.mark.parametrize("given", [{"train_layers": 3}, {"freeze_layers": 4}])
+def test_more_layers_than_there_are(tiny_base: Path, given: dict[str, int]) -> None:
+    with pytest.raises(ProjectError, match=rf"{next(iter(given))} is ., but .* has 2 layers"):
+        make_optimizer(network(tiny_base, EncoderSettings()), EncoderSettings(**given))
+    settings = EncoderSettings(**{name: value - 1 for name, value in given.items()})
+    assert make_optimizer(network(tiny_base, settings), settings).param_groups
 
 
 def test_the_updates_learn_faster_than_the_weights_would(tiny_base: Path) -> None:

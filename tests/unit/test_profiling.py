@@ -17,7 +17,7 @@ from scipy.stats import entropy
 from sklearn.metrics import jaccard_score
 
 import lakewright as lw
-from lakewright.errors import DataError, UsageError
+from lakewright.errors import DataError, NotFound
 from lakewright.profiling import bias, labels, profile_table, texts
 from lakewright.profiling.columns import ColumnProfile, profile_column
 from lakewright.profiling.languages import WORDS, guess
@@ -215,9 +215,9 @@ def test_bias_by_a_column(lake: Any) -> None:
     assert notes == ["'x=y': 1 labelled rows have no value there and are left out of the bias measures."]
     (only,), _ = bias.measure_bias(lake, table, ["x=y=b"], found)
     assert only == facets[1]
-    with pytest.raises(UsageError, match="no value 'bb'"):
+    with pytest.raises(NotFound, match="no value 'bb'"):
         bias.measure_bias(lake, table, ["x=y=bb"], found)
-    with pytest.raises(UsageError) as unknown:
+    with pytest.raises(NotFound) as unknown:
         bias.measure_bias(lake, table, ["agge"], found)
     assert "did you mean 'age'" in unknown.value.remedy
 

@@ -1,7 +1,7 @@
 """Which of several models to take: their order, which of them chance alone may tell apart, and what each one costs.
 
 All of them predicted the same test rows, so each is compared with the best one pair by pair. A model that is not
-significantly worse than the best is a tie with it, and among ties the cheapest is the one to take.
+significantly worse than the best is a tie with it, and among ties the clearly cheapest is the one to take.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from lakewright.evaluation.metrics import higher_is_better
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.significance import Comparison, compare
 from lakewright.records import Metric
+
+ALIKE = 1.1  # times as slow, or as large, is the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ def rank(
         )
         for position, i in enumerate(order, start=1)
     )
-    recommended = min((place for place in places if place.tied), key=lambda place: _cost(place.entry))
+    recommended = _cheapest([place for place in places if place.tied])
     reason = _reason(recommended, places, metric)
     return Leaderboard(metric, confidence, resamples, places, recommended, reason)
 
@@ -122,6 +124,15 @@ def pareto_front(costs: Sequence[tuple[float, ...]]) -> list[bool]:
     return [not ((points <= point).all(axis=1) & (points < point).any(axis=1)).any() for point in points]
 
 
+def _cheapest(ties: Sequence[Place]) -> Place:
+    """The best of those that are as small as any of those that are as fast as any; a tenth more is no difference, since
+    seconds that are measured once differ by that much by chance."""
+    fastest = min(place.entry.seconds for place in ties)
+    fast = [place for place in ties if place.entry.seconds <= ALIKE * fastest]
+    smallest = min(place.entry.bytes for place in fast)
+    return next(place for place in fast if place.entry.bytes <= ALIKE * smallest)
+
+
 def _cost(entry: Entry) -> tuple[float, int]:
     return entry.seconds, entry.bytes
 
@@ -135,12 +146,12 @@ def _reason(recommended: Place, places: tuple[Place, ...], metric: str) -> str:
             others = "the other is" if len(places) == 2 else f"each of the {len(places) - 1} others is"
             return f"{taken.name} has the best {metric} ({taken.metric.value:.3f}), and {others} significantly worse."
         others = "the one that is" if ties == 1 else f"none of the {ties} that are"
-        cheaper = "no cheaper" if ties == 1 else "cheaper"
+        cheaper = "not clearly cheaper" if ties == 1 else "clearly cheaper"
         return (
             f"{taken.name} has the best {metric} ({taken.metric.value:.3f}), and {others} "
             f"not significantly worse is {cheaper}."
         )
-    if taken.seconds < best.seconds:
+    if best.seconds > ALIKE * min(place.entry.seconds for place in places if place.tied):
         gain = f"takes {taken.seconds:.3g} s per 1,000 rows instead of {best.seconds:.3g} s"
     else:
         gain = f"is as fast at {taken.bytes / 1e6:.3g} MB instead of {best.bytes / 1e6:.3g} MB"

@@ -78,7 +78,7 @@ def _parse(query: str) -> exp.Expr:
                 query = f"{query[: at.start]} VERSION AS OF {version.text[1:]}{query[version.end + 1 :]}"
         statements = [statement for statement in sqlglot.parse(query, dialect=dialect) if statement is not None]
     except SqlglotError as error:
-        raise UsageError(f"this is not SQL: {error}", SUPPORTED) from error
+        raise UsageError(f"this is not SQL: {_said(error)}", SUPPORTED) from error
     if len(statements) != 1:
         raise UsageError(f"{len(statements)} statements were given", SUPPORTED)
     statement = statements[0]
@@ -86,6 +86,14 @@ def _parse(query: str) -> exp.Expr:
     if not isinstance(inner, exp.Query | exp.Values) or any(inner.find_all(exp.DML, exp.DDL, exp.Command, exp.Into)):
         raise UsageError(f"this kind of statement is not supported: {query.strip()[:80]}", SUPPORTED)
     return statement
+
+
+def _said(error: SqlglotError) -> str:
+    """What the parser found, without the terminal's colours in which it shows the place."""
+    found = getattr(error, "errors", None)
+    if not found:
+        return str(error)
+    return "; ".join(f"{one['description'].rstrip('.')} near {one['highlight']!r}" for one in found[:2])
 
 
 def _is_version(text: str) -> bool:

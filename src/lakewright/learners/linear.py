@@ -56,6 +56,11 @@ class Linear:
             raise ProjectError(
                 "prepare.max_length means nothing to linear, which reads whole texts", "leave it at auto"
             )
+        if sequences.long_texts != task.long_texts:
+            raise ProjectError(
+                f"prepare.long_texts: {sequences.long_texts} means nothing to linear, which reads whole texts",
+                "leave it at auto",
+            )
         terms = Terms.fit(
             [whole_text(row) for row in rows],
             settings.min_df,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, NotFound, UsageError, nearest
 from lakewright.profiling.bias import FacetBias, measure_bias
 from lakewright.profiling.columns import ColumnProfile, profile_column
 from lakewright.profiling.findings import worth_a_look
@@ -92,7 +92,7 @@ def profile_table(
     `label` columns are columns of 0 and 1. `bias` are columns, or column=value. `tokenizer` is a base model, as
     train.base_model names it. `out` is a folder, by default one of the workspace.
 
-    Raises NotFound for a table, UsageError for a column or value named here that is not there, DataError for one that
+    Raises NotFound for a table, a column or a value named here that is not there, DataError for a column that
     the project names, ModelError for a base model without a tokenizer.
     """
     from lakewright.profile import load_profile
@@ -176,7 +176,7 @@ def _roles(
     for option, given in (("text", text), ("label", label), ("split", [split] if split else [])):
         for name in given:
             if name not in schema.names:
-                raise UsageError(f"there is no column {name!r} (--{option})", nearest(name, schema.names))
+                raise NotFound(f"there is no column {name!r} (--{option})", nearest(name, schema.names))
     told, role = _of_project(schema, project.data.columns) if project is not None else ({}, "label")
     found = []
     chosen: dict[str, Any] = {"text": list(text) or told.get("text", []), "split": split or told.get("split")}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import UsageError, nearest
+from lakewright.errors import NotFound, nearest
 from lakewright.profiling.labels import Labels, binned, categories, floats
 from lakewright.records import Record, TableVersion
 
@@ -150,15 +150,15 @@ def measure_bias(
     """Every value of the columns `asked`, or one where it is written column=value; and what was left out.
 
     A column of many numbers is cut at its quartiles. Rows without a value in the column are left out. Raises
-    UsageError for a column or a value that is not there.
+    NotFound for a column or a value that is not there.
     """
     found: list[FacetBias] = []
     notes: list[str] = []
-    for each in asked:
+    for each in dict.fromkeys(asked):
         column, value = _facet(each, lake.scan(table).schema.names)
         codes, names = _values(lake, table, column)
         if value is not None and value not in names:
-            raise UsageError(
+            raise NotFound(
                 f"column {column!r} has no value {value!r}",
                 nearest(value, names if len(names) <= 50 else get_close_matches(value, names, 5)),
             )
@@ -187,7 +187,7 @@ def _facet(asked: str, columns: Sequence[str]) -> tuple[str, str | None]:
     ends = [place for place, letter in enumerate(asked) if letter == "=" and asked[:place] in columns]
     if not ends:
         column = asked.partition("=")[0]
-        raise UsageError(f"there is no column {column!r} to measure bias by", nearest(column, columns))
+        raise NotFound(f"there is no column {column!r} to measure bias by", nearest(column, columns))
     return asked[: ends[0]], asked[ends[0] + 1 :]
 
 

@@ -257,6 +257,14 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     return label.cast(pa.string())
 
 
+def refuse(problems: Sequence[str], name: str, role: str, remedy: str) -> None:
+    """Raises DataError where a column holds what it should not; `problems` say where, one a row."""
+    if problems:
+        places = f"{len(problems)} place{'s' * (len(problems) > 1)}"
+        shown = "\n  ".join(problems[:5])
+        raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {shown}", remedy)
+
+
 def in_order(labels: set[str]) -> tuple[str, ...]:
     """Labels sorted; whole numbers in their own order, since "10" comes after "2"."""
     numeric = all(label.lstrip("-").isdecimal() for label in labels)

@@ -14,7 +14,7 @@ from pydantic import Field
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
-from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, column, in_order, needed, number_column
+from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, column, in_order, needed, number_column, refuse
 from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
 
 if TYPE_CHECKING:
@@ -236,10 +236,6 @@ def _of_list(table: pa.Table, name: str) -> list[list[str] | None]:
             truths.append(sorted({str(label) for label in labels if label is not None}))
         except ValueError as failure:
             problems.append(f"row {row}: {str(given)[:60]!r} ({failure})")
-    if problems:
-        shown = "\n  ".join(problems[:5])
-        raise DataError(
-            f"the column {name!r} (data.columns.labels) is wrong in {len(problems)} places:\n  {shown}",
-            "a list of labels, a JSON list in a string, or several columns of 0 and 1: labels: [one, two]",
-        )
+    remedy = "a list of labels, a JSON list in a string, or several columns of 0 and 1: labels: [one, two]"
+    refuse(problems, name, "labels", remedy)
     return truths

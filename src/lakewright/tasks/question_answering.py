@@ -16,9 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
-from lakewright.errors import DataError
 from lakewright.project import TaskSettings
-from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, column, needed, text_column
+from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, column, needed, refuse, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,12 +78,8 @@ class QuestionAnswering:
                 truths.append(None if answers is None or context is None else _answers(answers, context))
             except ValueError as failure:
                 problems.append(f"row {row}: {failure}")
-        if problems:
-            shown = "\n  ".join(problems[:5])
-            raise DataError(
-                f"the column {answers_name!r} (data.columns.answers) is wrong in {len(problems)} places:\n  {shown}",
-                "a list of {text, answer_start}: answer_start counts characters, and the text stands in the context",
-            )
+        remedy = "a list of {text, answer_start}: answer_start counts characters, and the text stands in the context"
+        refuse(problems, answers_name, "answers", remedy)
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
         return pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError
-from lakewright.tasks import column, text_column
+from lakewright.tasks import column, refuse, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +41,7 @@ def read_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[s
                     f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
                 )
         truths.append(read)
-    _refuse(
+    refuse(
         problems, spans_name, "spans", "start and end count characters (end not included), and spans must not overlap"
     )
     return texts, truths
@@ -79,7 +78,7 @@ def read_tags(
         texts.append(" ".join(str(token) for token in tokens))
         words.append([str(token) for token in tokens])
         truths.append(spans)
-    _refuse(problems, tags_name, "tags", "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label")
+    refuse(problems, tags_name, "tags", "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label")
     return texts, words, truths
 
 
@@ -101,11 +100,3 @@ def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
             open_label = None if prefix in {"E", "L"} else label
         at += len(token) + 1
     return [span for span in spans if span["start"] < span["end"]]
-
-
-def _refuse(problems: list[str], name: str, role: str, remedy: str) -> None:
-    if problems:
-        shown = "\n  ".join(problems[:5])
-        raise DataError(
-            f"the column {name!r} (data.columns.{role}) is wrong in {len(problems)} places:\n  {shown}", remedy
-        )

@@ -30,13 +30,12 @@ def lowest_trained(network: EncoderNetwork, settings: EncoderSettings) -> int:
     """The depth from which on parameters are trained. Raises ProjectError where the encoder has no such layer."""
     layers = int(network.encoder.config.num_hidden_layers)
     if settings.train_layers == "all":
-        lowest = min(settings.freeze_layers, layers + 1)
-    elif settings.train_layers <= layers:
-        lowest = layers + 1 - settings.train_layers
+        name, given, most, lowest = "freeze_layers", settings.freeze_layers, layers + 1, settings.freeze_layers
     else:
+        name, given, most, lowest = "train_layers", settings.train_layers, layers, layers + 1 - settings.train_layers
+    if given > most:
         raise ProjectError(
-            f"train.train_layers is {settings.train_layers}, but {settings.base_model} has {layers} layers",
-            f"set train.train_layers to at most {layers}, or to all",
+            f"train.{name} is {given}, but {settings.base_model} has {layers} layers", f"set it to at most {most}"
         )
     depths = {depth_of(name, layers) for name, _ in network.named_parameters()}
     if (1 < lowest <= layers or settings.layerwise_lr_decay < 1) and not depths >= set(range(1, layers + 1)):

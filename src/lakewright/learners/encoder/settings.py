@@ -103,3 +103,11 @@ class EncoderSettings(PretrainedSettings):
             both = " and ".join(name for name, used in ways.items() if used)
             raise ValueError(f"{both} each say what is trained; set one of them")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        if self.focal_gamma != 2.0 and self.loss != "focal":
+            raise ValueError("focal_gamma means nothing without loss: focal")
+        if self.lora_modules != "auto" and not self.lora_rank:
+            raise ValueError("lora_modules means nothing without lora_rank")
+        return self
