@@ -54,7 +54,11 @@ def train(network: EncoderNetwork, training: Training) -> State:
     network.to(device)
     if settings.gradient_checkpointing:
         network.encoder.gradient_checkpointing_enable()
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16(settings, device))
+    bf16 = use_bf16(settings, device)
+    if bf16 and device.type == "cpu":
+        # The fused attention's backward is slow there: half again the whole step (docs/experiments.md).
+        network.encoder.set_attn_implementation("eager")
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
     optimizer = make_optimizer(network, settings)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     state = State(max_tokens=settings.max_tokens_per_batch)
