@@ -56,7 +56,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
         network.encoder.gradient_checkpointing_enable()
     bf16 = use_bf16(settings, device)
     if bf16 and device.type == "cpu":
-        # The fused attention's backward is slow there: half again the whole step (docs/experiments.md).
+        # The fused attention's backward is slow there (docs/experiments.md).
         network.encoder.set_attn_implementation("eager")
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
     optimizer = make_optimizer(network, settings)
