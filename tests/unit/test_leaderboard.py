@@ -59,6 +59,8 @@ def test_holm_rejects_what_his_step_down_rejects(p: list[float], level: float) -
 def test_pareto_front_by_hand() -> None:
     points = [(1.0, 5.0), (2.0, 2.0), (2.0, 2.0), (3.0, 2.0), (5.0, 1.0), (5.0, 5.0)]
     assert pareto_front(points) == [True, True, True, False, True, False]
+    assert pareto_front([(1.0, 5.0), (2.0, 4.95)]) == [True, True]
+    assert pareto_front([(1.0, 5.0), (2.0, 4.95)], (0.0, 0.1)) == [True, False]
 
 
 def test_a_tie_a_clearly_worse_run_and_the_cheapest_that_will_do() -> None:

@@ -39,7 +39,7 @@ class Place:
     tied: bool  # with the best, as the best is with itself
     against_best: Comparison | None  # none for the best
     p: float | None  # that comparison's one-sided p, corrected for how many there are
-    on_front: bool  # no other is at least as good, as fast and as small, and better in one of these
+    on_front: bool  # no other is at least as good, and about as fast and as small, and better in one of these
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def rank(
         found.append(compare(entry.scorer, best.scorer, metric, resamples=resamples, seed=seed, confidence=confidence))
         progress()
     corrected = holm([comparison.p for comparison in found])
-    front = pareto_front([(-sign * entry.metric.value, *_cost(entry)) for entry in (best, *others)])
+    costs = [(-sign * entry.metric.value, *np.log(_cost(entry))) for entry in (best, *others)]
+    front = pareto_front(costs, (0.0, math.log(ALIKE), math.log(ALIKE)))
 
     tied = [True, *(p >= 1 - confidence for p in corrected)]
     order = sorted(range(len(entries)), key=lambda i: not tied[i])  # stable: by the metric within each half
@@ -117,11 +118,12 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def pareto_front(costs: Sequence[tuple[float, ...]]) -> list[bool]:
+def pareto_front(costs: Sequence[tuple[float, ...]], alike: tuple[float, ...] | float = 0.0) -> list[bool]:
     """For each point, less being better in every coordinate: whether no other is at least as good in all of them and
-    better in one."""
+    better in one. Up to `alike` apart is as good, in each coordinate."""
     points = np.asarray(costs, dtype=np.float64)
-    return [not ((points <= point).all(axis=1) & (points < point).any(axis=1)).any() for point in points]
+    as_good, better = points - alike, points + alike
+    return [not ((as_good <= point).all(axis=1) & (better < point).any(axis=1)).any() for point in points]
 
 
 def _cheapest(ties: Sequence[Place]) -> Place:
