@@ -164,7 +164,7 @@ def main() -> None:
         line = (
             f"| {name} | {part or 'all'} | {seeds} | {values} | {low:.4f}–{high:.4f} | {chosen.published} "
             f"| {middle[0]:.0f} | {middle[1]:.0f} | {middle[2]:.0f} | {middle[3]:.2f} | {middle[4]:.0f} "
-            f"| {'/'.join(sorted({result.precision for result in results}))} |"
+            f"| {'/'.join(sorted({result.precision for result in results}))} | {commit()} |"
         )
         for i, bar in enumerate(chosen.bar):
             reached = statistics.mean(result.values[i] for result in results)
@@ -176,8 +176,8 @@ def main() -> None:
 
 HEADER = [
     "| set | rows | seeds | test, mean ± deviation over seeds | first seed's 95 % interval | published, for comparison "
-    "| raw files → registered, s | train stage, s | samples/s | s per 1,000 rows | peak memory, MB | served as |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| raw files → registered, s | train stage, s | samples/s | s per 1,000 rows | MB at peak | served as | commit |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
 ]
 
 
@@ -188,6 +188,15 @@ def kept(page: Path) -> dict[str, str]:
         return {}
     lines = {line.split("|")[1].strip(): line for line in told if line.startswith("| ")}
     return {name: line for name, line in lines.items() if name in SETS}
+
+
+def commit() -> str:
+    """What was measured: the checkout's commit, with a + where files differ from it (this page apart)."""
+    told = [
+        subprocess.run(["git", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", ".", ":!docs/benchmarks.md"])
+    ]
+    return told[0] + "+" * bool(told[1])
 
 
 def cpu() -> str:
