@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from lakewright.errors import ModelError, ProjectError
+from lakewright.learners.encoder import packed
 from lakewright.learners.encoder.base import FAMILIES, base_folder, load_encoder, load_tokens, longest
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.lora import LowRank, add_lora, merge
@@ -195,6 +196,35 @@ def test_the_encoder_is_transformers_own(base: Path) -> None:
         inputs = batch(base, rows, tokens)
         real = inputs["attention_mask"].astype(bool)
         assert np.abs(torch_says(ours, inputs) - torch_says(theirs, inputs))[real].max() < 1e-5
+
+
+def test_the_packed_forward_says_and_learns_what_transformers_does(base: Path) -> None:
+    """To 1e-5, and its gradients to a thousandth of the greatest: whole batches and padded ones, and in parts."""
+    theirs = deepcopy(pretrained(base)).eval()
+    theirs.set_attn_implementation("eager")
+    if not packed.is_packed(theirs):
+        assert theirs.config.model_type in FAMILIES - packed.PACKED  # goes through transformers, as docs/models.md says
+        return
+    parameters = [parameter for parameter in theirs.parameters() if parameter.requires_grad]
+    for rows, tokens, types in ((1, 7, False), (4, 30, False), (4, 30, theirs.config.model_type == "bert")):
+        inputs = {name: torch.from_numpy(values) for name, values in batch(base, rows, tokens).items()}
+        if types:
+            inputs["token_type_ids"] = (torch.arange(tokens) > tokens // 2).long().expand(rows, -1)
+        given = (inputs["input_ids"], inputs["attention_mask"], inputs.get("token_type_ids"))
+        real = inputs["attention_mask"].bool()
+        said = theirs(**inputs).last_hidden_state[real]
+        ours = packed.hidden_states(theirs, *given)
+        assert (ours[real] - said).abs().max() < 1e-5
+        for depth in range(1, LAYERS + 2):
+            parted = packed.hidden_states(theirs, *given, packed.lowest(theirs, *given, depth), depth)
+            assert torch.equal(parted, ours)
+        weights = torch.randn_like(said)
+        wanted = torch.autograd.grad((said * weights).sum(), parameters, allow_unused=True)
+        found = torch.autograd.grad((ours[real] * weights).sum(), parameters, allow_unused=True)
+        assert [gradient is None for gradient in wanted] == [gradient is None for gradient in found]
+        pairs = [(a, b) for a, b in zip(wanted, found, strict=True) if a is not None and b is not None]
+        greatest = max(float(a.abs().max()) for a, _ in pairs)
+        assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-3 * greatest
 
 
 def test_padding_does_not_change_a_row(base: Path, exported: Path) -> None:

@@ -18,6 +18,7 @@ from lakewright.learners import Examples, Training
 from lakewright.learners.encoder import loop
 from lakewright.learners.encoder.base import load_encoder, load_tokens
 from lakewright.learners.encoder.batches import epoch_batches
+from lakewright.learners.encoder.frozen import remember
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learners.encoder.settings import EncoderSettings
@@ -120,6 +121,33 @@ def test_memory_too_small_for_one_row_says_so(tiny_base: Path, tmp_path: Path, m
     monkeypatch.setattr(EncoderNetwork, "forward", never)
     with pytest.raises(TrainingError, match="one row of"):
         loop.train(network(tiny_base), training(tiny_base, tmp_path))
+
+
+def test_frozen_layers_are_computed_once_and_learn_the_same(tiny_base: Path, tmp_path: Path) -> None:
+    """Two layers, the lower frozen: the weights are the same to rounding, and the validation scores too."""
+    (tmp_path / "every").mkdir()
+    (tmp_path / "once").mkdir()
+    every, once = network(tiny_base, 0.0), network(tiny_base, 0.0)
+    settings: dict[str, Any] = {"dropout": 0.0, "freeze_layers": 2, "bf16": False}
+    expected = loop.train(every, training(tiny_base, tmp_path / "every", **settings))
+    remembered = remember(once, training(tiny_base, tmp_path / "once", **settings))
+    assert once.frozen == 2 and remembered.validation.encoded.hidden is not None
+    state = loop.train(once, remembered)
+    assert torch.allclose(weights(once), weights(every), atol=1e-5)
+    scores = [[entry.get("validation_log_loss", 0.0) for entry in each.history] for each in (state, expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+    again = remember(once, training(tiny_base, tmp_path / "once", **settings))  # as a resumed run does
+    assert np.array_equal(again.train.encoded.hidden, remembered.train.encoded.hidden)
+
+
+@pytest.mark.parametrize(
+    ("dropout", "settings"), [(0.1, {"freeze_layers": 2}), (0.0, {"freeze_layers": 1}), (0.0, {"lora_rank": 2})]
+)
+def test_what_changes_is_not_remembered(
+    tiny_base: Path, tmp_path: Path, dropout: float, settings: dict[str, Any]
+) -> None:
+    made, given = network(tiny_base, dropout), training(tiny_base, tmp_path, dropout=dropout, **settings)
+    assert remember(made, given) is given and made.frozen == 0
 
 
 def test_divergence_is_an_error_that_names_the_rate(tiny_base: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Encoded:
     chars: Ragged | None = None  # int32, twice as long as ids: start, end of each piece in its text, in characters
     parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is of, -1 for special tokens
     columns: NDArray[np.float32] | None = None  # [rows, width]: what the other columns say, as numbers
+    hidden: NDArray[np.float32] | None = None  # [tokens, width], beside ids: what layers that never change say of them
     truncated: int = 0  # rows that lost a part of their text
 
     def __len__(self) -> int:
@@ -71,6 +72,18 @@ class Encoding(Protocol):
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The named network inputs for these sequences, padded to the longest of them."""
+
+
+def network_inputs(encoding: Encoding, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """All named inputs of the network for these sequences: the encoding's, and what stands beside it."""
+    inputs = encoding.batch(encoded, sequences)
+    if encoded.columns is not None:
+        row_of = sequences if encoded.rows is None else np.searchsorted(encoded.rows, sequences, side="right") - 1
+        inputs["columns"] = encoded.columns[row_of]
+    if encoded.hidden is not None:
+        offsets = encoded.ids.offsets
+        inputs["hidden"] = np.concatenate([encoded.hidden[offsets[i] : offsets[i + 1]] for i in sequences])
+    return inputs
 
 
 def open_encoding(folder: Path) -> Encoding:

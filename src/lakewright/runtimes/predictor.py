@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.encodings import Encoded, Encoding, open_encoding
+from lakewright.encodings import Encoded, Encoding, network_inputs, open_encoding
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import ModelError
 from lakewright.runtimes import Runtime
@@ -77,12 +77,9 @@ class Predictor:
         """What the network says, longest sequences first so that little is padded: logits [outputs] a row, the mean of
         its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
         lengths = encoded.ids.lengths
-        row_of = np.repeat(np.arange(len(encoded)), encoded.counts)
         found: list[Any] = [None] * len(lengths)
         for sequences in longest_first(np.arange(len(lengths)), lengths, MAX_TOKENS):
-            inputs = self.encoding.batch(encoded, sequences)
-            if encoded.columns is not None:
-                inputs["columns"] = encoded.columns[row_of[sequences]]
+            inputs = network_inputs(self.encoding, encoded, sequences)
             for sequence, values in zip(sequences, self.runtime(inputs), strict=True):
                 found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
         if self.task.level == "row" and encoded.rows is not None:

@@ -3,6 +3,7 @@
 settings   the hyperparameters           base      where the base model comes from
 network    encoder and head              forward   rows through it
 probe      the head that it starts from  lora      small updates in the weights' place
+packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
 export     ONNX, and int8 where it pays
@@ -49,6 +50,7 @@ class Encoder:
         import torch
 
         from lakewright.learners.encoder.export import export, quantize_if_it_pays
+        from lakewright.learners.encoder.frozen import remember
         from lakewright.learners.encoder.interpolation import interpolate
         from lakewright.learners.encoder.loop import train, use_bf16, write_whole
         from lakewright.learners.encoder.lora import add_lora, merge
@@ -70,12 +72,13 @@ class Encoder:
             write_whole(at_start, network.state_dict())
         network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
-        state = train(network, training)
+        learning = remember(network, training)
+        state = train(network, learning)
         trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         merge(network.encoder)
         if settings.interpolate == "auto" and (probe or training.task.level == "vector"):
             start = torch.load(at_start, map_location=training.device, weights_only=True)
-            found |= interpolate(network, start, training, state.best)
+            found |= interpolate(network, start, learning, state.best)
         details: dict[str, float | int | str] = {
             **found,
             "learning_rate": body_rate(network, settings),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lakewright.encodings import network_inputs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -19,9 +21,7 @@ def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows:
     """level "row": logits [rows, outputs], the mean over a row's windows. "vector": [rows, sequences a row, width].
     "token": [sequences, tokens, outputs] of all the rows' sequences."""
     sequences, counts = encoded.sequences(rows), encoded.counts[rows]
-    inputs = encoding.batch(encoded, sequences)
-    if encoded.columns is not None:
-        inputs["columns"] = encoded.columns[np.repeat(rows, counts)]
+    inputs = network_inputs(encoding, encoded, sequences)
     device = next(network.parameters()).device
     found: torch.Tensor = network(**on_device(inputs, device))
     if network.level == "vector":

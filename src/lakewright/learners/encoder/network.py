@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lakewright.learners.encoder import packed
+
 Level = Literal["row", "token", "vector"]
 
 
@@ -39,6 +41,7 @@ class EncoderNetwork(nn.Module):
         self.types = types
         self.columns = columns
         self.dimensions = dimensions
+        self.frozen = 0  # the lowest layers, the embeddings one of them, whose output may come as `hidden`
         self.dropout = nn.Dropout(dropout)
         if level != "vector":
             self.head = nn.Linear(int(encoder.config.hidden_size) + columns, outputs)
@@ -56,8 +59,9 @@ class EncoderNetwork(nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
         columns: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        features = self.features(input_ids, attention_mask, token_type_ids, columns)
+        features = self.features(input_ids, attention_mask, token_type_ids, columns, hidden)
         if self.level == "vector":
             return nn.functional.normalize(features[:, : self.dimensions], dim=1)
         logits: torch.Tensor = self.head(features)
@@ -69,10 +73,14 @@ class EncoderNetwork(nn.Module):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
         columns: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What the head reads, after dropout."""
-        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
+        """What the head reads, after dropout. `hidden` [real tokens, width]: what the frozen layers say, if known."""
+        if packed.is_packed(self.encoder) and not torch.jit.is_tracing():  # what is exported is transformers' forward
+            hidden = packed.hidden_states(self.encoder, input_ids, attention_mask, token_type_ids, hidden, self.frozen)
+        else:
+            types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         if self.level != "token":
             hidden = self.pool(hidden, attention_mask)
         hidden = self.dropout(hidden)

@@ -1,0 +1,177 @@
+"""The forward of BERT's kin without padding: every linear layer sees the real tokens of a batch and nothing else.
+
+The weights stay where transformers has them; only the way through them is ours. Attention alone needs rows of one
+length: query, key and value are laid out padded for it and taken back. transformers' own forward is what is exported,
+and what families of another build go through (`is_packed`); tests hold that the two say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import dropout, linear
+from torch.utils.checkpoint import checkpoint
+
+from lakewright.learners.encoder.base import POSITIONS_AFTER_PADDING
+
+PACKED = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One transformer layer's parts, whatever its family calls them."""
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+    out: nn.Module
+    attention_norm: nn.Module
+    up: nn.Module
+    activation: Any
+    down: nn.Module
+    norm: nn.Module
+    heads: int
+    attention_dropout: float
+    dropout: float
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the real tokens of a batch stand."""
+
+    sequences: int
+    tokens: int  # of the longest sequence
+    real: torch.Tensor | None  # [real tokens], places among sequences × tokens; None where there is no padding
+    unseen: torch.Tensor | None  # [sequences, 1, 1, tokens], true where there is padding
+
+
+def is_packed(encoder: nn.Module) -> bool:
+    return encoder.config.model_type in PACKED
+
+
+def hidden_states(
+    encoder: nn.Module,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    token_type_ids: torch.Tensor | None,
+    below: torch.Tensor | None = None,
+    depth: int = 0,
+) -> torch.Tensor:
+    """What the last layer says, [sequences, tokens, width]; 0 where there is padding.
+
+    The first three are [sequences, tokens]. `below` [real tokens, width] is what the `depth` lowest layers say, the
+    embeddings one of them, if that is known already. The encoder is one for which `is_packed` is true.
+    """
+    layout = _layout(attention_mask)
+    layers = list(_layers(encoder))
+    if below is None:
+        below, depth = lowest(encoder, input_ids, attention_mask, token_type_ids, 1), 1
+    hidden = _climb(encoder, layers[depth - 1 :], below, layout)
+    return _laid_out(hidden, layout).view(layout.sequences, layout.tokens, -1)
+
+
+def lowest(
+    encoder: nn.Module,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    token_type_ids: torch.Tensor | None,
+    depth: int,
+) -> torch.Tensor:
+    """What the `depth` lowest layers say, the embeddings one of them: [real tokens, width]."""
+    real = attention_mask.reshape(-1).nonzero()[:, 0]
+    positions = (attention_mask.cumsum(dim=1) - 1).reshape(-1)[real]
+    if encoder.config.model_type in POSITIONS_AFTER_PADDING:
+        positions = positions + encoder.config.pad_token_id + 1
+    types = {} if token_type_ids is None else {"token_type_ids": token_type_ids.reshape(1, -1)[:, real]}
+    hidden = encoder.embeddings(input_ids=input_ids.reshape(1, -1)[:, real], position_ids=positions[None], **types)[0]
+    if hasattr(encoder, "embeddings_project"):
+        hidden = encoder.embeddings_project(hidden)
+    return _climb(encoder, list(_layers(encoder))[: depth - 1], hidden, _layout(attention_mask))
+
+
+def _climb(encoder: nn.Module, layers: Sequence[Layer], hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
+    sparing = encoder.training and encoder.is_gradient_checkpointing
+    for layer in layers:
+        if sparing:
+            hidden = checkpoint(_through, layer, hidden, layout, encoder.training, use_reentrant=False)
+        else:
+            hidden = _through(layer, hidden, layout, encoder.training)
+    return hidden
+
+
+def _layout(attention_mask: torch.Tensor) -> Layout:
+    sequences, tokens = attention_mask.shape
+    if bool(attention_mask.all()):
+        return Layout(sequences, tokens, None, None)
+    unseen = (attention_mask == 0)[:, None, None, :]
+    return Layout(sequences, tokens, attention_mask.reshape(-1).nonzero()[:, 0], unseen)
+
+
+def _through(layer: Layer, hidden: torch.Tensor, layout: Layout, training: bool) -> torch.Tensor:
+    """One layer: [real tokens, width] → the same."""
+    projected = _laid_out(_project(layer, hidden), layout)
+    attended = _attend(projected.view(layout.sequences, layout.tokens, 3, layer.heads, -1), layout, layer, training)
+    attended = layer.out(attended if layout.real is None else attended[layout.real])
+    hidden = layer.attention_norm(dropout(attended, layer.dropout, training) + hidden)
+    said = layer.down(layer.activation(layer.up(hidden)))
+    result: torch.Tensor = layer.norm(dropout(said, layer.dropout, training) + hidden)
+    return result
+
+
+def _laid_out(packed: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """[real tokens, width] → [sequences × tokens, width], 0 where there is padding."""
+    if layout.real is None:
+        return packed
+    return packed.new_zeros(layout.sequences * layout.tokens, packed.shape[1]).index_copy(0, layout.real, packed)
+
+
+def _project(layer: Layer, hidden: torch.Tensor) -> torch.Tensor:
+    """Query, key and value side by side: one product, but for parts that are more than a linear layer (LoRA's)."""
+    parts = (layer.query, layer.key, layer.value)
+    if all(type(part) is nn.Linear for part in parts):
+        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+        return linear(hidden, weight, bias)
+    return torch.cat([part(hidden) for part in parts], dim=1)
+
+
+def _attend(projected: torch.Tensor, layout: Layout, layer: Layer, training: bool) -> torch.Tensor:
+    """[sequences, tokens, 3, heads, head width] → [sequences × tokens, width].
+
+    By plain products: they cost less than torch's fused attention on texts of a sentence or a paragraph, whose
+    backward in bf16 is slow on a processor (docs/experiments.md).
+    """
+    query, key, value = projected.permute(2, 0, 3, 1, 4)  # [sequences, heads, tokens, head width] each
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+    if layout.unseen is not None:
+        scores = scores.masked_fill(layout.unseen, torch.finfo(scores.dtype).min)
+    shares = dropout(torch.softmax(scores, dim=-1), layer.attention_dropout, training).to(value.dtype)
+    return (shares @ value).transpose(1, 2).reshape(projected.shape[0] * projected.shape[1], -1)
+
+
+def _layers(encoder: nn.Module) -> Iterator[Layer]:
+    config = encoder.config
+    if config.model_type == "distilbert":
+        for layer in encoder.transformer.layer:
+            at, up = layer.attention, layer.ffn
+            yield Layer(
+                *(at.q_lin, at.k_lin, at.v_lin, at.out_lin, layer.sa_layer_norm),
+                *(up.lin1, up.activation, up.lin2, layer.output_layer_norm),
+                heads=config.n_heads,
+                attention_dropout=config.attention_dropout,
+                dropout=config.dropout,
+            )
+        return
+    for layer in encoder.encoder.layer:
+        at, out = layer.attention.self, layer.attention.output
+        up = layer.intermediate
+        yield Layer(
+            *(at.query, at.key, at.value, out.dense, out.LayerNorm),
+            *(up.dense, up.intermediate_act_fn, layer.output.dense, layer.output.LayerNorm),
+            heads=config.num_attention_heads,
+            attention_dropout=config.attention_probs_dropout_prob,
+            dropout=config.hidden_dropout_prob,
+        )
