@@ -58,21 +58,20 @@ class Encoder:
         from lakewright.learners.encoder.probe import fit_head
 
         settings: EncoderSettings = training.settings
-        network = untrained(training, settings.dropout)
+        torch.set_num_threads(training.threads)
+        network = untrained(training, settings.dropout).to(training.device)
+        learning = remember(network, training)
         found: dict[str, float | int | str] = {}
         probe = settings.head_start == "probe" or (
             settings.head_start == "auto" and training.task.counted != "sequences"
         )
         at_start = training.checkpoints / "start.pt"
         if not at_start.exists():
-            torch.set_num_threads(training.threads)
-            network.to(training.device)
             if probe and training.task.level != "vector":
-                found |= fit_head(network, training, settings.loss_of(training.task), settings.seed)
+                found |= fit_head(network, learning, settings.loss_of(training.task), settings.seed)
             write_whole(at_start, network.state_dict())
         network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
-        learning = remember(network, training)
         state = train(network, learning)
         trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         merge(network.encoder)
