@@ -65,6 +65,8 @@ def train(network: EncoderNetwork, training: Training) -> State:
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths
+    # A loss that compares the rows of a batch has to meet all kinds of rows there, not those of one length alone.
+    alike = np.zeros_like(lengths) if training.task.level == "vector" else lengths
     batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
     steps_an_epoch = math.ceil(batches_an_epoch / settings.gradient_accumulation_steps)
     total_steps = max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
@@ -74,7 +76,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     with bar("train", total_steps, state.step) as advance:
         while state.step < total_steps and not stopped:
             epoch, first = divmod(state.step, steps_an_epoch)
-            batches = epoch_batches(lengths, settings.per_device_train_batch_size, settings.seed, epoch)
+            batches = epoch_batches(alike, settings.per_device_train_batch_size, settings.seed, epoch)
             per_step = settings.gradient_accumulation_steps
             steps = [batches[i : i + per_step] for i in range(0, len(batches), per_step)]
             for step_batches in steps[first : total_steps - epoch * steps_an_epoch]:
