@@ -155,7 +155,7 @@ def _named(name: str, known: list[str], projects: Mapping[str, list[str]], works
         return projects[name]
     beginning = [run_id for run_id in known if name and run_id.startswith(name)]
     if not beginning:
-        raise NotFound(f"{workspace.folder} has no run or project {name!r}", nearest(name, [*projects, *known]))
+        raise NotFound(f"{workspace.folder} has no run or project {name!r}", nearest(name, projects))
     if len(beginning) > 1:
         raise UsageError(f"{name!r} begins {len(beginning)} run ids", f"write more of it: {', '.join(beginning)}")
     return beginning

@@ -24,9 +24,18 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError
@@ -82,6 +91,17 @@ class Columns(Settings):
             for role, given in self.roles.items()
             for name in (given if isinstance(given, list) else [given])
         ]
+
+    @model_validator(mode="after")
+    def _one_part_each(self) -> Self:
+        """A column is read once: one that is to be predicted and read too would teach a model its own answer."""
+        role_of: dict[str, str] = {}
+        for role, name in self.names:
+            if role in ("id", "group", "event_time", "split"):
+                continue
+            if role_of.setdefault(name, role) != role:
+                raise ValueError(f"{role_of[name]} and {role} both name the column {name!r}")
+        return self
 
 
 class Data(Settings):

@@ -20,6 +20,13 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.name: finding for finding in findings}
 
 
+def test_a_label_that_every_row_has_is_told() -> None:
+    columns = Columns(text="description", labels="tags")
+    found = by_name(quality.check_constant([["a", "b"], ["b"], ["b", "c"]], columns=columns))
+    assert found["constant_label"].rows == ["b"] and "'tags'" in found["constant_label"].detail
+    assert quality.check_constant([["a"], []], columns=columns) == []
+
+
 # --- columns
 
 

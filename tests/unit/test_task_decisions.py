@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from lakewright.encodings import Encoded
+from lakewright.encodings.columns import OtherColumns
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError, ProjectError
 from lakewright.learners.encoder.base import load_tokens
+from lakewright.project import Columns
 from lakewright.tasks import complete_text, read_row, whole_text
 from lakewright.tasks.multilabel_classification import MultilabelClassification, MultilabelSettings
 from lakewright.tasks.question_answering import QuestionAnswering
@@ -168,10 +171,49 @@ def test_a_category_is_the_same_in_a_table_and_in_json(values: list[Any]) -> Non
         assert read_row(task.inputs, {"text": row["text"], "k": value}, 0) == row
 
 
-def test_a_model_does_not_read_its_own_answer() -> None:
-    table = pa.table({"t": ["a", "b"], "y": [1, 2]})
-    with pytest.raises(ProjectError, match="what is to be predicted"):
-        TextClassification.read(table, {"text": "t", "label": "y", "numbers": ["y"]}, TextClassificationSettings())
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"text": "t", "label": "y", "numbers": ["y"]}, "label and numbers"),
+        ({"text": "t", "labels": ["y", "z"], "categories": ["z"]}, "labels and categories"),
+        ({"text": "t", "text_pair": "t", "score": "y"}, "text and text_pair"),
+    ],
+)
+def test_a_column_is_read_once_and_never_as_its_own_answer(columns: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError, match=f"{named} both name the column"):
+        Columns(**columns)
+    Columns(text="t", label="y", group="t", split="y")
+
+
+def test_a_number_far_from_all_others_neither_hides_them_nor_breaks_a_prediction() -> None:
+    values = [*range(200), 1e300]
+    table = pa.table({"n": pa.array(values, pa.float64())})
+    fitted = OtherColumns.fit(table, ["n"], [])
+    encoded = fitted.encode([{"n": value} for value in (0.0, 199.0, 1e300, -1e308, None)])[:, 0]
+    assert encoded[1] - encoded[0] > 2 and encoded[2:].tolist() == [10.0, -10.0, 0.0]
+    rare = OtherColumns.fit(pa.table({"n": [0.0] * 500 + [5.0]}), ["n"], []).encode([{"n": 0.0}, {"n": 5.0}])
+    assert rare[1, 0] - rare[0, 0] > 1
+    for strange in ([1e300, -1e300], [7.0, 7.0], [None, None]):
+        made = OtherColumns.fit(pa.table({"n": pa.array(strange, pa.float64())}), ["n"], [])
+        assert np.isfinite(made.encode([{"n": value} for value in strange])).all()
+
+
+def test_labels_that_tell_no_rows_apart_are_refused() -> None:
+    columns: dict[str, Any] = {"text": "t", "labels": ["a", "b"]}
+    settings = MultilabelSettings()
+    with pytest.raises(DataError, match=r"column 'b' .* is 1 in no row"):
+        MultilabelClassification.read(pa.table({"t": ["x", "y"], "a": [1, 0], "b": [0, None]}), columns, settings)
+    for labels, what in (
+        ([[], []], "no row of train has a label"),
+        ([["a"], ["a"]], "every row of train has the same"),
+    ):
+        read = MultilabelClassification.read(
+            pa.table({"t": ["x", "y"], "l": pa.array(labels, pa.list_(pa.string()))}),
+            {"text": "t", "labels": "l"},
+            settings,
+        )
+        with pytest.raises(DataError, match=what):
+            MultilabelClassification.fit(read, settings)
 
 
 def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None:

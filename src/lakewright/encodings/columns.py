@@ -1,7 +1,9 @@
 """Columns beside the text, as numbers: what a network can read after the text has become one vector.
 
-A number is scaled to mean 0 and deviation 1 over train, a missing one is the mean, and where train has missing ones a
-column says so. A category is one column for each of its values in train, all of them 0 for a value that train has not.
+A number is scaled to mean 0 and deviation 1 over train (over its middle 98 %, so that one absurd value does not shrink
+all others to nothing), further than FURTHEST deviations counts as that; a missing one is the mean, and where train has
+missing ones a column says so. A category is one column for each of its values in train, all of them 0 for a value that
+train has not.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_VALUES = 100  # of one category; rarer ones count as unknown
+FURTHEST = 10.0  # deviations from the mean
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ class OtherColumns:
         for number in self.numbers:
             values = np.array([row[number.name] for row in rows], dtype=np.float64)  # None becomes NaN
             missing = np.isnan(values)
-            encoded[:, at] = np.where(missing, 0.0, (values - number.mean) / number.deviation)
+            with np.errstate(over="ignore"):  # what overflows is far
+                scaled = (values - number.mean) / number.deviation
+            encoded[:, at] = np.where(missing, 0.0, np.clip(scaled, -FURTHEST, FURTHEST))
             at += 1
             if number.says_missing:
                 encoded[:, at] = missing
@@ -84,8 +89,17 @@ class OtherColumns:
 
 def _number(name: str, values: NDArray[np.float64]) -> Number:
     known = values[~np.isnan(values)]
-    mean, deviation = (float(known.mean()), float(known.std())) if len(known) else (0.0, 1.0)
-    return Number(name, mean, deviation if deviation > 0 else 1.0, len(known) < len(values))
+    mean, deviation = 0.0, 0.0
+    if len(known):
+        usual = np.clip(known, *np.quantile(known, [0.01, 0.99], method="nearest"))
+        for counted in (usual, known):  # a number that is nearly always the same differs in its rarest values alone
+            with np.errstate(over="ignore"):
+                mean, deviation = float(counted.mean()), float(counted.std())
+            if deviation > 0:
+                break
+    if not 0 < deviation < np.inf:
+        mean, deviation = (mean if np.isfinite(mean) else 0.0), 1.0
+    return Number(name, mean, deviation, len(known) < len(values))
 
 
 def _category(name: str, values: Sequence[str | None]) -> Category:

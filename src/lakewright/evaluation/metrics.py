@@ -16,6 +16,8 @@ class Meaning:
     higher_is_better: bool = True
     share_of_rows: bool = False
     """the metric is the mean of `Scorer.correct()`, so two models are compared by McNemar's test"""
+    to_one: bool = True
+    """1 is the greatest or the least that it can be"""
 
 
 METRICS: dict[str, Meaning] = {
@@ -31,7 +33,7 @@ METRICS: dict[str, Meaning] = {
     "weighted_recall": Meaning("recall of each class, averaged by how many rows the class has"),
     "roc_auc": Meaning("chance that a row of the class is ranked above a row of another; 0.5 is guessing"),
     "pr_auc": Meaning("average precision over all thresholds; the share of the class is guessing"),
-    "log_loss": Meaning("mean of −ln(probability given to what is true)", higher_is_better=False),
+    "log_loss": Meaning("mean of −ln(probability given to what is true)", higher_is_better=False, to_one=False),
     "brier": Meaning("mean squared distance of the probabilities from the truth", higher_is_better=False),
     "ece": Meaning("expected calibration error: how far confidence is from accuracy", higher_is_better=False),
     "entity_f1": Meaning("F1 over entities; one counts only with both its bounds and its type right"),
@@ -50,8 +52,8 @@ METRICS: dict[str, Meaning] = {
     "no_answer_accuracy": Meaning("share of the rows without an answer for which none was given"),
     "spearman": Meaning("correlation of the ranks of prediction and truth"),
     "pearson": Meaning("linear correlation of prediction and truth"),
-    "rmse": Meaning("root of the mean squared error, in the target's own unit", higher_is_better=False),
-    "mae": Meaning("mean absolute error, in the target's own unit", higher_is_better=False),
+    "rmse": Meaning("root of the mean squared error, in the target's own unit", higher_is_better=False, to_one=False),
+    "mae": Meaning("mean absolute error, in the target's own unit", higher_is_better=False, to_one=False),
     "mrr": Meaning("mean of 1/rank of the right text among all texts; 1 where it always comes first"),
     "recall_at_1": Meaning("share of rows whose right text comes first", share_of_rows=True),
     "recall_at_5": Meaning("share of rows whose right text is among the first 5"),

@@ -97,7 +97,8 @@ def check_labels(
     if len(counts) < 2:
         raise DataError(
             f"column {column} holds one label only, {labels[0]!r}, in all {counted(len(labels), 'row')}",
-            "add rows of other labels (there is nothing to learn from one), or see whether the table was filtered",
+            "add rows of other labels (there is nothing to learn from one), or see whether the table was filtered, or "
+            "task.merge merges all of them",
         )
 
     def labelled(row: int) -> str:
@@ -134,6 +135,19 @@ def check_labels(
         labelled,
     )
     return findings
+
+
+def check_constant(labels_of: Sequence[Sequence[str]], *, columns: Columns) -> list[Finding]:
+    """The finding `constant_label`, for tasks where a row has several: labels that every row of train has."""
+    counts = Counter(label for labels in labels_of for label in set(labels))
+    constant = sorted(label for label, count in counts.items() if count == len(labels_of))
+    if not constant:
+        return []
+    detail = (
+        f"{counted(len(constant), 'label')} in column {_truth_column(columns)} that every row of train has, so that no "
+        "model can tell when it does not hold, and the metrics are too good: leave it out."
+    )
+    return [Finding(name="constant_label", count=len(constant), detail=detail, rows=constant[:EXAMPLES])]
 
 
 def check_duplicates(

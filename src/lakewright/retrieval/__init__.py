@@ -242,7 +242,22 @@ def _versioned(table: TableVersion) -> str:
 
 
 def _condition(where: str | None) -> str:
-    return "" if where is None else f"where (\n{where}\n)"  # on a line of its own: it may end in a comment
+    """Raises UsageError where it is not one whole condition: brackets that do not close would let it say more."""
+    if where is None:
+        return ""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        parsed = sqlglot.parse(where, dialect="duckdb")
+    except SqlglotError:
+        parsed = []
+    if len(parsed) != 1 or parsed[0] is None or isinstance(parsed[0], exp.Query | exp.Command):
+        raise UsageError(
+            f"{where!r} is not one condition", 'write SQL over the table\'s columns, for example --where "year > 2020"'
+        )
+    return f"where (\n{where}\n)"  # on a line of its own: it may end in a comment
 
 
 def _quoted(name: str) -> str:

@@ -22,7 +22,14 @@ from lakewright.prepare.balancing import class_weights, oversample, undersample
 from lakewright.prepare.duplicates import drop_duplicates, find_duplicates
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
-from lakewright.prepare.quality import check_columns, check_duplicates, check_labels, check_leakage, check_train
+from lakewright.prepare.quality import (
+    check_columns,
+    check_constant,
+    check_duplicates,
+    check_labels,
+    check_leakage,
+    check_train,
+)
 from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
 from lakewright.project import Project
 from lakewright.records import Finding, Ingested, Prepared, Record
@@ -100,6 +107,8 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
             f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
         )
     if task.labels:
+        if Task.level == "row" and not Task.one_label:
+            findings += check_constant([labels_of[i] for i in train], columns=columns)
         check_train(label_split, [label for labels in labels_of for label in labels], columns=columns)
 
     # Encoding, from train

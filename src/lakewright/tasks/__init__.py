@@ -153,8 +153,10 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
             if missing and name not in row:
                 raise DataError(f"row {at} has no {name!r}", _wanted(inputs))
             if missing or (value is not None and not isinstance(value, str)):
+                what = "null" if value is None else f"{type(value).__name__}, not a string"
                 raise DataError(
-                    f"row {at}: {name!r} is {type(value).__name__}, not a string", "leave out rows without text"
+                    f"row {at}: {name!r} is {what}",
+                    "leave out rows without text" if value is None else _wanted(inputs),
                 )
         elif kind == "number":
             if value is not None and (isinstance(value, str | bytes) or not hasattr(value, "__float__")):
@@ -277,6 +279,8 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     found = column(table, name, role)
+    if found.null_count == len(found):  # of whichever type: an empty column of a csv file is one of strings
+        found = found.cast(pa.null())
     kind = found.type
     if not (
         pa.types.is_integer(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -71,7 +72,11 @@ class MultilabelClassification:
     @classmethod
     def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
         assert isinstance(settings, MultilabelSettings)
-        labels = in_order({label for labels in table["truth"].to_pylist() for label in labels})
+        counts = Counter(label for labels in table["truth"].to_pylist() for label in labels)
+        if all(count == table.num_rows for count in counts.values()):
+            what = "no row of train has a label" if not counts else "every row of train has the same labels"
+            raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
+        labels = in_order(set(counts))
         tuned = settings.threshold == "tuned"
         start = 0.5 if settings.threshold == "tuned" else settings.threshold
         return cls(labels, (float(start),) * len(labels), tuned, TextInputs.fit(table))
@@ -215,6 +220,12 @@ def _of_columns(table: pa.Table, names: Sequence[str]) -> list[list[str] | None]
                 "name columns of 0 and 1, or one column that holds a list of labels",
             )
     hot = np.stack(values, axis=1)
+    never = [name for name, label in zip(names, hot.T, strict=True) if not (label == 1).any()]
+    if never:
+        raise DataError(
+            f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
+            "leave it out of data.columns.labels, or see whether the table was filtered",
+        )
     known = ~np.isnan(hot).any(axis=1)
     return [
         [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None

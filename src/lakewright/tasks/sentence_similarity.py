@@ -152,7 +152,7 @@ class SentenceSimilarity:
             vectors = logits[offsets[row] : offsets[row + 1]]
             prediction: Prediction = {}
             if len(vectors) > 1:
-                cosine = float(vectors[0] @ vectors[1])
+                cosine = round(min(1.0, max(-1.0, float(vectors[0] @ vectors[1]))), 6)  # float32 knows no more digits
                 prediction = {"score": self._score(cosine), "cosine": cosine}
             if len(vectors) == 1:
                 prediction["embedding"] = [round(float(value), 6) for value in vectors[0]]

@@ -80,14 +80,8 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
     read = {"text": text_column(table, needed(columns, "text")[0], "text")}
     if "text_pair" in columns:
         read["text_pair"] = text_column(table, columns["text_pair"], "text_pair")
-    truths = [columns.get(role) for role in ("label", "labels")]
     for role in ("numbers", "categories"):
         for name in columns.get(role, ()):
-            if any(name == truth or (isinstance(truth, list) and name in truth) for truth in truths):
-                raise ProjectError(
-                    f"data.columns.{role} names {name!r}, which is what is to be predicted",
-                    "a model that reads its own answer learns nothing: leave it out",
-                )
             if name in read or name in RESERVED:
                 raise ProjectError(
                     f"data.columns.{role} names {name!r}, which is taken",

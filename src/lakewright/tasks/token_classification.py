@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
+from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, needed
 from lakewright.tasks.spans import Span, read_spans, read_tags
@@ -79,6 +80,11 @@ class TokenClassification:
     def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
         assert isinstance(settings, TokenClassificationSettings)
         labels = tuple(sorted({span["label"] for spans in table["truth"].to_pylist() for span in spans}))
+        if not labels:
+            raise DataError(
+                "no row of train holds an entity: there is nothing to learn",
+                "see which column data.columns.spans or data.columns.tags names",
+            )
         tuned = settings.outside_bias == "tuned"
         bias = 0.0 if settings.outside_bias == "tuned" else settings.outside_bias
         return cls(labels, "tokens" in table.column_names, float(bias), tuned)

@@ -95,7 +95,7 @@ def reliability_diagram(
     above.plot(bins.confidence[held], bins.accuracy[held], "o", color=RIGHT, markersize=4)
     above.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="perfect calibration")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=f"expected calibration error {ece(bins):.3f}")
-    above.legend(frameon=False, labelcolor=INK, loc="upper left", fontsize=8)
+    above.legend(frameon=True, framealpha=0.8, edgecolor="none", labelcolor=INK, loc="upper left", fontsize=8)
     below.bar(middle, bins.count, width * 0.92, color=INK, alpha=0.35)
     below.set(xlim=(0, 1), xlabel=sure, ylabel=counted)
     return figure
@@ -136,9 +136,10 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
     shortest, longest, rows = np.array(bins).reshape(-1, 3).T
     axes.bar((shortest + longest) / 2, rows, width=longest - shortest + 1, color=RIGHT, alpha=0.7)
     if max_length is not None:
-        axes.axvline(max_length + 0.5, color=WRONG, linewidth=1.5, label=f"max_length {max_length}")
-        axes.legend(frameon=False, labelcolor=INK, fontsize=8)
-    axes.set(xlabel="encoded length", ylabel="rows of train")
+        axes.axvline(max_length + 0.5, color=WRONG, linewidth=1.5)
+        axes.set_title(f"cut at max_length {max_length}", color=WRONG, fontsize=8, loc="right")
+    axes.set(xlabel="encoded length", ylabel="texts of train")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

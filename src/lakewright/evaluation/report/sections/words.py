@@ -47,7 +47,7 @@ def _card(one: Attribution, context: ReportContext, right: bool | None) -> Card:
     facts = [Fact("said", shortened(one.said, 120), tone, _share(one))]
     truth = _truth(context.truths[one.row]) if context.truths and not right else ""
     if truth and (one.measure != "cosine" or right is None):  # that two texts belong together is not worth saying
-        facts.append(Fact("true", shortened(truth, 240), "good"))
+        facts.append(Fact("true score" if one.measure == "cosine" else "true", shortened(truth, 240), "good"))
     if one.untried:
         facts.append(Fact("words not tried", f"{one.untried:,}"))
     texts = texts_of(context, one.row)
