@@ -101,7 +101,7 @@ def test_gradient_checkpointing_reaches_the_updates(tiny_base: Path) -> None:
     """Nothing below the updates is trained: re-entrant checkpointing would lose their gradients."""
     made = network(tiny_base)
     make_optimizer(made, LORA)
-    made.encoder.gradient_checkpointing_enable()
+    made.encoder.activation_checkpointing_enable()
     made.train()
     made(**ids()).sum().backward()
     assert all(m.lora_b.grad is not None and m.lora_b.grad.abs().max() > 0 for m in lora_modules(made))

@@ -53,7 +53,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     torch.set_num_threads(training.threads)
     network.to(device)
     if settings.gradient_checkpointing:
-        network.encoder.gradient_checkpointing_enable()
+        network.encoder.activation_checkpointing_enable()
     bf16 = use_bf16(settings, device)
     if bf16 and device.type == "cpu":
         # The fused attention's backward is slow there (docs/experiments.md).

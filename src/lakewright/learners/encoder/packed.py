@@ -94,8 +94,7 @@ def lowest(
 
 
 def _climb(encoder: nn.Module, layers: Sequence[Layer], hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
-    # Asked of the parts: the model's own word for it changed its name within transformers 5.
-    sparing = encoder.training and any(getattr(part, "gradient_checkpointing", False) for part in encoder.modules())
+    sparing = encoder.training and encoder.is_activation_checkpointing
     for layer in layers:
         if sparing:
             hidden = checkpoint(_through, layer, hidden, layout, encoder.training, use_reentrant=False)
