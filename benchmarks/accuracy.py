@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,12 +18,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- accuracy: written by benchmarks/accuracy.py -->", "<!-- end of accuracy -->"
+from page import ROOT, commit, stamp, told, write
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,6 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
     arguments = parser.parse_args()
 
-    page = ROOT / "docs" / "benchmarks.md"
     for name in arguments.sets:
         chosen, results = SETS[name], []
         for seed in arguments.seeds:
@@ -171,7 +166,11 @@ def main() -> None:
             print(
                 f"{name}: mean {chosen.metrics[i]} {reached:.4f}, wanted ≥ {bar}: {'yes' if reached >= bar else 'NO'}"
             )
-        write(page, {**kept(page), name: line})  # after each set: hours of work are not lost to a stop
+        lines = {**kept(), name: line}
+        table = [lines[name] for name in SETS if name in lines]
+        write(
+            "accuracy", [*HEADER, *table, "", stamp("make bench-accuracy DATA=folder")]
+        )  # after each set: nothing is lost
 
 
 HEADER = [
@@ -181,39 +180,13 @@ HEADER = [
 ]
 
 
-def kept(page: Path) -> dict[str, str]:
+def kept() -> dict[str, str]:
     """The lines that stand there, of whichever sets; none where the table had other columns."""
-    told = page.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0].splitlines()
-    if not set(HEADER) <= set(told):
+    lines = told("accuracy")
+    if not set(HEADER) <= set(lines):
         return {}
-    lines = {line.split("|")[1].strip(): line for line in told if line.startswith("| ")}
-    return {name: line for name, line in lines.items() if name in SETS}
-
-
-def commit() -> str:
-    """What was measured: the checkout's commit, with a + where files differ from it (this page apart)."""
-    told = [
-        subprocess.run(["git", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-        for command in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", ".", ":!docs/benchmarks.md"])
-    ]
-    return told[0] + "+" * bool(told[1])
-
-
-def cpu() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.processor()
-
-
-def write(page: Path, lines: dict[str, str]) -> None:
-    """Replaces what stands between the markers and leaves the rest of the page alone."""
-    threads = len(os.sched_getaffinity(0))
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "onnxruntime"))
-    where = f"{cpu()} on {threads} threads, Python {platform.python_version()}, {packages}"
-    stamp = f"`make bench-accuracy DATA=folder`, {time.strftime('%Y-%m-%d')}, {where}."
-    table = "\n".join([*HEADER, *(lines[name] for name in SETS if name in lines), "", stamp])
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+    of = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+    return {name: line for name, line in of.items() if name in SETS}
 
 
 if __name__ == "__main__":
