@@ -33,13 +33,18 @@ OURS = {
     "lakewright, bf16": ["bf16=true"],
     "lakewright, bf16, embeddings and 3 layers frozen": ["bf16=true", "freeze_layers=4"],
 }
-FIRST, STRONGEST = list(TRAINER)[0], list(TRAINER)[-1]
+FIRST, *_, STRONGEST = TRAINER
 
 
 def trainer(options: list[str], data: Path) -> float:
     told = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "peers" / "trainer.py"), *options]
-        + ["--data", str(data / "train.parquet"), "--base", str(base_folder(BASE, ROOT))],
+        [
+            sys.executable,
+            str(ROOT / "benchmarks" / "peers" / "trainer.py"),
+            *options,
+            f"--data={data / 'train.parquet'}",
+            f"--base={base_folder(BASE, ROOT)}",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
