@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,7 +38,7 @@ from pydantic import (
 )
 
 from lakewright import plugins
-from lakewright.errors import ProjectError, UsageError
+from lakewright.errors import ProjectError, UsageError, nearest
 from lakewright.yamlfile import YamlFile, explain, override, read_yaml
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -188,6 +188,9 @@ class Register(Settings):
     tags: dict[str, str] = {}
 
 
+SettingsOf = Callable[[dict[str, Any]], tuple[type[Settings], dict[str, Any]]]
+
+
 class TaskSettings(Settings):
     """What every task's settings have; `name` picks the rest."""
 
@@ -218,8 +221,7 @@ class Project(Settings):
     def _of_its_learner(cls, given: object) -> object:
         if not isinstance(given, dict):
             return given
-        name = given.get("learner", "encoder")
-        return _find("learners", name).settings.model_validate({**given, "learner": name})
+        return _validated(_of_learner, given)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -228,7 +230,7 @@ class Project(Settings):
             given = {"name": given}
         if not isinstance(given, dict) or "name" not in given:
             return given
-        return _find("tasks", given["name"]).settings.model_validate(given)
+        return _validated(_of_task, given)
 
     @field_validator("schema_")
     @classmethod
@@ -265,11 +267,38 @@ class Project(Settings):
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
 
-def _find(seam: plugins.Seam, name: object) -> Any:
+def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str, Any]]:
+    """The settings of the learner that `train` names, or that its size means, and all that is said of it.
+
+    Raises UsageError for a learner or a size that is not there, and where the two contradict each other.
+    """
+    size = given.get("size")
+    if size is None:
+        name = str(given.get("learner", "encoder"))
+        return plugins.find("learners", name).settings, {**given, "learner": name}
+    learners = [plugins.find("learners", name) for name in plugins.names("learners")]
+    of_size = {size: learner for learner in learners for size in learner.sizes}
+    if size not in of_size:
+        raise UsageError(f"there is no size {size!r}", nearest(str(size), of_size))
+    learner = of_size[size]
+    if given.get("learner", learner.name) != learner.name:
+        raise UsageError(
+            f"size: {size} means the learner {learner.name}, and learner is {given['learner']}",
+            f"set one of them (--set 'train={{size: {size}}}')",
+        )
+    return learner.settings, {**learner.sizes[size], **given, "learner": learner.name}
+
+
+def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]:
+    return plugins.find("tasks", str(given["name"])).settings, given
+
+
+def _validated(settings_of: SettingsOf, given: dict[str, Any]) -> Settings:
     try:
-        return plugins.find(seam, str(name))
-    except UsageError as error:
+        settings, values = settings_of(given)
+    except UsageError as error:  # pydantic tells of ValueErrors
         raise ValueError(f"{error.cause}; {error.remedy}") from None
+    return settings.model_validate(values)
 
 
 def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
@@ -286,25 +315,28 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     file = override(file, settings, ProjectError)
     _refuse_references(file.values, (), file)
     values = dict(file.values)
-    for key, seam, which in (("train", "learners", "learner"), ("task", "tasks", "name")):
-        given = values.get(key, {"learner": "encoder"} if key == "train" else None)
-        if not isinstance(given, dict) or (key == "task" and which not in given):
-            continue
-        name = given.get(which, "encoder")
-        try:
-            settings_type = plugins.find(seam, str(name)).settings
-        except UsageError as unknown:
-            raise ProjectError(f"{file.where((key, which))}: {unknown.cause}", unknown.remedy) from None
-        try:
-            values[key] = settings_type.model_validate({**given, which: name})
-        except ValidationError as failure:
-            raise explain(failure, settings_type, file, ProjectError, at=(key,)) from None
+    if isinstance(given := values.get("train", {"learner": "encoder"}), dict):
+        values["train"] = _checked("train", "size" if given.get("size") else "learner", given, _of_learner, file)
+    if isinstance(given := values.get("task"), dict) and "name" in given:
+        values["task"] = _checked("task", "name", given, _of_task, file)
     try:
         project = Project.model_validate(values)
     except ValidationError as failure:
         raise explain(failure, Project, file, ProjectError) from None
     project._folder = path.resolve().parent
     return project
+
+
+def _checked(key: str, which: str, given: dict[str, Any], settings_of: SettingsOf, file: YamlFile) -> Settings:
+    """A part of the project as the settings that one of its own keys, `which`, picks."""
+    try:
+        settings, values = settings_of(given)
+    except UsageError as unknown:
+        raise ProjectError(f"{file.where((key, which))}: {unknown.cause}", unknown.remedy) from None
+    try:
+        return settings.model_validate(values)
+    except ValidationError as failure:
+        raise explain(failure, settings, file, ProjectError, at=(key,)) from None
 
 
 def _refuse_references(value: object, key: tuple[str | int, ...], file: YamlFile) -> None:

@@ -76,6 +76,7 @@ def tuned(training: Training, logits: Logits) -> tuple[Task, Scorer]:
 class Learner(Protocol):
     name: str
     settings: type[LearnerSettings]
+    sizes: Mapping[str, Mapping[str, Any]]  # `train.size` → the settings that it stands for
     gaps: Mapping[str, str]  # task → why this learner does not do it: "not-yet: …" or "never: …"
 
     def encoding_depends(self, settings: Any, base: Path) -> dict[str, Any]:

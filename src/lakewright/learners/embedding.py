@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lakewright.learners import Fitted, Training
 from lakewright.learners.encoder import Encoder, untrained
-from lakewright.learners.encoder.settings import PretrainedSettings
+from lakewright.learners.encoder.settings import SMALL, PretrainedSettings
 
 
 class EmbeddingSettings(PretrainedSettings):
@@ -23,6 +23,7 @@ class Embedding(Encoder):
 
     name = "embedding"
     settings = EmbeddingSettings
+    sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL}}
     gaps: Mapping[str, str] = {
         "question_answering": "never: where an answer begins cannot be read off an encoder that was not trained for it",
     }

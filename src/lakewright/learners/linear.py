@@ -40,6 +40,7 @@ class LinearSettings(LearnerSettings):
 class Linear:
     name = "linear"
     settings = LinearSettings
+    sizes: Mapping[str, Mapping[str, Any]] = {}
     gaps: Mapping[str, str] = {
         "token_classification": "never: it sees a text as a bag of terms, which have no place in it",
         "question_answering": "never: it sees a text as a bag of terms, which have no place in it",

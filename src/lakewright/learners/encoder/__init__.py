@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings import Encoding
 from lakewright.learners import Fitted, Training
-from lakewright.learners.encoder.settings import EncoderSettings, PretrainedSettings
+from lakewright.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 class Encoder:
     name = "encoder"
     settings: type[PretrainedSettings] = EncoderSettings
+    sizes: Mapping[
+        str, Mapping[str, Any]
+    ] = {  # all of them say something of a sentence as they are: heads start probed
+        "small": {"base_model": SMALL},
+        "base": {"base_model": "sentence-transformers/all-mpnet-base-v2"},
+        "large": {"base_model": "sentence-transformers/all-roberta-large-v1"},
+    }
     gaps: Mapping[str, str] = {}
 
     def encoding_depends(self, settings: PretrainedSettings, base: Path) -> dict[str, Any]:
@@ -81,6 +88,7 @@ class Encoder:
         details: dict[str, float | int | str] = {
             **found,
             "learning_rate": body_rate(network, settings),
+            "num_train_epochs": settings.epochs(len(training.train)),
             "steps": state.step,
             "best_step": state.best_step,
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),

@@ -69,7 +69,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     alike = np.zeros_like(lengths) if training.task.level == "vector" else lengths
     batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
     steps_an_epoch = math.ceil(batches_an_epoch / settings.gradient_accumulation_steps)
-    total_steps = max(1, math.ceil(settings.num_train_epochs * steps_an_epoch))
+    total_steps = max(1, math.ceil(settings.epochs(len(training.train)) * steps_an_epoch))
     saved_at = time.monotonic()
     stopped = _out_of_patience(state, settings)
 

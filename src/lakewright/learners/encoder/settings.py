@@ -9,12 +9,17 @@ from pydantic import Field, model_validator
 from lakewright.project import LearnerSettings
 from lakewright.tasks import Loss, Task
 
+SMALL = "sentence-transformers/all-MiniLM-L6-v2"
+
 
 class PretrainedSettings(LearnerSettings):
     """What every learner says that starts from a pretrained encoder."""
 
+    size: str | None = Field(
+        default=None, description="the dial that picked learner and base_model: instant, small, base or large"
+    )
     base_model: str = Field(
-        default="sentence-transformers/all-MiniLM-L6-v2",
+        default=SMALL,
         description="a Hugging Face Hub name (NAME or NAME@REVISION), a local folder, or package:PYTHON_PACKAGE",
     )
     pooling: Literal["mean", "cls"] = Field(default="mean", description="how a row's tokens become one vector")
@@ -36,7 +41,9 @@ class EncoderSettings(PretrainedSettings):
         "auto: probe, but random for question_answering",
     )
 
-    num_train_epochs: float = Field(default=4, gt=0)
+    num_train_epochs: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        default="auto", description="auto: by the rows of train; 4 for 10,000, more for fewer and fewer for more"
+    )
     per_device_train_batch_size: int = Field(default=32, ge=1, description="rows a batch")
     gradient_accumulation_steps: int = Field(default=1, ge=1, description="batches an optimizer step")
     max_tokens_per_batch: int = Field(
@@ -87,6 +94,12 @@ class EncoderSettings(PretrainedSettings):
     save_seconds: float = Field(
         default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end"
     )
+
+    def epochs(self, rows: int) -> float:
+        """Passes over train. auto: four for 10,000 rows, half as many for four times the rows; from 1 to 10."""
+        if self.num_train_epochs != "auto":
+            return self.num_train_epochs
+        return float(min(10, max(1, round(4 * (10_000 / rows) ** 0.5))))
 
     def loss_of(self, task: Task) -> Loss:
         name = task.losses[0] if self.loss == "auto" else self.loss
