@@ -44,7 +44,7 @@ def test_what_is_said_beside_a_size_counts(path: Path) -> None:
 
 
 def test_sizes_and_settings_that_do_not_go_together_are_named(path: Path) -> None:
-    with pytest.raises(ProjectError, match="there is no size .smal.") as caught:
+    with pytest.raises(ProjectError, match=r"there is no size 'smal'") as caught:
         load_project(path, ["train.size=smal"])
     assert "did you mean 'small'?" in caught.value.remedy
     with pytest.raises(ProjectError, match="instant means the learner embedding, and learner is encoder"):
