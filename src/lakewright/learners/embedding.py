@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lakewright.learners import Fitted, Training
 from lakewright.learners.encoder import Encoder, untrained
+from lakewright.learners.encoder.memory import memory_kept
 from lakewright.learners.encoder.settings import SMALL, PretrainedSettings
 
 
@@ -28,6 +29,7 @@ class Embedding(Encoder):
         "question_answering": "never: where an answer begins cannot be read off an encoder that was not trained for it",
     }
 
+    @memory_kept()
     def fit(self, training: Training) -> Fitted:
         import torch
 

@@ -6,7 +6,7 @@ probe      the head that it starts from  lora      small updates in the weights'
 packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
-export     ONNX, and int8 where it pays
+export     ONNX, and int8 where it pays  memory  what is freed stays
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings import Encoding
 from lakewright.learners import Fitted, Training
+from lakewright.learners.encoder.memory import memory_kept
 from lakewright.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Encoder:
 
         return fit_tokens(task, rows, settings.base_model, sequences, base)
 
+    @memory_kept()
     def fit(self, training: Training) -> Fitted:
         import torch
 

@@ -215,12 +215,13 @@ def _padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
 
 
 def validate(network: EncoderNetwork, training: Training) -> Scorer:
-    """The tuned task's scorer on validation, from the network as it stands, through the predictor that will serve."""
+    """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
     network.eval()
     device = torch.device(training.device)
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16(training.settings, device))
 
     def compute(inputs: Mapping[str, Any]) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast:
             return network(**on_device(inputs, device)).float().cpu().numpy()
 
     predictor = Predictor(training.folder, "", training.task, training.encoding, compute)
