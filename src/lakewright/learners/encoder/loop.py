@@ -61,7 +61,8 @@ def train(network: EncoderNetwork, training: Training) -> State:
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
     optimizer = make_optimizer(network, settings)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    state = State(max_tokens=settings.max_tokens_per_batch)
+    most = settings.max_tokens_per_batch
+    state = State(max_tokens=most if most != "auto" else 4096 if device.type == "cpu" else 65_536)
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths
