@@ -51,8 +51,8 @@ SETS = {
     "clothing_reviews": Set(
         "clothing_reviews/three_classes.yml",
         "womens_clothing_reviews",
-        ("accuracy", "macro_f1"),
-        "the balanced protocol of the project's issue 0.70–0.73",
+        ("macro_recall", "macro_f1", "accuracy"),
+        "accuracy on as many test rows of each class, which macro-recall estimates: 0.70–0.73",
     ),
     "imdb": Set(
         "imdb/project.yml",
