@@ -108,7 +108,7 @@ def predict(
         list[str] | None,
         typer.Argument(help="texts, or JSON objects where the model reads more than a text; none: one a line on stdin"),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="what computes: onnx or torch")] = "onnx",
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:

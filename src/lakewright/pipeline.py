@@ -105,7 +105,7 @@ def run(
     return finished
 
 
-def load(model: str | Path, *, profile: str | None = None, runtime: str = "onnx") -> Predictor:
+def load(model: str | Path, *, profile: str | None = None, runtime: str = "auto") -> Predictor:
     """The predictor of a model version (`models:/NAME@alias`, `models:/NAME/3`) or of a model folder's path."""
     if not str(model).startswith("models:/"):
         return Predictor.open(Path(model), runtime)

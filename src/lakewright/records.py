@@ -82,6 +82,9 @@ class Metric(Record):
 
 class Report(Record):
     metrics: dict[str, Metric]
+    single_row_metrics: dict[str, float] = Field(
+        default={}, description="the same of what serves single rows, where that is another runtime"
+    )
     primary: str = Field(description="the metric that the gate compares models by")
     rows: int
     classes: dict[str, dict[str, float]] = {}

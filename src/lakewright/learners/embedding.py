@@ -33,8 +33,8 @@ class Embedding(Encoder):
     def fit(self, training: Training) -> Fitted:
         import torch
 
-        from lakewright.learners.encoder.export import export, quantize_if_it_pays
         from lakewright.learners.encoder.probe import fit_head
+        from lakewright.learners.encoder.serving import leave
         from lakewright.tasks import Loss
 
         settings: EmbeddingSettings = training.settings
@@ -46,10 +46,7 @@ class Embedding(Encoder):
             details = fit_head(network, training, Loss(training.task.losses[0]), settings.seed)
             seconds = time.monotonic() - began
             details["samples_per_second"] = round(len(training.train) / max(seconds, 1e-9), 2)
-        network.save(training.folder)
-        export(network, training.folder)
-        if settings.quantize == "auto":
-            details |= quantize_if_it_pays(training)
+        details |= leave(network, training)
         return Fitted(details=details)
 
 

@@ -4,6 +4,7 @@
     project.json        the resolved project that made it
     encoding/           encoding.json, tokenizer.json …
     model.safetensors   the weights                     model.onnx    the network that serves
+    serving.json        which runtime for which use     openvino.xml, openvino.bin   where OpenVINO is one of them
     samples.json        sample rows and what this model says of them
     manifest.json       sha256 of each file; the folder's digest is the manifest's
 
@@ -15,11 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lakewright.errors import ModelError
 
 FORMAT = 1
+SERVING = "serving.json"
+Use = Literal["throughput", "latency"]
 
 
 def seal(folder: Path) -> str:
@@ -59,6 +62,15 @@ def verify(folder: Path) -> str:
 def file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def serving(folder: Path, use: Use) -> tuple[str, str]:
+    """The runtime that was measured to be the best for this use where the folder was made, and its precision."""
+    file = folder / SERVING
+    if not file.exists():
+        return "onnx", "fp32"
+    chosen = json.loads(file.read_text(encoding="utf-8"))[use]
+    return chosen["runtime"], chosen["precision"]
 
 
 def describe(folder: Path) -> dict[str, Any]:

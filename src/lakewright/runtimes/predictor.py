@@ -20,7 +20,7 @@ from lakewright.encodings import Encoded, Encoding, network_inputs, open_encodin
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import ModelError
 from lakewright.runtimes import Runtime
-from lakewright.runtimes.folder import describe, verify
+from lakewright.runtimes.folder import Use, describe, serving, verify
 from lakewright.tasks import Logits, Row, read_row
 
 if TYPE_CHECKING:
@@ -39,12 +39,17 @@ class Predictor:
     runtime: Runtime
 
     @classmethod
-    def open(cls, folder: Path, runtime: str = "onnx", threads: int | None = None) -> Predictor:
-        """Checks every file's hash, then loads. Raises ModelError where the folder is damaged or not one."""
+    def open(
+        cls, folder: Path, runtime: str = "auto", threads: int | None = None, use: Use = "throughput"
+    ) -> Predictor:
+        """Checks every file's hash, then loads. `runtime` auto: the one that the folder names for this use.
+
+        Raises ModelError where the folder is damaged or not one, and MissingPackage where the runtime is not installed.
+        """
         digest = verify(folder)
         described = describe(folder)
         task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
-        load = plugins.find("runtimes", runtime)
+        load = plugins.find("runtimes", serving(folder, use)[0] if runtime == "auto" else runtime)
         return cls(folder, digest, task, open_encoding(folder / "encoding"), load(folder, threads))
 
     def predict(self, rows: Sequence[Row | str]) -> list[Prediction]:

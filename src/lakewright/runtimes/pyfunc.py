@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import ModelError
+from lakewright.runtimes.openvino import NETWORK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def _load_pyfunc(data_path: str) -> PyfuncModel:
     """Called by MLflow, which knows it by this name, with the model folder."""
     from lakewright.runtimes.predictor import Predictor
 
-    return PyfuncModel(Predictor.open(Path(data_path), "onnx"))
+    return PyfuncModel(Predictor.open(Path(data_path), use="latency"))
 
 
 def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, Any]], identity: Any = None) -> None:
@@ -66,6 +67,7 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
     import pandas as pd
     from mlflow.models import infer_signature
 
+    required = [*REQUIREMENTS, *(["openvino"] if (folder / NETWORK).exists() else [])]
     model = _load_pyfunc(str(folder))
     rows = pd.DataFrame(list(example))
     with TemporaryDirectory() as scratch:
@@ -75,7 +77,7 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
             loader_module=__name__,
             data_path=str(folder),
             code_paths=[str(Path(__file__).parents[1]), str(_metadata(Path(scratch)))],
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            pip_requirements=[f"{package}=={version(package)}" for package in required],
             signature=infer_signature(rows, model.predict(rows)),
             input_example=rows,
         )

@@ -24,6 +24,7 @@ from lakewright.evaluation.slices import by_slice
 from lakewright.progress import bar
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Report, Trained
+from lakewright.runtimes.folder import serving
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import whole_text
 from lakewright.workspace import Workspace, note_test_read
@@ -62,8 +63,14 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         }
     )
     pq.write_table(frozen, out / "test_rows.parquet", compression="zstd")
+    single = {}
+    if serving(folder, "latency") != serving(folder, "throughput"):
+        other = Predictor.open(folder, threads=workspace.threads, use="latency")
+        values = other.task.scorer(truths, other.predict(inputs_of), inputs_of).metrics(np.ones(scorer.rows))
+        single = {name: float(value) for name, value in values.items() if value == value}
     report = Report(
         metrics=metrics,
+        single_row_metrics=single,
         primary=scorer.primary,
         rows=scorer.rows,
         classes=scorer.classes(np.ones(scorer.rows)),
@@ -72,7 +79,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         test_rows=str(out / "test_rows.parquet"),
         html=str(out / "report.html"),
         json_file=str(out / "evaluation.json"),
-        runtime=f"onnx {trained.details.get('precision', 'fp32')}, {workspace.threads} threads",
+        runtime=f"{' '.join(serving(folder, 'throughput'))}, {workspace.threads} threads",
         model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         seconds_per_1000_rows=seconds,
         notes=_notes(earlier),

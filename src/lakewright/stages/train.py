@@ -19,7 +19,7 @@ from lakewright.learners import Examples, Fitted, Training, tuned
 from lakewright.prepare.examples import from_columns
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Trained
-from lakewright.runtimes.folder import FORMAT, seal
+from lakewright.runtimes.folder import FORMAT, seal, serving
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Task
 from lakewright.workspace import Workspace
@@ -58,7 +58,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
-    network = plugins.find("runtimes", "onnx")(folder, workspace.threads)
+    network = plugins.find("runtimes", serving(folder, "throughput")[0])(folder, workspace.threads)
     predictor = Predictor(folder, "", task, encoding, network)
     task, scorer = tuned(training, predictor.logits(training.validation.encoded))
     predictor = replace(predictor, task=task)

@@ -6,7 +6,8 @@ probe      the head that it starts from  lora      small updates in the weights'
 packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
-export     ONNX, and int8 where it pays  memory  what is freed stays
+export     ONNX                          serving   int8 where it pays, and in which runtime
+memory     what is freed stays
 """
 
 from __future__ import annotations
@@ -58,13 +59,14 @@ class Encoder:
     def fit(self, training: Training) -> Fitted:
         import torch
 
-        from lakewright.learners.encoder.export import export, quantize_if_it_pays
+        from lakewright.learners.encoder.forward import use_bf16
         from lakewright.learners.encoder.frozen import remember
         from lakewright.learners.encoder.interpolation import interpolate
-        from lakewright.learners.encoder.loop import train, use_bf16, write_whole
+        from lakewright.learners.encoder.loop import train, write_whole
         from lakewright.learners.encoder.lora import add_lora, merge
         from lakewright.learners.encoder.optimizer import body_rate
         from lakewright.learners.encoder.probe import fit_head
+        from lakewright.learners.encoder.serving import leave
 
         settings: EncoderSettings = training.settings
         torch.set_num_threads(training.threads)
@@ -98,10 +100,7 @@ class Encoder:
             "trained_parameters": trained,
             "bf16": str(use_bf16(settings, torch.device(training.device))),
         }
-        network.save(training.folder)
-        export(network, training.folder)
-        if settings.quantize == "auto":
-            details |= quantize_if_it_pays(training)
+        details |= leave(network, training)
         return Fitted(state.history, details)
 
     def network(self, folder: Path) -> torch.nn.Module:

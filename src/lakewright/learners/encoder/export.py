@@ -1,11 +1,9 @@
-"""The trained network as ONNX, and in int8 where that pays: faster on this machine and not significantly worse."""
+"""The trained network as ONNX: what serving starts from."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import time
 import warnings
 from pathlib import Path
 
@@ -13,11 +11,8 @@ import numpy as np
 import torch
 
 from lakewright.errors import ModelError
-from lakewright.evaluation.significance import compare
-from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.runtimes.onnx import load
-from lakewright.runtimes.predictor import Predictor
 
 OPSET = 17
 
@@ -108,45 +103,3 @@ def _not_exportable(network: EncoderNetwork, what: str) -> ModelError:
         f"the network of a {network.encoder.config.model_type} encoder, exported to ONNX, {what}",
         "choose another train.base_model, and report this one with its config.json",
     )
-
-
-def quantize_if_it_pays(training: Training, max_rows: int = 512) -> dict[str, float | int | str]:
-    """Replaces model.onnx by its int8 version (dynamic, per channel) if that is faster and as good on validation.
-
-    Speed is the median over three interleaved passes over at most `max_rows` validation rows, the token ids at hand.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    full = training.folder / "model.onnx"
-    small = training.folder / "model.int8.onnx"
-    logging.disable(logging.WARNING)  # it advises graph fusion, which measured worse
-    quantize_dynamic(full, small, per_channel=True, weight_type=QuantType.QInt8)
-    logging.disable(logging.NOTSET)
-    predictors = {
-        name: Predictor(training.folder, "", training.task, training.encoding, load(path, training.threads))
-        for name, path in {"fp32": full, "int8": small}.items()
-    }
-    validation = training.validation
-    timed = training.task.encode(training.encoding, validation.rows[:max_rows])
-    seconds: dict[str, list[float]] = {"fp32": [], "int8": []}
-    for _ in range(3):
-        for name, predictor in predictors.items():
-            began = time.perf_counter()
-            predictor.logits(timed)
-            seconds[name].append(time.perf_counter() - began)
-    speedup = float(np.median(seconds["fp32"]) / np.median(seconds["int8"]))
-    task, full_scorer = tuned(training, predictors["fp32"].logits(validation.encoded))
-    said = task.decode(predictors["int8"].logits(validation.encoded), validation.encoded, validation.rows)
-    small_scorer = task.scorer(validation.truths, said, validation.rows)
-    comparison = compare(small_scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
-    keep = speedup > 1.0 and not comparison.significantly_worse
-    if keep:
-        small.replace(full)
-    else:
-        small.unlink()
-    return {
-        "precision": "int8" if keep else "fp32",
-        "int8_speedup": round(speedup, 3),
-        "int8_difference": round(comparison.difference, 5),
-        "int8_difference_p": round(comparison.p, 5),
-    }

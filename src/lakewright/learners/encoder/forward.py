@@ -1,8 +1,10 @@
-"""Rows through the network: their sequences computed together, and what belongs to one row brought back together."""
+"""Rows through the network: their sequences computed together, what belongs to one row brought back together, and how
+precise the numbers are in between."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
     from lakewright.encodings import Encoded, Encoding
     from lakewright.learners.encoder.network import EncoderNetwork
+    from lakewright.learners.encoder.settings import PretrainedSettings
 
 
 def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows: NDArray[np.int64]) -> torch.Tensor:
@@ -36,3 +39,16 @@ def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows:
 
 def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+
+
+def mixed_precision(settings: PretrainedSettings, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16(settings, device))
+
+
+def use_bf16(settings: PretrainedSettings, device: torch.device) -> bool:
+    if settings.bf16 != "auto":
+        return bool(settings.bf16)
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and ("avx512_bf16" in (text := flags.read_text()) or "amx_bf16" in text)

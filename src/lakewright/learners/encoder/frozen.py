@@ -19,7 +19,7 @@ from lakewright.encodings import Encoded, network_inputs
 from lakewright.encodings.ragged import longest_first
 from lakewright.learners import Examples, Training
 from lakewright.learners.encoder import packed
-from lakewright.learners.encoder.forward import on_device
+from lakewright.learners.encoder.forward import mixed_precision, on_device
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import lowest_trained
 from lakewright.learners.encoder.settings import EncoderSettings
@@ -71,11 +71,12 @@ def _remembered(network: EncoderNetwork, training: Training, examples: Examples,
 
 def _write(network: EncoderNetwork, training: Training, encoded: Encoded, into: Any, advance: Any) -> None:
     device = next(network.parameters()).device
+    autocast = mixed_precision(training.settings, device)
     offsets, lengths = encoded.ids.offsets, encoded.ids.lengths
     network.eval()
     for sequences in longest_first(np.arange(len(lengths)), lengths, TOKENS):
         inputs: Mapping[str, torch.Tensor] = on_device(network_inputs(training.encoding, encoded, sequences), device)
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast:
             said = packed.lowest(
                 network.encoder,
                 inputs["input_ids"],

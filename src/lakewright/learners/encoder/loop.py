@@ -23,7 +23,7 @@ from lakewright.errors import TrainingError
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.batches import Rows, epoch_batches
-from lakewright.learners.encoder.forward import on_device, through
+from lakewright.learners.encoder.forward import mixed_precision, on_device, through, use_bf16
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learners.encoder.settings import EncoderSettings
@@ -54,11 +54,10 @@ def train(network: EncoderNetwork, training: Training) -> State:
     network.to(device)
     if settings.gradient_checkpointing:
         network.encoder.activation_checkpointing_enable()
-    bf16 = use_bf16(settings, device)
-    if bf16 and device.type == "cpu":
+    autocast = mixed_precision(settings, device)
+    if use_bf16(settings, device) and device.type == "cpu":
         # The fused attention's backward is slow there (docs/experiments.md).
         network.encoder.set_attn_implementation("eager")
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
     optimizer = make_optimizer(network, settings)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     most = settings.max_tokens_per_batch
@@ -126,15 +125,6 @@ def train(network: EncoderNetwork, training: Training) -> State:
 
     network.load_state_dict(torch.load(training.checkpoints / "best.pt", map_location=device, weights_only=True))
     return state
-
-
-def use_bf16(settings: EncoderSettings, device: torch.device) -> bool:
-    if settings.bf16 != "auto":
-        return bool(settings.bf16)
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = Path("/proc/cpuinfo")
-    return flags.exists() and ("avx512_bf16" in (text := flags.read_text()) or "amx_bf16" in text)
 
 
 def _backward_within_memory(
@@ -219,7 +209,7 @@ def validate(network: EncoderNetwork, training: Training) -> Scorer:
     """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
     network.eval()
     device = torch.device(training.device)
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16(training.settings, device))
+    autocast = mixed_precision(training.settings, device)
 
     def compute(inputs: Mapping[str, Any]) -> Any:
         with torch.inference_mode(), autocast:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lakewright.learners import Examples, Training, tuned
-from lakewright.learners.encoder.forward import on_device
+from lakewright.learners.encoder.forward import mixed_precision, on_device
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
 from lakewright.runtimes.predictor import Predictor
@@ -79,10 +79,11 @@ def _features(network: EncoderNetwork, training: Training, examples: Examples) -
     """What the head reads of each row [width], or of each sequence [tokens, width]."""
     network.eval()
     device = next(network.parameters()).device
+    autocast = mixed_precision(training.settings, device)
     with bar("features", len(examples.encoded.ids)) as advance:
 
         def compute(inputs: Mapping[str, Any]) -> NDArray[Any]:
-            with torch.inference_mode():
+            with torch.inference_mode(), autocast:
                 features: NDArray[Any] = network.features(**on_device(inputs, device)).float().cpu().numpy()
             advance(len(features), "")
             return features

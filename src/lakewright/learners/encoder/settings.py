@@ -26,6 +26,9 @@ class PretrainedSettings(LearnerSettings):
     dimensions: int | None = Field(
         default=None, ge=8, description="sentence_similarity: the first n numbers of an embedding; none: all of them"
     )
+    bf16: Literal["auto"] | bool = Field(
+        default="auto", description="mixed precision; auto: where the processor has it"
+    )
     quantize: Literal["auto", "never"] = Field(
         default="auto", description="auto: int8 where it is faster here and not significantly worse on validation"
     )
@@ -82,9 +85,6 @@ class EncoderSettings(PretrainedSettings):
     similarity_scale: float = Field(default=20.0, gt=0, description="cosines are multiplied by it in the loss")
     label_smoothing_factor: float = Field(default=0.0, ge=0, lt=1)
     early_stopping_patience: int | None = Field(default=2, ge=1, description="epochs without a better validation score")
-    bf16: Literal["auto"] | bool = Field(
-        default="auto", description="mixed precision; auto: where the processor has it"
-    )
     interpolate: Literal["auto", "never"] = Field(
         default="auto",
         description="auto: of the weights between the start and the end of training, those that are best on "

@@ -1,0 +1,154 @@
+"""Which network serves, and in which runtime: measured on this machine, and never significantly worse than fp32.
+
+onnx      int8, dynamic and per channel, in model.onnx's place; else model.onnx stays as it is, fp32
+openvino  int8 with activations calibrated on validation (post-training quantisation by NNCF); where it is installed
+
+serving.json tells the choice for each use: `throughput` (many rows) and `latency` (one row).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from lakewright import plugins
+from lakewright.encodings import network_inputs
+from lakewright.evaluation.significance import compare
+from lakewright.learners import Training, tuned
+from lakewright.learners.encoder.export import export
+from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.progress import bar
+from lakewright.runtimes.folder import SERVING
+from lakewright.runtimes.openvino import NETWORK, without_telemetry
+from lakewright.runtimes.predictor import Predictor
+
+TIMED, SINGLE, PASSES = 512, 16, 3  # rows at once, rows one by one, interleaved passes over both
+CALIBRATION = 128  # sequences
+
+
+@dataclass(frozen=True)
+class Candidate:
+    name: str
+    runtime: str
+    precision: str
+    file: Path
+
+
+def leave(network: EncoderNetwork, training: Training) -> dict[str, float | int | str]:
+    """Everything that serves, in the model folder; what was measured is told."""
+    network.save(training.folder)
+    export(network, training.folder)
+    return choose(training) if training.settings.quantize == "auto" else {}
+
+
+def choose(training: Training) -> dict[str, float | int | str]:
+    """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation."""
+    folder = training.folder
+    full = Candidate("fp32", "onnx", "fp32", folder / "model.onnx")
+    candidates = [full, Candidate("int8", "onnx", "int8", _dynamic(full.file, folder / "model.int8.onnx"))]
+    if find_spec("openvino") and find_spec("nncf"):
+        candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(training, folder / NETWORK)))
+    predictors = {
+        candidate.name: Predictor(
+            folder,
+            "",
+            training.task,
+            training.encoding,
+            plugins.find("runtimes", candidate.runtime)(candidate.file, training.threads),
+        )
+        for candidate in candidates
+    }
+    seconds = _timed(predictors, training)
+    details: dict[str, float | int | str] = {}
+    allowed, rows = [full], training.validation
+    with bar("int8", len(candidates)) as advance:
+        task, full_scorer = tuned(training, predictors["fp32"].logits(rows.encoded))
+        advance(1, "")
+        for candidate in candidates[1:]:
+            logits = predictors[candidate.name].logits(rows.encoded)
+            scorer = task.scorer(rows.truths, task.decode(logits, rows.encoded, rows.rows), rows.rows)
+            found = compare(scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
+            advance(1, f"{candidate.name} {found.difference:+.4f} {full_scorer.primary}")
+            details[f"{candidate.name}_speedup"] = round(
+                seconds["throughput"]["fp32"] / seconds["throughput"][candidate.name], 3
+            )
+            details[f"{candidate.name}_difference"] = round(found.difference, 5)
+            details[f"{candidate.name}_difference_p"] = round(found.p, 5)
+            if not found.significantly_worse:
+                allowed.append(candidate)
+
+    # onnx has one network: the faster one where many rows are scored.
+    onnx = min((c for c in allowed if c.runtime == "onnx"), key=lambda c: seconds["throughput"][c.name])
+    best = {
+        use: min((c for c in allowed if c.runtime != "onnx" or c is onnx), key=lambda c: of[c.name])
+        for use, of in seconds.items()
+    }
+    if onnx is not full:
+        onnx.file.replace(full.file)
+    for candidate in candidates[1:]:
+        if candidate is not onnx and candidate not in best.values():
+            candidate.file.unlink()
+            candidate.file.with_suffix(".bin").unlink(missing_ok=True)
+    chosen = {
+        use: {"runtime": candidate.runtime, "precision": candidate.precision, "seconds_per_row": seconds[use]}
+        for use, candidate in best.items()
+    }
+    (folder / SERVING).write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+    serves = best["throughput"]
+    return {"runtime": serves.runtime, "precision": serves.precision, **details}
+
+
+def _timed(predictors: Mapping[str, Predictor], training: Training) -> dict[str, dict[str, float]]:
+    """use → candidate → seconds a row: the median of interleaved passes over validation rows, token ids at hand."""
+    rows = training.validation.rows
+    many = training.task.encode(training.encoding, rows[:TIMED])
+    one = training.task.encode(training.encoding, rows[:SINGLE])
+    singles = [network_inputs(training.encoding, one, np.array([i])) for i in range(len(one.ids))]
+    uses = ("throughput", "latency")
+    found: dict[str, dict[str, list[float]]] = {use: {name: [] for name in predictors} for use in uses}
+    for _ in range(PASSES):
+        for name, predictor in predictors.items():
+            began = time.perf_counter()
+            predictor.logits(many)
+            found["throughput"][name].append((time.perf_counter() - began) / len(many))
+        for name, predictor in predictors.items():
+            for inputs in singles:
+                began = time.perf_counter()
+                predictor.runtime(inputs)
+                found["latency"][name].append(time.perf_counter() - began)
+    return {use: {name: float(np.median(times)) for name, times in of.items()} for use, of in found.items()}
+
+
+def _dynamic(full: Path, into: Path) -> Path:
+    """int8 weights per channel; activations are scaled as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.disable(logging.WARNING)  # it advises graph fusion, which measured worse
+    quantize_dynamic(full, into, per_channel=True, weight_type=QuantType.QInt8)
+    logging.disable(logging.NOTSET)
+    return into
+
+
+def _calibrated(training: Training, into: Path) -> Path:
+    """int8 weights and activations, these scaled by what they are on validation."""
+    openvino = without_telemetry()
+    import nncf
+
+    encoded = training.validation.encoded
+    drawn = np.random.default_rng(training.settings.seed).permutation(len(encoded.ids))[:CALIBRATION]
+    rows = [network_inputs(training.encoding, encoded, drawn[i : i + 1]) for i in range(len(drawn))]
+    nncf.set_log_level(logging.ERROR)
+    full = openvino.Core().read_model(str(training.folder / "model.onnx"))
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+        network = nncf.quantize(full, nncf.Dataset(rows), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
+    openvino.save_model(network, str(into), compress_to_fp16=False)
+    return into
