@@ -227,6 +227,26 @@ def test_the_packed_forward_says_and_learns_what_transformers_does(base: Path) -
         assert max(float((a - b).abs().max()) for a, b in pairs) < 1e-3 * greatest
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_packed_forward_on_a_gpu_is_near_transformers_in_fp32(base: Path) -> None:
+    """Flash attention over sequences without padding, in bf16: to a twentieth of the greatest number, gradients too."""
+    theirs = deepcopy(pretrained(base)).eval().cuda()
+    if not packed.is_packed(theirs):
+        return
+    parameters = [parameter for parameter in theirs.parameters() if parameter.requires_grad]
+    inputs = {name: torch.from_numpy(values).cuda() for name, values in batch(base, 4, 30).items()}
+    real = inputs["attention_mask"].bool()
+    said = theirs(**inputs).last_hidden_state[real]
+    with torch.autocast("cuda", torch.bfloat16):
+        ours = packed.hidden_states(theirs, inputs["input_ids"], inputs["attention_mask"], None)[real].float()
+    weights = torch.randn_like(said)
+    wanted = torch.autograd.grad((said * weights).sum(), parameters, allow_unused=True)
+    found = torch.autograd.grad((ours * weights).sum(), parameters, allow_unused=True)
+    pairs = [(said, ours), *((a, b) for a, b in zip(wanted, found, strict=True) if a is not None and b is not None)]
+    for a, b in pairs:
+        assert (a - b).abs().max() <= 0.05 * max(float(x.abs().max()) for x in (a, *wanted) if x is not None)
+
+
 def test_padding_does_not_change_a_row(base: Path, exported: Path) -> None:
     mean, cls, inputs = network(base), network(base, pooling="cls"), batch(base, 6, 30)
     for says in (partial(torch_says, mean), partial(torch_says, cls), load(exported, 1)):

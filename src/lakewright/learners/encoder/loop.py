@@ -61,7 +61,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     optimizer = make_optimizer(network, settings)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     most = settings.max_tokens_per_batch
-    state = State(max_tokens=most if most != "auto" else 4096 if device.type == "cpu" else 65_536)
+    state = State(max_tokens=most if most != "auto" else 2048 if device.type == "cpu" else 65_536)
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths

@@ -47,6 +47,7 @@ class Layout:
     tokens: int  # of the longest sequence
     real: torch.Tensor | None  # [real tokens], places among sequences × tokens; None where there is no padding
     unseen: torch.Tensor | None  # [sequences, 1, 1, tokens], true where there is padding
+    ends: torch.Tensor | None  # on a GPU: where each sequence ends among the real tokens, int32 [sequences + 1]
 
 
 def is_packed(encoder: nn.Module) -> bool:
@@ -105,17 +106,18 @@ def _climb(encoder: nn.Module, layers: Sequence[Layer], hidden: torch.Tensor, la
 
 def _layout(attention_mask: torch.Tensor) -> Layout:
     sequences, tokens = attention_mask.shape
+    ends = None
+    if attention_mask.is_cuda:
+        ends = nn.functional.pad(attention_mask.sum(dim=1).cumsum(dim=0), (1, 0)).to(torch.int32)
     if bool(attention_mask.all()):
-        return Layout(sequences, tokens, None, None)
+        return Layout(sequences, tokens, None, None, ends)
     unseen = (attention_mask == 0)[:, None, None, :]
-    return Layout(sequences, tokens, attention_mask.reshape(-1).nonzero()[:, 0], unseen)
+    return Layout(sequences, tokens, attention_mask.reshape(-1).nonzero()[:, 0], unseen, ends)
 
 
 def _through(layer: Layer, hidden: torch.Tensor, layout: Layout, training: bool) -> torch.Tensor:
     """One layer: [real tokens, width] → the same."""
-    projected = _laid_out(_project(layer, hidden), layout)
-    attended = _attend(projected.view(layout.sequences, layout.tokens, 3, layer.heads, -1), layout, layer, training)
-    attended = layer.out(attended if layout.real is None else attended[layout.real])
+    attended = layer.out(_attend(_project(layer, hidden), layout, layer, training))
     hidden = layer.attention_norm(dropout(attended, layer.dropout, training) + hidden)
     said = layer.down(layer.activation(layer.up(hidden)))
     result: torch.Tensor = layer.norm(dropout(said, layer.dropout, training) + hidden)
@@ -139,17 +141,30 @@ def _project(layer: Layer, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def _attend(projected: torch.Tensor, layout: Layout, layer: Layer, training: bool) -> torch.Tensor:
-    """[sequences, tokens, 3, heads, head width] → [sequences × tokens, width].
+    """[real tokens, 3 × width] → [real tokens, width].
 
-    By plain products: they cost less than torch's fused attention on texts of a sentence or a paragraph, whose
-    backward in bf16 is slow on a processor (docs/experiments.md).
+    On a GPU in 16 bits by torch's flash attention over sequences without padding, which knows no dropout. Else by plain
+    products: they cost less than torch's fused attention on texts of a sentence or a paragraph, whose backward in bf16
+    is slow on a processor (docs/experiments.md).
     """
-    query, key, value = projected.permute(2, 0, 3, 1, 4)  # [sequences, heads, tokens, head width] each
+    rate = layer.attention_dropout if training else 0.0
+    parts = projected.view(len(projected), 3, layer.heads, -1)
+    halves = projected.dtype in (torch.bfloat16, torch.float16)
+    if layout.ends is not None and halves and not rate and parts.shape[-1] % 8 == 0:  # as flash attention wants it
+        from torch.nn.attention.varlen import varlen_attn
+
+        query, key, value = parts.unbind(dim=1)
+        flash: Any = varlen_attn(query, key, value, layout.ends, layout.ends, layout.tokens, layout.tokens)
+        return flash.flatten(1)
+    size = layout.sequences, layout.tokens
+    together = _laid_out(projected, layout).view(*size, 3, layer.heads, -1)
+    query, key, value = together.permute(2, 0, 3, 1, 4)  # [sequences, heads, tokens, head width] each
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
     if layout.unseen is not None:
         scores = scores.masked_fill(layout.unseen, torch.finfo(scores.dtype).min)
-    shares = dropout(torch.softmax(scores, dim=-1), layer.attention_dropout, training).to(value.dtype)
-    return (shares @ value).transpose(1, 2).reshape(projected.shape[0] * projected.shape[1], -1)
+    shares = dropout(torch.softmax(scores, dim=-1), rate, training).to(value.dtype)
+    attended = (shares @ value).transpose(1, 2).reshape(size[0] * size[1], -1)
+    return attended if layout.real is None else attended[layout.real]
 
 
 def _layers(encoder: nn.Module) -> Iterator[Layer]:

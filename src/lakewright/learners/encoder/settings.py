@@ -51,7 +51,7 @@ class EncoderSettings(PretrainedSettings):
     gradient_accumulation_steps: int = Field(default=1, ge=1, description="batches an optimizer step")
     max_tokens_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto",
-        description="padded tokens in memory at once; a larger batch is computed in parts, same result; auto: 4,096 on "
+        description="padded tokens in memory at once; a larger batch is computed in parts, same result; auto: 2,048 on "
         "a processor, which more would not speed up, and 65,536 on a GPU",
     )
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
