@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test chromium test-slow check lock bench-accuracy clean
+.PHONY: demo test chromium test-slow check lock bench-accuracy bench-training bench-scoring clean
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
@@ -41,6 +41,10 @@ lock:  ## constraints.txt: every package, at the version that a fresh environmen
 
 bench-accuracy: $(INSTALLED)  ## DATA=folder of parquet sets; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+
+bench-training bench-scoring: bench-%: $(INSTALLED)  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate
+	$(BIN)/python benchmarks/$*.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV) .lakewright

