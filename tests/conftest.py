@@ -118,6 +118,7 @@ def small_project(base: Path) -> dict[str, Any]:
             "learning_rate": 5e-3,
             "early_stopping_patience": None,
             "dropout": 0.0,
+            "quantize": "never",  # tests/story/test_serving_choice.py has it
         },
         "evaluate": {"resamples": 100, "slices": ["place"]},
         "gate": {"minimum": {"accuracy": 0.8}},

@@ -9,9 +9,9 @@ serving.json tells the choice for each use: `throughput` (many rows) and `latenc
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,7 +148,7 @@ def _calibrated(training: Training, into: Path) -> Path:
     rows = [network_inputs(training.encoding, encoded, drawn[i : i + 1]) for i in range(len(drawn))]
     nncf.set_log_level(logging.ERROR)
     full = openvino.Core().read_model(str(training.folder / "model.onnx"))
-    with contextlib.redirect_stdout(sys.stderr):  # its progress bars
+    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         network = nncf.quantize(full, nncf.Dataset(rows), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
     openvino.save_model(network, str(into), compress_to_fp16=False)
     return into

@@ -1,0 +1,88 @@
+"""Which network serves is measured where the model is made, told in the folder, and what predicts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import lakewright as lw
+from lakewright.learners.encoder import serving
+from lakewright.runtimes.folder import seal
+from lakewright.runtimes.predictor import Predictor
+
+
+@pytest.fixture
+def run(project: Path) -> lw.Run:
+    return lw.run(project, settings=["train.quantize=auto", "train.num_train_epochs=3", "gate.minimum={}"])
+
+
+def test_each_use_has_the_fastest_of_what_is_as_good_as_fp32(
+    run: lw.Run, lakewright: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder = Path(run.model_folder)
+    told = json.loads((folder / "serving.json").read_text())
+    details = json.loads((folder / "training.json").read_text())["details"]
+    assert set(told) == {"throughput", "latency"}
+    significant = {name for name in ("int8", "openvino") if details[f"{name}_difference_p"] < 0.05}
+    for chosen in told.values():
+        times = chosen["seconds_per_row"]
+        assert set(times) == {"fp32", "int8", "openvino"} and min(times.values()) > 0
+        fast = min((name for name in times if name not in significant), key=times.__getitem__)
+        if chosen["runtime"] == "openvino":
+            assert fast == "openvino"
+    assert (folder / "openvino.xml").exists() == any(chosen["runtime"] == "openvino" for chosen in told.values())
+    assert not (folder / "model.int8.onnx").exists()
+
+    # Each use opens its own, and both say nearly the same.
+    rows = [{"text": text} for text in pq.read_table(run.report.test_rows)["text"].to_pylist()]
+    many, single = Predictor.open(folder), Predictor.open(folder, use="latency")
+    same = [a["label"] == b["label"] for a, b in zip(many.predict(rows), single.predict(rows), strict=True)]
+    assert np.mean(same) > 0.9
+    if told["throughput"]["runtime"] != told["latency"]["runtime"]:
+        assert run.report.single_row_metrics.keys() <= run.report.metrics.keys()
+
+    # A machine without OpenVINO says so, and what to do; it never takes another runtime by itself.
+    copy = tmp_path / "folder"
+    shutil.copytree(folder, copy)
+    told["throughput"]["runtime"] = "openvino"
+    (copy / "serving.json").write_text(json.dumps(told))
+    seal(copy)
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "openvino.py").write_text("raise ImportError('hidden')\n")
+    without = {**os.environ, "PYTHONPATH": f"{tmp_path / 'hidden'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    refused = lakewright("predict", str(copy), "one text", env=without)
+    assert refused.returncode == 1 and "lakewright[openvino]" in refused.stderr
+    assert lakewright("predict", str(copy), "one text", "--runtime", "onnx", env=without).returncode == 0
+
+
+def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(full: Path, into: Path) -> Path:
+        """int8 gone wrong, as calibration on the wrong rows can: the head's bias says one class of all."""
+        import onnx
+        from onnx import numpy_helper
+
+        model = onnx.load(str(full))
+        for weight in model.graph.initializer:
+            if weight.name == "head.bias":
+                values = numpy_helper.to_array(weight).copy()
+                values[0] += 100
+                weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+        onnx.save(model, str(into))
+        return into
+
+    monkeypatch.setattr(serving, "_dynamic", broken)
+    run = lw.run(project, settings=["train.quantize=auto", "train.num_train_epochs=3", "gate.minimum={}"])
+    details = json.loads((Path(run.model_folder) / "training.json").read_text())["details"]
+    assert details["int8_difference"] < 0 and details["int8_difference_p"] < 0.05
+    told = json.loads((Path(run.model_folder) / "serving.json").read_text())
+    assert all((chosen["runtime"], chosen["precision"]) != ("onnx", "int8") for chosen in told.values())
+    labels = {row["label"] for row in Predictor.open(Path(run.model_folder), "onnx").predict(["the red lamp", "run"])}
+    assert labels
