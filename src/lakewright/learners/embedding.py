@@ -24,7 +24,7 @@ class Embedding(Encoder):
 
     name = "embedding"
     settings = EmbeddingSettings
-    sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL}}
+    sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "dynamic"}}
     gaps: Mapping[str, str] = {
         "question_answering": "never: where an answer begins cannot be read off an encoder that was not trained for it",
     }

@@ -31,7 +31,7 @@ from lakewright.runtimes.folder import SERVING
 from lakewright.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.runtimes.predictor import Predictor
 
-TIMED, SINGLE, PASSES = 512, 16, 3  # rows at once, rows one by one, interleaved passes over both
+TIMED, SINGLE, PASSES = 192, 16, 3  # rows at once, rows one by one, interleaved passes over both
 CALIBRATION = 128  # sequences
 
 
@@ -47,7 +47,7 @@ def leave(network: EncoderNetwork, training: Training) -> dict[str, float | int 
     """Everything that serves, in the model folder; what was measured is told."""
     network.save(training.folder)
     export(network, training.folder)
-    return choose(training) if training.settings.quantize == "auto" else {}
+    return choose(training) if training.settings.quantize != "never" else {}
 
 
 def choose(training: Training) -> dict[str, float | int | str]:
@@ -55,7 +55,7 @@ def choose(training: Training) -> dict[str, float | int | str]:
     folder = training.folder
     full = Candidate("fp32", "onnx", "fp32", folder / "model.onnx")
     candidates = [full, Candidate("int8", "onnx", "int8", _dynamic(full.file, folder / "model.int8.onnx"))]
-    if find_spec("openvino") and find_spec("nncf"):
+    if training.settings.quantize == "auto" and find_spec("openvino") and find_spec("nncf"):
         candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(training, folder / NETWORK)))
     predictors = {
         candidate.name: Predictor(
