@@ -26,7 +26,7 @@ from lakewright.tasks import Logits, Row, read_row
 if TYPE_CHECKING:
     from lakewright.tasks import Prediction, Task
 
-MAX_TOKENS = 4096  # padded tokens computed at once: more gains no speed on a CPU and costs memory
+MAX_TOKENS = 1024  # padded tokens computed at once: more is slower on a CPU (docs/experiments.md) and costs memory
 CHUNK = 8192  # rows encoded at once
 
 

@@ -31,8 +31,8 @@ class PretrainedSettings(LearnerSettings):
     )
     quantize: Literal["auto", "dynamic", "never"] = Field(
         default="auto",
-        description="int8 where it is faster here and not significantly worse on validation; dynamic: for onnx alone, in "
-        "seconds; auto: also calibrated, for openvino, where that is installed",
+        description="int8 where it is faster here and not significantly worse on validation; dynamic: for onnx alone, "
+        "in seconds; auto: also calibrated, for openvino, where that is installed",
     )
     seed: int = 13
 
