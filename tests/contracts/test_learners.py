@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,26 @@ def test_the_order_and_company_of_rows_change_nothing(folders: dict[tuple[str, s
             sure = predictor.task.confidence
             assert sure(alone) == pytest.approx(sure(said), abs=1e-5)
         assert predictor.predict([]) == []
+
+
+def test_a_text_that_stands_often_is_computed_once(folders: dict[tuple[str, str], Path]) -> None:
+    texts = [row["text"] for row in sentences(6, seed=4)]
+    for (learner, _), folder in folders.items():
+        predictor = Predictor.open(folder)
+        once, often = inputs_of(predictor.task, texts), inputs_of(predictor.task, texts * 3)
+        encoded = predictor.task.encode(predictor.encoding, often)
+        computed: list[int] = []
+
+        def counting(inputs: Any, runtime: Any = predictor.runtime, computed: list[int] = computed) -> Any:
+            logits = runtime(inputs)
+            computed.append(len(logits))
+            return logits
+
+        if learner != "linear" and encoded.columns is None:
+            replace(predictor, runtime=counting).predict(often)
+            alone = predictor.task.encode(predictor.encoding, once)
+            assert sum(computed) == len(np.unique(alone.first_alike()))
+        assert predictor.predict(often) == predictor.predict(once) * 3
 
 
 def test_mlflow_predicts_the_same(folders: dict[tuple[str, str], Path]) -> None:

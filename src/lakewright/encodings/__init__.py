@@ -45,6 +45,15 @@ class Encoded:
             return rows
         return np.concatenate([np.arange(self.rows[row], self.rows[row + 1]) for row in rows]).astype(np.int64)
 
+    def first_alike(self) -> NDArray[np.int64]:
+        """For each sequence the first one that is the same to the network: itself, or an earlier one. [sequences]"""
+        if self.weights is not None or self.columns is not None or self.hidden is not None:
+            return np.arange(len(self.ids))
+        beside = [ragged for ragged in (self.ids, self.types) if ragged is not None]
+        first: dict[tuple[bytes, ...], int] = {}
+        keys = (tuple(ragged[i].tobytes() for ragged in beside) for i in range(len(self.ids)))
+        return np.fromiter((first.setdefault(key, i) for i, key in enumerate(keys)), dtype=np.int64)
+
     @property
     def counts(self) -> NDArray[np.int64]:
         """Sequences a row, [rows]."""

@@ -79,14 +79,15 @@ class Predictor:
         return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
 
     def logits(self, encoded: Encoded) -> Logits:
-        """What the network says, longest sequences first so that little is padded: logits [outputs] a row, the mean of
-        its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
-        lengths = encoded.ids.lengths
+        """What the network says, longest sequences first so that little is padded, and of equal ones once: logits
+        [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
+        lengths, first = encoded.ids.lengths, encoded.first_alike()
         found: list[Any] = [None] * len(lengths)
-        for sequences in longest_first(np.arange(len(lengths)), lengths, MAX_TOKENS):
+        for sequences in longest_first(np.unique(first), lengths, MAX_TOKENS):
             inputs = network_inputs(self.encoding, encoded, sequences)
             for sequence, values in zip(sequences, self.runtime(inputs), strict=True):
                 found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
+        found = [found[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
         return found
