@@ -6,11 +6,14 @@ import hashlib
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lakewright.errors import UsageError
+
+IDENTITY = np.dtype([("normalised", "S16"), ("exact", np.int64)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,25 +39,44 @@ def normalise(text: str) -> str:
     return " ".join(text.split())
 
 
-def codes(values: Iterable[Hashable] | npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+def identities(texts: Iterable[str]) -> npt.NDArray[np.void]:
+    """What a text is known by, 24 bytes whatever its length: (texts,) of IDENTITY.
+
+    16 bytes of BLAKE2 of the normalised text: two of a million texts share them with a chance of about 1e-27. Beside
+    them Python's own hash of the text as it stands (64 bits, good within one process), which is only ever compared
+    among equal normalised texts.
+    """
+    return np.fromiter(((_digest(normalise(text)), hash(text)) for text in texts), dtype=IDENTITY)
+
+
+def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """The same number for the same value, (len(values),): counted from 0 in the order in which values first stand."""
     if isinstance(values, np.ndarray):
+        if values.dtype.kind in "iu":
+            return _numbered(values)
         values = values.tolist()
     numbers: dict[Hashable, int] = {}
     return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), dtype=np.int64)
 
 
-def find_duplicates(texts: Sequence[str], truths: Sequence[Hashable] | npt.NDArray[np.str_] | None) -> Duplicates:
-    """What repeats among `texts`; `truths[i]` (a label, a tuple of tags, …) belongs to `texts[i]`.
+def find_duplicates(texts: Iterable[str], truths: Iterable[Hashable] | npt.NDArray[np.str_] | None) -> Duplicates:
+    """What repeats among `texts`, gone through once; the truths (labels, tuples of tags, …) stand beside them."""
+    return duplicates_of(identities(texts), None if truths is None else codes(truths))
 
-    A text is known by 16 bytes of its BLAKE2 hash: memory does not grow with the length of the texts, and two of a
-    million texts share one with a chance of about 1e-27.
-    """
-    group_of_row = codes(_digest(normalise(text)) for text in texts)
+
+def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] | None) -> Duplicates:
+    """What repeats among texts known by their `identities`; `truths[i]` is equal where row i's truth is."""
+    halves: npt.NDArray[np.uint64] = known["normalised"].copy().view(np.uint64).reshape(-1, 2)
+    group_of_row = _numbered(halves[:, 0], halves[:, 1])
+    normalised = _repeats(group_of_row)
+    # Only rows of groups with several can be exact or conflicting, and those are few.
+    several = np.flatnonzero(np.bincount(group_of_row)[group_of_row] > 1) if len(normalised) else normalised
+    groups = group_of_row[several]
+    conflicting = several[:0] if truths is None else several[_conflicts(groups, codes(truths[several]))]
     return Duplicates(
-        exact=_repeats(codes(_digest(text) for text in texts)),
-        normalised=_repeats(group_of_row),
-        conflicting=_conflicts(group_of_row, np.zeros_like(group_of_row) if truths is None else codes(truths)),
+        exact=several[_repeats(_numbered(groups, known["exact"][several]))],
+        normalised=normalised,
+        conflicting=conflicting,
         group_of_row=group_of_row,
     )
 
@@ -92,6 +114,22 @@ def drop_duplicates(
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """`codes` of rows that are equal where all their keys are."""
+    order = np.lexsort(keys)  # stable: of equal rows the first comes first
+    new = np.zeros(len(order), dtype=np.bool_)
+    new[:1] = True
+    for key in keys:
+        in_order = key[order]
+        new[1:] |= in_order[1:] != in_order[:-1]
+    first = order[new]
+    number = np.empty_like(first)
+    number[np.argsort(first)] = np.arange(len(first))
+    found = np.empty_like(order)
+    found[order] = np.repeat(number, np.diff(np.append(np.flatnonzero(new), len(order))))
+    return found
 
 
 def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -29,6 +29,7 @@ SPELLINGS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
+NO_GROUP = int(np.iinfo(np.int64).min)  # among groups given as int64 codes: a row without one
 ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
 
 
@@ -37,7 +38,7 @@ def assign(
     n: int,
     *,
     columns: Columns,
-    truth: Sequence[str] | npt.NDArray[np.str_] | None = None,
+    truth: Sequence[str] | npt.NDArray[np.generic] | None = None,
     groups: Sequence[Hashable] | npt.NDArray[np.generic] | None = None,
     times: npt.NDArray[np.generic] | None = None,
     predefined: Sequence[str | None] | npt.NDArray[np.str_] | None = None,
@@ -50,9 +51,10 @@ def assign(
     """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
-    where rows have no single label (tags, spans). `groups`, `times` (numbers or datetime64) and `predefined` have one
-    value a row; `names` says what some of the latter are here ({"validation": "test"}). `rows` are the table's row
-    numbers, for messages; by default 0 … n - 1. `columns` names the columns.
+    where rows have no single label (tags, spans). `groups` (values, or int64 codes with NO_GROUP), `times` (numbers or
+    datetime64) and `predefined` have one value a row; `names` says what some of the latter are here
+    ({"validation": "test"}). `rows` are the table's row numbers, for messages; by default 0 … n - 1. `columns` names
+    the columns.
 
     Raises UsageError for shares that leave nothing to a split and for a column the method needs and does not get;
     DataError for values it cannot use (nulls, unknown split names) and where a split would be empty.
@@ -185,15 +187,18 @@ def _groups(
             "prepare.split.method is grouped, but no column says which rows belong together",
             "name it under data.columns.group, or choose prepare.split.method: random",
         )
-    values = groups.tolist() if isinstance(groups, np.ndarray) else groups
-    without = [row for row, value in enumerate(values) if value is None or value != value]
-    if without:
+    if isinstance(groups, np.ndarray) and groups.dtype == np.int64:
+        without = np.flatnonzero(groups == NO_GROUP)
+    else:
+        groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
+        without = np.flatnonzero([value is None or value != value for value in groups])
+    if len(without):
         raise DataError(
-            f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(values)} rows "
+            f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(groups)} rows "
             f"({_first(rows[without])}), so their group is unknown",
             "fill it in (a value of its own for a row that belongs to none), or choose prepare.split.method: random",
         )
-    return codes(values)
+    return codes(groups)
 
 
 def _by_time(
