@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
-_ROW_GROUP = 1 << 15  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
+_ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
 
 
 class Lake:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lakewright.prepare.duplicates import drop_duplicates, duplicates_of
 from lakewright.prepare.facts import gather
 from lakewright.prepare.quality import Noticed, check_duplicates, check_labels, check_leakage, check_splits
-from lakewright.prepare.splits import SPLITS, TRAIN, Method, assign
+from lakewright.prepare.splits import SPLITS, Method, assign
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
@@ -64,10 +64,12 @@ def choose(
     # No text twice, where the split is ours to make
     duplicates = duplicates_of(facts.text, facts.truth)
     findings += check_duplicates(duplicates, columns=columns, rows=facts.rows)
-    groups, stay = duplicates.group_of_row, np.arange(len(facts.rows))
-    drop = settings.duplicates == "drop"
-    if drop and method != "predefined":
-        stay = np.flatnonzero(drop_duplicates(groups, np.full(len(stay), TRAIN)))
+    facts = replace(facts, text=facts.text[:0].copy())  # the hashes have said what they can: two thirds of the memory
+    groups, first = duplicates.group_of_row, np.ones(len(facts.rows), dtype=np.bool_)
+    drop, published = settings.duplicates == "drop", method == "predefined"
+    if drop and not published:
+        first[duplicates.normalised] = False
+    stay = np.flatnonzero(first)
 
     split = assign(
         method,
@@ -85,8 +87,9 @@ def choose(
     )
 
     # No text in two splits; a published test split keeps all its rows
-    findings += check_leakage(split, groups[stay], rows=facts.rows[stay])
-    if drop:
+    if published or not drop:
+        findings += check_leakage(split, groups[stay], rows=facts.rows[stay])
+    if published and drop:
         keep = drop_duplicates(groups[stay], split)
         stay, split = stay[keep], split[keep]
     check_splits(split)

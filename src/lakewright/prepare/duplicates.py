@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from struct import unpack
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from lakewright.errors import UsageError
 
-IDENTITY = np.dtype([("normalised", "S16"), ("exact", np.int64)])
+IDENTITY = np.dtype([("high", np.uint64), ("low", np.uint64), ("exact", np.int64)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def identities(texts: Iterable[str]) -> npt.NDArray[np.void]:
     them Python's own hash of the text as it stands (64 bits, good within one process), which is only ever compared
     among equal normalised texts.
     """
-    return np.fromiter(((_digest(normalise(text)), hash(text)) for text in texts), dtype=IDENTITY)
+    return np.fromiter(((*_halves(normalise(text)), hash(text)) for text in texts), dtype=IDENTITY)
 
 
 def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
@@ -66,8 +67,7 @@ def find_duplicates(texts: Iterable[str], truths: Iterable[Hashable] | npt.NDArr
 
 def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] | None) -> Duplicates:
     """What repeats among texts known by their `identities`; `truths[i]` is equal where row i's truth is."""
-    halves: npt.NDArray[np.uint64] = known["normalised"].copy().view(np.uint64).reshape(-1, 2)
-    group_of_row = _numbered(halves[:, 0], halves[:, 1])
+    group_of_row = _numbered(known["high"], known["low"])
     normalised = _repeats(group_of_row)
     # Only rows of groups with several can be exact or conflicting, and those are few.
     several = np.flatnonzero(np.bincount(group_of_row)[group_of_row] > 1) if len(normalised) else normalised
@@ -83,7 +83,7 @@ def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] |
 
 def drop_duplicates(
     group_of_row: npt.NDArray[np.int64],
-    split: npt.NDArray[np.str_],
+    split: npt.NDArray[np.generic],
     priority: Sequence[str] = ("test", "validation", "train"),
 ) -> npt.NDArray[np.bool_]:
     """Which rows stay, (rows,), so that no group stands in two splits.
@@ -93,7 +93,7 @@ def drop_duplicates(
 
     Raises UsageError for a split that `priority` does not name.
     """
-    rank = np.full(len(split), len(priority), dtype=np.int64)
+    rank = np.full(len(split), len(priority), dtype=np.int8)
     for place, name in enumerate(priority):
         rank[split == name] = place
     unknown = np.unique(split[rank == len(priority)]).tolist()
@@ -104,32 +104,37 @@ def drop_duplicates(
         )
     # By group, then by priority, then by row: a group's first row here says where the group stays.
     order = np.lexsort((rank, group_of_row))
+    groups = group_of_row[order]
     first_of_group = np.ones(len(order), dtype=np.bool_)
-    first_of_group[1:] = group_of_row[order][1:] != group_of_row[order][:-1]
+    first_of_group[1:] = groups[1:] != groups[:-1]
     keep = np.zeros(len(split), dtype=np.bool_)
     keep[order[first_of_group]] = True
     keep[rank == 0] = True
     return keep
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _halves(text: str) -> tuple[int, int]:
+    high, low = unpack("<QQ", hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+    return high, low
 
 
 def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """`codes` of rows that are equal where all their keys are."""
+    """`codes` of rows that are equal where all their keys are, without a Python object a row."""
     order = np.lexsort(keys)  # stable: of equal rows the first comes first
     new = np.zeros(len(order), dtype=np.bool_)
     new[:1] = True
     for key in keys:
         in_order = key[order]
         new[1:] |= in_order[1:] != in_order[:-1]
-    first = order[new]
-    number = np.empty_like(first)
-    number[np.argsort(first)] = np.arange(len(first))
-    found = np.empty_like(order)
-    found[order] = np.repeat(number, np.diff(np.append(np.flatnonzero(new), len(order))))
-    return found
+        del in_order
+    first = np.arange(len(order))
+    first[~new] = 0
+    np.maximum.accumulate(first, out=first)  # of each place in the order: where its equals begin
+    first_row = np.empty_like(order)
+    first_row[order] = order[first]
+    del order, first
+    number: npt.NDArray[np.int64] = np.cumsum(first_row == np.arange(len(first_row))) - 1
+    return number[first_row]
 
 
 def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -101,9 +101,10 @@ def check_labels(
             f"elsewhere {_quoted(doubtful[label])} ({counted(counts[doubtful[label]], 'row')})"
         ),
     )
+    named = identities(names)
     noticed += _noticed(
         "text_equals_label",
-        number[texts["normalised"] == identities(names)["normalised"][labels]],
+        number[(texts["high"] == named["high"][labels]) & (texts["low"] == named["low"][labels])],
         f"whose text is the label itself, which needs no model and makes the metrics too good: see whether column "
         f"{text_names(columns, 'and')} was filled from column {column}.",
         _with_truth,
@@ -153,7 +154,7 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
 
 
 def check_leakage(
-    split: npt.NDArray[np.str_], group_of_row: npt.NDArray[np.int64], *, rows: Rows | None = None
+    split: npt.NDArray[np.generic], group_of_row: npt.NDArray[np.int64], *, rows: Rows | None = None
 ) -> list[Noticed]:
     """The finding `leakage`: how many normalised texts (Duplicates.group_of_row) stand in more than one split."""
     number = _numbers(rows, len(split))
@@ -192,7 +193,7 @@ def check_leakage(
     ]
 
 
-def check_splits(split: npt.NDArray[np.str_]) -> None:
+def check_splits(split: npt.NDArray[np.generic]) -> None:
     """Raises DataError where a split has no rows; to be called with those that stay."""
     for name in SPLITS:
         if not np.any(split == name):
