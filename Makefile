@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test chromium test-slow check lock bench-accuracy clean
+.PHONY: demo test chromium test-slow check lock bench-accuracy bench-growth clean
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
@@ -41,6 +41,9 @@ lock:  ## constraints.txt: every package, at the version that a fresh environmen
 
 bench-accuracy: $(INSTALLED)  ## DATA=folder of parquet sets; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+
+bench-growth: $(INSTALLED)  ## ingest and prepare at 10 k, 100 k and 1 M texts; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/growth.py
 
 clean:
 	rm -rf $(VENV) .lakewright
