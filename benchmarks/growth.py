@@ -4,8 +4,8 @@
 
 Texts are drawn from the whole words of the base model's vocabulary by Zipf's law, eleven a text: 13 tokens with the two
 special ones, nearly all texts distinct, ten labels. Each stage is the command `lakewright stage NAME`, in a process of
-its own; its seconds are wall time from start to end, imports included, and its memory is what the kernel counted at the
-most (ru_maxrss), nothing subtracted. Sizes take turns, round after round, and the medians are written.
+its own, imports included: wall seconds, the processor's seconds (user and system, of all threads: what a busy machine
+changes least), and the kernel's count of memory at the most (ru_maxrss), nothing subtracted. Sizes take turns, round after round, and the medians are written.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ def python(code: str, *arguments: str, cwd: Path) -> str:
     return subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
-def measured(command: Sequence[str], cwd: Path) -> tuple[float, float]:
-    """Wall seconds and peak MB of a command."""
+def measured(command: Sequence[str], cwd: Path) -> tuple[float, ...]:
+    """Wall seconds, processor seconds and peak MB of a command."""
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return time.perf_counter() - began, usage.ru_maxrss / 1024
+    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def run(rows: int, source: Path, learner: str, places: Path) -> dict[str, tuple[float, float]]:
+def run(rows: int, source: Path, learner: str, places: Path) -> dict[str, tuple[float, ...]]:
     """Both stages over one source, in a new workspace."""
     with tempfile.TemporaryDirectory(dir=places) as made:
         folder = Path(made)
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print, and leave the page alone")
     arguments = parser.parse_args()
 
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as made:
         places = Path(made)
         sources = {rows: places / str(rows) / f"texts.{arguments.source}" for rows in arguments.rows}
@@ -110,9 +110,10 @@ def main() -> None:
             python(MAKE, str(rows), str(source), cwd=places)
         for number in range(arguments.rounds):
             for rows, source in sources.items():
-                for stage, (seconds, peak) in run(rows, source, arguments.learner, places).items():
-                    found.setdefault((stage, rows), []).append((seconds, peak))
-                    print(f"round {number + 1}: {stage} {rows:,} rows: {seconds:.1f} s, {peak:.0f} MB", flush=True)
+                for stage, (wall, seconds, peak) in run(rows, source, arguments.learner, places).items():
+                    found.setdefault((stage, rows), []).append((wall, seconds, peak))
+                    shown = f"{wall:.1f} s, {seconds:.1f} s of the processor, {peak:.0f} MB"
+                    print(f"round {number + 1}: {stage} {rows:,} rows: {shown}", flush=True)
     lines = table(found, arguments.rows)
     print("\n".join(lines))
     if not arguments.dry:
@@ -120,19 +121,23 @@ def main() -> None:
         page.write("growth", [*lines, "", f"Commit {page.commit()}, {arguments.rounds} rounds. {stamp}"])
 
 
-def table(found: dict[tuple[str, int], list[tuple[float, float]]], sizes: Sequence[int]) -> list[str]:
+def table(found: dict[tuple[str, int], list[tuple[float, ...]]], sizes: Sequence[int]) -> list[str]:
     lines = [
-        "| stage | rows | seconds | s per 1,000 rows | of these, beyond the smallest table | MB at peak | above it |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| stage | rows | s, wall | s, processor | processor s per 1,000 rows | each 1,000 beyond the smallest table "
+        "| MB at peak | above it |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for stage in STAGES:
-        medians = {rows: [statistics.median(values) for values in zip(*found[stage, rows])] for rows in sizes}  # noqa: B905
-        least, (start, base) = sizes[0], medians[sizes[0]]
-        for rows, (seconds, peak) in medians.items():
-            more = f"{(seconds - start) / (rows - least) * 1000:.4f}" if rows > least else ""
+        medians = {rows: [statistics.median(each) for each in zip(*found[stage, rows], strict=True)] for rows in sizes}
+        least, (_, start, base) = sizes[0], medians[sizes[0]]
+        for rows, (wall, seconds, peak) in medians.items():
+            more, above = "", ""
+            if rows > least:
+                more = f"{(seconds - start) / (rows - least) * 1000:.4f}"
+                above = f"{peak - base:+.0f} ({peak / base - 1:+.0%})"
+            per_thousand = f"{seconds / rows * 1000:.4f}"
             lines.append(
-                f"| {stage} | {rows:,} | {seconds:.1f} | {seconds / rows * 1000:.4f} | {more} | {peak:.0f} "
-                f"| {f'{peak - base:+.0f} ({peak / base - 1:+.0%})' if rows > least else ''} |"
+                f"| {stage} | {rows:,} | {wall:.1f} | {seconds:.1f} | {per_thousand} | {more} | {peak:.0f} | {above} |"
             )
     return lines
 
