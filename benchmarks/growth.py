@@ -5,7 +5,8 @@
 Texts are drawn from the whole words of the base model's vocabulary by Zipf's law, eleven a text: 13 tokens with the two
 special ones, nearly all texts distinct, ten labels. Each stage is the command `lakewright stage NAME`, in a process of
 its own, imports included: wall seconds, the processor's seconds (user and system, of all threads: what a busy machine
-changes least), and the kernel's count of memory at the most (ru_maxrss), nothing subtracted. Sizes take turns, round after round, and the medians are written.
+changes least), and the kernel's count of memory at the most (ru_maxrss), nothing subtracted. Sizes take turns, round
+after round, and the medians are written.
 """
 
 from __future__ import annotations
