@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test chromium test-slow check lock bench-accuracy bench-training bench-scoring bench-peers clean
+.PHONY: demo test chromium test-slow check lock bench-accuracy bench-training bench-scoring bench-peers bench-growth clean
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
@@ -48,6 +48,9 @@ bench-training bench-scoring: bench-%: $(INSTALLED)  ## DATA=folder that holds b
 
 bench-peers: $(INSTALLED)  ## DATA=folder of parquet sets, PEERS=folder of environments; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/peers.py --data $(DATA) --peers $(PEERS)
+
+bench-growth: $(INSTALLED)  ## ingest and prepare at 10 k, 100 k and 1 M texts; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/growth.py
 
 clean:
 	rm -rf $(VENV) .lakewright

@@ -87,8 +87,8 @@ def opened(name: str) -> tuple[Task, list[dict[str, Any]], list[Any]]:
     """The case's task as fitted on its rows, the rows' inputs and their truths."""
     case, task_type = CASES[name], plugins.find("tasks", name)
     settings = task_type.settings(name=name)
-    read = task_type.read(pa.table(case.rows), case.columns, settings)
-    return task_type.fit(read, settings), read.drop_columns("truth").to_pylist(), read["truth"].to_pylist()
+    (read,) = task_type.read([pa.table(case.rows)], case.columns, settings)
+    return task_type.fit([read], settings), read.drop_columns("truth").to_pylist(), read["truth"].to_pylist()
 
 
 def encode(task: Task, rows: list[dict[str, Any]], tiny_base: Path) -> Encoded:
@@ -148,16 +148,16 @@ class TestTask:
     def test_wrong_rows_are_named(self, name: str) -> None:
         case, task_type = CASES[name], plugins.find("tasks", name)
         with pytest.raises(DataError, match=case.named):
-            task_type.read(pa.table(case.wrong), case.columns, task_type.settings(name=name))
+            list(task_type.read([pa.table(case.wrong)], case.columns, task_type.settings(name=name)))
 
     def test_a_missing_role_and_a_missing_column_are_named(self, name: str) -> None:
         case, task_type = CASES[name], plugins.find("tasks", name)
         settings = task_type.settings(name=name)
         first, *others = case.columns
         with pytest.raises(ProjectError, match=first):
-            task_type.read(pa.table(case.rows), {role: case.columns[role] for role in others}, settings)
+            list(task_type.read([pa.table(case.rows)], {role: case.columns[role] for role in others}, settings))
         with pytest.raises(DataError, match="no column 'lost'"):
-            task_type.read(pa.table(case.rows), {**case.columns, first: "lost"}, settings)
+            list(task_type.read([pa.table(case.rows)], {**case.columns, first: "lost"}, settings))
 
     def test_every_loss_is_least_at_the_targets(self, name: str, tiny_base: Path) -> None:
         import torch
@@ -202,7 +202,7 @@ def test_whole_numbers_stored_as_floats_are_classes() -> None:
     table = pa.table({"text": ["a", "b", "c", "d"], "label": [1.0, None, 10.0, float("nan")]})
     task = plugins.find("tasks", "text_classification")
     settings = task.settings()
-    read = task.read(table, {"text": "text", "label": "label"}, settings)
+    (read,) = task.read([table], {"text": "text", "label": "label"}, settings)
     assert read["truth"].to_pylist() == ["1", None, "10", None]
     whole = pa.table({"text": ["a", "b", "c"], "truth": ["10", "2", "1"]})
-    assert task.fit(whole, settings).labels == ("1", "2", "10")
+    assert task.fit([whole], settings).labels == ("1", "2", "10")

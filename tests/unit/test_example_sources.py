@@ -108,7 +108,8 @@ def test_an_example_can_run_from_what_its_header_says(
     assert [step.skip for step in pipeline.plan(EXAMPLES / name, settings=given)] == [False] * len(pipeline.STAGES)
     project = load_project(EXAMPLES / name, given)
     task = plugins.find("tasks", project.task.name)
-    assert task.read(table, project.data.columns.roles, project.task)["truth"].null_count == 0
+    (read,) = task.read([table], project.data.columns.roles, project.task)
+    assert read["truth"].null_count == 0
 
 
 def test_rows_as_the_hub_has_them_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +142,8 @@ def test_rows_as_the_hub_has_them_are_read(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         project = load_project(EXAMPLES / name)
         task = plugins.find("tasks", project.task.name)
-        assert task.read(table, project.data.columns.roles, project.task)["truth"].to_pylist()[0] == truth
+        (read,) = task.read([table], project.data.columns.roles, project.task)
+        assert read["truth"].to_pylist()[0] == truth
 
 
 def digest(values: list[str]) -> str:

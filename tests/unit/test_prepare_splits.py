@@ -302,7 +302,7 @@ inputs = dict(truth=truth, groups=[f"group {i}" for i in rng.integers(0, 60, n)]
     predefined=[("train", "TRAIN", "Training", "test")[i] for i in rng.integers(0, 4, n)])
 seen = hashlib.sha256(find_duplicates(truth, truth).group_of_row.tobytes())
 for method in ("random", "grouped", "time", "predefined"):
-    seen.update(assign(method, n, columns=Columns(), test=0.2, validation=0.1, seed=3, **inputs).tobytes())
+    seen.update("".join(assign(method, n, columns=Columns(), test=0.2, validation=0.1, seed=3, **inputs)).encode())
 print(seen.hexdigest())
 """
 

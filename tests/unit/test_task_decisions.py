@@ -17,7 +17,7 @@ from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError, ProjectError
 from lakewright.learners.encoder.base import load_tokens
 from lakewright.project import Columns
-from lakewright.tasks import complete_text, read_row, whole_text
+from lakewright.tasks import complete_texts, read_row, whole_text
 from lakewright.tasks.multilabel_classification import MultilabelClassification, MultilabelSettings
 from lakewright.tasks.question_answering import QuestionAnswering
 from lakewright.tasks.sentence_similarity import SentenceSimilarity, SimilaritySettings
@@ -51,11 +51,11 @@ def test_each_label_gets_the_threshold_that_finds_its_rows() -> None:
 def test_labels_as_columns_of_0_and_1() -> None:
     table = pa.table({"t": ["a", "b", "c"], "joy": [1, 0, 0], "fear": pa.array([1, 0, None], pa.int8())})
     columns = {"text": "t", "labels": ["joy", "fear"]}
-    read = MultilabelClassification.read(table, columns, MultilabelSettings())
+    (read,) = MultilabelClassification.read([table], columns, MultilabelSettings())
     assert read["truth"].to_pylist() == [["joy", "fear"], [], None]
     with pytest.raises(DataError, match="holds 2 in row 1"):
         wrong = pa.table({"t": ["a", "b"], "joy": [1, 2], "fear": [0, 0]})
-        MultilabelClassification.read(wrong, columns, MultilabelSettings())
+        list(MultilabelClassification.read([wrong], columns, MultilabelSettings()))
 
 
 def test_ordered_classes_expect_a_value_and_know_their_distance() -> None:
@@ -72,9 +72,9 @@ def test_ordered_classes_expect_a_value_and_know_their_distance() -> None:
 def test_an_order_that_is_not_known_is_asked_for() -> None:
     table = pa.table({"text": ["a", "b"], "truth": ["bad", "good"]})
     with pytest.raises(ProjectError, match="order"):
-        TextClassification.fit(table, TextClassificationSettings(ordinal=True))
+        TextClassification.fit([table], TextClassificationSettings(ordinal=True))
     ordered = TextClassificationSettings(ordinal=True, labels=["bad", "middling", "good"])
-    assert TextClassification.fit(table, ordered).labels == ("bad", "middling", "good")
+    assert TextClassification.fit([table], ordered).labels == ("bad", "middling", "good")
 
 
 def test_the_score_is_fitted_in_the_datas_unit() -> None:
@@ -156,17 +156,18 @@ def test_labels_count_as_the_class_that_they_are_merged_into() -> None:
     table = pa.table({"text": ["a", "b", "c", "d"], "stars": [1, 2, 5, None]})
     columns = {"text": "text", "label": "stars"}
     merged = TextClassificationSettings(merge={"1": "bad", "2": "bad"})
-    assert TextClassification.read(table, columns, merged)["truth"].to_pylist() == ["bad", "bad", "5", None]
+    (read,) = TextClassification.read([table], columns, merged)
+    assert read["truth"].to_pylist() == ["bad", "bad", "5", None]
     with pytest.raises(DataError, match="'3', which the column 'stars' does not hold"):
-        TextClassification.read(table, columns, TextClassificationSettings(merge={"3": "bad"}))
+        list(TextClassification.read([table], columns, TextClassificationSettings(merge={"3": "bad"})))
 
 
 @pytest.mark.parametrize("values", [[True, False, None], [1.0, 2.0, None], [1, 2, None], ["x", "y", None]])
 def test_a_category_is_the_same_in_a_table_and_in_json(values: list[Any]) -> None:
     table = pa.table({"t": ["a", "b", "c"], "k": values, "y": ["p", "q", "p"]})
     columns = {"text": "t", "label": "y", "categories": ["k"]}
-    read = TextClassification.read(table, columns, TextClassificationSettings())
-    task = TextClassification.fit(read, TextClassificationSettings())
+    (read,) = TextClassification.read([table], columns, TextClassificationSettings())
+    task = TextClassification.fit([read], TextClassificationSettings())
     for row, value in zip(read.drop_columns("truth").to_pylist(), values, strict=True):
         assert read_row(task.inputs, {"text": row["text"], "k": value}, 0) == row
 
@@ -188,13 +189,13 @@ def test_a_column_is_read_once_and_never_as_its_own_answer(columns: dict[str, An
 def test_a_number_far_from_all_others_neither_hides_them_nor_breaks_a_prediction() -> None:
     values = [*range(200), 1e300]
     table = pa.table({"n": pa.array(values, pa.float64())})
-    fitted = OtherColumns.fit(table, ["n"], [])
+    fitted = OtherColumns.fit([table], ["n"], [])
     encoded = fitted.encode([{"n": value} for value in (0.0, 199.0, 1e300, -1e308, None)])[:, 0]
     assert encoded[1] - encoded[0] > 2 and encoded[2:].tolist() == [10.0, -10.0, 0.0]
-    rare = OtherColumns.fit(pa.table({"n": [0.0] * 500 + [5.0]}), ["n"], []).encode([{"n": 0.0}, {"n": 5.0}])
+    rare = OtherColumns.fit([pa.table({"n": [0.0] * 500 + [5.0]})], ["n"], []).encode([{"n": 0.0}, {"n": 5.0}])
     assert rare[1, 0] - rare[0, 0] > 1
     for strange in ([1e300, -1e300], [7.0, 7.0], [None, None]):
-        made = OtherColumns.fit(pa.table({"n": pa.array(strange, pa.float64())}), ["n"], [])
+        made = OtherColumns.fit([pa.table({"n": pa.array(strange, pa.float64())})], ["n"], [])
         assert np.isfinite(made.encode([{"n": value} for value in strange])).all()
 
 
@@ -202,18 +203,19 @@ def test_labels_that_tell_no_rows_apart_are_refused() -> None:
     columns: dict[str, Any] = {"text": "t", "labels": ["a", "b"]}
     settings = MultilabelSettings()
     with pytest.raises(DataError, match=r"column 'b' .* is 1 in no row"):
-        MultilabelClassification.read(pa.table({"t": ["x", "y"], "a": [1, 0], "b": [0, None]}), columns, settings)
+        table = pa.table({"t": ["x", "y"], "a": [1, 0], "b": [0, None]})
+        list(MultilabelClassification.read([table], columns, settings))
     for labels, what in (
         ([[], []], "no row of train has a label"),
         ([["a"], ["a"]], "every row of train has the same"),
     ):
-        read = MultilabelClassification.read(
-            pa.table({"t": ["x", "y"], "l": pa.array(labels, pa.list_(pa.string()))}),
+        (read,) = MultilabelClassification.read(
+            [pa.table({"t": ["x", "y"], "l": pa.array(labels, pa.list_(pa.string()))})],
             {"text": "t", "labels": "l"},
             settings,
         )
         with pytest.raises(DataError, match=what):
-            MultilabelClassification.fit(read, settings)
+            MultilabelClassification.fit([read], settings)
 
 
 def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None:
@@ -232,11 +234,11 @@ def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None
 def test_a_text_that_a_row_lacks_is_missed_whatever_its_part() -> None:
     assert whole_text({"text": "a", "negative": "b", "shelf": "c", "age": 3.0}) == "a\nb"
     rows = [{"text": "a", "text_pair": "b", "negative": other} for other in ("c", None, " ")]
-    assert [complete_text(row) for row in rows] == ["a\nb\nc", None, None]
+    assert complete_texts(pa.Table.from_pylist(rows)) == ["a\nb\nc", None, None]
 
 
 def test_scores_that_do_not_differ_are_refused() -> None:
     columns = {"text": "text", "text_pair": "other", "score": "score"}
     table = pa.table({"text": ["a", "b"], "other": ["c", "d"], "score": [3.0, 3.0]})
     with pytest.raises(DataError, match=r"column .score. .* holds the same score in every row"):
-        SentenceSimilarity.read(table, columns, SimilaritySettings())
+        list(SentenceSimilarity.read([table], columns, SimilaritySettings()))

@@ -96,7 +96,7 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
 def test_impossible_spans_are_named_by_row(spans: list[dict[str, object]], problem: str) -> None:
     table = pa.table({"text": ["fine", "some text"], "spans": pa.array(["[]", __import__("json").dumps(spans)])})
     with pytest.raises(DataError, match=problem) as caught:
-        TokenClassification.read(table, {"text": "text", "spans": "spans"}, TokenClassification.settings())
+        list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, TokenClassification.settings()))
     assert "row 1" in caught.value.cause
 
 

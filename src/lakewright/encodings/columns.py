@@ -9,7 +9,7 @@ train has not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +43,19 @@ class OtherColumns:
     categories: tuple[Category, ...]
 
     @classmethod
-    def fit(cls, table: pa.Table, numbers: Sequence[str], categories: Sequence[str]) -> OtherColumns:
-        """From train's columns: float64 numbers and string categories, null where missing."""
+    def fit(cls, train: Iterable[pa.Table], numbers: Sequence[str], categories: Sequence[str]) -> OtherColumns:
+        """From train's columns: float64 numbers and string categories, null where missing. Numbers are kept until the
+        last table (quantiles need all of them), 8 bytes each; of categories how often each stands."""
+        values: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
+        counts: dict[str, Counter[str | None]] = {name: Counter() for name in categories}
+        for table in train:
+            for name in numbers:
+                values[name].append(table[name].to_numpy())
+            for name in categories:
+                counts[name].update(table[name].to_pylist())
         return cls(
-            tuple(_number(name, table[name].to_numpy()) for name in numbers),
-            tuple(_category(name, table[name].to_pylist()) for name in categories),
+            tuple(_number(name, np.concatenate(values[name])) for name in numbers),
+            tuple(_category(name, counts[name]) for name in categories),
         )
 
     @classmethod
@@ -102,6 +110,6 @@ def _number(name: str, values: NDArray[np.float64]) -> Number:
     return Number(name, mean, deviation, len(known) < len(values))
 
 
-def _category(name: str, values: Sequence[str | None]) -> Category:
-    frequent = Counter(value for value in values if value is not None).most_common(MOST_VALUES)
-    return Category(name, tuple(sorted(value for value, _ in frequent)))
+def _category(name: str, counts: Counter[str | None]) -> Category:
+    known = Counter({value: count for value, count in counts.items() if value is not None})
+    return Category(name, tuple(sorted(value for value, _ in known.most_common(MOST_VALUES))))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -32,16 +32,21 @@ class Terms:
     name = "terms"
 
     @classmethod
-    def fit(cls, texts: Sequence[str], min_df: int, max_terms: int) -> Terms:
-        """The terms that stand in at least `min_df` texts, the `max_terms` most frequent of them."""
+    def fit(cls, texts: Iterable[str], min_df: int, max_terms: int) -> Terms:
+        """The terms that stand in at least `min_df` texts, the `max_terms` most frequent of them.
+
+        Texts are not held, but every term is until the last has been counted: memory grows with the vocabulary.
+        """
         document_frequency: Counter[str] = Counter()
+        n = 0
         for text in texts:
             document_frequency.update(set(_terms(text)))
+            n += 1
         frequent = [(term, df) for term, df in document_frequency.items() if df >= min_df]
         frequent.sort(key=lambda pair: (-pair[1], pair[0]))
         kept = sorted(frequent[:max_terms])
         df = np.array([0] + [count for _, count in kept], dtype=np.float64)
-        idf = np.log((1 + len(texts)) / (1 + df)) + 1
+        idf = np.log((1 + n) / (1 + df)) + 1
         idf[0] = 0
         return cls({term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
 

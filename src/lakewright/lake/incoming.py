@@ -50,7 +50,10 @@ def first_as_one(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterat
         size += first[-1].nbytes
         if size > _ONE_BATCH_BYTES:
             break
-    yield pa.concat_batches(first)
+    whole = pa.concat_batches(first)
+    first.clear()
+    yield whole
+    del whole
     for batch in batches:
         yield cast(batch, schema)
 

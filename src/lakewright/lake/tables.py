@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
 from lakewright.lake.catalog import Catalog
-from lakewright.lake.columns import columns_info, storable
+from lakewright.lake.columns import cast, columns_info, storable
 from lakewright.lake.incoming import first_as_one, fit, keep_failure, not_empty
 from lakewright.lake.names import TableName
 from lakewright.lake.scan import cause_of, scan, schema_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
+_ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
 
 
 class Lake:
@@ -47,15 +48,17 @@ class Lake:
         mode: Literal["overwrite", "append"] = "overwrite",
         properties: Mapping[str, str] = {},
         comment: str = "",
+        ordered: bool = True,
     ) -> TableVersion:
         """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
 
-        The rows are streamed. Rows keep their order up to 64 MiB; past that they are shuffled by the writer. An
-        overwrite may change the columns, an append has to bring the table's own. `properties` are kept with the commit
-        (see `history`, `find_commit`). Raises DataError for input without rows or with columns that do not fit, Busy
-        when another process wrote the table in the meantime; an error raised by `batches` comes through as it is.
+        The rows are streamed. Rows keep their order up to 64 MiB; past that, or at once where they need not be
+        `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
+        append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
+        Raises DataError for input without rows or with columns that do not fit, Busy when another process wrote the
+        table in the meantime; an error raised by `batches` comes through as it is.
         """
-        from deltalake import CommitProperties, write_deltalake
+        from deltalake import CommitProperties, WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
         table = _unpinned(name)
@@ -65,7 +68,9 @@ class Lake:
             schema = fit(schema, schema_of(existing), table)
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
-        rows = keep_failure(first_as_one(not_empty(reader, table), schema), failures)
+        given = not_empty(reader, table)
+        fitted = first_as_one(given, schema) if ordered else (cast(batch, schema) for batch in given)
+        rows = keep_failure(fitted, failures)
         try:
             write_deltalake(
                 self._location(table),
@@ -75,6 +80,7 @@ class Lake:
                 name=str(table),
                 description=comment or None,
                 storage_options=self.storage_options,
+                writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
                 commit_properties=CommitProperties(custom_metadata=_commit_info(properties, commit)),
             )
         except CommitFailedError as error:

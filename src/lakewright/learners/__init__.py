@@ -8,7 +8,7 @@ One file (or folder) a learner. Whatever learns leaves a folder of the same shap
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,10 +83,11 @@ class Learner(Protocol):
         """JSON-ready: all that the encoding depends on beside the texts. While it is unchanged, features are reused."""
 
     def fit_encoding(
-        self, task: Task, rows: Sequence[Row], settings: Any, sequences: Prepare, base: Path
-    ) -> tuple[Encoding, NDArray[np.int64]]:
+        self, task: Task, train: Iterable[Sequence[Row]], settings: Any, sequences: Prepare, base: Path
+    ) -> tuple[Encoding, NDArray[np.int32]]:
         """The encoding, fitted on train's rows alone, and how long each is in it before any truncation.
 
+        `train` gives the rows a batch at a time, and anew each time that it is gone through; they are not to be held.
         `sequences` tells how rows become sequences: max_length, long_texts (never "auto" here), stride.
         """
 

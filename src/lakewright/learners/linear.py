@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,8 +51,8 @@ class Linear:
         return {"min_df": settings.min_df, "max_features": settings.max_features}
 
     def fit_encoding(
-        self, task: Task, rows: Sequence[Row], settings: LinearSettings, sequences: Prepare, base: Path
-    ) -> tuple[Encoding, NDArray[np.int64]]:
+        self, task: Task, train: Iterable[Sequence[Row]], settings: LinearSettings, sequences: Prepare, base: Path
+    ) -> tuple[Encoding, NDArray[np.int32]]:
         if sequences.max_length != "auto":
             raise ProjectError(
                 "prepare.max_length means nothing to linear, which reads whole texts", "leave it at auto"
@@ -62,12 +62,10 @@ class Linear:
                 f"prepare.long_texts: {sequences.long_texts} means nothing to linear, which reads whole texts",
                 "leave it at auto",
             )
-        terms = Terms.fit(
-            [whole_text(row) for row in rows],
-            settings.min_df,
-            settings.max_features,
-        )
-        return terms, task.encode(terms, rows).ids.lengths
+        texts = (whole_text(row) for rows in train for row in rows)
+        terms = Terms.fit(texts, settings.min_df, settings.max_features)
+        lengths = [task.encode(terms, rows).ids.lengths.astype(np.int32) for rows in train]
+        return terms, np.concatenate(lengths)
 
     def fit(self, training: Training) -> Fitted:
         from safetensors.numpy import save_file

@@ -6,12 +6,13 @@ Validation and test keep their labels as they come: metrics are for the data as 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 
-def class_weights(labels: Sequence[str] | npt.NDArray[np.str_]) -> dict[str, float]:
+def class_weights(labels: Sequence[str] | npt.NDArray[np.generic]) -> dict[Any, float]:
     """Label → weight of its rows' loss: rows / (labels × rows of the label), so that the mean weight of a row is 1.
 
     King & Zeng (2001), Logistic Regression in Rare Events Data; scikit-learn's class_weight="balanced".
@@ -22,7 +23,7 @@ def class_weights(labels: Sequence[str] | npt.NDArray[np.str_]) -> dict[str, flo
 
 
 def oversample(
-    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.str_], seed: int
+    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], seed: int
 ) -> npt.NDArray[np.int64]:
     """`indices` with rows repeated until every label has as many as the largest; `labels[i]` belongs to `indices[i]`.
 
@@ -41,7 +42,7 @@ def oversample(
 
 
 def undersample(
-    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.str_], seed: int
+    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], seed: int
 ) -> npt.NDArray[np.int64]:
     """As many of `indices` of every label as the rarest has, drawn without replacement; the order is kept."""
     rng = np.random.default_rng(seed)

@@ -6,11 +6,15 @@ import hashlib
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from struct import unpack
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lakewright.errors import UsageError
+
+IDENTITY = np.dtype([("high", np.uint64), ("low", np.uint64), ("exact", np.int64)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,32 +40,50 @@ def normalise(text: str) -> str:
     return " ".join(text.split())
 
 
-def codes(values: Iterable[Hashable] | npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+def identities(texts: Iterable[str]) -> npt.NDArray[np.void]:
+    """What a text is known by, 24 bytes whatever its length: (texts,) of IDENTITY.
+
+    16 bytes of BLAKE2 of the normalised text: two of a million texts share them with a chance of about 1e-27. Beside
+    them Python's own hash of the text as it stands (64 bits, good within one process), which is only ever compared
+    among equal normalised texts.
+    """
+    return np.fromiter(((*_halves(normalise(text)), hash(text)) for text in texts), dtype=IDENTITY)
+
+
+def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     """The same number for the same value, (len(values),): counted from 0 in the order in which values first stand."""
     if isinstance(values, np.ndarray):
+        if values.dtype.kind in "iu":
+            return _numbered(values)
         values = values.tolist()
     numbers: dict[Hashable, int] = {}
     return np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), dtype=np.int64)
 
 
-def find_duplicates(texts: Sequence[str], truths: Sequence[Hashable] | npt.NDArray[np.str_] | None) -> Duplicates:
-    """What repeats among `texts`; `truths[i]` (a label, a tuple of tags, …) belongs to `texts[i]`.
+def find_duplicates(texts: Iterable[str], truths: Iterable[Hashable] | npt.NDArray[np.str_] | None) -> Duplicates:
+    """What repeats among `texts`, gone through once; the truths (labels, tuples of tags, …) stand beside them."""
+    return duplicates_of(identities(texts), None if truths is None else codes(truths))
 
-    A text is known by 16 bytes of its BLAKE2 hash: memory does not grow with the length of the texts, and two of a
-    million texts share one with a chance of about 1e-27.
-    """
-    group_of_row = codes(_digest(normalise(text)) for text in texts)
+
+def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] | None) -> Duplicates:
+    """What repeats among texts known by their `identities`; `truths[i]` is equal where row i's truth is."""
+    group_of_row = _numbered(known["high"], known["low"])
+    normalised = _repeats(group_of_row)
+    # Only rows of groups with several can be exact or conflicting, and those are few.
+    several = np.flatnonzero(np.bincount(group_of_row)[group_of_row] > 1) if len(normalised) else normalised
+    groups = group_of_row[several]
+    conflicting = several[:0] if truths is None else several[_conflicts(groups, codes(truths[several]))]
     return Duplicates(
-        exact=_repeats(codes(_digest(text) for text in texts)),
-        normalised=_repeats(group_of_row),
-        conflicting=_conflicts(group_of_row, np.zeros_like(group_of_row) if truths is None else codes(truths)),
+        exact=several[_repeats(_numbered(groups, known["exact"][several]))],
+        normalised=normalised,
+        conflicting=conflicting,
         group_of_row=group_of_row,
     )
 
 
 def drop_duplicates(
     group_of_row: npt.NDArray[np.int64],
-    split: npt.NDArray[np.str_],
+    split: npt.NDArray[np.generic],
     priority: Sequence[str] = ("test", "validation", "train"),
 ) -> npt.NDArray[np.bool_]:
     """Which rows stay, (rows,), so that no group stands in two splits.
@@ -71,7 +93,7 @@ def drop_duplicates(
 
     Raises UsageError for a split that `priority` does not name.
     """
-    rank = np.full(len(split), len(priority), dtype=np.int64)
+    rank = np.full(len(split), len(priority), dtype=np.int8)
     for place, name in enumerate(priority):
         rank[split == name] = place
     unknown = np.unique(split[rank == len(priority)]).tolist()
@@ -82,16 +104,37 @@ def drop_duplicates(
         )
     # By group, then by priority, then by row: a group's first row here says where the group stays.
     order = np.lexsort((rank, group_of_row))
+    groups = group_of_row[order]
     first_of_group = np.ones(len(order), dtype=np.bool_)
-    first_of_group[1:] = group_of_row[order][1:] != group_of_row[order][:-1]
+    first_of_group[1:] = groups[1:] != groups[:-1]
     keep = np.zeros(len(split), dtype=np.bool_)
     keep[order[first_of_group]] = True
     keep[rank == 0] = True
     return keep
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _halves(text: str) -> tuple[int, int]:
+    high, low = unpack("<QQ", hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
+    return high, low
+
+
+def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """`codes` of rows that are equal where all their keys are, without a Python object a row."""
+    order = np.lexsort(keys)  # stable: of equal rows the first comes first
+    new = np.zeros(len(order), dtype=np.bool_)
+    new[:1] = True
+    for key in keys:
+        in_order = key[order]
+        new[1:] |= in_order[1:] != in_order[:-1]
+        del in_order
+    first = np.arange(len(order))
+    first[~new] = 0
+    np.maximum.accumulate(first, out=first)  # of each place in the order: where its equals begin
+    first_row = np.empty_like(order)
+    first_row[order] = order[first]
+    del order, first
+    number: npt.NDArray[np.int64] = np.cumsum(first_row == np.arange(len(first_row))) - 1
+    return number[first_row]
 
 
 def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,5 +1,7 @@
 """Encoded examples as columns of the features table, and back: one table row a row, whatever it is made of.
 
+row       the row's number in the source table: what the rows of a split are sorted by when they are read
+
 ids       the token ids of all the row's sequences, one after another
 lengths   how many of them each sequence has; only where a row may be several sequences
 types, weights, columns   as in Encoded, where it has them
@@ -8,7 +10,9 @@ target    as the task makes them: numbers of the row, or one beside each id
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -17,6 +21,11 @@ from lakewright.encodings.ragged import Ragged
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lakewright.lake.tables import Lake
+    from lakewright.records import TableVersion
+
+MADE = 1000  # Python objects made at once
 
 
 def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
@@ -66,6 +75,41 @@ def _lists(ragged: Ragged) -> pa.Array:
 
 
 def _ragged(table: pa.Table, name: str) -> Ragged:
-    lists: Any = table[name].combine_chunks()
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return Ragged(lists.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
+    """Its offsets have 64 bits, so that a split may hold more than 2³¹ ids."""
+    chunks = table[name].chunks
+    lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in chunks]
+    offsets = np.zeros(len(table) + 1, dtype=np.int64)
+    np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    return Ragged(np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]), offsets)
+
+
+def read_split(lake: Lake, features: TableVersion, split: str, columns: Sequence[str]) -> pa.Table:
+    """A split's examples, these columns and `row`, in the source table's order: a large table is not written in it."""
+    table = lake.read(features, columns=["row", *columns], predicate=f"split = '{split}'")
+    rows = table["row"].to_numpy()
+    return table if np.all(rows[1:] >= rows[:-1]) else table.take(np.argsort(rows, kind="stable"))
+
+
+@dataclass(frozen=True, eq=False)
+class Values(Sequence[Any]):
+    """A column's values as Python objects, which are made when they are asked for."""
+
+    column: pa.ChunkedArray
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Any]: ...
+
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return self.column.take(np.arange(len(self))[at]).to_pylist()
+        return self.column[at].as_py()
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), MADE):
+            yield from self.column.slice(start, MADE).to_pylist()

@@ -29,6 +29,7 @@ SPELLINGS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
+NO_GROUP = int(np.iinfo(np.int64).min)  # among groups given as int64 codes: a row without one
 ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
 
 
@@ -37,7 +38,7 @@ def assign(
     n: int,
     *,
     columns: Columns,
-    truth: Sequence[str] | npt.NDArray[np.str_] | None = None,
+    truth: Sequence[str] | npt.NDArray[np.generic] | None = None,
     groups: Sequence[Hashable] | npt.NDArray[np.generic] | None = None,
     times: npt.NDArray[np.generic] | None = None,
     predefined: Sequence[str | None] | npt.NDArray[np.str_] | None = None,
@@ -46,13 +47,14 @@ def assign(
     validation: float,
     seed: int,
     rows: npt.NDArray[np.int64] | None = None,
-) -> npt.NDArray[np.str_]:
+) -> npt.NDArray[np.object_]:
     """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
-    where rows have no single label (tags, spans). `groups`, `times` (numbers or datetime64) and `predefined` have one
-    value a row; `names` says what some of the latter are here ({"validation": "test"}). `rows` are the table's row
-    numbers, for messages; by default 0 … n - 1. `columns` names the columns.
+    where rows have no single label (tags, spans). `groups` (values, or int64 codes with NO_GROUP), `times` (numbers or
+    datetime64) and `predefined` have one value a row; `names` says what some of the latter are here
+    ({"validation": "test"}). `rows` are the table's row numbers, for messages; by default 0 … n - 1. `columns` names
+    the columns.
 
     Raises UsageError for shares that leave nothing to a split and for a column the method needs and does not get;
     DataError for values it cannot use (nulls, unknown split names) and where a split would be empty.
@@ -92,11 +94,11 @@ def assign(
     return split
 
 
-def _stratified(strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int) -> npt.NDArray[np.str_]:
+def _stratified(strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int) -> npt.NDArray[np.object_]:
     """Every stratum divided by `shares`: each split gets its quota rounded down or up (see `_apportion`)."""
     shuffled = np.random.default_rng(seed).permutation(len(strata))
     by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    split = np.empty(len(strata), dtype="<U10")
+    split = np.empty(len(strata), dtype=object)
     owed = dict.fromkeys(shares, 0.0)
     start = 0
     for size in np.bincount(strata).tolist():
@@ -128,7 +130,7 @@ def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> d
 
 def _grouped(
     group_of_row: npt.NDArray[np.int64], strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int
-) -> npt.NDArray[np.str_]:
+) -> npt.NDArray[np.object_]:
     """Whole groups, largest first and equal ones in seeded order, each to the split that it brings nearest to plan.
 
     Near is Pearson's chi-squared between a split's rows by label (and in all) and its share of them: the greedy idea of
@@ -154,7 +156,7 @@ def _grouped(
 
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")].tolist()
-    split_of_group = np.empty(len(sizes), dtype="<U10")
+    split_of_group = np.empty(len(sizes), dtype=object)
     for done, group in enumerate(largest_first):
         pair = slice(starts[group], starts[group + 1])
         held = list(zip(label_of_pair[pair], rows_of_pair[pair], strict=True))
@@ -185,15 +187,18 @@ def _groups(
             "prepare.split.method is grouped, but no column says which rows belong together",
             "name it under data.columns.group, or choose prepare.split.method: random",
         )
-    values = groups.tolist() if isinstance(groups, np.ndarray) else groups
-    without = [row for row, value in enumerate(values) if value is None or value != value]
-    if without:
+    if isinstance(groups, np.ndarray) and groups.dtype == np.int64:
+        without = np.flatnonzero(groups == NO_GROUP)
+    else:
+        groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
+        without = np.flatnonzero([value is None or value != value for value in groups])
+    if len(without):
         raise DataError(
-            f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(values)} rows "
+            f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(groups)} rows "
             f"({_first(rows[without])}), so their group is unknown",
             "fill it in (a value of its own for a row that belongs to none), or choose prepare.split.method: random",
         )
-    return codes(values)
+    return codes(groups)
 
 
 def _by_time(
@@ -201,7 +206,7 @@ def _by_time(
     shares: dict[str, float],
     columns: Columns,
     rows: npt.NDArray[np.int64],
-) -> npt.NDArray[np.str_]:
+) -> npt.NDArray[np.object_]:
     """Oldest rows to train, newest to test. A boundary within rows of one time moves to that time's nearer end."""
     if times is None:
         raise UsageError(
@@ -231,7 +236,7 @@ def _by_time(
     n = len(times)
     oldest = _nearest(ends[:-1], shares[TRAIN] * n)
     newest = _nearest(ends[ends > oldest], (shares[TRAIN] + shares[VALIDATION]) * n)
-    split = np.empty(n, dtype="<U10")
+    split = np.empty(n, dtype=object)
     split[order[:oldest]], split[order[oldest:newest]], split[order[newest:]] = SPLITS
     return split
 
@@ -241,7 +246,7 @@ def _predefined(
     columns: Columns,
     rows: npt.NDArray[np.int64],
     names: Mapping[str, str],
-) -> npt.NDArray[np.str_]:
+) -> npt.NDArray[np.object_]:
     """The splits that a column names, in any of SPELLINGS and any case; validation may be missing, the others not.
 
     `names` comes first, by the column's own word or by the split that it is a spelling of: {validation: test} holds for
@@ -275,7 +280,7 @@ def _predefined(
             f"{len(unknown)} of {len(values)} rows name none",
             f"write one of {', '.join(SPELLINGS)} there, or {others}",
         )
-    split = np.array([read[value] for value in values], dtype="<U10")
+    split = np.array([read[value] for value in values], dtype=object)
     for name in (TRAIN, TEST):
         if not np.any(split == name):
             raise DataError(
@@ -286,7 +291,7 @@ def _predefined(
     return split
 
 
-def _require_all(split: npt.NDArray[np.str_]) -> None:
+def _require_all(split: npt.NDArray[np.object_]) -> None:
     counts = {name: int(np.sum(split == name)) for name in SPLITS}
     for name, count in counts.items():
         if count == 0:

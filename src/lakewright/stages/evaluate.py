@@ -21,6 +21,7 @@ from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.report import ATTRIBUTIONS, write_json, write_page
 from lakewright.evaluation.report.pictures import figures
 from lakewright.evaluation.slices import by_slice
+from lakewright.prepare.examples import read_split
 from lakewright.progress import bar
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Report, Trained
@@ -37,8 +38,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     predictor = Predictor.open(folder, threads=workspace.threads)
 
     _check_slices(prepared, project, workspace)
-    columns = ["record_id", "row", "inputs", "truth"]
-    rows = workspace.lake.read(prepared.features, columns=columns, predicate="split = 'test'").combine_chunks()
+    rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
     inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
     began = time.perf_counter()

@@ -16,7 +16,7 @@ import lakewright
 from lakewright import plugins
 from lakewright.encodings import Encoding, open_encoding
 from lakewright.learners import Examples, Fitted, Training, tuned
-from lakewright.prepare.examples import from_columns
+from lakewright.prepare.examples import Values, from_columns, read_split
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Trained
 from lakewright.runtimes.folder import FORMAT, seal, serving
@@ -107,8 +107,10 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
 
 
 def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, workspace: Workspace) -> Examples:
-    table = workspace.lake.read(prepared.features, predicate=f"split = '{split}'").combine_chunks()
-    rows = [{name: row[name] for name in task.inputs if name in row} for row in table["inputs"].to_pylist()]
+    there = workspace.lake.scan(prepared.features).schema.names
+    unread = {"record_id", "event_time", "split", "row"}
+    table = read_split(workspace.lake, prepared.features, split, [name for name in there if name not in unread])
+    rows = Values(table["inputs"])
     encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
     if task.level == "token" and split != "train":
         encoded = task.encode(encoding, rows)  # decoding needs each piece's place in the text
@@ -117,7 +119,7 @@ def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, wo
         targets=targets,
         weights=table["weight"].to_numpy().astype(np.float32),
         rows=rows,
-        truths=table["truth"].to_pylist(),
+        truths=Values(table["truth"]),
     )
 
 

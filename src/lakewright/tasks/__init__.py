@@ -7,8 +7,8 @@ and stored in the model folder; a predictor needs no more than numpy to encode a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
@@ -62,16 +62,19 @@ class Task(Protocol):
         anything runs."""
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
-        """The inputs' columns (null where there is nothing) and `truth` (null where a row has none).
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+        """For each of the tables, which are one table's batches in order (one at least), the inputs' columns (null
+        where there is nothing) and `truth` (null where a row has none). None is held longer than until the next.
 
         `columns` maps roles to column names. Raises ProjectError where a needed role is not mapped, DataError where a
-        column is missing or holds what it should not, naming the column and the first rows.
+        column is missing or holds what it should not, naming the column and the first rows; behind the last table what
+        only all of them can tell.
         """
 
     @classmethod
-    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
-        """The task with all that it learns from the train split, as `read` gave it: labels, scales of numbers …"""
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+        """The task with all that it learns from the train split (one table at least), as `read` gave it: labels,
+        scales of numbers … The tables can be gone through once, and their texts are not to be held."""
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self: ...
@@ -83,7 +86,8 @@ class Task(Protocol):
     def outputs(self) -> int:
         """Logits a row or a token; 0 where the network says embeddings."""
 
-    def label_of(self, truth: Any) -> list[str]:
+    @staticmethod
+    def label_of(truth: Any) -> list[str]:
         """The label names that stand in one row's truth, for counting."""
 
     def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
@@ -120,10 +124,13 @@ def whole_text(row: Row) -> str:
     return "\n".join(row[name] for name in TEXTS if row.get(name) is not None)
 
 
-def complete_text(row: Row) -> str | None:
-    """`whole_text`; None where one of the row's texts is missing or blank."""
-    missing = any(row[name] is None or not row[name].strip() for name in TEXTS if name in row)
-    return None if missing else whole_text(row)
+def complete_texts(table: pa.Table) -> list[str | None]:
+    """Each row's `whole_text`; None where one of its texts is missing or blank."""
+    sides = [table[name].to_pylist() for name in TEXTS if name in table.column_names]
+    return [
+        None if any(text is None or not text.strip() for text in texts) else "\n".join(texts)
+        for texts in zip(*sides, strict=True)
+    ]
 
 
 def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
@@ -259,12 +266,24 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     return label.cast(pa.string())
 
 
-def refuse(problems: Sequence[str], name: str, role: str, remedy: str) -> None:
-    """Raises DataError where a column holds what it should not; `problems` say where, one a row."""
-    if problems:
-        places = f"{len(problems)} place{'s' * (len(problems) > 1)}"
-        shown = "\n  ".join(problems[:5])
-        raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {shown}", remedy)
+@dataclass
+class Problems:
+    """The places where a column holds what it should not: counted, the first few kept."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, place: str) -> None:
+        self.count += 1
+        if self.count <= 5:
+            self.first.append(place)
+
+    def refuse(self, name: str, role: str, remedy: str) -> None:
+        """Raises DataError where there are any."""
+        if self.count:
+            places = f"{self.count} place{'s' * (self.count > 1)}"
+            shown = "\n  ".join(self.first)
+            raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {shown}", remedy)
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
-from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, column, in_order, needed, number_column, refuse
+from lakewright.tasks import Kind, Logits, Loss, Prediction, Problems, Row, column, in_order, needed, number_column
 from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
 
 if TYPE_CHECKING:
@@ -59,27 +59,51 @@ class MultilabelClassification:
         return (*named, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row
         of zeros, is a row without labels; null is a row whose labels nobody knows."""
         import pyarrow as pa
 
-        inputs = read_inputs(table, columns)
-        (given,) = needed(columns, "labels")
-        truths = _of_list(table, given) if isinstance(given, str) else _of_columns(table, given)
-        return pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
+        problems, seen, rows = Problems(), set[str](), 0
+        for table in tables:
+            inputs = read_inputs(table, columns)
+            (given,) = needed(columns, "labels")
+            if isinstance(given, str):
+                truths = _of_list(table, given, rows, problems)
+            else:
+                truths = _of_columns(table, given, rows, seen)
+            rows += table.num_rows
+            yield pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
+        remedy = "a list of labels, a JSON list in a string, or several columns of 0 and 1: labels: [one, two]"
+        problems.refuse(given, "labels", remedy)
+        never: list[str] = [] if isinstance(given, str) else [name for name in given if name not in seen]
+        if never:
+            raise DataError(
+                f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
+                "leave it out of data.columns.labels, or see whether the table was filtered",
+            )
 
     @classmethod
-    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
         assert isinstance(settings, MultilabelSettings)
-        counts = Counter(label for labels in table["truth"].to_pylist() for label in labels)
-        if all(count == table.num_rows for count in counts.values()):
+        counts: Counter[str] = Counter()
+        rows = 0
+
+        def counted() -> Iterator[pa.Table]:
+            nonlocal rows
+            for table in train:
+                counts.update(label for labels in table["truth"].to_pylist() for label in labels)
+                rows += table.num_rows
+                yield table
+
+        reads = TextInputs.fit(counted())
+        if all(count == rows for count in counts.values()):
             what = "no row of train has a label" if not counts else "every row of train has the same labels"
             raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
         labels = in_order(set(counts))
         tuned = settings.threshold == "tuned"
         start = 0.5 if settings.threshold == "tuned" else settings.threshold
-        return cls(labels, (float(start),) * len(labels), tuned, TextInputs.fit(table))
+        return cls(labels, (float(start),) * len(labels), tuned, reads)
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
@@ -98,7 +122,8 @@ class MultilabelClassification:
     def outputs(self) -> int:
         return len(self.labels)
 
-    def label_of(self, truth: list[str]) -> list[str]:
+    @staticmethod
+    def label_of(truth: list[str]) -> list[str]:
         return truth
 
     def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
@@ -209,23 +234,19 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return result
 
 
-def _of_columns(table: pa.Table, names: Sequence[str]) -> list[list[str] | None]:
+def _of_columns(table: pa.Table, names: Sequence[str], first: int, seen: set[str]) -> list[list[str] | None]:
+    """`first` is the table's first row's number; into `seen` go the columns that are 1 somewhere."""
     values = [number_column(table, name, "labels").to_numpy() for name in names]
     for name, column_values in zip(names, values, strict=True):
         strange = np.flatnonzero(~(np.isnan(column_values) | np.isin(column_values, [0.0, 1.0])))
         if len(strange):
             raise DataError(
-                f"the column {name!r} (data.columns.labels) holds {column_values[strange[0]]:g} in row {strange[0]}, "
-                "not 0 or 1",
+                f"the column {name!r} (data.columns.labels) holds {column_values[strange[0]]:g} in row "
+                f"{first + int(strange[0])}, not 0 or 1",
                 "name columns of 0 and 1, or one column that holds a list of labels",
             )
     hot = np.stack(values, axis=1)
-    never = [name for name, label in zip(names, hot.T, strict=True) if not (label == 1).any()]
-    if never:
-        raise DataError(
-            f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
-            "leave it out of data.columns.labels, or see whether the table was filtered",
-        )
+    seen.update(name for name, label in zip(names, hot.T, strict=True) if (label == 1).any())
     known = ~np.isnan(hot).any(axis=1)
     return [
         [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None
@@ -233,10 +254,9 @@ def _of_columns(table: pa.Table, names: Sequence[str]) -> list[list[str] | None]
     ]
 
 
-def _of_list(table: pa.Table, name: str) -> list[list[str] | None]:
+def _of_list(table: pa.Table, name: str, first: int, problems: Problems) -> list[list[str] | None]:
     truths: list[list[str] | None] = []
-    problems: list[str] = []
-    for row, given in enumerate(column(table, name, "labels").to_pylist()):
+    for row, given in enumerate(column(table, name, "labels").to_pylist(), start=first):
         if given is None:
             truths.append(None)
             continue
@@ -246,7 +266,6 @@ def _of_list(table: pa.Table, name: str) -> list[list[str] | None]:
                 raise ValueError("not a list of labels")
             truths.append(sorted({str(label) for label in labels if label is not None}))
         except ValueError as failure:
-            problems.append(f"row {row}: {str(given)[:60]!r} ({failure})")
-    remedy = "a list of labels, a JSON list in a string, or several columns of 0 and 1: labels: [one, two]"
-    refuse(problems, name, "labels", remedy)
+            problems.add(f"row {row}: {str(given)[:60]!r} ({failure})")
+            truths.append(None)
     return truths

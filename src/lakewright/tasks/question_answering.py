@@ -8,7 +8,7 @@ which is how "no answer" is learned (Rajpurkar, Jia & Liang 2018).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -17,7 +17,7 @@ from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
 from lakewright.project import TaskSettings
-from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, column, needed, refuse, text_column
+from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, column, needed, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,31 +62,36 @@ class QuestionAnswering:
         return ("exact_match", "qa_f1", "answer_f1", "no_answer_accuracy")
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, or a list of strings to
         be found in the context; JSON in a string is read. An empty list: the context has no answer."""
         import pyarrow as pa
 
         question_name, context_name, answers_name = needed(columns, "question", "context", "answers")
-        questions = text_column(table, question_name, "question")
-        contexts = text_column(table, context_name, "context")
-        given = column(table, answers_name, "answers").to_pylist()
-        truths: list[list[Answer] | None] = []
-        problems: list[str] = []
-        for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True)):
-            try:
-                truths.append(None if answers is None or context is None else _answers(answers, context))
-            except ValueError as failure:
-                problems.append(f"row {row}: {failure}")
-        remedy = "a list of {text, answer_start}: answer_start counts characters, and the text stands in the context"
-        refuse(problems, answers_name, "answers", remedy)
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
-        return pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
+        problems, rows = Problems(), 0
+        for table in tables:
+            questions = text_column(table, question_name, "question")
+            contexts = text_column(table, context_name, "context")
+            given = column(table, answers_name, "answers").to_pylist()
+            truths: list[list[Answer] | None] = []
+            for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True), start=rows):
+                try:
+                    truths.append(None if answers is None or context is None else _answers(answers, context))
+                except ValueError as failure:
+                    problems.add(f"row {row}: {failure}")
+                    truths.append(None)
+            rows += table.num_rows
+            yield pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
+        remedy = "a list of {text, answer_start}: answer_start counts characters, and the text stands in the context"
+        problems.refuse(answers_name, "answers", remedy)
 
     @classmethod
-    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
         assert isinstance(settings, QuestionAnsweringSettings)
-        may_lack = any(len(answers) == 0 for answers in table["truth"].to_pylist())
+        may_lack = False
+        for table in train:
+            may_lack = may_lack or any(len(answers) == 0 for answers in table["truth"].to_pylist())
         return cls(settings.n_best, settings.max_answer_length, may_lack)
 
     @classmethod
@@ -97,7 +102,8 @@ class QuestionAnswering:
         kept = ("n_best", "max_answer_length", "may_lack", "threshold")
         return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in kept}}
 
-    def label_of(self, truth: list[Answer]) -> list[str]:
+    @staticmethod
+    def label_of(truth: list[Answer]) -> list[str]:
         return ["answer" if truth else "no answer"]
 
     def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:

@@ -6,7 +6,7 @@ that is not its partner). A row may hold one text alone: its embedding is the pr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -58,31 +58,38 @@ class SentenceSimilarity:
         return ("mrr", "recall_at_1", "recall_at_5", "recall_at_10")
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        texts = {
-            role: text_column(table, name, role)
-            for role, name in zip(SIDES[:2], needed(columns, *SIDES[:2]), strict=True)
-        }
-        if "negative" in columns:
-            texts["negative"] = text_column(table, columns["negative"], "negative")
-        if "score" in columns:
-            truth = number_column(table, columns["score"], "score")
-            if len(truth.drop_null().unique()) == 1:
-                raise DataError(
-                    f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
-                    "name a column of scores that differ, or none: then all pairs are taken to belong together",
-                )
-        else:  # that the two belong together is all that is known
-            truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
-        return pa.table({**texts, "truth": truth})
+        scores: set[float] = set()  # two are enough to know that they differ
+        for table in tables:
+            texts = {
+                role: text_column(table, name, role)
+                for role, name in zip(SIDES[:2], needed(columns, *SIDES[:2]), strict=True)
+            }
+            if "negative" in columns:
+                texts["negative"] = text_column(table, columns["negative"], "negative")
+            if "score" in columns:
+                truth = number_column(table, columns["score"], "score")
+                if len(scores) < 2:
+                    scores.update(truth.drop_null().unique().to_pylist())
+            else:  # that the two belong together is all that is known
+                truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
+            yield pa.table({**texts, "truth": truth})
+        if len(scores) == 1:
+            raise DataError(
+                f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
+                "name a column of scores that differ, or none: then all pairs are taken to belong together",
+            )
 
     @classmethod
-    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
-        truth = table["truth"].to_numpy()
-        low, high = float(truth.min()), float(truth.max())
-        return cls(low < high, "negative" in table.column_names, *((low, high) if low < high else (-1.0, 1.0)))
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+        low, high, negatives = np.inf, -np.inf, False
+        for table in train:
+            truth = table["truth"].to_numpy()
+            low, high = min(low, float(truth.min())), max(high, float(truth.max()))
+            negatives = "negative" in table.column_names
+        return cls(low < high, negatives, *((low, high) if low < high else (-1.0, 1.0)))
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
@@ -97,7 +104,8 @@ class SentenceSimilarity:
         more: dict[str, Kind] = {"negative": "optional text"} if self.negatives else {}
         return {"text": "text", "text_pair": "optional text", **more}
 
-    def label_of(self, truth: float) -> list[str]:
+    @staticmethod
+    def label_of(truth: float) -> list[str]:
         return []
 
     def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakewright.tasks import column, refuse, text_column
+from lakewright.tasks import Problems, column, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 Span = dict[str, Any]  # {"start": int, "end": int, "label": str}: text[start:end] in characters
 
 
-def read_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[str | None], list[list[Span] | None]]:
+def read_spans(
+    table: pa.Table, text_name: str, spans_name: str, first: int, problems: Problems
+) -> tuple[list[str | None], list[list[Span] | None]]:
+    """Texts and their spans; `first` is the table's first row's number. What is wrong goes into `problems`."""
     texts = text_column(table, text_name, "text").to_pylist()
     truths: list[list[Span] | None] = []
-    problems: list[str] = []
-    for row, (text, given) in enumerate(zip(texts, column(table, spans_name, "spans").to_pylist(), strict=True)):
+    given_spans = column(table, spans_name, "spans").to_pylist()
+    for row, (text, given) in enumerate(zip(texts, given_spans, strict=True), start=first):
         if given is None or text is None:
             truths.append(None)
             continue
@@ -27,23 +30,21 @@ def read_spans(table: pa.Table, text_name: str, spans_name: str) -> tuple[list[s
             spans = json.loads(given) if isinstance(given, str) else given
             read: list[Span] = [{"start": int(s["start"]), "end": int(s["end"]), "label": _label(s)} for s in spans]
         except (TypeError, KeyError, ValueError) as failure:
-            problems.append(f"row {row}: not a list of {{start, end, label}} ({type(failure).__name__}: {failure})")
+            problems.add(f"row {row}: not a list of {{start, end, label}} ({type(failure).__name__}: {failure})")
+            truths.append(None)
             continue
         read.sort(key=lambda span: (span["start"], span["end"]))
         for span in read:
             if not 0 <= span["start"] < span["end"] <= len(text):
-                problems.append(
+                problems.add(
                     f"row {row}: span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
                 )
         for left, right in pairwise(read):
             if right["start"] < left["end"]:
-                problems.append(
+                problems.add(
                     f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
                 )
         truths.append(read)
-    refuse(
-        problems, spans_name, "spans", "start and end count characters (end not included), and spans must not overlap"
-    )
     return texts, truths
 
 
@@ -54,31 +55,28 @@ def _label(span: Any) -> str:
 
 
 def read_tags(
-    table: pa.Table, tokens_name: str, tags_name: str
+    table: pa.Table, tokens_name: str, tags_name: str, first: int, problems: Problems
 ) -> tuple[list[str | None], list[list[str] | None], list[list[Span] | None]]:
+    """Texts, their words and their spans, as `read_spans` gives them."""
     texts: list[str | None] = []
     words: list[list[str] | None] = []
     truths: list[list[Span] | None] = []
-    problems: list[str] = []
     tokens_column, tags_column = column(table, tokens_name, "tokens"), column(table, tags_name, "tags")
-    for row, (tokens, tags) in enumerate(zip(tokens_column.to_pylist(), tags_column.to_pylist(), strict=True)):
+    both = zip(tokens_column.to_pylist(), tags_column.to_pylist(), strict=True)
+    for row, (tokens, tags) in enumerate(both, start=first):
+        spans = None
         if tokens is None or tags is None:
-            texts.append(None)
-            words.append(None)
-            truths.append(None)
-            continue
-        if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
-            problems.append(f"row {row}: {tokens_name} and {tags_name} must be lists of the same length")
-            continue
-        try:
-            spans = spans_of_tags([str(token) for token in tokens], [str(tag) for tag in tags])
-        except ValueError as failure:
-            problems.append(f"row {row}: {failure}")
-            continue
-        texts.append(" ".join(str(token) for token in tokens))
-        words.append([str(token) for token in tokens])
+            pass
+        elif not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
+            problems.add(f"row {row}: {tokens_name} and {tags_name} must be lists of the same length")
+        else:
+            try:
+                spans = spans_of_tags([str(token) for token in tokens], [str(tag) for tag in tags])
+            except ValueError as failure:
+                problems.add(f"row {row}: {failure}")
+        texts.append(None if spans is None else " ".join(str(token) for token in tokens))
+        words.append(None if spans is None else [str(token) for token in tokens])
         truths.append(spans)
-    refuse(problems, tags_name, "tags", "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label")
     return texts, words, truths
 
 

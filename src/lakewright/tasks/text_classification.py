@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -59,28 +59,38 @@ class TextClassification:
         return ("accuracy", *named, "roc_auc", "pr_auc", "log_loss", "brier", "ece", *ordered)
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        inputs = read_inputs(table, columns)
-        (label_name,) = needed(columns, "label")
-        label = label_column(table, label_name, "label")
         assert isinstance(settings, TextClassificationSettings)
-        if settings.merge:
-            given = label.to_pylist()
-            unused = sorted(settings.merge.keys() - set(given))
-            if unused:
-                raise DataError(
-                    f"task.merge names the label {unused[0]!r}, which the column {label_name!r} does not hold",
-                    nearest(unused[0], sorted({str(value) for value in given if value is not None})[:1000]),
-                )
-            label = pa.chunked_array([pa.array([settings.merge.get(value, value) for value in given], pa.string())])
-        return pa.table({**inputs, "truth": label})
+        held: set[str | None] = set()
+        for table in tables:
+            inputs = read_inputs(table, columns)
+            (label_name,) = needed(columns, "label")
+            label = label_column(table, label_name, "label")
+            if settings.merge:
+                given = label.to_pylist()
+                held.update(given)
+                label = pa.chunked_array([pa.array([settings.merge.get(value, value) for value in given], pa.string())])
+            yield pa.table({**inputs, "truth": label})
+        unused = sorted(settings.merge.keys() - held)
+        if unused:
+            raise DataError(
+                f"task.merge names the label {unused[0]!r}, which the column {columns['label']!r} does not hold",
+                nearest(unused[0], sorted(value for value in held if value is not None)[:1000]),
+            )
 
     @classmethod
-    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
         assert isinstance(settings, TextClassificationSettings)
-        found = set(table["truth"].to_pylist())
+        found: set[str] = set()
+
+        def counted() -> Iterator[pa.Table]:
+            for table in train:
+                found.update(table["truth"].unique().to_pylist())
+                yield table
+
+        reads = TextInputs.fit(counted())
         if settings.labels is None:
             labels = in_order(found)
             if settings.ordinal and not all(label.lstrip("-").isdecimal() for label in labels):
@@ -96,7 +106,7 @@ class TextClassification:
                     nearest(unknown[0], settings.labels),
                 )
             labels = tuple(settings.labels)
-        return cls(labels, settings.ordinal, TextInputs.fit(table))
+        return cls(labels, settings.ordinal, reads)
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
@@ -113,7 +123,8 @@ class TextClassification:
     def outputs(self) -> int:
         return len(self.labels)
 
-    def label_of(self, truth: str) -> list[str]:
+    @staticmethod
+    def label_of(truth: str) -> list[str]:
         return [truth]
 
     def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:

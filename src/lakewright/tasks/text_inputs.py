@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings.columns import OtherColumns
@@ -35,15 +36,17 @@ class TextInputs:
         return kinds
 
     @classmethod
-    def fit(cls, table: pa.Table) -> TextInputs:
-        """`table` as `read_inputs` gave it: float columns are numbers, string columns categories."""
+    def fit(cls, train: Iterable[pa.Table]) -> TextInputs:
+        """`train` as `read_inputs` gave it, to its end: float columns are numbers, string columns categories."""
         import pyarrow as pa
 
-        others = [field for field in table.schema if field.name not in RESERVED]
+        tables = iter(train)
+        first = next(tables)
+        others = [field for field in first.schema if field.name not in RESERVED]
         numbers = [field.name for field in others if pa.types.is_floating(field.type)]
         categories = [field.name for field in others if not pa.types.is_floating(field.type)]
-        fitted = OtherColumns.fit(table, numbers, categories) if others else None
-        return cls("text_pair" in table.column_names, fitted)
+        fitted = OtherColumns.fit(chain([first], tables), numbers, categories)
+        return cls("text_pair" in first.column_names, fitted if others else None)
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> TextInputs:

@@ -8,7 +8,7 @@ no span is ever broken. Of overlapping windows, a word is read in the one where 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from unicodedata import category
@@ -20,7 +20,7 @@ from pydantic import Field
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
-from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Row, needed
+from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
 from lakewright.tasks.spans import Span, read_spans, read_tags
 
 if TYPE_CHECKING:
@@ -64,22 +64,37 @@ class TokenClassification:
         return ("entity_f1", "entity_precision", "entity_recall", "macro_f1", "exact_match")
 
     @classmethod
-    def read(cls, table: pa.Table, columns: Mapping[str, Any], settings: TaskSettings) -> pa.Table:
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         import pyarrow as pa
 
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
-        if "tokens" in columns or "tags" in columns:
-            texts, tokens, truths = read_tags(table, *needed(columns, "tokens", "tags"))
-            words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
+        tagged, problems, rows = "tokens" in columns or "tags" in columns, Problems(), 0
+        for table in tables:
+            if tagged:
+                tokens_name, tags_name = needed(columns, "tokens", "tags")
+                texts, tokens, truths = read_tags(table, tokens_name, tags_name, rows, problems)
+                words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
+            else:
+                text_name, spans_name = needed(columns, "text", "spans")
+                texts, truths = read_spans(table, text_name, spans_name, rows, problems)
+                words = {}
+            rows += table.num_rows
+            yield pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
+        if tagged:
+            remedy = "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label"
+            problems.refuse(columns["tags"], "tags", remedy)
         else:
-            texts, truths = read_spans(table, *needed(columns, "text", "spans"))
-            words = {}
-        return pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
+            remedy = "start and end count characters (end not included), and spans must not overlap"
+            problems.refuse(columns["spans"], "spans", remedy)
 
     @classmethod
-    def fit(cls, table: pa.Table, settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
         assert isinstance(settings, TokenClassificationSettings)
-        labels = tuple(sorted({span["label"] for spans in table["truth"].to_pylist() for span in spans}))
+        found, tokens = set[str](), False
+        for table in train:
+            found.update(span["label"] for spans in table["truth"].to_pylist() for span in spans)
+            tokens = "tokens" in table.column_names
+        labels = tuple(sorted(found))
         if not labels:
             raise DataError(
                 "no row of train holds an entity: there is nothing to learn",
@@ -87,7 +102,7 @@ class TokenClassification:
             )
         tuned = settings.outside_bias == "tuned"
         bias = 0.0 if settings.outside_bias == "tuned" else settings.outside_bias
-        return cls(labels, "tokens" in table.column_names, float(bias), tuned)
+        return cls(labels, tokens, float(bias), tuned)
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
@@ -105,7 +120,8 @@ class TokenClassification:
     def outputs(self) -> int:
         return 1 + 2 * len(self.labels)
 
-    def label_of(self, truth: list[Span]) -> list[str]:
+    @staticmethod
+    def label_of(truth: list[Span]) -> list[str]:
         return sorted({span["label"] for span in truth})
 
     def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:

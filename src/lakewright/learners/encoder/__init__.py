@@ -12,7 +12,7 @@ memory     what is freed stays
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +49,11 @@ class Encoder:
         return identity(settings.base_model, base)
 
     def fit_encoding(
-        self, task: Task, rows: Sequence[Row], settings: PretrainedSettings, sequences: Prepare, base: Path
-    ) -> tuple[Encoding, NDArray[np.int64]]:
+        self, task: Task, train: Iterable[Sequence[Row]], settings: PretrainedSettings, sequences: Prepare, base: Path
+    ) -> tuple[Encoding, NDArray[np.int32]]:
         from lakewright.learners.encoder.base import fit_tokens
 
-        return fit_tokens(task, rows, settings.base_model, sequences, base)
+        return fit_tokens(task, train, settings.base_model, sequences, base)
 
     @memory_kept()
     def fit(self, training: Training) -> Fitted:

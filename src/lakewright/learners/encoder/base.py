@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
@@ -114,12 +114,14 @@ def identity(name: str, base: Path) -> dict[str, Any]:
 
 
 def fit_tokens(
-    task: Task, rows: Sequence[Row], base_model: str, sequences: Prepare, base: Path
-) -> tuple[Tokens, NDArray[np.int64]]:
+    task: Task, train: Iterable[Sequence[Row]], base_model: str, sequences: Prepare, base: Path
+) -> tuple[Tokens, NDArray[np.int32]]:
     """The base model's tokenizer, cut to the lengths at hand, and those lengths before any cut [sequences].
 
     Raises ProjectError where max_length or stride do not fit the base model.
     """
+    import numpy as np
+
     from lakewright.prepare.lengths import suggest_max_length
 
     folder = base_folder(base_model, base)
@@ -132,7 +134,8 @@ def fit_tokens(
     texts = sum(kind == "text" for kind in task.inputs.values())
     pairs = texts == 2 and task.level != "vector"  # whose two texts are read together
     uncut = load_tokens(folder, 1_000_000, pairs=pairs, symbols=sequences.symbols)
-    whole = task.encode(uncut, rows, positions=False).ids.lengths
+    lengths = [task.encode(uncut, rows, positions=False).ids.lengths.astype(np.int32) for rows in train]
+    whole = np.concatenate(lengths)
     max_length = suggest_max_length(whole, most) if given == "auto" else given
     stride = max(1, max_length // 4) if sequences.stride == "auto" else sequences.stride
     most_shared = min(max_length // 2 - 1, max_length - 7 if pairs else max_length)
