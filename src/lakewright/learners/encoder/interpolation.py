@@ -14,7 +14,7 @@ from lakewright.learners.encoder.loop import validate
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
 
-SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)  # of the way; 1 is the end itself; none outside of these was ever the best
+SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)  # of the way; 1 is the end itself
 Weights = dict[str, torch.Tensor]
 
 
