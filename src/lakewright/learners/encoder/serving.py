@@ -146,7 +146,7 @@ def _calibrated(training: Training, into: Path) -> Path:
     encoded = training.validation.encoded
     drawn = np.random.default_rng(training.settings.seed).permutation(len(encoded.ids))[:CALIBRATION]
     rows = [network_inputs(training.encoding, encoded, drawn[i : i + 1]) for i in range(len(drawn))]
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function changes whatever handlers it finds
     full = openvino.Core().read_model(str(training.folder / "model.onnx"))
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
         network = nncf.quantize(full, nncf.Dataset(rows), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
