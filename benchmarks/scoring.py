@@ -117,7 +117,7 @@ def main() -> None:
     speeds: dict[str, list[float]] = {name: [] for name in (PIPELINE, *OURS)}
     right: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        quantised = trained(data, Path(scratch))
+        quantised = trained(data, Path(scratch), "quantize: auto")
         whole = trained(data, Path(scratch), "quantize: never")
         test = str(data / "test.parquet")
         if not (quantised / "openvino.xml").exists():
