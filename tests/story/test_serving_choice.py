@@ -84,5 +84,6 @@ def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: py
     assert details["int8_difference"] < 0 and details["int8_difference_p"] < 0.05
     told = json.loads((Path(run.model_folder) / "serving.json").read_text())
     assert all((chosen["runtime"], chosen["precision"]) != ("onnx", "int8") for chosen in told.values())
-    labels = {row["label"] for row in Predictor.open(Path(run.model_folder), "onnx").predict(["the red lamp", "run"])}
-    assert labels
+    texts = pq.read_table(run.report.test_rows)["text"].to_pylist()
+    said = {row["label"] for row in Predictor.open(Path(run.model_folder), "onnx").predict(texts)}
+    assert len(said) > 1  # the broken network says one label of all

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import ModelError
-from lakewright.runtimes.openvino import NETWORK
+from lakewright.runtimes.folder import serving
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,8 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
     import pandas as pd
     from mlflow.models import infer_signature
 
-    required = [*REQUIREMENTS, *(["openvino"] if (folder / NETWORK).exists() else [])]
+    runtime, _ = serving(folder, "latency")  # as `_load_pyfunc` opens it
+    required = [*REQUIREMENTS, *(["openvino"] if runtime == "openvino" else [])]
     model = _load_pyfunc(str(folder))
     rows = pd.DataFrame(list(example))
     with TemporaryDirectory() as scratch:

@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 class Encoder:
     name = "encoder"
     settings: type[PretrainedSettings] = EncoderSettings
-    sizes: Mapping[
-        str, Mapping[str, Any]
-    ] = {  # all of them say something of a sentence as they are: heads start probed
+    # Sentence encoders all: what they say as they are is worth a probe to start from.
+    sizes: Mapping[str, Mapping[str, Any]] = {
         "small": {"base_model": SMALL},
         "base": {"base_model": "sentence-transformers/all-mpnet-base-v2"},
         "large": {"base_model": "sentence-transformers/all-roberta-large-v1"},
