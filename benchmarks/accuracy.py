@@ -12,8 +12,6 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from page import ROOT, commit, stamp, told, write
+from page import commit, stamp, told, write
+from run import run
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,10 @@ def measure(chosen: Set, data: Path, seed: int) -> Result:
         source = data / chosen.folder
         if chosen.rows:
             source = drawn(source, chosen.rows, Path(scratch) / "part")
-        project = str(ROOT / "examples" / chosen.project)
-        command = [sys.executable, "-m", "lakewright.cli", "run", project, "--json"]
-        for setting in (f"data.source={source}", f"train.seed={seed}", *chosen.settings):
-            command += ["--set", setting]
+        settings = (f"data.source={source}", f"train.seed={seed}", *chosen.settings)
         began = time.monotonic()
-        done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, text=True, check=False)
+        found = run(chosen.project, settings, Path(scratch))
         seconds = time.monotonic() - began
-        found = json.loads(done.stdout)
-        if done.returncode not in (0, 3):
-            raise SystemExit(f"{chosen.project} failed: {found.get('error')}")
         details = json.loads((Path(found["model_folder"]) / "training.json").read_text(encoding="utf-8"))["details"]
         evaluation = json.loads((Path(found["report"]).parent / "evaluation.json").read_text(encoding="utf-8"))
     metrics: dict[str, Any] = found["metrics"]

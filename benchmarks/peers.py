@@ -23,6 +23,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from accuracy import drawn
 from page import ROOT, commit, stamp, told, write
+from run import run
 
 from lakewright.learners.encoder.base import base_folder
 
@@ -72,14 +73,8 @@ class Result:
 
 
 def ours(name: str, data: Path, seed: int, scratch: Path) -> Result:
-    project = str(ROOT / "examples" / name / "project.yml")
-    command = [sys.executable, "-m", "lakewright.cli", "run", project, "--json"]
-    for setting in (f"data.source={data}", f"train.seed={seed}", f"train.base_model={BASE}", "gate.minimum={}"):
-        command += ["--set", setting]
-    done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, text=True, check=False)
-    found = json.loads(done.stdout)
-    if found.get("error"):
-        raise SystemExit(f"lakewright failed: {found['error']}")
+    settings = (f"data.source={data}", f"train.seed={seed}", f"train.base_model={BASE}", "gate.minimum={}")
+    found = run(f"{name}/project.yml", settings, scratch)
     evaluation = json.loads((Path(found["report"]).parent / "evaluation.json").read_text(encoding="utf-8"))
     return Result(
         version=commit(),

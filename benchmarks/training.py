@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from page import ROOT, stamp, write
+from run import run
 
 from lakewright.learners.encoder.base import base_folder
 
@@ -65,22 +66,9 @@ def trainer(options: list[str], data: Path) -> dict[str, float]:
 def ours(settings: list[str], data: Path) -> dict[str, float]:
     """A whole run of the example: wall seconds to the registered model, test accuracy, samples a second in the loop."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            sys.executable,
-            "-m",
-            "lakewright.cli",
-            "run",
-            str(ROOT / "examples/banking77/project.yml"),
-            "--json",
-        ]
-        for setting in (f"data.source={data}", "gate.minimum={}", *settings):
-            command += ["--set", setting]
         began = time.perf_counter()
-        told = subprocess.run(command, cwd=scratch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        found = run("banking77/project.yml", (f"data.source={data}", "gate.minimum={}", *settings), Path(scratch))
         seconds = time.perf_counter() - began
-        found = json.loads(told.stdout)
-        if found.get("error"):
-            raise SystemExit(f"lakewright failed: {found['error']}")
         details = json.loads((Path(found["model_folder"]) / "training.json").read_text(encoding="utf-8"))["details"]
         return {
             "seconds": seconds,
