@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from lakewright.errors import Busy, UsageError
 from lakewright.profile import Profile
+from lakewright.runtimes import cores
 
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
@@ -70,7 +71,7 @@ class Workspace:
 
     @property
     def threads(self) -> int:
-        return self.profile.threads or len(os.sched_getaffinity(0))
+        return self.profile.threads or cores()
 
     @property
     def device(self) -> str:

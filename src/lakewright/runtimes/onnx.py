@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from lakewright.runtimes import Runtime
 
 
-def load(path: Path, threads: int | None = None) -> Runtime:
-    """The network in `path`, a model folder or an ONNX file; `threads` None: one a core."""
+def load(path: Path, threads: int = 1, streams: int = 1) -> Runtime:
+    """The network in `path`, a model folder or an ONNX file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = max(1, threads // streams)
     options.log_severity_level = 3
     file = path / "model.onnx" if path.is_dir() else path
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

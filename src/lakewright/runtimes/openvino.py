@@ -6,9 +6,9 @@ Needs the `openvino` extra, and neither torch nor transformers.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from lakewright.runtimes import Runtime
 NETWORK = "openvino.xml"  # its weights in openvino.bin
 
 
-def load(path: Path, threads: int | None = None) -> Runtime:
-    """The network in `path`, a model folder or a file in ONNX or OpenVINO format; `threads` None: one a core.
+def load(path: Path, threads: int = 1, streams: int = 1) -> Runtime:
+    """The network in `path`, a model folder or a file in ONNX or OpenVINO format.
 
     Raises MissingPackage where OpenVINO is not installed.
     """
@@ -28,16 +28,20 @@ def load(path: Path, threads: int | None = None) -> Runtime:
     file = path
     if path.is_dir():
         file = calibrated if (calibrated := path / NETWORK).exists() else path / "model.onnx"
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads or 0}
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
     if file.suffix == ".onnx":
         settings["INFERENCE_PRECISION_HINT"] = "f32"  # it would take bf16 where the processor has it
     network = openvino.Core().compile_model(str(file), "CPU", settings)
-    requests = threading.local()  # one computes one thing at a time
+    idle: SimpleQueue[Any] = SimpleQueue()  # one request computes one thing at a time
+    for _ in range(streams):
+        idle.put(network.create_infer_request())
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        if not hasattr(requests, "mine"):
-            requests.mine = network.create_infer_request()
-        logits: NDArray[Any] = requests.mine.infer(dict(inputs))[0].copy()  # its memory is used again
+        request = idle.get()
+        try:
+            logits: NDArray[Any] = request.infer(dict(inputs))[0].copy()  # its memory is used again
+        finally:
+            idle.put(request)
         return logits
 
     return compute

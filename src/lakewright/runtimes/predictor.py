@@ -6,7 +6,9 @@ Needs numpy, tokenizers and the runtime's own library; never torch, transformers
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,7 @@ from lakewright import plugins
 from lakewright.encodings import Encoded, Encoding, network_inputs, open_encoding
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import ModelError
-from lakewright.runtimes import Runtime
+from lakewright.runtimes import Runtime, cores
 from lakewright.runtimes.folder import Use, describe, serving, verify
 from lakewright.tasks import Logits, Row, read_row
 
@@ -37,20 +39,22 @@ class Predictor:
     task: Task
     encoding: Encoding
     runtime: Runtime
+    streams: int = 1  # how often `runtime` is called at once
 
     @classmethod
     def open(
         cls, folder: Path, runtime: str = "auto", threads: int | None = None, use: Use = "throughput"
     ) -> Predictor:
-        """Checks every file's hash, then loads. `runtime` auto: the one that the folder names for this use.
+        """Checks every file's hash, then loads. `runtime` auto: the one that the folder names for this use; `threads`
+        None: one a core. Many rows are computed in parts side by side, a single one by all threads together.
 
         Raises ModelError where the folder is damaged or not one, and MissingPackage where the runtime is not installed.
         """
         digest = verify(folder)
         described = describe(folder)
         task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
-        load = plugins.find("runtimes", serving(folder, use)[0] if runtime == "auto" else runtime)
-        return cls(folder, digest, task, open_encoding(folder / "encoding"), load(folder, threads))
+        name = serving(folder, use)[0] if runtime == "auto" else runtime
+        return cls(folder, digest, task, open_encoding(folder / "encoding"), *computing(name, folder, threads, use))
 
     def predict(self, rows: Sequence[Row | str]) -> list[Prediction]:
         """One JSON-ready prediction a row, in the rows' order. A row is a mapping of the task's inputs, or a text where
@@ -83,10 +87,18 @@ class Predictor:
         [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
         lengths, first = encoded.ids.lengths, encoded.first_alike()
         found: list[Any] = [None] * len(lengths)
-        for sequences in longest_first(np.unique(first), lengths, MAX_TOKENS):
-            inputs = network_inputs(self.encoding, encoded, sequences)
-            for sequence, values in zip(sequences, self.runtime(inputs), strict=True):
+
+        def compute(sequences: NDArray[np.int64]) -> None:
+            computed = self.runtime(network_inputs(self.encoding, encoded, sequences))
+            for sequence, values in zip(sequences, computed, strict=True):
                 found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
+
+        parts = longest_first(np.unique(first), lengths, MAX_TOKENS)
+        if self.streams == 1:
+            deque(map(compute, parts), maxlen=0)
+        else:
+            with ThreadPoolExecutor(self.streams) as pool:
+                deque(pool.map(compute, parts), maxlen=0)
         found = [found[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
@@ -96,3 +108,10 @@ class Predictor:
         """The rows in samples.json: what the signature and the input example are made from."""
         rows: list[dict[str, Any]] = json.loads((self.folder / "samples.json").read_text(encoding="utf-8"))["rows"]
         return rows
+
+
+def computing(runtime: str, path: Path, threads: int | None, use: Use) -> tuple[Runtime, int]:
+    """The network in `path`, opened for one use, and how many times at once it is to be called."""
+    threads = threads or cores()
+    streams = threads if use == "throughput" else 1
+    return plugins.find("runtimes", runtime)(path, threads, streams), streams

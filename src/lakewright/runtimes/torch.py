@@ -13,14 +13,13 @@ from lakewright import plugins
 from lakewright.runtimes import Runtime
 
 
-def load(path: Path, threads: int | None = None, device: str = "cpu") -> Runtime:
-    """The network of the model folder `path`; `threads` None: as torch is set."""
+def load(path: Path, threads: int = 1, streams: int = 1, device: str = "cpu") -> Runtime:
+    """The network of the model folder `path`."""
     import torch
 
     learner = json.loads((path / "model.json").read_text(encoding="utf-8"))["learner"]
     network = plugins.find("learners", learner).network(path).to(device).eval()
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, threads // streams))
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with torch.inference_mode():

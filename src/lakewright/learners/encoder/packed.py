@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from lakewright.learners.encoder.base import POSITIONS_AFTER_PADDING
 
 PACKED = frozenset({"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
+# Rows of a product are a multiple of it, so that few sizes occur: oneDNN writes code anew for each size that it meets.
+ROUND = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,9 @@ class Layout:
     sequences: int
     tokens: int  # of the longest sequence
     real: torch.Tensor | None  # [real tokens], places among sequences × tokens; None where there is no padding
+    spare: int  # the last of `real` are padding: computed too, read by nothing
     unseen: torch.Tensor | None  # [sequences, 1, 1, tokens], true where there is padding
-    ends: torch.Tensor | None  # on a GPU: where each sequence ends among the real tokens, int32 [sequences + 1]
+    ends: torch.Tensor | None  # on a GPU: where each sequence ends among `real`, int32 [sequences + 2]
 
 
 def is_packed(encoder: nn.Module) -> bool:
@@ -96,23 +99,29 @@ def lowest(
 
 def _climb(encoder: nn.Module, layers: Sequence[Layer], hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
     sparing = encoder.training and encoder.is_activation_checkpointing
+    if layout.spare:
+        hidden = torch.cat([hidden, hidden.new_zeros(layout.spare, hidden.shape[1])])
     for layer in layers:
         if sparing:
             hidden = checkpoint(_through, layer, hidden, layout, encoder.training, use_reentrant=False)
         else:
             hidden = _through(layer, hidden, layout, encoder.training)
-    return hidden
+    return hidden[: len(hidden) - layout.spare]
 
 
 def _layout(attention_mask: torch.Tensor) -> Layout:
     sequences, tokens = attention_mask.shape
+    padding = attention_mask == 0
+    real, spare = (places.reshape(-1).nonzero()[:, 0] for places in (attention_mask, padding))
+    spare = spare[: -len(real) % ROUND]
     ends = None
-    if attention_mask.is_cuda:
-        ends = nn.functional.pad(attention_mask.sum(dim=1).cumsum(dim=0), (1, 0)).to(torch.int32)
-    if bool(attention_mask.all()):
-        return Layout(sequences, tokens, None, None, ends)
-    unseen = (attention_mask == 0)[:, None, None, :]
-    return Layout(sequences, tokens, attention_mask.reshape(-1).nonzero()[:, 0], unseen, ends)
+    if attention_mask.is_cuda:  # the spare ones are a sequence of their own
+        lengths = nn.functional.pad(attention_mask.sum(dim=1), (1, 1))
+        lengths[-1] = len(spare)
+        ends = lengths.cumsum(dim=0).to(torch.int32)
+    if len(real) == sequences * tokens:
+        return Layout(sequences, tokens, None, 0, None, ends)
+    return Layout(sequences, tokens, torch.cat([real, spare]), len(spare), padding[:, None, None, :], ends)
 
 
 def _through(layer: Layer, hidden: torch.Tensor, layout: Layout, training: bool) -> torch.Tensor:
@@ -125,10 +134,11 @@ def _through(layer: Layer, hidden: torch.Tensor, layout: Layout, training: bool)
 
 
 def _laid_out(packed: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """[real tokens, width] → [sequences × tokens, width], 0 where there is padding."""
+    """[real tokens, width], with the spare ones or without them → [sequences × tokens, width], 0 elsewhere."""
     if layout.real is None:
         return packed
-    return packed.new_zeros(layout.sequences * layout.tokens, packed.shape[1]).index_copy(0, layout.real, packed)
+    places = layout.real[: len(packed)]
+    return packed.new_zeros(layout.sequences * layout.tokens, packed.shape[1]).index_copy(0, places, packed)
 
 
 def _project(layer: Layer, hidden: torch.Tensor) -> torch.Tensor:

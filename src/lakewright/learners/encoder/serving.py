@@ -20,16 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lakewright import plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
 from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
-from lakewright.runtimes.folder import SERVING
+from lakewright.runtimes.folder import SERVING, Use
 from lakewright.runtimes.openvino import NETWORK, without_telemetry
-from lakewright.runtimes.predictor import Predictor
+from lakewright.runtimes.predictor import Predictor, computing
 
 TIMED, SINGLE, PASSES = 192, 16, 3  # rows at once, rows one by one, interleaved passes over both
 CALIBRATION = 128  # sequences
@@ -57,17 +56,16 @@ def choose(training: Training) -> dict[str, float | int | str]:
     candidates = [full, Candidate("int8", "onnx", "int8", _dynamic(full.file, folder / "model.int8.onnx"))]
     if training.settings.quantize == "auto" and find_spec("openvino") and find_spec("nncf"):
         candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(training, folder / NETWORK)))
-    predictors = {
-        candidate.name: Predictor(
-            folder,
-            "",
-            training.task,
-            training.encoding,
-            plugins.find("runtimes", candidate.runtime)(candidate.file, training.threads),
-        )
-        for candidate in candidates
-    }
-    seconds = _timed(predictors, training)
+
+    def opened(use: Use) -> dict[str, Predictor]:
+        networks = {c.name: computing(c.runtime, c.file, training.threads, use) for c in candidates}
+        return {
+            name: Predictor(folder, "", training.task, training.encoding, *network)
+            for name, network in networks.items()
+        }
+
+    predictors = opened("throughput")
+    seconds = _timed(predictors, opened("latency"), training)
     details: dict[str, float | int | str] = {}
     allowed, rows = [full], training.validation
     with bar("int8", len(candidates)) as advance:
@@ -107,20 +105,22 @@ def choose(training: Training) -> dict[str, float | int | str]:
     return {"runtime": serves.runtime, "precision": serves.precision, **details}
 
 
-def _timed(predictors: Mapping[str, Predictor], training: Training) -> dict[str, dict[str, float]]:
+def _timed(
+    for_many: Mapping[str, Predictor], for_one: Mapping[str, Predictor], training: Training
+) -> dict[Use, dict[str, float]]:
     """use → candidate → seconds a row: the median of interleaved passes over validation rows, token ids at hand."""
     rows = training.validation.rows
     many = training.task.encode(training.encoding, rows[:TIMED])
     one = training.task.encode(training.encoding, rows[:SINGLE])
     singles = [network_inputs(training.encoding, one, np.array([i])) for i in range(len(one.ids))]
-    uses = ("throughput", "latency")
-    found: dict[str, dict[str, list[float]]] = {use: {name: [] for name in predictors} for use in uses}
+    uses: tuple[Use, ...] = ("throughput", "latency")
+    found: dict[Use, dict[str, list[float]]] = {use: {name: [] for name in for_many} for use in uses}
     for _ in range(PASSES):
-        for name, predictor in predictors.items():
+        for name, predictor in for_many.items():
             began = time.perf_counter()
             predictor.logits(many)
             found["throughput"][name].append((time.perf_counter() - began) / len(many))
-        for name, predictor in predictors.items():
+        for name, predictor in for_one.items():
             for inputs in singles:
                 began = time.perf_counter()
                 predictor.runtime(inputs)
