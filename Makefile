@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test chromium test-slow check lock bench-accuracy bench-training bench-scoring bench-peers bench-growth clean
+.PHONY: demo test chromium test-slow check lock bench-accuracy bench-training bench-scoring bench-peers bench-growth bench-gpu clean
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
@@ -45,6 +45,10 @@ bench-accuracy: $(INSTALLED)  ## DATA=folder of parquet sets; writes docs/benchm
 bench-training bench-scoring: bench-%: $(INSTALLED)  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate
 	$(BIN)/python benchmarks/$*.py --data $(DATA)
+
+bench-gpu: $(INSTALLED)  ## on a machine with an NVIDIA GPU and torch for CUDA; writes docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate
+	$(BIN)/python benchmarks/gpu.py
 
 bench-peers: $(INSTALLED)  ## DATA=folder of parquet sets, PEERS=folder of environments; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/peers.py --data $(DATA) --peers $(PEERS)

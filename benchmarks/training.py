@@ -41,17 +41,18 @@ WALLS = {  # to a registered model, measured and gated
     "the same with `train: {size: instant}`": [f"train={{size: instant, base_model: {BASE}}}"],
 }
 FIRST, *_, STRONGEST = TRAINER
-TUTORIAL_EPOCHS, TUNED_EPOCHS, ROWS = 5, 3, 10_003  # of train
+TUTORIAL_EPOCHS, ROWS = 5, 10_003  # of train
+TUNED_EPOCHS, TUNED_RATE = 3, 1e-4
 
 
-def trainer(options: list[str], data: Path) -> dict[str, float]:
+def trainer(options: list[str], rows: Path, base: Path) -> dict[str, float]:
     told = subprocess.run(
         [
             sys.executable,
             str(ROOT / "benchmarks" / "peers" / "trainer.py"),
             *options,
-            f"--data={data / 'train.parquet'}",
-            f"--base={base_folder(BASE, ROOT)}",
+            f"--data={rows}",
+            f"--base={base}",
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -89,11 +90,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     data = arguments.data.resolve() / "banking77"
+    base = base_folder(BASE, ROOT)
     speeds: dict[str, list[float]] = {name: [] for name in (*TRAINER, *OURS)}
     walls: dict[str, list[dict[str, float]]] = {name: [] for name in WALLS}
     for round_ in range(arguments.rounds):
         for name, options in TRAINER.items():
-            speeds[name].append(trainer(options, data)["samples_per_second"])
+            speeds[name].append(trainer(options, data / "train.parquet", base)["samples_per_second"])
             print(f"{name}: {speeds[name][-1]:.1f} samples/s", flush=True)
         for name, settings in OURS.items():
             speeds[name].append(ours(loop(settings), data)["samples_per_second"])
@@ -101,7 +103,8 @@ def main() -> None:
         for name, settings in WALLS.items():
             walls[name].append(ours([*settings, f"train.seed={13 + round_}"], data))
             print(f"{name}: {walls[name][-1]}", flush=True)
-    tuned = trainer([*TRAINER[STRONGEST], f"--epochs={TUNED_EPOCHS}", f"--test={data / 'test.parquet'}"], data)
+    whole = [f"--epochs={TUNED_EPOCHS}", f"--test={data / 'test.parquet'}", f"--learning-rate={TUNED_RATE}"]
+    tuned = trainer([*TRAINER[STRONGEST], *whole], data / "train.parquet", base)
     print(f"{STRONGEST}, {TUNED_EPOCHS} epochs: {tuned}", flush=True)
     lines = [
         "| | samples/s | × the first | × the strongest Trainer (least – greatest of the rounds) |",

@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--padding", choices=["max_length", "longest"], required=True)
     parser.add_argument("--sampling", choices=["random", "group_by_length"], default="random")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--epochs", type=float, help="a whole training in place of --steps")
@@ -81,8 +83,8 @@ def main() -> None:
             per_device_train_batch_size=arguments.batch,
             train_sampling_strategy=arguments.sampling,
             bf16=arguments.bf16,
-            use_cpu=True,
-            learning_rate=1e-4,
+            use_cpu=not arguments.gpu,
+            learning_rate=arguments.learning_rate,
             report_to="none",
             save_strategy="no",
             logging_strategy="no",

@@ -138,7 +138,7 @@ def test_every_family_is_here() -> None:
 def test_onnx_says_what_torch_says(base: Path, level: Level, tmp_path: Path) -> None:
     ours = network(base, level)
     export(ours, tmp_path)
-    theirs = load(tmp_path, 1)
+    theirs = load(tmp_path).compute
     ours.save(tmp_path)
     again = EncoderNetwork.open(tmp_path)
     # The trace saw 2 × 9: fewer and more of both, past ModernBERT's window and DeBERTa's buckets, to the last position.
@@ -167,7 +167,7 @@ def test_far_positions_as_published(family: str, config: dict[str, Any], tmp_pat
     for tokens in (130, 512):
         inputs = batch(base, 2, tokens)
         real = inputs["attention_mask"].astype(bool)
-        assert np.abs(torch_says(ours, inputs) - load(tmp_path, 1)(inputs))[real].max() < TOLERANCE
+        assert np.abs(torch_says(ours, inputs) - load(tmp_path).compute(inputs))[real].max() < TOLERANCE
 
 
 def test_int8_loads_and_is_near(base: Path, exported: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_int8_loads_and_is_near(base: Path, exported: Path, tmp_path: Path) -> N
     assert not left and not any(node.op_type == "Identity" and weights & set(node.input) for node in graph.node)
     for rows, tokens in ((1, 3), (2, 9), (30, 40)):
         inputs = batch(base, rows, tokens)
-        said, near = torch_says(ours, inputs), load(int8, 1)(inputs)
+        said, near = torch_says(ours, inputs), load(int8).compute(inputs)
         assert 0 < np.abs(said - near).max() < 0.25 * np.abs(said).max()
 
 
@@ -247,9 +247,34 @@ def test_the_packed_forward_on_a_gpu_is_near_transformers_in_fp32(base: Path) ->
         assert (a - b).abs().max() <= 0.05 * max(float(x.abs().max()) for x in (a, *wanted) if x is not None)
 
 
+def test_compiled_layers_say_and_learn_the_same(base: Path) -> None:
+    """One piece of code serves all layers, and batches of all sizes: what torch.compile takes in, without a compiler."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    made = network(base).train()
+    if not packed.is_packed(made.encoder):
+        return
+    torch._dynamo.reset()
+    pieces = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(packed.through_layer, dynamic=True, fullgraph=True, backend=pieces)
+    for rows, tokens in ((1, 7), (4, 30), (6, 21)):
+        inputs = {name: torch.from_numpy(values) for name, values in batch(base, rows, tokens).items()}
+        found = []
+        for through in (None, compiled):
+            made.through = through
+            said = made(**inputs)
+            made.zero_grad()
+            said.square().sum().backward()
+            found.append((said, [p.grad for p in made.parameters() if p.grad is not None]))
+        (plain, wanted), (said, learned) = found
+        assert torch.allclose(said, plain, atol=1e-4)
+        assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(wanted, learned, strict=True))
+    assert 1 <= pieces.frame_count <= 4
+
+
 def test_padding_does_not_change_a_row(base: Path, exported: Path) -> None:
     mean, cls, inputs = network(base), network(base, pooling="cls"), batch(base, 6, 30)
-    for says in (partial(torch_says, mean), partial(torch_says, cls), load(exported, 1)):
+    for says in (partial(torch_says, mean), partial(torch_says, cls), load(exported).compute):
         together = says(inputs)
         for row, length in enumerate(inputs["attention_mask"].sum(axis=1)):
             alone = says({name: values[row : row + 1, :length] for name, values in inputs.items()})

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from conftest import sentences, small_project
 from lakewright import plugins
-from lakewright.errors import ModelError
+from lakewright.errors import ModelError, UsageError
+from lakewright.runtimes import Runtime
 from lakewright.runtimes.folder import verify
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Task
@@ -123,7 +125,8 @@ def inputs_of(task: Task, texts: list[str]) -> list[dict[str, Any]]:
 def test_runtimes_agree(folders: dict[tuple[str, str], Path]) -> None:
     texts = [row["text"] for row in sentences(40, seed=9)] + ["", "😀", "x" * 500]
     for folder in folders.values():
-        predictors = [Predictor.open(folder, runtime) for runtime in plugins.names("runtimes")]
+        names = [name for name in plugins.names("runtimes") if name != "cuda"]  # the gap: it needs a GPU, and says so
+        predictors = [Predictor.open(folder, runtime) for runtime in names]
         task = predictors[0].task
         encoded = task.encode(predictors[0].encoding, inputs_of(task, texts))
         first, *others = [predictor.logits(encoded) for predictor in predictors]
@@ -153,13 +156,13 @@ def test_a_text_that_stands_often_is_computed_once(folders: dict[tuple[str, str]
         encoded = predictor.task.encode(predictor.encoding, often)
         computed: list[int] = []
 
-        def counting(inputs: Any, runtime: Any = predictor.runtime, computed: list[int] = computed) -> Any:
-            logits = runtime(inputs)
+        def counting(inputs: Any, compute: Any = predictor.runtime.compute, computed: list[int] = computed) -> Any:
+            logits = compute(inputs)
             computed.append(len(logits))
             return logits
 
         if learner != "linear" and encoded.columns is None:
-            replace(predictor, runtime=counting).predict(often)
+            replace(predictor, runtime=Runtime(counting)).predict(often)
             alone = predictor.task.encode(predictor.encoding, once)
             assert sum(computed) == len(np.unique(alone.first_alike()))
         assert predictor.predict(often) == predictor.predict(once) * 3
@@ -204,3 +207,20 @@ def test_nothing_in_a_folder_is_a_pickle(folders: dict[tuple[str, str], Path]) -
             if path.is_file():
                 assert path.suffix in {".json", ".safetensors", ".onnx", ".xml", ".bin"}, path
                 assert not path.read_bytes().startswith((b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")), path
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_no_processor_in_place_of_a_gpu(folders: dict[tuple[str, str], Path]) -> None:
+    with pytest.raises(UsageError, match="needs an NVIDIA GPU"):
+        Predictor.open(next(iter(folders.values())), "cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_says_nearly_what_the_processor_says(folders: dict[tuple[str, str], Path]) -> None:
+    texts = [row["text"] for row in sentences(40, seed=9)]
+    for (learner, _), folder in folders.items():
+        if learner != "linear":
+            there, here = (Predictor.open(folder, runtime) for runtime in ("cuda", "torch"))
+            encoded = here.task.encode(here.encoding, inputs_of(here.task, texts))
+            pairs = zip(there.logits(encoded), here.logits(encoded), strict=True)
+            assert max(float(np.abs(a - b).max()) for a, b in pairs) < 0.1

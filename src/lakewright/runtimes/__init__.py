@@ -1,22 +1,36 @@
 """What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.runtimes`.
 
-A runtime is a function from the encoding's named inputs to logits; its file has `load(path, threads, streams)`, which
-opens one that may be called `streams` times at once, each with its share of the threads. All agree to within rounding:
-docs/models.md states how far, and a contract test holds it.
+An entry point is a function `load(path, threads, use)` that opens a network for many rows (`throughput`) or for single
+ones (`latency`). All agree to within rounding: docs/models.md states how far, and a contract test holds it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+Use = Literal["throughput", "latency"]
+Compute = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
 
-class Runtime(Protocol):
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Logits float32 [rows, outputs] or [rows, tokens, outputs]."""
+
+@dataclass(frozen=True)
+class Runtime:
+    compute: Compute
+    """The encoding's named inputs → logits float32 [rows, outputs] or [rows, tokens, outputs]."""
+    streams: int = 1
+    """How many parts of the rows are worth computing at once, each in a thread of its own."""
+    tokens: int = 1024
+    """Padded tokens in a part: more is slower on a processor (docs/experiments.md) and costs memory."""
+
+
+class Load(Protocol):
+    def __call__(self, path: Path, threads: int, use: Use) -> Runtime:
+        """The network in `path`, a model folder or a file. Raises MissingPackage where a library is not installed."""
 
 
 def cores() -> int:

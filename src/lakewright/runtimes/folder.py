@@ -16,13 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lakewright.errors import ModelError
+from lakewright.runtimes import Use
 
 FORMAT = 1
 SERVING = "serving.json"
-Use = Literal["throughput", "latency"]
 
 
 def seal(folder: Path) -> str:

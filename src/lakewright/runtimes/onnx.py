@@ -8,15 +8,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lakewright.runtimes import Runtime
+from lakewright.runtimes import Runtime, Use
 
 
-def load(path: Path, threads: int = 1, streams: int = 1) -> Runtime:
+def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network in `path`, a model folder or an ONNX file."""
     import onnxruntime
 
+    streams = threads if use == "throughput" else 1
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, threads // streams)
+    options.intra_op_num_threads = threads // streams
     options.log_severity_level = 3
     file = path / "model.onnx" if path.is_dir() else path
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -25,4 +26,4 @@ def load(path: Path, threads: int = 1, streams: int = 1) -> Runtime:
         logits: NDArray[Any] = session.run(["logits"], dict(inputs))[0]
         return logits
 
-    return compute
+    return Runtime(compute, streams)

@@ -14,17 +14,18 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lakewright.errors import MissingPackage
-from lakewright.runtimes import Runtime
+from lakewright.runtimes import Runtime, Use
 
 NETWORK = "openvino.xml"  # its weights in openvino.bin
 
 
-def load(path: Path, threads: int = 1, streams: int = 1) -> Runtime:
+def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network in `path`, a model folder or a file in ONNX or OpenVINO format.
 
     Raises MissingPackage where OpenVINO is not installed.
     """
     openvino = without_telemetry()
+    streams = threads if use == "throughput" else 1
     file = path
     if path.is_dir():
         file = calibrated if (calibrated := path / NETWORK).exists() else path / "model.onnx"
@@ -44,7 +45,7 @@ def load(path: Path, threads: int = 1, streams: int = 1) -> Runtime:
             idle.put(request)
         return logits
 
-    return compute
+    return Runtime(compute, streams)
 
 
 def without_telemetry() -> Any:

@@ -21,14 +21,13 @@ from lakewright import plugins
 from lakewright.encodings import Encoded, Encoding, network_inputs, open_encoding
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import ModelError
-from lakewright.runtimes import Runtime, cores
-from lakewright.runtimes.folder import Use, describe, serving, verify
+from lakewright.runtimes import Runtime, Use, cores
+from lakewright.runtimes.folder import describe, serving, verify
 from lakewright.tasks import Logits, Row, read_row
 
 if TYPE_CHECKING:
     from lakewright.tasks import Prediction, Task
 
-MAX_TOKENS = 1024  # padded tokens computed at once: more is slower on a CPU (docs/experiments.md) and costs memory
 CHUNK = 8192  # rows encoded at once
 
 
@@ -39,14 +38,14 @@ class Predictor:
     task: Task
     encoding: Encoding
     runtime: Runtime
-    streams: int = 1  # how often `runtime` is called at once
 
     @classmethod
     def open(
         cls, folder: Path, runtime: str = "auto", threads: int | None = None, use: Use = "throughput"
     ) -> Predictor:
         """Checks every file's hash, then loads. `runtime` auto: the one that the folder names for this use; `threads`
-        None: one a core. Many rows are computed in parts side by side, a single one by all threads together.
+        None: one a core. For throughput, many rows are computed in parts side by side, a thread each; for latency, a
+        row by all threads together.
 
         Raises ModelError where the folder is damaged or not one, and MissingPackage where the runtime is not installed.
         """
@@ -54,7 +53,8 @@ class Predictor:
         described = describe(folder)
         task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
         name = serving(folder, use)[0] if runtime == "auto" else runtime
-        return cls(folder, digest, task, open_encoding(folder / "encoding"), *computing(name, folder, threads, use))
+        network = plugins.find("runtimes", name)(folder, threads or cores(), use)
+        return cls(folder, digest, task, open_encoding(folder / "encoding"), network)
 
     def predict(self, rows: Sequence[Row | str]) -> list[Prediction]:
         """One JSON-ready prediction a row, in the rows' order. A row is a mapping of the task's inputs, or a text where
@@ -89,16 +89,17 @@ class Predictor:
         found: list[Any] = [None] * len(lengths)
 
         def compute(sequences: NDArray[np.int64]) -> None:
-            computed = self.runtime(network_inputs(self.encoding, encoded, sequences))
+            computed = self.runtime.compute(network_inputs(self.encoding, encoded, sequences))
             for sequence, values in zip(sequences, computed, strict=True):
                 found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
 
-        parts = longest_first(np.unique(first), lengths, MAX_TOKENS)
-        if self.streams == 1:
-            deque(map(compute, parts), maxlen=0)
+        parts = longest_first(np.unique(first), lengths, self.runtime.tokens)
+        if self.runtime.streams == 1:
+            for sequences in parts:
+                compute(sequences)
         else:
-            with ThreadPoolExecutor(self.streams) as pool:
-                deque(pool.map(compute, parts), maxlen=0)
+            with ThreadPoolExecutor(self.runtime.streams) as pool:
+                deque(pool.map(compute, parts), maxlen=0)  # raises what a part raised
         found = [found[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
@@ -108,10 +109,3 @@ class Predictor:
         """The rows in samples.json: what the signature and the input example are made from."""
         rows: list[dict[str, Any]] = json.loads((self.folder / "samples.json").read_text(encoding="utf-8"))["rows"]
         return rows
-
-
-def computing(runtime: str, path: Path, threads: int | None, use: Use) -> tuple[Runtime, int]:
-    """The network in `path`, opened for one use, and how many times at once it is to be called."""
-    threads = threads or cores()
-    streams = threads if use == "throughput" else 1
-    return plugins.find("runtimes", runtime)(path, threads, streams), streams

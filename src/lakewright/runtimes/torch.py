@@ -1,4 +1,4 @@
-"""torch in fp32, on the CPU or a GPU: the reference that the other runtimes are held against."""
+"""torch in fp32 on the CPU: the reference that the other runtimes are held against."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.runtimes import Runtime
+from lakewright.runtimes import Runtime, Use
 
 
-def load(path: Path, threads: int = 1, streams: int = 1, device: str = "cpu") -> Runtime:
+def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network of the model folder `path`."""
     import torch
 
     learner = json.loads((path / "model.json").read_text(encoding="utf-8"))["learner"]
-    network = plugins.find("learners", learner).network(path).to(device).eval()
-    torch.set_num_threads(max(1, threads // streams))
+    network = plugins.find("learners", learner).network(path).eval()
+    torch.set_num_threads(threads)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
-            logits: NDArray[Any] = network(**tensors).float().cpu().numpy()
+            tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+            logits: NDArray[Any] = network(**tensors).numpy()
         return logits
 
-    return compute
+    return Runtime(compute)

@@ -20,7 +20,7 @@ from lakewright.prepare.examples import Values, from_columns, read_split
 from lakewright.project import Project
 from lakewright.records import Prepared, Record, Trained
 from lakewright.runtimes.folder import FORMAT, seal, serving
-from lakewright.runtimes.predictor import Predictor, computing
+from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Task
 from lakewright.workspace import Workspace
 
@@ -58,8 +58,8 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
-    network = computing(serving(folder, "throughput")[0], folder, workspace.threads, "throughput")
-    predictor = Predictor(folder, "", task, encoding, *network)
+    network = plugins.find("runtimes", serving(folder, "throughput")[0])(folder, workspace.threads, "throughput")
+    predictor = Predictor(folder, "", task, encoding, network)
     task, scorer = tuned(training, predictor.logits(training.validation.encoded))
     predictor = replace(predictor, task=task)
     validation = scorer.metrics(np.ones(scorer.rows))

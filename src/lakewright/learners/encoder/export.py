@@ -82,7 +82,7 @@ def _example(network: EncoderNetwork, rows: int, tokens: int) -> dict[str, torch
 
 def _compare_with_torch(network: EncoderNetwork, folder: Path, tolerance: float = 1e-3) -> None:
     """A trace can hold on to the shape that it saw. So: fewer tokens, and more tokens and rows."""
-    compute = load(folder)
+    compute = load(folder).compute
     for rows, tokens in ((1, 3), (3, 24)):
         inputs = _example(network, rows, tokens)
         with torch.inference_mode():

@@ -3,7 +3,7 @@ precise the numbers are in between."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lakewright.encodings import network_inputs
+from lakewright.runtimes import Runtime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,18 @@ def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows:
 
 def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+
+
+def as_runtime(says: Callable[..., torch.Tensor], settings: PretrainedSettings, device: torch.device) -> Runtime:
+    """What a network says, or a part of it, while it is not being trained: as precise as it trains."""
+    autocast = mixed_precision(settings, device)
+
+    def compute(inputs: Mapping[str, Any]) -> NDArray[Any]:
+        with torch.inference_mode(), autocast:
+            said: NDArray[Any] = says(**on_device(inputs, device)).float().cpu().numpy()
+        return said
+
+    return Runtime(compute) if device.type == "cpu" else Runtime(compute, tokens=65_536)
 
 
 def mixed_precision(settings: PretrainedSettings, device: torch.device) -> torch.autocast:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from lakewright.encodings.ragged import Ragged, longest_first
-from lakewright.errors import TrainingError
+from lakewright.errors import ProjectError, TrainingError
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learners import Training, tuned
+from lakewright.learners.encoder import packed
 from lakewright.learners.encoder.batches import Rows, epoch_batches
-from lakewright.learners.encoder.forward import mixed_precision, on_device, through, use_bf16
+from lakewright.learners.encoder.forward import as_runtime, mixed_precision, through, use_bf16
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learners.encoder.settings import EncoderSettings
@@ -54,6 +54,13 @@ def train(network: EncoderNetwork, training: Training) -> State:
     network.to(device)
     if settings.gradient_checkpointing:
         network.encoder.activation_checkpointing_enable()
+    if settings.torch_compile:
+        if not packed.is_packed(network.encoder):
+            raise ProjectError(
+                f"train.torch_compile does not compile a {network.encoder.config.model_type}",
+                f"leave it out, or choose a base model of {', '.join(sorted(packed.PACKED))}",
+            )
+        network.through = torch.compile(packed.through_layer, dynamic=True)
     autocast = mixed_precision(settings, device)
     if use_bf16(settings, device) and device.type == "cpu":
         # The fused attention's backward is slow there (docs/experiments.md).
@@ -208,14 +215,8 @@ def _padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
 def validate(network: EncoderNetwork, training: Training) -> Scorer:
     """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
     network.eval()
-    device = torch.device(training.device)
-    autocast = mixed_precision(training.settings, device)
-
-    def compute(inputs: Mapping[str, Any]) -> Any:
-        with torch.inference_mode(), autocast:
-            return network(**on_device(inputs, device)).float().cpu().numpy()
-
-    predictor = Predictor(training.folder, "", training.task, training.encoding, compute)
+    runtime = as_runtime(network, training.settings, torch.device(training.device))
+    predictor = Predictor(training.folder, "", training.task, training.encoding, runtime)
     return tuned(training, predictor.logits(training.validation.encoded))[1]
 
 

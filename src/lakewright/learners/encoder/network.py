@@ -42,6 +42,7 @@ class EncoderNetwork(nn.Module):
         self.columns = columns
         self.dimensions = dimensions
         self.frozen = 0  # the lowest layers, the embeddings one of them, whose output may come as `hidden`
+        self.through: packed.Through | None = None  # compiled, where it is to be
         self.dropout = nn.Dropout(dropout)
         if level != "vector":
             self.head = nn.Linear(int(encoder.config.hidden_size) + columns, outputs)
@@ -77,7 +78,8 @@ class EncoderNetwork(nn.Module):
     ) -> torch.Tensor:
         """What the head reads, after dropout. `hidden` [real tokens, width]: what the frozen layers say, if known."""
         if packed.is_packed(self.encoder) and not torch.jit.is_tracing():  # what is exported is transformers' forward
-            hidden = packed.hidden_states(self.encoder, input_ids, attention_mask, token_type_ids, hidden, self.frozen)
+            told = input_ids, attention_mask, token_type_ids, hidden, self.frozen, self.through
+            hidden = packed.hidden_states(self.encoder, *told)
         else:
             types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
             hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state

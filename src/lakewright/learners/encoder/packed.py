@@ -7,7 +7,7 @@ and what families of another build go through (`is_packed`); tests hold that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,9 @@ class Layout:
     ends: torch.Tensor | None  # on a GPU: where each sequence ends among `real`, int32 [sequences + 2]
 
 
+Through = Callable[[Layer, torch.Tensor, Layout, bool], torch.Tensor]
+
+
 def is_packed(encoder: nn.Module) -> bool:
     return encoder.config.model_type in PACKED
 
@@ -64,17 +67,19 @@ def hidden_states(
     token_type_ids: torch.Tensor | None,
     below: torch.Tensor | None = None,
     depth: int = 0,
+    through: Through | None = None,
 ) -> torch.Tensor:
     """What the last layer says, [sequences, tokens, width]; 0 where there is padding.
 
     The first three are [sequences, tokens]. `below` [real tokens, width] is what the `depth` lowest layers say, the
-    embeddings one of them, if that is known already. The encoder is one for which `is_packed` is true.
+    embeddings one of them, if that is known already. `through` is `through_layer`, or the same compiled. The encoder is
+    one for which `is_packed` is true.
     """
     layout = _layout(attention_mask)
     layers = list(_layers(encoder))
     if below is None:
         below, depth = lowest(encoder, input_ids, attention_mask, token_type_ids, 1), 1
-    hidden = _climb(encoder, layers[depth - 1 :], below, layout)
+    hidden = _climb(encoder, layers[depth - 1 :], below, layout, through or through_layer)
     return _laid_out(hidden, layout).view(layout.sequences, layout.tokens, -1)
 
 
@@ -94,18 +99,20 @@ def lowest(
     hidden = encoder.embeddings(input_ids=input_ids.reshape(1, -1)[:, real], position_ids=positions[None], **types)[0]
     if hasattr(encoder, "embeddings_project"):
         hidden = encoder.embeddings_project(hidden)
-    return _climb(encoder, list(_layers(encoder))[: depth - 1], hidden, _layout(attention_mask))
+    return _climb(encoder, list(_layers(encoder))[: depth - 1], hidden, _layout(attention_mask), through_layer)
 
 
-def _climb(encoder: nn.Module, layers: Sequence[Layer], hidden: torch.Tensor, layout: Layout) -> torch.Tensor:
+def _climb(
+    encoder: nn.Module, layers: Sequence[Layer], hidden: torch.Tensor, layout: Layout, through: Through
+) -> torch.Tensor:
     sparing = encoder.training and encoder.is_activation_checkpointing
     if layout.spare:
         hidden = torch.cat([hidden, hidden.new_zeros(layout.spare, hidden.shape[1])])
     for layer in layers:
         if sparing:
-            hidden = checkpoint(_through, layer, hidden, layout, encoder.training, use_reentrant=False)
+            hidden = checkpoint(through, layer, hidden, layout, encoder.training, use_reentrant=False)
         else:
-            hidden = _through(layer, hidden, layout, encoder.training)
+            hidden = through(layer, hidden, layout, encoder.training)
     return hidden[: len(hidden) - layout.spare]
 
 
@@ -124,7 +131,7 @@ def _layout(attention_mask: torch.Tensor) -> Layout:
     return Layout(sequences, tokens, torch.cat([real, spare]), len(spare), padding[:, None, None, :], ends)
 
 
-def _through(layer: Layer, hidden: torch.Tensor, layout: Layout, training: bool) -> torch.Tensor:
+def through_layer(layer: Layer, hidden: torch.Tensor, layout: Layout, training: bool) -> torch.Tensor:
     """One layer: [real tokens, width] → the same."""
     attended = layer.out(_attend(_project(layer, hidden), layout, layer, training))
     hidden = layer.attention_norm(dropout(attended, layer.dropout, training) + hidden)

@@ -6,15 +6,12 @@ already does not pull the encoder away while it learns (Kumar et al. 2022, LP-FT
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lakewright.learners import Examples, Training, tuned
-from lakewright.learners.encoder.forward import mixed_precision, on_device
+from lakewright.learners.encoder.forward import as_runtime
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
 from lakewright.runtimes.predictor import Predictor
@@ -79,16 +76,14 @@ def _features(network: EncoderNetwork, training: Training, examples: Examples) -
     """What the head reads of each row [width], or of each sequence [tokens, width]."""
     network.eval()
     device = next(network.parameters()).device
-    autocast = mixed_precision(training.settings, device)
     with bar("features", len(examples.encoded.ids)) as advance:
 
-        def compute(inputs: Mapping[str, Any]) -> NDArray[Any]:
-            with torch.inference_mode(), autocast:
-                features: NDArray[Any] = network.features(**on_device(inputs, device)).float().cpu().numpy()
-            advance(len(features), "")
-            return features
+        def features(**inputs: torch.Tensor) -> torch.Tensor:
+            advance(len(inputs["input_ids"]), "")
+            return network.features(**inputs)
 
-        return Predictor(training.folder, "", training.task, training.encoding, compute).logits(examples.encoded)
+        runtime = as_runtime(features, training.settings, device)
+        return Predictor(training.folder, "", training.task, training.encoding, runtime).logits(examples.encoded)
 
 
 def _stacked(

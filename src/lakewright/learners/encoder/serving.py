@@ -20,15 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
+from lakewright import plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
 from lakewright.learners import Training, tuned
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
-from lakewright.runtimes.folder import SERVING, Use
+from lakewright.runtimes import Use
+from lakewright.runtimes.folder import SERVING
 from lakewright.runtimes.openvino import NETWORK, without_telemetry
-from lakewright.runtimes.predictor import Predictor, computing
+from lakewright.runtimes.predictor import Predictor
 
 TIMED, SINGLE, PASSES = 192, 16, 3  # rows at once, rows one by one, interleaved passes over both
 CALIBRATION = 128  # sequences
@@ -58,10 +60,9 @@ def choose(training: Training) -> dict[str, float | int | str]:
         candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(training, folder / NETWORK)))
 
     def opened(use: Use) -> dict[str, Predictor]:
-        networks = {c.name: computing(c.runtime, c.file, training.threads, use) for c in candidates}
+        networks = {c.name: plugins.find("runtimes", c.runtime)(c.file, training.threads, use) for c in candidates}
         return {
-            name: Predictor(folder, "", training.task, training.encoding, *network)
-            for name, network in networks.items()
+            name: Predictor(folder, "", training.task, training.encoding, network) for name, network in networks.items()
         }
 
     predictors = opened("throughput")
@@ -123,7 +124,7 @@ def _timed(
         for name, predictor in for_one.items():
             for inputs in singles:
                 began = time.perf_counter()
-                predictor.runtime(inputs)
+                predictor.runtime.compute(inputs)
                 found["latency"][name].append(time.perf_counter() - began)
     return {use: {name: float(np.median(times)) for name, times in of.items()} for use, of in found.items()}
 

@@ -93,6 +93,11 @@ class EncoderSettings(PretrainedSettings):
         "validation; not where the head started at random",
     )
     gradient_checkpointing: bool = False
+    torch_compile: bool = Field(
+        default=False,
+        description="the layers compiled by torch: for long trainings on a GPU; BERT, DistilBERT, ELECTRA, RoBERTa and "
+        "their kin",
+    )
     save_seconds: float = Field(
         default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end"
     )
