@@ -248,7 +248,7 @@ def test_the_packed_forward_on_a_gpu_is_near_transformers_in_fp32(base: Path) ->
 
 
 def test_compiled_layers_say_and_learn_the_same(base: Path) -> None:
-    """One piece of code serves all layers, and batches of all sizes: what torch.compile takes in, without a compiler."""
+    """One piece of code for all layers and sizes of a batch: what torch.compile takes in, without a compiler."""
     from torch._dynamo.testing import CompileCounterWithBackend
 
     made = network(base).train()
