@@ -84,7 +84,7 @@ STAGES = (
     Stage("prepare", Prepared, ("ingest",), _preparation),
     Stage("train", Trained, ("prepare",), _settings("train")),
     Stage("evaluate", Report, ("prepare", "train"), _settings("evaluate")),
-    Stage("gate", Decision, ("prepare", "train", "evaluate"), _settings("gate")),
+    Stage("gate", Decision, ("train", "evaluate"), _settings("gate")),
     Stage("register", ModelVersion, ("prepare", "train", "evaluate", "gate"), _settings("register"), unless=_refused),
 )
 

@@ -18,7 +18,7 @@ from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import ModelError, UsageError
 from lakewright.runtimes import Runtime
-from lakewright.runtimes.folder import verify
+from lakewright.runtimes.folder import sample_rows, verify
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Task
 
@@ -175,7 +175,7 @@ def test_mlflow_predicts_the_same(folders: dict[tuple[str, str], Path]) -> None:
 
     for folder in folders.values():
         predictor = Predictor.open(folder)
-        rows = predictor.sample_rows()
+        rows = sample_rows(folder)
         table = _load_pyfunc(str(folder)).predict(pd.DataFrame(rows))
         assert table.to_dict("records") == predictor.predict(rows)
 

@@ -15,7 +15,7 @@ import pytest
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
-from lakewright.evaluation.report import ReportContext, pictures, verdict, write_html, write_json
+from lakewright.evaluation.report import ReportContext, add_decision, pictures, verdict, write_html, write_json
 from lakewright.evaluation.report.mistakes import (
     Piece,
     confident_label_mistakes,
@@ -168,7 +168,10 @@ def test_the_page_of_a_classifier(tmp_path: Path, classification: Classification
     )
     context = ReportContext(**{**vars(CONTEXT), "texts": texts})
     path = tmp_path / "report.html"
-    write_html(path, title="Demo <1>", report=report, decision=decision, scorer=classification, context=context)
+    write_html(path, title="Demo <1>", report=report, scorer=classification, context=context)
+    waiting = path.read_text()
+    add_decision(path, decision.model_copy(update={"passed": True}))
+    add_decision(path, decision)  # decided again: what was said before is gone
     page = Page(path)
 
     assert fetches(page) == []
@@ -181,6 +184,7 @@ def test_the_page_of_a_classifier(tmp_path: Path, classification: Classification
     accuracy = report.metrics["accuracy"]
     assert f"Right on {100 * accuracy.value:.1f}\N{NO-BREAK SPACE}% of 300 test rows" in page.text
     assert "below the gate: accuracy is at least 0.99" in page.text
+    assert "passed the gate" not in page.text and "The gate" not in waiting
     for shown in (
         "Demo <1>", "a & b", "<i>c</i>", "int8 was not kept", "version 2", "91.2\N{NO-BREAK SPACE}MB", "22,713,216",
         "<b>bold</b>", "demo.texts.rows@v3", "lakewright run project.yml", "name: demo <&>", "run-17", "(missing)",
@@ -196,7 +200,7 @@ def test_the_page_of_a_tagger(tmp_path: Path, entities: tuple[EntityScorer, list
     scorer, texts = entities
     path = tmp_path / "report.html"
     context = ReportContext(texts=texts, row_ids=["r-1", "r-2", "r-3"])
-    write_html(path, title="tags", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="tags", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
     assert fetches(page) == []
     assert page.ids() == {"metrics", "classes", "lengths", "mistakes", "run"}
@@ -227,7 +231,7 @@ def test_the_page_of_many_labels(tmp_path: Path, multilabel: MultilabelScorer) -
     )
     path = tmp_path / "report.html"
     report = report_of(multilabel)
-    write_html(path, title="t", report=report, decision=None, scorer=multilabel, context=context)
+    write_html(path, title="t", report=report, scorer=multilabel, context=context)
     page = Page(path)
     assert fetches(page) == []
     assert page.ids() == {"metrics", "classes", "labels", "confusions", "mistakes", "calibration", "run"}
@@ -270,7 +274,7 @@ def test_the_page_of_ratings(tmp_path: Path) -> None:
     rows = [{"text": f"review {i}", "text_pair": f"title <{i}>"} for i in range(5)]
     context = ReportContext(rows=rows, inputs={"text": "text", "text_pair": "text"})
     path = tmp_path / "report.html"
-    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
     assert page.ids() == {"metrics", "classes", "confusions", "distance", "mistakes", "calibration", "run"}
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
@@ -310,7 +314,7 @@ def asked() -> tuple[AnswersScorer, ReportContext]:
 def test_the_page_of_answers(tmp_path: Path, asked: tuple[AnswersScorer, ReportContext]) -> None:
     scorer, context = asked
     path = tmp_path / "report.html"
-    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
     assert fetches(page) == []
     assert page.ids() == {"metrics", "kinds", "none", "n-best", "mistakes", "calibration", "run"}
@@ -349,7 +353,7 @@ def test_the_page_of_scored_pairs(tmp_path: Path) -> None:
     scorer = SimilarityScorer(np.array([0.0, 1.5, 3, 4, 5]), np.array([1.0, 1.5, 2.5, 4.5, 2.0]))
     context = ReportContext(rows=[{"text": f"left <{i}>", "text_pair": f"right {i}"} for i in range(5)])
     path = tmp_path / "report.html"
-    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
     assert page.ids() == {"metrics", "scores", "bands", "mistakes", "run"} and page.source.count("<svg") == 2
     assert "A score is off by 1.000 on average." in page.text
@@ -377,7 +381,7 @@ def test_the_page_of_pairs_that_belong_together(tmp_path: Path) -> None:
         predictions=[{"embeddings": [a.tolist(), b.tolist()]} for a, b in zip(left, right, strict=True)],
     )
     path = tmp_path / "report.html"
-    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
     assert page.ids() == {"metrics", "ranks", "mistakes", "run"} and page.source.count("<svg") == 2
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
@@ -393,7 +397,7 @@ def test_the_scores_and_lengths_of_entities(tmp_path: Path, entities: tuple[Enti
     ]
     path = tmp_path / "report.html"
     context = ReportContext(texts=texts, predictions=predictions)
-    write_html(path, title="tags", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="tags", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
     assert "calibration" in page.ids() and page.source.count("<svg") == 1
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
@@ -413,7 +417,7 @@ def test_the_words_that_decide_are_shaded_in_their_row(
     found = Attribution(0, "<i>c</i>", "log-odds", 0.0, weighed, untried=7)
     context = ReportContext(rows=rows, attributions=[found])
     path = tmp_path / "report.html"
-    write_html(path, title="t", report=report_of(classification), decision=None, scorer=classification, context=context)
+    write_html(path, title="t", report=report_of(classification), scorer=classification, context=context)
     page = Page(path)
     assert "words" in page.ids()
     shaded = '<mark class="against" style="--w:25%" title="-0.50">a</mark> <mark class="for" style="--w:100%" '
@@ -423,14 +427,14 @@ def test_the_words_that_decide_are_shaded_in_their_row(
     near = [Word("context", 790, 791, "x", 0.1), Word("context", 800, 802, "In", 0.4)]
     found = Attribution(2, "1833", "probability", 0.7, near, 0, Place("context", 803, 807))
     context = ReportContext(**{**vars(answers), "attributions": [found]})
-    write_html(path, title="t", report=report_of(scorer), decision=None, scorer=scorer, context=context)
+    write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     assert 'title="+0.40">In</mark> <mark class="said">1833</mark> they met.</span>' in Page(path).source
 
 
 def test_a_page_needs_no_context(tmp_path: Path, classification: ClassificationScorer) -> None:
     perfect = ClassificationScorer(classification.truth, np.eye(3)[classification.truth], classification.labels)
     path = tmp_path / "report.html"
-    write_html(path, title="t", report=report_of(perfect), decision=None, scorer=perfect, context=ReportContext())
+    write_html(path, title="t", report=report_of(perfect), scorer=perfect, context=ReportContext())
     page = Page(path)
     assert "None: every test row is right." in page.text
     assert page.ids() == {"metrics", "classes", "confusions", "calibration", "run"}

@@ -73,6 +73,12 @@ def serving(folder: Path, use: Use) -> tuple[str, str]:
     return chosen["runtime"], chosen["precision"]
 
 
+def sample_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows in samples.json: what the signature and the input example are made from."""
+    rows: list[dict[str, Any]] = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """model.json. Raises ModelError for a format that this version does not read."""
     try:

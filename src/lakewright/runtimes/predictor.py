@@ -5,7 +5,6 @@ Needs numpy, tokenizers and the runtime's own library; never torch, transformers
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,8 +103,3 @@ class Predictor:
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
         return found
-
-    def sample_rows(self) -> list[dict[str, Any]]:
-        """The rows in samples.json: what the signature and the input example are made from."""
-        rows: list[dict[str, Any]] = json.loads((self.folder / "samples.json").read_text(encoding="utf-8"))["rows"]
-        return rows

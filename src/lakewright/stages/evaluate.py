@@ -95,7 +95,6 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         trained=trained,
         project=project.resolved,
         run_id=workspace.run_id,
-        decision=None,
     )
     if workspace.log is not None:
         workspace.log.table(prepared.features, "evaluation")

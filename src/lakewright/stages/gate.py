@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from lakewright.errors import ProjectError, nearest
-from lakewright.evaluation.report import write_page
+from lakewright.evaluation.report import add_decision
 from lakewright.evaluation.significance import compare
 from lakewright.project import Project
-from lakewright.records import Check, Decision, Prepared, Record, Report, Trained, as_json
+from lakewright.records import Check, Decision, Record, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
 from lakewright.runtimes.predictor import Predictor
 from lakewright.workspace import Workspace, note_test_read, write_whole
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Decision:
-    prepared, trained, report = inputs["prepare"], inputs["train"], inputs["evaluate"]
-    assert isinstance(prepared, Prepared) and isinstance(trained, Trained) and isinstance(report, Report)
+    trained, report = inputs["train"], inputs["evaluate"]
+    assert isinstance(trained, Trained) and isinstance(report, Report)
     checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
     checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
     compared = champion(workspace.tracking, project.model) if project.gate.champion else None
@@ -37,14 +37,7 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
         passed=all(check.passed for check in checks), checks=checks, champion=str(compared) if compared else None
     )
     write_whole(workspace.run_folder / "decision.json", as_json(decision))
-    write_page(
-        report,
-        prepared=prepared,
-        trained=trained,
-        project=project.resolved,
-        run_id=workspace.run_id,
-        decision=decision,
-    )
+    add_decision(Path(report.html), decision)
     if workspace.log is not None:
         workspace.log.params({"gate": project.gate.model_dump(mode="json")})
         workspace.log.metrics({"gate_passed": float(decision.passed)})

@@ -14,7 +14,7 @@ from lakewright.project import Project
 from lakewright.records import Decision, ModelVersion, Prepared, Record, Report, Trained
 from lakewright.registry.versions import register as register_version
 from lakewright.registry.versions import set_alias
-from lakewright.runtimes.predictor import Predictor
+from lakewright.runtimes.folder import sample_rows
 from lakewright.workspace import Workspace
 
 
@@ -46,7 +46,7 @@ def register(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         name=project.model,
         alias="challenger",
         tags=tags,
-        example=Predictor.open(folder).sample_rows(),
+        example=sample_rows(folder),
         description=project.register_.description,
     )
     if project.register_.approval == "manual":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,10 +73,8 @@ def write_page(
     trained: Trained,
     project: Mapping[str, Any],
     run_id: str,
-    decision: Decision | None,
 ) -> None:
-    """report.html of a run, from its records and its frozen test rows: written by evaluate, and again once the gate has
-    decided. `project` is the resolved one."""
+    """report.html of a run, from its records and its frozen test rows. `project` is the resolved one."""
     import pyarrow.parquet as pq
     import yaml
 
@@ -109,7 +108,7 @@ def write_page(
     )
     scorer = task.scorer(truths, predictions, inputs_of)
     title = described["name"]
-    write_html(Path(report.html), title=title, report=report, decision=decision, scorer=scorer, context=context)
+    write_html(Path(report.html), title=title, report=report, scorer=scorer, context=context)
 
 
 def write_html(
@@ -117,7 +116,6 @@ def write_html(
     *,
     title: str,
     report: Report,
-    decision: Decision | None,
     scorer: Scorer,
     context: ReportContext,
 ) -> None:
@@ -128,7 +126,7 @@ def write_html(
         "report.html.j2",
         title=title,
         report=report,
-        decision=decision,
+        slot=_slot,
         context=context,
         verdict=verdict(report),
         baseline=_baseline(scorer),
@@ -144,6 +142,20 @@ def write_html(
         label_counts=_label_counts(context),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def add_decision(path: Path, decision: Decision) -> None:
+    """What the gate said, where the page of the report has left room for it; in place of what it said before."""
+    page = path.read_text(encoding="utf-8")
+    for part in ("badge", "link", "section"):
+        said = rendered("decision.html.j2", part=part, decision=decision)
+        filled = _slot(part, said)
+        page = re.sub(_slot(part, ".*?"), lambda _, filled=filled: filled, page, flags=re.DOTALL)  # type: ignore[misc]
+    path.write_text(page, encoding="utf-8")
+
+
+def _slot(part: str, content: str = "") -> str:
+    return f"<!-- gate: {part} -->{content}<!-- end of {part} -->"
 
 
 def rendered(
