@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from lakewright.errors import LakewrightError, missing_package
+from lakewright.memory import give_back
 from lakewright.show import complain, print_json, print_rows, print_run, say
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run(
 
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
+    give_back()
     with redirect_stdout(sys.stderr):  # a source of the user's may print; stdout belongs to results
         finished: Run = plugins.find("targets", place.target).run(loaded, place, say, rerun)
     if as_json:
@@ -96,6 +98,7 @@ def stage(
 
     loaded = load_project(project, settings)
     workspace = Workspace.open(load_profile(profile, loaded.folder))
+    give_back()
     with redirect_stdout(sys.stderr):
         record = run_stage(name, loaded, workspace, run_id)
     print_json(plain(record) if record is not None else {"skipped": name})

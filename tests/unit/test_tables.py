@@ -115,7 +115,7 @@ def test_a_failing_stream_changes_nothing_and_comes_through_as_it_is(lake: Lake)
         yield from many(batches)
         raise DataError("line 7 is not JSON", "correct it")
 
-    for batches in (0, 5, 1_000):  # before anything is written, in the first 64 MiB, and past them
+    for batches in (0, 5, 1_000):  # before anything is written, in the first 16 MiB, and past them
         with pytest.raises(DataError, match="line 7 is not JSON"):
             lake.write(NAME, reader(failing(batches)))
     assert lake.version(NAME) == before

@@ -12,7 +12,7 @@ from lakewright.lake.names import TableName
 
 # delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
 # batch, so its rows keep their order.
-_ONE_BATCH_BYTES = 64 << 20
+_ONE_BATCH_BYTES = 16 << 20
 
 
 def fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:

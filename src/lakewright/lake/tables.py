@@ -52,7 +52,7 @@ class Lake:
     ) -> TableVersion:
         """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
 
-        The rows are streamed. Rows keep their order up to 64 MiB; past that, or at once where they need not be
+        The rows are streamed. Rows keep their order up to 16 MiB; past that, or at once where they need not be
         `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
         append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
         Raises DataError for input without rows or with columns that do not fit, Busy when another process wrote the

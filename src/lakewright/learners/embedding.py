@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from lakewright.learners import Fitted, Training
 from lakewright.learners.encoder import Encoder, untrained
-from lakewright.learners.encoder.memory import memory_kept
 from lakewright.learners.encoder.settings import SMALL, PretrainedSettings
+from lakewright.memory import memory_kept
 
 
 class EmbeddingSettings(PretrainedSettings):

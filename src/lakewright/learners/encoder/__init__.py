@@ -7,7 +7,6 @@ packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
 export     ONNX                          serving   int8 where it pays, and in which runtime
-memory     what is freed stays
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings import Encoding
 from lakewright.learners import Fitted, Training
-from lakewright.learners.encoder.memory import memory_kept
 from lakewright.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
+from lakewright.memory import memory_kept
 
 if TYPE_CHECKING:
     import numpy as np
