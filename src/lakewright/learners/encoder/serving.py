@@ -32,7 +32,7 @@ from lakewright.runtimes.folder import SERVING
 from lakewright.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.runtimes.predictor import Predictor
 
-TIMED, SINGLE, PASSES = 192, 16, 3  # rows at once, rows one by one, interleaved passes over both
+TIMED, SINGLE, PASSES = 64, 16, 3  # rows at once (a thread), rows one by one, interleaved passes over both
 CALIBRATION = 128  # sequences
 
 
@@ -111,7 +111,7 @@ def _timed(
 ) -> dict[Use, dict[str, float]]:
     """use → candidate → seconds a row: the median of interleaved passes over validation rows, token ids at hand."""
     rows = training.validation.rows
-    many = training.task.encode(training.encoding, rows[:TIMED])
+    many = training.task.encode(training.encoding, rows[: TIMED * training.threads])
     one = training.task.encode(training.encoding, rows[:SINGLE])
     singles = [network_inputs(training.encoding, one, np.array([i])) for i in range(len(one.ids))]
     uses: tuple[Use, ...] = ("throughput", "latency")
