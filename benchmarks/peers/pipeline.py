@@ -39,7 +39,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="a model folder of ours")
     parser.add_argument("--data", type=Path, required=True, help="a parquet file with text and label")
-    parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -52,7 +51,7 @@ def main() -> None:
         tokenizer_file=str(arguments.model / "encoding" / "tokenizer.json"), pad_token="[PAD]", model_max_length=256
     )
     classify = pipeline("text-classification", model=model.eval(), tokenizer=tokenizer, device="cpu")
-    table = pq.read_table(arguments.data).slice(0, arguments.rows)
+    table = pq.read_table(arguments.data)
     texts, truths = table["text"].to_pylist(), table["label"].to_pylist()
     classify(texts[: arguments.batch], batch_size=arguments.batch, truncation=True)
     began = time.perf_counter()
