@@ -51,7 +51,7 @@ def fit_head(network: EncoderNetwork, training: Training, loss: Loss, seed: int)
     best_score, best_penalty, best_head, best_primary = -np.inf, 0.0, (weight, bias), 0.0
     with bar("probe", len(PENALTIES)) as advance:
         for penalty in PENALTIES:
-            optimizer = torch.optim.LBFGS([weight, bias], max_iter=25, line_search_fn="strong_wolfe")
+            optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
             optimizer.step(lambda penalty=penalty, optimizer=optimizer: objective(penalty, optimizer))
             with torch.no_grad():
                 head = (weight / scale, bias - (weight / scale) @ mean)
