@@ -5,7 +5,6 @@ Needs numpy, tokenizers and the runtime's own library; never torch, transformers
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -98,7 +97,8 @@ class Predictor:
                 compute(sequences)
         else:
             with ThreadPoolExecutor(self.runtime.streams) as pool:
-                deque(pool.map(compute, parts), maxlen=0)  # raises what a part raised
+                for _ in pool.map(compute, parts):  # raises what a part raised
+                    pass
         found = [found[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from lakewright.errors import ProjectError, nearest
-from lakewright.evaluation.report import add_decision
+from lakewright.evaluation.report import with_decision
 from lakewright.evaluation.significance import compare
 from lakewright.project import Project
 from lakewright.records import Check, Decision, Record, Report, Trained, as_json
@@ -37,7 +37,8 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
         passed=all(check.passed for check in checks), checks=checks, champion=str(compared) if compared else None
     )
     write_whole(workspace.run_folder / "decision.json", as_json(decision))
-    add_decision(Path(report.html), decision)
+    page = Path(report.html)
+    write_whole(page, with_decision(page.read_text(encoding="utf-8"), decision))  # nothing draws it again
     if workspace.log is not None:
         workspace.log.params({"gate": project.gate.model_dump(mode="json")})
         workspace.log.metrics({"gate_passed": float(decision.passed)})

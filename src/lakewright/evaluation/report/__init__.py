@@ -144,14 +144,13 @@ def write_html(
     path.write_text(page, encoding="utf-8")
 
 
-def add_decision(path: Path, decision: Decision) -> None:
-    """What the gate said, where the page of the report has left room for it; in place of what it said before."""
-    page = path.read_text(encoding="utf-8")
+def with_decision(page: str, decision: Decision) -> str:
+    """The report's page with what the gate said, where room was left for it; in place of what it said before."""
     for part in ("badge", "link", "section"):
         said = rendered("decision.html.j2", part=part, decision=decision)
         filled = _slot(part, said)
         page = re.sub(_slot(part, ".*?"), lambda _, filled=filled: filled, page, flags=re.DOTALL)  # type: ignore[misc]
-    path.write_text(page, encoding="utf-8")
+    return page
 
 
 def _slot(part: str, content: str = "") -> str:
