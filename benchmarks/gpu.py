@@ -3,8 +3,8 @@
     make bench-gpu                      # needs an NVIDIA GPU, and torch for CUDA in the environment
 
 The weights are random, of BERT-base's shape, and the texts random words of 16 to 128 tokens: speed depends on neither.
-Trainings take turns, each in a process of its own; what counts is the ratio. A share of the peak is that of a large product
-in bf16, and counts linear layers alone. Written to docs/benchmarks.md.
+Trainings take turns, each in a process of its own; what counts is the ratio. A share of the peak is that of a large
+product in bf16, and counts linear layers alone. Written to docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 Use = Literal["throughput", "latency"]
+GPU_TOKENS = 65_536  # padded tokens at once on a GPU
 Compute = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
 
 
@@ -26,11 +26,6 @@ class Runtime:
     """How many parts of the rows are worth computing at once, each in a thread of its own."""
     tokens: int = 1024
     """Padded tokens in a part: more is slower on a processor (docs/experiments.md) and costs memory."""
-
-
-class Load(Protocol):
-    def __call__(self, path: Path, threads: int, use: Use) -> Runtime:
-        """The network in `path`, a model folder or a file. Raises MissingPackage where a library is not installed."""
 
 
 def cores() -> int:

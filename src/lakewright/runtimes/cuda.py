@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lakewright import plugins
 from lakewright.errors import UsageError
-from lakewright.runtimes import Runtime, Use
+from lakewright.runtimes import GPU_TOKENS, Runtime, Use
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
@@ -33,4 +33,4 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
             logits: NDArray[Any] = network(**tensors).float().cpu().numpy()
         return logits
 
-    return Runtime(compute, tokens=65_536)
+    return Runtime(compute, tokens=GPU_TOKENS)

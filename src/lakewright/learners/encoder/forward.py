@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lakewright.encodings import network_inputs
-from lakewright.runtimes import Runtime
+from lakewright.runtimes import GPU_TOKENS, Runtime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def as_runtime(says: Callable[..., torch.Tensor], settings: PretrainedSettings, 
             said: NDArray[Any] = says(**on_device(inputs, device)).float().cpu().numpy()
         return said
 
-    return Runtime(compute) if device.type == "cpu" else Runtime(compute, tokens=65_536)
+    return Runtime(compute) if device.type == "cpu" else Runtime(compute, tokens=GPU_TOKENS)
 
 
 def mixed_precision(settings: PretrainedSettings, device: torch.device) -> torch.autocast:

@@ -28,6 +28,7 @@ from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learners.encoder.settings import EncoderSettings
 from lakewright.progress import bar
+from lakewright.runtimes import GPU_TOKENS
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import IGNORED
 
@@ -68,7 +69,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     optimizer = make_optimizer(network, settings)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     most = settings.max_tokens_per_batch
-    state = State(max_tokens=most if most != "auto" else 2048 if device.type == "cpu" else 65_536)
+    state = State(max_tokens=most if most != "auto" else 2048 if device.type == "cpu" else GPU_TOKENS)
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths
