@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from lakewright.learners.encoder.batches import epoch_batches
 from lakewright.learners.encoder.frozen import remember
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
+from lakewright.learners.encoder.probe import fit_head
 from lakewright.learners.encoder.settings import EncoderSettings
+from lakewright.tasks import Loss
 from lakewright.tasks.text_classification import TextClassification
 
 
@@ -148,6 +151,18 @@ def test_what_changes_is_not_remembered(
 ) -> None:
     made, given = network(tiny_base, dropout), training(tiny_base, tmp_path, dropout=dropout, **settings)
     assert remember(made, given) is given and made.frozen == 0
+
+
+def test_a_probe_of_a_few_rows_is_the_probe_of_those_rows(tiny_base: Path, tmp_path: Path) -> None:
+    whole = training(tiny_base, tmp_path)
+    few = whole.train.take(np.sort(np.random.default_rng(3).permutation(len(whole.train))[:20]))
+    heads = []
+    for examples, most in ((whole.train, 20), (few, None), (whole.train, None)):
+        probed = network(tiny_base, dropout=0)
+        fit_head(probed, replace(whole, train=examples), Loss("cross_entropy"), 3, most)
+        heads.append(probed.head.weight.detach())
+    assert torch.allclose(heads[0], heads[1], atol=1e-4)
+    assert not torch.allclose(heads[0], heads[2], atol=1e-2)
 
 
 def test_divergence_is_an_error_that_names_the_rate(tiny_base: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.encodings.ragged import Ragged
+from lakewright.encodings.ragged import Ragged, places
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,26 @@ class Encoded:
 
     def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sequences of these rows, in the rows' order."""
-        if self.rows is None:
-            return rows
-        return np.concatenate([np.arange(self.rows[row], self.rows[row + 1]) for row in rows]).astype(np.int64)
+        return rows if self.rows is None else places(self.rows, rows)
+
+    def take(self, rows: NDArray[np.int64]) -> Encoded:
+        """These rows, in this order; `truncated` is not known of them."""
+        sequences = self.sequences(rows)
+
+        def beside(ragged: Ragged | None) -> Ragged | None:
+            return None if ragged is None else ragged.take(sequences)
+
+        return Encoded(
+            ids=self.ids.take(sequences),
+            rows=None if self.rows is None else np.concatenate([[0], np.cumsum(self.counts[rows])]),
+            weights=beside(self.weights),
+            types=beside(self.types),
+            words=beside(self.words),
+            chars=beside(self.chars),
+            parts=beside(self.parts),
+            columns=None if self.columns is None else self.columns[rows],
+            hidden=None if self.hidden is None else self.hidden[places(self.ids.offsets, sequences)],
+        )
 
     def first_alike(self) -> NDArray[np.int64]:
         """For each sequence the first one that is the same to the network: itself, or an earlier one. [sequences]"""

@@ -32,6 +32,11 @@ class Ragged:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
 
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(self.lengths[rows], out=offsets[1:])
+        return Ragged(self.values[places(self.offsets, rows)], offsets)
+
     def pad(self, rows: NDArray[np.int64], fill: Any, dtype: DTypeLike) -> NDArray[Any]:
         """The given rows as [len(rows), longest], filled up with `fill`; at least one column wide."""
         width = max(1, int(self.lengths[rows].max(initial=0)))
@@ -40,6 +45,13 @@ class Ragged:
             values = self[int(row)]
             padded[i, : len(values)] = values
         return padded
+
+
+def places(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the values of these rows stand, one row after the other."""
+    lengths = offsets[rows + 1] - offsets[rows]
+    ends = np.cumsum(lengths)
+    return np.repeat(offsets[rows] - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def longest_first(rows: NDArray[np.int64], lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:

@@ -41,6 +41,17 @@ class Examples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def take(self, rows: NDArray[np.int64]) -> Examples:
+        """These rows, in this order."""
+        a_sequence = len(self.targets) == len(self.encoded.ids)
+        return Examples(
+            self.encoded.take(rows),
+            self.targets.take(self.encoded.sequences(rows) if a_sequence else rows),
+            self.weights[rows],
+            [self.rows[row] for row in rows],
+            [self.truths[row] for row in rows],
+        )
+
 
 @dataclass(frozen=True)
 class Training:

@@ -120,9 +120,9 @@ def _method(project: Project, columns: Sequence[str]) -> Method:
 
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """What each row weighs and how often it stands, [rows]; other than once in train alone."""
-    weights, times = np.ones(len(chosen.rows), np.float32), np.ones(len(chosen.rows), np.int32)
     if settings.balance == "none":
-        return weights, times
+        return np.broadcast_to(np.float32(1), len(chosen.rows)), np.broadcast_to(np.int32(1), len(chosen.rows))
+    weights, times = np.ones(len(chosen.rows), np.float32), np.ones(len(chosen.rows), np.int32)
     train = chosen.of(TRAIN)
     numbered = np.argsort(np.argsort([label for (label,) in chosen.names]))  # as the labels are sorted
     labels = numbered[chosen.labels[train]]
@@ -148,7 +148,7 @@ class _Features:
         weights: npt.NDArray[np.float32],
         times: npt.NDArray[np.int32],
     ) -> None:
-        stay = np.flatnonzero(times)
+        stay = slice(None) if times.all() else np.flatnonzero(times)  # all: views, not copies
         self.reading, self.task, self.encoding, self.columns = reading.only(chosen.rows[stay]), task, encoding, columns
         self.split, self.weights, self.times = chosen.split[stay], weights[stay], times[stay]
         self.encoded = self.truncated = 0

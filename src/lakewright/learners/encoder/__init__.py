@@ -77,7 +77,9 @@ class Encoder:
         at_start = training.checkpoints / "start.pt"
         if not at_start.exists():
             if probe and training.task.level != "vector":
-                found |= fit_head(network, learning, settings.loss_of(training.task), settings.seed)
+                found |= fit_head(
+                    network, learning, settings.loss_of(training.task), settings.seed, settings.head_start_rows
+                )
             write_whole(at_start, network.state_dict())
         network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)

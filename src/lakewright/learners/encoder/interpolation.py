@@ -14,7 +14,8 @@ from lakewright.learners.encoder.loop import validate
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
 
-SHARES = (0.4, 0.5, 0.6, 0.7, 0.8)  # of the way; 1 is the end itself
+SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)  # of the way, from the end back; 1 is the end itself
+PATIENCE = 2  # shares in a row that are no better: the score rises and falls once along the way
 Weights = dict[str, torch.Tensor]
 
 
@@ -26,7 +27,7 @@ def interpolate(
     `end_score` is the validation score of the network as it is given.
     """
     end = {name: value.clone() for name, value in network.state_dict().items()}
-    best_share, best_score = 1.0, end_score
+    best_share, best_score, worse = 1.0, end_score, 0
     with bar("interpolate", len(SHARES)) as advance:
         for share in SHARES:
             network.load_state_dict(_between(start, end, share))
@@ -34,7 +35,9 @@ def interpolate(
             score = scorer.metrics(np.ones(scorer.rows))[scorer.primary]
             advance(1, f"{share:.0%} of the way  validation {scorer.primary} {score:.4f}")
             if score > best_score:
-                best_share, best_score = share, score
+                best_share, best_score, worse = share, score, 0
+            elif (worse := worse + 1) == PATIENCE:
+                break
     network.load_state_dict(_between(start, end, best_share) if best_share < 1 else end)
     return {"interpolated": best_share, "interpolated_validation": best_score}
 

@@ -21,12 +21,17 @@ PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the squared weights; strongest 
 MOST_TOKENS = 200_000  # of a tagging task, drawn from train
 
 
-def fit_head(network: EncoderNetwork, training: Training, loss: Loss, seed: int) -> dict[str, float | int | str]:
+def fit_head(
+    network: EncoderNetwork, training: Training, loss: Loss, seed: int, most: int | None = None
+) -> dict[str, float | int | str]:
     """Sets the head's weights, with the penalty that scores best on validation. Returns both.
 
-    Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
+    `most`: rows of train, drawn from all. Not for heads that choose a place in a sequence (question_answering), nor
+    where there is no head.
     """
     task, examples = training.task, training.train
+    if most is not None and most < len(examples):
+        examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
     found = _features(network, training, examples)
     inputs, targets, weights = _stacked(found, examples, task.level == "token", seed)
     validation = _features(network, training, training.validation)

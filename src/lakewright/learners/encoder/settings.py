@@ -45,6 +45,11 @@ class EncoderSettings(PretrainedSettings):
         description="what the head is before training: a linear probe of the encoder as it is, or random numbers; "
         "auto: probe, but random for question_answering",
     )
+    head_start_rows: int = Field(
+        default=10_000,
+        ge=1,
+        description="the probe is fitted on so many rows of train at most: it is a start, not the end",
+    )
 
     num_train_epochs: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
         default="auto", description="auto: by the rows of train; 4 for 10,000, more for fewer and fewer for more"
