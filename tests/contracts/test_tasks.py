@@ -15,6 +15,7 @@ from lakewright import plugins
 from lakewright.encodings import Encoded
 from lakewright.encodings.tokens import Tokens
 from lakewright.errors import DataError, ProjectError
+from lakewright.lake.columns import storable
 from lakewright.learners.encoder.base import load_tokens
 from lakewright.tasks import IGNORED, Logits, Loss, Task
 from lakewright.tasks.question_answering import FIRST, LAST
@@ -136,6 +137,18 @@ class TestTask:
         assert correct is None or correct.all()
         assert all(0.0 <= task.confidence(prediction) <= 1.0 for prediction in predictions)
         json.dumps(predictions)
+
+    def test_predictions_fit_their_columns(self, name: str, tiny_base: Path) -> None:
+        task, rows, truths = opened(name)
+        encoded = encode(task, rows, tiny_base)
+        predictions = task.decode(perfect(task, encoded, rows, truths, 10.0), encoded, rows)
+        columns = storable(task.columns())
+        assert {part for said in predictions for part in said} <= {*columns.names, "confidence"}
+        for field in columns:
+            said = [prediction.get(field.name) for prediction in predictions]
+            values = [list(value.items()) if isinstance(value, dict) else value for value in said]
+            kept = pa.array(values, field.type).to_pylist()
+            assert kept == (pytest.approx(values) if pa.types.is_floating(field.type) else values)
 
     def test_a_stored_task_is_the_same(self, name: str) -> None:
         task, _, _ = opened(name)

@@ -34,8 +34,8 @@ STOREYS = [
         "profiling",
     },
     {"stages"},
-    {"cache", "comparison", "retrieval", "runs", "pipeline"},
-    {"targets"},
+    {"cache", "comparison", "retrieval", "runs", "scoring", "pipeline"},
+    {"targets", "schedule"},
     {"show", "cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}

@@ -7,7 +7,7 @@ catalog says: so the Delta log alone decides what there is, and a catalog entry 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,23 +49,30 @@ class Lake:
         properties: Mapping[str, str] = {},
         comment: str = "",
         ordered: bool = True,
+        transactions: Mapping[str, tuple[int | None, int]] = {},
     ) -> TableVersion:
         """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
 
         The rows are streamed. Rows keep their order up to 16 MiB; past that, or at once where they need not be
         `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
         append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
+        `transactions` are Delta's application transactions, which make a repeated write harmless: application → where
+        it has to stand (None: nowhere yet; see `transaction`) and where this commit puts it.
         Raises DataError for input without rows or with columns that do not fit, Busy when another process wrote the
         table in the meantime; an error raised by `batches` comes through as it is.
         """
-        from deltalake import CommitProperties, WriterProperties, write_deltalake
+        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
         table = _unpinned(name)
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
-        if mode == "append" and (existing := self._delta(table)) is not None:
+        existing = self._delta(table)
+        if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
+        stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
+        if any(stands[name] != expected for name, (expected, _) in transactions.items()):
+            raise _busy(table)
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
         given = not_empty(reader, table)
@@ -73,7 +80,8 @@ class Lake:
         rows = keep_failure(fitted, failures)
         try:
             write_deltalake(
-                self._location(table),
+                # From the version that was looked at: a transaction that another process commits meanwhile conflicts.
+                existing if existing is not None and transactions else self._location(table),
                 pa.RecordBatchReader.from_batches(schema, rows),
                 mode=mode,
                 schema_mode="overwrite" if mode == "overwrite" else None,
@@ -81,10 +89,13 @@ class Lake:
                 description=comment or None,
                 storage_options=self.storage_options,
                 writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
-                commit_properties=CommitProperties(custom_metadata=_commit_info(properties, commit)),
+                commit_properties=CommitProperties(
+                    custom_metadata=_commit_info(properties, commit),
+                    app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
+                ),
             )
         except CommitFailedError as error:
-            raise Busy(f"another process wrote {table} at the same time: {error}", "run the command again") from error
+            raise _busy(table) from error
         except Exception as error:
             if failures:  # delta-rs makes text of whatever the stream raised
                 raise failures[0] from None
@@ -94,6 +105,11 @@ class Lake:
         # Another process may have added a version since.
         written = next(entry["version"] for entry in self._commits(table) if entry.get("txnId") == commit)
         return self.version(f"{table}@v{written}")
+
+    def transaction(self, name: str, application: str) -> int | None:
+        """Where an application's transactions stand in the latest version; None: nowhere yet, or no such table."""
+        delta = self._delta(_unpinned(name))
+        return None if delta is None else delta.transaction_version(application)
 
     def version(self, reference: str) -> TableVersion:
         """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
@@ -119,6 +135,22 @@ class Lake:
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
         return self.scan(table, columns, predicate).read_all()
+
+    def added(
+        self, table: TableVersion, since: int, columns: Sequence[str], batch_size: int = 8192
+    ) -> tuple[int | None, Iterator[pa.RecordBatch]]:
+        """The rows that were appended after version `since`, streamed, always in the same order; before them how many
+        they are, where the log tells.
+
+        Raises Rewritten where it does not tell which they are: rows were changed, or its entries are gone.
+        """
+        from lakewright.lake.added import added
+
+        return added(self._open(table.uri, table.version), since, columns, batch_size)
+
+    def identity(self, table: TableVersion) -> str:
+        """The table's own id, which another table of the same name does not have."""
+        return str(self._open(table.uri, table.version).metadata().id)
 
     def history(self, reference: str) -> list[dict[str, Any]]:
         """The commits of the table up to the version named, newest first.
@@ -267,6 +299,10 @@ def _unpinned(name: str) -> TableName:
     if version is not None:
         raise UsageError(f"{name} is one version of a table and stays as it is", f"write {table} without @v{version}")
     return table
+
+
+def _busy(table: TableName) -> Busy:
+    return Busy(f"another process wrote {table} at the same time", "run the command again")
 
 
 def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:

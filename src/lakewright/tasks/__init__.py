@@ -107,6 +107,9 @@ class Task(Protocol):
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """JSON-ready predictions, one a row."""
 
+    def columns(self) -> pa.Schema:
+        """The columns of a predictions table that hold a prediction, by its own names; `confidence` is beside them."""
+
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any]) -> Self:
         """The task with what it decides by (thresholds, scales) fitted on the validation split."""
 
@@ -173,6 +176,14 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
             value = category(value)
         read.setdefault(name, value)
     return read
+
+
+def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
+    """Whether a row has nothing where the task needs a text, so that nothing can be predicted for it."""
+    return any(
+        kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
+        for name, kind in inputs.items()
+    )
 
 
 def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:

@@ -164,6 +164,12 @@ class MultilabelClassification:
             for row, said, confidence, ranks in zip(probabilities, over, sure, order, strict=True)
         ]
 
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        shares = pa.map_(pa.string(), pa.float64())
+        return pa.schema({"labels": pa.list_(pa.string()), "probabilities": shares})
+
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[str]]) -> Self:
         if not self.tuned:
             return self

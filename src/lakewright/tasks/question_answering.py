@@ -189,6 +189,12 @@ class QuestionAnswering:
         best = sorted(((score, *place) for place, score in found.items()), key=lambda span: (-span[0], span[1:]))
         return best[:TRIED], float(nothing)
 
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        answer = {"answer": pa.string(), "start": pa.int32(), "end": pa.int32(), "score": pa.float64()}
+        return pa.schema({**answer, "no_answer": pa.float64(), "answers": pa.list_(pa.struct(answer))})
+
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[Answer]]) -> Self:
         """The threshold with the best F1 on validation, where questions may lack an answer."""
         if not self.may_lack:

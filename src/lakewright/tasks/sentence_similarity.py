@@ -169,6 +169,13 @@ class SentenceSimilarity:
             predictions.append(prediction)
         return predictions
 
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        vector = pa.list_(pa.float32())
+        both = {} if self.scored else {"embeddings": pa.list_(vector)}
+        return pa.schema({"score": pa.float64(), "cosine": pa.float64(), "embedding": vector, **both})
+
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[float]) -> Self:
         """slope and intercept by least squares; cosines alone where there are no scores."""
         if not self.scored:

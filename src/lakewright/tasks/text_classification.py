@@ -171,6 +171,13 @@ class TextClassification:
                 prediction["expected"] = float(expected)
         return predictions
 
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        expected = {"expected": pa.float64()} if self.ordinal else {}
+        shares = pa.map_(pa.string(), pa.float64())
+        return pa.schema({"label": pa.string(), "probabilities": shares, **expected})
+
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[str]) -> Self:
         return self
 

@@ -184,6 +184,13 @@ class TokenClassification:
         sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
         return {"entities": entities, "confidence": sure}
 
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        place = {"start": pa.int32(), "end": pa.int32(), "text": pa.string(), "label": pa.string()}
+        entity = pa.struct({**place, "score": pa.float64()})
+        return pa.schema({"entities": pa.list_(entity)})
+
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[Span]]) -> Self:
         if not self.tuned:
             return self

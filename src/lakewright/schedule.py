@@ -1,0 +1,132 @@
+"""A command at regular times on this machine: a systemd timer with its service, or a line for cron.
+
+Text is all that is made; who installs it decides as whom it runs. Every job runs in the folder that it was made in, and
+a run that is still going keeps the next one from starting.
+https://www.freedesktop.org/software/systemd/man/latest/systemd.timer.html
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from lakewright.errors import UsageError, nearest
+
+Every = Literal["hourly", "daily", "weekly", "monthly"]
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@dataclass(frozen=True)
+class When:
+    """Every hour, day, week or month, at a time of this machine's clock; weekly on a day, monthly on the first."""
+
+    every: Every
+    hour: int
+    minute: int
+    day: str
+
+    @classmethod
+    def parse(cls, every: str, at: str, on: str) -> When:
+        """`at` is HH:MM (of an hourly job only the minutes count), `on` a day of the week. Raises UsageError."""
+        if every not in get_args(Every):
+            raise UsageError(f"{every!r} is no interval", nearest(every, get_args(Every)))
+        time = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
+        if time is None:
+            raise UsageError(f"{at!r} is no time of a day", "write HH:MM, for example 03:30")
+        day = on[:3].capitalize()
+        if day not in DAYS:
+            raise UsageError(f"{on!r} is no day of the week", nearest(on, DAYS))
+        return cls(every, int(time[1]), int(time[2]), day)  # type: ignore[arg-type]
+
+    @property
+    def calendar(self) -> str:
+        """As systemd writes it (systemd.time(7))."""
+        time = f"{self.hour:02}:{self.minute:02}"
+        return {
+            "hourly": f"*-*-* *:{self.minute:02}",
+            "daily": f"*-*-* {time}",
+            "weekly": f"{self.day} *-*-* {time}",
+            "monthly": f"*-*-01 {time}",
+        }[self.every]
+
+    @property
+    def cron(self) -> str:
+        """The five fields of crontab(5)."""
+        day = (DAYS.index(self.day) + 1) % 7
+        return {
+            "hourly": f"{self.minute} * * * *",
+            "daily": f"{self.minute} {self.hour} * * *",
+            "weekly": f"{self.minute} {self.hour} * * {day}",
+            "monthly": f"{self.minute} {self.hour} 1 * *",
+        }[self.every]
+
+
+def timer(name: str, command: Sequence[str], when: When, folder: Path) -> dict[str, str]:
+    """File name → text: a service that runs the command once, and the timer that starts it, also for a time missed
+    while the machine was off."""
+    unit = f"lakewright-{_named(name)}"
+    words = " ".join(_systemd_quoted(word) for word in (*_program(), *command))
+    service = f"""\
+[Unit]
+Description=lakewright {_one_line(" ".join(command))}
+
+[Service]
+Type=oneshot
+WorkingDirectory={_systemd_path(folder)}
+ExecStart={words}
+"""
+    calendar = f"""\
+[Unit]
+Description={when.every} lakewright {_one_line(" ".join(command))}
+
+[Timer]
+OnCalendar={when.calendar}
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{unit}.service": service, f"{unit}.timer": calendar}
+
+
+def cron(name: str, command: Sequence[str], when: When, folder: Path) -> str:
+    """One line for crontab; what it prints goes to NAME.log in the folder."""
+    quoted = shlex.join([*_program(), *map(_without_break, command)])
+    lock, log = (shlex.quote(str(folder / f".lakewright-{_named(name)}.{end}")) for end in ("lock", "log"))
+    line = f"cd {shlex.quote(str(folder))} && flock --nonblock {lock} {quoted} >> {log} 2>&1"
+    return f"{when.cron} {line.replace('%', chr(92) + '%')}\n"  # cron reads a bare % as the end of the line
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-m", "lakewright.cli"]
+
+
+def _named(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise UsageError(f"{name!r} cannot name a job", "use letters, digits, _, - and .")
+    return name
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("%", "%%")
+
+
+def _systemd_path(path: Path) -> str:
+    return str(path).replace("%", "%%")
+
+
+def _without_break(word: str) -> str:
+    if "\n" in word:
+        raise UsageError("a scheduled command cannot hold a line break", "write it on one line")
+    return word
+
+
+def _systemd_quoted(word: str) -> str:
+    """One word of a command line: systemd.service(5), "Command lines"."""
+    escaped = _without_break(word).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'

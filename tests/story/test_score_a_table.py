@@ -1,0 +1,309 @@
+"""A table is scored into predictions: each row once, only what is new, whatever is killed and whoever else writes."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from conftest import one_object, sentences, small_project, write_csv
+from lakewright import Workspace, load_profile, scoring
+from lakewright.errors import Busy, DataError, UsageError
+from lakewright.lake.tables import Lake
+from lakewright.runtimes.predictor import Predictor
+
+Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
+MODEL, INPUT, OUTPUT = "models:/main.demo.things@champion", "main.demo.posts", "main.demo.posts_predictions"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """A model folder, in the workspace that it was made in: linear, since what it says does not matter here."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / ".lakewright").mkdir()
+    shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
+    write_csv(folder / "things.csv", sentences(300))
+    values = {**small_project(folder), "train": {"learner": "linear"}}
+    (folder / "project.yml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-m", "lakewright.cli", "run", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Path(one_object(done.stdout)["model_folder"])
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Of an empty workspace in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return Workspace.open(load_profile()).lake
+
+
+@pytest.fixture
+def registered(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Of the workspace that holds the model version."""
+    monkeypatch.chdir(next(folder.parent for folder in trained.parents if folder.name == ".lakewright"))
+    return Workspace.open(load_profile()).lake
+
+
+def posts(rows: int, seed: int = 1, first: int = 0) -> pa.Table:
+    found = sentences(rows, seed)
+    ids, texts, places = (
+        [f"p{first + i}" for i in range(rows)],
+        [row["text"] for row in found],
+        [r["place"] for r in found],
+    )
+    return pa.table({"id": ids, "text": texts, "place": places})
+
+
+def predictions(lake: Lake, table: str = OUTPUT) -> list[dict[str, Any]]:
+    return sorted(lake.read(lake.version(table)).to_pylist(), key=lambda row: str(row["record_id"]))
+
+
+def test_a_table_is_scored_and_then_only_what_is_new(registered: Lake, trained: Path, lakewright: Lakewright) -> None:
+    lake = registered
+    lake.write(INPUT, posts(300))
+    first = lakewright("score", "--model", MODEL, "--input", INPUT, "--keep", "place", "--json")
+    assert first.returncode == 0, first.stderr
+    told = one_object(first.stdout)
+    assert (told["input"], told["output"], told["rows"]) == (f"{INPUT}@v0", f"{OUTPUT}@v0", 300)
+    assert told["model"] == "models:/main.demo.things/1" and told["seconds_per_1000_rows"] > 0
+    rows = predictions(lake)
+    expected = Predictor.open(trained).predict(posts(300)["text"].to_pylist())
+    by_id = {f"p{i}": prediction for i, prediction in enumerate(expected)}
+    for row in rows:
+        prediction = by_id.pop(row["record_id"])
+        assert row["label"] == prediction["label"] and row["confidence"] == pytest.approx(prediction["confidence"])
+        assert dict(row["probabilities"]) == pytest.approx(prediction["probabilities"])
+        assert (row["input_table"], row["input_version"], row["model"]) == (INPUT, 0, "models:/main.demo.things/1")
+        assert row["abstain"] is False and row["scored_at"] is not None and row["place"] is not None
+    assert not by_id
+
+    nothing = lakewright("score", "--model", MODEL, "--input", INPUT, "--keep", "place")
+    assert nothing.returncode == 0 and "nothing is new" in nothing.stdout
+    lake.write(INPUT, posts(40, seed=2, first=300), mode="append")
+    lake.write(INPUT, posts(2, seed=3, first=340), mode="append")
+    more = one_object(lakewright("score", "--model", MODEL, "--input", INPUT, "--keep", "place", "--json").stdout)
+    assert more["rows"] == 42 and more["why"] == [f"rows added to {INPUT} after v0, up to v2"]
+    rows = predictions(lake)
+    assert len({row["record_id"] for row in rows}) == len(rows) == 342
+    assert [row["input_version"] for row in rows].count(2) == 42
+    listed = one_object(lakewright("models", "--json").stdout)["models"]
+    assert float(listed[0]["tags"]["lakewright.scored_seconds_per_1000_rows"]) > 0
+
+
+def test_what_was_changed_is_told_by_ids_or_refused(lake: Lake, trained: Path) -> None:
+    lake.write(INPUT, posts(30))
+    scoring.score(trained, INPUT)
+    lake.write(INPUT, posts(50))  # an overwrite: 30 of the ids are known
+    again = scoring.score(trained, INPUT)
+    assert again.rows == 20 and "whose id has no prediction yet (version 1 changed rows" in again.why[0]
+    assert [row["record_id"] for row in predictions(lake)] == sorted(f"p{i}" for i in range(50))
+
+    without_ids = posts(30).drop_columns(["id"])
+    lake.write("main.demo.plain", without_ids)
+    scoring.score(trained, "main.demo.plain")
+    lake.write("main.demo.plain", without_ids, mode="append")
+    assert scoring.score(trained, "main.demo.plain").rows == 30
+    rows = predictions(lake, "main.demo.plain_predictions")
+    assert len({row["record_id"] for row in rows}) == 60
+    lake.write("main.demo.plain", without_ids)
+    with pytest.raises(DataError, match="cannot be told: version 2 changed rows") as refused:
+        scoring.score(trained, "main.demo.plain")
+    assert "--full" in refused.value.remedy and len(predictions(lake, "main.demo.plain_predictions")) == 60
+    anew = scoring.score(trained, "main.demo.plain", full=True)
+    assert anew.rows == 30 and len(predictions(lake, "main.demo.plain_predictions")) == 30
+    with pytest.raises(UsageError, match="newer than v0"):
+        scoring.score(trained, "main.demo.plain@v0")
+
+
+def test_optimize_and_new_columns_are_no_new_rows(lake: Lake, trained: Path) -> None:
+    from deltalake import DeltaTable
+
+    for first in range(0, 60, 20):
+        lake.write(INPUT, posts(20, first=first), mode="append")
+    scoring.score(trained, INPUT)
+    table = DeltaTable(lake.version(INPUT).uri)
+    table.optimize.compact()
+    assert scoring.score(trained, INPUT).rows == 0
+    lake.write(INPUT, posts(5, first=60), mode="append")
+    assert scoring.score(trained, INPUT).rows == 5
+    assert len({row["record_id"] for row in predictions(lake)}) == 65
+
+
+def test_rows_without_text_and_unsure_ones(lake: Lake, trained: Path, lakewright: Lakewright) -> None:
+    texts = ["we saw a dog today", None, "", "🦄 \u202eright to left\u202c \x00 control"]
+    lake.write(INPUT, pa.table({"id": [1, 2, 3, 4], "body": texts}))
+    scored = lakewright(
+        "score", "--model", str(trained), "--input", INPUT, "--column", "text=body", "--least-confidence", "0.9"
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert "1 of them lack what the model reads" in scored.stdout and "abstain is true" in scored.stdout
+    rows = predictions(lake)
+    assert [row["record_id"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["label"] is None for row in rows] == [False, True, False, False]
+    assert rows[1]["abstain"] and rows[1]["confidence"] is None
+    assert all(row["abstain"] == (row["confidence"] < 0.9) for row in rows if row["confidence"] is not None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"input": "main.demo.nope"}, "there is no table main.demo.nope"),
+        ({"columns": {"txet": "text"}}, "the model has no input 'txet'"),
+        ({"columns": {"text": "bdoy"}}, "the table has no column 'bdoy'"),
+        ({"keep": ["nope"]}, "the table has no column 'nope'"),
+        ({"keep": ["label"]}, "'label' cannot be kept"),
+        ({"id": "nope"}, "the table has no column 'nope'"),
+        ({"output": INPUT}, "predictions cannot be written to"),
+        ({"output": f"{OUTPUT}@v1"}, "predictions cannot be written to"),
+        ({"output": "main.demo.other"}, "holds no predictions for"),
+        ({"output": "main.demo.other", "full": True}, "holds no predictions for"),
+        ({"least_confidence": 7}, "between 0 and 1"),
+        ({"commit_rows": 0}, "cannot be committed"),
+        ({"input": "main.demo.other"}, "no column for the model's input 'text'"),
+        ({"id": "place"}, "the column 'place' of main.demo.posts@v0 is null in row 4"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(
+    lake: Lake, trained: Path, given: dict[str, Any], message: str
+) -> None:
+    table = posts(5).append_column("label", pa.array(["x"] * 5))
+    lake.write(INPUT, table.set_column(2, "place", pa.array(["a", "b", "c", "d", None])))
+    lake.write("main.demo.other", pa.table({"id": [1]}))
+    before = [(entry["full_name"], entry["version"]) for entry in lake.list()]
+    with pytest.raises((UsageError, DataError), match=re.escape(message)):
+        scoring.score(**{"model": trained, "input": INPUT, **given})
+    assert [(entry["full_name"], entry["version"]) for entry in lake.list()] == before
+
+
+def test_the_command_says_what_is_wrong(registered: Lake, trained: Path, lakewright: Lakewright) -> None:
+    unmapped = lakewright("score", "--model", str(trained), "--input", "a.b.c", "--column", "text")
+    assert unmapped.returncode == 2 and "--column text maps nothing" in unmapped.stderr
+    registered.write("main.demo.few", posts(2))
+    unknown = lakewright("score", "--model", "models:/main.demo.thing@champion", "--input", "main.demo.few", "--json")
+    assert (
+        unknown.returncode == 1 and "did you mean 'main.demo.things'" in one_object(unknown.stdout)["error"]["remedy"]
+    )
+
+
+def test_killed_at_twenty_points_every_row_is_there_once(lake: Lake, trained: Path) -> None:
+    lake.write(INPUT, posts(12_000))
+    command = [sys.executable, "-m", "lakewright.cli", "score", "--model", str(trained), "--input", INPUT]
+    options = ["--commit-rows", "100"]
+    draw = random.Random(7)
+    killed = 0
+    for _ in range(20):
+        process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        before = progress(lake)
+        while progress(lake) == before and process.poll() is None:  # until it has come to committing
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        _, said = process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), said.decode()
+        killed += process.returncode != 0
+    assert killed >= 10 and progress(lake) > 0
+    lake.write(INPUT, posts(500, seed=9, first=12_000), mode="append")  # the input moved on in the meantime
+    last = scoring.score(trained, INPUT, commit_rows=2000)
+    assert last.rows > 0 and last.why[-1] == f"rows added to {INPUT} after v0, up to v1"
+
+    scoring.score(trained, INPUT, "main.demo.undisturbed")
+    found, expected = predictions(lake), predictions(lake, "main.demo.undisturbed")
+    assert len(found) == 12_500
+    for row, undisturbed in zip(found, expected, strict=True):
+        same = ("record_id", "label", "abstain", "model", "model_digest", "input_table")
+        assert [row[name] for name in same] == [undisturbed[name] for name in same]
+        assert row["confidence"] == pytest.approx(undisturbed["confidence"], abs=1e-6)  # other rows were beside it
+
+
+def progress(lake: Lake) -> int:
+    try:
+        return lake.version(OUTPUT).rows
+    except DataError:
+        return 0
+
+
+def test_two_scorers_at_once_never_write_a_row_twice(lake: Lake, trained: Path, lakewright: Lakewright) -> None:
+    lake.write(INPUT, posts(6000))
+    command = [sys.executable, "-m", "lakewright.cli", "score", "--model", str(trained), "--input", INPUT]
+    both = [
+        subprocess.Popen([*command, "--commit-rows", "100"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[1].decode() for process in both]
+    codes = [process.returncode for process in both]
+    assert 0 in codes and all(code == 0 or "scoring into" in text for code, text in zip(codes, said, strict=True))
+    assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 6000
+
+
+def test_a_scorer_of_another_workspace_is_refused_at_its_next_commit(
+    lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No lock tells the two of each other: Delta does."""
+    lake.write(INPUT, posts(1000))
+    write, calls = Lake.write, 0
+
+    def another_first(self: Lake, name: str, batches: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            monkeypatch.setattr(Lake, "write", write)
+            monkeypatch.setattr(Workspace, "lock", lambda *_, **__: NoLock())
+            scoring.score(trained, INPUT, commit_rows=300)
+        return write(self, name, batches, **options)
+
+    monkeypatch.setattr(Lake, "write", another_first)
+    with pytest.raises(Busy, match="another process wrote"):
+        scoring.score(trained, INPUT, commit_rows=300)
+    assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 1000
+
+
+class NoLock:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_a_full_scoring_that_was_interrupted_goes_on(
+    lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write(INPUT, posts(900))
+    scoring.score(trained, INPUT)
+    write, calls = Lake.write, 0
+
+    def fails(self: Lake, name: str, batches: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return write(self, name, batches, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Lake, "write", fails)
+        scoring.score(trained, INPUT, full=True, commit_rows=300)
+    assert len(predictions(lake)) == 600
+    rest = scoring.score(trained, INPUT, full=True, commit_rows=300)
+    assert rest.rows == 300 and rest.why == [f"all rows of {INPUT}@v0, from row 600 on"]
+    assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 900
+
+
+def test_scoring_imports_neither_torch_nor_mlflow(registered: Lake) -> None:
+    registered.write("main.demo.lean", posts(5))
+    code = (
+        "import sys; from lakewright import scoring; "
+        f"scoring.score({MODEL!r}, 'main.demo.lean'); "
+        "print([name for name in ('torch', 'transformers', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr
