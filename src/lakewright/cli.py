@@ -451,7 +451,7 @@ def models(
                 "metric": primary,
                 "value": version.tags.get(f"metric.{primary}", ""),
                 "s/1000 rows": version.tags.get("lakewright.seconds_per_1000_rows", ""),
-                "scored": version.tags.get("lakewright.scored_seconds_per_1000_rows", ""),
+                "scored s/1000": version.tags.get("lakewright.scored_seconds_per_1000_rows", ""),
                 "table": version.tags.get("lakewright.table", ""),
             }
         )

@@ -187,6 +187,15 @@ def test_what_does_not_fit_is_said_before_anything_is_written(
     assert [(entry["full_name"], entry["version"]) for entry in lake.list()] == before
 
 
+def test_other_options_than_before_are_refused(lake: Lake, trained: Path) -> None:
+    lake.write(INPUT, posts(5))
+    scoring.score(trained, INPUT, keep=["place"])
+    with pytest.raises(UsageError, match="has other columns than these options and this model write: place: string"):
+        scoring.score(trained, INPUT)
+    assert scoring.score(trained, INPUT, full=True, probabilities=False).rows == 5
+    assert "probabilities" not in predictions(lake)[0]
+
+
 def test_the_command_says_what_is_wrong(registered: Lake, trained: Path, lakewright: Lakewright) -> None:
     unmapped = lakewright("score", "--model", str(trained), "--input", "a.b.c", "--column", "text")
     assert unmapped.returncode == 2 and "--column text maps nothing" in unmapped.stderr

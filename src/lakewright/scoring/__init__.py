@@ -104,6 +104,7 @@ def score(
         for _ in ("what was begun", "what is new"):
             stands = progress.read(lake, target, app)
             if stands is not None and not full:
+                _check_columns(lake, target, into)
                 job = new_rows(lake, pinned, target, stands, chosen.read, chosen.id)
             elif not why:
                 job = _all(lake, pinned, target, stands, fingerprint, full, chosen.read)
@@ -162,6 +163,17 @@ def _roles(folder: Path) -> dict[str, Any]:
     """Role → column, as the project said it that made the model."""
     roles: dict[str, Any] = json.loads((folder / "project.json").read_text(encoding="utf-8"))["data"]["columns"]
     return roles
+
+
+def _check_columns(lake: Lake, output: str, wanted: pa.Schema) -> None:
+    there = lake.scan(lake.version(output)).schema
+    kept, asked = ([f"{field.name}: {field.type}" for field in schema] for schema in (there, wanted))
+    if kept != asked:
+        differs = sorted(set(kept).symmetric_difference(asked)) or asked
+        raise UsageError(
+            f"{output} has other columns than these options and this model write: {', '.join(differs)}",
+            "score with the same options as before, or all rows anew (--full)",
+        )
 
 
 def _all(

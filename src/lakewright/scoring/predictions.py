@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakewright.errors import DataError, UsageError, nearest
+from lakewright.lake.columns import storable
 from lakewright.tasks import Kind, lacks
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def schema(of_task: pa.Schema, columns: Columns, table: pa.Schema, probabilities
                 f"the column {name!r} cannot be kept: the predictions have one of that name",
                 "leave it out, and join the tables by record_id",
             )
-    return pa.schema([*own, *(table.field(name) for name in columns.keep)])
+    return storable(pa.schema([*own, *(table.field(name) for name in columns.keep)]))
 
 
 @dataclass(frozen=True)
