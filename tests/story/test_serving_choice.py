@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,6 +19,30 @@ import lakewright as lw
 from lakewright.learners.encoder import serving
 from lakewright.runtimes.folder import seal
 from lakewright.runtimes.predictor import Predictor
+
+AT_ONCE = """
+import sys, threading
+import numpy as np
+from pathlib import Path
+from lakewright.encodings import network_inputs
+from lakewright.runtimes.predictor import Predictor
+
+sys.setswitchinterval(1e-6)  # threads take turns as often as they can
+predictor = Predictor.open(Path(sys.argv[1]), "openvino", 2)
+encoded = predictor.task.encode(predictor.encoding, [{"text": "we saw a dog today"}])
+inputs, gate = network_inputs(predictor.encoding, encoded, np.array([0])), threading.Barrier(8)
+
+def compute():
+    gate.wait()
+    predictor.runtime.compute(inputs)
+    sys.stdout.write("computed\\n")
+
+threads = [threading.Thread(target=compute) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
 
 
 @pytest.fixture
@@ -61,6 +87,10 @@ def test_each_use_has_the_fastest_of_what_is_as_good_as_fp32(
     refused = lakewright("predict", str(copy), "one text", env=without)
     assert refused.returncode == 1 and "lakewright[openvino]" in refused.stderr
     assert lakewright("predict", str(copy), "one text", "--runtime", "onnx", env=without).returncode == 0
+
+    # The first rows that it ever sees may come from several threads at once.
+    at_once = subprocess.run([sys.executable, "-c", AT_ONCE, str(folder)], capture_output=True, timeout=60, check=True)
+    assert at_once.stdout.split() == [b"computed"] * 8
 
 
 def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

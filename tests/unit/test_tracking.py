@@ -260,7 +260,8 @@ def child(name):
     return pid
 
 killed = child("killed")
-while not [draft for draft in path.parent.glob(".mlflow.db.draft-*") if draft.stat().st_size > 30_000]:
+drafts = ".mlflow.db.draft-*[0-9a-f]"  # and not SQLite's journal beside them, which comes and goes
+while not [draft for draft in path.parent.glob(drafts) if draft.stat().st_size > 30_000]:
     time.sleep(0.001)  # until the migrations are under way
 os.kill(killed, signal.SIGKILL)
 os.waitpid(killed, 0)

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import MissingPackage
@@ -33,6 +34,9 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     if file.suffix == ".onnx":
         settings["INFERENCE_PRECISION_HINT"] = "f32"  # it would take bf16 where the processor has it
     network = openvino.Core().compile_model(str(file), "CPU", settings)
+    # Its bindings learn to read NumPy's arrays when they first meet one. Two threads that meet one at once deadlock: the
+    # first waits for Python's lock, and the second, which holds it, for the first.
+    openvino.Tensor(np.zeros(1, np.float32)).data.sum()
     idle: SimpleQueue[Any] = SimpleQueue()  # one request computes one thing at a time
     for _ in range(streams):
         idle.put(network.create_infer_request())
