@@ -14,6 +14,7 @@ from lakewright import errors
 from lakewright.errors import LakewrightError
 from lakewright.profile import load_profile
 from lakewright.records import ModelVersion, TableVersion, plain
+from lakewright.tracking import StageLog
 from lakewright.workspace import Workspace
 
 
@@ -65,13 +66,14 @@ def _note(
     run = workspace.tracking.start(
         f"{of.name} scoring", f"{pinned['output']} {uuid4().hex[:8]}", {"lakewright.model_version": str(of)}
     )
-    with workspace.tracking.stage(run, "score") as log:
+    with workspace.tracking.client() as client:
+        log = StageLog(client, run)
         for name, table in pinned.items():
             log.table(table, name)
-    workspace.tracking.finish(run, "FINISHED", metrics, {})
-    with workspace.tracking.client() as client:
+        log.close()
         seconds = f"{metrics['seconds_per_1000_rows']:.3f}"
         client.set_model_version_tag(of.name, str(of.version), "lakewright.scored_seconds_per_1000_rows", seconds)
+    workspace.tracking.finish(run, "FINISHED", metrics, {})
     return {}
 
 

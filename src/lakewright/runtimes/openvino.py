@@ -34,8 +34,8 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     if file.suffix == ".onnx":
         settings["INFERENCE_PRECISION_HINT"] = "f32"  # it would take bf16 where the processor has it
     network = openvino.Core().compile_model(str(file), "CPU", settings)
-    # Its bindings learn to read NumPy's arrays when they first meet one. Two threads that meet one at once deadlock: the
-    # first waits for Python's lock, and the second, which holds it, for the first.
+    # Its bindings learn to read NumPy's arrays when they first meet one. Two threads that do so at once deadlock: one
+    # waits for Python's lock, and the other, which holds it, for the first.
     openvino.Tensor(np.zeros(1, np.float32)).data.sum()
     idle: SimpleQueue[Any] = SimpleQueue()  # one request computes one thing at a time
     for _ in range(streams):
