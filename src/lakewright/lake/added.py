@@ -23,14 +23,11 @@ if TYPE_CHECKING:
     from pyarrow.fs import PyFileSystem
 
 
+REMEDY = "read all rows of the version instead"
+
+
 class Rewritten(DataError):
     """The log does not tell which rows are new."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause, "read all rows of the version instead")
-
-    def __reduce__(self) -> tuple[type, tuple[str]]:  # type: ignore[override]
-        return type(self), (self.cause,)
 
 
 def added(
@@ -44,7 +41,7 @@ def added(
     from pyarrow.fs import PyFileSystem
 
     if delta.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
-        raise Rewritten("its columns have other names in its files")
+        raise Rewritten("its columns have other names in its files", REMEDY)
     files = PyFileSystem(DeltaStorageHandler.from_table(delta._table))
     found = [file for commit in range(since + 1, delta.version() + 1) for file in _appended(files, commit)]
     counts = [json.loads(file.get("stats") or "{}").get("numRecords") for file in found]
@@ -73,12 +70,12 @@ def _appended(files: PyFileSystem, commit: int) -> list[dict[str, Any]]:
         with files.open_input_stream(f"_delta_log/{commit:020}.json") as opened:
             actions = [json.loads(line) for line in opened.read().decode("utf-8").splitlines() if line.strip()]
     except FileNotFoundError:
-        raise Rewritten(f"version {commit} is no longer in its log") from None
+        raise Rewritten(f"version {commit} is no longer in its log", REMEDY) from None
     of = {kind: [action[kind] for action in actions if kind in action] for kind in ("add", "remove", "commitInfo")}
     new = [file for file in of["add"] if file.get("dataChange", True)]
     if any(file.get("dataChange", True) for file in of["remove"]) or any("deletionVector" in file for file in new):
         operation = next((info.get("operation") for info in of["commitInfo"]), None) or "a commit"
-        raise Rewritten(f"version {commit} changed rows ({operation})")
+        raise Rewritten(f"version {commit} changed rows ({operation})", REMEDY)
     return sorted(new, key=lambda file: str(file["path"]))
 
 

@@ -7,7 +7,7 @@ catalog says: so the Delta log alone decides what there is, and a catalog entry 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,7 +57,7 @@ class Lake:
         `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
         append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
         `transactions` are Delta's application transactions, which make a repeated write harmless: application → where
-        it has to stand (None: nowhere yet; see `transaction`) and where this commit puts it.
+        it has to stand (None: nowhere yet; see `transactions`) and where this commit puts it.
         Raises DataError for input without rows or with columns that do not fit, Busy when another process wrote the
         table in the meantime; an error raised by `batches` comes through as it is.
         """
@@ -67,7 +67,7 @@ class Lake:
         table = _unpinned(name)
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
-        existing = self._delta(table)
+        existing = self._delta(table) if mode == "append" or transactions else None
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
         stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
@@ -106,10 +106,10 @@ class Lake:
         written = next(entry["version"] for entry in self._commits(table) if entry.get("txnId") == commit)
         return self.version(f"{table}@v{written}")
 
-    def transaction(self, name: str, application: str) -> int | None:
-        """Where an application's transactions stand in the latest version; None: nowhere yet, or no such table."""
+    def transactions(self, name: str, applications: Iterable[str]) -> dict[str, int | None]:
+        """Where each application's transactions stand in the latest version; None: nowhere yet, or no such table."""
         delta = self._delta(_unpinned(name))
-        return None if delta is None else delta.transaction_version(application)
+        return {each: None if delta is None else delta.transaction_version(each) for each in applications}
 
     def version(self, reference: str) -> TableVersion:
         """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""

@@ -74,8 +74,8 @@ def score(
     record ids (default: the project's); `keep` are columns to copy. A kill at any point and the same call again leave
     every row once. `full`: all rows anew, in the place of what is there.
 
-    Raises UsageError and DataError where things do not fit together, before anything is written; Busy where another
-    process scores into the table.
+    Raises UsageError and DataError where things do not fit together, before anything is written (a row whose id is
+    null: when it is met); Busy where another process scores into the table.
     """
     from lakewright.lake.names import TableName
     from lakewright.profile import load_profile

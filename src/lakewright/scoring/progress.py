@@ -35,8 +35,9 @@ def application(input_id: str) -> str:
 
 def read(lake: Lake, output: str, app: str) -> Progress | None:
     """None: nothing of this input was scored into the table."""
-    found = {field.name: lake.transaction(output, f"{app}.{field.name}") for field in fields(Progress)}
-    return None if None in found.values() else Progress(**found)  # type: ignore[arg-type]
+    stands = lake.transactions(output, [f"{app}.{field.name}" for field in fields(Progress)])
+    numbers = [number for number in stands.values() if number is not None]
+    return Progress(*numbers) if len(numbers) == len(stands) else None
 
 
 def step(app: str, before: Progress | None, after: Progress) -> dict[str, tuple[int | None, int]]:

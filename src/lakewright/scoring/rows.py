@@ -63,21 +63,22 @@ def new_rows(
             "leave the version out, or score all its rows again (--full)",
         )
     between = f"{pinned.name} after v{since}, up to v{pinned.version}"
-    try:
-        if progress.under_way and progress.kind == MISSING:
-            raise Rewritten("as it was begun")
-        total, batches = lake.added(pinned, since, columns)
-    except Rewritten as told:
-        if id is None:
-            raise DataError(
-                f"which rows are new in {between}, cannot be told: {told.cause}",
-                "name the column that identifies a row (--id NAME), or score all rows again (--full)",
-            ) from None
-        why = f"rows of {pinned} whose {id} has no prediction yet ({told.cause})"
-        batches = _without_prediction(lake, pinned, output, columns, id)
-        return Job(pinned, MISSING, since, 0, False, why, None, batches)
-    why = f"rows added to {between}" + _from_row(begin)
-    return Job(pinned, ADDED, since, begin, False, why, total, _after(batches, begin))
+    because = "as it was begun" if progress.under_way and progress.kind == MISSING else ""
+    if not because:
+        try:
+            total, batches = lake.added(pinned, since, columns)
+            why = f"rows added to {between}" + _from_row(begin)
+            return Job(pinned, ADDED, since, begin, False, why, total, _after(batches, begin))
+        except Rewritten as told:
+            because = told.cause
+    if id is None:
+        raise DataError(
+            f"which rows are new in {between}, cannot be told: {because}",
+            "name the column that identifies a row (--id NAME), or score all rows again (--full)",
+        )
+    why = f"rows of {pinned} whose {id} has no prediction yet ({because})"
+    batches = _without_prediction(lake, pinned, output, columns, id)
+    return Job(pinned, MISSING, since, 0, False, why, None, batches)
 
 
 def chunks(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[tuple[pa.Table, bool]]:
