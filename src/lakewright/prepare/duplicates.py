@@ -120,26 +120,21 @@ def _halves(text: str) -> tuple[int, int]:
 
 def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """`codes` of rows that are equal where all their keys are, without a Python object a row."""
-    order: npt.NDArray[Any] = np.lexsort(keys)  # stable: of equal rows the first comes first
-    if len(order) < 2**31:  # half the memory, where prepare takes the most
-        order = order.astype(np.int32)
+    order = np.lexsort(keys)  # stable: of equal rows the first comes first
     new = np.zeros(len(order), dtype=np.bool_)
     new[:1] = True
     for key in keys:
         in_order = key[order]
         new[1:] |= in_order[1:] != in_order[:-1]
         del in_order
-    first = np.arange(len(order), dtype=order.dtype)
+    first = np.arange(len(order))
     first[~new] = 0
     np.maximum.accumulate(first, out=first)  # of each place in the order: where its equals begin
     first_row = np.empty_like(order)
     first_row[order] = order[first]
     del order, first
-    begins = first_row == np.arange(len(first_row), dtype=first_row.dtype)
-    number = np.cumsum(begins, dtype=first_row.dtype) - 1
-    del begins
-    found: npt.NDArray[np.int64] = number[first_row].astype(np.int64)
-    return found
+    number: npt.NDArray[np.int64] = np.cumsum(first_row == np.arange(len(first_row))) - 1
+    return number[first_row]
 
 
 def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
