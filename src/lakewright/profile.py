@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,43 @@ from pydantic import Field, SecretStr, ValidationError
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
 from lakewright.project import Settings
-from lakewright.yamlfile import YamlFile, explain, read_yaml
+from lakewright.yamlfile import YamlFile, explain, override, read_yaml
 
 REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Oidc(Settings):
+    """Bearer tokens of an identity provider (OpenID Connect) open the server, too."""
+
+    issuer: str = Field(description="the token's `iss`")
+    audience: str = Field(description="the token's `aud`")
+    keys: str = Field(description="the provider's public keys (JWKS): an https:// address or a file")
+
+
+class Serve(Settings):
+    """What a server takes, and from whom; a worker process each has these limits."""
+
+    keys: str | None = Field(default=None, description="file of API keys' hashes; default keys.json in the workspace")
+    oidc: Oidc | None = Field(default=None, description="whose tokens are taken beside API keys")
+    rate: float | None = Field(default=None, gt=0, description="requests a second that a caller may send; null: any")
+    burst: int = Field(default=20, ge=1, description="requests a caller may send at once, of those")
+    origins: list[str] = Field(default=[], description="web pages that browsers may call from (CORS); default none")
+    batch_rows: int = Field(default=32, ge=1, description="rows computed together")
+    queue_rows: int = Field(default=1024, ge=1, description="rows that may wait; more: 429")
+    queue_seconds: float = Field(default=0.25, gt=0, description="how long a row may have to wait, as estimated; 429")
+    wait_ms: float = Field(default=0, ge=0, description="patience for a fuller batch while others are computed")
+    deadline_seconds: float = Field(default=30, gt=0, description="of a request; X-Request-Timeout-Ms may say less")
+    drain_seconds: int = Field(default=30, ge=1, description="what a stopping server gives the requests it has")
+    request_rows: int = Field(default=1000, ge=1, description="rows in a request; more: 413")
+    request_bytes: int = Field(default=8 << 20, ge=1, description="of a request's body; more: 413")
+    text_characters: int = Field(default=100_000, ge=1, description="of one text; more: 413")
+    cache_rows: int = Field(default=4096, ge=0, description="answers kept for rows that come again; 0: none")
+    least_confidence: float = Field(default=0, ge=0, le=1, description="below it `abstain` is true")
+    poll_seconds: float = Field(default=5, gt=0, description="how often --follow-alias asks the registry")
+    log_table: str | None = Field(default=None, description="catalog.schema.table of requests and answers; null: none")
+    log_share: float = Field(default=1, gt=0, le=1, description="of the requests that are logged")
+    log_seconds: float = Field(default=10, gt=0, description="between two commits to log_table")
+    redact: str | None = Field(default=None, description="module:function that a logged text goes through")
 
 
 class Profile(Settings):
@@ -49,6 +84,7 @@ class Profile(Settings):
         default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default one a core")
+    serve: Serve = Field(default=Serve(), description="what a server takes, and from whom")
 
     def secrets(self) -> dict[str, str]:
         """The storage options in clear, for the one call that needs them; never stored or logged."""
@@ -97,6 +133,16 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     return _placed(known[chosen], path.resolve().parent)
 
 
+def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
+    """The profile's `serve` with `name=value` settings laid over it. Raises ProfileError."""
+    given = YamlFile(Path("serve"), profile.serve.model_dump(exclude_unset=True), {})
+    file = override(given, settings, ProfileError)
+    try:
+        return Serve.model_validate(file.values)
+    except ValidationError as failure:
+        raise explain(failure, Serve, file, ProfileError) from None
+
+
 def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:
     if isinstance(value, dict):
         return {name: _filled(inner, (*key, name), file) for name, inner in value.items()}
@@ -116,9 +162,12 @@ def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:
 
 def _placed(profile: Profile, base: Path) -> Profile:
     """Relative folders made absolute, from the folder that holds profiles.yml."""
-    changes: dict[str, str] = {}
+    changes: dict[str, Any] = {}
     for field in ("workspace", "lake", "artifacts"):
         value = getattr(profile, field)
         if value is not None and "://" not in value:
             changes[field] = str((base / Path(value).expanduser()).resolve())
+    if profile.serve.keys is not None:
+        keys = str((base / Path(profile.serve.keys).expanduser()).resolve())
+        changes["serve"] = profile.serve.model_copy(update={"keys": keys})
     return profile.model_copy(update=changes)

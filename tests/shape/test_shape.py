@@ -34,7 +34,7 @@ STOREYS = [
         "profiling",
     },
     {"stages"},
-    {"cache", "comparison", "retrieval", "runs", "scoring", "pipeline"},
+    {"cache", "comparison", "retrieval", "runs", "scoring", "serving", "pipeline"},
     {"targets", "schedule"},
     {"show", "cli"},
 ]

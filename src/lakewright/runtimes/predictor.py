@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +50,12 @@ class Predictor:
         digest = verify(folder)
         described = describe(folder)
         task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
-        name = serving(folder, use)[0] if runtime == "auto" else runtime
-        network = plugins.find("runtimes", name)(folder, threads or cores(), use)
+        network = _network(folder, runtime, threads, use)
         return cls(folder, digest, task, open_encoding(folder / "encoding"), network)
+
+    def reopened(self, runtime: str, threads: int | None, use: Use) -> Predictor:
+        """The same model for another use: its files are not checked again."""
+        return replace(self, runtime=_network(self.folder, runtime, threads, use))
 
     def predict(self, rows: Sequence[Row | str]) -> list[Prediction]:
         """One JSON-ready prediction a row, in the rows' order. A row is a mapping of the task's inputs, or a text where
@@ -91,8 +94,8 @@ class Predictor:
             for sequence, values in zip(sequences, computed, strict=True):
                 found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
 
-        parts = longest_first(np.unique(first), lengths, self.runtime.tokens)
-        if self.runtime.streams == 1:
+        parts = list(longest_first(np.unique(first), lengths, self.runtime.tokens))
+        if self.runtime.streams == 1 or len(parts) == 1:
             for sequences in parts:
                 compute(sequences)
         else:
@@ -103,3 +106,9 @@ class Predictor:
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
         return found
+
+
+def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:
+    name = serving(folder, use)[0] if runtime == "auto" else runtime
+    network: Runtime = plugins.find("runtimes", name)(folder, threads or cores(), use)
+    return network

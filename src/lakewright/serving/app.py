@@ -1,0 +1,239 @@
+"""The HTTP application: a route for each way to ask, over one service.
+
+FastAPI is asked for routing and for the pages at /docs; bodies are read and answers are written here, since a request
+costs less than a millisecond and models of bodies would be half of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+import lakewright
+from lakewright.errors import DataError
+from lakewright.serving import documents
+from lakewright.serving.access import Access
+from lakewright.serving.door import Asked, Door, refusal
+from lakewright.serving.protocols import mlflow, open_inference, openai, plain
+from lakewright.serving.refusals import Refused, Unknown, WrongMethod
+from lakewright.serving.requestlog import Answered, RequestLog, now
+from lakewright.serving.service import Served, Service
+from lakewright.tasks import Prediction
+
+
+def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIApp:
+    """The application; it serves what the service has until it is shut down, and then answers what it took."""
+    serve = service.serve
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(service.follow())
+        yield
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await service.batches.close()
+        if log is not None:
+            await asyncio.to_thread(log.close)
+
+    first = service.model
+    app = FastAPI(
+        title=first.name,
+        version=first.version,
+        description=documents.description(first),
+        lifespan=running,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+
+    async def answered(request: Request, served: Served, given: Sequence[Any]) -> list[Prediction]:
+        """The predictions, with confidence and whether they abstain; counted and logged."""
+        asked: Asked = request.scope["asked"]
+        asked.served = served
+        model = served.model
+        rows, predictions = await service.predict(model, given, _seconds(asked, serve.deadline_seconds))
+        service.metrics.count(model.version, predictions)
+        if log is not None and rows:
+            sure = [model.single.task.confidence(one) for one in predictions]
+            abstained = [confidence < serve.least_confidence for confidence in sure]
+            log.add(
+                Answered(
+                    asked.id, now(), asked.caller, model.name, model.version, served.name, rows,
+                    [{**one, "confidence": c} for one, c in zip(predictions, sure, strict=True)], abstained,
+                    asked.milliseconds,
+                )
+            )  # fmt: skip
+        return predictions
+
+    def chosen(request: Request) -> Served:
+        """The variant that X-Variant names, else the one that has this request."""
+        asked: Asked = request.scope["asked"]
+        wanted = asked.headers.get(b"x-variant", b"").decode("latin-1")
+        if not wanted:
+            return service.variant(asked.id)
+        return service.variants[plain.choose([served.name for served in service.variants], wanted)]
+
+    @app.post("/predict", **documents.predict(service), tags=["predict"])
+    async def predict(request: Request) -> Response:
+        """Rows in, predictions out: texts alone, or rows where the model reads more than a text."""
+        given, probabilities, least = plain.read(await request.body())
+        served = chosen(request)
+        predictions = await answered(request, served, given)
+        limit = serve.least_confidence if least is None else least
+        said = plain.answer(served.model.single.task, predictions, probabilities, limit)
+        service.metrics.abstained.labels(served.model.version).inc(sum(one["abstain"] for one in said))
+        milliseconds = request.scope["asked"].milliseconds
+        return _json({"predictions": said, "model_version": served.model.version, "latency_ms": milliseconds})
+
+    @app.post("/invocations", **documents.invocations(service), tags=["MLflow"])
+    async def invocations(request: Request) -> Response:
+        """MLflow's protocol, in JSON or CSV; and JSON lines, a row each."""
+        served = chosen(request)
+        kind = mlflow.kind_of(request.headers.get("content-type", ""))
+        given = mlflow.read(await request.body(), kind, served.model.inputs)
+        predictions = await answered(request, served, given)
+        if kind == "lines":
+            lines = b"".join(to_json(mlflow.line(one)) + b"\n" for one in predictions)
+            return Response(lines, media_type=mlflow.LINES[0])
+        return _json({"predictions": predictions})
+
+    @app.get("/ping", **documents.empty(), tags=["MLflow"])
+    @app.get("/health", **documents.empty(), include_in_schema=False)
+    async def ping() -> Response:
+        """200 where requests are answered (SageMaker's and MLflow's health check)."""
+        service.batches.check_open()
+        return Response(b"\n", media_type="application/json")
+
+    @app.get("/version", **documents.text("Lakewright's version", lakewright.__version__), tags=["MLflow"])
+    async def version() -> Response:
+        """The version of the server's program."""
+        return Response(lakewright.__version__, media_type="text/plain")
+
+    @app.get("/model", **documents.model(service), tags=["predict"])
+    async def about() -> Response:
+        """What answers: name, version, labels, metrics, the table it was trained on; and each variant's share."""
+        variants = [
+            {"variant": served.name, "version": served.model.version, "percent": served.percent}
+            for served in service.variants
+        ]
+        return _json({**service.model.about, "variants": variants, "refused": service.refused})
+
+    @app.get("/metrics", **documents.text("Prometheus", "# HELP …"), tags=["operations"])
+    async def metrics() -> Response:
+        """What Prometheus reads."""
+        service.metrics.waiting.set(service.batches.depth)
+        return Response(await asyncio.to_thread(service.metrics.page), media_type="text/plain; version=1.0.0")
+
+    @app.get("/v2", **documents.anything(), tags=["Open Inference"])
+    async def server() -> Response:
+        """The server's name and version."""
+        return _json({"name": "lakewright", "version": lakewright.__version__, "extensions": []})
+
+    @app.get("/v2/health/live", **documents.anything(), tags=["Open Inference"])
+    async def live() -> Response:
+        """200 while the process is well."""
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", **documents.anything(), tags=["Open Inference"])
+    async def ready() -> Response:
+        """200 while requests are taken, 503 once the server is stopping."""
+        service.batches.check_open()
+        return _json({"ready": True})
+
+    def named(name: str, version: str | None, request: Request) -> Served:
+        """Raises Unknown."""
+        if name != service.model.name:
+            raise Unknown(f"there is no model {name!r} here", f"this server has {service.model.name}")
+        if version is None:
+            return chosen(request)
+        for served in service.variants:
+            if served.model.version == version:
+                return served
+        known = ", ".join(served.model.version for served in service.variants)
+        raise Unknown(f"there is no version {version!r} of {name} here", f"this server has {known}")
+
+    @app.get("/v2/models/{name}", **documents.anything(), tags=["Open Inference"])
+    @app.get("/v2/models/{name}/versions/{version}", **documents.anything(), tags=["Open Inference"])
+    async def metadata(request: Request, name: str, version: str | None = None) -> Response:
+        """The tensors that the model reads and gives."""
+        model = named(name, version, request).model
+        versions = [served.model.version for served in service.variants]
+        return _json(open_inference.metadata(name, versions, model.single.task))
+
+    @app.get("/v2/models/{name}/ready", **documents.anything(), tags=["Open Inference"])
+    @app.get("/v2/models/{name}/versions/{version}/ready", **documents.anything(), tags=["Open Inference"])
+    async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
+        """200 where the model is served."""
+        named(name, version, request)
+        return _json({"name": name, "ready": True})
+
+    @app.post("/v2/models/{name}/infer", **documents.infer(service), tags=["Open Inference"])
+    @app.post("/v2/models/{name}/versions/{version}/infer", **documents.infer(service), tags=["Open Inference"])
+    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+        """Tensors in, tensors out."""
+        served = named(name, version, request)
+        task = served.model.single.task
+        known = open_inference.outputs(task)
+        rows, id, wanted = open_inference.read(await request.body(), served.model.inputs, known)
+        predictions = await answered(request, served, rows)
+        said = plain.answer(task, predictions, True, 0.0)
+        return _json(open_inference.answer(name, served.model.version, id, known, wanted, said))
+
+    if first.single.task.level == "vector":
+
+        @app.post("/v1/embeddings", **documents.embeddings(service), tags=["OpenAI"])
+        async def embeddings(request: Request) -> Response:
+            """A unit vector for each text."""
+            texts, as_base64, dimensions = openai.read(await request.body())
+            served = chosen(request)
+            predictions = await answered(request, served, [{"text": text} for text in texts])
+            tokens = int(served.model.single.encoding.encode(texts).ids.lengths.sum())
+            vectors = [one["embedding"] for one in predictions]
+            return _json(openai.answer(served.model.name, vectors, tokens, as_base64, dimensions))
+
+    async def refused(request: Request, failure: Exception) -> Response:
+        return refusal(failure, request.scope["asked"])
+
+    async def not_routed(request: Request, failure: HTTPException) -> Response:
+        if failure.status_code == 405:
+            return await refused(request, WrongMethod(f"{request.method} is not answered here", "see /docs"))
+        if failure.status_code == 404:
+            return await refused(request, Unknown(f"there is nothing at {request.url.path}", "see /docs"))
+        return await refused(request, Refused(str(failure.detail), "see /docs"))
+
+    app.add_exception_handler(DataError, refused)
+    app.add_exception_handler(HTTPException, not_routed)  # type: ignore[arg-type]
+    app.add_exception_handler(RequestValidationError, refused)
+    door = Door(app, service, access)
+    if not serve.origins:
+        return door
+    return CORSMiddleware(  # outside: browsers ask without a key whether they may ask
+        door,
+        allow_origins=serve.origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
+        expose_headers=["X-Request-Id", "X-Model-Version", "Retry-After"],
+    )
+
+
+def _json(value: Any) -> Response:
+    return Response(to_json(value, inf_nan_mode="null"), media_type="application/json")
+
+
+def _seconds(asked: Asked, most: float) -> float:
+    """The request's deadline. Raises Refused where it says one that is none."""
+    given = asked.headers.get(b"x-request-timeout-ms")
+    if given is None:
+        return most
+    if not given.isdigit() or not 0 < int(given) < 10**9:
+        raise Refused("X-Request-Timeout-Ms is not a whole number above 0", "for example X-Request-Timeout-Ms: 500")
+    return min(most, int(given) / 1000)

@@ -1,0 +1,133 @@
+"""What every request passes before it is read, and every answer on its way out: an ASGI application around another.
+
+A request gets an id; who asks is checked, how often, how much, and whether there is room for it. Refusing costs little
+here, so that a server that is asked too much still has its time for what it took.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from pydantic_core import to_json
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lakewright.errors import DataError
+from lakewright.serving.access import Access, Rates
+from lakewright.serving.refusals import Failed, Refused, TooLarge
+from lakewright.serving.service import Served, Service
+
+LOG = logging.getLogger(__name__)
+ID = re.compile(rb"[\w.:/+=@-]{1,128}")
+OPEN = {"/ping", "/v2", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+
+
+@dataclass
+class Asked:
+    """A request on its way, at scope["asked"]."""
+
+    id: str
+    headers: Mapping[bytes, bytes]
+    began: float = field(default_factory=time.perf_counter)
+    caller: str = ""
+    served: Served | None = None
+    """What answers it, once that is known."""
+
+    @property
+    def milliseconds(self) -> float:
+        return round((time.perf_counter() - self.began) * 1000, 3)
+
+
+class Door:
+    def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:
+        self._app, self._service, self._access = app, service, access
+        serve = service.serve
+        self._most = serve.request_bytes
+        self._rates = Rates(serve.rate, serve.burst) if serve.rate else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        asked = Asked(given.decode("ascii") if ID.fullmatch(given) else uuid4().hex, headers)
+        scope["asked"] = asked
+        status, began = 500, False
+
+        async def answer(message: Message) -> None:
+            nonlocal status, began
+            if message["type"] == "http.response.start":
+                status, began = message["status"], True
+                model = asked.served.model if asked.served else self._service.model
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", asked.id.encode()),
+                    (b"x-model-version", f"{model.name}/{model.version}".encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._check(scope, asked)
+            await self._app(scope, self._counted(receive), answer)
+        except Exception as failure:
+            if began:
+                raise
+            await refusal(failure, asked)(scope, receive, answer)
+        finally:
+            path = _template(scope, status)
+            self._service.metrics.requests.labels(path, str(status)).inc()
+            self._service.metrics.seconds.labels(path).observe(time.perf_counter() - asked.began)
+
+    async def _check(self, scope: Scope, asked: Asked) -> None:
+        """Raises Refused."""
+        if scope["path"] in OPEN:
+            return
+        asked.caller = await self._access.who(asked.headers)
+        length = asked.headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._most:
+            raise self._too_large()
+        if scope["method"] == "POST":
+            self._service.batches.check()
+            if self._rates is not None:
+                self._rates.take(asked.caller or (scope.get("client") or ("",))[0])
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Bodies that do not say how long they are, are counted."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._most:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._most:,} bytes", "send fewer rows at once")
+
+
+def refusal(failure: Exception, asked: Asked) -> Response:
+    """The failure as JSON, with its status; what nobody foresaw is a 500 that says nothing but where the log has it."""
+    if isinstance(failure, DataError):
+        refused = failure if isinstance(failure, Refused) else Refused(failure.cause, failure.remedy)
+    else:
+        LOG.error("request %s failed", asked.id, exc_info=failure)
+        refused = Failed("the server failed", f"look for the request {asked.id} in its log")
+    body = to_json({"error": refused.cause, "remedy": refused.remedy, "request_id": asked.id})
+    return Response(body, refused.status, refused.headers, "application/json")
+
+
+def _template(scope: Scope, status: int) -> str:
+    """The route, not the path, so that a caller cannot make up metrics; early refusals know no route yet."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", "") or ("(refused)" if status != 404 else "(unknown)")

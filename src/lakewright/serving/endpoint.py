@@ -1,0 +1,129 @@
+"""An endpoint: which model versions answer under one name, each which share of the requests, and what was before.
+
+Kept in WORKSPACE/endpoints/NAME.json, which servers look at twice a second: whoever changes the file (an alias that
+moved, `lakewright traffic`) changes what they serve, all of them and at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from lakewright.errors import NotFound, UsageError, nearest
+from lakewright.records import ModelVersion, Record
+from lakewright.registry.apart import located
+from lakewright.runtimes.folder import digest_of
+from lakewright.workspace import Workspace, write_whole
+
+REMEMBERED = 20
+
+
+class Variant(Record):
+    name: str
+    """As the caller called it: an alias, `v3`, or the folder's name."""
+    version: ModelVersion | None
+    folder: str
+    percent: int
+
+    @property
+    def at(self) -> str:
+        return self.version.at if self.version else self.folder
+
+
+class Endpoint(Record):
+    variants: tuple[Variant, ...]
+    before: tuple[tuple[Variant, ...], ...] = ()
+
+    def replaced(self, variants: Sequence[Variant]) -> Self:
+        """The next state, with this one remembered."""
+        before = (self.variants, *self.before)[:REMEMBERED]
+        return self.model_copy(update={"variants": tuple(variants), "before": before})
+
+    def rolled_back(self) -> Self:
+        """The state before this one. Raises UsageError where none is remembered."""
+        if not self.before:
+            raise UsageError("nothing was served before", "name versions: lakewright traffic NAME --split 3=100")
+        return self.model_copy(update={"variants": self.before[0], "before": self.before[1:]})
+
+
+def place(workspace: Workspace, name: str) -> Path:
+    return workspace.folder / "endpoints" / f"{name}.json"
+
+
+def read(workspace: Workspace, name: str) -> Endpoint:
+    """Raises NotFound naming the endpoints that there are."""
+    try:
+        return parse(place(workspace, name))
+    except FileNotFoundError:
+        known = [file.stem for file in place(workspace, name).parent.glob("*.json")]
+        raise NotFound(f"there is no endpoint {name!r}", nearest(name, known)) from None
+
+
+def parse(file: Path) -> Endpoint:
+    """Raises FileNotFoundError, UsageError."""
+    try:
+        return Endpoint.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError:
+        raise UsageError(f"{file} is damaged", "remove it and start the server again") from None
+
+
+def write(workspace: Workspace, name: str, endpoint: Endpoint) -> None:
+    write_whole(place(workspace, name), endpoint.model_dump_json(indent=2) + "\n")
+
+
+def one(model: str, profile: str | None) -> Variant:
+    """What `models:/NAME@alias`, `models:/NAME/3` or a model folder means, with all requests.
+
+    Raises as `registry.versions.resolve` and `download` do, ModelError for a folder that is none.
+    """
+    if not model.startswith("models:/"):
+        folder = Path(model).resolve()
+        if not (folder / "manifest.json").exists():
+            raise NotFound(
+                f"{model} is no model folder: it holds no manifest.json", "name models:/NAME@alias, or a folder"
+            )
+        return Variant(name=digest_of(folder)[:12], version=None, folder=str(folder), percent=100)
+    version, folder = located(model, profile)
+    _, at, alias = model.partition("@")
+    return Variant(name=alias if at else f"v{version.version}", version=version, folder=str(folder), percent=100)
+
+
+def split(text: str) -> dict[str, int]:
+    """`champion=90,challenger=10` → percent by alias or version number. Raises UsageError."""
+    example = "for example --split champion=90,challenger=10"
+    shares: dict[str, int] = {}
+    for part in text.split(","):
+        name, equals, percent = part.strip().partition("=")
+        if not equals or not name or not percent.isdecimal() or name in shares:
+            raise UsageError(f"{part.strip()!r} is not of the form NAME=PERCENT, with each name once", example)
+        shares[name] = int(percent)
+    if sum(shares.values()) != 100:
+        raise UsageError(f"the shares add up to {sum(shares.values())}, not to 100", example)
+    return shares
+
+
+def several(name: str, shares: Mapping[str, int], profile: str | None) -> list[Variant]:
+    """Versions of one model by alias or number. Raises as `one` does."""
+    uris = {each: f"models:/{name}/{each}" if each.isdecimal() else f"models:/{name}@{each}" for each in shares}
+    return [one(uris[each], profile).model_copy(update={"percent": percent}) for each, percent in shares.items()]
+
+
+def change(workspace: Workspace, name: str, shares: str | None, back: bool, profile: str | None) -> Endpoint:
+    """The endpoint, changed as asked: other versions of its model, or what it served before. Raises UsageError."""
+    standing = read(workspace, name)
+    if shares is None and not back:
+        return standing
+    if shares is not None and back:
+        raise UsageError("--split and --rollback cannot both be", "name one of them")
+    if shares is None:
+        changed = standing.rolled_back()
+    else:
+        model = next((one.version.name for one in standing.variants if one.version), None)
+        if model is None:
+            raise UsageError(f"{name} serves a model folder, which has no other versions", "serve models:/NAME@alias")
+        changed = standing.replaced(several(model, split(shares), profile))
+    write(workspace, name, changed)
+    return changed

@@ -1,0 +1,48 @@
+"""Embeddings in the shape of OpenAI's API, so that its clients can ask this server.
+
+https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lakewright.serving.protocols import an_object
+from lakewright.serving.refusals import Refused
+
+
+def read(body: bytes) -> tuple[list[str], bool, int | None]:
+    """The texts, whether vectors are wanted in base64, and how many dimensions. Raises Refused."""
+    given = an_object(body, "input", "model", "encoding_format", "dimensions", "user")
+    texts = [given["input"]] if isinstance(given.get("input"), str) else given.get("input")
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise Refused("input is neither a text nor a list of texts", 'send {"input": ["…"]}; token ids are not read')
+    form, dimensions = given.get("encoding_format", "float"), given.get("dimensions")
+    if form not in ("float", "base64"):
+        raise Refused(f"the encoding_format {form!r} is unknown", "known: float, base64")
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
+        raise Refused("dimensions is not a whole number above 0", "leave it out: all of them")
+    return texts, form == "base64", dimensions
+
+
+def answer(
+    name: str, vectors: Sequence[Sequence[float]], tokens: int, as_base64: bool, dimensions: int | None
+) -> dict[str, Any]:
+    """Shortened vectors have the length 1 again. Raises Refused for more dimensions than there are."""
+    values = np.array(vectors, dtype=np.float32)
+    if dimensions is not None:
+        if dimensions > values.shape[1]:
+            raise Refused(f"the model gives {values.shape[1]} dimensions, not {dimensions}", "ask for fewer")
+        values = values[:, :dimensions]
+        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    told = [base64.b64encode(vector.tobytes()).decode() if as_base64 else vector.tolist() for vector in values]
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(told)],
+        "model": name,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }

@@ -1,0 +1,70 @@
+"""Why a request is not answered, as HTTP says it: a status, headers, and the cause and the remedy as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from lakewright.errors import DataError
+
+
+class Refused(DataError):
+    """400: what was sent cannot be read. Every other refusal is one of this kind."""
+
+    status = 400
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+
+class Unknown(Refused):
+    status = 404
+
+
+class WrongMethod(Refused):
+    status = 405
+
+
+class TooLarge(Refused):
+    status = 413
+
+
+class WrongType(Refused):
+    status = 415
+
+
+class NoKey(Refused):
+    status = 401
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Failed(Refused):
+    """500: a mistake of ours, or a broken machine."""
+
+    status = 500
+
+
+class Draining(Refused):
+    status = 503
+
+
+class Late(Refused):
+    status = 504
+
+
+class Busy(Refused):
+    """429: `seconds` from now there should be room."""
+
+    status = 429
+
+    def __init__(self, cause: str, seconds: float) -> None:
+        super().__init__(cause, f"try again in {seconds:.1f} s")
+        self.seconds = seconds
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(max(1, math.ceil(self.seconds)))}

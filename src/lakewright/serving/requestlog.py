@@ -1,0 +1,172 @@
+"""Requests and what was answered, as rows of a Delta table, for monitoring: buffered, in a thread of its own.
+
+Nothing here slows or fails a request: where the table cannot be written the rows wait for the next time, and where too
+many wait the newest are dropped and counted. A server that is killed loses what it had not committed yet.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import UsageError
+from lakewright.tasks import Prediction, Row
+
+if TYPE_CHECKING:
+    from lakewright.lake.tables import Lake
+
+LOG = logging.getLogger(__name__)
+ROWS = 50_000  # that may wait
+Redact = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request, once it was answered."""
+
+    id: str
+    at: datetime
+    caller: str
+    model: str
+    version: str
+    variant: str
+    rows: Sequence[Row]
+    predictions: Sequence[Prediction]
+    abstained: Sequence[bool]
+    milliseconds: float
+
+
+class RequestLog:
+    """`count(outcome, rows)` is told what became of them: written, dropped."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        table: str,
+        share: float,
+        seconds: float,
+        redact: Redact | None,
+        count: Callable[[str, int], None],
+    ) -> None:
+        self._lake, self._table, self._share, self._seconds = lake, table, share, seconds
+        self._redact, self._count = redact, count
+        self._waiting: deque[Answered] = deque()
+        self._rows = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
+        self._thread.start()
+
+    def add(self, answered: Answered) -> None:
+        if self._share < 1 and zlib.crc32(answered.id.encode()) >= self._share * 2**32:
+            return
+        if self._rows + len(answered.rows) > ROWS:
+            self._count("dropped", len(answered.rows))
+            return
+        self._rows += len(answered.rows)
+        self._waiting.append(answered)
+
+    def close(self) -> None:
+        """Writes what waits."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        answered = [self._waiting[at] for at in range(len(self._waiting))]
+        if not answered:
+            return
+        rows = sum(len(one.rows) for one in answered)
+        try:
+            self._lake.write(self._table, table(answered, self._redact), mode="append", comment="Requests and answers")
+        except Exception as failure:  # whatever it is, requests go on
+            LOG.warning("%s rows could not be written to %s and wait: %s", rows, self._table, failure)
+            return
+        for _ in answered:
+            self._waiting.popleft()
+        self._rows -= rows
+        self._count("written", rows)
+
+
+def redaction(reference: str | None) -> Redact | None:
+    """The function that `module:function` names. Raises UsageError where there is none."""
+    if reference is None:
+        return None
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as failure:
+        raise UsageError(f"serve.redact names no function: {failure}", "write module:function") from None
+    if not callable(found):
+        raise UsageError(f"serve.redact names {reference}, which cannot be called", "write module:function")
+    redact: Redact = found
+    return redact
+
+
+def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
+    """A row for each of the requests' rows; inputs and prediction as JSON."""
+    import pyarrow as pa
+
+    rows = [
+        {
+            "request_id": one.id,
+            "row": at,
+            "at": one.at,
+            "caller": one.caller,
+            "model": one.model,
+            "version": one.version,
+            "variant": one.variant,
+            "inputs": _json(row if redact is None else _redacted(row, redact)),
+            "prediction": _json(prediction if redact is None else _without_texts(prediction)),
+            "label": prediction.get("label"),
+            "confidence": prediction.get("confidence"),
+            "abstain": abstain,
+            "milliseconds": one.milliseconds,
+        }
+        for one in answered
+        for at, (row, prediction, abstain) in enumerate(zip(one.rows, one.predictions, one.abstained, strict=True))
+    ]
+    texts = ("request_id", "caller", "model", "version", "variant", "inputs", "prediction", "label")
+    kinds = {"row": pa.int64(), "at": pa.timestamp("us", "UTC"), "abstain": pa.bool_()}
+    names = list(rows[0])
+    schema = pa.schema({name: pa.string() if name in texts else kinds.get(name, pa.float64()) for name in names})
+    return pa.Table.from_pylist(rows, schema)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _redacted(row: Row, redact: Redact) -> dict[str, Any]:
+    def one(text: Any) -> Any:
+        if not isinstance(text, str):
+            return [one(part) for part in text] if isinstance(text, list) else text
+        try:
+            return str(redact(text))
+        except Exception as failure:  # the hook is the user's; a text that it cannot read is not written
+            LOG.warning("serve.redact failed: %s", type(failure).__name__)
+            return "(not redacted, so not kept)"
+
+    return {name: one(value) for name, value in row.items()}
+
+
+def _without_texts(value: Any) -> Any:
+    """A prediction without the parts of the text that it quotes."""
+    if isinstance(value, Mapping):
+        return {key: None if key in ("text", "answer") else _without_texts(inner) for key, inner in value.items()}
+    return [_without_texts(inner) for inner in value] if isinstance(value, list) else value

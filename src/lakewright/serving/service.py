@@ -1,0 +1,146 @@
+"""What stands behind the protocols: the models that answer, the queue before them, the answers that are kept.
+
+Which models, an endpoint's file says; when it changes, the new ones are opened and asked their golden requests while
+the old ones go on answering, and take their place only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lakewright.errors import LakewrightError
+from lakewright.profile import Serve
+from lakewright.serving import endpoint
+from lakewright.serving.batching import Batches
+from lakewright.serving.cache import Answers
+from lakewright.serving.endpoint import Endpoint
+from lakewright.serving.metrics import Metrics
+from lakewright.serving.model import Model
+from lakewright.serving.refusals import TooLarge
+from lakewright.tasks import Prediction, Row, read_row
+
+LOG = logging.getLogger(__name__)
+LOOK = 0.5  # seconds between two looks at the endpoint's file
+
+
+@dataclass(frozen=True)
+class Served:
+    """A variant of the endpoint, opened."""
+
+    name: str
+    model: Model
+    percent: int
+
+
+class Service:
+    def __init__(self, file: Path, serve: Serve, runtime: str, threads: int) -> None:
+        """Opens the models. Raises ModelError where one cannot be served."""
+        self.serve, self.metrics = serve, Metrics()
+        self._file, self._runtime, self._threads = file, runtime, threads
+        self._changed = file.stat().st_mtime_ns
+        self.variants = self._opened(endpoint.parse(file), ())
+        self.refused: str | None = None
+        """Why the endpoint's file is not what is served, where that is so."""
+        self._answers: Answers[Prediction] = Answers(serve.cache_rows)
+        self.batches: Batches[Model, Row, Prediction] = Batches(
+            Model.predict,
+            max(variant.model.many.runtime.streams for variant in self.variants),
+            batch_rows=serve.batch_rows,
+            queue_rows=serve.queue_rows,
+            queue_seconds=serve.queue_seconds,
+            wait_seconds=serve.wait_ms / 1000,
+            seen=self.metrics.batch_rows.observe,
+        )
+
+    @property
+    def model(self) -> Model:
+        """The one that answers most requests."""
+        return max(self.variants, key=lambda variant: variant.percent).model
+
+    def variant(self, request_id: str) -> Served:
+        """Which of them answers a request: the same for the same id."""
+        place = zlib.crc32(request_id.encode()) % 100
+        for variant in self.variants:
+            place -= variant.percent
+            if place < 0:
+                return variant
+        return self.variants[-1]
+
+    async def predict(self, model: Model, given: Sequence[Any], seconds: float) -> tuple[list[Row], list[Prediction]]:
+        """The rows as they were read, and one prediction each.
+
+        Raises DataError for a row that cannot be read, TooLarge, Busy, Draining, Late.
+        """
+        self._check_rows(len(given))
+        rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(given)]
+        lengths = [self._length(row, at) for at, row in enumerate(rows)]
+        if not self.serve.cache_rows:
+            return rows, await self.batches.ask(model, rows, max(lengths), seconds) if rows else []
+        found = [self._answers.get(model.digest, row) for row in rows]
+        missing = [at for at, answer in enumerate(found) if answer is None]
+        self.metrics.cached.labels("yes").inc(len(rows) - len(missing))
+        self.metrics.cached.labels("no").inc(len(missing))
+        if missing:
+            asked = [rows[at] for at in missing]
+            answers = await self.batches.ask(model, asked, max(lengths[at] for at in missing), seconds)
+            for at, row, answer in zip(missing, asked, answers, strict=True):
+                found[at] = answer
+                self._answers.put(model.digest, row, answer)
+        return rows, [answer for answer in found if answer is not None]
+
+    async def follow(self) -> None:
+        """Serves what the endpoint's file says, whenever it changes."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                changed = self._file.stat().st_mtime_ns
+                if changed == self._changed:
+                    continue
+                self._changed = changed
+                self.variants = await asyncio.to_thread(self._opened, endpoint.parse(self._file), self.variants)
+            except (LakewrightError, OSError) as failure:
+                self.refused = str(failure)
+                self.metrics.switches.labels("refused").inc()
+                LOG.error("what is served stays as it is: %s", failure)
+            else:
+                self.refused = None
+                self.metrics.switches.labels("done").inc()
+                LOG.warning(
+                    "now serving %s", ", ".join(f"{v.name} ({v.model.version}) {v.percent} %" for v in self.variants)
+                )
+
+    def _opened(self, wanted: Endpoint, there: Sequence[Served]) -> tuple[Served, ...]:
+        known = {str(variant.model.single.folder): variant.model for variant in there}
+        return tuple(
+            Served(
+                one.name,
+                known.get(one.folder) or Model.open(Path(one.folder), one.version, self._runtime, self._threads),
+                one.percent,
+            )
+            for one in wanted.variants
+        )
+
+    def _check_rows(self, count: int) -> None:
+        if count > (most := self.serve.request_rows):
+            raise TooLarge(
+                f"the request has {count:,} rows", f"send at most {most:,} at once, or score a table (lakewright score)"
+            )
+
+    def _length(self, row: Row, at: int) -> int:
+        """Characters of all its texts. Raises TooLarge."""
+        total = 0
+        for name, value in row.items():
+            if isinstance(value, str):
+                if len(value) > self.serve.text_characters:
+                    raise TooLarge(
+                        f"row {at}: {name!r} has {len(value):,} characters",
+                        f"send at most {self.serve.text_characters:,}",
+                    )
+                total += len(value)
+        return total
