@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import http.client
 import json
 import os
 import random
@@ -11,7 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,9 +158,7 @@ def s3() -> Iterator[dict[str, str]]:
     """delta-rs's storage options for a moto server in a process of its own, with the bucket `lake`."""
     from pyarrow.fs import S3FileSystem
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -180,6 +181,111 @@ def s3() -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait()
+
+
+GREETINGS = [{"text": "Good morning!"}, {"text": "Good night, all of you."}]
+
+
+def greeting_model(folder: Path, weight: float = 5.0) -> Path:
+    """A whole linear model folder, made without training: "morning" is hello, "night" is goodbye, as sure as `weight`
+    says. Other weights make other models."""
+    import numpy as np
+
+    from lakewright.encodings.terms import Terms
+    from lakewright.learners.linear import _export
+    from lakewright.runtimes.folder import seal
+    from lakewright.runtimes.predictor import Predictor
+
+    (folder / "encoding").mkdir(parents=True)
+    terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
+    terms.save(folder / "encoding")
+    weights = np.zeros((len(terms.idf), 2), dtype=np.float32)
+    weights[terms.vocabulary["morning"], 1] = weights[terms.vocabulary["night"], 0] = weight
+    _export(weights, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
+    task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
+    written = {
+        "model.json": {"format": 1, "task": task, "learner": "linear"},
+        "project.json": {"schema": "main.demo", "name": "greetings", "train": {"learner": "linear"}},
+        "samples.json": {"rows": GREETINGS, "predictions": []},
+    }
+    for name, value in written.items():
+        (folder / name).write_text(json.dumps(value))
+    seal(folder)
+    samples = {"rows": GREETINGS, "predictions": Predictor.open(folder).predict(GREETINGS)}
+    (folder / "samples.json").write_text(json.dumps(samples))
+    seal(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def greeter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return greeting_model(tmp_path_factory.mktemp("greeter") / "model")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@contextmanager
+def serving(model: str | Path, *options: str, folder: Path, port: int = 0) -> Iterator[Server]:
+    """`lakewright serve`, as a user types it, in `folder`; told to stop at the end."""
+    port = port or free_port()
+    command = [sys.executable, "-m", "lakewright.cli", "serve", str(model), "--port", str(port), *options]
+    log = folder / f"server-{port}.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=folder, stderr=file, stdout=file)
+    server = Server(port, process, log)
+    try:
+        for _ in range(600):
+            if process.poll() is not None:
+                raise AssertionError(f"the server ended with {process.returncode}: {log.read_text()}")
+            try:
+                if server.ask("GET", "/ping").status == 200:
+                    break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            raise AssertionError(f"the server did not come up: {log.read_text()}")
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = {}) -> Answer:
+        """A request on a connection of its own; what is neither bytes nor text is sent as JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        sent = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            connection.request(method, path, sent, {**kind, **headers})
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
 
 
 @pytest.fixture

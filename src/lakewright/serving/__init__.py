@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lakewright.errors import UsageError
 from lakewright.profile import load_profile, serving
@@ -65,6 +68,7 @@ def serve(
     Raises UsageError before anything is opened where host, keys and split do not fit; and as `endpoint.one` does.
     """
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 
     workspace = Workspace.open(load_profile(profile))
     options = serving(workspace.profile, settings)
@@ -89,24 +93,25 @@ def serve(
         if follow_alias:
             alias.follow(workspace, called, profile, options.poll_seconds)
         server = Server(called, profile, tuple(settings), host, port, workers, runtime, _began())
-        arranged: dict[str, Any] = {
-            "host": host,
-            "port": port,
-            "log_config": None,
-            "access_log": False,
-            "server_header": False,
-            "timeout_graceful_shutdown": options.drain_seconds,
-            "timeout_keep_alive": 75,
-            "h11_max_incomplete_event_size": 64 << 10,
-            "backlog": 2048,
-        }
-        if workers == 1:
-            uvicorn.run(_application(server), **arranged)
-            return
-        with TemporaryDirectory(prefix="lakewright-metrics-") as shared:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-            os.environ[GIVEN] = json.dumps(asdict(server))
-            uvicorn.run(f"{__name__}:worker", factory=True, workers=workers, **arranged)
+        with _listening(host, port) as listening, TemporaryDirectory(prefix="lakewright-metrics-") as shared:
+            config = partial(
+                uvicorn.Config,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=options.drain_seconds,
+                timeout_keep_alive=75,  # longer than nginx's, which then never sends into a connection that closes
+                workers=workers,
+            )
+            if workers == 1:
+                only = uvicorn.Server(config(_application(server)))
+                for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
+                    signal.signal(each, lambda *_: sys.exit(0))
+                only.run(sockets=[listening])
+            else:
+                os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+                os.environ[GIVEN] = json.dumps(asdict(server))
+                Multiprocess(config(f"{__name__}:worker", factory=True), sockets=[listening]).run()
 
 
 def worker() -> ASGIApp:
@@ -116,6 +121,16 @@ def worker() -> ASGIApp:
 
 def keys_file(workspace: Workspace) -> Path:
     return Path(workspace.profile.serve.keys or workspace.folder / "keys.json")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises UsageError where nothing can listen there."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as failure:
+        why = failure.strerror or failure
+        raise UsageError(f"nothing can listen at {host}:{port}: {why}", "name another --port or --host") from None
 
 
 def _application(server: Server) -> ASGIApp:
