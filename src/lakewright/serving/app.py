@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -213,7 +214,9 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
     app.add_exception_handler(DataError, refused)
     app.add_exception_handler(HTTPException, not_routed)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, refused)
-    door = Door(app, service, access)
+    posts = [each for each in app.routes if isinstance(each, APIRoute) and "POST" in (each.methods or ())]
+    straight = {each.path: each.endpoint for each in posts if not each.param_convertors}
+    door = Door(app, straight, service, access)
     if not serve.origins:
         return door
     return CORSMiddleware(  # outside: browsers ask without a key whether they may ask

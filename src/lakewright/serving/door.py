@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import uuid4
+from random import getrandbits
 
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +25,7 @@ from lakewright.serving.service import Served, Service
 
 LOG = logging.getLogger(__name__)
 ID = re.compile(rb"[\w.:/+=@-]{1,128}")
+Handler = Callable[[Request], Awaitable[Response]]
 OPEN = {"/ping", "/v2", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
 
 
@@ -45,8 +46,11 @@ class Asked:
 
 
 class Door:
-    def __init__(self, app: ASGIApp, service: Service, access: Access) -> None:
-        self._app, self._service, self._access = app, service, access
+    """`straight` are the handlers that are called from here, by path, for a POST: the application's own way to them
+    costs as much as all else that is done for a short text (docs/experiments.md)."""
+
+    def __init__(self, app: ASGIApp, straight: Mapping[str, Handler], service: Service, access: Access) -> None:
+        self._app, self._straight, self._service, self._access = app, straight, service, access
         serve = service.serve
         self._most = serve.request_bytes
         self._rates = Rates(serve.rate, serve.burst) if serve.rate else None
@@ -57,7 +61,7 @@ class Door:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        asked = Asked(given.decode("ascii") if ID.fullmatch(given) else uuid4().hex, headers)
+        asked = Asked(given.decode("ascii") if ID.fullmatch(given) else f"{getrandbits(128):032x}", headers)
         scope["asked"] = asked
         status, began = 500, False
 
@@ -75,13 +79,18 @@ class Door:
 
         try:
             await self._check(scope, asked)
-            await self._app(scope, self._counted(receive), answer)
+            counted = self._counted(receive)
+            if scope["method"] == "POST" and (handler := self._straight.get(scope["path"])):
+                response = await handler(Request(scope, counted))
+                await response(scope, counted, answer)
+            else:
+                await self._app(scope, counted, answer)
         except Exception as failure:
             if began:
                 raise
             await refusal(failure, asked)(scope, receive, answer)
         finally:
-            path = _template(scope, status)
+            path = self._template(scope, status)
             self._service.metrics.requests.labels(path, str(status)).inc()
             self._service.metrics.seconds.labels(path).observe(time.perf_counter() - asked.began)
 
@@ -112,6 +121,12 @@ class Door:
 
         return counted
 
+    def _template(self, scope: Scope, status: int) -> str:
+        """The route, not the path, so that a caller cannot make up metrics; an early refusal knows no route yet."""
+        if scope["path"] in self._straight:
+            return str(scope["path"])
+        return getattr(scope.get("route"), "path", "") or ("(unknown)" if status == 404 else "(refused)")
+
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is larger than {self._most:,} bytes", "send fewer rows at once")
 
@@ -125,9 +140,3 @@ def refusal(failure: Exception, asked: Asked) -> Response:
         refused = Failed("the server failed", f"look for the request {asked.id} in its log")
     body = to_json({"error": refused.cause, "remedy": refused.remedy, "request_id": asked.id})
     return Response(body, refused.status, refused.headers, "application/json")
-
-
-def _template(scope: Scope, status: int) -> str:
-    """The route, not the path, so that a caller cannot make up metrics; early refusals know no route yet."""
-    route: Any = scope.get("route")
-    return getattr(route, "path", "") or ("(refused)" if status != 404 else "(unknown)")
