@@ -115,7 +115,10 @@ class Access:
     async def who(self, headers: Mapping[bytes, bytes]) -> str:
         """Raises NoKey."""
         if time.monotonic() - self._looked > 1:
-            self._look()
+            try:
+                self._look()
+            except UsageError as failure:
+                LOG.error("the keys that are known stay: %s", failure)
         if not self.needed:
             return ""
         scheme, _, bearer = headers.get(b"authorization", b"").decode("latin-1").partition(" ")

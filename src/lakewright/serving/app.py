@@ -108,7 +108,6 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         return _json({"predictions": predictions})
 
     @app.get("/ping", **documents.empty(), tags=["MLflow"])
-    @app.get("/health", **documents.empty(), include_in_schema=False)
     async def ping() -> Response:
         """200 where requests are answered (SageMaker's and MLflow's health check)."""
         service.batches.check_open()

@@ -177,6 +177,13 @@ class Batches(Generic[Model, Row, Answer]):
         self._work -= waiting.work
 
     async def _run(self, batch: list[Waiting[Model, Row, Answer]], alone: bool) -> None:
+        try:
+            await self._answer(batch, alone)
+        finally:
+            self._computing -= 1
+            self._dispatch()
+
+    async def _answer(self, batch: list[Waiting[Model, Row, Answer]], alone: bool) -> None:
         rows = [row for waiting in batch for row in waiting.rows]
         began = time.monotonic()
         try:
@@ -184,18 +191,17 @@ class Batches(Generic[Model, Row, Answer]):
                 self._pool, self._compute, batch[0].model, rows, alone
             )
         except Exception as failure:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(failure)
-        else:
-            speed = sum(waiting.work for waiting in batch) / max(time.monotonic() - began, 1e-6)
-            self._speed += (speed - self._speed) * (SMOOTHING if self._speed else 1)
-            self._seen(len(rows))
-            start = 0
-            for waiting in batch:
-                if not waiting.answer.done():  # else whoever asked has gone
-                    waiting.answer.set_result(answers[start : start + len(waiting.rows)])
-                start += len(waiting.rows)
-        finally:
-            self._computing -= 1
-            self._dispatch()
+            if len(batch) > 1:  # one of them is to blame, and the others need not suffer
+                for waiting in batch:
+                    await self._answer([waiting], False)
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(failure)
+            return
+        speed = sum(waiting.work for waiting in batch) / max(time.monotonic() - began, 1e-6)
+        self._speed += (speed - self._speed) * (SMOOTHING if self._speed else 1)
+        self._seen(len(rows))
+        start = 0
+        for waiting in batch:
+            if not waiting.answer.done():  # else whoever asked has gone
+                waiting.answer.set_result(answers[start : start + len(waiting.rows)])
+            start += len(waiting.rows)

@@ -6,6 +6,7 @@ moved, `lakewright traffic`) changes what they serve, all of them and at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from lakewright.registry.apart import located
 from lakewright.runtimes.folder import digest_of
 from lakewright.workspace import Workspace, write_whole
 
+NAME = re.compile(r"(?!\.)[\w.-]{1,200}")
 REMEMBERED = 20
 
 
@@ -50,6 +52,9 @@ class Endpoint(Record):
 
 
 def place(workspace: Workspace, name: str) -> Path:
+    """Raises UsageError for a name that cannot be a file's."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot name an endpoint", "use letters, digits and _ . -")
     return workspace.folder / "endpoints" / f"{name}.json"
 
 

@@ -59,7 +59,7 @@ class RequestLog:
         self._lake, self._table, self._share, self._seconds = lake, table, share, seconds
         self._redact, self._count = redact, count
         self._waiting: deque[Answered] = deque()
-        self._rows = 0
+        self._rows, self._counting = 0, threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         self._thread.start()
@@ -67,11 +67,13 @@ class RequestLog:
     def add(self, answered: Answered) -> None:
         if self._share < 1 and zlib.crc32(answered.id.encode()) >= self._share * 2**32:
             return
-        if self._rows + len(answered.rows) > ROWS:
+        with self._counting:
+            room = self._rows + len(answered.rows) <= ROWS
+            if room:
+                self._rows += len(answered.rows)
+                self._waiting.append(answered)
+        if not room:
             self._count("dropped", len(answered.rows))
-            return
-        self._rows += len(answered.rows)
-        self._waiting.append(answered)
 
     def close(self) -> None:
         """Writes what waits."""
@@ -93,9 +95,10 @@ class RequestLog:
         except Exception as failure:  # whatever it is, requests go on
             LOG.warning("%s rows could not be written to %s and wait: %s", rows, self._table, failure)
             return
-        for _ in answered:
-            self._waiting.popleft()
-        self._rows -= rows
+        with self._counting:
+            for _ in answered:
+                self._waiting.popleft()
+            self._rows -= rows
         self._count("written", rows)
 
 

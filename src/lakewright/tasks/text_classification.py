@@ -158,13 +158,11 @@ class TextClassification:
             return []
         probabilities = softmax(np.stack(logits))
         order = np.argsort(-probabilities, axis=1, kind="stable")
+        names = np.array(self.labels, dtype=object)[order].tolist()
+        shares = np.take_along_axis(probabilities, order, axis=1).tolist()
         predictions: list[Prediction] = [
-            {
-                "label": self.labels[ranks[0]],
-                "confidence": float(row[ranks[0]]),
-                "probabilities": {self.labels[i]: float(row[i]) for i in ranks},
-            }
-            for row, ranks in zip(probabilities, order, strict=True)
+            {"label": ranked[0], "confidence": row[0], "probabilities": dict(zip(ranked, row, strict=True))}
+            for ranked, row in zip(names, shares, strict=True)
         ]
         if self.ordinal:
             for prediction, expected in zip(predictions, probabilities @ self._values(), strict=True):
