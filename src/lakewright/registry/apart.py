@@ -1,4 +1,4 @@
-"""The registry, asked in a process of its own: what serves and what scores never import MLflow."""
+"""The registry for what serves and what scores: they never import MLflow, a process of its own does where it must."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from lakewright import errors
 from lakewright.errors import LakewrightError
 from lakewright.profile import load_profile
 from lakewright.records import ModelVersion, TableVersion, plain
+from lakewright.registry.lookup import reader
+from lakewright.registry.meaning import at_hand, meant
 from lakewright.tracking import StageLog
 from lakewright.workspace import Workspace
 
@@ -21,8 +23,16 @@ from lakewright.workspace import Workspace
 def located(uri: str, profile: str | None) -> tuple[ModelVersion, Path]:
     """The version that a `models:/…` URI means, and its model folder on this machine.
 
-    Raises as `registry.versions.resolve` and `download` do.
+    Raises as `meaning.meant` and `at_hand` do, LakewrightError where the registry does not answer.
     """
+    workspace = Workspace.open(load_profile(profile))
+    registry = reader(workspace.tracking)
+    if registry is not None:
+        version = meant(registry, uri)
+        folder = at_hand(version, _downloads(workspace))
+        if folder is not None:
+            return version, folder
+        uri = version.at  # wherever an alias points to in the meantime
     found = _asked("locate", {"uri": uri, "profile": profile})
     return ModelVersion.model_validate(found["version"]), Path(found["folder"])
 
@@ -52,8 +62,12 @@ def _locate(uri: str, profile: str | None) -> dict[str, Any]:
 
     workspace = Workspace.open(load_profile(profile))
     version = resolve(workspace.tracking, uri)
-    folder = download(workspace.tracking, version, workspace.folder / "downloads")
+    folder = download(workspace.tracking, version, _downloads(workspace))
     return {"version": plain(version), "folder": str(folder)}
+
+
+def _downloads(workspace: Workspace) -> Path:
+    return workspace.folder / "downloads"
 
 
 def _note(

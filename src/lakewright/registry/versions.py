@@ -6,21 +6,29 @@ first for what an interrupted attempt left, so that `register` can be repeated a
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
-
-import yaml
 
 from lakewright.errors import ModelError, NotFound, UsageError, nearest
 from lakewright.records import ModelVersion
+from lakewright.registry.meaning import (
+    DIGEST,
+    REMOTE,
+    at_hand,
+    downloaded,
+    known,
+    local_path,
+    meant,
+    model_folder,
+    record,
+)
 from lakewright.runtimes import pyfunc
 from lakewright.runtimes.folder import digest_of, verify
 from lakewright.tracking import Tracking, literal
@@ -29,11 +37,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.tracking import MlflowClient
 
-LOG = logging.getLogger(__name__)
-URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+)|/(?P<stage>[^/@]+))")
-REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # a scheme, not the drive of C:\\models
 VERSIONS = "mlflow.modelVersions"
-DIGEST, RUN = "lakewright.digest", "lakewright.run_id"
+RUN = "lakewright.run_id"
 
 
 def register(
@@ -68,7 +73,8 @@ def register(
             )
         version, *surplus = _of_run(client, name, run_id, digest)
         for later in surplus:  # two processes registered it at once: both keep the first
-            client.delete_model_version(name, str(later))
+            with _if_there():
+                client.delete_model_version(name, str(later))
         listed = json.loads(logged.tags.get(VERSIONS, "[]"))  # the logged model's page shows its versions by this tag
         if not any(entry["name"] == name for entry in listed):
             listed.append({"name": name, "version": version})
@@ -77,27 +83,9 @@ def register(
 
 
 def resolve(tracking: Tracking, uri: str) -> ModelVersion:
-    """The version that `models:/NAME@alias`, `models:/NAME/3` or `models:/NAME/latest` means; `uri` is where it lies.
-
-    `models:/NAME/Production`, a stage of older MLflow, means the alias `production`; a warning says so.
-    Raises UsageError for another kind of URI; NotFound, naming what there is, for an unknown model, alias or version.
-    """
-    parts = URI.fullmatch(uri)
-    if parts is None:
-        raise UsageError(f"{uri!r} names no model version", "write models:/NAME@alias or models:/NAME/3")
-    name, alias, number, stage = parts["name"], parts["alias"], parts["version"], parts["stage"]
+    """The version that a `models:/…` URI means. Raises as `meaning.meant` does."""
     with tracking.client() as client:
-        aliases, versions = _known(client, name)
-        if stage == "latest":
-            number = str(versions[-1]) if versions else "latest"
-        elif stage is not None:
-            alias = stage.lower()
-            LOG.warning("MLflow has aliases in place of stages: %s is read as models:/%s@%s", uri, name, alias)
-        wanted = f"@{alias}" if alias is not None else f"/{number}"
-        known = {f"/{version}": version for version in versions} | {f"@{alias}": aliases[alias] for alias in aliases}
-        if wanted not in known:
-            raise NotFound(f"there is no models:/{name}{wanted}", nearest(wanted, known))
-        return _record(client, name, known[wanted])
+        return meant(AskedOfMlflow(client), uri)
 
 
 def download(tracking: Tracking, version: ModelVersion, destination_cache: Path) -> Path:
@@ -105,30 +93,31 @@ def download(tracking: Tracking, version: ModelVersion, destination_cache: Path)
 
     Raises ModelError where the files are gone, are not a Lakewright model, or are not those that were registered.
     """
-    if not REMOTE.match(version.uri):
-        return _model_folder(Path(version.uri), version)
-    cached = destination_cache / hashlib.sha256(version.digest.encode()).hexdigest()
-    if not cached.exists():
-        destination_cache.mkdir(parents=True, exist_ok=True)
-        with tracking.client(), TemporaryDirectory(dir=destination_cache) as scratch:
-            from mlflow.artifacts import download_artifacts
+    here = at_hand(version, destination_cache)
+    if here is not None:
+        return here
+    cached = downloaded(version, destination_cache)
+    destination_cache.mkdir(parents=True, exist_ok=True)
+    with tracking.client(), TemporaryDirectory(dir=destination_cache) as scratch:
+        from mlflow.artifacts import download_artifacts
 
-            copy = download_artifacts(version.uri, dst_path=scratch, tracking_uri=tracking.tracking_uri)
-            folder = _model_folder(Path(copy), version)
-            verify(folder)
-            try:
-                folder.rename(cached)
-            except OSError:
-                if not cached.exists():  # else another process was first
-                    raise
+        copy = download_artifacts(version.uri, dst_path=scratch, tracking_uri=tracking.tracking_uri)
+        folder = model_folder(Path(copy), version)
+        verify(folder)
+        try:
+            folder.rename(cached)
+        except OSError:
+            if not cached.exists():  # else another process was first
+                raise
     return cached
 
 
 def list_models(tracking: Tracking) -> list[ModelVersion]:
     """Every version of every registered model, by name, the newest first."""
     with tracking.client() as client:
-        versions = [(name, version) for name in _names(client) for version in reversed(_known(client, name)[1])]
-        return [_record(client, name, version) for name, version in versions]
+        registry = AskedOfMlflow(client)
+        versions = [(name, version) for name in registry.names() for version in reversed(registry.versions(name))]
+        return [registry.version(name, version) for name, version in versions]
 
 
 def set_alias(tracking: Tracking, name: str, alias: str, version: int) -> ModelVersion:
@@ -138,21 +127,27 @@ def set_alias(tracking: Tracking, name: str, alias: str, version: int) -> ModelV
             f"{alias!r} cannot be an alias", "use letters, digits, _ and -; neither `latest` nor like `v3`"
         )
     with tracking.client() as client:
-        versions = _known(client, name)[1]
+        from mlflow.exceptions import MlflowException
+
+        registry = AskedOfMlflow(client)
+        _, versions = known(registry, name)
         if version not in versions:
             raise NotFound(f"the model {name} has no version {version}", nearest(str(version), map(str, versions)))
-        client.set_registered_model_alias(name, alias, str(version))
-        return _record(client, name, version)
+        try:
+            client.set_registered_model_alias(name, alias, str(version))
+        except MlflowException:  # MLflow's insert failed, as another process made the alias at that moment,
+            if alias not in (registry.aliases(name) or {}):
+                raise
+            client.set_registered_model_alias(name, alias, str(version))  # which there is to be moved now
+        return registry.version(name, version)
 
 
 def champion(tracking: Tracking, name: str) -> ModelVersion | None:
     """The version that the alias `champion` points to, if the model and the alias are there."""
     with tracking.client() as client:
-        try:
-            aliases, _ = _known(client, name)
-        except NotFound:
-            return None
-        return _record(client, name, aliases["champion"]) if "champion" in aliases else None
+        registry = AskedOfMlflow(client)
+        version = (registry.aliases(name) or {}).get("champion")
+        return None if version is None else registry.version(name, version)
 
 
 def _logged_model(
@@ -180,10 +175,12 @@ def _logged_model(
             )
         place = logged.artifact_location
         identity = Model(artifact_path=place, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id)
-        with TemporaryDirectory() as scratch:
-            pyfunc.save_model(folder, Path(scratch) / "model", example, identity)
-            client.log_model_artifacts(logged.model_id, f"{scratch}/model")
-        logged = client.finalize_logged_model(logged.model_id, "READY")
+        with TemporaryDirectory() as scratch, _alone(local_path(place)):
+            logged = client.get_logged_model(logged.model_id)
+            if logged.status != "READY":  # else another process was first
+                pyfunc.save_model(folder, Path(scratch) / "model", example, identity)
+                client.log_model_artifacts(logged.model_id, f"{scratch}/model")
+                logged = client.finalize_logged_model(logged.model_id, "READY")
     if not _is_output(client, run_id, logged.model_id):
         try:
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -191,6 +188,23 @@ def _logged_model(
             if not _is_output(client, run_id, logged.model_id):  # else another process was first
                 raise
     return logged
+
+
+@contextmanager
+def _alone(place: str) -> Iterator[None]:
+    """One process at a time writes a logged model into a local folder.
+
+    MLflow's copying fails where another process makes the same subfolder at that moment, and it truncates each file
+    before it writes it again: a file that was READY would be cut short, for good if the second process is killed.
+    """
+    if REMOTE.match(place):  # a store puts each file in its place whole
+        yield
+        return
+    beside = Path(place).parent / ".writing"
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with beside.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        yield
 
 
 def _is_output(client: MlflowClient, run_id: str, model_id: str) -> bool:
@@ -211,28 +225,49 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
 def _of_run(client: MlflowClient, name: str, run_id: str, digest: str) -> list[int]:
     """The versions of the model that this run made of the folder with this digest, the first one first."""
     of_run = _all(client.search_model_versions, f"run_id = '{run_id}'")
-    made = [client.get_model_version(name, str(found.version)) for found in of_run if found.name == name]
+    made = []
+    for found in of_run:
+        if found.name == name:
+            with _if_there():
+                made.append(client.get_model_version(name, str(found.version)))
     return sorted(int(found.version) for found in made if found.status == "READY" and found.tags.get(DIGEST) == digest)
 
 
-def _names(client: MlflowClient) -> list[str]:
-    return sorted(str(model.name) for model in _all(client.search_registered_models, None))
-
-
-def _known(client: MlflowClient, name: str) -> tuple[dict[str, int], list[int]]:
-    """The model's aliases and its versions, ascending. Raises NotFound naming the nearest model."""
+@contextmanager
+def _if_there() -> Iterator[None]:
+    """Asks for what another process may have deleted by now, which is then passed over."""
     from mlflow.exceptions import MlflowException
 
     try:
-        model = client.get_registered_model(name)
+        yield
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise NotFound(f"no model is registered as {name!r}", nearest(name, _names(client))) from None
-    aliases = {alias: int(version) for alias, version in model.aliases.items()}
-    return aliases, sorted(
-        int(found.version) for found in _all(client.search_model_versions, f"name = {literal(name)}")
-    )
+
+
+@dataclass(frozen=True)
+class AskedOfMlflow:
+    """The registry as MLflow's client tells it."""
+
+    client: MlflowClient
+
+    def names(self) -> list[str]:
+        return sorted(str(model.name) for model in _all(self.client.search_registered_models, None))
+
+    def aliases(self, name: str) -> dict[str, int] | None:
+        with _if_there():
+            model = self.client.get_registered_model(name)
+            return {alias: int(version) for alias, version in model.aliases.items()}
+        return None
+
+    def versions(self, name: str) -> list[int]:
+        found = _all(self.client.search_model_versions, f"name = {literal(name)}")
+        return sorted(int(version.version) for version in found)
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        found = self.client.get_model_version(name, str(number))
+        uri = self.client.get_model_version_download_uri(name, str(number))
+        return record(name, number, found.aliases, uri, found.tags)
 
 
 def _all(search: Callable[..., Any], condition: str | None) -> Iterator[Any]:
@@ -244,37 +279,3 @@ def _all(search: Callable[..., Any], condition: str | None) -> Iterator[Any]:
         token = page.token
         if not token:
             return
-
-
-def _record(client: MlflowClient, name: str, version: int) -> ModelVersion:
-    found = client.get_model_version(name, str(version))
-    uri = client.get_model_version_download_uri(name, str(version))
-    return ModelVersion(
-        name=name,
-        version=version,
-        aliases=sorted(found.aliases),
-        uri=url2pathname(urlsplit(uri).path) if uri.startswith("file:") else uri,
-        digest=found.tags.get(DIGEST, ""),
-        tags=dict(found.tags),
-    )
-
-
-def _model_folder(mlflow_model: Path, version: ModelVersion) -> Path:
-    """The model folder inside an MLflow model that `register` logged."""
-    try:
-        described = yaml.safe_load((mlflow_model / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-        if described["loader_module"] != pyfunc.__name__:
-            raise ModelError(f"{version} was not registered by Lakewright", "load it with mlflow.pyfunc.load_model")
-        folder = mlflow_model / str(described["data"])
-        digest = digest_of(folder)
-    except FileNotFoundError as missing:
-        raise ModelError(
-            f"the files of {version} are gone: {missing.filename}",
-            "restore them, or set the alias to another version, or register the model again",
-        ) from None
-    if digest != version.digest:
-        raise ModelError(
-            f"{folder} is not what was registered as {version}: its digest is {digest}, not {version.digest}",
-            "do not serve it; register the model again",
-        )
-    return folder
