@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test chromium test-slow check lock bench-accuracy bench-training bench-scoring bench-peers bench-growth bench-gpu clean
+.PHONY: demo test chromium nginx node test-slow check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
@@ -16,20 +16,31 @@ $(INSTALLED): constraints.txt pyproject.toml
 demo: $(INSTALLED)  ## a real run, from PyPI's data and encoder to a registered model
 	$(BIN)/lakewright run examples/icd10_chapters/project.yml
 
-test: $(INSTALLED) chromium  ## the whole suite but its slow part
+test: $(INSTALLED) chromium nginx  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow'
 
 chromium:  ## the browser that the report is tested in: Debian's, where it is missing and may be installed
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
 	  >/dev/null 2>&1 || echo "Chromium is not here and could not be installed: the browser test will be skipped"
 
+# Debian starts what it installs; a tester's machine is to have the program, not a web server on port 80.
+nginx:  ## the proxy that the servers are tested behind: Debian's, where it is missing and may be installed
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { apt-get update -qq \
+	  && apt-get install -qq -y --no-install-recommends nginx && { systemctl disable --now nginx || true; }; } \
+	  >/dev/null 2>&1 || echo "nginx is not here and could not be installed: the tests behind it will be skipped"
+
+node:  ## what checks compose.yml: Debian's, where it is missing and may be installed
+	@command -v npx >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends npm; } \
+	  >/dev/null 2>&1 || echo "node is not here and could not be installed: compose.yml will not be checked"
+
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m slow
 
-check: $(INSTALLED)  ## style, types
+check: $(INSTALLED) nginx node  ## style, types, infrastructure
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	infrastructure/serving/check.sh
 
 lock:  ## constraints.txt: every package, at the version that a fresh environment gets today
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
@@ -45,6 +56,10 @@ bench-accuracy: $(INSTALLED)  ## DATA=folder of parquet sets; writes docs/benchm
 bench-training bench-scoring: bench-%: $(INSTALLED)  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate
 	$(BIN)/python benchmarks/$*.py --data $(DATA)
+
+bench-serving: $(INSTALLED)  ## DATA=folder that holds banking77/; needs wrk; writes docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps litserve pyzmq
+	$(BIN)/python benchmarks/serving.py --data $(DATA)
 
 bench-gpu: $(INSTALLED)  ## on a machine with an NVIDIA GPU and torch for CUDA; writes docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate

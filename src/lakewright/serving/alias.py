@@ -7,6 +7,7 @@ import threading
 import time
 
 from lakewright.errors import LakewrightError
+from lakewright.registry.lookup import alias_version, reader
 from lakewright.serving import endpoint
 from lakewright.workspace import Workspace
 
@@ -31,10 +32,12 @@ def _run(workspace: Workspace, name: str, profile: str | None, seconds: float) -
 def move(workspace: Workspace, name: str, profile: str | None, meant: dict[str, int]) -> None:
     """Writes the endpoint anew where an alias means another version than in `meant`, which is brought up to date. What
     was served before is remembered, so that it can be rolled back; a rollback stays until an alias moves again."""
-    standing = endpoint.read(workspace, name)
+    standing, registry = endpoint.read(workspace, name), reader(workspace.tracking)
     variants, moved = list(standing.variants), False
     for at, one in enumerate(variants):
         if one.version is None or one.name not in meant:
+            continue
+        if registry is not None and alias_version(registry, one.version.name, one.name) == meant[one.name]:
             continue
         found = endpoint.one(f"models:/{one.version.name}@{one.name}", profile)
         if _version(found) != meant[one.name]:

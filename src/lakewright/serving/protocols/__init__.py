@@ -24,7 +24,7 @@ def an_object(body: bytes, *known: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Refused("the body is not a JSON object", f"known keys: {', '.join(known)}")
     if unknown := given.keys() - set(known):
-        raise Refused(f"the body has the unknown key {sorted(unknown)[0]!r}", f"known keys: {', '.join(known)}")
+        raise Refused(f"the body has the unknown key {sorted(unknown)[0][:40]!r}", f"known keys: {', '.join(known)}")
     return given
 
 

@@ -66,7 +66,7 @@ def line(prediction: Prediction) -> dict[str, Any]:
 
 def _text(body: bytes) -> str:
     try:
-        return body.decode("utf-8")
+        return body.decode("utf-8-sig")  # spreadsheets put a mark before what they write
     except UnicodeDecodeError as failure:
         raise Refused(f"the body is not UTF-8: {failure.reason} at byte {failure.start}", "encode it so") from None
 

@@ -44,7 +44,7 @@ def read(
 ) -> tuple[list[dict[str, Any]], str | None, list[str]]:
     """The rows, the request's id, and the names of the outputs that are wanted. Raises Refused."""
     given = an_object(body, "id", "parameters", "inputs", "outputs")
-    id, tensors, wanted = given.get("id"), given.get("inputs"), given.get("outputs") or [{"name": of} for of in known]
+    id, tensors, outputs = given.get("id"), given.get("inputs"), given.get("outputs") or []
     if id is not None and not isinstance(id, str):
         raise Refused("the id is not a string", "leave it out, or send a string")
     if not isinstance(tensors, list) or not tensors:
@@ -55,9 +55,11 @@ def read(
         if not isinstance(name, str) or name in columns:
             raise Refused(f"inputs[{at}] has no name of its own", "each needs name, shape, datatype and data")
         columns[name] = _flat(tensor, name, inputs.get(name))
-    if not isinstance(wanted, list) or not all(isinstance(one, dict) and one.get("name") in known for one in wanted):
+    listed = outputs if isinstance(outputs, list) else [None]
+    wanted = [one.get("name") if isinstance(one, dict) else None for one in listed] or list(known)
+    if any(not isinstance(name, str) or name not in known for name in wanted):
         raise Refused("outputs names what the model does not give", f"known: {', '.join(known)}")
-    return of_columns(columns), id, [one["name"] for one in wanted]
+    return of_columns(columns), id, wanted
 
 
 def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:

@@ -23,7 +23,7 @@ def read(body: bytes) -> tuple[list[str], bool, int | None]:
         raise Refused("input is neither a text nor a list of texts", 'send {"input": ["…"]}; token ids are not read')
     form, dimensions = given.get("encoding_format", "float"), given.get("dimensions")
     if form not in ("float", "base64"):
-        raise Refused(f"the encoding_format {form!r} is unknown", "known: float, base64")
+        raise Refused(f"the encoding_format {str(form)[:40]!r} is unknown", "known: float, base64")
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
         raise Refused("dimensions is not a whole number above 0", "leave it out: all of them")
     return texts, form == "base64", dimensions
