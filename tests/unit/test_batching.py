@@ -66,7 +66,7 @@ def test_a_lone_request_goes_at_once_and_the_others_together() -> None:
 def test_a_batch_has_one_model_and_rows_of_a_like_length() -> None:
     async def story(compute: Compute, batches: Batches[str, int, int]) -> None:
         waiting = [ask(batches, 1), ask(batches, 2), ask(batches, 3, length=900), ask(batches, 4, model="b")]
-        waiting += [ask(batches, 5, length=500), ask(batches, 6)]
+        waiting += [ask(batches, 5, length=700), ask(batches, 6)]
         await asyncio.sleep(0.05)
         compute.gate.set()
         assert [(await one)[0] for one in waiting] == [2, 4, 6, 8, 10, 12]

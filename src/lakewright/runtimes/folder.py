@@ -29,6 +29,8 @@ def seal(folder: Path) -> str:
     """Writes manifest.json over the folder's files and returns the folder's digest."""
     files = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop("manifest.json", None)
+    for name in files:  # safetensors writes files that its user alone can read; a server is another
+        (folder / name).chmod(0o644)
     (folder / "manifest.json").write_text(json.dumps(files, indent=2) + "\n", encoding="utf-8")
     return digest_of(folder)
 

@@ -53,6 +53,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         description=documents.description(first),
         lifespan=running,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would go to whichever host the request names
         openapi_url="/openapi.json",
     )
 
@@ -100,7 +101,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         """MLflow's protocol, in JSON or CSV; and JSON lines, a row each."""
         served = chosen(request)
         kind = mlflow.kind_of(request.headers.get("content-type", ""))
-        given = mlflow.read(await request.body(), kind, served.model.inputs)
+        given = mlflow.read(await request.body(), kind, served.model.inputs, serve.request_rows)
         predictions = await answered(request, served, given)
         if kind == "lines":
             lines = b"".join(to_json(mlflow.line(one)) + b"\n" for one in predictions)
@@ -183,7 +184,8 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         served = named(name, version, request)
         task = served.model.single.task
         known = open_inference.outputs(task)
-        rows, id, wanted = open_inference.read(await request.body(), served.model.inputs, known)
+        body = await request.body()
+        rows, id, wanted = open_inference.read(body, served.model.inputs, known, serve.request_rows)
         predictions = await answered(request, served, rows)
         said = plain.answer(task, predictions, True, 0.0)
         return _json(open_inference.answer(name, served.model.version, id, known, wanted, said))
@@ -196,7 +198,8 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
             texts, as_base64, dimensions = openai.read(await request.body())
             served = chosen(request)
             predictions = await answered(request, served, [{"text": text} for text in texts])
-            tokens = int(served.model.single.encoding.encode(texts).ids.lengths.sum())
+            encoded = await asyncio.to_thread(served.model.single.encoding.encode, texts)  # seconds, of long texts
+            tokens = int(encoded.ids.lengths.sum())
             vectors = [one["embedding"] for one in predictions]
             return _json(openai.answer(served.model.name, vectors, tokens, as_base64, dimensions))
 
@@ -211,6 +214,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         return await refused(request, Refused(str(failure.detail), "see /docs"))
 
     app.add_exception_handler(DataError, refused)
+    app.add_exception_handler(Exception, refused)  # else it would be answered in plain text before the door sees it
     app.add_exception_handler(HTTPException, not_routed)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, refused)
     posts = [each for each in app.routes if isinstance(each, APIRoute) and "POST" in (each.methods or ())]
@@ -236,6 +240,6 @@ def _seconds(asked: Asked, most: float) -> float:
     given = asked.headers.get(b"x-request-timeout-ms")
     if given is None:
         return most
-    if not given.isdigit() or not 0 < int(given) < 10**9:
+    if not given.isdigit() or len(given) > 9 or not int(given):
         raise Refused("X-Request-Timeout-Ms is not a whole number above 0", "for example X-Request-Timeout-Ms: 500")
     return min(most, int(given) / 1000)

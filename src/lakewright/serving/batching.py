@@ -20,8 +20,8 @@ Model = TypeVar("Model", bound=Hashable)
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
 
-ROW = 32  # characters that a row costs beside its own
-ALIKE = 2.0  # how many times longer one row of a batch may be than another
+ROW = 16  # characters that a row costs beside its own
+ALIKE = 1.5  # how many times longer one row of a batch may be than another
 SMOOTHING = 0.1
 
 

@@ -47,7 +47,7 @@ def predict(service: Service) -> Document:
     for form in forms:
         form["properties"] |= {
             "probabilities": {"type": "boolean"},
-            "least_confidence": {"type": "number", "minimum": 0, "maximum": 1},
+            "least_confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         }
     said = {"type": "array", "items": OBJECT}
     answer = {"predictions": said, "model_version": STRING, "latency_ms": {"type": "number"}}
@@ -99,8 +99,10 @@ def infer(service: Service) -> Document:
         },
         ["name", "datatype", "shape", "data"],
     )
+    wanted = {"type": "array", "items": _object({"name": STRING, "parameters": OBJECT}, ["name"])}
+    inputs = {"type": "array", "items": tensor, "minItems": 1}
     body = _object(
-        {"id": STRING, "parameters": OBJECT, "inputs": {"type": "array", "items": tensor, "minItems": 1}}, ["inputs"]
+        {"id": {"type": ["string", "null"]}, "parameters": OBJECT, "inputs": inputs, "outputs": wanted}, ["inputs"]
     )
     answer = {
         "model_name": STRING,
@@ -116,13 +118,14 @@ def infer(service: Service) -> Document:
 
 
 def embeddings(service: Service) -> Document:
+    most = int(service.model.single.embed([""]).shape[1])
     texts = {"type": "array", "items": _text(service), "minItems": 1, "maxItems": service.serve.request_rows}
     body = _object(
         {
             "input": {"anyOf": [_text(service), texts]},
             "model": STRING,
             "encoding_format": {"enum": ["float", "base64"]},
-            "dimensions": {"type": "integer", "minimum": 1},
+            "dimensions": {"type": ["integer", "null"], "minimum": 1, "maximum": most},
             "user": STRING,
         },
         ["input"],
@@ -204,10 +207,15 @@ def _row(model: Model) -> Document:
         "number": {"type": ["number", "null"]},
         "category": {"type": ["string", "number", "boolean", "null"]},
     }
-    needed = [] if _needed(model, ("words",)) else _needed(model, ("text",))
-    return _object(
+    words = _needed(model, ("words",))
+    needed = [] if words else _needed(model, ("text",))
+    row = _object(
         {name: kinds[kind] for name, kind in model.inputs.items()}, [*needed, *_needed(model, ("number", "category"))]
     )
+    if words:  # they stand for the text
+        given = [{"required": [name], "properties": {name: {"type": "array"}}} for name in words]
+        row["anyOf"] = [{"required": ["text"]}, *given]
+    return row
 
 
 def _csv(row: Any, names: Sequence[str]) -> str:

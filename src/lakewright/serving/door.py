@@ -114,6 +114,8 @@ class Door:
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
+            if message["type"] == "http.disconnect":  # nobody is left to be told, and nothing of ours failed
+                raise Refused("the connection ended before the body did", "send all of it")
             seen += len(message.get("body", b""))
             if seen > self._most:
                 raise self._too_large()

@@ -11,7 +11,7 @@ from typing import Any
 
 from lakewright.errors import ModelError
 from lakewright.records import ModelVersion
-from lakewright.runtimes.folder import describe
+from lakewright.runtimes.folder import describe, serving
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Kind, Prediction, Row
 
@@ -32,8 +32,10 @@ class Model:
     @classmethod
     def open(cls, folder: Path, version: ModelVersion | None, runtime: str, threads: int) -> Model:
         """Raises ModelError where the folder is damaged, or does not say of its sample rows what it said when made."""
-        single = Predictor.open(folder, runtime, threads, "latency")
-        many = single.reopened(runtime, threads, "throughput")
+        # One runtime for both, as the answer to a row must not depend on which others happen to wait.
+        name = serving(folder, "throughput")[0] if runtime == "auto" else runtime
+        single = Predictor.open(folder, name, threads, "latency")
+        many = single.reopened(name, threads, "throughput")
         told = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
         for predictor in (single, many):
             _check(predictor, told["rows"], told["predictions"])

@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from lakewright.errors import DataError, ProjectError, nearest
@@ -156,7 +157,7 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
                     raise DataError(
                         f"row {at}: {name!r} is {type(value).__name__}, not a list of words", _wanted(inputs)
                     )
-                value = [str(word) for word in value]
+                value = [_word(word, at, name) for word in value]
                 read["text"] = " ".join(value)
         elif kind in ("text", "optional text"):
             missing = kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
@@ -168,14 +169,65 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
                     f"row {at}: {name!r} is {what}",
                     "leave out rows without text" if value is None else _wanted(inputs),
                 )
+            if value is not None and not value.isascii():
+                _check_unicode(value, at, name)
         elif kind == "number":
-            if value is not None and (isinstance(value, str | bytes) or not hasattr(value, "__float__")):
-                raise DataError(f"row {at}: {name!r} is {type(value).__name__}, not a number", "give a number or null")
-            value = None if value is None or not math.isfinite(value) else float(value)
+            value = None if value is None else _number(value, at, name)
         else:
-            value = category(value)
+            value = _category(value, at, name)
         read.setdefault(name, value)
     return read
+
+
+def _check_unicode(text: str, at: int, name: str) -> None:
+    """No tokenizer, table or answer can hold half of a surrogate pair, as a text that was cut in UTF-16 may end in."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as failure:
+        what = f"character {failure.start} is half of a surrogate pair"
+        raise DataError(f"row {at}: {name!r} is no Unicode text: {what}", "leave that character out") from None
+
+
+def _word(value: Any, at: int, name: str) -> str:
+    try:
+        if value is None or _is_collection(value):
+            raise TypeError
+        word = str(value)
+    except (TypeError, ValueError):  # ValueError: a whole number of thousands of digits
+        what = f"row {at}: {name!r} holds {type(value).__name__}, not a word"
+        raise DataError(what, "give a list of strings") from None
+    _check_unicode(word, at, name)
+    return word
+
+
+def _number(value: Any, at: int, name: str) -> float | None:
+    try:
+        if not hasattr(value, "__float__"):  # float() would read strings as well
+            raise TypeError
+        number = float(value)
+    except OverflowError:  # a whole number that no float holds, as 1e400 is none
+        return None
+    except (TypeError, ValueError):
+        what = f"row {at}: {name!r} is {type(value).__name__}, not a number"
+        raise DataError(what, "give a number or null") from None
+    return number if math.isfinite(number) else None
+
+
+def _category(value: Any, at: int, name: str) -> str | None:
+    try:
+        if _is_collection(value):
+            raise TypeError
+        found = category(value)
+    except (TypeError, ValueError):
+        what = f"row {at}: {name!r} is {type(value).__name__}, which names no category"
+        raise DataError(what, "give a string, a number, true, false or null") from None
+    if found is not None and not found.isascii():
+        _check_unicode(found, at, name)
+    return found
+
+
+def _is_collection(value: Any) -> bool:
+    return not isinstance(value, (str, bytes)) and hasattr(value, "__iter__")
 
 
 def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
@@ -190,7 +242,10 @@ def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
     """Columns that nobody asked for do no harm, nor does an optional text that is not there; but the name of one may
     be meant to be the other."""
     absent = [name for name in inputs if name not in row]
-    unknown = [str(name) for name in row if name not in inputs]
+    if not absent:
+        return
+    # Looking for near names takes long; a row of half a million columns is none that somebody misspelt.
+    unknown = [str(name) for name in islice((name for name in row if name not in inputs), 100)]
     for name in absent:
         beside = inputs[name] in ("number", "category")  # nothing else tells that it was left out
         meant = unknown if beside else get_close_matches(name, unknown, n=1)

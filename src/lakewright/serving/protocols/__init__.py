@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lakewright.serving.refusals import Refused
+from lakewright.serving.refusals import Refused, TooLarge
 
 
 def parsed(body: bytes | str) -> Any:
@@ -23,13 +23,26 @@ def an_object(body: bytes, *known: str) -> dict[str, Any]:
     given = parsed(body)
     if not isinstance(given, dict):
         raise Refused("the body is not a JSON object", f"known keys: {', '.join(known)}")
-    if unknown := given.keys() - set(known):
-        raise Refused(f"the body has the unknown key {sorted(unknown)[0][:40]!r}", f"known keys: {', '.join(known)}")
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is not None:
+        raise Refused(f"the body has the unknown key {unknown[:40]!r}", f"known keys: {', '.join(known)}")
     return given
 
 
-def of_columns(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Rows of columns. Raises Refused where they differ in length."""
-    if len({len(values) for values in columns.values()}) > 1:
+def of_columns(columns: Mapping[str, Sequence[Any]], most: int) -> list[dict[str, Any]]:
+    """Rows of columns. Raises Refused where they differ in length, TooLarge."""
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
         raise Refused("the columns differ in length", "give each the same number of values")
+    check_rows(max(lengths, default=0), most)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def check_rows(count: int, most: int) -> None:
+    """Before rows are made of what was sent: of eight million bytes they can take seconds and a gigabyte, while nobody
+    else is answered. Raises TooLarge."""
+    if count > most:
+        raise TooLarge(
+            f"the request has more than {most:,} rows",
+            f"send at most {most:,} at once, or score a table (lakewright score)",
+        )

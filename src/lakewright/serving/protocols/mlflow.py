@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-from lakewright.serving.protocols import an_object, of_columns, parsed
+from lakewright.serving.protocols import an_object, check_rows, of_columns, parsed
 from lakewright.serving.refusals import Refused, WrongType
 from lakewright.tasks import Kind, Prediction
 
@@ -31,12 +32,14 @@ def kind_of(content_type: str) -> str:
     return kind.rpartition("/")[2]
 
 
-def read(body: bytes, kind: str, inputs: Mapping[str, Kind]) -> list[Any]:
-    """The rows in a request's body. Raises Refused."""
+def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[Any]:
+    """The rows in a request's body, at most so many. Raises Refused."""
     if kind == "csv":
-        return _csv(_text(body), inputs)
+        return _csv(_text(body), inputs, most)
     if kind == "lines":
-        return [_features(parsed(line), at) for at, line in enumerate(body.splitlines()) if line.strip()]
+        lines = [(at, line) for at, line in enumerate(body.splitlines()) if line.strip()]
+        check_rows(len(lines), most)
+        return [_features(parsed(line), at) for at, line in lines]
     given = an_object(body, *FORMS, "params")
     forms = [form for form in FORMS if form in given]
     if len(forms) != 1:
@@ -45,9 +48,10 @@ def read(body: bytes, kind: str, inputs: Mapping[str, Kind]) -> list[Any]:
         raise Refused("the model takes no params", "leave params out, or send {}")
     value = given[forms[0]]
     if forms[0] == "dataframe_split":
-        return _split(value)
+        return _split(value, most)
     if forms[0] == "inputs" and isinstance(value, dict):
-        return of_columns({name: values if isinstance(values, list) else [values] for name, values in value.items()})
+        columns = {name: values if isinstance(values, list) else [values] for name, values in value.items()}
+        return of_columns(columns, most)
     if forms[0] == "inputs" and isinstance(value, str):
         return [value]
     if not isinstance(value, list):
@@ -71,16 +75,17 @@ def _text(body: bytes) -> str:
         raise Refused(f"the body is not UTF-8: {failure.reason} at byte {failure.start}", "encode it so") from None
 
 
-def _csv(text: str, inputs: Mapping[str, Kind]) -> list[dict[str, Any]]:
+def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any]]:
     """The first line names the columns; a number that is not there is null."""
     try:
-        header, *lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
+        header, *lines = list(islice(csv.reader(io.StringIO(text, newline=""), strict=True), most + 2)) or [[]]
     except csv.Error as failure:
         raise Refused(
             f"the body is not CSV: {failure}", "quote values, and name the columns in the first line"
         ) from None
     if not header or len(set(header)) < len(header):
         raise Refused("the first line does not name each column once", f"for example: {','.join(inputs)}")
+    check_rows(len(lines), most)
     rows = []
     for at, values in enumerate(lines):
         if not values:
@@ -102,13 +107,14 @@ def _value(value: str, kind: Kind | None, at: int) -> Any:
         raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or nothing") from None
 
 
-def _split(value: Any) -> list[Any]:
+def _split(value: Any, most: int) -> list[Any]:
     columns, data = (value.get("columns"), value.get("data")) if isinstance(value, dict) else (None, None)
     if not isinstance(columns, list) or not isinstance(data, list):
         raise Refused("dataframe_split lacks its columns or data", 'send {"columns": ["text"], "data": [["…"]]}')
     names = [str(name) for name in columns]
     if len(set(names)) < len(names):
         raise Refused("dataframe_split names a column twice", "name each once")
+    check_rows(len(data), most)
     for at, row in enumerate(data):
         if not isinstance(row, Sequence) or isinstance(row, str) or len(row) != len(names):
             raise Refused(f"row {at} of dataframe_split does not have {len(names)} values", "send one for each column")

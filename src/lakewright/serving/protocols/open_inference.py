@@ -40,9 +40,9 @@ def outputs(task: Task) -> dict[str, str]:
 
 
 def read(
-    body: bytes, inputs: Mapping[str, Kind], known: Mapping[str, str]
+    body: bytes, inputs: Mapping[str, Kind], known: Mapping[str, str], most: int
 ) -> tuple[list[dict[str, Any]], str | None, list[str]]:
-    """The rows, the request's id, and the names of the outputs that are wanted. Raises Refused."""
+    """The rows (at most so many), the request's id, and the names of the outputs that are wanted. Raises Refused."""
     given = an_object(body, "id", "parameters", "inputs", "outputs")
     id, tensors, outputs = given.get("id"), given.get("inputs"), given.get("outputs") or []
     if id is not None and not isinstance(id, str):
@@ -56,10 +56,10 @@ def read(
             raise Refused(f"inputs[{at}] has no name of its own", "each needs name, shape, datatype and data")
         columns[name] = _flat(tensor, name, inputs.get(name))
     listed = outputs if isinstance(outputs, list) else [None]
-    wanted = [one.get("name") if isinstance(one, dict) else None for one in listed] or list(known)
-    if any(not isinstance(name, str) or name not in known for name in wanted):
+    wanted = [str(one.get("name")) if isinstance(one, dict) else "" for one in listed] or list(known)
+    if not known.keys() >= set(wanted):
         raise Refused("outputs names what the model does not give", f"known: {', '.join(known)}")
-    return of_columns(columns), id, wanted
+    return of_columns(columns, most), id, wanted
 
 
 def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:

@@ -21,9 +21,13 @@ def read(body: bytes) -> tuple[list[str], bool, int | None]:
     texts = [given["input"]] if isinstance(given.get("input"), str) else given.get("input")
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
         raise Refused("input is neither a text nor a list of texts", 'send {"input": ["…"]}; token ids are not read')
+    if not isinstance(given.get("model", ""), str) or not isinstance(given.get("user", ""), str):
+        raise Refused("model or user is not a string", "leave them out: this server has one model")
     form, dimensions = given.get("encoding_format", "float"), given.get("dimensions")
     if form not in ("float", "base64"):
         raise Refused(f"the encoding_format {str(form)[:40]!r} is unknown", "known: float, base64")
+    if isinstance(dimensions, float) and dimensions.is_integer():  # to JSON Schema 8.0 is a whole number
+        dimensions = int(dimensions)
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
         raise Refused("dimensions is not a whole number above 0", "leave it out: all of them")
     return texts, form == "base64", dimensions

@@ -1,0 +1,43 @@
+"""The command line: thin verbs over the functions that Python has too, a file for each thing that they are about.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or project file, 3 below the gate, 4 waiting for approval.
+Results go to stdout (with --json: one JSON object and nothing else), progress and messages to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn
+
+from lakewright.cli import running, predicting, serving, looking  # noqa: F401 (as `--help` lists the commands)
+from lakewright.cli.app import app
+from lakewright.errors import LakewrightError, missing_package
+from lakewright.show import complain, print_json
+
+
+def main() -> NoReturn:
+    """The console script: a LakewrightError becomes its cause, its remedy and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except LakewrightError as error:
+        _end(error)
+    except ImportError as failure:
+        missing = missing_package(failure)
+        if missing is None:
+            raise
+        _end(missing)
+    except BrokenPipeError:  # `lakewright … | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as failure:
+        traceback.print_exc()
+        _end(LakewrightError(f"{type(failure).__name__}: {failure}", "this should not happen: please report it"))
+    sys.exit(0)
+
+
+def _end(error: LakewrightError) -> NoReturn:
+    if "--json" in sys.argv:
+        print_json({"error": {"cause": error.cause, "remedy": error.remedy, "log": error.log}})
+    complain(error)
+    sys.exit(error.exit_code)

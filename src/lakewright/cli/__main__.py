@@ -1,0 +1,3 @@
+from lakewright.cli import main
+
+main()

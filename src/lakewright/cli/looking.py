@@ -1,0 +1,186 @@
+"""What there is: tables and what they hold, models, the MLflow UI."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from lakewright.cli.app import AsJson, ProfileName, app, open_workspace
+from lakewright.show import print_json, print_rows
+
+
+@app.command("profile")
+def profile_data(
+    table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
+    project: Annotated[
+        str | None, typer.Option(help="project.yml: its columns, its split and its base model are used")
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="a column of texts; repeatable")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="the label column; repeated: columns of 0 and 1, one a label")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="the column that says train, validation or test")] = None,
+    bias: Annotated[
+        list[str] | None, typer.Option(help="COLUMN or COLUMN=VALUE: how labels differ by its values; repeatable")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="a base model whose tokens to count; default: the project's")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="folder for profile.html, profile.json and profile.ipynb")] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at the data first: missing and suspicious values, lengths, duplicates, labels, splits and bias."""
+    from lakewright.profiling import profile_table
+    from lakewright.profiling.page import summary, verdict
+    from lakewright.records import plain
+
+    found = profile_table(
+        table,
+        project=project,
+        text=text or (),
+        label=label or (),
+        split=split,
+        bias=bias or (),
+        tokenizer=tokenizer,
+        out=out,
+        profile=profile,
+    )
+    if as_json:
+        print_json(plain(found))
+        return
+    print(f"{found.table}: {verdict(found)}")
+    print_rows(summary(found), False, "columns")
+    for finding in found.findings:
+        print(f"- {finding.detail}")
+    for note in found.notes:
+        print(f"note: {note}")
+    print(f"page: {found.page}\njson: {found.json_file}\nnotebook: {found.notebook}")
+
+
+@app.command()
+def tables(
+    action: Annotated[str, typer.Argument(help="list, show or history")] = "list",
+    name: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="show: how many rows")] = 5,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """The lake's tables: list them, show one, or its history."""
+    from lakewright.errors import UsageError, nearest
+
+    lake = open_workspace(profile).lake
+    if action not in ("list", "show", "history"):
+        raise UsageError(f"tables has no action {action!r}", nearest(action, ("list", "show", "history")))
+    if action == "list":
+        print_rows(lake.list(), as_json, "tables")
+        return
+    if not name:
+        raise UsageError(f"tables {action} needs a table's name", f"lakewright tables {action} catalog.schema.table")
+    if action == "history":
+        print_rows(lake.history(name), as_json, "history")
+        return
+    table = lake.version(name)
+    first: list[dict[str, Any]] = []
+    for batch in lake.scan(table):
+        first += batch.slice(0, limit - len(first)).to_pylist()
+        if len(first) >= limit:
+            break
+    shown = {**lake.show(name), "first_rows": first}
+    if as_json:
+        print_json(shown)
+        return
+    for key, value in shown.items():
+        if key not in ("columns", "first_rows"):
+            print(f"{key}: {value}")
+    print_rows(shown["columns"], False, "columns")
+    print_rows(first, False, "first rows")
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
+    limit: Annotated[int, typer.Option(min=0, help="rows printed at most; 0: all")] = 100,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
+    from lakewright.records import TableVersion, plain
+
+    result = open_workspace(profile).lake.sql(query)
+    if isinstance(result, TableVersion):
+        if as_json:
+            print_json({"table": plain(result)})
+        else:
+            print(f"wrote {result} ({result.rows:,} rows)")
+        return
+    shown = result.slice(0, limit) if limit else result
+    if as_json:
+        print_json({"columns": result.column_names, "rows": shown.to_pylist(), "row_count": result.num_rows})
+        return
+    print_rows(shown.to_pylist(), False, "rows")
+    if shown.num_rows < result.num_rows:
+        print(f"{shown.num_rows} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
+
+
+@app.command()
+def models(
+    action: Annotated[str, typer.Argument(help="list, or approve: make a version the champion")] = "list",
+    model: Annotated[str, typer.Argument(help="approve: models:/NAME/3")] = "",
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """The registered model versions; `approve` makes one the champion."""
+    from lakewright.errors import UsageError, nearest
+    from lakewright.records import plain
+    from lakewright.registry.versions import list_models, resolve, set_alias
+
+    tracking = open_workspace(profile).tracking
+    if action == "approve":
+        if not model:
+            raise UsageError("models approve needs a model version", "lakewright models approve models:/NAME/3")
+        version = resolve(tracking, model)
+        set_alias(tracking, version.name, "champion", version.version)
+        approved = version.model_copy(update={"aliases": sorted({*version.aliases, "champion"})})
+        if as_json:
+            print_json(plain(approved))
+        else:
+            print(f"{version} is the champion now")
+        return
+    if action != "list":
+        raise UsageError(f"models has no action {action!r}", nearest(action, ("list", "approve")))
+    versions = list_models(tracking)
+    if as_json:
+        print_json({"models": [plain(version) for version in versions]})
+        return
+    rows = []
+    for version in versions:
+        primary = version.tags.get("lakewright.primary", "")
+        rows.append(
+            {
+                "name": version.name,
+                "version": version.version,
+                "aliases": ", ".join(version.aliases),
+                "metric": primary,
+                "value": version.tags.get(f"metric.{primary}", ""),
+                "s/1000 rows": version.tags.get("lakewright.seconds_per_1000_rows", ""),
+                "scored s/1000": version.tags.get("lakewright.scored_seconds_per_1000_rows", ""),
+                "table": version.tags.get("lakewright.table", ""),
+            }
+        )
+    print_rows(rows, False, "models")
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
+    profile: ProfileName = None,
+) -> None:
+    """Open the MLflow UI on the workspace: runs, curves, pictures, models."""
+    tracking = open_workspace(profile).tracking
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", tracking.tracking_uri]
+    os.execv(sys.executable, command)

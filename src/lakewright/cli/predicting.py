@@ -1,0 +1,202 @@
+"""Predictions: of rows, of tables, at regular times; and the nearest texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from lakewright.cli.app import AsJson, ProfileName, app
+from lakewright.memory import give_back
+from lakewright.show import print_json, print_rows
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(help="texts, or JSON objects where the model reads more than a text; none: one a line on stdin"),
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict rows: one line of JSON a row (with --json, one object that holds them all)."""
+    from lakewright.pipeline import load
+
+    if not rows and sys.stdin.isatty():
+        print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
+    predictor = load(model, profile=profile, runtime=runtime)
+    several = len(predictor.task.inputs) > 1
+    given = (_row(line, several) for line in (rows or (line.rstrip("\n") for line in sys.stdin)))
+    predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
+    if as_json:
+        print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
+        return
+    for prediction in predictions:
+        print(json.dumps(prediction, ensure_ascii=False), flush=True)
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
+    input: Annotated[str, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")],
+    output: Annotated[str | None, typer.Option(help="the predictions table; default: INPUT_predictions")] = None,
+    full: Annotated[bool, typer.Option("--full", help="all rows anew, in the place of what is there")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="INPUT=COLUMN: where the table's name differs; repeatable"),
+    ] = None,
+    id: Annotated[str | None, typer.Option(help="the column that identifies a row; default: the project's")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="a column to copy beside the predictions; repeatable")] = None,
+    least_confidence: Annotated[
+        float, typer.Option(help="below it `abstain` is true; 0: never, but for rows without a text")
+    ] = 0.0,
+    probabilities: Annotated[bool, typer.Option(help="write every label's probability")] = True,
+    commit_rows: Annotated[
+        int | None, typer.Option(min=1, help="rows a commit: what a kill loses at most; default: 25,000")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a table's new rows into a predictions table: each row once, whatever happens; run it again to go on."""
+    from lakewright import scoring
+    from lakewright.errors import UsageError
+
+    pairs = [pair.partition("=") for pair in columns or ()]
+    for name, _, column in pairs:
+        if not name or not column:
+            raise UsageError(f"--column {name} maps nothing", "write --column text=NAME")
+    give_back()
+    scored = scoring.score(
+        model,
+        input,
+        output,
+        full=full,
+        columns={name: column for name, _, column in pairs},
+        id=id,
+        keep=keep or (),
+        least_confidence=least_confidence,
+        probabilities=probabilities,
+        commit_rows=commit_rows or scoring.COMMIT_ROWS,
+        runtime=runtime,
+        profile=profile,
+    )
+    if as_json:
+        print_json(scored.as_json())
+        return
+    for line in scored.why or [f"nothing is new in {scored.input}"]:
+        print(line)
+    print(f"{scored.rows:,} rows → {scored.output} ({scored.output.rows:,} rows), by {scored.model}")
+    if scored.without:
+        print(f"{scored.without:,} of them lack what the model reads: their prediction is null")
+    if scored.abstained:
+        print(f"{scored.abstained:,} of them with a confidence below {least_confidence:g}: abstain is true")
+    if scored.rows:
+        print(f"{scored.seconds:.1f} s, {scored.seconds_per_1000_rows:.3f} s per 1,000 rows")
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def schedule(
+    command: Annotated[list[str], typer.Argument(help="the command and its options: score --model … --input …")],
+    every: Annotated[str, typer.Option(help="hourly, daily, weekly or monthly")] = "daily",
+    at: Annotated[str, typer.Option(help="HH:MM of this machine's clock")] = "03:00",
+    on: Annotated[str, typer.Option(help="weekly: the day")] = "Mon",
+    kind: Annotated[str, typer.Option(help="systemd or cron")] = "systemd",
+    name: Annotated[str, typer.Option(help="names the job")] = "score",
+    out: Annotated[str | None, typer.Option(help="systemd: the folder for the two files; default: print them")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what runs a command at regular times here: a systemd timer, or a line for cron. Options come first."""
+    from pathlib import Path
+
+    from lakewright import schedule as jobs
+    from lakewright.errors import UsageError, nearest
+
+    known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
+    if command[0] not in known:
+        raise UsageError(f"lakewright has no command {command[0]!r}", nearest(command[0], known))
+    if kind not in ("systemd", "cron"):
+        raise UsageError(f"{kind!r} is no kind of schedule", nearest(kind, ("systemd", "cron")))
+    when, folder = jobs.When.parse(every, at, on), Path.cwd()
+    if kind == "cron":
+        line = jobs.cron(name, command, when, folder)
+        if as_json:
+            print_json({"cron": line})
+        else:
+            print(line, end="")
+            print("add it with: crontab -e", file=sys.stderr)
+        return
+    files = jobs.timer(name, command, when, folder)
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (Path(out) / file).write_text(text, encoding="utf-8")
+    if as_json:
+        print_json({"files": files})
+        return
+    for file, text in files.items():
+        print(f"{Path(out) / file}" if out is not None else f"# {file}\n{text}")
+    unit = next(file for file in files if file.endswith(".timer"))
+    print(
+        f"start it with: systemctl --user daemon-reload && systemctl --user enable --now {unit}\n"
+        "(the files belong in ~/.config/systemd/user)",
+        file=sys.stderr,
+    )
+
+
+@app.command()
+def search(
+    table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
+    text: Annotated[str, typer.Argument(help="what to look for")],
+    model: Annotated[
+        str | None, typer.Option(help="models:/NAME@alias or a model folder; default: what embedded the table last")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="the column searched; default: text, or the only one of texts")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="how many rows")] = 10,
+    where: Annotated[str | None, typer.Option(help="a condition in SQL: only rows that meet it")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="compare every text, however many there are")] = False,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
+    from lakewright import retrieval
+
+    found = retrieval.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
+    if found.note:
+        print(found.note, file=sys.stderr)
+    if as_json:
+        print_json(found.as_json())
+        return
+    print_rows(found.shown(), False, "rows")
+    print(found.told(), file=sys.stderr)
+
+
+def _row(line: str, several: bool) -> str | dict[str, Any]:
+    """A text, or a JSON object of the model's inputs. What begins like one but is none is a text, where a text is all
+    that the model needs."""
+    from lakewright.errors import UsageError
+
+    if not line.lstrip().startswith("{"):
+        return line
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError as failure:
+        if not several:
+            return line
+        raise UsageError(f"not a JSON object: {line[:80]} ({failure})", 'give {"text": "…", …}, one a line') from None
+    return row
+
+
+def _chunks(rows: Iterable[Any], size: int) -> Iterable[list[Any]]:
+    rows = iter(rows)
+    while chunk := list(islice(rows, size)):
+        yield chunk

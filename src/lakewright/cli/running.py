@@ -1,0 +1,128 @@
+"""Projects: run them, see what would run, run a stage, compare what was run."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
+from lakewright.memory import give_back
+from lakewright.show import complain, print_json, print_rows, print_run, say
+
+if TYPE_CHECKING:
+    from lakewright.runs import Run
+
+
+@app.command()
+def run(
+    project: ProjectFile = "project.yml",
+    settings: Settings = [],  # noqa: B006 (typer copies it)
+    profile: ProfileName = None,
+    rerun: Annotated[str | None, typer.Option(help="do this stage and those after it again")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
+    from lakewright import plugins
+    from lakewright.profile import load_profile
+    from lakewright.project import load_project
+
+    loaded = load_project(project, settings)
+    place = load_profile(profile, loaded.folder)
+    give_back()
+    with redirect_stdout(sys.stderr):  # a source of the user's may print; stdout belongs to results
+        finished: Run = plugins.find("targets", place.target).run(loaded, place, say, rerun)
+    if as_json:
+        print_json(finished.as_json())
+    else:
+        print_run(finished)
+    if finished.error is not None:
+        complain(finished.error)
+    raise typer.Exit(finished.exit_code)
+
+
+@app.command()
+def plan(
+    project: ProjectFile = "project.yml",
+    settings: Settings = [],  # noqa: B006
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what `run` would do now, and why. Nothing is run."""
+    from lakewright import pipeline
+
+    with redirect_stdout(sys.stderr):
+        steps = pipeline.plan(project, settings=settings, profile=profile)
+    rows = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
+    print_rows(rows, as_json, "stages")
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register")],
+    project: Annotated[str, typer.Option(help="project.yml")],
+    run_id: Annotated[str, typer.Option("--run", help="the run that the stage belongs to")],
+    settings: Settings = [],  # noqa: B006
+    profile: ProfileName = None,
+) -> None:
+    """Run one stage of a run and print its record: what targets execute."""
+    from lakewright.pipeline import run_stage
+    from lakewright.profile import load_profile
+    from lakewright.project import load_project
+    from lakewright.records import plain
+    from lakewright.workspace import Workspace
+
+    loaded = load_project(project, settings)
+    workspace = Workspace.open(load_profile(profile, loaded.folder))
+    give_back()
+    with redirect_stdout(sys.stderr):
+        record = run_stage(name, loaded, workspace, run_id)
+    print_json(plain(record) if record is not None else {"skipped": name})
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="run ids, models:/NAME/3 or projects; none: all runs on the newest one's test rows"),
+    ] = None,
+    by: Annotated[str, typer.Option(help="a metric; auto: the task's primary one")] = "auto",
+    out: Annotated[str | None, typer.Option(help="folder for comparison.html and comparison.json")] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank finished runs, tell ties from differences, and recommend the cheapest that is not significantly worse."""
+    from lakewright import comparison
+
+    found = comparison.compare(runs or (), by=by, out=out, profile=profile)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(comparison.table(found), False, "runs")
+    print(f"recommended: {found['recommended']['reason']}")
+    for note in found["notes"]:
+        print(f"note: {note}")
+    if found["left_out"]:
+        print_rows([{"left out": run["run_id"][:8], "why": run["why"]} for run in found["left_out"]], False, "left out")
+    print(f"page: {found['page']}")
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(help="project or profiles")] = "project",
+) -> None:
+    """Print the JSON Schema of project.yml (or profiles.yml), for editors and checks."""
+    from lakewright.errors import UsageError, nearest
+
+    if what == "profiles":
+        from lakewright.profile import Profiles
+
+        print_json(Profiles.model_json_schema())
+    elif what == "project":
+        from lakewright.project import json_schema
+
+        print_json(json_schema())
+    else:
+        raise UsageError(f"there is no schema of {what!r}", nearest(what, ("project", "profiles")))
