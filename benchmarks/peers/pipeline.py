@@ -1,6 +1,6 @@
 """Hugging Face's text-classification pipeline over a model folder of ours: the same weights, read from the folder.
 
-Run by benchmarks/scoring.py, in a process of its own; prints one line of JSON.
+Run by benchmarks/scoring.py, in a process of its own; prints one line of JSON. The served peers load it from here.
 """
 
 from __future__ import annotations
@@ -35,6 +35,19 @@ class MeanPooled(PreTrainedModel):  # type: ignore[misc]
         return SequenceClassifierOutput(logits=self.head((hidden * mask).sum(1) / mask.sum(1)))
 
 
+def classifier(folder: Path) -> Any:
+    """The pipeline of a model folder of ours."""
+    labels = json.loads((folder / "model.json").read_text(encoding="utf-8"))["task"]["labels"]
+    config = AutoConfig.from_pretrained(folder)
+    config.num_labels, config.id2label = len(labels), dict(enumerate(labels))
+    model = MeanPooled(config)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "encoding" / "tokenizer.json"), pad_token="[PAD]", model_max_length=256
+    )
+    return pipeline("text-classification", model=model.eval(), tokenizer=tokenizer, device="cpu")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="a model folder of ours")
@@ -42,15 +55,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    labels = json.loads((arguments.model / "model.json").read_text(encoding="utf-8"))["task"]["labels"]
-    config = AutoConfig.from_pretrained(arguments.model)
-    config.num_labels, config.id2label = len(labels), dict(enumerate(labels))
-    model = MeanPooled(config)
-    model.load_state_dict(load_file(arguments.model / "model.safetensors"))
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(arguments.model / "encoding" / "tokenizer.json"), pad_token="[PAD]", model_max_length=256
-    )
-    classify = pipeline("text-classification", model=model.eval(), tokenizer=tokenizer, device="cpu")
+    classify = classifier(arguments.model)
     table = pq.read_table(arguments.data)
     texts, truths = table["text"].to_pylist(), table["label"].to_pylist()
     classify(texts[: arguments.batch], batch_size=arguments.batch, truncation=True)

@@ -50,7 +50,7 @@ class Serve(Settings):
     rate: float | None = Field(default=None, gt=0, description="requests a second that a caller may send; null: any")
     burst: int = Field(default=20, ge=1, description="requests a caller may send at once, of those")
     origins: list[str] = Field(default=[], description="web pages that browsers may call from (CORS); default none")
-    batch_rows: int = Field(default=32, ge=1, description="rows computed together")
+    batch_rows: int = Field(default=16, ge=1, description="rows computed together")
     queue_rows: int = Field(default=1024, ge=1, description="rows that may wait; more: 429")
     queue_seconds: float = Field(default=0.25, gt=0, description="how long a row may have to wait, as estimated; 429")
     wait_ms: float = Field(default=0, ge=0, description="patience for a fuller batch while others are computed")

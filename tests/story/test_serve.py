@@ -158,7 +158,7 @@ def test_what_it_is_and_how_it_does(server: Server, greeter: Path) -> None:
         ("/invocations", b"<a/>", "application/xml", 415, "application/xml"),
         ("/invocations", b'{"features": []}', "application/jsonlines", 400, "line 1"),
         (f"/v2/models/{NAME}/infer", {"inputs": []}, "", 400, "no list of inputs"),
-        ("/v1/embeddings", {"input": "a"}, "", 404, "nothing at /v1/embeddings"),
+        ("/v1/embeddings", {"input": "a"}, "", 404, "there is nothing: /v1/embeddings"),
         ("/model", b"", "", 405, "POST is not answered here"),
     ],
 )  # fmt: skip
@@ -167,6 +167,7 @@ def test_what_is_refused(server: Server, path: str, body: Any, kind: str, status
     assert answer.status == status, answer.body
     assert told in answer.json["error"]
     assert answer.json["remedy"] and answer.json["request_id"] == answer.headers["x-request-id"]
+    assert (answer.headers.get("allow") == "GET") == (status == 405)
     assert server.ask("POST", "/predict", {"texts": TEXTS}).status == 200
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lakewright.errors import MissingPackage
 from lakewright.runtimes import Runtime, Use
 
+PART = 1024  # padded tokens at once
 NETWORK = "openvino.xml"  # its weights in openvino.bin
 
 
@@ -53,29 +54,28 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
             idle.put(request)
         return logits
 
-    return Runtime(compute, streams)
+    return Runtime(compute, streams, PART)
 
 
 def fitted(inputs: Mapping[str, NDArray[Any]], most: int) -> dict[str, NDArray[Any]]:
     """The inputs filled up to one of few shapes, with rows and tokens that are not looked at; never more than `most`
-    tokens. OpenVINO keeps 3 MB for every shape that it meets and each of its streams, and takes 6 to 15 ms to meet a
-    new one: a server of short texts grew by gigabytes (docs/experiments.md)."""
-    if "attention_mask" not in inputs:
+    tokens. OpenVINO keeps some 3 MB for each shape that it meets, in each of its streams, and takes 6 to 15 ms to meet
+    a new one: a server of short texts grew by gigabytes (docs/experiments.md). A full part of many rows, of which there
+    is one for each length, stays as it is."""
+    if "attention_mask" not in inputs or not most:
         return dict(inputs)
     rows, tokens = inputs["attention_mask"].shape
-    more_rows = _up(rows, 1 if rows <= 4 else 2 if rows <= 8 else 4 if rows <= 16 else 8) - rows
-    longer = _up(tokens, 2 if tokens <= 32 else 4 if tokens <= 64 else 8 if tokens <= 128 else 16)
-    more_tokens = max(0, min(longer, most) - tokens)
+    if rows == PART // tokens:
+        return dict(inputs)
+    more_rows = (1 << (rows - 1).bit_length() if rows <= 16 else -(-rows // 8) * 8) - rows
+    step = 4 if tokens <= 32 else 8 if tokens <= 64 else 16
+    more_tokens = max(0, min(-(-tokens // step) * step, most) - tokens)
     filled = {}
     for name, values in inputs.items():
-        beside = (0, more_tokens) if values.shape[1] == tokens and name != "columns" else (0, 0)
+        beside = (0, 0) if name == "columns" else (0, more_tokens)
         filled[name] = np.pad(values, ((0, more_rows), beside), mode="edge")
     filled["attention_mask"][:, tokens:] = 0
     return filled
-
-
-def _up(value: int, step: int) -> int:
-    return -(-value // step) * step
 
 
 def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
@@ -29,6 +28,8 @@ from lakewright.serving.refusals import Refused, Unknown, WrongMethod
 from lakewright.serving.requestlog import Answered, RequestLog, now
 from lakewright.serving.service import Served, Service
 from lakewright.tasks import Prediction
+
+ASKED = ("X-Request-Id", "X-Request-Timeout-Ms", "X-Variant")  # headers that callers may send
 
 
 def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIApp:
@@ -207,16 +208,15 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         return refusal(failure, request.scope["asked"])
 
     async def not_routed(request: Request, failure: HTTPException) -> Response:
-        if failure.status_code == 405:
-            return await refused(request, WrongMethod(f"{request.method} is not answered here", "see /docs"))
-        if failure.status_code == 404:
-            return await refused(request, Unknown(f"there is nothing at {request.url.path}", "see /docs"))
-        return await refused(request, Refused(str(failure.detail), "see /docs"))
+        what = f"{request.method} is not answered here" if failure.status_code == 405 else "there is nothing"
+        kind = {404: Unknown, 405: WrongMethod}.get(failure.status_code, Refused)
+        answer = await refused(request, kind(f"{what}: {request.url.path}", "see /docs"))
+        answer.headers.update(failure.headers or {})
+        return answer
 
     app.add_exception_handler(DataError, refused)
     app.add_exception_handler(Exception, refused)  # else it would be answered in plain text before the door sees it
     app.add_exception_handler(HTTPException, not_routed)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, refused)
     posts = [each for each in app.routes if isinstance(each, APIRoute) and "POST" in (each.methods or ())]
     straight = {each.path: each.endpoint for each in posts if not each.param_convertors}
     door = Door(app, straight, service, access)
@@ -226,7 +226,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         door,
         allow_origins=serve.origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", *ASKED],
         expose_headers=["X-Request-Id", "X-Model-Version", "Retry-After"],
     )
 

@@ -145,32 +145,33 @@ class Batches(Generic[Model, Row, Answer]):
         self._dispatch()
 
     def _next(self) -> list[Waiting[Model, Row, Answer]]:
-        """The oldest request, and those for the same model and of a like length that make one batch with it. Others
-        stay where they are; those whose time is over, or whom nobody waits for, go."""
-        batch: list[Waiting[Model, Row, Answer]] = []
-        left: list[Waiting[Model, Row, Answer]] = []
-        rows, now = 0, time.monotonic()
-        for at, waiting in enumerate(self._queue):
-            if rows == self._batch_rows:
-                left += self._queue[at:]
-                break
+        """The oldest request, and those for the same model that are nearest to it in length, as many as make one batch.
+        The others stay in their order; those whose time is over, or whom nobody waits for, go."""
+        now, there = time.monotonic(), list[Waiting[Model, Row, Answer]]()
+        for waiting in self._queue:
             if waiting.answer.done() or waiting.deadline < now:
                 self._leave(waiting)
                 if not waiting.answer.done():
                     late = Late("the deadline passed while the request waited", "send it again, or allow more time")
                     waiting.answer.set_exception(late)
-            elif not batch or self._fits(batch[0], waiting, rows):
-                self._leave(waiting)
-                batch.append(waiting)
-                rows += len(waiting.rows)
             else:
-                left.append(waiting)
-        self._queue = left
+                there.append(waiting)
+        if not there:
+            self._queue = there
+            return []
+        oldest, rows, taken = there[0], 0, set[int]()
+        for waiting in sorted(there, key=lambda one: (one is not oldest, abs(one.length - oldest.length))):
+            shorter, longer = sorted((oldest.length + ROW, waiting.length + ROW))
+            if longer > ALIKE * shorter or rows >= self._batch_rows:
+                break
+            if waiting.model is oldest.model and rows + len(waiting.rows) <= self._batch_rows:
+                taken.add(id(waiting))
+                rows += len(waiting.rows)
+        self._queue = [waiting for waiting in there if id(waiting) not in taken]
+        batch = [waiting for waiting in there if id(waiting) in taken]
+        for waiting in batch:
+            self._leave(waiting)
         return batch
-
-    def _fits(self, oldest: Waiting[Model, Row, Answer], other: Waiting[Model, Row, Answer], rows: int) -> bool:
-        shorter, longer = sorted((oldest.length + ROW, other.length + ROW))
-        return other.model is oldest.model and rows + len(other.rows) <= self._batch_rows and longer <= ALIKE * shorter
 
     def _leave(self, waiting: Waiting[Model, Row, Answer]) -> None:
         self.depth -= len(waiting.rows)
