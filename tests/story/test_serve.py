@@ -228,6 +228,22 @@ def test_it_answers_what_it_took_before_it_stops(greeter: Path, tmp_path: Path) 
     assert statuses and set(statuses) <= {200, 503}, statuses
 
 
+def test_more_than_it_can_do(greeter: Path, tmp_path: Path) -> None:
+    long = "good morning to you all " * 2000  # some ten milliseconds
+    settings = [part for one in ("queue_rows=4", "batch_rows=2", "cache_rows=0") for part in ("--set", one)]
+    with serving(greeter, *settings, folder=tmp_path) as server:
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(lambda _: server.ask("POST", "/predict", {"texts": [long]}), range(200)))
+        refused = [answer for answer in answers if answer.status == 429]
+        assert {answer.status for answer in answers} == {200, 429}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert all(answer.json["predictions"][0]["label"] == "hello" for answer in answers if answer.status == 200)
+        assert server.ask("POST", "/predict", {"texts": TEXTS}).status == 200
+        page = server.ask("GET", "/metrics").body.decode()
+        assert f'lakewright_requests_total{{path="/predict",status="429"}} {len(refused)}.0' in page
+        assert "lakewright_waiting_rows 0.0" in page
+
+
 # -- the registry ------------------------------------------------------------------------------------------------------
 
 

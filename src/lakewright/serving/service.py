@@ -55,7 +55,7 @@ class Service:
             queue_rows=serve.queue_rows,
             queue_seconds=serve.queue_seconds,
             wait_seconds=serve.wait_ms / 1000,
-            seen=self.metrics.batch_rows.observe,
+            seen=self._computed,
         )
 
     @property
@@ -125,6 +125,10 @@ class Service:
             )
             for one in wanted.variants
         )
+
+    def _computed(self, rows: int) -> None:
+        self.metrics.batch_rows.observe(rows)
+        self.metrics.waiting.set(self.batches.depth)
 
     def _check_rows(self, count: int) -> None:
         if count > (most := self.serve.request_rows):
