@@ -60,7 +60,7 @@ def test_a_lone_request_goes_at_once_and_the_others_together() -> None:
         compute.gate.set()
         assert await first == [2] and [await other for other in others] == [[4], [6], [8]]
 
-    assert play(story).batches == [("a", [1], True), ("a", [2, 3, 4], True)]
+    assert play(story).batches == [("a", [1], True), ("a", [2, 3, 4], False)]
 
 
 def test_a_batch_has_one_model_and_rows_of_a_like_length() -> None:

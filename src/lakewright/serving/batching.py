@@ -23,6 +23,7 @@ Answer = TypeVar("Answer")
 ROW = 16  # characters that a row costs beside its own
 ALIKE = 1.5  # how many times longer one row of a batch may be than another
 SMOOTHING = 0.1
+QUIET = 0.1  # seconds without company after which a request is taken for a lone one
 
 
 @dataclass(eq=False)
@@ -40,8 +41,8 @@ class Waiting(Generic[Model, Row, Answer]):
 
 
 class Batches(Generic[Model, Row, Answer]):
-    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` where nothing else is being
-    computed or waits. `seen` is told how many rows each batch had."""
+    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` where there has been nothing
+    else for a while: it may take all cores then. `seen` is told how many rows each batch had."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Batches(Generic[Model, Row, Answer]):
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
         self._queue: list[Waiting[Model, Row, Answer]] = []
         self._computing = 0
+        self._crowded = -QUIET  # when a request last met another one
         self._speed = 0.0  # work a second of one thread, smoothed; 0: not known yet
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -97,6 +99,8 @@ class Batches(Generic[Model, Row, Answer]):
             )
             for start in range(0, len(rows), self._batch_rows)
         ]
+        if self._computing or len(pieces) > 1:
+            self._crowded = now
         self._queue += pieces
         self.depth += len(rows)
         self._work += sum(piece.work for piece in pieces)
@@ -129,7 +133,7 @@ class Batches(Generic[Model, Row, Answer]):
             if not batch:
                 break
             self._computing += 1
-            alone = self._computing == 1 and not self._queue
+            alone = self._computing == 1 and not self._queue and time.monotonic() - self._crowded > QUIET
             asyncio.get_running_loop().create_task(self._run(batch, alone))
         if not self._queue and not self._computing:
             self._idle.set()

@@ -32,8 +32,8 @@ class Model:
     @classmethod
     def open(cls, folder: Path, version: ModelVersion | None, runtime: str, threads: int) -> Model:
         """Raises ModelError where the folder is damaged, or does not say of its sample rows what it said when made."""
-        # One runtime for both, as the answer to a row must not depend on which others happen to wait.
-        name = serving(folder, "throughput")[0] if runtime == "auto" else runtime
+        # One runtime for both: another network's answer to a row must not depend on whether others happen to wait.
+        name = serving(folder, "latency")[0] if runtime == "auto" else runtime
         single = Predictor.open(folder, name, threads, "latency")
         many = single.reopened(name, threads, "throughput")
         told = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
