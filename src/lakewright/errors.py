@@ -89,7 +89,10 @@ class BelowGate(LakewrightError):
 EXTRAS = {
     **dict.fromkeys(("jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil", "safetensors"), "train"),
     **dict.fromkeys(("scipy", "sklearn", "torch", "transformers"), "train"),
-    **dict.fromkeys(("fastapi", "httptools", "jwt", "prometheus_client", "starlette", "uvicorn", "uvloop"), "serve"),
+    **dict.fromkeys(
+        ("fastapi", "fastapi_swagger", "httptools", "jwt", "prometheus_client", "starlette", "uvicorn", "uvloop"),
+        "serve",
+    ),
     **dict.fromkeys(("datasets", "huggingface_hub"), "hub"),
     "usearch": "search",
 }

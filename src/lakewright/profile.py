@@ -136,7 +136,7 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
 def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
     """The profile's `serve` with `name=value` settings laid over it. Raises ProfileError."""
     given = YamlFile(Path("serve"), profile.serve.model_dump(exclude_unset=True), {})
-    file = override(given, settings, ProfileError)
+    file = override(given, [setting.removeprefix("serve.") for setting in settings], ProfileError)
     try:
         return Serve.model_validate(file.values)
     except ValidationError as failure:

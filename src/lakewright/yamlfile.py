@@ -113,6 +113,7 @@ def explain(
     `model` is what was validated; it stands at the key `at` in the file.
     """
     causes: list[str] = []
+    what = " profiles" if error.__name__ == "ProfileError" else ""
     remedies: list[str] = []
     wrong: dict[Key, list[str]] = {}  # of a setting that may be one of several kinds, every kind complains
     for found in failure.errors():
@@ -130,7 +131,9 @@ def explain(
             wrong.setdefault(key, []).append(found["msg"].removeprefix("Value error, ") + given)
     for key, messages in wrong.items():
         causes.append(f"{file.where(key)}: {'.'.join(map(str, key))}: {'; or '.join(messages)}")
-    return error("\n".join(causes), "\n".join(dict.fromkeys(remedies)) or "`lakewright schema` prints what is allowed")
+    return error(
+        "\n".join(causes), "\n".join(dict.fromkeys(remedies)) or f"`lakewright schema{what}` prints what is allowed"
+    )
 
 
 def _keys_beside(model: type[BaseModel], key: Key) -> list[str]:

@@ -50,7 +50,8 @@ from lakewright.tasks.token_classification import TokenClassification
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "20"))  # of each property; EXAMPLES=5000 to search
 MOST_ROWS = 50
-few = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck))
+SEARCH = "EXAMPLES" in os.environ  # else the same examples each time: what is new is looked for on purpose
+few = settings(max_examples=EXAMPLES, derandomize=not SEARCH, database=None, suppress_health_check=list(HealthCheck))
 fewer = settings(few, max_examples=max(1, EXAMPLES // 4))  # of what is slow to make
 
 # -- the models: made without training, so that random weights decide --------------------------------------------------
@@ -174,7 +175,8 @@ def asked(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pyt
     at = tmp_path_factory.mktemp(request.param)
     folder = make(request.param, at / "model", tiny_base)
     file = at / "endpoint.json"
-    file.write_text(Endpoint(variants=(endpoint.one(str(folder), None),)).model_dump_json())
+    one = (endpoint.one(str(folder), None),)
+    file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
     service = Service(file, Serve(request_rows=MOST_ROWS), "auto", 2)
     app = make_app(service, Access(at / "keys.json", None), None)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,10 +142,10 @@ def test_what_it_is_and_how_it_does(server: Server, greeter: Path) -> None:
         ("/predict", b'{"texts": ["\\ud800"]}', "", 400, "is not JSON"),
         ("/predict", b'{"texts": [NaN]}', "", 400, "is not JSON"),
         ("/predict", b'{"texts": ' + b"[" * 5000 + b"]" * 5000 + b"}", "", 400, "is not JSON"),
-        ("/predict", {"texts": "good"}, "", 400, "not one list"),
-        ("/predict", {"texts": ["a", None]}, "", 400, r"texts[1] is NoneType, not a string"),
+        ("/predict", {"texts": "good"}, "", 400, "not hold one list"),
+        ("/predict", {"texts": ["a", None]}, "", 400, r"texts[1] is null, not a string"),
         ("/predict", {"rows": [{"txt": "a"}]}, "", 400, "row 0"),
-        ("/predict", {"texts": ["a"], "rows": []}, "", 400, "not one list"),
+        ("/predict", {"texts": ["a"], "rows": []}, "", 400, "not hold one list"),
         ("/predict", {"texts": ["a"], "probability": True}, "", 400, "unknown key 'probability'"),
         ("/predict", {"texts": ["a"], "least_confidence": 2}, "", 400, "no number from 0 to 1"),
         ("/predict", {"texts": ["a"] * 101}, "", 413, "101 rows"),
@@ -189,7 +190,27 @@ def test_the_document_and_the_page(server: Server) -> None:
         sent = body["example"] if isinstance(body["example"], str) else json.dumps(body["example"])
         answer = server.ask("POST", "/invocations", sent, {"Content-Type": path})
         assert answer.status == 200, (path, answer.body)
-    assert b"swagger" in server.ask("GET", "/docs").body
+    for path in ("/swagger/swagger-ui-bundle.js", "/swagger/swagger-ui.css"):
+        assert server.ask("GET", path).status == 200
+    assert b"//cdn" not in server.ask("GET", "/docs").body
+    assert server.ask("HEAD", "/ping").status == 200
+    zipped = server.ask("POST", "/predict", b"x", {"Content-Encoding": "gzip"})
+    assert zipped.status == 415 and "compressed" in zipped.json["error"]
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium: apt-get install chromium")
+def test_the_page_in_a_browser_without_the_internet(server: Server, tmp_path: Path) -> None:
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=20000",
+        f"--user-data-dir={tmp_path}",
+    ]
+    resolve = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    command = ["chromium", *options, resolve, "--dump-dom", f"http://127.0.0.1:{server.port}/docs"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert NAME in page and "/invocations" in page and "Open Inference" in page
 
 
 def test_a_server_imports_no_torch_no_transformers_no_mlflow(server: Server) -> None:
@@ -325,6 +346,28 @@ def test_it_follows_the_alias_and_nobody_notices(
 
 def digest_folder(tmp_path: Path, weight: float) -> str:
     return (tmp_path / f"greeter-{weight}").name
+
+
+def test_a_rollback_outlives_a_restart_and_a_start_that_fails_changes_nothing(
+    registered: Callable[[float], int], tmp_path: Path, lakewright: Callable[..., CompletedProcess[str]]
+) -> None:
+    alias("champion", registered(5.0))
+    champion = f"models:/{NAME}@champion"
+    with serving(champion, folder=tmp_path):
+        pass
+    alias("champion", registered(3.0))
+    with serving(champion, folder=tmp_path) as server:
+        assert version_of(server) == "2"
+        taken = lakewright("serve", f"models:/{NAME}/1", "--port", str(server.port))
+        assert taken.returncode != 0
+        assert lakewright("traffic", NAME, "--rollback").returncode == 0
+        until(lambda: version_of(server) == "1")
+    with serving(champion, folder=tmp_path) as server:
+        assert version_of(server) == "1" and "stays so: champion 100 %" in server.log.read_text()
+        taken = lakewright("serve", f"models:/{NAME}/2", "--port", str(server.port))
+        assert taken.returncode != 0
+        time.sleep(1)
+        assert version_of(server) == "1"
 
 
 def test_two_versions_side_by_side(
@@ -468,6 +511,21 @@ def test_workers_share_the_port(greeter: Path, tmp_path: Path) -> None:
     assert server.process.returncode == 0
 
 
+def test_workers_end_with_the_one_who_started_them(greeter: Path, tmp_path: Path) -> None:
+    with serving(greeter, "--workers", "2", folder=tmp_path) as server:
+        server.process.kill()
+        until(lambda: not answers(server))
+    with serving(greeter, folder=tmp_path, port=server.port) as server:
+        assert server.ask("GET", "/ping").status == 200
+
+
+def answers(server: Server) -> bool:
+    try:
+        return server.ask("GET", "/ping").status == 200
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -475,6 +533,9 @@ def test_workers_share_the_port(greeter: Path, tmp_path: Path) -> None:
         (["{folder}", "--set", "queue_row=3"], 2, "did you mean 'queue_rows'?"),
         (["{folder}", "--set", "queue_rows=0"], 2, "greater than or equal to 1"),
         (["{folder}", "--set", "redact=nowhere:f"], 2, "serve.redact names no function"),
+        (["{folder}", "--set", "serve.keys=nowhere.json"], 2, "there is no file nowhere.json of keys"),
+        (["{folder}", "--set", "log_table=requests"], 2, "'requests'"),
+        (["{folder}", "--endpoint", "../../evil"], 2, "cannot name an endpoint"),
         (["{folder}/nowhere"], 1, "is no model folder"),
         (["models:/main.demo.greetings@champion"], 1, "main.demo.greetings"),
         (["models:/x", "--split", "champion=50"], 2, "add up to 50"),

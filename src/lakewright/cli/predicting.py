@@ -122,6 +122,8 @@ def schedule(
     known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
     if command[0] not in known:
         raise UsageError(f"lakewright has no command {command[0]!r}", nearest(command[0], known))
+    if command[0] in ("serve", "ui"):
+        raise UsageError(f"{command[0]} does not end by itself", "let systemd run it as a service: docs/deployment.md")
     if kind not in ("systemd", "cron"):
         raise UsageError(f"{kind!r} is no kind of schedule", nearest(kind, ("systemd", "cron")))
     when, folder = jobs.When.parse(every, at, on), Path.cwd()

@@ -86,7 +86,7 @@ def keys(
         remedy = (
             nearest(action, ("add", "remove", "list")) if action not in ("add", "remove", "list") else "keys add NAME"
         )
-        raise UsageError(f"keys {action}{f' {name}' if name else ''} says nothing", remedy)
+        raise UsageError(f"{' '.join(filter(None, ('keys', action, name)))} is not understood", remedy)
     if action == "add":
         made = access.add_key(file, str(name))
         print_json({"name": name, "key": made}) if as_json else print(made)

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,13 +24,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lakewright.errors import UsageError
-from lakewright.profile import load_profile, serving
-from lakewright.serving import alias, endpoint
+from lakewright.profile import Serve, load_profile, serving
+from lakewright.serving import alias, endpoint, requestlog
 from lakewright.serving.access import Access, is_public
 from lakewright.serving.endpoint import Endpoint
 from lakewright.workspace import Workspace
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.types import ASGIApp
 
 LOG = logging.getLogger(__name__)
@@ -45,9 +47,7 @@ class Server:
     settings: tuple[str, ...]
     host: str
     port: int
-    workers: int
     runtime: str
-    began: float  # time.time() when the command was started
 
 
 def serve(
@@ -68,11 +68,14 @@ def serve(
     Raises UsageError before anything is opened where host, keys and split do not fit; and as `endpoint.one` does.
     """
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
     workspace = Workspace.open(load_profile(profile))
     options = serving(workspace.profile, settings)
-    keys = keys_file(workspace)
+    keys = keys_file(workspace, options)
+    if options.keys is not None and not keys.exists():
+        raise UsageError(f"there is no file {keys} of keys (serve.keys)", "make a key: lakewright keys add NAME")
+    if options.log_table is not None:
+        requestlog.check(workspace.lake, options.log_table)
     if is_public(host) and not Access(keys, options.oidc).needed:
         raise UsageError(
             f"{host} can be reached by others, and no key is needed",
@@ -86,41 +89,70 @@ def serve(
         raise UsageError(f"{model} is one version for good: there is no alias to follow", "serve models:/NAME@alias")
     variants = endpoint.several(registered, endpoint.split(split), profile) if split else [endpoint.one(model, profile)]
     called = name or (registered if named else Path(model).resolve().name)
-    with workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}"):
-        there = endpoint.place(workspace, called)
-        earlier = endpoint.parse(there).before if there.exists() else ()
-        endpoint.write(workspace, called, Endpoint(variants=tuple(variants), before=earlier))
+    file = endpoint.place(workspace, called)
+    with (
+        workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}"),
+        _listening(host, port) as listening,
+    ):
+        started = endpoint.started(file, variants)
+        if started.variants != tuple(variants):
+            told = ", ".join(f"{one.name} {one.percent} %" for one in started.variants)
+            print(f"{called} was split or rolled back since, and stays so: {told}", file=sys.stderr)
+        server = Server(called, profile, tuple(settings), host, port, runtime)
+        config = partial(
+            uvicorn.Config,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=options.drain_seconds,
+            timeout_keep_alive=75,  # longer than nginx's, which then never sends into a connection that closes
+            workers=workers,
+        )
+        if workers == 1:
+            only = uvicorn.Server(config(_application(server, started)))
+            if follow_alias:
+                alias.follow(workspace, called, profile, options.poll_seconds)
+            for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
+                signal.signal(each, lambda *_: sys.exit(0))
+            only.run(sockets=[listening])
+            return
+        _check(server, started)
+        endpoint.write(file, started)
         if follow_alias:
             alias.follow(workspace, called, profile, options.poll_seconds)
-        server = Server(called, profile, tuple(settings), host, port, workers, runtime, _began())
-        with _listening(host, port) as listening, TemporaryDirectory(prefix="lakewright-metrics-") as shared:
-            config = partial(
-                uvicorn.Config,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=options.drain_seconds,
-                timeout_keep_alive=75,  # longer than nginx's, which then never sends into a connection that closes
-                workers=workers,
-            )
-            if workers == 1:
-                only = uvicorn.Server(config(_application(server)))
-                for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
-                    signal.signal(each, lambda *_: sys.exit(0))
-                only.run(sockets=[listening])
-            else:
-                os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-                os.environ[GIVEN] = json.dumps(asdict(server))
-                Multiprocess(config(f"{__name__}:worker", factory=True), sockets=[listening]).run()
+        with TemporaryDirectory(prefix="lakewright-metrics-") as shared:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+            os.environ[GIVEN] = json.dumps(asdict(server))
+            _run_workers(config(f"{__name__}:worker", factory=True), listening)
+
+
+def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
+    """Until this process is told to stop."""
+    from uvicorn.supervisors import Multiprocess
+
+    class Workers(Multiprocess):
+        def terminate_all(self) -> None:
+            listening.close()  # else who connects while the last ones are answered would be cut off at the end
+            super().terminate_all()
+
+    Workers(config, sockets=[listening]).run()
 
 
 def worker() -> ASGIApp:
-    """The application of one of several worker processes."""
+    """The application of one of several worker processes, which ends with the process that started it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
     return _application(Server(**json.loads(os.environ[GIVEN])))
 
 
-def keys_file(workspace: Workspace) -> Path:
-    return Path(workspace.profile.serve.keys or workspace.folder / "keys.json")
+def keys_file(workspace: Workspace, options: Serve | None = None) -> Path:
+    return Path((options or workspace.profile.serve).keys or workspace.folder / "keys.json")
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -133,20 +165,29 @@ def _listening(host: str, port: int) -> socket.socket:
         raise UsageError(f"nothing can listen at {host}:{port}: {why}", "name another --port or --host") from None
 
 
-def _application(server: Server) -> ASGIApp:
+def _check(server: Server, started: Endpoint) -> None:
+    """Opens the models once. Raises ModelError where a worker process could not serve one."""
+    from lakewright.serving.model import Model
+
+    for one in started.variants:
+        Model.open(Path(one.folder), one.version, server.runtime, 1)
+
+
+def _application(server: Server, started: Endpoint | None = None) -> ASGIApp:
     from lakewright.serving.app import make_app
-    from lakewright.serving.requestlog import RequestLog, redaction
     from lakewright.serving.service import Service
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("lakewright").setLevel(logging.INFO)
     sys.setswitchinterval(0.001)  # the threads that predict give way to the one that answers
     workspace = Workspace.open(load_profile(server.profile))
     options = serving(workspace.profile, server.settings)
-    redact = redaction(options.redact)
-    service = Service(endpoint.place(workspace, server.endpoint), options, server.runtime, workspace.threads)
+    redact = requestlog.redaction(options.redact)
+    file = endpoint.place(workspace, server.endpoint)
+    service = Service(file, options, server.runtime, workspace.threads, started)
     log = None
     if options.log_table is not None:
-        log = RequestLog(
+        log = requestlog.RequestLog(
             workspace.lake,
             options.log_table,
             options.log_share,
@@ -154,12 +195,10 @@ def _application(server: Server) -> ASGIApp:
             redact,
             lambda outcome, rows: service.metrics.logged.labels(outcome).inc(rows),
         )
-    app = make_app(service, Access(keys_file(workspace), options.oidc), log)
-    address = f"http://{server.host}:{server.port}"
+    app = make_app(service, Access(keys_file(workspace, options), options.oidc), log)
     what = ", ".join(f"{one.model.name} {one.model.version} ({one.percent} %)" for one in service.variants)
-    print(
-        f"serving {what} at {address}, ready in {time.time() - server.began:.2f} s; try {address}/docs", file=sys.stderr
-    )
+    at = f"http://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}"
+    print(f"serving {what} at {at}, ready in {time.time() - _began():.2f} s; try {at}/docs", file=sys.stderr)
     return app
 
 

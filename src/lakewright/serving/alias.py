@@ -20,32 +20,32 @@ def follow(workspace: Workspace, name: str, profile: str | None, seconds: float)
 
 
 def _run(workspace: Workspace, name: str, profile: str | None, seconds: float) -> None:
-    meant = {one.name: _version(one) for one in endpoint.read(workspace, name).variants}
     while True:
         time.sleep(seconds)
         try:
-            move(workspace, name, profile, meant)
+            move(workspace, name, profile)
         except (LakewrightError, OSError) as failure:
             LOG.warning("the registry could not be asked, what is served stays: %s", failure)
 
 
-def move(workspace: Workspace, name: str, profile: str | None, meant: dict[str, int]) -> None:
-    """Writes the endpoint anew where an alias means another version than in `meant`, which is brought up to date. What
-    was served before is remembered, so that it can be rolled back; a rollback stays until an alias moves again."""
+def move(workspace: Workspace, name: str, profile: str | None) -> None:
+    """Writes the endpoint anew where an alias means another version than it did. What was served before is remembered,
+    so that it can be rolled back; a rollback stays until an alias moves again."""
     standing, registry = endpoint.read(workspace, name), reader(workspace.tracking)
-    variants, moved = list(standing.variants), False
-    for at, one in enumerate(variants):
-        if one.version is None or one.name not in meant:
+    moved: dict[str, endpoint.Variant] = {}
+    for one in standing.meant:
+        if one.version is None or not one.is_alias:
             continue
-        if registry is not None and alias_version(registry, one.version.name, one.name) == meant[one.name]:
+        if registry is not None and alias_version(registry, one.version.name, one.name) == one.version.version:
             continue
         found = endpoint.one(f"models:/{one.version.name}@{one.name}", profile)
-        if _version(found) != meant[one.name]:
-            meant[one.name], moved = _version(found), True
-            variants[at] = found.model_copy(update={"percent": one.percent})
+        if found.at != one.at:
+            moved[one.name] = found
     if moved:
-        endpoint.write(workspace, name, standing.replaced(variants))
-
-
-def _version(one: endpoint.Variant) -> int:
-    return one.version.version if one.version else 0
+        variants, meant = (
+            [moved[one.name].model_copy(update={"percent": one.percent}) if one.name in moved else one for one in of]
+            for of in (standing.variants, standing.meant)
+        )
+        endpoint.write(
+            endpoint.place(workspace, name), standing.replaced(variants).model_copy(update={"meant": tuple(meant)})
+        )

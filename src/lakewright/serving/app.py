@@ -12,17 +12,19 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import lakewright
 from lakewright.errors import DataError
 from lakewright.serving import documents
 from lakewright.serving.access import Access
-from lakewright.serving.door import Asked, Door, refusal
+from lakewright.serving.door import PAGE, Asked, Door, refusal
 from lakewright.serving.protocols import mlflow, open_inference, openai, plain
 from lakewright.serving.refusals import Refused, Unknown, WrongMethod
 from lakewright.serving.requestlog import Answered, RequestLog, now
@@ -53,6 +55,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         version=first.version,
         description=documents.description(first),
         lifespan=running,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would go to whichever host the request names
         openapi_url="/openapi.json",
@@ -109,6 +112,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
             return Response(lines, media_type=mlflow.LINES[0])
         return _json({"predictions": predictions})
 
+    @app.head("/ping", include_in_schema=False)
     @app.get("/ping", **documents.empty(), tags=["MLflow"])
     async def ping() -> Response:
         """200 where requests are answered (SageMaker's and MLflow's health check)."""
@@ -119,6 +123,21 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
     async def version() -> Response:
         """The version of the server's program."""
         return Response(lakewright.__version__, media_type="text/plain")
+
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> Response:
+        """Swagger's page, all of it from here: it works without the internet, and no other site gets to see a key."""
+        bundle, style, icon = (path.removeprefix("/") for path in PAGE)
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=first.name,
+            swagger_js_url=bundle,
+            swagger_css_url=style,
+            swagger_favicon_url=icon,
+        )
 
     @app.get("/model", **documents.model(service), tags=["predict"])
     async def about() -> Response:
@@ -140,11 +159,13 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         """The server's name and version."""
         return _json({"name": "lakewright", "version": lakewright.__version__, "extensions": []})
 
+    @app.head("/v2/health/live", include_in_schema=False)
     @app.get("/v2/health/live", **documents.anything(), tags=["Open Inference"])
     async def live() -> Response:
         """200 while the process is well."""
         return _json({"live": True})
 
+    @app.head("/v2/health/ready", include_in_schema=False)
     @app.get("/v2/health/ready", **documents.anything(), tags=["Open Inference"])
     async def ready() -> Response:
         """200 while requests are taken, 503 once the server is stopping."""
@@ -227,7 +248,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         allow_origins=serve.origins,
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "Content-Type", "X-API-Key", *ASKED],
-        expose_headers=["X-Request-Id", "X-Model-Version", "Retry-After"],
+        expose_headers=["X-Request-Id", "X-Model-Version", "X-Variant", "Retry-After"],
     )
 
 

@@ -41,8 +41,8 @@ class Waiting(Generic[Model, Row, Answer]):
 
 
 class Batches(Generic[Model, Row, Answer]):
-    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` where there has been nothing
-    else for a while: it may take all cores then. `seen` is told how many rows each batch had."""
+    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` where there has been
+    nothing else for a while: it may take all cores then. `seen` is told how many rows each batch had."""
 
     def __init__(
         self,

@@ -209,9 +209,7 @@ def _row(model: Model) -> Document:
     }
     words = _needed(model, ("words",))
     needed = [] if words else _needed(model, ("text",))
-    row = _object(
-        {name: kinds[kind] for name, kind in model.inputs.items()}, [*needed, *_needed(model, ("number", "category"))]
-    )
+    row = _object({name: kinds[kind] for name, kind in model.inputs.items()}, needed)
     if words:  # they stand for the text
         given = [{"required": [name], "properties": {name: {"type": "array"}}} for name in words]
         row["anyOf"] = [{"required": ["text"]}, *given]

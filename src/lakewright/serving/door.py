@@ -20,13 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lakewright.errors import DataError
 from lakewright.serving.access import Access, Rates
-from lakewright.serving.refusals import Failed, Refused, TooLarge
+from lakewright.serving.refusals import Failed, Refused, TooLarge, WrongType
 from lakewright.serving.service import Served, Service
 
 LOG = logging.getLogger(__name__)
 ID = re.compile(rb"[\w.:/+=@-]{1,128}")
+PAGE = ("/swagger/swagger-ui-bundle.js", "/swagger/swagger-ui.css", "/swagger/favicon-32x32.png")
 Handler = Callable[[Request], Awaitable[Response]]
-OPEN = {"/ping", "/v2", "/v2/health/live", "/v2/health/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+OPEN = {"/", "/ping", "/v2", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json", *PAGE}
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Door:
                     *message["headers"],
                     (b"x-request-id", asked.id.encode()),
                     (b"x-model-version", f"{model.name}/{model.version}".encode()),
+                    *([(b"x-variant", asked.served.name.encode())] if asked.served else []),
                 ]
             await send(message)
 
@@ -99,6 +101,8 @@ class Door:
         if scope["path"] in OPEN:
             return
         asked.caller = await self._access.who(asked.headers)
+        if asked.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise WrongType("the body is compressed", "send it as it is")
         length = asked.headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._most:
             raise self._too_large()
@@ -125,7 +129,7 @@ class Door:
 
     def _template(self, scope: Scope, status: int) -> str:
         """The route, not the path, so that a caller cannot make up metrics; an early refusal knows no route yet."""
-        if scope["path"] in self._straight:
+        if scope["path"] in self._straight or scope["path"] in OPEN:
             return str(scope["path"])
         return getattr(scope.get("route"), "path", "") or ("(unknown)" if status == 404 else "(refused)")
 

@@ -6,6 +6,7 @@ moved, `lakewright traffic`) changes what they serve, all of them and at once.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from pydantic import ValidationError
 from lakewright.errors import NotFound, UsageError, nearest
 from lakewright.records import ModelVersion, Record
 from lakewright.registry.apart import located
-from lakewright.runtimes.folder import digest_of
+from lakewright.runtimes.folder import digest_of, verify
 from lakewright.workspace import Workspace, write_whole
 
+LOG = logging.getLogger(__name__)
 NAME = re.compile(r"(?!\.)[\w.-]{1,200}")
 REMEMBERED = 20
 
@@ -34,9 +36,15 @@ class Variant(Record):
     def at(self) -> str:
         return self.version.at if self.version else self.folder
 
+    @property
+    def is_alias(self) -> bool:
+        return self.version is not None and self.name != f"v{self.version.version}"  # MLflow takes no such alias
+
 
 class Endpoint(Record):
     variants: tuple[Variant, ...]
+    meant: tuple[Variant, ...]
+    """What `lakewright serve` or an alias said last, whatever became of it by a split or a rollback."""
     before: tuple[tuple[Variant, ...], ...] = ()
 
     def replaced(self, variants: Sequence[Variant]) -> Self:
@@ -72,11 +80,33 @@ def parse(file: Path) -> Endpoint:
     try:
         return Endpoint.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError:
-        raise UsageError(f"{file} is damaged", "remove it and start the server again") from None
+        raise UsageError(f"{file} is damaged", "remove it: the next server that is started writes a new one") from None
 
 
-def write(workspace: Workspace, name: str, endpoint: Endpoint) -> None:
-    write_whole(place(workspace, name), endpoint.model_dump_json(indent=2) + "\n")
+def started(file: Path, wanted: Sequence[Variant]) -> Endpoint:
+    """The endpoint that a server is started with: as it stands, where the last server was started with the same
+    versions, so that a split or a rollback outlives a restart; else what is wanted. A damaged file is passed over."""
+    meant = tuple(wanted)
+    try:
+        standing = parse(file)
+    except FileNotFoundError:
+        return Endpoint(variants=meant, meant=meant)
+    except UsageError as failure:
+        LOG.warning("%s", failure)
+        return Endpoint(variants=meant, meant=meant)
+    if _same(standing.meant, meant):
+        return standing
+    return standing.replaced(meant).model_copy(update={"meant": meant})
+
+
+def _same(some: Sequence[Variant], others: Sequence[Variant]) -> bool:
+    """But for the other aliases that a version may have come to have since."""
+    one, other = ([(each.name, each.at, each.folder, each.percent) for each in of] for of in (some, others))
+    return one == other
+
+
+def write(file: Path, endpoint: Endpoint) -> None:
+    write_whole(file, endpoint.model_dump_json(indent=2) + "\n")
 
 
 def one(model: str, profile: str | None) -> Variant:
@@ -117,7 +147,10 @@ def several(name: str, shares: Mapping[str, int], profile: str | None) -> list[V
 
 
 def change(workspace: Workspace, name: str, shares: str | None, back: bool, profile: str | None) -> Endpoint:
-    """The endpoint, changed as asked: other versions of its model, or what it served before. Raises UsageError."""
+    """The endpoint, changed as asked: other versions of its model, or what it served before.
+
+    Raises UsageError, and ModelError for a damaged model.
+    """
     standing = read(workspace, name)
     if shares is None and not back:
         return standing
@@ -130,5 +163,7 @@ def change(workspace: Workspace, name: str, shares: str | None, back: bool, prof
         if model is None:
             raise UsageError(f"{name} serves a model folder, which has no other versions", "serve models:/NAME@alias")
         changed = standing.replaced(several(model, split(shares), profile))
-    write(workspace, name, changed)
+    for one in changed.variants:
+        verify(Path(one.folder))
+    write(place(workspace, name), changed)
     return changed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 import zlib
 from collections import deque
@@ -15,17 +16,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import UsageError
+from lakewright.errors import NotFound, UsageError
 from lakewright.tasks import Prediction, Row
 
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
 
 LOG = logging.getLogger(__name__)
+COLUMNS = {
+    **dict.fromkeys(("request_id", "caller", "model", "version", "variant", "inputs", "prediction", "label"), "text"),
+    "row": "count",
+    "at": "time",
+    "confidence": "number",
+    "abstain": "truth",
+    "milliseconds": "number",
+}
 ROWS = 50_000  # that may wait
-Redact = Callable[[str], str]
+Redact = Callable[[str], Any]  # a text; anything else is a mistake of the hook's
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,9 @@ class RequestLog:
         while not self._stop.wait(self._seconds):
             self._write()
         self._write()
+        if self._rows:
+            LOG.error("%s rows could not be written to %s and are lost", self._rows, self._table)
+            self._count("lost", self._rows)
 
     def _write(self) -> None:
         answered = [self._waiting[at] for at in range(len(self._waiting))]
@@ -102,15 +115,34 @@ class RequestLog:
         self._count("written", rows)
 
 
+def check(lake: Lake, name: str) -> None:
+    """Raises UsageError where requests cannot be written to a table of this name."""
+    from lakewright.lake.names import TableName
+
+    parsed, at = TableName.parse(name)
+    if at is not None:
+        raise UsageError(f"{name} is one version of a table", "leave the version out")
+    try:
+        there = lake.scan(lake.version(str(parsed))).schema
+    except NotFound:
+        return
+    if set(there.names) != set(COLUMNS):
+        raise UsageError(f"{name} is no table of requests: it has other columns", "name another serve.log_table")
+
+
 def redaction(reference: str | None) -> Redact | None:
     """The function that `module:function` names. Raises UsageError where there is none."""
     if reference is None:
         return None
     module, _, name = reference.partition(":")
+    sys.path.append(str(Path.cwd()))
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as failure:
-        raise UsageError(f"serve.redact names no function: {failure}", "write module:function") from None
+        remedy = "write module:function, of a module that is installed or lies in this folder"
+        raise UsageError(f"serve.redact names no function: {failure}", remedy) from None
+    finally:
+        sys.path.pop()
     if not callable(found):
         raise UsageError(f"serve.redact names {reference}, which cannot be called", "write module:function")
     redact: Redact = found
@@ -140,10 +172,8 @@ def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
         for one in answered
         for at, (row, prediction, abstain) in enumerate(zip(one.rows, one.predictions, one.abstained, strict=True))
     ]
-    texts = ("request_id", "caller", "model", "version", "variant", "inputs", "prediction", "label")
-    kinds = {"row": pa.int64(), "at": pa.timestamp("us", "UTC"), "abstain": pa.bool_()}
-    names = list(rows[0])
-    schema = pa.schema({name: pa.string() if name in texts else kinds.get(name, pa.float64()) for name in names})
+    kinds = {"text": pa.string(), "count": pa.int64(), "time": pa.timestamp("us", "UTC"), "number": pa.float64()}
+    schema = pa.schema({name: kinds.get(kind, pa.bool_()) for name, kind in COLUMNS.items()})
     return pa.Table.from_pylist(rows, schema)
 
 
@@ -160,10 +190,11 @@ def _redacted(row: Row, redact: Redact) -> dict[str, Any]:
         if not isinstance(text, str):
             return [one(part) for part in text] if isinstance(text, list) else text
         try:
-            return str(redact(text))
+            said = redact(text)
         except Exception as failure:  # the hook is the user's; a text that it cannot read is not written
             LOG.warning("serve.redact failed: %s", type(failure).__name__)
-            return "(not redacted, so not kept)"
+            said = None
+        return said if isinstance(said, str) else "(not redacted, so not kept)"
 
     return {name: one(value) for name, value in row.items()}
 

@@ -27,6 +27,7 @@ from lakewright.tasks import Prediction, Row, read_row
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.5  # seconds between two looks at the endpoint's file
+AGAIN = 2.0  # seconds until what could not be served is tried again: it may have been repaired
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,16 @@ class Served:
 
 
 class Service:
-    def __init__(self, file: Path, serve: Serve, runtime: str, threads: int) -> None:
-        """Opens the models. Raises ModelError where one cannot be served."""
+    def __init__(self, file: Path, serve: Serve, runtime: str, threads: int, started: Endpoint | None = None) -> None:
+        """Opens the models that the endpoint's file names; or those of `started`, which is written there once they were
+        found to be good. Raises ModelError where one cannot be served."""
         self.serve, self.metrics = serve, Metrics()
         self._file, self._runtime, self._threads = file, runtime, threads
-        self._changed = file.stat().st_mtime_ns
-        self.variants = self._opened(endpoint.parse(file), ())
+        self._changed = 0 if started else file.stat().st_mtime_ns
+        self.variants = self._opened(started or endpoint.parse(file), ())
+        if started is not None:
+            endpoint.write(file, started)
+            self._changed = file.stat().st_mtime_ns
         self.refused: str | None = None
         """Why the endpoint's file is not what is served, where that is so."""
         self._answers: Answers[Prediction] = Answers(serve.cache_rows)
@@ -102,16 +107,17 @@ class Service:
                 changed = self._file.stat().st_mtime_ns
                 if changed == self._changed:
                     continue
-                self._changed = changed
                 self.variants = await asyncio.to_thread(self._opened, endpoint.parse(self._file), self.variants)
             except (LakewrightError, OSError) as failure:
-                self.refused = str(failure)
-                self.metrics.switches.labels("refused").inc()
-                LOG.error("what is served stays as it is: %s", failure)
+                if str(failure) != self.refused:
+                    self.refused = str(failure)
+                    self.metrics.switches.labels("refused").inc()
+                    LOG.error("what is served stays as it is: %s", " → ".join(str(failure).splitlines()))
+                await asyncio.sleep(AGAIN)
             else:
-                self.refused = None
+                self._changed, self.refused = changed, None
                 self.metrics.switches.labels("done").inc()
-                LOG.warning(
+                LOG.info(
                     "now serving %s", ", ".join(f"{v.name} ({v.model.version}) {v.percent} %" for v in self.variants)
                 )
 

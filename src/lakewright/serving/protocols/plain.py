@@ -16,13 +16,15 @@ def read(body: bytes) -> tuple[list[Any], bool, float | None]:
     given = an_object(body, "texts", "rows", "probabilities", "least_confidence")
     forms = [form for form in ("texts", "rows") if form in given]
     if len(forms) != 1 or not isinstance(given[forms[0]], list):
-        raise Refused("the body has not one list of texts or rows", 'send {"texts": ["…"]} or {"rows": [{…}]}')
+        raise Refused(
+            "the body does not hold one list, of texts or of rows", 'send {"texts": ["…"]} or {"rows": [{…}]}'
+        )
     form = forms[0]
     for at, row in enumerate(given[form]):
         wanted = str if form == "texts" else dict
         if not isinstance(row, wanted):
             raise Refused(
-                f"{form}[{at}] is {type(row).__name__}, not {'a string' if wanted is str else 'an object'}",
+                f"{form}[{at}] is {_kind(row)}, not {'a string' if wanted is str else 'an object'}",
                 'send {"texts": ["…"]} or {"rows": [{…}]}',
             )
     probabilities, least = given.get("probabilities", False), given.get("least_confidence")
@@ -31,6 +33,12 @@ def read(body: bytes) -> tuple[list[Any], bool, float | None]:
     if least is not None and (not isinstance(least, int | float) or isinstance(least, bool) or not 0 <= least <= 1):
         raise Refused("least_confidence is no number from 0 to 1", "for example 0.7")
     return given[form], probabilities, least
+
+
+def _kind(value: Any) -> str:
+    """As JSON calls it."""
+    names = {"NoneType": "null", "dict": "an object", "list": "an array", "str": "a string", "bool": "true or false"}
+    return names.get(type(value).__name__, "a number")
 
 
 def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, least: float) -> list[dict[str, Any]]:
