@@ -52,7 +52,7 @@ class Serve(Settings):
     origins: list[str] = Field(default=[], description="web pages that browsers may call from (CORS); default none")
     batch_rows: int = Field(default=16, ge=1, description="rows computed together")
     queue_rows: int = Field(default=1024, ge=1, description="rows that may wait; more: 429")
-    queue_seconds: float = Field(default=0.25, gt=0, description="how long a row may have to wait, as estimated; 429")
+    queue_seconds: float = Field(default=0.15, gt=0, description="how long a row may have to wait, as estimated; 429")
     wait_ms: float = Field(default=0, ge=0, description="patience for a fuller batch while others are computed")
     deadline_seconds: float = Field(default=30, gt=0, description="of a request; X-Request-Timeout-Ms may say less")
     drain_seconds: int = Field(default=30, ge=1, description="what a stopping server gives the requests it has")
