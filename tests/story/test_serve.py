@@ -225,28 +225,16 @@ def test_a_server_imports_no_torch_no_transformers_no_mlflow(server: Server) -> 
 
 
 def test_it_answers_what_it_took_before_it_stops(greeter: Path, tmp_path: Path) -> None:
-    with serving(greeter, "--set", "cache_rows=0", folder=tmp_path) as server:
-        stop = threading.Event()
-        statuses: list[int | str] = []
-
-        def ask() -> None:
-            while not stop.is_set():
-                try:
-                    statuses.append(server.ask("POST", "/predict", {"texts": TEXTS * 30}).status)
-                except ConnectionRefusedError:  # it takes no more
-                    return
-                except OSError as failure:
-                    statuses.append(repr(failure))
-
+    long = {"texts": ["good morning to you all " * 2000] * 50}  # half a second
+    with serving(greeter, "--set", "cache_rows=0", "--set", "queue_seconds=60", folder=tmp_path) as server:
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            asking = [pool.submit(ask) for _ in range(4)]
-            time.sleep(1)
+            asked = [pool.submit(server.ask, "POST", "/predict", long) for _ in range(4)]
+            until(lambda: "lakewright_batch_rows_count 0.0" not in server.ask("GET", "/metrics").body.decode())
+            assert not any(one.done() for one in asked)
             server.process.send_signal(signal.SIGTERM)
+            assert [one.result().status for one in asked] == [200] * 4
             assert server.process.wait(30) == 0
-            stop.set()
-            for one in asking:
-                one.result()
-    assert statuses and set(statuses) <= {200, 503}, statuses
+        assert not answers(server)
 
 
 def test_more_than_it_can_do(greeter: Path, tmp_path: Path) -> None:
