@@ -388,7 +388,10 @@ def main() -> None:
             peak = max(statistics.median(loop.rate for loop in loops) for loops in ours.closed.values())
             usual = statistics.median(loop.p99 for loop in ours.opened)
             lines += ["", *overload(setting, peak, arguments.overload, usual)]
-    lines += ["", f"Commit {commit()}, {arguments.rounds} rounds of {arguments.seconds:.0f} s, {versions()}."]
+    lines += [
+        "",
+        f"Commit {commit()}, {arguments.rounds} round{'s' * (arguments.rounds > 1)} of {arguments.seconds:.0f} s, {versions()}.",
+    ]
     lines[-1] += " " + stamp("make bench-serving DATA=folder")
     if arguments.dry or arguments.only:
         print("\n".join(lines))

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +193,6 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
 
     from lakewright.encodings.terms import Terms
     from lakewright.learners.linear import _export
-    from lakewright.runtimes.folder import seal
-    from lakewright.runtimes.predictor import Predictor
 
     (folder / "encoding").mkdir(parents=True)
     terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
@@ -203,15 +201,25 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
     weights[terms.vocabulary["morning"], 1] = weights[terms.vocabulary["night"], 0] = weight
     _export(weights, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
     task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
+    return sealed_model(folder, "greetings", task, "linear", GREETINGS)
+
+
+def sealed_model(
+    folder: Path, name: str, task: dict[str, Any], learner: str, rows: Sequence[Mapping[str, Any]]
+) -> Path:
+    """The rest of a model folder that holds its encoding and its network."""
+    from lakewright.runtimes.folder import seal
+    from lakewright.runtimes.predictor import Predictor
+
     written = {
-        "model.json": {"format": 1, "task": task, "learner": "linear"},
-        "project.json": {"schema": "main.demo", "name": "greetings", "train": {"learner": "linear"}},
-        "samples.json": {"rows": GREETINGS, "predictions": []},
+        "model.json": {"format": 1, "task": task, "learner": learner},
+        "project.json": {"schema": "main.demo", "name": name, "train": {"learner": learner}},
+        "samples.json": {"rows": rows, "predictions": []},
     }
-    for name, value in written.items():
-        (folder / name).write_text(json.dumps(value))
+    for file, value in written.items():
+        (folder / file).write_text(json.dumps(value))
     seal(folder)
-    samples = {"rows": GREETINGS, "predictions": Predictor.open(folder).predict(GREETINGS)}
+    samples = {"rows": rows, "predictions": Predictor.open(folder).predict(rows)}
     (folder / "samples.json").write_text(json.dumps(samples))
     seal(folder)
     return folder

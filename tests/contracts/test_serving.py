@@ -27,14 +27,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
-from conftest import Server, greeting_model, sentences, serving
+from conftest import Server, greeting_model, sealed_model, sentences, serving
 from lakewright.encodings.columns import Category, Number, OtherColumns
 from lakewright.encodings.terms import Terms
 from lakewright.errors import DataError
 from lakewright.learners.encoder.base import load_encoder, load_tokens
 from lakewright.learners.linear import _export
 from lakewright.profile import Serve
-from lakewright.runtimes.folder import seal
 from lakewright.runtimes.predictor import Predictor
 from lakewright.serving import endpoint
 from lakewright.serving.access import Access
@@ -70,20 +69,7 @@ SAMPLES: dict[str, list[dict[str, Any]]] = {
 
 
 def sealed(folder: Path, name: str, task: Task, learner: str) -> Path:
-    """The rest of a model folder that holds its encoding and its network."""
-    rows = SAMPLES[name]
-    written = {
-        "model.json": {"format": 1, "task": task.describe(), "learner": learner},
-        "project.json": {"schema": "main.demo", "name": name, "train": {"learner": learner}},
-        "samples.json": {"rows": rows, "predictions": []},
-    }
-    for file, value in written.items():
-        (folder / file).write_text(json.dumps(value))
-    seal(folder)
-    samples = {"rows": rows, "predictions": Predictor.open(folder).predict(rows)}
-    (folder / "samples.json").write_text(json.dumps(samples))
-    seal(folder)
-    return folder
+    return sealed_model(folder, name, task.describe(), learner, SAMPLES[name])
 
 
 def linear(folder: Path, name: str, task: Task, columns: int) -> Path:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
-LOG = logging.getLogger(__name__)
 GIVEN = "LAKEWRIGHT_SERVER"  # what a worker process is to do, as JSON
 
 
@@ -95,7 +94,7 @@ def serve(
         _listening(host, port) as listening,
     ):
         started = endpoint.started(file, variants)
-        if started.variants != tuple(variants):
+        if not endpoint.same(started.variants, variants):
             told = ", ".join(f"{one.name} {one.percent} %" for one in started.variants)
             print(f"{called} was split or rolled back since, and stays so: {told}", file=sys.stderr)
         server = Server(called, profile, tuple(settings), host, port, runtime)

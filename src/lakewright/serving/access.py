@@ -67,7 +67,7 @@ def remove_key(file: Path, name: str) -> None:
 
 
 def read_keys(file: Path) -> list[Key]:
-    """None where there is no file. Raises UsageError where it holds something else."""
+    """No keys where there is no file. Raises UsageError where it holds something else."""
     try:
         return [Key(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except FileNotFoundError:

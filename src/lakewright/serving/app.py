@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import lakewright
-from lakewright.errors import DataError
+from lakewright.errors import DataError, nearest
 from lakewright.serving import documents
 from lakewright.serving.access import Access
 from lakewright.serving.door import PAGE, Asked, Door, refusal
@@ -62,7 +62,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
     )
 
     async def answered(request: Request, served: Served, given: Sequence[Any]) -> list[Prediction]:
-        """The predictions, with confidence and whether they abstain; counted and logged."""
+        """The predictions; counted, and logged with their confidence."""
         asked: Asked = request.scope["asked"]
         asked.served = served
         model = served.model
@@ -86,7 +86,10 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         wanted = asked.headers.get(b"x-variant", b"").decode("latin-1")
         if not wanted:
             return service.variant(asked.id)
-        return service.variants[plain.choose([served.name for served in service.variants], wanted)]
+        there = {served.name: served for served in service.variants}
+        if wanted not in there:
+            raise Refused(f"there is no variant {wanted[:40]!r}", nearest(wanted[:40], there))
+        return there[wanted]
 
     @app.post("/predict", **documents.predict(service), tags=["predict"])
     async def predict(request: Request) -> Response:

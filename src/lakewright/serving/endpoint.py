@@ -94,12 +94,12 @@ def started(file: Path, wanted: Sequence[Variant]) -> Endpoint:
     except UsageError as failure:
         LOG.warning("%s", failure)
         return Endpoint(variants=meant, meant=meant)
-    if _same(standing.meant, meant):
+    if same(standing.meant, meant):
         return standing
     return standing.replaced(meant).model_copy(update={"meant": meant})
 
 
-def _same(some: Sequence[Variant], others: Sequence[Variant]) -> bool:
+def same(some: Sequence[Variant], others: Sequence[Variant]) -> bool:
     """But for the other aliases that a version may have come to have since."""
     one, other = ([(each.name, each.at, each.folder, each.percent) for each in of] for of in (some, others))
     return one == other

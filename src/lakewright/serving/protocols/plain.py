@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lakewright.errors import nearest
 from lakewright.serving.protocols import an_object
 from lakewright.serving.refusals import Refused
 from lakewright.tasks import Prediction, Task
@@ -49,10 +48,3 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
         shown = {name: value for name, value in prediction.items() if probabilities or name != "probabilities"}
         said.append({**shown, "confidence": confidence, "abstain": confidence < least})
     return said
-
-
-def choose(known: Sequence[str], wanted: str) -> int:
-    """Which of the variants a request asks for by X-Variant. Raises Refused."""
-    if wanted not in known:
-        raise Refused(f"there is no variant {wanted!r}", nearest(wanted, known))
-    return known.index(wanted)
