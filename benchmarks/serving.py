@@ -388,10 +388,8 @@ def main() -> None:
             peak = max(statistics.median(loop.rate for loop in loops) for loops in ours.closed.values())
             usual = statistics.median(loop.p99 for loop in ours.opened)
             lines += ["", *overload(setting, peak, arguments.overload, usual)]
-    lines += [
-        "",
-        f"Commit {commit()}, {arguments.rounds} round{'s' * (arguments.rounds > 1)} of {arguments.seconds:.0f} s, {versions()}.",
-    ]
+    rounds = f"{arguments.rounds} round{'s' * (arguments.rounds > 1)} of {arguments.seconds:.0f} s"
+    lines += ["", f"Commit {commit()}, {rounds}, {versions()}."]
     lines[-1] += " " + stamp("make bench-serving DATA=folder")
     if arguments.dry or arguments.only:
         print("\n".join(lines))
