@@ -20,15 +20,14 @@ Predict = Callable[[Sequence[str]], Sequence[str]]
 Fit = Callable[[pd.DataFrame, argparse.Namespace], tuple[Predict, dict[str, Any]]]
 
 
-def measure(package: str, fit: Fit, doc: str | None, options: dict[str, Any]) -> None:
-    """`fit` makes a predictor of the rows, and notes; `options` are the peer's own, with their defaults."""
+def measure(package: str, fit: Fit, doc: str | None) -> None:
+    """`fit` makes a predictor of the rows, and notes."""
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--train", required=True, help="parquet with text and label")
     parser.add_argument("--test", required=True, help="parquet with text and label")
     parser.add_argument("--base", required=True, help="the encoder's folder, in Hugging Face's layout")
     parser.add_argument("--seed", type=int, default=13)
-    for name, default in options.items():
-        parser.add_argument(name, type=type(default), default=default)
+    parser.add_argument("--max-seconds", type=int, default=3600, help="for the training")
     given = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
 
@@ -51,6 +50,11 @@ def measure(package: str, fit: Fit, doc: str | None, options: dict[str, Any]) ->
         **notes,
     }
     print(json.dumps(result), flush=True)
+
+
+def affordable(ends: Sequence[float], max_seconds: float) -> int:
+    """How many steps fit, from when those of a trial ended; the first, which is slow, is left out."""
+    return max(1, int(max_seconds * (len(ends) - 1) / (ends[-1] - ends[0])))
 
 
 def read(path: str) -> pd.DataFrame:

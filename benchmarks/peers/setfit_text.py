@@ -16,46 +16,56 @@ from typing import Any
 
 import pandas as pd
 from datasets import Dataset
-from peer import Predict, measure
+from peer import Predict, affordable, measure
 from setfit import SetFitModel, Trainer, TrainingArguments
+from transformers import TrainerCallback
 
-TRIAL = 10  # steps
+TRIAL = 6  # steps
 TRIAL_ROWS = 200
+
+
+class Ends(TrainerCallback):  # type: ignore[misc]
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.at.append(time.perf_counter())
 
 
 def fit(rows: pd.DataFrame, given: argparse.Namespace) -> tuple[Predict, dict[str, Any]]:
     began = time.perf_counter()
-    train(rows.sample(min(TRIAL_ROWS, len(rows)), random_state=given.seed), given, steps=2)  # the first steps are slow
-    warm = time.perf_counter()
-    train(rows.sample(min(TRIAL_ROWS, len(rows)), random_state=given.seed), given, steps=TRIAL)
-    ended = time.perf_counter()
-    affordable = int(given.max_seconds / ((ended - warm) / TRIAL))
+    ends = Ends()
+    train(rows.sample(min(TRIAL_ROWS, len(rows)), random_state=given.seed), given, TRIAL, ends)
+    fitting = affordable(ends.at, given.max_seconds)
+    tried = time.perf_counter()
 
     counts = rows["label"].value_counts()
     every = len(rows) * (len(rows) + 1) // 2  # as SetFit counts them: each row with itself, too
     same = int((counts * (counts + 1) // 2).sum())
     pairs = 2 * max(same, every - same)
-    steps = -(-pairs // TrainingArguments().embedding_batch_size)
-    stopped = affordable < steps
-    model = train(rows, given, affordable if stopped else -1)
+    batch = TrainingArguments().embedding_batch_size
+    stopped = fitting * batch < pairs
+    model = train(rows, given, fitting if stopped else -1)
     notes = {
         "stopped": stopped,
-        "pairs": min(steps, affordable) * TrainingArguments().embedding_batch_size,
-        "pairs_in_all": pairs,
-        "not_counted": ended - began,
+        "part": f"{min(pairs, fitting * batch):,} of {pairs:,} pairs",
+        "not_counted": tried - began,
     }
     return lambda texts: model.predict(list(texts)), notes
 
 
-def train(rows: pd.DataFrame, given: argparse.Namespace, steps: int) -> SetFitModel:
+def train(rows: pd.DataFrame, given: argparse.Namespace, steps: int, *callbacks: TrainerCallback) -> SetFitModel:
     model = SetFitModel.from_pretrained(given.base, labels=sorted(set(rows["label"])))
     with tempfile.TemporaryDirectory() as out:
         settings = TrainingArguments(
             output_dir=str(Path(out)), max_steps=steps, seed=given.seed, report_to="none", show_progress_bar=False
         )
-        Trainer(model, settings, Dataset.from_dict(rows.to_dict("list"))).train()
+        rows_of_it = Dataset.from_dict(rows.to_dict("list"))
+        Trainer(model, settings, rows_of_it, callbacks=list(callbacks)).train()
     return model
 
 
 if __name__ == "__main__":
-    measure("setfit", fit, __doc__, {"--max-seconds": 3600})
+    measure("setfit", fit, __doc__)
