@@ -118,7 +118,7 @@ def batch(base: Path, rows: int, tokens: int) -> dict[str, NDArray[np.int64]]:
 def exported(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`network(base)` as ONNX."""
     folder = tmp_path_factory.mktemp("exported")
-    export(network(base), folder)
+    export(network(base), folder / "model.onnx")
     return folder
 
 
@@ -137,7 +137,7 @@ def test_every_family_is_here() -> None:
 @pytest.mark.parametrize("level", ["row", "token"])
 def test_onnx_says_what_torch_says(base: Path, level: Level, tmp_path: Path) -> None:
     ours = network(base, level)
-    export(ours, tmp_path)
+    export(ours, tmp_path / "model.onnx")
     theirs = load(tmp_path).compute
     ours.save(tmp_path)
     again = EncoderNetwork.open(tmp_path)
@@ -148,6 +148,24 @@ def test_onnx_says_what_torch_says(base: Path, level: Level, tmp_path: Path) -> 
         real = inputs["attention_mask"].astype(bool) if level == "token" else slice(None)
         assert np.abs(said - theirs(inputs))[real].max() < TOLERANCE, (rows, tokens)
         assert np.abs(said - torch_says(again, inputs))[real].max() < 1e-6, (rows, tokens)
+
+
+def test_linear_layers_see_no_padding_in_onnx(base: Path, exported: Path, tmp_path: Path) -> None:
+    """Of BERT's kin: query, key and value are one product over the real tokens. What OpenVINO reads is transformers'."""
+    import onnx
+
+    def products(path: Path) -> int:
+        weights = onnx.load(str(path)).graph
+        named = {weight.name for weight in weights.initializer if len(weight.dims) == 2}
+        return sum(node.op_type in ("Gemm", "MatMul") and not named.isdisjoint(node.input) for node in weights.node)
+
+    ours = network(base)
+    export(ours, tmp_path / "padded.onnx", padded=True)
+    inputs = batch(base, 3, 17)
+    assert np.abs(load(tmp_path / "padded.onnx").compute(inputs) - torch_says(ours, inputs)).max() < TOLERANCE
+    assert ours.packed == packed.is_packed(ours.encoder)
+    saved = products(tmp_path / "padded.onnx") - products(exported / "model.onnx")
+    assert saved == (2 * ours.encoder.config.num_hidden_layers if ours.packed else 0)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +181,7 @@ def test_far_positions_as_published(family: str, config: dict[str, Any], tmp_pat
     base = tmp_path / family
     save_small(family, base, **{**WIDTH, "num_hidden_layers": 1, **config})
     ours = network(base, "token")
-    export(ours, tmp_path)
+    export(ours, tmp_path / "model.onnx")
     for tokens in (130, 512):
         inputs = batch(base, 2, tokens)
         real = inputs["attention_mask"].astype(bool)
@@ -394,7 +412,7 @@ def test_a_graph_that_keeps_the_traced_length_is_refused(
 
     monkeypatch.setattr(EncoderNetwork, "pool", pool)
     with pytest.raises(ModelError, match=r"is off by .* on 1 × 3 tokens"):
-        export(network(tiny_base), tmp_path)
+        export(network(tiny_base), tmp_path / "model.onnx")
 
 
 def tokenizer_folder(folder: Path, family: str, **files: str | bytes) -> Path:

@@ -95,7 +95,7 @@ def encoder(folder: Path, name: str, task: Task, base: Path, pairs: bool = False
     network = EncoderNetwork(load_encoder(base, 0.0, 13), task.outputs, task.level, "mean", 0.0, types=tokens.types)
     if task.outputs:
         torch.nn.init.normal_(network.head.weight, std=1.0)  # so that it is sure of something
-    export(network, folder)
+    export(network, folder / "model.onnx")
     return sealed(folder, name, task, "encoder")
 
 

@@ -17,15 +17,18 @@ from lakewright.runtimes.onnx import load
 OPSET = 17
 
 
-def export(network: EncoderNetwork, folder: Path) -> None:
-    """model.onnx: the network's inputs (int64 [rows, tokens]; columns float [rows, columns]) → logits float.
+def export(network: EncoderNetwork, path: Path, *, padded: bool = False) -> None:
+    """An ONNX file: the network's inputs (int64 [rows, tokens]; columns float [rows, columns]) → logits float.
 
+    Linear layers see no padding where the family has such a forward (packed.py); `padded`: by transformers' forward all
+    the same, whose attention OpenVINO recognises and computes as one.
     The TorchScript exporter with eager attention: the dynamo one is slower and its graph does not quantise.
     Raises ModelError where ONNX Runtime does not say what torch says on shapes other than the traced one.
     """
     network = network.cpu().eval()
-    implementation = network.encoder.config._attn_implementation
+    implementation, way = network.encoder.config._attn_implementation, network.packed
     network.encoder.set_attn_implementation("eager")
+    network.packed = way and not padded
     rows, tokens = {0: "rows"}, {0: "rows", 1: "tokens"}
     axes = {name: rows if name == "columns" else tokens for name in network.inputs}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
@@ -33,7 +36,7 @@ def export(network: EncoderNetwork, folder: Path) -> None:
         torch.onnx.export(
             network,
             (),
-            str(folder / "model.onnx"),
+            str(path),
             kwargs=_example(network, 2, 9),
             input_names=network.inputs,
             output_names=["logits"],
@@ -42,8 +45,9 @@ def export(network: EncoderNetwork, folder: Path) -> None:
             dynamo=False,
         )
     network.encoder.set_attn_implementation(implementation)
-    _share_weights(folder / "model.onnx")
-    _compare_with_torch(network, folder)
+    network.packed = way
+    _share_weights(path)
+    _compare_with_torch(network, path)
 
 
 def _share_weights(path: Path) -> None:
@@ -80,9 +84,9 @@ def _example(network: EncoderNetwork, rows: int, tokens: int) -> dict[str, torch
     return {name: made[name] for name in network.inputs}
 
 
-def _compare_with_torch(network: EncoderNetwork, folder: Path, tolerance: float = 1e-3) -> None:
+def _compare_with_torch(network: EncoderNetwork, path: Path, tolerance: float = 1e-3) -> None:
     """A trace can hold on to the shape that it saw. So: fewer tokens, and more tokens and rows."""
-    compute = load(folder).compute
+    compute = load(path).compute
     for rows, tokens in ((1, 3), (3, 24)):
         inputs = _example(network, rows, tokens)
         with torch.inference_mode():

@@ -43,6 +43,7 @@ class EncoderNetwork(nn.Module):
         self.dimensions = dimensions
         self.frozen = 0  # the lowest layers, the embeddings one of them, whose output may come as `hidden`
         self.through: packed.Through | None = None  # compiled, where it is to be
+        self.packed = packed.is_packed(encoder)  # without padding; else by transformers' own forward
         self.dropout = nn.Dropout(dropout)
         if level != "vector":
             self.head = nn.Linear(int(encoder.config.hidden_size) + columns, outputs)
@@ -77,7 +78,7 @@ class EncoderNetwork(nn.Module):
         hidden: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the head reads, after dropout. `hidden` [real tokens, width]: what the frozen layers say, if known."""
-        if packed.is_packed(self.encoder) and not torch.jit.is_tracing():  # what is exported is transformers' forward
+        if self.packed:
             told = input_ids, attention_mask, token_type_ids, hidden, self.frozen, self.through
             hidden = packed.hidden_states(self.encoder, *told)
         else:

@@ -1,8 +1,8 @@
 """The forward of BERT's kin without padding: every linear layer sees the real tokens of a batch and nothing else.
 
 The weights stay where transformers has them; only the way through them is ours. Attention alone needs rows of one
-length: query, key and value are laid out padded for it and taken back. transformers' own forward is what is exported,
-and what families of another build go through (`is_packed`); tests hold that the two say the same.
+length: query, key and value are laid out padded for it and taken back. Families of another build go through
+transformers' own forward (`is_packed`); tests hold that the two say the same.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Layout:
     spare: int  # the last of `real` are padding: computed too, read by nothing
     unseen: torch.Tensor | None  # [sequences, 1, 1, tokens], true where there is padding
     ends: torch.Tensor | None  # on a GPU: where each sequence ends among `real`, int32 [sequences + 2]
+    places: torch.Tensor | None = None  # in a trace: which of `real` stands at each place; another's where none does
 
 
 Through = Callable[[Layer, torch.Tensor, Layout, bool], torch.Tensor]
@@ -69,7 +70,7 @@ def hidden_states(
     depth: int = 0,
     through: Through | None = None,
 ) -> torch.Tensor:
-    """What the last layer says, [sequences, tokens, width]; 0 where there is padding.
+    """What the last layer says, [sequences, tokens, width]; 0 where there is padding, and in a trace just anything.
 
     The first three are [sequences, tokens]. `below` [real tokens, width] is what the `depth` lowest layers say, the
     embeddings one of them, if that is known already. `through` is `through_layer`, or the same compiled. The encoder is
@@ -113,12 +114,16 @@ def _climb(
             hidden = checkpoint(through, layer, hidden, layout, encoder.training, use_reentrant=False)
         else:
             hidden = through(layer, hidden, layout, encoder.training)
-    return hidden[: len(hidden) - layout.spare]
+    return hidden[: len(hidden) - layout.spare] if layout.spare else hidden
 
 
 def _layout(attention_mask: torch.Tensor) -> Layout:
     sequences, tokens = attention_mask.shape
     padding = attention_mask == 0
+    if torch.jit.is_tracing():  # a graph for batches of any shape: nothing that depends on how many tokens are real
+        real = attention_mask.reshape(-1).nonzero()[:, 0]
+        places = (attention_mask.reshape(-1).cumsum(dim=0) - 1).clamp(min=0)
+        return Layout(sequences, tokens, real, 0, padding[:, None, None, :], None, places)
     real, spare = (places.reshape(-1).nonzero()[:, 0] for places in (attention_mask, padding))
     spare = spare[: -len(real) % ROUND]
     ends = None
@@ -142,6 +147,8 @@ def through_layer(layer: Layer, hidden: torch.Tensor, layout: Layout, training: 
 
 def _laid_out(packed: torch.Tensor, layout: Layout) -> torch.Tensor:
     """[real tokens, width], with the spare ones or without them → [sequences × tokens, width], 0 elsewhere."""
+    if layout.places is not None:
+        return packed[layout.places]
     if layout.real is None:
         return packed
     places = layout.real[: len(packed)]
@@ -165,12 +172,12 @@ def _attend(projected: torch.Tensor, layout: Layout, layer: Layer, training: boo
     is slow on a processor (docs/experiments.md).
     """
     rate = layer.attention_dropout if training else 0.0
-    parts = projected.view(len(projected), 3, layer.heads, -1)
     halves = projected.dtype in (torch.bfloat16, torch.float16)
-    if layout.ends is not None and halves and not rate and parts.shape[-1] % 8 == 0:  # as flash attention wants it
+    head_width = projected.shape[-1] // (3 * layer.heads)
+    if layout.ends is not None and halves and not rate and head_width % 8 == 0:  # as flash attention wants it
         from torch.nn.attention.varlen import varlen_attn
 
-        query, key, value = parts.unbind(dim=1)
+        query, key, value = projected.view(len(projected), 3, layer.heads, -1).unbind(dim=1)
         flash: Any = varlen_attn(query, key, value, layout.ends, layout.ends, layout.tokens, layout.tokens)
         return flash.flatten(1)
     size = layout.sequences, layout.tokens

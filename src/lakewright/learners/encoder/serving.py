@@ -47,17 +47,17 @@ class Candidate:
 def leave(network: EncoderNetwork, training: Training) -> dict[str, float | int | str]:
     """Everything that serves, in the model folder; what was measured is told."""
     network.save(training.folder)
-    export(network, training.folder)
-    return choose(training) if training.settings.quantize != "never" else {}
+    export(network, training.folder / "model.onnx")
+    return choose(network, training) if training.settings.quantize != "never" else {}
 
 
-def choose(training: Training) -> dict[str, float | int | str]:
+def choose(network: EncoderNetwork, training: Training) -> dict[str, float | int | str]:
     """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation."""
     folder = training.folder
     full = Candidate("fp32", "onnx", "fp32", folder / "model.onnx")
     candidates = [full, Candidate("int8", "onnx", "int8", _dynamic(full.file, folder / "model.int8.onnx"))]
     if training.settings.quantize == "auto" and find_spec("openvino") and find_spec("nncf"):
-        candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(training, folder / NETWORK)))
+        candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(network, training, folder / NETWORK)))
 
     def opened(use: Use) -> dict[str, Predictor]:
         networks = {c.name: plugins.find("runtimes", c.runtime)(c.file, training.threads, use) for c in candidates}
@@ -139,7 +139,7 @@ def _dynamic(full: Path, into: Path) -> Path:
     return into
 
 
-def _calibrated(training: Training, into: Path) -> Path:
+def _calibrated(network: EncoderNetwork, training: Training, into: Path) -> Path:
     """int8 weights and activations, these scaled by what they are on validation.
 
     Sequences of one length go together, and biases stay as they are: their correction takes as long as all the rest,
@@ -153,14 +153,16 @@ def _calibrated(training: Training, into: Path) -> Path:
     lengths = encoded.lengths[drawn]
     alike = [network_inputs(training.encoding, encoded, drawn[lengths == length]) for length in np.unique(lengths)]
     logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function changes whatever handlers it finds
-    full = openvino.Core().read_model(str(training.folder / "model.onnx"))
+    full = into.with_name("padded.onnx")
+    export(network, full, padded=True)
     with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        network = nncf.quantize(
-            full,
+        calibrated = nncf.quantize(
+            openvino.Core().read_model(str(full)),
             nncf.Dataset(alike),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(alike),
             advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
         )
-    openvino.save_model(network, str(into), compress_to_fp16=False)
+    openvino.save_model(calibrated, str(into), compress_to_fp16=False)
+    full.unlink()
     return into
