@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
 import lakewright as lw
+from conftest import sentences
 from lakewright.learners.encoder import serving
 from lakewright.runtimes.folder import seal
 from lakewright.runtimes.predictor import Predictor
@@ -94,7 +97,7 @@ def test_each_use_has_the_fastest_of_what_is_as_good_as_fp32(
 
 
 def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(full: Path, into: Path) -> Path:
+    def broken(full: Path, into: Path) -> None:
         """int8 gone wrong, as calibration on the wrong rows can: the head's bias says one class of all."""
         import onnx
         from onnx import numpy_helper
@@ -106,9 +109,8 @@ def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: py
                 values[0] += 100
                 weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         onnx.save(model, str(into))
-        return into
 
-    monkeypatch.setattr(serving, "_dynamic", broken)
+    monkeypatch.setattr(serving, "dynamic", broken)
     run = lw.run(project, settings=["train.quantize=auto", "train.num_train_epochs=3", "gate.minimum={}"])
     details = json.loads((Path(run.model_folder) / "training.json").read_text())["details"]
     assert details["int8_difference"] < 0 and details["int8_difference_p"] < 0.05
@@ -117,3 +119,48 @@ def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: py
     texts = pq.read_table(run.report.test_rows)["text"].to_pylist()
     said = {row["label"] for row in Predictor.open(Path(run.model_folder), "onnx").predict(texts)}
     assert len(said) > 1  # the broken network says one label of all
+
+
+def test_a_head_on_a_frozen_encoder_learns_from_int8(
+    project: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_timed", _int8_is_faster)
+    folder, plain = (_embedded(project, tiny_base, quantize) for quantize in ("dynamic", "never"))
+    details = json.loads((folder / "training.json").read_text())["details"]
+    assert (details["precision"], details["int8_unlike"] < 0.1) == ("int8", True)
+    assert not (folder / "model.int8.onnx").exists()
+    head, other = (load_file(each / "model.safetensors")["head.weight"] for each in (folder, plain))
+    assert not np.array_equal(head, other) and np.corrcoef(head.ravel(), other.ravel())[0, 1] > 0.9
+    texts = [row["text"] for row in sentences(60, seed=5)]
+    rounded, exact = (Predictor.open(folder, runtime).predict(texts) for runtime in ("onnx", "torch"))
+    assert np.mean([a["label"] == b["label"] for a, b in zip(rounded, exact, strict=True)]) > 0.9
+
+
+def test_a_head_learns_from_fp32_where_int8_says_something_else(
+    project: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(full: Path, into: Path) -> None:
+        import onnx
+        from onnx import numpy_helper
+
+        model = onnx.load(str(full))
+        for weight in model.graph.initializer:
+            if weight.name.endswith("embeddings.LayerNorm.weight"):
+                zeros = np.zeros_like(numpy_helper.to_array(weight))
+                weight.CopyFrom(numpy_helper.from_array(zeros, weight.name))
+        onnx.save(model, str(into))
+
+    monkeypatch.setattr(serving, "_timed", _int8_is_faster)
+    monkeypatch.setattr(serving, "dynamic", broken)
+    folders = [_embedded(project, tiny_base, quantize) for quantize in ("dynamic", "never")]
+    heads = [load_file(folder / "model.safetensors")["head.weight"] for folder in folders]
+    assert np.array_equal(*heads)
+
+
+def _embedded(project: Path, base: Path, quantize: str) -> Path:
+    train = f"train={{learner: embedding, base_model: {base}, quantize: {quantize}}}"
+    return Path(lw.run(project, settings=[train, "gate.minimum={}"]).model_folder)
+
+
+def _int8_is_faster(many: dict[str, Predictor], one: dict[str, Predictor], training: Any) -> Any:
+    return {use: {name: 1.0 if name == "fp32" else 0.5 for name in many} for use in ("throughput", "latency")}

@@ -74,6 +74,7 @@ class Training:
 class Fitted:
     history: list[dict[str, float]] = field(default_factory=list)  # step, loss, validation metrics …
     details: dict[str, float | int | str] = field(default_factory=dict)
+    validation: Logits | None = None  # what the network that serves many rows says of validation, where that is known
 
 
 def tuned(training: Training, logits: Logits) -> tuple[Task, Scorer]:

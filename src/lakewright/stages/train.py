@@ -60,7 +60,8 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
     network = plugins.find("runtimes", serving(folder, "throughput")[0])(folder, workspace.threads, "throughput")
     predictor = Predictor(folder, "", task, encoding, network)
-    task, scorer = tuned(training, predictor.logits(training.validation.encoded))
+    said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
+    task, scorer = tuned(training, said)
     predictor = replace(predictor, task=task)
     validation = scorer.metrics(np.ones(scorer.rows))
 

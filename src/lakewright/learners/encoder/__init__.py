@@ -77,9 +77,8 @@ class Encoder:
         at_start = training.checkpoints / "start.pt"
         if not at_start.exists():
             if probe and training.task.level != "vector":
-                found |= fit_head(
-                    network, learning, settings.loss_of(training.task), settings.seed, settings.head_start_rows
-                )
+                loss = settings.loss_of(training.task)
+                found, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
             write_whole(at_start, network.state_dict())
         network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
@@ -100,8 +99,8 @@ class Encoder:
             "trained_parameters": trained,
             "bf16": str(use_bf16(settings, torch.device(training.device))),
         }
-        details |= leave(network, training)
-        return Fitted(state.history, details)
+        left = leave(network, training)
+        return Fitted(state.history, details | left.details, left.validation)
 
     def network(self, folder: Path) -> torch.nn.Module:
         from lakewright.learners.encoder.network import EncoderNetwork

@@ -6,6 +6,10 @@ already does not pull the encoder away while it learns (Kumar et al. 2022, LP-FT
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,27 +18,44 @@ from lakewright.learners import Examples, Training, tuned
 from lakewright.learners.encoder.forward import as_runtime
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
+from lakewright.runtimes import Runtime
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import IGNORED, Logits, Loss
 
-PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # of the squared weights; strongest first: each fit starts from the last
+# Of the squared weights; each fit starts from the last. Stronger ones where none of the weaker ones is better.
+PENALTY, WEAKER, STRONGER = 1e-2, (1e-3, 1e-4, 1e-5), (1e-1, 1.0)
 MOST_TOKENS = 200_000  # of a tagging task, drawn from train
 
 
-def fit_head(
-    network: EncoderNetwork, training: Training, loss: Loss, seed: int, most: int | None = None
-) -> dict[str, float | int | str]:
-    """Sets the head's weights, with the penalty that scores best on validation. Returns both.
+@dataclass(frozen=True, eq=False)
+class _Head:
+    score: float  # on validation, higher is better
+    penalty: float
+    weight: torch.Tensor
+    bias: torch.Tensor
+    primary: float
+    said: Logits  # of validation
 
-    `most`: rows of train, drawn from all. Not for heads that choose a place in a sequence (question_answering), nor
-    where there is no head.
+
+def fit_head(
+    network: EncoderNetwork,
+    training: Training,
+    loss: Loss,
+    seed: int,
+    most: int | None = None,
+    reads: Runtime | None = None,
+) -> tuple[dict[str, float | int | str], Logits]:
+    """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there.
+
+    `most`: rows of train, drawn from all. `reads` computes what the head reads; None: the network, as precise as it
+    trains. Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
     """
     task, examples = training.task, training.train
     if most is not None and most < len(examples):
         examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
-    found = _features(network, training, examples)
+    found = _features(network, training, examples, reads)
     inputs, targets, weights = _stacked(found, examples, task.level == "token", seed)
-    validation = _features(network, training, training.validation)
+    validation = _features(network, training, training.validation, reads)
     mean, scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
     inputs = (inputs - mean) / scale
     weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
@@ -53,42 +74,51 @@ def fit_head(
         value.backward()
         return value
 
-    best_score, best_penalty, best_head, best_primary = -np.inf, 0.0, (weight, bias), 0.0
-    with bar("probe", len(PENALTIES)) as advance:
-        for penalty in PENALTIES:
-            optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
-            optimizer.step(lambda penalty=penalty, optimizer=optimizer: objective(penalty, optimizer))
-            with torch.no_grad():
-                head = (weight / scale, bias - (weight / scale) @ mean)
-            logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
-            _, scorer = tuned(training, logits)
-            metrics = scorer.metrics(np.ones(scorer.rows))
-            # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
-            score = -metrics["log_loss"] if "log_loss" in metrics else metrics[scorer.primary]
-            advance(1, f"penalty {penalty:g}  validation {scorer.primary} {metrics[scorer.primary]:.4f}")
-            if score > best_score:
-                best_score, best_penalty, best_head = score, penalty, head
-                best_primary = metrics[scorer.primary]
-            elif score < best_score - 0.01:  # weaker penalties only fit train closer
+    def fitted(penalty: float) -> _Head:
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
+        optimizer.step(lambda: objective(penalty, optimizer))
+        with torch.no_grad():
+            own = weight / scale
+            head = own, bias - own @ mean
+        said: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
+        _, scorer = tuned(training, said)
+        metrics = scorer.metrics(np.ones(scorer.rows))
+        primary = metrics[scorer.primary]
+        advance(1, f"penalty {penalty:g}  validation {scorer.primary} {primary:.4f}")
+        # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
+        return _Head(-metrics.get("log_loss", -primary), penalty, *head, primary, said)
+
+    with bar("probe", None) as advance:
+        best = fitted(PENALTY)
+        for ways in (WEAKER, STRONGER):
+            for penalty in ways:
+                head = fitted(penalty)
+                if head.score < best.score - 0.01:  # those that follow only fit train closer, or less
+                    break
+                best = max(best, head, key=lambda each: each.score)
+            if best.penalty != PENALTY:
                 break
     with torch.no_grad():
-        network.head.weight.copy_(best_head[0])
-        network.head.bias.copy_(best_head[1])
-    return {"probe_validation": best_primary, "probe_penalty": best_penalty}
+        network.head.weight.copy_(best.weight)
+        network.head.bias.copy_(best.bias)
+    return {"probe_validation": best.primary, "probe_penalty": best.penalty}, best.said
 
 
-def _features(network: EncoderNetwork, training: Training, examples: Examples) -> list[NDArray[np.float32]]:
+def _features(
+    network: EncoderNetwork, training: Training, examples: Examples, reads: Runtime | None
+) -> list[NDArray[np.float32]]:
     """What the head reads of each row [width], or of each sequence [tokens, width]."""
     network.eval()
-    device = next(network.parameters()).device
+    runtime = reads or as_runtime(network.features, training.settings, next(network.parameters()).device)
     with bar("features", len(examples.encoded.ids)) as advance:
 
-        def features(**inputs: torch.Tensor) -> torch.Tensor:
-            advance(len(inputs["input_ids"]), "")
-            return network.features(**inputs)
+        def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+            values = runtime.compute(inputs)
+            advance(len(values), "")
+            return values
 
-        runtime = as_runtime(features, training.settings, device)
-        return Predictor(training.folder, "", training.task, training.encoding, runtime).logits(examples.encoded)
+        counted = replace(runtime, compute=compute)
+        return Predictor(training.folder, "", training.task, training.encoding, counted).logits(examples.encoded)
 
 
 def _stacked(

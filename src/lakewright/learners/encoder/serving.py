@@ -23,7 +23,7 @@ import numpy as np
 from lakewright import plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
-from lakewright.learners import Training, tuned
+from lakewright.learners import Fitted, Training, tuned
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.progress import bar
@@ -31,9 +31,11 @@ from lakewright.runtimes import Use
 from lakewright.runtimes.folder import SERVING
 from lakewright.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.runtimes.predictor import Predictor
+from lakewright.tasks import Logits
 
 TIMED, SINGLE, PASSES = 64, 16, 3  # rows at once (a thread), rows one by one, interleaved passes over both
 CALIBRATION = 128  # sequences
+INT8 = "model.int8.onnx"  # until it is known whether it takes model.onnx's place
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,23 @@ class Candidate:
     file: Path
 
 
-def leave(network: EncoderNetwork, training: Training) -> dict[str, float | int | str]:
+def leave(network: EncoderNetwork, training: Training) -> Fitted:
     """Everything that serves, in the model folder; what was measured is told."""
     network.save(training.folder)
-    export(network, training.folder / "model.onnx")
-    return choose(network, training) if training.settings.quantize != "never" else {}
+    full = training.folder / "model.onnx"
+    export(network, full)
+    if training.settings.quantize == "never":
+        return Fitted()
+    dynamic(full, training.folder / INT8)
+    return choose(network, training)
 
 
-def choose(network: EncoderNetwork, training: Training) -> dict[str, float | int | str]:
-    """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation."""
+def choose(network: EncoderNetwork, training: Training, said: Mapping[str, Logits] = {}) -> Fitted:
+    """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation; `said`:
+    what a candidate says there, where that is known already. model.onnx and INT8 are in the model folder."""
     folder = training.folder
     full = Candidate("fp32", "onnx", "fp32", folder / "model.onnx")
-    candidates = [full, Candidate("int8", "onnx", "int8", _dynamic(full.file, folder / "model.int8.onnx"))]
+    candidates = [full, Candidate("int8", "onnx", "int8", folder / INT8)]
     if training.settings.quantize == "auto" and find_spec("openvino") and find_spec("nncf"):
         candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(network, training, folder / NETWORK)))
 
@@ -70,11 +77,14 @@ def choose(network: EncoderNetwork, training: Training) -> dict[str, float | int
     details: dict[str, float | int | str] = {}
     allowed, rows = [full], training.validation
     with bar("int8", len(candidates)) as advance:
-        task, full_scorer = tuned(training, predictors["fp32"].logits(rows.encoded))
+        said = {"fp32": predictors["fp32"].logits(rows.encoded), **said}
+        task, full_scorer = tuned(training, said["fp32"])
         advance(1, "")
         for candidate in candidates[1:]:
-            logits = predictors[candidate.name].logits(rows.encoded)
-            scorer = task.scorer(rows.truths, task.decode(logits, rows.encoded, rows.rows), rows.rows)
+            if candidate.name not in said:
+                said[candidate.name] = predictors[candidate.name].logits(rows.encoded)
+            predictions = task.decode(said[candidate.name], rows.encoded, rows.rows)
+            scorer = task.scorer(rows.truths, predictions, rows.rows)
             found = compare(scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
             advance(1, f"{candidate.name} {found.difference:+.4f} {full_scorer.primary}")
             details[f"{candidate.name}_speedup"] = round(
@@ -103,7 +113,7 @@ def choose(network: EncoderNetwork, training: Training) -> dict[str, float | int
     }
     (folder / SERVING).write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
     serves = best["throughput"]
-    return {"runtime": serves.runtime, "precision": serves.precision, **details}
+    return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, said[serves.name])
 
 
 def _timed(
@@ -129,14 +139,13 @@ def _timed(
     return {use: {name: float(np.median(times)) for name, times in of.items()} for use, of in found.items()}
 
 
-def _dynamic(full: Path, into: Path) -> Path:
+def dynamic(full: Path, into: Path) -> None:
     """int8 weights per channel; activations are scaled as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     logging.disable(logging.WARNING)  # it advises graph fusion, which measured worse
     quantize_dynamic(full, into, per_channel=True, weight_type=QuantType.QInt8)
     logging.disable(logging.NOTSET)
-    return into
 
 
 def _calibrated(network: EncoderNetwork, training: Training, into: Path) -> Path:
