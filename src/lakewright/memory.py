@@ -1,13 +1,14 @@
 """What becomes of memory that is freed: given back to the system, or kept while a network trains.
 
-glibc keeps what is freed, up to twice the largest block that it has seen, and Arrow's own allocator keeps more: in a
-stage that streams a table that looks like growth with the table. In steps of long texts, on the other hand, taking
-large blocks from the system anew, zeroed, is a sixth of the time (docs/experiments.md).
+glibc keeps what is freed, up to twice the largest block that it has seen; Arrow's own allocator and delta-rs's keep
+more: in a stage that streams a table that looks like growth with the table. In steps of long texts, on the other hand,
+taking large blocks from the system anew, zeroed, is a sixth of the time (docs/experiments.md).
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +16,30 @@ from contextlib import contextmanager
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
 LARGE, DEFAULT_MMAP_MAX = 128 * 1024, 65_536  # mallopt(3)
 
+# delta-rs reads these when it is loaded and when it first writes; what is set already stays.
+DELTA_RS = {
+    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:0",  # its allocator (jemalloc): one heap, nothing kept
+    "DELTARS_WRITER_BATCH_CHANNEL_SIZE": "1",  # batches that wait for the writer
+}
+
 
 def give_back() -> None:
-    """From here on this process gives large blocks back as they are freed, Arrow's too. Elsewhere than on glibc only
-    Arrow's."""
+    """From here on this process gives large blocks back as they are freed, Arrow's too, and delta-rs's if it is not
+    loaded yet. Elsewhere than on glibc only these two's."""
     import pyarrow as pa
 
+    for name, value in DELTA_RS.items():
+        os.environ.setdefault(name, value)
     pa.set_memory_pool(pa.system_memory_pool())
     if (libc := _glibc()) is not None:
         libc.mallopt(M_MMAP_THRESHOLD, LARGE)
         libc.mallopt(M_TRIM_THRESHOLD, LARGE)
+
+
+def trim() -> None:
+    """Gives back what lies free between blocks in use, which glibc does not do by itself."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
 
 
 @contextmanager
@@ -42,7 +57,7 @@ def memory_kept() -> Iterator[None]:
     finally:
         libc.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
         libc.mallopt(M_TRIM_THRESHOLD, LARGE)
-        libc.malloc_trim(0)
+        trim()
 
 
 def _glibc() -> ctypes.CDLL | None:

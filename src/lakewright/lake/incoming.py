@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import pyarrow as pa
 
 from lakewright.errors import DataError, nearest
-from lakewright.lake.columns import accepts, cast, storable
+from lakewright.lake.columns import accepts, storable
 from lakewright.lake.names import TableName
 
 # delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
-# batch, so its rows keep their order.
+# batch, so its rows keep their order. Larger input gains nothing from being joined.
 _ONE_BATCH_BYTES = 16 << 20
 
 
@@ -42,20 +43,21 @@ def not_empty(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.Re
         )
 
 
-def first_as_one(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    first: list[pa.RecordBatch] = []
+def as_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    held: deque[pa.RecordBatch] = deque()
     size = 0
     for batch in batches:
-        first.append(cast(batch, schema))
-        size += first[-1].nbytes
+        held.append(batch)
+        size += batch.nbytes
         if size > _ONE_BATCH_BYTES:
             break
-    whole = pa.concat_batches(first)
-    first.clear()
-    yield whole
-    del whole
-    for batch in batches:
-        yield cast(batch, schema)
+    else:
+        whole = pa.concat_batches(held)
+        held.clear()
+        yield whole
+    while held:
+        yield held.popleft()
+    yield from batches
 
 
 def keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:

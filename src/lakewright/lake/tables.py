@@ -16,7 +16,7 @@ import pyarrow as pa
 from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
 from lakewright.lake.catalog import Catalog
 from lakewright.lake.columns import cast, columns_info, storable
-from lakewright.lake.incoming import first_as_one, fit, keep_failure, not_empty
+from lakewright.lake.incoming import as_one, fit, keep_failure, not_empty
 from lakewright.lake.names import TableName
 from lakewright.lake.scan import cause_of, scan, schema_of
 from lakewright.records import TableVersion
@@ -75,9 +75,8 @@ class Lake:
             raise _busy(table)
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
-        given = not_empty(reader, table)
-        fitted = first_as_one(given, schema) if ordered else (cast(batch, schema) for batch in given)
-        rows = keep_failure(fitted, failures)
+        fitted = (cast(batch, schema) for batch in not_empty(reader, table))
+        rows = keep_failure(as_one(fitted) if ordered else fitted, failures)
         try:
             write_deltalake(
                 # From the version that was looked at: a transaction that another process commits meanwhile conflicts.

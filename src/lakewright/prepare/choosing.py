@@ -19,22 +19,24 @@ if TYPE_CHECKING:
     from lakewright.project import Columns, Prepare
 
 
+LEFT_OUT = -1
+
+
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """The rows that stay, in the table's order, [rows] each: 13 bytes a row."""
+    """All rows of the table, [rows] each: 5 bytes a row."""
 
-    rows: npt.NDArray[np.int64]  # their numbers in the table
-    split: npt.NDArray[np.int8]  # the place in SPLITS
-    labels: npt.NDArray[np.int32]  # which of `names` stand in the row
+    split: npt.NDArray[np.int8]  # the place in SPLITS; LEFT_OUT
+    labels: npt.NDArray[np.int32]  # which of `names` stand in the row, where it stays
     names: list[tuple[str, ...]]
 
-    def of(self, split: str) -> npt.NDArray[np.int64]:
-        """The places of a split's rows."""
-        return np.flatnonzero(self.split == SPLITS.index(split))
+    def of(self, split: str) -> npt.NDArray[np.bool_]:
+        """A split's rows."""
+        return np.equal(self.split, SPLITS.index(split))
 
     @property
     def counts(self) -> dict[str, int]:
-        return {name: len(self.of(name)) for name in SPLITS}
+        return {name: int(self.of(name).sum()) for name in SPLITS}
 
     @property
     def label_counts(self) -> dict[str, dict[str, int]]:
@@ -93,7 +95,8 @@ def choose(
         keep = drop_duplicates(groups[stay], split)
         stay, split = stay[keep], split[keep]
     check_splits(split)
-    place = np.zeros(len(split), dtype=np.int8)
+    place, labels = np.full(reading.table.rows, LEFT_OUT, np.int8), np.zeros(reading.table.rows, np.int32)
     for i, name in enumerate(SPLITS):
-        place[split == name] = i
-    return Chosen(facts.rows[stay], place, facts.labels[stay], facts.names), findings
+        place[facts.rows[stay[split == name]]] = i
+    labels[facts.rows] = facts.labels
+    return Chosen(place, labels, facts.names), findings

@@ -25,7 +25,6 @@ BYTES = 4 << 20  # of a batch, about: long texts come fewer at a time
 @dataclass(frozen=True, eq=False)
 class Batch:
     rows: npt.NDArray[np.int64]  # their numbers in the table
-    at: slice  # their places among the rows that are read
     given: pa.Table  # the columns as the table holds them
     read: pa.Table  # as the task reads them: inputs, and `truth`
 
@@ -51,10 +50,10 @@ class Reading:
     settings: TaskSettings
     roles: Mapping[str, Any]  # role → column or columns
     columns: Sequence[str]  # all that are read
-    rows: npt.NDArray[np.int64] | None = field(default=None)  # ascending; None: all
+    kept: npt.NDArray[np.bool_] | None = field(default=None)  # of the table's rows, those that are read; None: all
 
-    def only(self, rows: npt.NDArray[np.int64]) -> Reading:
-        return replace(self, rows=rows)
+    def only(self, kept: npt.NDArray[np.bool_]) -> Reading:
+        return replace(self, kept=kept)
 
     def __iter__(self) -> Iterator[Batch]:
         waiting: deque[pa.Table] = deque()  # the one that the task is reading
@@ -64,25 +63,25 @@ class Reading:
                 waiting.append(table)
                 yield table
 
-        first = place = 0
+        first = 0
         for read in self.task.read(given(), self.roles, self.settings):
             table = waiting.popleft()
             rows = np.arange(first, first + len(table))
             first += len(table)
-            if self.rows is not None:
-                start, end = np.searchsorted(self.rows, [rows[0], first]) if len(rows) else (0, 0)
-                places = self.rows[start:end] - (first - len(table))
+            if self.kept is not None:
+                places = np.flatnonzero(self.kept[first - len(table) : first])
                 if len(places) < len(rows):
                     rows, table, read = rows[places], table.take(places), read.take(places)
-            if len(rows) or self.rows is None:
-                yield Batch(rows, slice(place, place + len(rows)), table, read)
-            place += len(rows)
+            if len(rows) or self.kept is None:
+                yield Batch(rows, table, read)
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
         """The text and the truth of a few rows, by number."""
         found: dict[int, tuple[str | None, Any]] = {}
         if rows:
-            for batch in self.only(np.array(sorted(rows))):
+            kept = np.zeros(self.table.rows, np.bool_)
+            kept[list(rows)] = True
+            for batch in self.only(kept):
                 found.update(zip(batch.rows.tolist(), zip(complete_texts(batch.read), batch.truths), strict=True))  # noqa: B905
                 if len(found) == len(rows):
                     break

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakewright.errors import DataError, NotFound, UsageError
+from lakewright.memory import trim
 from lakewright.progress import bar
 from lakewright.records import ModelVersion, TableVersion
 from lakewright.scoring import predictions, progress
@@ -126,6 +127,7 @@ def score(
                         transactions=progress.step(app, stands, after),
                     )
                     stands, done = after, after.rows
+                    trim()
             if done == job.begin:  # no row: nothing was committed, so it would come again
                 break
         seconds = time.monotonic() - began

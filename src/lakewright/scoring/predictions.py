@@ -129,33 +129,35 @@ class Scoring:
     ) -> Iterator[pa.RecordBatch]:
         """The predictions for rows of a job, `first` being the number of the first one."""
         for start in range(0, chunk.num_rows, WINDOW):
-            rows = chunk.slice(start, WINDOW)
-            said = self._predict(rows)
-            sure = [None if one is None else self.predictor.task.confidence(one) for one in said]
-            unsure = [confidence is None or confidence < self.least_confidence for confidence in sure]
-            same = {
-                "model": self.model,
-                "model_digest": self.predictor.digest,
-                "input_table": job.table.name,
-                "input_version": job.table.version,
-                "scored_at": datetime.now(UTC),
-            }
-            values: dict[str, Any] = {
-                "record_id": _record_ids(rows, job, first + start, self.columns.id),
-                "confidence": sure,
-                "abstain": unsure,
-                **{name: [value] * len(said) for name, value in same.items()},
-                **{name: rows.column(name).combine_chunks() for name in self.columns.keep},
-            }
-            for field in self.schema:
-                if field.name not in values:
-                    values[field.name] = [None if one is None else _value(one.get(field.name)) for one in said]
-            tally.rows += len(said)
-            tally.without += said.count(None)
-            tally.abstained += sum(unsure) - said.count(None)
-            advance(len(said), f"{tally.abstained:,} abstained" if tally.abstained else "")
-            arrays = [pa.array(values[field.name], field.type) for field in self.schema]
-            yield pa.record_batch(arrays, schema=self.schema)
+            yield self._batch(chunk.slice(start, WINDOW), job, first + start, tally, advance)
+
+    def _batch(self, rows: pa.Table, job: Job, first: int, tally: Tally, advance: Advance) -> pa.RecordBatch:
+        said = self._predict(rows)
+        sure = [None if one is None else self.predictor.task.confidence(one) for one in said]
+        unsure = [confidence is None or confidence < self.least_confidence for confidence in sure]
+        same = {
+            "model": self.model,
+            "model_digest": self.predictor.digest,
+            "input_table": job.table.name,
+            "input_version": job.table.version,
+            "scored_at": datetime.now(UTC),
+        }
+        values: dict[str, Any] = {
+            "record_id": _record_ids(rows, job, first, self.columns.id),
+            "confidence": sure,
+            "abstain": unsure,
+            **{name: [value] * len(said) for name, value in same.items()},
+            **{name: rows.column(name).combine_chunks() for name in self.columns.keep},
+        }
+        for field in self.schema:
+            if field.name not in values:
+                values[field.name] = [None if one is None else _value(one.get(field.name)) for one in said]
+        tally.rows += len(said)
+        tally.without += said.count(None)
+        tally.abstained += sum(unsure) - said.count(None)
+        advance(len(said), f"{tally.abstained:,} abstained" if tally.abstained else "")
+        arrays = [pa.array(values[field.name], field.type) for field in self.schema]
+        return pa.record_batch(arrays, schema=self.schema)
 
     def _predict(self, rows: pa.Table) -> list[Prediction | None]:
         """None for a row that lacks what the model reads."""

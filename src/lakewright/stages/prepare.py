@@ -21,7 +21,7 @@ from lakewright.encodings import Encoding
 from lakewright.errors import DataError
 from lakewright.evaluation.report.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
-from lakewright.prepare.choosing import Chosen, choose
+from lakewright.prepare.choosing import LEFT_OUT, Chosen, choose
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
@@ -51,7 +51,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
 
     # Split first, before anything is fitted
     chosen, findings = choose(reading, method, settings, columns)
-    train = reading.only(chosen.rows[chosen.of(TRAIN)])
+    train = reading.only(chosen.of(TRAIN))
 
     # Labels, and whatever else the task learns from the rows, from train
     task = Kind.fit((batch.read for batch in train), project.task)
@@ -120,10 +120,11 @@ def _method(project: Project, columns: Sequence[str]) -> Method:
 
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """What each row weighs and how often it stands, [rows]; other than once in train alone."""
+    rows = len(chosen.split)
     if settings.balance == "none":
-        return np.broadcast_to(np.float32(1), len(chosen.rows)), np.broadcast_to(np.int32(1), len(chosen.rows))
-    weights, times = np.ones(len(chosen.rows), np.float32), np.ones(len(chosen.rows), np.int32)
-    train = chosen.of(TRAIN)
+        return np.broadcast_to(np.float32(1), rows), np.broadcast_to(np.int32(1), rows)
+    weights, times = np.ones(rows, np.float32), np.ones(rows, np.int32)
+    train = np.flatnonzero(chosen.of(TRAIN))
     numbered = np.argsort(np.argsort([label for (label,) in chosen.names]))  # as the labels are sorted
     labels = numbered[chosen.labels[train]]
     if settings.balance == "weights":
@@ -148,9 +149,9 @@ class _Features:
         weights: npt.NDArray[np.float32],
         times: npt.NDArray[np.int32],
     ) -> None:
-        stay = slice(None) if times.all() else np.flatnonzero(times)  # all: views, not copies
-        self.reading, self.task, self.encoding, self.columns = reading.only(chosen.rows[stay]), task, encoding, columns
-        self.split, self.weights, self.times = chosen.split[stay], weights[stay], times[stay]
+        stay = (chosen.split != LEFT_OUT) & (times > 0)
+        self.reading, self.task, self.encoding, self.columns = reading.only(stay), task, encoding, columns
+        self.split, self.weights, self.times = chosen.split, weights, times
         self.encoded = self.truncated = 0
 
     def reader(self) -> pa.RecordBatchReader:
@@ -161,7 +162,7 @@ class _Features:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns, splits = self.columns, pa.array(SPLITS)
         for batch in self.reading:
-            inputs, here = batch.inputs, batch.at
+            inputs, here = batch.inputs, batch.rows
             encoded = self.task.encode(self.encoding, inputs)
             targets = self.task.targets(batch.truths, encoded, inputs)
             self.encoded += len(inputs)
