@@ -151,7 +151,7 @@ def test_onnx_says_what_torch_says(base: Path, level: Level, tmp_path: Path) -> 
 
 
 def test_linear_layers_see_no_padding_in_onnx(base: Path, exported: Path, tmp_path: Path) -> None:
-    """Of BERT's kin: query, key and value are one product over the real tokens. What OpenVINO reads is transformers'."""
+    """Of BERT's kin query, key and value are one product, of real tokens. What OpenVINO reads is transformers'."""
     import onnx
 
     def products(path: Path) -> int:

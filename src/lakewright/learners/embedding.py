@@ -52,7 +52,8 @@ class Embedding(Encoder):
         network = untrained(training, dropout=0.0).to(training.device)
         if training.task.level == "vector":
             return leave(network, training)
-        if settings.quantize != "never" and settings.bf16 == "auto" and training.device == "cpu":
+        plain = settings.bf16 == "auto" and not settings.prune_error
+        if settings.quantize != "never" and plain and training.device == "cpu":
             fitted = _in_int8(network, training)
             if fitted is not None and fitted.details["precision"] == "int8":
                 return fitted

@@ -6,7 +6,8 @@ probe      the head that it starts from  lora      small updates in the weights'
 packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
-export     ONNX                          serving   int8 where it pays, and in which runtime
+export     ONNX                          pruning   fewer neurons for int8
+serving    int8 where it pays, and in which runtime
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.encodings import Encoding
+from lakewright.errors import ProjectError
 from lakewright.learners import Fitted, Training
 from lakewright.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
 from lakewright.memory import memory_kept
@@ -109,14 +111,23 @@ class Encoder:
 
 
 def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
-    """The base model with a random head of the task's shape; `dropout` None: as the base model has it."""
+    """The base model with a random head of the task's shape; `dropout` None: as the base model has it.
+
+    Raises ProjectError where it is of a family that cannot be pruned, and should be.
+    """
     import torch
 
+    from lakewright.learners.encoder import packed
     from lakewright.learners.encoder.base import base_folder, load_encoder
     from lakewright.learners.encoder.network import EncoderNetwork
 
     settings: PretrainedSettings = training.settings
     encoder = load_encoder(base_folder(settings.base_model, training.base), dropout, settings.seed)
+    if settings.prune_error and not packed.is_packed(encoder):
+        raise ProjectError(
+            f"train.prune_error does not prune a {encoder.config.model_type}",
+            f"leave it out, or choose a base model of {', '.join(sorted(packed.PACKED))}",
+        )
     torch.manual_seed(settings.seed)
     task, columns = training.task, training.train.encoded.columns
     return EncoderNetwork(

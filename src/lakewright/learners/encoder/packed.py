@@ -76,11 +76,10 @@ def hidden_states(
     embeddings one of them, if that is known already. `through` is `through_layer`, or the same compiled. The encoder is
     one for which `is_packed` is true.
     """
-    layout = _layout(attention_mask)
-    layers = list(_layers(encoder))
+    layout = layout_of(attention_mask)
     if below is None:
         below, depth = lowest(encoder, input_ids, attention_mask, token_type_ids, 1), 1
-    hidden = _climb(encoder, layers[depth - 1 :], below, layout, through or through_layer)
+    hidden = _climb(encoder, list(layers(encoder))[depth - 1 :], below, layout, through or through_layer)
     return _laid_out(hidden, layout).view(layout.sequences, layout.tokens, -1)
 
 
@@ -100,7 +99,7 @@ def lowest(
     hidden = encoder.embeddings(input_ids=input_ids.reshape(1, -1)[:, real], position_ids=positions[None], **types)[0]
     if hasattr(encoder, "embeddings_project"):
         hidden = encoder.embeddings_project(hidden)
-    return _climb(encoder, list(_layers(encoder))[: depth - 1], hidden, _layout(attention_mask), through_layer)
+    return _climb(encoder, list(layers(encoder))[: depth - 1], hidden, layout_of(attention_mask), through_layer)
 
 
 def _climb(
@@ -117,7 +116,8 @@ def _climb(
     return hidden[: len(hidden) - layout.spare] if layout.spare else hidden
 
 
-def _layout(attention_mask: torch.Tensor) -> Layout:
+def layout_of(attention_mask: torch.Tensor, multiple: int = ROUND) -> Layout:
+    """`multiple`: padding is computed, too, where that makes so many tokens whole."""
     sequences, tokens = attention_mask.shape
     padding = attention_mask == 0
     if torch.jit.is_tracing():  # a graph for batches of any shape: nothing that depends on how many tokens are real
@@ -125,7 +125,7 @@ def _layout(attention_mask: torch.Tensor) -> Layout:
         places = (attention_mask.reshape(-1).cumsum(dim=0) - 1).clamp(min=0)
         return Layout(sequences, tokens, real, 0, padding[:, None, None, :], None, places)
     real, spare = (places.reshape(-1).nonzero()[:, 0] for places in (attention_mask, padding))
-    spare = spare[: -len(real) % ROUND]
+    spare = spare[: -len(real) % multiple]
     ends = None
     if attention_mask.is_cuda:  # the spare ones are a sequence of their own
         lengths = nn.functional.pad(attention_mask.sum(dim=1), (1, 1))
@@ -191,7 +191,8 @@ def _attend(projected: torch.Tensor, layout: Layout, layer: Layer, training: boo
     return attended if layout.real is None else attended[layout.real]
 
 
-def _layers(encoder: nn.Module) -> Iterator[Layer]:
+def layers(encoder: nn.Module) -> Iterator[Layer]:
+    """The lowest first."""
     config = encoder.config
     if config.model_type == "distilbert":
         for layer in encoder.transformer.layer:
@@ -214,3 +215,8 @@ def _layers(encoder: nn.Module) -> Iterator[Layer]:
             attention_dropout=config.attention_probs_dropout_prob,
             dropout=config.hidden_dropout_prob,
         )
+
+
+def neurons(encoder: nn.Module) -> int:
+    """Of all feed-forward layers."""
+    return sum(layer.up.weight.shape[0] for layer in layers(encoder))

@@ -3,6 +3,8 @@
 onnx      int8, dynamic and per channel, in model.onnx's place; else model.onnx stays as it is, fp32
 openvino  int8 with activations calibrated on validation (post-training quantisation by NNCF); where it is installed
 
+Both may do without some neurons (pruning.py); fp32 has them all, and stays the measure.
+
 serving.json tells the choice for each use: `throughput` (many rows) and `latency` (one row).
 """
 
@@ -14,7 +16,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +26,10 @@ from lakewright import plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
 from lakewright.learners import Fitted, Training, tuned
+from lakewright.learners.encoder import packed
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.network import EncoderNetwork
+from lakewright.learners.encoder.pruning import pruned
 from lakewright.progress import bar
 from lakewright.runtimes import Use
 from lakewright.runtimes.folder import SERVING
@@ -51,10 +55,20 @@ def leave(network: EncoderNetwork, training: Training) -> Fitted:
     network.save(training.folder)
     full = training.folder / "model.onnx"
     export(network, full)
-    if training.settings.quantize == "never":
+    settings, details = training.settings, dict[str, float | int | str]()
+    if settings.quantize == "never":
         return Fitted()
+    if settings.prune_error:
+        before = packed.neurons(network.encoder)
+        network = pruned(network, training, settings.prune_error)
+        details["pruned"] = round(1 - packed.neurons(network.encoder) / before, 4)
+        full = full.with_name("pruned.onnx")
+        export(network, full)
     dynamic(full, training.folder / INT8)
-    return choose(network, training)
+    if settings.prune_error:
+        full.unlink()
+    left = choose(network, training)
+    return replace(left, details={**details, **left.details})
 
 
 def choose(network: EncoderNetwork, training: Training, said: Mapping[str, Logits] = {}) -> Fitted:

@@ -34,7 +34,20 @@ class PretrainedSettings(LearnerSettings):
         description="int8 where it is faster here and not significantly worse on validation; dynamic: for onnx alone, "
         "in seconds; auto: also calibrated, for openvino, where that is installed",
     )
+    prune_error: float = Field(
+        default=0,
+        ge=0,
+        le=0.1,
+        description="the int8 networks do without neurons of the feed-forward layers, as many as cost each layer this "
+        "share of the variance of what it says; 0: all stay",
+    )
     seed: int = 13
+
+    @model_validator(mode="after")
+    def _nothing_pruned_in_fp32(self) -> Self:
+        if self.prune_error and self.quantize == "never":
+            raise ValueError("prune_error means nothing with quantize: never: only int8 networks are pruned")
+        return self
 
 
 class EncoderSettings(PretrainedSettings):
