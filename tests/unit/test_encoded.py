@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.encodings import Encoded
+from lakewright.encodings import Encoded, network_inputs
 from lakewright.encodings.ragged import Ragged
+from lakewright.encodings.tokens import Tokens
 
 SEQUENCE = st.lists(st.integers(1, 99), max_size=5)
 ROWS = st.lists(st.lists(SEQUENCE, min_size=1, max_size=3), min_size=1, max_size=8)
@@ -41,3 +45,23 @@ def test_taken_rows_are_the_rows(rows: list[list[list[int]]], windows: bool, dat
     assert (taken.rows is None) == (not windows)
     if taken.rows is not None and expected.rows is not None:
         assert taken.rows.tolist() == expected.rows.tolist()
+
+
+@given(ROWS, st.booleans(), st.booleans(), st.data())
+def test_a_batch_put_together_on_the_device_is_the_encodings(
+    rows: list[list[list[int]]], windows: bool, types: bool, data: st.DataObject
+) -> None:
+    from lakewright.learners.encoder.forward import resident
+
+    rows = [[[5, *sequence] for sequence in row] for row in rows]  # no sequence is without a special token
+    whole = replace(encoded(rows, windows), hidden=None)
+    if types:
+        whole = replace(whole, types=Ragged(whole.ids.values % 2, whole.ids.offsets))
+    encoding = Tokens(tokenizer=None, max_length=9, pad_id=7)  # type: ignore[arg-type]  # batches need no tokenizer
+    at = data.draw(st.lists(st.integers(0, len(whole.ids) - 1), min_size=1, max_size=10))
+    expected = network_inputs(encoding, whole, np.array(at, np.int64))
+    found = resident(encoding, whole, torch.device("cpu"))(np.array(at, np.int64))
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == torch.from_numpy(values).dtype, name
+        assert found[name].tolist() == values.tolist(), name

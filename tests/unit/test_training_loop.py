@@ -180,8 +180,9 @@ def test_gradient_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path
     setting = training(tiny_base, tmp_path, dropout=0.0)
     one, four = network(tiny_base, 0.0), network(tiny_base, 0.0)
     off = torch.autocast("cpu", dtype=torch.bfloat16, enabled=False)
-    loop._backward(four, setting, batches[:4], 4096, off)
-    loop._backward(one, setting, [np.concatenate(batches[:4])], 4096, off)
+    inputs = loop.inputs_of(setting.encoding, setting.train.encoded, torch.device("cpu"))
+    loop._backward(four, setting, inputs, batches[:4], 4096, off)
+    loop._backward(one, setting, inputs, [np.concatenate(batches[:4])], 4096, off)
     for a, b in zip(one.parameters(), four.parameters(), strict=True):
         if a.grad is not None and b.grad is not None:
             assert torch.allclose(a.grad, b.grad, atol=1e-6)

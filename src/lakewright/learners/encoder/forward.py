@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lakewright.encodings import network_inputs
+from lakewright.encodings.tokens import Tokens
 from lakewright.runtimes import GPU_TOKENS, Runtime
 
 if TYPE_CHECKING:
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
     from lakewright.learners.encoder.settings import PretrainedSettings
 
 
-def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows: NDArray[np.int64]) -> torch.Tensor:
+InputsOf = Callable[["NDArray[np.int64]"], dict[str, torch.Tensor]]  # sequences → the network's inputs, on its device
+SPARED = 0.5  # of a GPU's free memory is left to the network
+
+
+def through(network: EncoderNetwork, inputs_of: InputsOf, encoded: Encoded, rows: NDArray[np.int64]) -> torch.Tensor:
     """level "row": logits [rows, outputs], the mean over a row's windows. "vector": [rows, sequences a row, width].
     "token": [sequences, tokens, outputs] of all the rows' sequences."""
     sequences, counts = encoded.sequences(rows), encoded.counts[rows]
-    inputs = network_inputs(encoding, encoded, sequences)
     device = next(network.parameters()).device
-    found: torch.Tensor = network(**on_device(inputs, device))
+    found: torch.Tensor = network(**inputs_of(sequences))
     if network.level == "vector":
         return found.reshape(len(rows), -1, found.shape[-1])
     if network.level == "row" and encoded.rows is not None:
@@ -36,6 +40,44 @@ def through(network: EncoderNetwork, encoding: Encoding, encoded: Encoded, rows:
         summed = torch.zeros(len(rows), found.shape[1], dtype=found.dtype, device=device).index_add(0, row_of, found)
         return summed / windows[:, None].to(found.dtype)
     return found
+
+
+def inputs_of(encoding: Encoding, encoded: Encoded, device: torch.device) -> InputsOf:
+    """On a GPU word pieces are kept there for all epochs, where they leave it half of its memory: a batch is then put
+    together there, and all that a step has to send are the numbers of its sequences."""
+    if device.type == "cuda" and isinstance(encoding, Tokens) and encoded.hidden is None:
+        bytes_a_piece = 4 if encoded.types is None else 8
+        if len(encoded.ids.values) * bytes_a_piece < (1 - SPARED) * torch.cuda.mem_get_info(device)[0]:
+            return resident(encoding, encoded, device)
+    return lambda sequences: on_device(network_inputs(encoding, encoded, sequences), device)
+
+
+def resident(encoding: Tokens, encoded: Encoded, device: torch.device) -> InputsOf:
+    """Says what `network_inputs` says, from what is on the device already."""
+    ragged = {"input_ids": (encoded.ids, encoding.pad_id)}
+    if encoded.types is not None:
+        ragged["token_type_ids"] = encoded.types, 0
+    kept = {name: (torch.from_numpy(of.values).to(device), fill) for name, (of, fill) in ragged.items()}
+    lengths = encoded.ids.lengths
+    starts = torch.from_numpy(encoded.ids.offsets[:-1]).to(device)
+    there = torch.from_numpy(lengths).to(device)
+    rows = None if encoded.rows is None else np.repeat(np.arange(len(encoded)), encoded.counts)
+    columns = None if encoded.columns is None else torch.from_numpy(encoded.columns).to(device)
+
+    def inputs(sequences: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        chosen = torch.from_numpy(sequences).to(device, non_blocking=True)
+        # The width is known here: asking the device for it would wait until it had computed all before.
+        place = torch.arange(max(1, int(lengths[sequences].max(initial=0))), device=device)
+        real = place < there[chosen, None]
+        at = torch.where(real, starts[chosen, None] + place, 0)
+        found = {name: torch.where(real, values[at].long(), fill) for name, (values, fill) in kept.items()}
+        found["attention_mask"] = real.long()
+        if columns is not None:
+            row_of = chosen if rows is None else torch.from_numpy(rows[sequences]).to(device)
+            found["columns"] = columns[row_of]
+        return found
+
+    return inputs
 
 
 def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:

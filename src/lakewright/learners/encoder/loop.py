@@ -23,7 +23,7 @@ from lakewright.evaluation.scorers import Scorer
 from lakewright.learners import Training, tuned
 from lakewright.learners.encoder import packed
 from lakewright.learners.encoder.batches import Rows, epoch_batches
-from lakewright.learners.encoder.forward import as_runtime, mixed_precision, through, use_bf16
+from lakewright.learners.encoder.forward import InputsOf, as_runtime, inputs_of, mixed_precision, through, use_bf16
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learners.encoder.settings import EncoderSettings
@@ -73,6 +73,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths
+    inputs = inputs_of(training.encoding, training.train.encoded, device)
     # A loss that compares the rows of a batch has to meet all kinds of rows there, not those of one length alone.
     alike = np.zeros_like(lengths) if training.task.level == "vector" else lengths
     batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
@@ -93,7 +94,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
                     group["lr"] = base_rate * rate_at(state.step, total_steps, settings)
                 torch.manual_seed(settings.seed * 1_000_003 + state.step)
                 network.train()
-                loss = _backward_within_memory(network, training, step_batches, state, autocast)
+                loss = _backward_within_memory(network, training, inputs, step_batches, state, autocast)
                 torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
@@ -136,12 +137,17 @@ def train(network: EncoderNetwork, training: Training) -> State:
 
 
 def _backward_within_memory(
-    network: EncoderNetwork, training: Training, batches: list[Rows], state: State, autocast: torch.autocast
+    network: EncoderNetwork,
+    training: Training,
+    inputs: InputsOf,
+    batches: list[Rows],
+    state: State,
+    autocast: torch.autocast,
 ) -> float:
     """One step's gradients. Out of memory: the same rows again in parts half as large, so the step stays the same."""
     while True:
         try:
-            return _backward(network, training, batches, state.max_tokens, autocast)
+            return _backward(network, training, inputs, batches, state.max_tokens, autocast)
         except RuntimeError as failure:
             if not _is_out_of_memory(failure):
                 raise
@@ -167,7 +173,12 @@ def _is_out_of_memory(failure: RuntimeError) -> bool:
 
 
 def _backward(
-    network: EncoderNetwork, training: Training, batches: list[Rows], max_tokens: int, autocast: torch.autocast
+    network: EncoderNetwork,
+    training: Training,
+    inputs: InputsOf,
+    batches: list[Rows],
+    max_tokens: int,
+    autocast: torch.autocast,
 ) -> float:
     """Adds one step's gradients and returns its loss: the weighted mean over all targets of all its batches."""
     examples, task, device = training.train, training.task, torch.device(training.device)
@@ -181,7 +192,7 @@ def _backward(
             beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
             targets = torch.from_numpy(_padded(examples.targets, beside)).to(device)
             with autocast:
-                logits = through(network, training.encoding, encoded, part)
+                logits = through(network, inputs, encoded, part)
             losses = task.loss(logits, targets, options)
             counts = encoded.counts[part] if len(losses) != len(part) else 1
             weights = torch.from_numpy(np.repeat(examples.weights[part], counts)).to(device)
