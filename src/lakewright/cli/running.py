@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from lakewright.show import complain, print_json, print_rows, print_run, say
 if TYPE_CHECKING:
     from lakewright.runs import Run
 
+ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
 
 @app.command()
 def run(
@@ -25,6 +27,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
+    gc.set_threshold(ALLOCATIONS)
     from lakewright import plugins
     from lakewright.profile import load_profile
     from lakewright.project import load_project
@@ -68,6 +71,7 @@ def stage(
     profile: ProfileName = None,
 ) -> None:
     """Run one stage of a run and print its record: what targets execute."""
+    gc.set_threshold(ALLOCATIONS)
     from lakewright.pipeline import run_stage
     from lakewright.profile import load_profile
     from lakewright.project import load_project
