@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
 
+
 @app.command()
 def run(
     project: ProjectFile = "project.yml",
