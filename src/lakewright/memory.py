@@ -18,7 +18,7 @@ LARGE, DEFAULT_MMAP_MAX = 128 * 1024, 65_536  # mallopt(3)
 
 # delta-rs reads these when it is loaded and when it first writes; what is set already stays.
 DELTA_RS = {
-    "_RJEM_MALLOC_CONF": "narenas:1,dirty_decay_ms:0",  # its allocator (jemalloc): one heap, nothing kept
+    "_RJEM_MALLOC_CONF": "narenas:1,tcache:false,dirty_decay_ms:0",  # jemalloc: one heap, nothing kept
     "DELTARS_WRITER_BATCH_CHANNEL_SIZE": "1",  # batches that wait for the writer
 }
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lakewright.scoring.rows import Job
     from lakewright.tasks import Prediction
 
-WINDOW = 8192  # rows predicted at once: within them the longest come first, so that little is padded
+WINDOW = 2048  # rows predicted at once: within them the longest come first, so that little is padded
 COMMON = pa.schema(
     {
         "confidence": pa.float64(),
