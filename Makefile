@@ -68,7 +68,7 @@ bench-gpu: $(INSTALLED)  ## on a machine with an NVIDIA GPU and torch for CUDA; 
 bench-peers: $(INSTALLED)  ## DATA=folder of parquet sets, PEERS=folder of environments; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/peers.py --data $(DATA) --peers $(PEERS)
 
-bench-growth: $(INSTALLED)  ## ingest and prepare at 10 k, 100 k and 1 M texts; writes docs/benchmarks.md
+bench-growth: $(INSTALLED)  ## ingest, prepare and score at 10 k, 100 k and 1 M texts; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/growth.py
 
 clean:

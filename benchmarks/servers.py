@@ -63,12 +63,13 @@ def peer(name: str, *command: str, **environment: str) -> Server:
 
 OURS = lakewright("lakewright serve", "--set", "cache_rows=0")
 MLFLOW = mlflow("mlflow models serve", "{registered}", lambda text: {"inputs": {"text": [text]}})
+MLFLOW_PIPELINE = mlflow("mlflow models serve, transformers pipeline", "{pipeline}", lambda text: {"inputs": [text]})
 KEPT = lakewright("lakewright serve, answers kept")  # as it is by default, for more texts than there are here
 SERVERS = (
     OURS,
     KEPT,
     MLFLOW,
-    mlflow("mlflow models serve, transformers pipeline", "{pipeline}", lambda text: {"inputs": [text]}),
+    MLFLOW_PIPELINE,
     peer(
         *("FastAPI, transformers pipeline", "-m", "uvicorn", f"--app-dir={ROOT / 'benchmarks/peers'}"),
         *("fastapi_text:app", "--port={port}"),

@@ -37,6 +37,7 @@ from servers import (
     CHECKED,
     KEPT,
     MLFLOW,
+    MLFLOW_PIPELINE,
     OURS,
     PEERS,
     SERVERS,
@@ -284,7 +285,7 @@ def times(one: Sequence[float], other: Sequence[float]) -> str:
 
 
 def tables(found: Mapping[str, Found]) -> list[str]:
-    base = found.get(MLFLOW.name, Found())
+    base, plain = (found.get(server.name, Found()) for server in (MLFLOW, MLFLOW_PIPELINE))
     lines = [
         "| | ready, s (least – greatest) | × sooner than `mlflow models serve` | resident then, MB "
         f"| most after a load, MB | same label as the model, of {CHECKED} |",
@@ -298,16 +299,18 @@ def tables(found: Mapping[str, Found]) -> list[str]:
         )
     lines += [
         "",
-        "| clients | | requests/s (least – greatest) | × `mlflow models serve` | p50, ms | p99, ms | failed |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| clients | | requests/s (least – greatest) | × `mlflow models serve` | × its transformers pipeline | p50, ms "
+        "| p99, ms | failed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for clients in CLIENTS:
         for name, one in found.items():
-            rates, others = ([loop.rate for loop in of.closed[clients]] for of in (one, base))
+            rates, others, slow = ([loop.rate for loop in of.closed[clients]] for of in (one, base, plain))
             p50, p99 = (statistics.median(getattr(loop, at) for loop in one.closed[clients]) for at in ("p50", "p99"))
             failed = sum(loop.failed for loop in one.closed[clients])
             lines.append(
-                f"| {clients} | {name} | {spread(rates)} | {times(rates, others)} | {ms(p50)} | {ms(p99)} | {failed} |"
+                f"| {clients} | {name} | {spread(rates)} | {times(rates, others)} | {times(rates, slow)} | {ms(p50)} "
+                f"| {ms(p99)} | {failed} |"
             )
     lines += [
         "",
