@@ -53,7 +53,7 @@ class Embedding(Encoder):
         if training.task.level == "vector":
             return leave(network, training)
         plain = settings.bf16 == "auto" and not settings.prune_error
-        if settings.quantize != "never" and plain and training.device == "cpu":
+        if settings.quantize == "dynamic" and plain and training.device == "cpu":
             fitted = _in_int8(network, training)
             if fitted is not None and fitted.details["precision"] == "int8":
                 return fitted
