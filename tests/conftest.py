@@ -25,6 +25,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from lakewright.tracking import Tracking
 
+pytest_plugins = ["platforms.everywhere"]
+
 settings.register_profile("lakewright", deadline=None)  # a busy machine is no failure
 settings.load_profile("lakewright")
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -16,7 +16,7 @@ from typing import Any
 import lakewright
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
-from lakewright.records import ModelVersion, Prepared, Record, Report, TableVersion, Trained, plain
+from lakewright.records import ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
 from lakewright.runtimes.folder import verify
 from lakewright.workspace import Workspace, write_whole
 
@@ -30,7 +30,7 @@ class Step:
     why: str
     key: str = ""  # hash of `depends`
     depends: dict[str, Any] = field(default_factory=dict)
-    record: dict[str, Any] | None = None  # what an earlier run left for this key
+    record: Record | None = None  # what an earlier run left for this key
     run_id: str = ""  # that run
 
 
@@ -46,18 +46,19 @@ def look_up(
         why = "was interrupted; goes on from there" if interrupted else _what_changed(path, stage, depends)
         return Step(stage, False, why, key, depends)
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        gone = _gone(record_type.model_validate(kept["record"]), workspace)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        record = record_type.from_kept(found["record"], workspace.folder)
+        gone = _gone(record, workspace)
     except (ValueError, KeyError):  # not as we write them: edited by hand, or a disk's fault
         gone = f"its record {path.name} is damaged"
     if gone:
         return Step(stage, False, gone, key, depends)
-    return Step(stage, True, f"unchanged since run {kept['run'][:8]}", key, depends, kept["record"], kept["run"])
+    return Step(stage, True, f"unchanged since run {found['run'][:8]}", key, depends, record, found["run"])
 
 
 def keep(step: Step, record: Record, run_id: str, project: Project, workspace: Workspace) -> None:
-    kept = {"stage": step.stage, "run": run_id, "depends": step.depends, "record": plain(record)}
-    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", json.dumps(kept, indent=2) + "\n")
+    noted = {"stage": step.stage, "run": run_id, "depends": step.depends, "record": kept(record, workspace.folder)}
+    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", json.dumps(noted, indent=2) + "\n")
 
 
 def work_folder(workspace: Workspace, stage: str, key: str) -> Path:
@@ -112,15 +113,18 @@ def _gone(record: Record, workspace: Workspace) -> str:
     elif isinstance(record, Report):
         files = [record.html, record.json_file, record.test_rows]
     elif isinstance(record, Trained):
-        try:
-            verify(Path(record.model_folder))
-        except LakewrightError as error:
-            return error.cause
+        files = [record.model_folder]
+        if Path(record.model_folder).exists() or workspace.mirror is None:
+            try:
+                verify(Path(record.model_folder))
+            except LakewrightError as error:
+                return error.cause
     elif isinstance(record, ModelVersion):
+        from lakewright.registry.meaning import REMOTE
         from lakewright.registry.versions import resolve
 
         try:
-            files = [uri for uri in [resolve(workspace.tracking, record.at).uri] if "://" not in uri]
+            files = [uri for uri in [resolve(workspace.tracking, record.at).uri] if not REMOTE.match(uri)]
         except NotFound as error:
             return error.cause
-    return next((f"{file} is gone" for file in files if not Path(file).exists()), "")
+    return next((f"{file} is gone" for file in files if not workspace.has(file)), "")

@@ -223,9 +223,11 @@ def _read(folder: Path) -> Finished:
         noted = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if noted["status"] != "done":
             raise DataError(f"it did not finish (status: {noted['status']})", "run the project again")
-        records = {path.stem: path.read_text(encoding="utf-8") for path in (folder / "records").glob("*.json")}
-        trained = Trained.model_validate_json(records["train"])
-        report = Report.model_validate_json(records["evaluate"])
+        workspace = folder.parent.parent
+        paths = (folder / "records").glob("*.json")
+        records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        trained = Trained.from_kept(records["train"], workspace)
+        report = Report.from_kept(records["evaluate"], workspace)
         if not Path(report.test_rows).exists():
             raise DataError(f"{report.test_rows} is gone", "run the project again")
         if not set(FROZEN) <= set(pq.read_schema(report.test_rows).names):
@@ -235,10 +237,10 @@ def _read(folder: Path) -> Finished:
             run_id=folder.name,
             name=noted["name"],
             project=noted["resolved"],
-            prepared=Prepared.model_validate_json(records["prepare"]),
+            prepared=Prepared.from_kept(records["prepare"], workspace),
             trained=trained,
             report=report,
-            decision=Decision.model_validate_json(records["gate"]),
+            decision=Decision.from_kept(records["gate"], workspace),
             model=describe(Path(trained.model_folder)),
             truths=truths,
         )

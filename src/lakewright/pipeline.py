@@ -7,6 +7,7 @@ train     features → model folder     register  model folder → model version
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import time
@@ -30,8 +31,7 @@ from lakewright.records import (
     Report,
     StageResult,
     Trained,
-    as_json,
-    plain,
+    kept,
 )
 from lakewright.runs import Run
 from lakewright.runtimes.predictor import Predictor
@@ -99,7 +99,7 @@ def run(
     """
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
-    finished: Run = plugins.find("targets", place.target).run(loaded, place, lambda *_: None, rerun)
+    finished: Run = plugins.find("targets", place.target.name).run(loaded, place, lambda *_: None, rerun)
     if finished.error is not None:
         raise finished.error
     return finished
@@ -134,7 +134,7 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
             continue
         step = _step(stage, project, workspace, records, rerun)
         if step.record is not None:
-            records[stage.name] = stage.record.model_validate(step.record)
+            records[stage.name] = step.record
         found.append(step)
     return found
 
@@ -215,12 +215,19 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
         if error is not None:
             break
     finished = Run(run_id, results, records, error)
-    report = cast(Report | None, records.get("evaluate"))
-    metrics = {name: metric.value for name, metric in report.metrics.items()} if report else {}
-    version = {"lakewright.model_version": str(finished.model_version)} if finished.model_version else {}
-    workspace.tracking.finish(run_id, "FAILED" if error else "FINISHED", metrics, {"lakewright.log": log, **version})
-    runs.close_run(project, workspace, run_id, "failed" if error else "done")
+    _close(finished, project, workspace, log)
     return finished
+
+
+def _close(run: Run, project: Project, workspace: Workspace, log: str) -> None:
+    report = cast(Report | None, run.records.get("evaluate"))
+    metrics = {name: metric.value for name, metric in report.metrics.items()} if report else {}
+    tags = {"lakewright.log": log}
+    if run.model_version is not None:
+        tags["lakewright.model_version"] = str(run.model_version)
+    workspace.tracking.finish(run.run_id, "FAILED" if run.error else "FINISHED", metrics, tags)
+    runs.close_run(project, workspace, run.run_id, "failed" if run.error else "done")
+    workspace.send()
 
 
 def _record(
@@ -230,22 +237,25 @@ def _record(
     if step.skip and step.record is None:
         return None
     if step.record is not None:
-        record = _as_kept(stage, step, workspace)
+        record = _as_kept(step.record, workspace)
     else:
         work = cache.work_folder(workspace, stage.name, step.key)
         work.mkdir(parents=True, exist_ok=True)
         function = getattr(import_module(f"lakewright.stages.{stage.name}"), stage.name)
+        inputs = {need: records[need] for need in stage.needs}
+        for place in (place for record in inputs.values() for place in record.places):
+            workspace.bring(place)
         with workspace.tracking.stage(run_id, stage.name) as log:
-            inputs = {need: records[need] for need in stage.needs}
             record = function(inputs, project, workspace.at_stage(run_id, work, log))
         cache.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
-    write_whole(workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json", as_json(record))
+    text = json.dumps(kept(record, workspace.folder), indent=2) + "\n"
+    write_whole(workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json", text)
+    workspace.send()
     return record
 
 
-def _as_kept(stage: Stage, step: Step, workspace: Workspace) -> Record:
-    record = stage.record.model_validate(step.record)
+def _as_kept(record: Record, workspace: Workspace) -> Record:
     if isinstance(record, ModelVersion):  # approved since, or no longer the champion: aliases move
         from lakewright.registry.versions import resolve
 
@@ -259,7 +269,7 @@ def _step(stage: Stage, project: Project, workspace: Workspace, records: Records
         return Step(stage.name, True, left_out)
     depends = {
         **stage.depends(project, workspace),
-        "inputs": {need: plain(records[need]) for need in stage.needs},
+        "inputs": {need: kept(records[need], workspace.folder) for need in stage.needs},
     }
     step = cache.look_up(stage.name, depends, stage.record, project, workspace)
     names = [each.name for each in STAGES]
@@ -272,7 +282,7 @@ def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], 
     records: dict[str, Record] = {}
     for stage, step in zip(STAGES, planned, strict=True):
         if step.record is not None:
-            records[stage.name] = _as_kept(stage, step, workspace)
+            records[stage.name] = _as_kept(step.record, workspace)
         watch(stage.name, "skipped", step.why)
     same = runs.runs_of(project, workspace)
     run_id = same[0].run_id if same else next(step.run_id for step in reversed(planned) if step.run_id)
@@ -281,28 +291,58 @@ def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], 
     )
 
 
-def run_stage(name: str, project: Project, workspace: Workspace, run_id: str) -> Record | None:
+def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Record | None:
     """One stage of a run, from the records that the stages before it left: what targets execute.
 
-    None where the stage is left out (register, below the gate).
+    `run` is the id of a run that was begun, or the name of one (a platform's own id of what it executes), which the
+    first stage begins and the last one ends. None where the stage is left out (register, below the gate).
+    Raises NotFound for a run that is not there, or where a stage before has not run.
     """
     stage = stage_named(name)
-    folder = workspace.folder / "runs" / run_id / "records"
-    known = [noted.run_id for noted in runs.runs_of(project, workspace)]
-    if run_id not in known:
-        raise NotFound(
-            f"{workspace.folder} has no run {run_id} of this project with these settings",
-            f"`lakewright run` begins one; {nearest(run_id, known)}",
-        )
-    records: dict[str, Record] = {}
-    for need in stage.needs:
-        path = folder / f"{need}.json"
-        if not path.exists():
-            raise NotFound(f"run {run_id} has no record of {need}, which {name} needs", f"run the stage {need} first")
-        records[need] = stage_named(need).record.model_validate_json(path.read_text(encoding="utf-8"))
     with workspace.lock(f"{project.schema_}.{project.name}"):
-        step = _step(stage, project, workspace, records, rerun=None)
-        return _record(stage, step, project, workspace, run_id, records)
+        run_id = _run_id(stage, project, workspace, run)
+        records = records_of(workspace, run_id)
+        for need in stage.needs:
+            if need not in records:
+                raise NotFound(f"run {run} has no record of {need}, which {name} needs", f"run the stage {need} first")
+        with runs.log_to(workspace, run_id) as log:
+            try:
+                step = _step(stage, project, workspace, records, rerun=None)
+                record = _record(stage, step, project, workspace, run_id, records)
+            except (Exception, SystemExit) as failure:
+                LOG.exception("%s failed", name)
+                error = _explained(failure, name, log)
+                _close(Run(run_id, {}, records, error), project, workspace, log)
+                raise error from failure
+            if stage == STAGES[-1] or (isinstance(record, Decision) and not record.passed):
+                records |= {name: record} if record is not None else {}
+                _close(Run(run_id, {}, records), project, workspace, log)
+        return record
+
+
+def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> str:
+    known = runs.runs_of(project, workspace)
+    found = next((noted.run_id for noted in known if run in (noted.run_id, noted.name)), None)
+    if found is not None:
+        return found
+    if stage != STAGES[0]:
+        raise NotFound(
+            f"{workspace.profile.workspace} has no run {run} of this project with these settings",
+            f"`lakewright run` begins one, and so does the stage {STAGES[0].name}; "
+            + nearest(run, [name for noted in known for name in (noted.run_id, noted.name)]),
+        )
+    return runs.open_run(project, workspace, run)
+
+
+def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
+    """What the stages of a run have left so far."""
+    folder = workspace.folder / "runs" / run_id / "records"
+    paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
+    return {
+        stage.name: stage.record.from_kept(json.loads(path.read_text(encoding="utf-8")), workspace.folder)
+        for stage, path in paths.items()
+        if path.exists()
+    }
 
 
 def stage_named(name: str) -> Stage:

@@ -12,6 +12,11 @@
           AWS_ACCESS_KEY_ID: ${env:LAKE_KEY}
           AWS_SECRET_ACCESS_KEY: ${env:LAKE_SECRET}
 
+      prod:
+        target: {name: sagemaker, role: …}     # what a target needs to know: docs/targets.md
+        workspace: s3://our-lake/lakewright   # shared by the machines that stages run on
+        tracking: https://mlflow.our.org
+
 Looked for beside the project file, then in the current folder; without one, the built-in profile `local` is used.
 Relative paths are relative to profiles.yml.
 """
@@ -24,12 +29,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, field_validator
 
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
-from lakewright.project import Settings
-from lakewright.yamlfile import YamlFile, explain, override, read_yaml
+from lakewright.project import Settings, picked, validated
+from lakewright.yamlfile import Key, YamlFile, explain, override, read_yaml
 
 REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -68,9 +73,21 @@ class Serve(Settings):
     redact: str | None = Field(default=None, description="module:function that a logged text goes through")
 
 
+class TargetSettings(Settings):
+    """What every target's settings have; `name` picks the rest."""
+
+    name: str
+
+
 class Profile(Settings):
-    target: str = Field(default="local", description="where stages run")
-    workspace: str = Field(default=".lakewright", description="folder for the catalog, runs, records and caches")
+    target: SerializeAsAny[TargetSettings] = Field(
+        default={"name": "local"}, validate_default=True, description="where stages run: its name, and what it needs"
+    )
+    workspace: str = Field(
+        default=".lakewright",
+        description="folder for the catalog, runs, records and caches; s3://, abfss:// or file:// (a mounted folder): "
+        "shared by several machines, each with a copy",
+    )
     lake: str | None = Field(
         default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace"
     )
@@ -85,6 +102,30 @@ class Profile(Settings):
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default one a core")
     serve: Serve = Field(default=Serve(), description="what a server takes, and from whom")
+
+    _name: str = PrivateAttr(default="local")
+    _file: YamlFile | None = PrivateAttr(default=None)
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _of_its_name(cls, given: object) -> object:
+        if isinstance(given, str):
+            given = {"name": given}
+        return validated(_of_target, given) if isinstance(given, dict) and "name" in given else given
+
+    @property
+    def name(self) -> str:
+        """As profiles.yml has it."""
+        return self._name
+
+    @property
+    def folder(self) -> Path | None:
+        """That of profiles.yml; None without one."""
+        return self._file.path.resolve().parent if self._file else None
+
+    def where(self, *key: str | int) -> str:
+        """`profiles.yml:12`, where the profile's setting stands, or the nearest one above it."""
+        return self._file.where(("profiles", self._name, *key)) if self._file else "profiles.yml"
 
     def secrets(self) -> dict[str, str]:
         """The storage options in clear, for the one call that needs them; never stored or logged."""
@@ -116,6 +157,8 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     values = dict(file.values)
     if isinstance(values.get("profiles"), dict) and chosen in values["profiles"]:
         filled = _filled(values["profiles"][chosen], ("profiles", chosen), file)
+        if isinstance(filled, dict) and filled.get("target") is not None:
+            filled["target"] = _target(filled["target"], ("profiles", chosen, "target"), file)
         values["profiles"] = {**values["profiles"], chosen: filled}
     try:
         known = Profiles.model_validate(values).profiles
@@ -125,12 +168,20 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
         if chosen == "local":
             return _placed(Profile(), path.parent)
         raise ProfileError(f"{path.name} has no profile {chosen!r}", nearest(str(chosen), known))
-    if known[chosen].target not in plugins.names("targets"):
-        raise ProfileError(
-            f"{file.where(('profiles', chosen, 'target'))}: there is no target {known[chosen].target!r}",
-            nearest(known[chosen].target, plugins.names("targets")),
-        )
-    return _placed(known[chosen], path.resolve().parent)
+    profile = _placed(known[chosen], path.resolve().parent)
+    profile._name, profile._file = chosen, file
+    return profile
+
+
+def _of_target(given: dict[str, Any]) -> tuple[type[TargetSettings], dict[str, Any]]:
+    return plugins.find("targets", str(given["name"])).settings, given
+
+
+def _target(given: Any, key: Key, file: YamlFile) -> Any:
+    named = {"name": given} if isinstance(given, str) else given
+    if not isinstance(named, dict) or "name" not in named:
+        return given
+    return picked(key, "name", named, _of_target, file, ProfileError)
 
 
 def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:

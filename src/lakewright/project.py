@@ -39,7 +39,7 @@ from pydantic import (
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
-from lakewright.yamlfile import YamlFile, explain, override, read_yaml
+from lakewright.yamlfile import Key, YamlFile, explain, override, read_yaml
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -214,14 +214,15 @@ class Project(Settings):
     gate: Gate = Gate()
     register_: Register = Field(default=Register(), alias="register")
 
-    _folder: Path = PrivateAttr(default_factory=Path)
+    _path: Path = PrivateAttr(default=Path("project.yml"))
+    _given: tuple[str, ...] = PrivateAttr(default=())
 
     @field_validator("train", mode="before")
     @classmethod
     def _of_its_learner(cls, given: object) -> object:
         if not isinstance(given, dict):
             return given
-        return _validated(_of_learner, given)
+        return validated(_of_learner, given)
 
     @field_validator("task", mode="before")
     @classmethod
@@ -230,7 +231,7 @@ class Project(Settings):
             given = {"name": given}
         if not isinstance(given, dict) or "name" not in given:
             return given
-        return _validated(_of_task, given)
+        return validated(_of_task, given)
 
     @field_validator("schema_")
     @classmethod
@@ -243,7 +244,16 @@ class Project(Settings):
     @property
     def folder(self) -> Path:
         """The project file's folder: relative sources and python: modules are looked for here."""
-        return self._folder
+        return self._path.parent
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The `a.b=c` settings that were laid over the file."""
+        return self._given
 
     @property
     def table(self) -> str:
@@ -293,7 +303,7 @@ def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]
     return plugins.find("tasks", str(given["name"])).settings, given
 
 
-def _validated(settings_of: SettingsOf, given: dict[str, Any]) -> Settings:
+def validated(settings_of: SettingsOf, given: dict[str, Any]) -> Settings:
     try:
         settings, values = settings_of(given)
     except UsageError as error:  # pydantic tells of ValueErrors
@@ -316,27 +326,30 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     _refuse_references(file.values, (), file)
     values = dict(file.values)
     if isinstance(given := values.get("train", {"learner": "encoder"}), dict):
-        values["train"] = _checked("train", "size" if given.get("size") else "learner", given, _of_learner, file)
+        which = "size" if given.get("size") else "learner"
+        values["train"] = picked(("train",), which, given, _of_learner, file, ProjectError)
     if isinstance(given := values.get("task"), dict) and "name" in given:
-        values["task"] = _checked("task", "name", given, _of_task, file)
+        values["task"] = picked(("task",), "name", given, _of_task, file, ProjectError)
     try:
         project = Project.model_validate(values)
     except ValidationError as failure:
         raise explain(failure, Project, file, ProjectError) from None
-    project._folder = path.resolve().parent
+    project._path, project._given = path.resolve(), tuple(settings)
     return project
 
 
-def _checked(key: str, which: str, given: dict[str, Any], settings_of: SettingsOf, file: YamlFile) -> Settings:
-    """A part of the project as the settings that one of its own keys, `which`, picks."""
+def picked(
+    key: Key, which: str, given: dict[str, Any], settings_of: SettingsOf, file: YamlFile, error: type[UsageError]
+) -> Settings:
+    """The part of a file that stands at `key`, as the settings that one of its own keys, `which`, picks."""
     try:
         settings, values = settings_of(given)
     except UsageError as unknown:
-        raise ProjectError(f"{file.where((key, which))}: {unknown.cause}", unknown.remedy) from None
+        raise error(f"{file.where((*key, which))}: {unknown.cause}", unknown.remedy) from None
     try:
         return settings.model_validate(values)
     except ValidationError as failure:
-        raise explain(failure, settings, file, ProjectError, at=(key,)) from None
+        raise explain(failure, settings, file, error, at=key) from None
 
 
 def _refuse_references(value: object, key: tuple[str | int, ...], file: YamlFile) -> None:

@@ -1,18 +1,52 @@
 """What passes between stages: small frozen records that name tables, folders and runs, stored as JSON.
 
 A record never holds rows or weights, only where they are. A stage gets the records of the stages before it and
-returns its own, so any stage can run in another process or on another machine with nothing but these files.
+returns its own, so any stage can run in another process or on another machine with nothing but these files. What lies
+in the workspace is kept as `workspace:models/…`, and a workspace can be moved; in memory it is a path of this machine.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic.fields import FieldInfo
+
+INSIDE = "workspace:"
+
+
+def _here(place: str, info: ValidationInfo) -> str:
+    if not info.context or not place.startswith(INSIDE):
+        return place
+    return str(info.context["workspace"] / place.removeprefix(INSIDE))
+
+
+def _inside(place: str, info: SerializationInfo) -> str:
+    if not info.context or not Path(place).is_relative_to(info.context["workspace"]):
+        return place
+    return INSIDE + Path(place).relative_to(info.context["workspace"]).as_posix()
+
+
+Place = Annotated[str, AfterValidator(_here), PlainSerializer(_inside)]  # a path, or a URI
+
+
+def _is_place(info: FieldInfo) -> bool:
+    return any(isinstance(each, AfterValidator) and each.func is _here for each in info.metadata)
 
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def from_kept(cls, values: dict[str, Any], workspace: Path) -> Self:
+        """Raises ValueError (pydantic's ValidationError) for what `kept` did not write."""
+        return cls.model_validate(values, context={"workspace": workspace})
+
+    @property
+    def places(self) -> list[str]:
+        """The files and folders that it names."""
+        return [str(getattr(self, name)) for name, info in type(self).model_fields.items() if _is_place(info)]
 
 
 class TableVersion(Record):
@@ -20,7 +54,7 @@ class TableVersion(Record):
 
     name: str
     version: int
-    uri: str
+    uri: Place
     rows: int
 
     def __str__(self) -> str:
@@ -45,7 +79,7 @@ class Ingested(Record):
 class Prepared(Record):
     table: TableVersion
     features: TableVersion
-    encoding: str = Field(description="folder of what turns a row into model inputs (tokenizer.json, …)")
+    encoding: Place = Field(description="folder of what turns a row into model inputs (tokenizer.json, …)")
     task: dict[str, Any] = Field(description="the task as it was fitted on train")
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")
@@ -62,7 +96,7 @@ class Prepared(Record):
 
 
 class Trained(Record):
-    model_folder: str
+    model_folder: Place
     digest: str = Field(description="sha256 over the folder's files")
     learner: str
     validation: dict[str, float] = {}
@@ -92,9 +126,9 @@ class Report(Record):
         default={}, description="column → value → metric; support is under the metric name 'rows'"
     )
     confidence: float = 0.95
-    test_rows: str = Field(description="parquet file: the frozen test rows with truth and prediction")
-    html: str
-    json_file: str
+    test_rows: Place = Field(description="parquet file: the frozen test rows with truth and prediction")
+    html: Place
+    json_file: Place
     runtime: str
     model_bytes: int
     seconds_per_1000_rows: float
@@ -147,5 +181,10 @@ def as_json(record: Record) -> str:
 
 
 def plain(record: Record) -> dict[str, Any]:
-    """The record as JSON-ready values, for `--json` and for hashing."""
+    """The record as JSON-ready values, for `--json`."""
     return record.model_dump(mode="json")
+
+
+def kept(record: Record, workspace: Path) -> dict[str, Any]:
+    """The record as JSON-ready values that hold wherever the workspace lies, for its own files and for hashing."""
+    return record.model_dump(mode="json", context={"workspace": workspace})

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -90,30 +91,38 @@ class NotedRun:
     name: str  # in MLflow
     project: str  # the resolved project's digest
     status: Literal["running", "done", "failed"]
+    began: str  # ISO 8601, UTC
+
+
+def noted_runs(project: Project, workspace: Workspace) -> list[NotedRun]:
+    """The runs of the project of this name, whatever its settings were; the newest first."""
+    found = []
+    for path in (workspace.folder / "runs").glob("*/run.json"):
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            if (noted["resolved"]["schema"], noted["resolved"]["name"]) == (project.schema_, project.name):
+                told = (noted[name] for name in ("name", "project", "status", "began"))
+                found.append(NotedRun(path.parent.name, *told))
+        except (ValueError, KeyError, TypeError):
+            LOG.warning("%s is damaged and left out", path)
+    return sorted(found, key=lambda run: run.began, reverse=True)
 
 
 def runs_of(project: Project, workspace: Workspace) -> list[NotedRun]:
     """The runs of this very project, every setting the same; the newest first."""
-    paths = sorted((workspace.folder / "runs").glob("*/run.json"), key=lambda path: -path.stat().st_mtime_ns)
-    found = []
-    for path in paths:
-        try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            found.append(NotedRun(path.parent.name, noted["name"], noted["project"], noted["status"]))
-        except (ValueError, KeyError):
-            LOG.warning("%s is damaged and left out", path)
-    return [run for run in found if run.project == project.digest]
+    return [run for run in noted_runs(project, workspace) if run.project == project.digest]
 
 
-def open_run(project: Project, workspace: Workspace) -> str:
-    """The id of this project's unfinished run, which goes on, or of a new one."""
+def open_run(project: Project, workspace: Workspace, name: str | None = None) -> str:
+    """The id of this project's unfinished run, which goes on, or of a new one; where it has a name, of that one."""
     same = runs_of(project, workspace)
     # Found by its name, so a run that MLflow has and run.json lacks (killed in between) goes on as well.
     new = f"{project.name}-{project.digest[:8]}-{len(same) + 1}"
-    name = next((run.name for run in same if run.status != "done"), new)
+    name = name or next((run.name for run in same if run.status != "done"), new)
     tags = {"lakewright.project": project.digest, "lakewright.version": lakewright.__version__}
     run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", name, tags)
-    note(project, workspace, NotedRun(run_id, name, project.digest, "running"))
+    began = next((run.began for run in same if run.run_id == run_id), datetime.now(UTC).isoformat())
+    note(project, workspace, NotedRun(run_id, name, project.digest, "running", began))
     return run_id
 
 
@@ -123,7 +132,13 @@ def close_run(project: Project, workspace: Workspace, run_id: str, status: Liter
 
 
 def note(project: Project, workspace: Workspace, run: NotedRun) -> None:
-    noted = {"name": run.name, "project": run.project, "status": run.status, "resolved": project.resolved}
+    noted = {
+        "name": run.name,
+        "project": run.project,
+        "status": run.status,
+        "began": run.began,
+        "resolved": project.resolved,
+    }
     write_whole(workspace.folder / "runs" / run.run_id / "run.json", json.dumps(noted, indent=2) + "\n")
 
 

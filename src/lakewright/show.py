@@ -37,6 +37,10 @@ def say(stage: str, status: str, why: str) -> None:
     print(f"{mark} {stage:<9} {status:<8} {why if status != 'failed' else ''}".rstrip(), file=sys.stderr, flush=True)
 
 
+def note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def complain(error: LakewrightError) -> None:
     print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
     if error.log:

@@ -9,11 +9,15 @@ work/            a stage's files while it works: checkpoints, half-made folders
 models/          sealed model folders            encodings/   what prepare fitted
 runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
 indexes/         vector indexes for search, one a table version and model; may be deleted
-ledger.jsonl     every read of a test split
+ledger/          a JSON file for every read of a test split
+
+A workspace may lie elsewhere (s3://…, abfss://…, file://… for a mounted folder): then this machine works in a copy of
+it (mirror.py), and tables and tracking are elsewhere too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -22,7 +26,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakewright.errors import Busy, UsageError
+from lakewright.errors import Busy, ProfileError, UsageError
+from lakewright.mirror import Mirror
 from lakewright.profile import Profile
 from lakewright.runtimes import cores
 
@@ -40,6 +45,7 @@ class Workspace:
     run_id: str = ""
     work: Path = Path()  # this stage's own folder; it survives a kill
     log: StageLog | None = None  # this stage's own MLflow run
+    mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
 
     @classmethod
     def open(cls, profile: Profile) -> Workspace:
@@ -47,7 +53,8 @@ class Workspace:
         from lakewright.lake.tables import Lake
         from lakewright.tracking import Tracking
 
-        folder = Path(profile.workspace)
+        elsewhere = "://" in profile.workspace
+        folder = copy_of(profile.workspace) if elsewhere else Path(profile.workspace)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
@@ -56,14 +63,40 @@ class Workspace:
                 f"{folder} cannot be a workspace: {failure.strerror or failure}",
                 "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
             ) from None
-        lake = Lake(Catalog(folder / "catalog.sqlite"), profile.lake or str(folder / "tables"), profile.secrets())
+        mirror = Mirror(profile.workspace.rstrip("/"), folder, profile.secrets()) if elsewhere else None
+        if mirror is not None:
+            if profile.tracking is None:
+                raise ProfileError(
+                    f"the workspace {profile.workspace} is shared by machines, and no database can be",
+                    "name the tracking server in profiles.yml (tracking: https://…, databricks)",
+                )
+            mirror.bring_small()
+        tables = f"{mirror.uri}/tables" if mirror else str(folder / "tables")
+        lake = Lake(Catalog(folder / "catalog.sqlite"), profile.lake or tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
-        return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts))
+        return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts), mirror=mirror)
 
     def at_stage(self, run_id: str, work: Path, log: StageLog | None) -> Workspace:
         return replace(self, run_id=run_id, work=work, log=log)
+
+    def bring(self, place: str) -> Path:
+        """The file or folder, on this machine."""
+        if self.mirror is not None and Path(place).is_relative_to(self.folder):
+            self.mirror.bring(Path(place))
+        return Path(place)
+
+    def has(self, place: str) -> bool:
+        """Whether the file or folder is there, on this machine or where the workspace lies."""
+        return Path(place).exists() or (
+            self.mirror is not None and Path(place).is_relative_to(self.folder) and self.mirror.has(Path(place))
+        )
+
+    def send(self) -> None:
+        """What is new, to where the workspace lies."""
+        if self.mirror is not None:
+            self.mirror.send()
 
     @property
     def run_folder(self) -> Path:
@@ -110,6 +143,12 @@ class Workspace:
             yield
 
 
+def copy_of(uri: str) -> Path:
+    """The folder of this user's in which the copy of the workspace at `uri` lies: $XDG_CACHE_HOME, or ~/.cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "lakewright" / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+
+
 def write_whole(path: Path, text: str) -> None:
     """Whole or not at all, and on disk before this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,15 +161,16 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def note_test_read(workspace: Workspace, table: str, rows: int, why: str) -> int:
-    """Adds a line to the ledger of test-split reads, and returns how often this table version was read before."""
-    from datetime import UTC, datetime
+    """Notes a read of a test split in the ledger, and returns how often this table version was read before.
 
-    path = workspace.folder / "ledger.jsonl"
-    earlier = 0
-    if path.exists():
-        needle = json.dumps({"table": table})[1:-1]  # as text: a line that a full disk cut short still counts
-        earlier = sum(needle in line for line in path.read_text(encoding="utf-8").splitlines())
-    entry = {"time": datetime.now(UTC).isoformat(), "table": table, "rows": rows, "run": workspace.run_id, "why": why}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+    A read is a file: a folder of them can be added to from several machines at once.
+    """
+    from datetime import UTC, datetime
+    from uuid import uuid4
+
+    folder, now = workspace.folder / "ledger", datetime.now(UTC)
+    needle = json.dumps({"table": table})[1:-1]
+    earlier = sum(needle in read.read_text(encoding="utf-8") for read in folder.glob("*.json"))
+    entry = {"time": now.isoformat(), "table": table, "rows": rows, "run": workspace.run_id, "why": why}
+    write_whole(folder / f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}.json", json.dumps(entry) + "\n")
     return earlier

@@ -29,6 +29,7 @@ STOREYS = [
         "runtimes",
         "prepare",
         "tracking",
+        "mirror",
         "workspace",
         "registry",
         "profiling",

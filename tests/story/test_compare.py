@@ -31,8 +31,8 @@ def right(of: Run) -> dict[str, bool]:
 
 
 def ledger(project: Path) -> list[dict[str, str]]:
-    lines = (project.parent / ".lakewright" / "ledger.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    reads = sorted((project.parent / ".lakewright" / "ledger").glob("*.json"))
+    return [json.loads(read.read_text()) for read in reads]
 
 
 def test_runs_become_a_leaderboard(project: Path, lakewright: Lakewright, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-from lakewright.cli import running, predicting, serving, looking  # noqa: F401 (as `--help` lists the commands)
+from lakewright.cli import running, deploying, predicting, serving, looking  # noqa: F401 (as `--help` lists the commands)
 from lakewright.cli.app import app
 from lakewright.errors import LakewrightError, missing_package
 from lakewright.show import complain, print_json

@@ -37,7 +37,7 @@ def run(
     place = load_profile(profile, loaded.folder)
     give_back()
     with redirect_stdout(sys.stderr):  # a source of the user's may print; stdout belongs to results
-        finished: Run = plugins.find("targets", place.target).run(loaded, place, say, rerun)
+        finished: Run = plugins.find("targets", place.target.name).run(loaded, place, say, rerun)
     if as_json:
         print_json(finished.as_json())
     else:
@@ -67,12 +67,15 @@ def plan(
 def stage(
     name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register")],
     project: Annotated[str, typer.Option(help="project.yml")],
-    run_id: Annotated[str, typer.Option("--run", help="the run that the stage belongs to")],
+    run_id: Annotated[
+        str, typer.Option("--run", help="the run that the stage belongs to: its id, or a name; ingest begins one")
+    ],
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
 ) -> None:
     """Run one stage of a run and print its record: what targets execute."""
     gc.set_threshold(ALLOCATIONS)
+    from lakewright import plugins
     from lakewright.pipeline import run_stage
     from lakewright.profile import load_profile
     from lakewright.project import load_project
@@ -84,6 +87,7 @@ def stage(
     give_back()
     with redirect_stdout(sys.stderr):
         record = run_stage(name, loaded, workspace, run_id)
+        plugins.find("targets", workspace.profile.target.name).note(name, record, workspace)
     print_json(plain(record) if record is not None else {"skipped": name})
 
 

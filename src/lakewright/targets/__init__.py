@@ -1,19 +1,89 @@
-"""Where stages run. One file a target, found through the entry points `lakewright.targets`.
+"""Where stages run. One file a target (or a room, where it is large), found through the entry points
+`lakewright.targets`.
 
-All that a target has to execute, anywhere, is `lakewright stage NAME --project project.yml --run RUN_ID`.
+All that a target has to execute, anywhere, is `lakewright stage NAME --project project.yml --run RUN`. A target turns
+(project, profile) into plain data, its Deployment: files and requests, exactly as they would be sent. Sending it is the
+only part that needs the platform's SDK, and it decides nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
-    from lakewright.profile import Profile
+    from lakewright.profile import Profile, TargetSettings
     from lakewright.project import Project
+    from lakewright.records import Record
     from lakewright.runs import Run
+    from lakewright.workspace import Workspace
+
+Status = Literal["waiting", "running", "done", "skipped", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of a platform's API: "POST /api/2.2/jobs/create", "sagemaker.create_pipeline"."""
+
+    operation: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All that is sent, in its order: uploads, then requests; `files` is what a person reads and other tools take."""
+
+    files: Mapping[str, Any]  # name → plain data, written as YAML or JSON by the name's end; or text, written as it is
+    requests: Sequence[Request] = ()
+    uploads: Mapping[str, Path] = field(default_factory=dict)  # URI or path on the platform → file here
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One time that the platform ran the stages."""
+
+    id: str  # also the name of the run that its stages make
+    status: Status
+    began: str  # ISO 8601, UTC
+    stages: Mapping[str, Status] = field(default_factory=dict)
+    why: str = ""  # it failed, in the platform's words
+    page: str = ""  # address for a browser
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What `lakewright check` found; a deployment with an error is not sent."""
+
+    where: str  # profiles.yml:12
+    cause: str
+    remedy: str
+    kind: Literal["error", "warning"] = "error"
 
 
 class Target(Protocol):
+    name: str
+    settings: type[TargetSettings]
+
     def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
         """Every stage in order, skipping what is done already; `rerun` names the first stage to do again anyway."""
+
+    def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
+        """What can be seen to be wrong before anything is sent, of this target alone (checks.py has the rest)."""
+
+    def deployment(self, project: Project, profile: Profile) -> Deployment:
+        """Raises UsageError where the target has nothing to deploy."""
+
+    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+        """Sends it; yields a line for each thing made or changed. Sent again, it changes nothing."""
+
+    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+        """The newest first."""
+
+    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+        """Lines of the log so far, oldest first."""
+
+    def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
+        """Tells the platform what a stage left, on the machine that ran it: task values, property files, models."""

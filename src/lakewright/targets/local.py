@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from lakewright.errors import UsageError
+from lakewright.profile import TargetSettings
+from lakewright.targets import Deployment, Execution, Problem
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
     from lakewright.profile import Profile
     from lakewright.project import Project
+    from lakewright.records import Record
     from lakewright.runs import Run
+    from lakewright.workspace import Workspace
+
+
+class LocalSettings(TargetSettings):
+    name: Literal["local"] = "local"
 
 
 class LocalTarget:
-    @staticmethod
-    def run(project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+    name = "local"
+    settings = LocalSettings
+
+    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
         from lakewright.pipeline import execute
         from lakewright.workspace import Workspace
 
         return execute(project, Workspace.open(profile), watch, rerun)
+
+    def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
+        yield from ()
+
+    def deployment(self, project: Project, profile: Profile) -> Deployment:
+        raise UsageError(
+            f"the profile {profile.name} runs on this machine, to which nothing is deployed",
+            "`lakewright run` runs here and `lakewright serve` serves here; name a profile with another target",
+        )
+
+    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+        yield from ()
+
+    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+        from lakewright.pipeline import records_of
+        from lakewright.runs import noted_runs
+        from lakewright.workspace import Workspace
+
+        workspace = Workspace.open(profile)
+        return [
+            Execution(
+                id=noted.run_id,
+                status=noted.status,
+                began=noted.began,
+                stages=dict.fromkeys(records_of(workspace, noted.run_id), "done"),
+                page=str(workspace.folder / "runs" / noted.run_id / "report.html"),
+            )
+            for noted in noted_runs(project, workspace)
+        ]
+
+    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.workspace import Workspace
+
+        path = Workspace.open(profile).folder / "runs" / execution.id / "log.txt"
+        yield from path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
+
+    def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
+        pass
+
+
+TARGET = LocalTarget()

@@ -1,0 +1,42 @@
+"""What is wrong with a profile, as far as can be known before anything is sent; each finding says where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lakewright import plugins
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets import Problem
+
+
+def problems(project: Project, profile: Profile) -> list[Problem]:
+    """Errors first."""
+    target = plugins.find("targets", profile.target.name)
+    found = [*target.problems(project, profile)]
+    if profile.target.name != "local":
+        found += _elsewhere(project, profile)
+    return sorted(found, key=lambda problem: problem.kind != "error")
+
+
+def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
+    """What no target but the local one can do with."""
+    if "://" not in profile.workspace:
+        yield Problem(
+            profile.where("workspace"),
+            f"the workspace {profile.workspace} is a folder of this machine, which no other one sees",
+            "name a place that all see: s3://…, abfss://…, or file:///… for a folder that is mounted on each",
+        )
+    if profile.tracking is None:
+        yield Problem(
+            profile.where("tracking"),
+            "without `tracking`, MLflow's runs are a database in the workspace, which machines cannot share",
+            "name a tracking server (tracking: databricks, https://…)",
+        )
+    source = project.data.source
+    if source is not None and "://" not in source and not source.startswith("python:"):
+        yield Problem(
+            f"{project.path.name}",
+            f"data.source: {source} is a file of this machine",
+            "upload it and name its address, or name a table (data.table) and no source",
+        )
