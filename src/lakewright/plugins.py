@@ -1,6 +1,6 @@
 """How a name in a project file becomes code: installed entry points, ours and anybody's alike.
 
-A new source, task, learner, encoding, runtime or target is one file plus one line under
+A new source, task, learner, encoding, runtime, target or catalog is one file plus one line under
 `[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lakewright.errors import UsageError, nearest
 
-Seam = Literal["sources", "tasks", "learners", "encodings", "runtimes", "targets"]
+Seam = Literal["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs"]
 
 
 @cache

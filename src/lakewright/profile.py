@@ -7,6 +7,7 @@
       team:
         workspace: .lakewright
         lake: s3://our-lake/tables
+        catalog: glue                     # what keeps the tables' names: docs/data.md
         tracking: https://mlflow.our.org
         storage_options:
           AWS_ACCESS_KEY_ID: ${env:LAKE_KEY}
@@ -29,11 +30,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
-from lakewright.project import Settings, picked, validated
+from lakewright.project import Settings, SettingsOf, picked, validated
 from lakewright.yamlfile import Key, YamlFile, explain, override, read_yaml
 
 REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -79,6 +80,15 @@ class TargetSettings(Settings):
     name: str
 
 
+class CatalogSettings(Settings):
+    """What every catalog's settings have; `name` picks the rest."""
+
+    name: str
+
+
+PICKED: dict[str, plugins.Seam] = {"target": "targets", "catalog": "catalogs"}  # keys whose settings a name picks
+
+
 class Profile(Settings):
     target: SerializeAsAny[TargetSettings] = Field(
         default={"name": "local"}, validate_default=True, description="where stages run: its name, and what it needs"
@@ -90,6 +100,9 @@ class Profile(Settings):
     )
     lake: str | None = Field(
         default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace"
+    )
+    catalog: SerializeAsAny[CatalogSettings] | None = Field(
+        default=None, description="what keeps the tables' names: sqlite, unity, glue; default sqlite in the workspace"
     )
     tracking: str | None = Field(default=None, description="MLflow tracking URI; default sqlite in the workspace")
     registry: str | None = Field(default=None, description="MLflow registry URI; default the tracking URI")
@@ -106,12 +119,13 @@ class Profile(Settings):
     _name: str = PrivateAttr(default="local")
     _file: YamlFile | None = PrivateAttr(default=None)
 
-    @field_validator("target", mode="before")
+    @field_validator(*PICKED, mode="before")
     @classmethod
-    def _of_its_name(cls, given: object) -> object:
+    def _of_its_name(cls, given: object, info: ValidationInfo) -> object:
         if isinstance(given, str):
             given = {"name": given}
-        return validated(_of_target, given) if isinstance(given, dict) and "name" in given else given
+        of_name = _settings_of(PICKED[str(info.field_name)])
+        return validated(of_name, given) if isinstance(given, dict) and "name" in given else given
 
     @property
     def name(self) -> str:
@@ -126,6 +140,12 @@ class Profile(Settings):
     def where(self, *key: str | int) -> str:
         """`profiles.yml:12`, where the profile's setting stands, or the nearest one above it."""
         return self._file.where(("profiles", self._name, *key)) if self._file else "profiles.yml"
+
+    @property
+    def options_as_written(self) -> dict[str, str]:
+        """The storage options as profiles.yml has them: `${env:NAME}` not filled in."""
+        written = self._file.values["profiles"][self._name] if self._file else {}
+        return {name: str(value) for name, value in (written.get("storage_options") or {}).items()}
 
     def secrets(self) -> dict[str, str]:
         """The storage options in clear, for the one call that needs them; never stored or logged."""
@@ -157,8 +177,9 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     values = dict(file.values)
     if isinstance(values.get("profiles"), dict) and chosen in values["profiles"]:
         filled = _filled(values["profiles"][chosen], ("profiles", chosen), file)
-        if isinstance(filled, dict) and filled.get("target") is not None:
-            filled["target"] = _target(filled["target"], ("profiles", chosen, "target"), file)
+        for part in PICKED if isinstance(filled, dict) else ():
+            if filled.get(part) is not None:
+                filled[part] = _by_name(filled[part], PICKED[part], ("profiles", chosen, part), file)
         values["profiles"] = {**values["profiles"], chosen: filled}
     try:
         known = Profiles.model_validate(values).profiles
@@ -173,15 +194,15 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     return profile
 
 
-def _of_target(given: dict[str, Any]) -> tuple[type[TargetSettings], dict[str, Any]]:
-    return plugins.find("targets", str(given["name"])).settings, given
+def _settings_of(seam: plugins.Seam) -> SettingsOf:
+    return lambda given: (plugins.find(seam, str(given["name"])).settings, given)
 
 
-def _target(given: Any, key: Key, file: YamlFile) -> Any:
+def _by_name(given: Any, seam: plugins.Seam, key: Key, file: YamlFile) -> Any:
     named = {"name": given} if isinstance(given, str) else given
     if not isinstance(named, dict) or "name" not in named:
         return given
-    return picked(key, "name", named, _of_target, file, ProfileError)
+    return picked(key, "name", named, _settings_of(seam), file, ProfileError)
 
 
 def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:

@@ -1,6 +1,6 @@
 """Where a run's state lies: the lake, the tracking server, and one folder for runs, records and checkpoints.
 
-catalog.sqlite   names of tables, schemas, models (Unity Catalog's shape)
+catalog.sqlite   names of tables, schemas, models (Unity Catalog's shape), unless `catalog` names another keeper
 tables/          Delta tables, unless the profile's `lake` says elsewhere
 mlflow.db        MLflow's runs and models, unless `tracking` says elsewhere
 artifacts/       MLflow's files
@@ -26,12 +26,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakewright import plugins
 from lakewright.errors import Busy, ProfileError, UsageError
 from lakewright.mirror import Mirror
 from lakewright.profile import Profile
 from lakewright.runtimes import cores
 
 if TYPE_CHECKING:
+    from lakewright.lake.catalogs import Catalog
     from lakewright.lake.tables import Lake
     from lakewright.tracking import StageLog, Tracking
 
@@ -49,7 +51,6 @@ class Workspace:
 
     @classmethod
     def open(cls, profile: Profile) -> Workspace:
-        from lakewright.lake.catalog import Catalog
         from lakewright.lake.tables import Lake
         from lakewright.tracking import Tracking
 
@@ -72,7 +73,7 @@ class Workspace:
                 )
             mirror.bring_small()
         tables = f"{mirror.uri}/tables" if mirror else str(folder / "tables")
-        lake = Lake(Catalog(folder / "catalog.sqlite"), profile.lake or tables, profile.secrets())
+        lake = Lake(_catalog(profile, folder), profile.lake or tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
@@ -141,6 +142,15 @@ class Workspace:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def _catalog(profile: Profile, folder: Path) -> Catalog:
+    if profile.catalog is None:
+        from lakewright.lake.catalogs.sqlite import SqliteCatalog
+
+        return SqliteCatalog(folder / "catalog.sqlite")
+    found: Catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
+    return found
 
 
 def copy_of(uri: str) -> Path:

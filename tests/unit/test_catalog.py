@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lakewright.errors import LakewrightError
-from lakewright.lake.catalog import VERSION, Catalog
+from lakewright.lake.catalogs.sqlite import VERSION, SqliteCatalog
 from lakewright.lake.names import TableName
 
 NAME = TableName("main", "default", "reviews")
@@ -39,13 +39,13 @@ UNITY = {
 }
 
 
-def register(catalog: Catalog, name: TableName = NAME, **changes: Any) -> None:
+def register(catalog: SqliteCatalog, name: TableName = NAME, **changes: Any) -> None:
     values: dict[str, Any] = {"table_id": "t1", "storage_location": "/lake/main/default/reviews", "columns": [COLUMN]}
     catalog.register_table(name, **{**values, **changes})
 
 
 def test_objects_have_unity_catalogs_fields(tmp_path: Path) -> None:
-    Catalog(tmp_path / "catalog.sqlite")
+    SqliteCatalog(tmp_path / "catalog.sqlite")
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     for table, fields in UNITY.items():
         assert fields <= {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}, table
@@ -55,7 +55,7 @@ def test_objects_have_unity_catalogs_fields(tmp_path: Path) -> None:
 
 
 def test_a_table_is_registered_updated_and_dropped(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "deep" / "catalog.sqlite")
+    catalog = SqliteCatalog(tmp_path / "deep" / "catalog.sqlite")
     assert catalog.get_table(NAME) is None
     before = time.time_ns() // 1_000_000
     register(catalog, comment="what people say", properties={"delta.lastUpdateVersion": "0"})
@@ -68,7 +68,9 @@ def test_a_table_is_registered_updated_and_dropped(tmp_path: Path) -> None:
     assert before <= first["created_at"] == first["updated_at"] <= time.time_ns() // 1_000_000
 
     time.sleep(0.002)
-    register(Catalog(tmp_path / "deep" / "catalog.sqlite"), columns=[], properties={"delta.lastUpdateVersion": "1"})
+    register(
+        SqliteCatalog(tmp_path / "deep" / "catalog.sqlite"), columns=[], properties={"delta.lastUpdateVersion": "1"}
+    )
     second = catalog.get_table(NAME)
     assert second is not None
     assert second["columns"] == []
@@ -82,7 +84,7 @@ def test_a_table_is_registered_updated_and_dropped(tmp_path: Path) -> None:
 
 
 def test_listing_by_catalog_and_schema(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
+    catalog = SqliteCatalog(tmp_path / "catalog.sqlite")
     catalog.ensure_schema("main", "default")
     names = ["dev.default.a", "main.default.b", "main.default.c", "main.other.a"]
     for name in reversed(names):
@@ -98,7 +100,7 @@ def test_listing_by_catalog_and_schema(tmp_path: Path) -> None:
 
 
 def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
-    catalog = Catalog(tmp_path / "catalog.sqlite")
+    catalog = SqliteCatalog(tmp_path / "catalog.sqlite")
     with pytest.raises(sqlite3.IntegrityError):
         register(catalog, storage_location=None)
     assert catalog.list_tables() == []
@@ -108,23 +110,23 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:
-    Catalog(tmp_path / "catalog.sqlite")
+    SqliteCatalog(tmp_path / "catalog.sqlite")
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     connection.close()
     with pytest.raises(LakewrightError, match=f"layout {VERSION + 1}"):
-        Catalog(tmp_path / "catalog.sqlite")
+        SqliteCatalog(tmp_path / "catalog.sqlite")
 
 
 def test_many_processes_open_and_write_one_new_catalog(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from lakewright.lake.catalog import Catalog
+from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.names import TableName
 print("ready", flush=True)
 sys.stdin.readline()
-catalog = Catalog(Path({str(tmp_path / "catalog.sqlite")!r}))
+catalog = SqliteCatalog(Path({str(tmp_path / "catalog.sqlite")!r}))
 for i in range(10):
     name = TableName("main", "default", f"t_{{sys.argv[1]}}_{{i}}")
     catalog.register_table(name, table_id="t", storage_location="/x", columns=[])
@@ -141,7 +143,7 @@ for i in range(10):
         process.stdin.write("\n")
         process.stdin.flush()
     assert [process.wait(60) for process in processes] == [0] * 6
-    assert len(Catalog(tmp_path / "catalog.sqlite").list_tables()) == 60
+    assert len(SqliteCatalog(tmp_path / "catalog.sqlite").list_tables()) == 60
     for process in processes:
         process.communicate()
 
@@ -149,5 +151,5 @@ for i in range(10):
 def test_a_file_that_is_no_catalog_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "catalog.sqlite").write_text("this is not a database, and long enough to be looked at" * 50)
     with pytest.raises(LakewrightError, match="is damaged") as caught:
-        Catalog(tmp_path / "catalog.sqlite")
+        SqliteCatalog(tmp_path / "catalog.sqlite")
     assert "move it away" in caught.value.remedy

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
-from lakewright.lake.catalog import Catalog
+from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.tables import Lake
 from lakewright.records import TableVersion
 
@@ -17,7 +17,7 @@ T = "main.default.t"
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    lake = Lake(Catalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
+    lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
     lake.write(T, pa.table({"Id": [1, 2, 3], "text": ["a", "b", "c"], "kind": ["x", "y", "x"]}))
     lake.write(T, pa.table({"Id": [4], "text": ["d"], "kind": ["z"]}), mode="append")
     lake.write("main.default.kinds", pa.table({"kind": ["x", "y"], "name": ["iks", "ypsilon"]}))

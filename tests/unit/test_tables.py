@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from lakewright.errors import DataError, NotFound, UsageError
-from lakewright.lake.catalog import Catalog
+from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.names import TableName
 from lakewright.lake.tables import Lake
 from lakewright.records import TableVersion
@@ -28,7 +28,7 @@ ROWS = pa.table({"id": [1, 2, 3], "text": ["a", "b", None], "tags": [["x"], [], 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    return Lake(Catalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
+    return Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
 
 
 def many(batches: int, rows: int = 1_000) -> Iterator[pa.RecordBatch]:
@@ -253,11 +253,11 @@ WRITER = """
 import sys
 import pyarrow as pa
 from pathlib import Path
-from lakewright.lake.catalog import Catalog
+from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.tables import Lake
 
 folder, start = Path(sys.argv[1]), int(sys.argv[2])
-lake = Lake(Catalog(folder / "catalog.sqlite"), str(folder / "tables"))
+lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
 schema = pa.schema([("n", pa.int64()), ("text", pa.string())])
 print("ready", flush=True)
 for n in range(start, start + 1000):
@@ -271,7 +271,7 @@ for n in range(start, start + 1000):
 def test_a_table_survives_kill_9_whole(tmp_path: Path) -> None:
     """A writer is killed at random moments: the table is at the last version it told of, or at the next, and whole."""
     draw = random.Random(7)
-    lake = Lake(Catalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
+    lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
     told = -1
     for attempt in range(6):
         command = [sys.executable, "-c", WRITER, str(tmp_path), str(told + 1)]
@@ -302,15 +302,15 @@ def test_a_table_survives_kill_9_whole(tmp_path: Path) -> None:
 
 
 def test_two_processes_appending_lose_nothing(tmp_path: Path) -> None:
-    lake = Lake(Catalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
+    lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
     lake.write(NAME, pa.table({"n": [-1]}))
     code = f"""
 import sys
 import pyarrow as pa
 from pathlib import Path
-from lakewright.lake.catalog import Catalog
+from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.tables import Lake
-lake = Lake(Catalog(Path({str(tmp_path)!r}) / "catalog.sqlite"), str(Path({str(tmp_path)!r}) / "tables"))
+lake = Lake(SqliteCatalog(Path({str(tmp_path)!r}) / "catalog.sqlite"), str(Path({str(tmp_path)!r}) / "tables"))
 for i in range(8):
     n = int(sys.argv[1]) * 100 + i
     table = lake.write({NAME!r}, pa.table({{"n": [n]}}), mode="append")
@@ -328,7 +328,7 @@ for i in range(8):
 
 
 def test_a_lake_on_s3(s3: dict[str, str], tmp_path: Path) -> None:
-    lake = Lake(Catalog(tmp_path / "catalog.sqlite"), "s3://lake/tables", s3)
+    lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), "s3://lake/tables", s3)
     with pytest.raises(NotFound):
         lake.version(NAME)
     first = lake.write(NAME, ROWS, properties={"fingerprint": "f1"})
@@ -346,5 +346,5 @@ def test_a_lake_on_s3(s3: dict[str, str], tmp_path: Path) -> None:
 def test_a_lake_that_cannot_be_reached(s3: dict[str, str], tmp_path: Path) -> None:
     away = {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "max_retries": "0"}
     with pytest.raises(DataError, match=r"127\.0\.0\.1:9") as caught:
-        Lake(Catalog(tmp_path / "catalog.sqlite"), "s3://lake/tables", away).version(NAME)
+        Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), "s3://lake/tables", away).version(NAME)
     assert not isinstance(caught.value, NotFound)

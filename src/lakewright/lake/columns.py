@@ -7,6 +7,7 @@ Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -93,12 +94,16 @@ def _storable(kind: pa.DataType, column: str) -> pa.DataType:
 
 
 def columns_info(schema: pa.Schema) -> list[dict[str, Any]]:
-    """The columns in the shape of Unity Catalog's ColumnInfo."""
+    """The columns in the shape of Unity Catalog's ColumnInfo; `type_json` is the type as Delta's log has it."""
+    from deltalake import Schema
+
+    as_delta = json.loads(Schema.from_arrow(schema).to_json())["fields"]
     return [
         {
             "name": field.name,
             "type_text": _words(field.type)[0],
             "type_name": _words(field.type)[1],
+            "type_json": json.dumps(as_delta[position]["type"], separators=(",", ":")),
             "position": position,
             "nullable": field.nullable,
             "comment": (field.metadata or {}).get(b"comment", b"").decode(),

@@ -1,11 +1,13 @@
 """Delta tables by name: write one atomically, read one at a pinned version, ask for its history.
 
-Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies at `root/catalog/schema/table`, whatever the
-catalog says: so the Delta log alone decides what there is, and a catalog entry lost to a crash is written again.
+Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies where its catalog says, a new one at
+`root/catalog/schema/table`: the Delta log there alone decides what there is, and a catalog entry lost to a crash is
+written again.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
-from lakewright.lake.catalog import Catalog
+from lakewright.lake.catalogs import Catalog, Denied, Location
 from lakewright.lake.columns import cast, columns_info, storable
 from lakewright.lake.incoming import as_one, fit, keep_failure, not_empty
 from lakewright.lake.names import TableName
@@ -24,15 +26,17 @@ from lakewright.records import TableVersion
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+LOG = logging.getLogger("lakewright")
+
 # A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
 _ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
 
 
 class Lake:
-    """The tables of one catalog, kept under `root`: a local folder, s3://bucket/…, or abfss://….
+    """The tables of one catalog; new ones are kept under `root`: a local folder, s3://bucket/…, or abfss://….
 
-    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …).
+    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); the catalog may have better ones.
     """
 
     def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
@@ -67,7 +71,8 @@ class Lake:
         table = _unpinned(name)
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
-        existing = self._delta(table) if mode == "append" or transactions else None
+        location = self._location(table, write=True)
+        existing = self._delta(table, location) if mode == "append" or transactions else None
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
         stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
@@ -80,13 +85,13 @@ class Lake:
         try:
             write_deltalake(
                 # From the version that was looked at: a transaction that another process commits meanwhile conflicts.
-                existing if existing is not None and transactions else self._location(table),
+                existing if existing is not None and transactions else location.uri,
                 pa.RecordBatchReader.from_batches(schema, rows),
                 mode=mode,
                 schema_mode="overwrite" if mode == "overwrite" else None,
                 name=str(table),
                 description=comment or None,
-                storage_options=self.storage_options,
+                storage_options=dict(location.storage_options),
                 writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
                 commit_properties=CommitProperties(
                     custom_metadata=_commit_info(properties, commit),
@@ -98,29 +103,33 @@ class Lake:
         except Exception as error:
             if failures:  # delta-rs makes text of whatever the stream raised
                 raise failures[0] from None
-            raise DataError(f"{table} could not be written: {cause_of(error)}", "nothing was changed") from error
-        latest = self._existing(table)
-        self._register(table, latest, comment)
+            cause = location.hide(cause_of(error))
+            raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
+        self._register(table, location, self._existing(table, location), comment)
         # Another process may have added a version since.
-        written = next(entry["version"] for entry in self._commits(table) if entry.get("txnId") == commit)
+        commits = self._commits(table, location)
+        written = next(entry["version"] for entry in commits if entry.get("txnId") == commit)
         return self.version(f"{table}@v{written}")
 
     def transactions(self, name: str, applications: Iterable[str]) -> dict[str, int | None]:
         """Where each application's transactions stand in the latest version; None: nowhere yet, or no such table."""
-        delta = self._delta(_unpinned(name))
+        table = _unpinned(name)
+        delta = self._delta(table, self._location(table))
         return {each: None if delta is None else delta.transaction_version(each) for each in applications}
 
     def version(self, reference: str) -> TableVersion:
         """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
         table, version = TableName.parse(reference)
-        latest = self._existing(table)
+        location = self._location(table)
+        latest = self._existing(table, location)
         entry = self.catalog.get_table(table)
         if entry is None or entry["properties"].get("delta.lastUpdateVersion") != str(latest.version()):
-            self._register(table, latest, "")
-        pinned = latest if version is None or version == latest.version() else self._pinned(table, version)
-        return TableVersion(
-            name=str(table), version=pinned.version(), uri=self._location(table), rows=self._rows(pinned)
-        )
+            try:
+                self._register(table, location, latest, "")
+            except Denied as refused:  # who may read a table need not be allowed to change its entry
+                LOG.warning("the catalog's entry of %s is not up to date: %s", table, refused.cause)
+        pinned = latest if version is None or version == latest.version() else self._pinned(table, location, version)
+        return TableVersion(name=str(table), version=pinned.version(), uri=location.uri, rows=self._rows(pinned))
 
     def scan(
         self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None
@@ -129,7 +138,7 @@ class Lake:
 
         `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
         """
-        return scan(self._open(table.uri, table.version), columns, predicate)
+        return scan(self._open(table), columns, predicate)
 
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
@@ -145,11 +154,11 @@ class Lake:
         """
         from lakewright.lake.added import added
 
-        return added(self._open(table.uri, table.version), since, columns, batch_size)
+        return added(self._open(table), since, columns, batch_size)
 
     def identity(self, table: TableVersion) -> str:
         """The table's own id, which another table of the same name does not have."""
-        return str(self._open(table.uri, table.version).metadata().id)
+        return str(self._open(table).metadata().id)
 
     def history(self, reference: str) -> list[dict[str, Any]]:
         """The commits of the table up to the version named, newest first.
@@ -158,7 +167,7 @@ class Lake:
         (as given to `write`) and user_metadata (as Spark writes it, or None).
         """
         table, version = TableName.parse(reference)
-        commits = self._commits(table)
+        commits = self._commits(table, self._location(table))
         if version is None:
             version = commits[0]["version"]
         elif not any(commit["version"] == version for commit in commits):
@@ -179,7 +188,7 @@ class Lake:
     def find_commit(self, name: str, key: str, value: str) -> TableVersion | None:
         """The newest version written with the property `key` = `value`; None when there is none, or no such table."""
         table = _unpinned(name)
-        if self._delta(table) is None:
+        if self._delta(table, self._location(table)) is None:
             return None
         for commit in self.history(str(table)):
             if commit["properties"].get(key) == value:
@@ -187,16 +196,17 @@ class Lake:
         return None
 
     def list(self) -> list[dict[str, Any]]:
-        """The catalog's entries: full_name, version, rows, bytes, comment, updated_at (ms) and storage_location."""
+        """The catalog's entries: full_name, version, rows, bytes, comment, updated_at (ms) and storage_location.
+
+        Version, rows and bytes are None where the catalog does not know them: no table is opened.
+        """
         return [
             {
                 "full_name": entry["full_name"],
-                "version": int(entry["properties"]["delta.lastUpdateVersion"]),
-                "rows": int(entry["properties"]["spark.sql.statistics.numRows"]),
-                "bytes": int(entry["properties"]["spark.sql.statistics.totalSize"]),
-                "comment": entry["comment"],
-                "updated_at": entry["updated_at"],
-                "storage_location": entry["storage_location"],
+                "version": _whole(entry["properties"].get("delta.lastUpdateVersion")),
+                "rows": _whole(entry["properties"].get("spark.sql.statistics.numRows")),
+                "bytes": _whole(entry["properties"].get("spark.sql.statistics.totalSize")),
+                **{key: entry.get(key) for key in ("comment", "updated_at", "storage_location")},
             }
             for entry in self.catalog.list_tables()
         ]
@@ -208,16 +218,19 @@ class Lake:
         """
         pinned = self.version(reference)
         table, _ = TableName.parse(reference)
-        delta = self._open(pinned.uri, pinned.version)
+        delta = self._open(pinned)
         entry = self.catalog.get_table(table) or {}
+        # type_json says for machines what type_text says
+        columns = [{k: v for k, v in column.items() if k != "type_json"} for column in columns_info(schema_of(delta))]
         return {
             "full_name": pinned.name,
             "version": pinned.version,
             "rows": pinned.rows,
             "bytes": _bytes(delta),
             "storage_location": pinned.uri,
-            "columns": columns_info(schema_of(delta)),
-            **{key: entry.get(key) for key in ("comment", "table_id", "created_at", "updated_at")},
+            "columns": columns,
+            "comment": entry.get("comment") or delta.metadata().description or "",
+            **{key: entry.get(key) for key in ("table_id", "created_at", "updated_at")},
         }
 
     def sql(self, query: str) -> pa.Table | TableVersion:
@@ -226,50 +239,51 @@ class Lake:
 
         return run_sql(self, query)
 
-    def _location(self, table: TableName) -> str:
-        return f"{self.root}/{table.catalog}/{table.schema}/{table.table}"
+    def _location(self, table: TableName, *, write: bool = False) -> Location:
+        new = f"{self.root}/{table.catalog}/{table.schema}/{table.table}"
+        return self.catalog.locate(table, Location(new, self.storage_options), write=write)
 
-    def _open(self, location: str, version: int | None = None) -> DeltaTable:
-        from deltalake import DeltaTable
+    def _open(self, table: TableVersion) -> DeltaTable:
+        name, _ = TableName.parse(table.name)
+        location = Location(table.uri, self._location(name).storage_options)
+        try:
+            return _delta_at(location, table.version)
+        except Exception as error:
+            raise _unreadable(location, error) from error
 
-        return DeltaTable(location, version=version, storage_options=self.storage_options)
-
-    def _delta(self, table: TableName) -> DeltaTable | None:
+    def _delta(self, table: TableName, location: Location) -> DeltaTable | None:
         from deltalake.exceptions import TableNotFoundError
 
         try:
-            return self._open(self._location(table))
+            return _delta_at(location)
         except TableNotFoundError:
             return None
         except Exception as error:
-            raise DataError(
-                f"{self._location(table)} cannot be read as a Delta table: {cause_of(error)}",
-                "check where the profile keeps the tables, and its storage options",
-            ) from error
+            raise _unreadable(location, error) from error
 
-    def _existing(self, table: TableName) -> DeltaTable:
-        delta = self._delta(table)
+    def _existing(self, table: TableName, location: Location) -> DeltaTable:
+        delta = self._delta(table, location)
         if delta is None:
-            known = [entry["full_name"] for entry in self.catalog.list_tables()]
+            known = [entry["full_name"] for entry in self.catalog.list_tables(table.catalog, table.schema)]
             raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in known if n != str(table)]))
         return delta
 
-    def _pinned(self, table: TableName, version: int) -> DeltaTable:
+    def _pinned(self, table: TableName, location: Location, version: int) -> DeltaTable:
         from deltalake.exceptions import DeltaError
 
         try:
-            return self._open(self._location(table), version)
+            return _delta_at(location, version)
         except DeltaError as error:
-            raise _no_version(table, version, self._commits(table)) from error
+            raise _no_version(table, version, self._commits(table, location)) from error
 
-    def _commits(self, table: TableName) -> Sequence[dict[str, Any]]:
+    def _commits(self, table: TableName, location: Location) -> Sequence[dict[str, Any]]:
         """The commitInfo of each version, newest first, with its `version`."""
         while True:
             # delta-rs lists all commits there are and counts down from the version that it has loaded: a commit of
             # another process in between would shift all the numbers by one.
-            latest = self._existing(table)
+            latest = self._existing(table, location)
             commits: Sequence[dict[str, Any]] = latest.history()
-            if self._existing(table).version() == latest.version():
+            if self._existing(table, location).version() == latest.version():
                 return commits
 
     def _rows(self, delta: DeltaTable) -> int:
@@ -278,11 +292,11 @@ class Lake:
             return sum(counts.to_pylist())
         return sum(batch.num_rows for batch in pa.RecordBatchReader.from_stream(delta.scan()))
 
-    def _register(self, table: TableName, delta: DeltaTable, comment: str) -> None:
+    def _register(self, table: TableName, location: Location, delta: DeltaTable, comment: str) -> None:
         self.catalog.register_table(
             table,
             table_id=str(delta.metadata().id),
-            storage_location=self._location(table),
+            storage_location=location.uri,
             columns=columns_info(schema_of(delta)),
             comment=comment,
             properties={
@@ -291,6 +305,19 @@ class Lake:
                 "spark.sql.statistics.totalSize": str(_bytes(delta)),
             },
         )
+
+
+def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
+    from deltalake import DeltaTable
+
+    return DeltaTable(location.uri, version=version, storage_options=dict(location.storage_options))
+
+
+def _unreadable(location: Location, error: Exception) -> DataError:
+    return DataError(
+        f"{location.uri} cannot be read as a Delta table: {location.hide(cause_of(error))}",
+        "check where the profile keeps the tables, its storage options, and what its catalog lets you read",
+    )
 
 
 def _unpinned(name: str) -> TableName:
@@ -313,6 +340,10 @@ def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:
 def _no_version(table: TableName, version: int, commits: Sequence[Mapping[str, Any]]) -> NotFound:
     there = f"its versions go from v{commits[-1]['version']} to v{commits[0]['version']}"
     return NotFound(f"{table} has no version {version}", there)
+
+
+def _whole(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _files(delta: DeltaTable) -> pa.Table:

@@ -1,8 +1,7 @@
-"""The catalog: which tables there are, in SQLite, with the objects and field names of Unity Catalog's REST API.
+"""The catalog of one workspace, in SQLite, with the objects and field names of Unity Catalog's REST API.
 
 https://github.com/unitycatalog/unitycatalog/tree/main/api. Times are milliseconds since 1970; `columns` and
-`properties` are JSON. The Delta log is the truth about a table; the catalog is what one can list and ask for without
-opening it.
+`properties` are JSON. A table lies where the lake puts it, whatever the entry says.
 """
 
 from __future__ import annotations
@@ -15,10 +14,12 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lakewright.errors import Busy, LakewrightError
+from lakewright.lake.catalogs import Location
 from lakewright.lake.names import TableName
+from lakewright.profile import CatalogSettings
 
 VERSION = 1
 _WAIT_SECONDS = 30.0
@@ -45,8 +46,14 @@ PRAGMA user_version = {VERSION};
 """
 
 
-class Catalog:
+class SqliteSettings(CatalogSettings):
+    name: Literal["sqlite"] = "sqlite"
+
+
+class SqliteCatalog:
     """The catalog kept in the SQLite file `path`, made on first use; safe with several threads and processes."""
+
+    settings = SqliteSettings
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,6 +68,13 @@ class Catalog:
                     f"the catalog {path} has layout {version}; this version of Lakewright reads layout {VERSION}",
                     "use the version of Lakewright that wrote it, or upgrade: pip install -U lakewright",
                 )
+
+    @classmethod
+    def open(cls, settings: SqliteSettings, folder: Path, storage_options: Mapping[str, str]) -> SqliteCatalog:
+        return cls(folder / "catalog.sqlite")
+
+    def locate(self, name: TableName, new: Location, *, write: bool = False) -> Location:
+        return new
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
