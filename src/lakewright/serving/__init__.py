@@ -61,9 +61,11 @@ def serve(
     profile: str | None = None,
     settings: Sequence[str] = (),
     runtime: str = "auto",
+    guarded: bool = False,
 ) -> None:
     """Serve `model` (models:/NAME@alias, models:/NAME/3 or a model folder) until the process is told to stop.
 
+    `guarded`: only a platform that knows its callers can reach the host (a SageMaker endpoint), so no key is needed.
     Raises UsageError before anything is opened where host, keys and split do not fit; and as `endpoint.one` does.
     """
     import uvicorn
@@ -75,7 +77,7 @@ def serve(
         raise UsageError(f"there is no file {keys} of keys (serve.keys)", "make a key: lakewright keys add NAME")
     if options.log_table is not None:
         requestlog.check(workspace.lake, options.log_table)
-    if is_public(host) and not Access(keys, options.oidc).needed:
+    if is_public(host) and not guarded and not Access(keys, options.oidc).needed:
         raise UsageError(
             f"{host} can be reached by others, and no key is needed",
             "make one (lakewright keys add NAME), set serve.oidc in profiles.yml, or listen at 127.0.0.1",

@@ -1,0 +1,99 @@
+"""Amazon SageMaker: a pipeline of processing and training jobs, a model package group, an endpoint.
+
+settings    what profiles.yml says          pipeline   (project, profile) → the pipeline's definition
+code        the project's files, in S3      endpoint   models, configuration, variants, scaling, batch transform
+container   what runs in SageMaker's containers        features   the feature group of a features table
+problems    what is wrong before it is sent            sending    all that needs boto3
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from lakewright.profile import TargetSettings
+from lakewright.targets import Deployment, Execution, Problem, Request
+from lakewright.targets.sagemaker.settings import SageMakerSettings
+
+if TYPE_CHECKING:
+    from lakewright.pipeline import Watch
+    from lakewright.profile import Profile
+    from lakewright.project import Project
+    from lakewright.records import Record
+    from lakewright.runs import Run
+    from lakewright.workspace import Workspace
+
+
+class SageMakerTarget:
+    name = "sagemaker"
+    settings: type[TargetSettings] = SageMakerSettings
+
+    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+        from lakewright.targets.away import run_away
+
+        return run_away(self, project, profile, watch, rerun)
+
+    def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
+        from lakewright.targets.sagemaker.problems import problems
+
+        return problems(project, profile)
+
+    def deployment(self, project: Project, profile: Profile) -> Deployment:
+        from lakewright.targets.sagemaker import endpoint
+        from lakewright.targets.sagemaker.code import prefix, project_files
+        from lakewright.targets.sagemaker.pipeline import definition, name_of, settings_of
+
+        files = project_files(project, profile)
+        code = prefix(files, project, profile)
+        pipeline = definition(project, profile, code)
+        create = {
+            "PipelineName": name_of(project),
+            "PipelineDescription": f"{project.path.name} of {project.schema_}.{project.name}, by Lakewright",
+            "PipelineDefinition": json.dumps(pipeline),
+            "RoleArn": settings_of(profile).role,
+        }
+        batch = endpoint.transform(project, profile)
+        return Deployment(
+            files={"pipeline.json": pipeline, **({"transform.json": batch} if batch else {})},
+            requests=[
+                endpoint.group(project, profile),
+                Request("sagemaker.create_pipeline", create),
+                *endpoint.endpoint(project, profile),
+            ],
+            uploads={f"{code}/{name}": path for name, path in files.items()},
+        )
+
+    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.sending import clients, send
+
+        return send(deployment, project, profile, clients(settings_of(profile)))
+
+    def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
+        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.sending import clients, start
+
+        return start(project, profile, values, clients(settings_of(profile)))
+
+    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.sending import clients, executions
+
+        return executions(project, clients(settings_of(profile)))
+
+    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.sending import clients, log
+
+        return log(execution, project, clients(settings_of(profile)))
+
+    def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
+        from lakewright.targets.sagemaker.container import note
+
+        note(stage, record, workspace)
+
+
+TARGET = SageMakerTarget()

@@ -1,0 +1,212 @@
+"""What runs inside SageMaker's containers: the way between /opt/ml and `lakewright stage` and `lakewright serve`.
+
+    stage NAME …   a processing job      /opt/ml/processing/input/project → the stage → …/output/evaluation, …/decision
+    train          a training job        hyperparameters.json → the stage train → /opt/ml/model, and /opt/ml/checkpoints
+    serve          an endpoint           /opt/ml/model answers /ping and /invocations at port 8080
+
+`train` and `serve` are what SageMaker calls any container with
+(https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html). Where its own toolkits'
+variables say another place (SAGEMAKER_BASE_DIR, SM_HPS, SM_MODEL_DIR, SM_CHANNEL_PROJECT), that is it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import LakewrightError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from lakewright.records import Record
+    from lakewright.workspace import Workspace
+
+SECRET = "LAKEWRIGHT_SECRET_"
+COPIED_EVERY = 5.0  # seconds; a spot instance is taken away two minutes after it was told
+LONGEST_FAILURE = 1024  # characters that SageMaker shows of /opt/ml/output/failure
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code. A failure's cause is in /opt/ml/output/failure, which SageMaker shows as FailureReason."""
+    try:
+        _run(*arguments)
+    except LakewrightError as error:
+        print(f"{error.cause}\n  → {error.remedy}", file=sys.stderr)
+        _tell(f"{error.cause}; {error.remedy}")
+        return error.exit_code
+    except Exception as failure:
+        traceback.print_exc()
+        _tell(f"{type(failure).__name__}: {failure}")
+        return 1
+    return 0
+
+
+def base() -> Path:
+    return Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+
+
+def note(stage: str, record: Record | None, workspace: Workspace) -> None:
+    """What the stage left, in the files that SageMaker takes from here: property files and the model."""
+    from lakewright.records import Decision, Report, Trained
+
+    if not base().is_dir():
+        return  # no container of SageMaker's
+    if isinstance(record, Trained):
+        shutil.copytree(workspace.bring(record.model_folder), _model(), dirs_exist_ok=True)
+    elif isinstance(record, Report):
+        metrics = {name: metric.model_dump() for name, metric in record.metrics.items()}
+        _output("evaluation", {"metrics": metrics, "primary": record.primary, "rows": record.rows})
+    elif isinstance(record, Decision):
+        reasons = [f"{check.name}: {check.detail}" for check in record.checks if not check.passed]
+        outcome = "passed" if record.passed else "refused"
+        _output("decision", {"outcome": outcome, "reasons": reasons, **record.model_dump(mode="json")})
+    elif stage == "prepare":
+        _describe_features(workspace, record)
+
+
+def _run(what: str = "", *arguments: str) -> None:
+    if what == "stage":
+        _alone(base() / "config" / "resourceconfig.json")
+        _stage(base() / "processing" / "input" / "project", *arguments)
+    elif what == "train":
+        _alone(base() / "input" / "config" / "resourceconfig.json")
+        _train()
+    elif what == "serve":
+        _serve()
+    else:
+        raise UsageError(f"the container was started with {what!r}", nearest(what, ("stage", "train", "serve")))
+
+
+def _stage(folder: Path, *arguments: str) -> None:
+    """`lakewright stage`, in the folder of the project's files."""
+    from lakewright.cli.app import app
+
+    _read_secrets()
+    os.chdir(folder)
+    app(["stage", *arguments], standalone_mode=False)
+
+
+def _train() -> None:
+    """A hyperparameter whose name has a dot is a setting; `given` holds those that were given as it was deployed."""
+    from lakewright.profile import load_profile
+    from lakewright.workspace import copy_of
+
+    config = base() / "input" / "config" / "hyperparameters.json"
+    told = os.environ.get("SM_HPS") or config.read_text(encoding="utf-8")
+    values: dict[str, str] = json.loads(told)
+    settings = [*json.loads(values["given"]), *(f"{name}={value}" for name, value in values.items() if "." in name)]
+    folder = Path(os.environ.get("SM_CHANNEL_PROJECT", base() / "input" / "data" / "project"))
+    _read_secrets()
+    work = copy_of(load_profile(values["profile"], folder).workspace) / "work"
+    options = ["--project", values["project"], "--profile", values["profile"], "--run", values["run"]]
+    with checkpoints_kept(base() / "checkpoints", work):
+        _stage(folder, "train", *options, *(part for setting in settings for part in ("--set", setting)))
+
+
+def _serve() -> None:
+    """Callers are known to SageMaker before they get here: nobody else reaches an endpoint's container."""
+    from lakewright.serving import serve
+
+    model = _model().resolve()
+    os.chdir(mkdtemp(prefix="lakewright-"))  # for the server's own files
+    port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))  # another where several containers share a machine
+    serve(str(model), host="0.0.0.0", port=port, guarded=True)
+
+
+@contextmanager
+def checkpoints_kept(kept: Path, work: Path) -> Iterator[None]:
+    """While a stage works in `work`, its checkpoints are copied to `kept`, which SageMaker sends to S3 and fills anew
+    after an interruption. Nothing happens where there is no such folder: the job has no CheckpointConfig."""
+    if not kept.is_dir():
+        yield
+        return
+    shutil.copytree(kept, work, dirs_exist_ok=True)
+    done = threading.Event()
+
+    def copy() -> None:
+        while not done.wait(COPIED_EVERY):
+            for path in work.glob("train-*/checkpoints/*"):
+                _copy(path, kept / path.relative_to(work))
+
+    copying = threading.Thread(target=copy, daemon=True)
+    copying.start()
+    try:
+        yield
+    finally:
+        done.set()
+        copying.join()
+
+
+def _copy(path: Path, copied: Path) -> None:
+    """Whole or not at all; what is being written, or is gone by now, is left for the next time."""
+    try:
+        stat = path.stat()
+        if path.name.startswith(".") or (copied.exists() and copied.stat().st_mtime_ns == stat.st_mtime_ns):
+            return
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        partial = copied.with_name(f".{copied.name}.partial")
+        shutil.copy2(path, partial)
+        partial.replace(copied)
+    except FileNotFoundError:
+        return
+
+
+def _alone(config: Path) -> None:
+    hosts = json.loads(config.read_text(encoding="utf-8"))["hosts"] if config.exists() else []
+    if len(hosts) > 1:
+        raise UsageError(f"the job has {len(hosts)} instances, and a stage runs on one", "set the instance count to 1")
+
+
+def _read_secrets() -> None:
+    """Variables whose values stand in AWS Secrets Manager: neither the definition nor the job's page shows them."""
+    wanted = {name.removeprefix(SECRET): place for name, place in os.environ.items() if name.startswith(SECRET)}
+    if not wanted:
+        return
+    import boto3
+
+    manager = boto3.client("secretsmanager")
+    for name, place in wanted.items():
+        os.environ[name] = manager.get_secret_value(SecretId=place)["SecretString"]
+
+
+def _describe_features(workspace: Workspace, record: Record | None) -> None:
+    """The feature group, where the profile wants one: its columns are known once the table is there."""
+    from lakewright.records import Prepared
+    from lakewright.targets.sagemaker.features import feature_group
+    from lakewright.targets.sagemaker.pipeline import plain, settings_of
+    from lakewright.targets.sagemaker.sending import clients, made
+
+    settings = settings_of(workspace.profile)
+    if settings.feature_store is None or not isinstance(record, Prepared):
+        return
+    schema = workspace.lake.scan(record.features).schema
+    body = feature_group(plain(record.features.name), schema, settings)
+    made("sagemaker.create_feature_group", body, clients(settings))
+
+
+def _output(name: str, values: dict[str, Any]) -> None:
+    path = base() / "processing" / "output" / name / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _model() -> Path:
+    return Path(os.environ.get("SM_MODEL_DIR", base() / "model"))
+
+
+def _tell(failure: str) -> None:
+    path = base() / "output" / "failure"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(failure[:LONGEST_FAILURE], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,152 @@
+"""What answers: the model package group, models, an endpoint with one or two variants, its scaling, a batch job.
+
+A model and an endpoint configuration never change once made, so their names say what they hold; the endpoint is what
+moves from one configuration to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets import Request
+from lakewright.targets.sagemaker.pipeline import group_of, settings_of, vpc
+from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings, Shift
+
+Json = dict[str, Any]
+
+
+def group(project: Project, profile: Profile) -> Request:
+    body = {
+        "ModelPackageGroupName": group_of(project, settings_of(profile)),
+        "ModelPackageGroupDescription": f"{project.model}: {project.register_.description or 'made by Lakewright'}",
+    }
+    return Request("sagemaker.create_model_package_group", body)
+
+
+def package_arn(project: Project, settings: SageMakerSettings, version: int | str) -> str:
+    name = group_of(project, settings)
+    return f"arn:{settings.partition}:sagemaker:{settings.region}:{settings.account}:model-package/{name}/{version}"
+
+
+def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {}) -> list[Request]:
+    """Models, configuration, endpoint, scaling. `versions` has the numbers (variant → version) where the profile says
+    `approved`, which are known once the registry was asked; until then the word stands in their place."""
+    settings = settings_of(profile)
+    serves = settings.endpoint
+    if serves is None:
+        return []
+    models, variants = [], []
+    for name, variant in serves.variants.items():
+        version = versions.get(name, variant.version)
+        model: Json = {
+            "ModelName": f"{serves.endpoint}-{version}",
+            "Containers": [{"ModelPackageName": package_arn(project, settings, version)}],
+            "ExecutionRoleArn": settings.role,
+        }
+        models.append(model | ({"VpcConfig": vpc(settings)} if settings.network else {}))
+        variants.append(
+            {
+                "VariantName": name,
+                "ModelName": model["ModelName"],
+                "InitialInstanceCount": max(variant.instances, serves.least or 1),
+                "InstanceType": serves.instance_type,
+                "InitialVariantWeight": float(variant.percent),
+            }
+        )
+    held: Json = {"ProductionVariants": variants, **({"KmsKeyId": settings.kms_key} if settings.kms_key else {})}
+    digest = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:8]
+    configuration = {"EndpointConfigName": f"{serves.endpoint}-{digest}", **held}
+    unique = {model["ModelName"]: model for model in models}
+    return [
+        *(Request("sagemaker.create_model", model) for model in unique.values()),
+        Request("sagemaker.create_endpoint_config", configuration),
+        Request(
+            "sagemaker.create_endpoint",
+            {
+                "EndpointName": serves.endpoint,
+                "EndpointConfigName": configuration["EndpointConfigName"],
+                "DeploymentConfig": _deployment_config(serves.shift),
+            },
+        ),
+        *(request for name in serves.variants for request in _scaling(serves, name)),
+    ]
+
+
+def updating(body: Mapping[str, Any]) -> Json:
+    """CreateEndpoint's body as UpdateEndpoint's: the instances that scaling has reached stay, the weights are new."""
+    kept = {"RetainAllVariantProperties": True}
+    return {**body, **kept, "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}
+
+
+def transform(project: Project, profile: Profile) -> Json | None:
+    """The request of a batch transform job (`aws sagemaker create-transform-job --cli-input-json file://…`): of the
+    endpoint's champion. It is run when somebody wants it, not whenever the project is sent."""
+    settings = settings_of(profile)
+    batch = settings.batch
+    if batch is None or settings.endpoint is None:
+        return None
+    serves = settings.endpoint
+    key = {"VolumeKmsKeyId": settings.kms_key} if settings.kms_key else {}
+    out_key = {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
+    return {
+        "TransformJobName": f"{serves.endpoint}-batch",
+        "ModelName": f"{serves.endpoint}-{serves.champion.version}",
+        "BatchStrategy": "SingleRecord",  # the server puts them together; many rows in one request it would refuse
+        "MaxConcurrentTransforms": 16,
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": batch.input}},
+            "ContentType": "application/jsonlines",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {
+            "S3OutputPath": batch.output,
+            "Accept": "application/jsonlines",
+            "AssembleWith": "Line",
+            **out_key,
+        },
+        "TransformResources": {"InstanceType": batch.instance_type, "InstanceCount": batch.count, **key},
+    }
+
+
+def _deployment_config(shift: Shift) -> Json:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html"""
+    routing: Json = {"Type": shift.kind.upper(), "WaitIntervalInSeconds": shift.wait_seconds}
+    size = {"Type": "CAPACITY_PERCENT", "Value": shift.percent}
+    routing |= {"canary": {"CanarySize": size}, "linear": {"LinearStepSize": size}}.get(shift.kind, {})
+    config: Json = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+    if shift.alarms:
+        config["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in shift.alarms]}
+    return config
+
+
+def _scaling(serves: Endpoint, variant: str) -> list[Request]:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-auto-scaling-add-code-define.html"""
+    if serves.least is None:
+        return []
+    scaled = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{serves.endpoint}/variant/{variant}",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    policy = {
+        "TargetValue": serves.invocations,
+        "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+    }
+    bounds = {"MinCapacity": serves.least, "MaxCapacity": serves.most}
+    return [
+        Request("application-autoscaling.register_scalable_target", scaled | bounds),
+        Request(
+            "application-autoscaling.put_scaling_policy",
+            {
+                "PolicyName": f"{serves.endpoint}-{variant}-invocations",
+                **scaled,
+                "PolicyType": "TargetTrackingScaling",
+                "TargetTrackingScalingPolicyConfiguration": policy,
+            },
+        ),
+    ]

@@ -1,0 +1,218 @@
+"""What can be seen to be wrong with a SageMaker profile before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lakewright.errors import ProfileError
+from lakewright.profile import REFERENCE, Profile
+from lakewright.project import Project
+from lakewright.targets import Problem
+from lakewright.targets.sagemaker.pipeline import approval_of, group_of, settings_of
+from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
+from lakewright.yamlfile import read_yaml
+
+# P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them.
+ON_THE_WAY_OUT = ("ml.p2.", "ml.p3.", "ml.m4.")
+SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|(ACCESS|API)_?KEY", re.IGNORECASE)
+LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
+
+
+def problems(project: Project, profile: Profile) -> Iterator[Problem]:
+    settings = settings_of(profile)
+    yield from _machines(profile, settings)
+    yield from _training(profile, settings)
+    yield from _approval(project, profile, settings)
+    if settings.endpoint is not None:
+        yield from _endpoint(profile, settings.endpoint)
+    yield from _environment(profile, settings)
+    yield from _places(project, profile, settings)
+
+
+def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
+    for kind, machine in {"processing": settings.processing, "training": settings.training}.items():
+        if machine.count > 1:
+            yield Problem(
+                profile.where("target", kind, "count"),
+                f"{machine.count} instances would each run the whole stage",
+                "set count: 1, and a larger instance_type",
+            )
+    used = {
+        ("processing", "instance_type"): settings.processing.instance_type,
+        ("training", "instance_type"): settings.training.instance_type,
+        ("endpoint", "instance_type"): settings.endpoint.instance_type if settings.endpoint else "",
+        ("batch", "instance_type"): settings.batch.instance_type if settings.batch else "",
+    }
+    for key, instance in used.items():
+        if instance.startswith(ON_THE_WAY_OUT):
+            yield Problem(
+                profile.where("target", *key),
+                f"{instance} is of a family that AWS retires: it may not be had any more",
+                "ml.g5.xlarge or ml.g6.xlarge have a GPU, ml.m6i.xlarge has none",
+                "warning",
+            )
+    images = {name: getattr(settings, name) for name in ("image", "training_image", "inference_image")}
+    for name, image in images.items():
+        found = re.search(r"\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.", image or "")
+        if found and found[1] != settings.region:
+            yield Problem(
+                profile.where("target", name),
+                f"{name} is in {found[1]}, and the region is {settings.region}",
+                f"push it to a repository in {settings.region}",
+            )
+
+
+def _training(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
+    training = settings.training
+    if training.spot and not training.checkpoints:
+        yield Problem(
+            profile.where("target", "training", "checkpoints"),
+            "a spot instance may be taken away, and without checkpoints training begins anew each time",
+            "set checkpoints: true",
+        )
+    if training.spot and training.wait_hours is not None and training.wait_hours < training.hours:
+        yield Problem(
+            profile.where("target", "training", "wait_hours"),
+            f"wait_hours ({training.wait_hours:g}) is less than hours ({training.hours:g}), and counts both",
+            "raise it: it is the time to wait and to run, in all",
+        )
+    if not training.spot and training.wait_hours is not None:
+        yield Problem(
+            profile.where("target", "training", "wait_hours"),
+            "wait_hours means nothing without spot: true",
+            "leave it out, or set spot: true",
+        )
+    if settings.debugger_rules:
+        yield Problem(
+            profile.where("target", "debugger_rules"),
+            "SageMaker Debugger is closed to new customers, and its rules see only what a smdebug hook in the image "
+            "saves, which ours has not",
+            "leave debugger_rules out, unless your account has used it before and training_image has the hook",
+            "warning",
+        )
+
+
+def _approval(project: Project, profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
+    manual = project.register_.approval == "manual"
+    if manual and settings.approval == "Approved":
+        yield Problem(
+            profile.where("target", "approval"),
+            "the project's register.approval is manual, and approval: Approved would let every model through",
+            "leave approval out, or set PendingManualApproval",
+        )
+    if not project.gate.minimum and not project.gate.maximum:
+        through = settings.endpoint is not None and approval_of(project, settings) == "Approved"
+        yield Problem(
+            project.path.name,
+            "the gate does not block: it has no minimum and no maximum"
+            + (", and what passes is approved and deployed" if through else ""),
+            "set gate.minimum (accuracy: 0.8 …)",
+            "error" if through else "warning",
+        )
+
+
+def _endpoint(profile: Profile, serves: Endpoint) -> Iterator[Problem]:
+    def at(*key: str) -> str:
+        return profile.where("target", "endpoint", *key)
+
+    if serves.least is not None and serves.most is not None and serves.least > serves.most:
+        yield Problem(at("least"), f"least ({serves.least}) is more than most ({serves.most})", "swap them")
+    shares = {name: variant.percent for name, variant in serves.variants.items()}
+    if sum(shares.values()) != 100:
+        told = " + ".join(f"{name} {percent}" for name, percent in shares.items())
+        yield Problem(
+            at("champion", "percent"), f"the variants have {told} percent of the traffic", "let them add up to 100"
+        )
+    if serves.challenger is not None and serves.challenger.version == serves.champion.version:
+        yield Problem(
+            at("challenger", "version"),
+            f"champion and challenger are both version: {serves.champion.version}",
+            "give the challenger the number of another version in the group",
+        )
+    for name, variant in serves.variants.items():
+        if serves.most is not None and variant.instances > serves.most:
+            yield Problem(at(name, "instances"), f"{variant.instances} instances are more than most", "lower it")
+    if serves.shift.kind != "all_at_once" and not serves.shift.alarms:
+        yield Problem(
+            at("shift"),
+            f"the traffic goes over by {serves.shift.kind} steps, and no alarm would bring it back",
+            "name CloudWatch alarms (shift.alarms)",
+            "warning",
+        )
+
+
+def _environment(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
+    for name in settings.environment:
+        if SECRET.search(name):
+            yield Problem(
+                profile.where("target", "environment", name),
+                f"{name} looks like a secret, and the pipeline's definition would show it",
+                "keep it in AWS Secrets Manager (target.secrets); for S3, the role is enough",
+            )
+    for name, place in settings.secrets.items():
+        if not place.startswith("arn:"):
+            yield Problem(
+                profile.where("target", "secrets", name),
+                f"secrets.{name} is not the ARN of a secret",
+                "store the value in AWS Secrets Manager and name its ARN: arn:aws:secretsmanager:…",
+            )
+    known = {"AWS_REGION", *settings.environment, *settings.secrets}
+    for key, name in _references(profile):
+        if name not in known:
+            yield Problem(
+                profile.where(*key),
+                f"${{env:{name}}} is filled in on this machine; no step has {name}",
+                "leave it out where the role is enough; else name it in target.environment or target.secrets",
+            )
+
+
+def _references(profile: Profile) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """(key, variable) for each ${env:…} of the profile outside `target`, which is filled in before it is sent."""
+    if profile.folder is None:
+        return
+    values = read_yaml(profile.folder / "profiles.yml", ProfileError).values["profiles"][profile.name]
+    for key, text in _texts(values):
+        if key[0] != "target":
+            yield from ((key, name) for name in REFERENCE.findall(text))
+
+
+def _texts(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(inner, (*key, name))
+
+
+def _places(project: Project, profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
+    if settings.store is None and "://" in profile.workspace and not profile.workspace.startswith("s3://"):
+        yield Problem(
+            profile.where("workspace"),
+            f"SageMaker reads and writes S3 alone, and the workspace is {profile.workspace}",
+            "name an s3:// workspace, or target.store",
+        )
+    if len(group_of(project, settings)) > 63:
+        yield Problem(
+            profile.where("target"),
+            f"the model's name makes a model package group of more than 63 characters: {group_of(project, settings)}",
+            "set target.group",
+        )
+    if settings.feature_store is not None and project.data.columns.event_time is None:
+        yield Problem(
+            profile.where("target", "feature_store"),
+            "Feature Store wants each record's time, and the project names no column of times",
+            "set data.columns.event_time, or leave feature_store out",
+        )
+    if settings.batch is not None and settings.endpoint is None:
+        yield Problem(
+            profile.where("target", "batch"), "a batch job uses the endpoint's champion, and there is none",
+            "set target.endpoint",
+        )  # fmt: skip
+    for setting in project.given:
+        if len(setting) > LONGEST_ARGUMENT:
+            yield Problem(
+                "--set", f"{setting[:40]}… is longer than {LONGEST_ARGUMENT} characters, a step's longest argument",
+                "write it into the project file",
+            )  # fmt: skip

@@ -1,0 +1,252 @@
+"""Sends what was built, and reads what runs: all that needs boto3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from lakewright.errors import LakewrightError, MissingPackage, NotFound, ProfileError
+from lakewright.pipeline import STAGES
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets import Deployment, Execution, Status
+from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
+from lakewright.targets.sagemaker.pipeline import group_of, name_of, settings_of, start_values
+from lakewright.targets.sagemaker.settings import SageMakerSettings
+
+Clients = Callable[[str], Any]
+SHOWN = 20  # executions
+# What is made: its name's key, how to ask for it, what may differ afterwards and how it is changed then.
+KINDS = {
+    "sagemaker.create_pipeline": ("PipelineName", "describe_pipeline"),
+    "sagemaker.create_model_package_group": ("ModelPackageGroupName", "describe_model_package_group"),
+    "sagemaker.create_feature_group": ("FeatureGroupName", "describe_feature_group"),
+    "sagemaker.create_model": ("ModelName", "describe_model"),
+    "sagemaker.create_endpoint_config": ("EndpointConfigName", "describe_endpoint_config"),
+    "sagemaker.create_endpoint": ("EndpointName", "describe_endpoint"),
+}
+CHANGED = {
+    "sagemaker.create_pipeline": ("update_pipeline", ("PipelineDefinition", "RoleArn")),
+    "sagemaker.create_endpoint": ("update_endpoint", ("EndpointConfigName",)),
+}
+STEP: Mapping[str, Status] = {"Succeeded": "done", "Failed": "failed", "Stopped": "stopped"}
+EXECUTION: Mapping[str, Status] = {**STEP, "CompletedWithFailures": "failed"}
+JOBS = {"ProcessingJob": "/aws/sagemaker/ProcessingJobs", "TrainingJob": "/aws/sagemaker/TrainingJobs"}
+
+
+def clients(settings: SageMakerSettings) -> Clients:
+    """Service → its client, in the profile's region. Raises MissingPackage."""
+    try:
+        import boto3
+    except ImportError:
+        raise MissingPackage("boto3", "aws") from None
+    session = boto3.Session(region_name=settings.region)
+    return cache(lambda service: session.client(service))
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """What AWS refuses becomes a LakewrightError."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as refusal:
+        told = refusal.response["Error"]
+        raise LakewrightError(
+            f"AWS refused {refusal.operation_name}: {told.get('Message') or told.get('Code')}",
+            "see what the role and your own credentials may do (infrastructure/ has the permissions that are needed)",
+        ) from refusal
+    except BotoCoreError as failure:
+        raise LakewrightError(f"AWS was not asked: {failure}", "set credentials (aws configure, AWS_PROFILE)") from None
+
+
+def send(deployment: Deployment, project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
+    """A line for each thing made or changed."""
+    with answering():
+        yield from _upload(deployment, profile, clients)
+        placeholders = endpoint(project, profile)
+        for request in deployment.requests:
+            if request not in placeholders and (line := made(request.operation, request.body, clients)):
+                yield line
+        if placeholders:
+            yield from _send_endpoint(project, profile, clients)
+
+
+def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
+    """What was made or changed, in a line; empty where all is as it should be."""
+    service, _, call = operation.partition(".")
+    client = clients(service)
+    if operation not in KINDS:  # sent anew, these change nothing
+        getattr(client, call)(**body)
+        return ""
+    key, describe = KINDS[operation]
+    there = _described(client, describe, {key: body[key]})
+    what = f"{call.removeprefix('create_').replace('_', ' ')} {body[key]}"
+    if there is None:
+        getattr(client, call)(**body)
+        return f"made {what}"
+    change, fields = CHANGED.get(operation, ("", ()))
+    if all(_same(there.get(field), body.get(field)) for field in fields):
+        return ""
+    changed = updating(body) if change == "update_endpoint" else body
+    getattr(client, change)(**{name: value for name, value in changed.items() if name != "Tags"})
+    return f"changed {what}"
+
+
+def start(project: Project, profile: Profile, values: Mapping[str, str], clients: Clients) -> Execution:
+    with answering():
+        answer = clients("sagemaker").start_pipeline_execution(
+            PipelineName=name_of(project), PipelineParameters=start_values(values)
+        )
+    return Execution(_id(answer["PipelineExecutionArn"]), "running", datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def executions(project: Project, clients: Clients) -> list[Execution]:
+    """The newest first, at most SHOWN; none where the pipeline is not there yet."""
+    sagemaker = clients("sagemaker")
+    with answering():
+        if _described(sagemaker, "describe_pipeline", {"PipelineName": name_of(project)}) is None:
+            return []
+        answer = sagemaker.list_pipeline_executions(
+            PipelineName=name_of(project), SortBy="CreationTime", SortOrder="Descending", MaxResults=SHOWN
+        )
+        return [_execution(each, sagemaker) for each in answer["PipelineExecutionSummaries"]]
+
+
+def log(execution: Execution, project: Project, clients: Clients) -> Iterator[str]:
+    """CloudWatch's lines of each step's job, in the order of the steps."""
+    sagemaker, logs = clients("sagemaker"), clients("logs")
+    with answering():
+        described = sagemaker.describe_pipeline(PipelineName=name_of(project))
+        for step in _steps(f"{described['PipelineArn']}/execution/{execution.id}", sagemaker):
+            for kind, group in JOBS.items():
+                arn = step.get("Metadata", {}).get(kind, {}).get("Arn")
+                if arn is not None:
+                    yield from _lines(step["StepName"], group, arn.rpartition("/")[2], logs)
+
+
+def _execution(summary: Mapping[str, Any], sagemaker: Any) -> Execution:
+    arn = summary["PipelineExecutionArn"]
+    steps = {step["StepName"]: step for step in _steps(arn, sagemaker)}
+    status = EXECUTION.get(summary["PipelineExecutionStatus"], "running")
+    unseen: Status = "waiting" if status == "running" else "skipped"
+    stages = {
+        stage.name: STEP.get(steps[stage.name]["StepStatus"], "running") if stage.name in steps else unseen
+        for stage in STAGES
+    }
+    failed = [step["FailureReason"] for step in steps.values() if step.get("FailureReason")]
+    refused = steps.get("refuse", {}).get("Metadata", {}).get("Fail", {}).get("ErrorMessage")
+    why = refused or (failed[0] if failed else summary.get("PipelineExecutionFailureReason", ""))
+    began = summary["StartTime"].astimezone(UTC).isoformat(timespec="seconds")
+    return Execution(_id(arn), status, began, stages, why if status != "done" else "")
+
+
+def _steps(arn: str, sagemaker: Any) -> list[dict[str, Any]]:
+    pages = sagemaker.get_paginator("list_pipeline_execution_steps").paginate(
+        PipelineExecutionArn=arn, SortOrder="Ascending"
+    )
+    return [step for page in pages for step in page["PipelineExecutionSteps"]]
+
+
+def _lines(step: str, group: str, job: str, logs: Any) -> Iterator[str]:
+    from botocore.exceptions import ClientError
+
+    try:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, logStreamNamePrefix=f"{job}/")
+        for page in pages:
+            yield from (f"{step}: {event['message'].rstrip()}" for event in page["events"])
+    except ClientError as refusal:
+        if refusal.response["Error"]["Code"] != "ResourceNotFoundException":  # no job has written a line yet
+            raise
+
+
+def _send_endpoint(project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
+    settings = settings_of(profile)
+    assert settings.endpoint is not None
+    versions = {}
+    for name, variant in settings.endpoint.variants.items():
+        found = _approved(project, profile, variant.version, name, clients)
+        if found is None:
+            yield (
+                f"endpoint {settings.endpoint.endpoint} is not made yet: no version in {group_of(project, settings)} "
+                "is approved; deploy again once one is"
+            )
+            return
+        versions[name] = found
+    for request in endpoint(project, profile, versions):
+        if request.operation == "application-autoscaling.register_scalable_target":
+            clients("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName=settings.endpoint.endpoint)
+        if line := made(request.operation, request.body, clients):
+            yield line
+
+
+def _approved(project: Project, profile: Profile, version: int | str, variant: str, clients: Clients) -> int | None:
+    """The version's number. Raises ProfileError for one that is not approved, NotFound for one that is not there."""
+    settings, sagemaker = settings_of(profile), clients("sagemaker")
+    group = group_of(project, settings)
+    if version == "approved":
+        answer = sagemaker.list_model_packages(
+            ModelPackageGroupName=group, ModelApprovalStatus="Approved", SortBy="CreationTime", SortOrder="Descending"
+        )
+        newest = answer["ModelPackageSummaryList"]
+        return int(newest[0]["ModelPackageVersion"]) if newest else None
+    where = profile.where("target", "endpoint", variant, "version")
+    name = package_arn(project, settings, version)
+    there = _described(sagemaker, "describe_model_package", {"ModelPackageName": name})
+    if there is None:
+        raise NotFound(f"{where}: {group} has no version {version}", "name one that is there, or `approved`")
+    if there["ModelApprovalStatus"] != "Approved":
+        raise ProfileError(
+            f"{where}: version {version} of {group} is {there['ModelApprovalStatus']}",
+            f"approve it first: aws sagemaker update-model-package --model-package-arn {name} "
+            "--model-approval-status Approved",
+        )
+    return int(version)
+
+
+def _upload(deployment: Deployment, profile: Profile, clients: Clients) -> Iterator[str]:
+    """The files; those that are there already, under a prefix that names their content, are the same."""
+    s3, settings = clients("s3"), settings_of(profile)
+    encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}
+    there: dict[str, set[str]] = {}
+    for uri, path in deployment.uploads.items():
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        folder = key.rpartition("/")[0]
+        if folder not in there:
+            pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/")
+            there[folder] = {each["Key"] for page in pages for each in page.get("Contents", ())}
+        if key not in there[folder]:
+            s3.upload_file(str(path), bucket, key, ExtraArgs=encrypted)
+            yield f"sent {uri}"
+
+
+def _described(client: Any, describe: str, named: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None where there is no such thing: SageMaker says so in several ways."""
+    from botocore.exceptions import ClientError
+
+    try:
+        found: dict[str, Any] = getattr(client, describe)(**named)
+        return found
+    except ClientError as refusal:
+        code, message = refusal.response["Error"]["Code"], refusal.response["Error"].get("Message", "").lower()
+        unknown = any(words in message for words in ("could not find", "does not exist", "not found"))
+        if code == "ResourceNotFound" or (code.startswith("Validation") and unknown):
+            return None
+        raise
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Definitions are JSON in a string."""
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except (TypeError, ValueError):
+        return bool(one == other)
+
+
+def _id(arn: str) -> str:
+    return arn.rpartition("/")[2]

@@ -1,0 +1,169 @@
+"""What profiles.yml says to run a project on Amazon SageMaker.
+
+    prod:
+      target:
+        name: sagemaker
+        region: eu-west-1
+        role: arn:aws:iam::123456789012:role/lakewright-stages
+        image: 123456789012.dkr.ecr.eu-west-1.amazonaws.com/lakewright:0.1.0   # infrastructure/sagemaker/Dockerfile
+        training: {instance_type: ml.g5.xlarge, spot: true}
+        endpoint: {endpoint: banking77, least: 1, most: 4}
+      workspace: s3://our-lake/lakewright
+      tracking: https://mlflow.our.org
+
+Bounds and patterns are those of botocore's model of SageMaker's API.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from lakewright.profile import TargetSettings
+from lakewright.project import Settings
+
+INSTANCE = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
+S3 = r"^s3://[^/]+(/.*)?$"
+NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
+
+Id = Annotated[str, StringConstraints(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
+
+
+class Machine(Settings):
+    """What a step runs on."""
+
+    instance_type: str = Field(default="ml.m6i.xlarge", pattern=INSTANCE)
+    count: int = Field(default=1, ge=1, le=100, description="instances; a stage runs on one")
+    volume_gb: int = Field(default=30, ge=1, le=16384, description="disk of each instance")
+    hours: float = Field(default=5, gt=0, le=120, description="after them the job is stopped")
+
+
+class Training(Machine):
+    spot: bool = Field(
+        default=False, description="spare capacity: cheaper, may be taken away; goes on from checkpoints"
+    )
+    wait_hours: float | None = Field(
+        default=None, gt=0, le=240, description="spot: how long to wait for capacity and run, in all"
+    )
+    checkpoints: bool = Field(default=True, description="kept in S3 while training, so that an interrupted job goes on")
+
+
+class Network(Settings):
+    """The VPC that jobs and endpoints are in."""
+
+    subnets: list[Id] = Field(min_length=1, max_length=16)
+    security_groups: list[Id] = Field(min_length=1, max_length=5)
+
+
+class DebuggerRule(Settings):
+    """A rule of SageMaker Debugger, which AWS has closed to new customers
+    (https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-createtrainingjob-api.html)."""
+
+    name: str = Field(min_length=1, max_length=256)
+    image: str = Field(description="the rule evaluator's image, which differs by region")
+    parameters: dict[str, str] = Field(default={}, description="rule_to_invoke: VanishingGradient …")
+    instance_type: str | None = Field(default=None, pattern=INSTANCE)
+    volume_gb: int | None = Field(default=None, ge=1, le=16384)
+
+
+class Shift(Settings):
+    """How an endpoint's traffic goes over to what is new, and what brings it back."""
+
+    kind: Literal["all_at_once", "canary", "linear"] = "all_at_once"
+    percent: int = Field(default=10, ge=1, le=50, description="of the capacity: the canary, or one linear step")
+    wait_seconds: int = Field(default=300, ge=0, le=3600, description="between steps")
+    alarms: list[str] = Field(default=[], max_length=10, description="CloudWatch alarms that roll back")
+
+
+class Variant(Settings):
+    """One model package version behind the endpoint."""
+
+    version: Literal["approved"] | Annotated[int, Field(ge=1)] = Field(
+        default="approved", description="number in the model package group; approved: the newest that is"
+    )
+    percent: int = Field(default=100, ge=0, le=100, description="of the traffic")
+    instances: int = Field(default=1, ge=1, description="at first")
+
+
+class Endpoint(Settings):
+    endpoint: str = Field(pattern=NAME, description="its name")
+    instance_type: str = Field(default="ml.m6i.large", pattern=INSTANCE)
+    champion: Variant = Variant()
+    challenger: Variant | None = Field(default=None, description="a second version beside the first; default none")
+    least: int | None = Field(default=None, ge=1, description="autoscaling: instances of each variant; null: none")
+    most: int | None = Field(default=None, ge=1, description="autoscaling: instances of each variant")
+    invocations: float = Field(default=1000, gt=0, description="autoscaling aims at, an instance and minute")
+    shift: Shift = Shift()
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        found = {"champion": self.champion, "challenger": self.challenger}
+        return {name: variant for name, variant in found.items() if variant is not None}
+
+    @model_validator(mode="after")
+    def _both_bounds(self) -> Self:
+        if (self.least is None) != (self.most is None):
+            raise ValueError("autoscaling needs both least and most")
+        return self
+
+
+class Batch(Settings):
+    """A batch transform job: JSON lines in, a prediction for each out."""
+
+    input: str = Field(pattern=S3, description="prefix of files of JSON lines")
+    output: str = Field(pattern=S3)
+    instance_type: str = Field(default="ml.m6i.xlarge", pattern=INSTANCE)
+    count: int = Field(default=1, ge=1)
+
+
+class SageMakerSettings(TargetSettings):
+    name: Literal["sagemaker"] = "sagemaker"
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    role: str = Field(
+        pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$",
+        description="ARN of the role that the pipeline and its steps act as",
+    )
+    image: str = Field(min_length=1, max_length=255, description="of the stages: infrastructure/sagemaker/Dockerfile")
+    training_image: str | None = Field(default=None, max_length=255, description="default: image")
+    inference_image: str | None = Field(default=None, max_length=255, description="default: image")
+    store: str | None = Field(
+        default=None, pattern=S3, description="code, archives and checkpoints; default {workspace}/sagemaker"
+    )
+    processing: Machine = Field(default=Machine(), description="of all stages but train")
+    training: Training = Training()
+    network: Network | None = None
+    kms_key: str | None = Field(default=None, max_length=2048, description="encrypts volumes and what SageMaker writes")
+    retries: int = Field(default=3, ge=0, le=20, description="of a step that the platform, not the stage, failed")
+    step_cache: str | None = Field(
+        default=None,
+        pattern=r"^P(\d+[YMWD])+(T(\d+[HM])+)?$|^PT(\d+[HM])+$",
+        description="ISO 8601 duration; a step names its execution, so only a retried execution finds it (Lakewright "
+        "itself skips what is unchanged)",
+    )
+    environment: dict[str, Annotated[str, StringConstraints(max_length=256)]] = Field(
+        default={}, description="variables that every step has; no secrets"
+    )
+    secrets: dict[str, str] = Field(
+        default={}, description="variable → ARN in AWS Secrets Manager, read in the container as it starts"
+    )
+    debugger_rules: list[DebuggerRule] = Field(default=[], max_length=20)
+    group: str | None = Field(default=None, pattern=NAME, description="model package group; default: the model's name")
+    approval: Literal["auto", "Approved", "PendingManualApproval"] = Field(
+        default="auto", description="of new model packages; auto: as the project's register.approval says"
+    )
+    endpoint: Endpoint | None = Field(default=None, description="default: none")
+    batch: Batch | None = Field(default=None, description="the request of a batch transform job; default: none")
+    feature_store: str | None = Field(
+        default=None, pattern=S3, description="offline store: makes a feature group for the features table"
+    )
+    parameters: dict[str, str] = Field(default={}, description="more parameters of the pipeline: name → setting")
+
+    @property
+    def account(self) -> str:
+        """Of the role."""
+        return self.role.split(":")[4]
+
+    @property
+    def partition(self) -> str:
+        return self.role.split(":")[1]
