@@ -1,0 +1,89 @@
+"""Databricks: the stages as a job's tasks, models in Unity Catalog, Model Serving. docs/targets.md has what it needs.
+
+settings.py  what the profile says          bundle.py    databricks.yml, and the same as requests
+jobs.py      the jobs, as data              sending.py   through databricks-sdk
+problems.py  what can be seen to be wrong   dbutils.py   notebooks' dbutils, on any machine
+approval.py  what deployment jobs run
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lakewright.targets import Deployment, Execution, Problem
+from lakewright.targets.databricks.settings import DatabricksSettings
+
+if TYPE_CHECKING:
+    from lakewright.pipeline import Watch
+    from lakewright.profile import Profile, TargetSettings
+    from lakewright.project import Project
+    from lakewright.records import Record
+    from lakewright.runs import Run
+    from lakewright.workspace import Workspace
+
+
+class DatabricksTarget:
+    name = "databricks"
+    settings: type[TargetSettings] = DatabricksSettings
+
+    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+        from lakewright.targets.away import run_away
+
+        finished = run_away(self, project, profile, watch, rerun)
+        if finished.model_version is not None:  # the endpoint serves versions: there may be a new champion
+            for _ in self.deploy(self.deployment(project, profile), project, profile):
+                pass
+        return finished
+
+    def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
+        from lakewright.targets.databricks.problems import problems
+
+        return problems(project, profile)
+
+    def deployment(self, project: Project, profile: Profile) -> Deployment:
+        from lakewright.targets.databricks.bundle import deployment
+
+        return deployment(project, profile)
+
+    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.targets.databricks.sending import Sending, workspace
+
+        with workspace(profile) as client:
+            yield from Sending(client, deployment).lines()
+
+    def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
+        from lakewright.targets.databricks.sending import deployed_job, workspace
+
+        with workspace(profile) as client:
+            started = client.jobs.run_now(deployed_job(client, project, profile), job_parameters=dict(values))
+            return Execution(str(started.run_id), "waiting", datetime.now(UTC).isoformat())
+
+    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+        from lakewright.targets.databricks.sending import deployed_job, executions, workspace
+
+        with workspace(profile) as client:
+            return executions(client, deployed_job(client, project, profile))
+
+    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.targets.databricks.sending import log, workspace
+
+        with workspace(profile) as client:
+            yield from log(client, int(execution.id))
+
+    def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
+        """After the gate, its decision as a task value, which the job's condition reads.
+
+        The runtime sets DATABRICKS_RUNTIME_VERSION; a stage that somebody runs elsewhere has no job to tell.
+        """
+        from lakewright.records import Decision
+
+        if isinstance(record, Decision) and "DATABRICKS_RUNTIME_VERSION" in os.environ:
+            from databricks.sdk.runtime import dbutils
+
+            dbutils.jobs.taskValues.set(key="passed", value="true" if record.passed else "false")
+
+
+TARGET = DatabricksTarget()

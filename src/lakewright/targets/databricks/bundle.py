@@ -1,0 +1,182 @@
+"""(project, profile) → what is sent: a Declarative Automation Bundle, and the same as requests.
+
+https://docs.databricks.com/aws/en/dev-tools/bundles/resources. `databricks.yml` is for the Databricks CLI (write it
+into the project's folder: it sends what lies beside it); the requests are for `lakewright deploy`, which needs no CLI.
+Both are made from the same resources. What only the workspace knows is written as bundles write it, in both:
+`${resources.jobs.stages.id}`, `${var.champion_version}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets import Deployment, Request
+from lakewright.targets.databricks import jobs
+from lakewright.targets.databricks.settings import DatabricksSettings
+
+BUNDLE = "databricks.yml"
+CATALOG = "/api/2.1/unity-catalog"
+PARTS = ("catalog_name", "schema_name", "name")
+# What Unity Catalog's permissions call them; "the securable type for models is FUNCTION" (databricks-sdk,
+# RegisteredModelsAPI).
+SECURABLES = {"schemas": "schema", "volumes": "volume", "registered_models": "function"}
+
+
+def deployment(project: Project, profile: Profile) -> Deployment:
+    settings = cast(DatabricksSettings, profile.target)
+    found = resources(project, profile, settings)
+    uploads = _uploads(project, profile, settings)
+    folder = jobs.folder_of(project, settings)
+    bundle = {
+        "bundle": {"name": project.name},
+        "workspace": {
+            **({"host": settings.host} if settings.host else {}),
+            "root_path": f"{folder}/.bundle",
+            "file_path": folder,
+        },
+        "sync": {"include": [place.removeprefix(f"{folder}/") for place in uploads]},
+        "variables": _variables(project, settings),
+        "resources": found,
+    }
+    script = uploads.get(f"{folder}/{jobs.APPROVAL}")
+    files = {BUNDLE: {name: part for name, part in bundle.items() if part}}
+    if script is not None:
+        files[jobs.APPROVAL] = script.read_text(encoding="utf-8")  # type: ignore[assignment]
+    return Deployment(files, tuple(requests(found)), uploads)
+
+
+def resources(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, dict[str, Any]]:
+    """kind → key → the resource, as bundles have them."""
+    catalog, schema = project.schema_.split(".")
+    grants: dict[str, list[dict[str, Any]]] = {}
+    for grant in settings.grants:
+        grants.setdefault(grant.securable, []).append({"principal": grant.to, "privileges": grant.privileges})
+
+    def granted(on: str) -> dict[str, Any]:
+        return {"grants": grants[on]} if on in grants else {}
+
+    found: dict[str, dict[str, Any]] = {
+        "schemas": {"schema": {"catalog_name": catalog, "name": schema, **granted("schema")}},
+        "registered_models": {
+            key: {
+                **dict(zip(("catalog_name", "schema_name", "name"), name.split("."), strict=True)),
+                **granted("model"),
+            }
+            for key, name in models(project, settings).items()
+        },
+        "experiments": {"runs": {"name": settings.experiment or f"/Shared/{jobs.name_of(project)}"}},
+        "jobs": {"stages": jobs.stages_job(project, profile, settings)},
+    }
+    if settings.volume is not None:
+        volume = {"catalog_name": catalog, "schema_name": schema, "name": settings.volume, "volume_type": "MANAGED"}
+        found["volumes"] = {"volume": {**volume, **granted("volume")}}
+    if settings.interactive is not None:
+        found["clusters"] = {
+            "interactive": {
+                "cluster_name": jobs.name_of(project),
+                **jobs.machines(settings.interactive, settings.environment, project),
+                "autotermination_minutes": settings.interactive.minutes,
+            }
+        }
+    if settings.base_models:
+        found["jobs"]["base_models"] = jobs.base_models_job(project, settings)
+    if settings.approval is not None:
+        endpoint = endpoint_name(project, settings) if settings.endpoint else ""
+        found["jobs"]["approval"] = jobs.approval_job(project, profile, settings, endpoint)
+    if settings.endpoint is not None:
+        found["model_serving_endpoints"] = {"endpoint": _endpoint(project, settings)}
+    return found
+
+
+def requests(found: dict[str, dict[str, Any]]) -> Iterator[Request]:
+    """The resources as calls of the REST API, in an order in which each finds what it names."""
+    paths = {
+        "schemas": f"{CATALOG}/schemas",
+        "volumes": f"{CATALOG}/volumes",
+        "registered_models": f"{CATALOG}/models",
+        "experiments": "/api/2.0/mlflow/experiments/create",
+        "clusters": "/api/2.1/clusters/create",
+        "jobs": "/api/2.2/jobs/create",
+        "model_serving_endpoints": "/api/2.0/serving-endpoints",
+    }
+    for kind, path in paths.items():
+        for resource in found.get(kind, {}).values():
+            body = {name: part for name, part in resource.items() if name != "grants"}
+            yield Request(f"POST {path}", body)
+            if "grants" in resource:
+                changes = [
+                    {"principal": grant["principal"], "add": grant["privileges"]} for grant in resource["grants"]
+                ]
+                place = f"{CATALOG}/permissions/{SECURABLES[kind]}/{full_name(resource)}"
+                yield Request(f"PATCH {place}", {"changes": changes})
+    if "approval" in found["jobs"]:  # databricks_uc_registry_messages.proto of MLflow; bundles have no field for it
+        for model in found["registered_models"].values():
+            body = {"name": full_name(model), "deployment_job_id": "${resources.jobs.approval.id}"}
+            yield Request("PATCH /api/2.0/mlflow/unity-catalog/registered-models/update", body)
+
+
+def models(project: Project, settings: DatabricksSettings) -> dict[str, str]:
+    """key → catalog.schema.name: the project's model, and one a base model."""
+    others = {f"model_{suffix}": f"{project.model}_{suffix}" for suffix in settings.base_models}
+    return {"model": project.model, **others}
+
+
+def full_name(resource: dict[str, Any]) -> str:
+    parts = (resource.get(name) for name in PARTS)
+    return ".".join(part for part in parts if part)
+
+
+def endpoint_name(project: Project, settings: DatabricksSettings) -> str:
+    return (settings.endpoint and settings.endpoint.name) or project.name.replace("_", "-")
+
+
+def _variables(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
+    aliases = settings.endpoint.traffic if settings.endpoint else {}
+    return {
+        f"{alias}_version": {"description": f"the version of {project.model} that has the alias {alias}"}
+        for alias in aliases
+    }
+
+
+def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
+    """https://docs.databricks.com/api/workspace/servingendpoints/create: a served entity an alias."""
+    endpoint = settings.endpoint
+    assert endpoint is not None
+    served = [
+        {
+            "name": alias,
+            "entity_name": project.model,
+            "entity_version": f"${{var.{alias}_version}}",
+            "workload_size": endpoint.workload_size,
+            "workload_type": endpoint.workload_type,
+            "scale_to_zero_enabled": endpoint.scale_to_zero,
+        }
+        for alias in endpoint.traffic
+    ]
+    routes = [{"served_entity_name": alias, "traffic_percentage": part} for alias, part in endpoint.traffic.items()]
+    found: dict[str, Any] = {
+        "name": endpoint_name(project, settings),
+        "config": {"served_entities": served, "traffic_config": {"routes": routes}},
+    }
+    if endpoint.inference_table is not None:
+        catalog, schema = project.schema_.split(".")
+        table = {"catalog_name": catalog, "schema_name": schema, "table_name_prefix": endpoint.inference_table}
+        found["ai_gateway"] = {"inference_table_config": {**table, "enabled": True}}
+    return found
+
+
+def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Path]:
+    """Path in the workspace → file here: the project, its profiles and Python, and what is not there otherwise."""
+    files = [project.path, *sorted(project.folder.glob("*.py"))]
+    if profile.folder is not None:
+        files.append(profile.folder / "profiles.yml")
+    wheel, _ = jobs.package(settings)
+    if wheel:
+        files.append((profile.folder or Path()) / wheel)
+    if settings.approval is not None:
+        files.append(Path(__file__).with_name(jobs.APPROVAL))
+    return {f"{jobs.folder_of(project, settings)}/{file.name}": file for file in files}

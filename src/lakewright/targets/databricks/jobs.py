@@ -1,0 +1,206 @@
+"""The jobs, as data: the stages one after the other, one run a base model, and the approval of model versions.
+
+https://docs.databricks.com/api/workspace/jobs/create (and the same under `resources.jobs` of a bundle). A stage is a
+task that runs `lakewright stage NAME`, the console script of the wheel. All that passes between two is the job's run
+id, which names Lakewright's run, and the gate's task value `passed`, on which register depends.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lakewright.pipeline import STAGES
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets.databricks.settings import DatabricksSettings, Machines
+from lakewright.targets.parameters import Parameter, parameters
+
+RUN = "{{job.run_id}}"
+PASSED = "passed"  # the gate's task value, and the condition on it
+APPROVAL = "approval.py"
+
+
+def name_of(project: Project) -> str:
+    """The job's name, by which it is found again."""
+    return f"{project.schema_}.{project.name}"
+
+
+def folder_of(project: Project, settings: DatabricksSettings) -> str:
+    """Where the project's files lie in the workspace."""
+    return f"{settings.root.rstrip('/')}/{name_of(project)}"
+
+
+def job_parameters(project: Project, settings: DatabricksSettings) -> list[Parameter]:
+    more = {"Model": "register.model"} if settings.base_models else {}
+    return parameters(project, {**more, **settings.parameters})
+
+
+def stages_job(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
+    known = job_parameters(project, settings)
+    given = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in known]
+    options = ["--project", f"{folder_of(project, settings)}/{project.path.name}", "--profile", profile.name]
+    options += ["--run", RUN, *(part for setting in (*project.given, *given) for part in ("--set", setting))]
+    tasks: list[dict[str, Any]] = []
+    before: list[dict[str, str]] = []
+    for stage in STAGES:
+        wheel = {"package_name": "lakewright", "entry_point": "lakewright"}
+        tasks.append(
+            {
+                "task_key": stage.name,
+                **({"depends_on": before} if before else {}),
+                "python_wheel_task": {**wheel, "parameters": ["stage", stage.name, *options]},
+                "max_retries": settings.retries.times,
+                "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
+                "retry_on_timeout": settings.retries.after_timeout,
+                **_machine(settings, project, gpu=stage.name == "train"),
+            }
+        )
+        before = [{"task_key": stage.name}]
+        if stage.name == "gate":
+            condition = {"op": "EQUAL_TO", "left": f"{{{{tasks.gate.values.{PASSED}}}}}", "right": "true"}
+            tasks.append({"task_key": PASSED, "depends_on": before, "condition_task": condition})
+            before = [{"task_key": PASSED, "outcome": "true"}]
+    told = {who: addresses for who, addresses in settings.notifications.model_dump().items() if addresses}
+    job: dict[str, Any] = {
+        "name": name_of(project),
+        "parameters": [{"name": each.name, "default": _text(each.default)} for each in known],
+        "tasks": tasks,
+        **_machines(settings, project),
+        "max_concurrent_runs": settings.max_concurrent_runs,
+        **_runs_as(settings),
+    }
+    if settings.schedule is not None:
+        job["schedule"] = {
+            "quartz_cron_expression": settings.schedule.quartz,
+            "timezone_id": settings.schedule.timezone,
+            "pause_status": "PAUSED" if settings.schedule.paused else "UNPAUSED",
+        }
+    if settings.timeout_minutes is not None:
+        job["timeout_seconds"] = settings.timeout_minutes * 60
+    return {**job, **({"email_notifications": told} if told else {})}
+
+
+def base_models_job(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
+    """Starts the stages once a base model, at the same time; each registers a model of its own."""
+    tasks = [
+        {
+            "task_key": suffix,
+            "run_job_task": {
+                "job_id": "${resources.jobs.stages.id}",
+                "job_parameters": {"BaseModel": base_model, "Model": f"{project.model}_{suffix}"},
+            },
+        }
+        for suffix, base_model in settings.base_models.items()
+    ]
+    return {"name": f"{name_of(project)} base models", "tasks": tasks, **_runs_as(settings)}
+
+
+def approval_job(project: Project, profile: Profile, settings: DatabricksSettings, endpoint: str) -> dict[str, Any]:
+    """MLflow 3's deployment job: https://docs.databricks.com/aws/en/mlflow/deployment-job."""
+    assert settings.approval is not None
+    version = ["{{job.parameters.model_name}}", "{{job.parameters.model_version}}"]
+    registry = profile.registry or "databricks-uc"
+    script = f"{folder_of(project, settings)}/{APPROVAL}"
+
+    def task(key: str, needs: list[str], *options: str) -> dict[str, Any]:
+        return {
+            "task_key": key,
+            **({"depends_on": [{"task_key": need} for need in needs]} if needs else {}),
+            "spark_python_task": {"python_file": script, "parameters": [*options]},
+            **_machine(settings, project),
+        }
+
+    tag = settings.approval.tag
+    return {
+        "name": f"{name_of(project)} approval",
+        "parameters": [{"name": "model_name", "default": project.model}, {"name": "model_version", "default": "1"}],
+        "tasks": [
+            task(tag, [], "check", registry, *version, tag),
+            task("promote", [tag], "promote", registry, *version, *([endpoint] if endpoint else [])),
+        ],
+        **_machines(settings, project, gpu=False),
+        **_runs_as(settings),
+    }
+
+
+def machines(given: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
+    """https://docs.databricks.com/api/workspace/clusters/create, without a name.
+
+    The cloud shows in its machines' names. The first machine, which is the driver's, is never a spot machine.
+    """
+    if given.node_type.startswith("Standard_"):
+        attributes = {"azure_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK_AZURE"}}
+    elif "." in given.node_type:
+        attributes = {"aws_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK"}}
+    else:
+        attributes = {"gcp_attributes": {"first_on_demand": 1, "availability": "PREEMPTIBLE_WITH_FALLBACK_GCP"}}
+    return {
+        "spark_version": given.spark_version,
+        "node_type_id": given.node_type,
+        "autoscale": {"min_workers": given.workers.min, "max_workers": given.workers.max},
+        "data_security_mode": given.access_mode,
+        "custom_tags": {"lakewright": name_of(project), **given.tags},
+        **(attributes if given.spot else {}),
+        **({"spark_env_vars": environment} if environment else {}),
+    }
+
+
+def package(settings: DatabricksSettings) -> tuple[str, str]:
+    """The wheel's path on this machine ("" for a requirement), and the requirement or the wheel's extras: "[train]"."""
+    path, bracket, extras = settings.package.partition("[")
+    return (path, bracket + extras) if path.endswith(".whl") else ("", settings.package)
+
+
+def _machine(settings: DatabricksSettings, project: Project, gpu: bool = False) -> dict[str, Any]:
+    """What a task runs on, and what is installed there."""
+    wheel, extras = package(settings)
+    uploaded = f"{folder_of(project, settings)}/{wheel.rpartition('/')[2]}"
+    if settings.cluster is None:
+        compute = {"compute": {"hardware_accelerator": settings.accelerator}} if gpu and settings.accelerator else {}
+        variables = {"environment_variables_key": "stages"} if settings.environment else {}
+        return {"environment_key": "stages", **compute, **variables}
+    # Libraries have no extras of a wheel: its requirement, which the wheel fulfils, brings them.
+    version = wheel.rpartition("/")[2].split("-")[1] if wheel else ""
+    more = [f"lakewright{extras}=={version}"] if wheel and extras else [] if wheel else [extras]
+    libraries: list[dict[str, Any]] = [{"whl": uploaded}] if wheel else []
+    libraries += [{"pypi": {"package": requirement}} for requirement in (*more, *settings.requirements)]
+    key = "gpu" if gpu and settings.cluster.gpu_node_type else "stages"
+    return {"job_cluster_key": key, "libraries": libraries}
+
+
+def _machines(settings: DatabricksSettings, project: Project, gpu: bool = True) -> dict[str, Any]:
+    """What the job's tasks run on, by the keys that they name."""
+    cluster = settings.cluster
+    if cluster is None:
+        wheel, extras = package(settings)
+        uploaded = f"{folder_of(project, settings)}/{wheel.rpartition('/')[2]}" if wheel else ""
+        spec = {
+            "environment_version": settings.environment_version,
+            "dependencies": [f"{uploaded}{extras}", *settings.requirements],
+        }
+        found: dict[str, Any] = {"environments": [{"environment_key": "stages", "spec": spec}]}
+        if settings.environment:
+            variables = {"environment_variables_key": "stages", "spec": {"variables": settings.environment}}
+            found["environment_variables"] = [variables]
+        return found
+    stages = machines(cluster, settings.environment, project)
+    clusters = [{"job_cluster_key": "stages", "new_cluster": stages}]
+    if gpu and cluster.gpu_node_type is not None:
+        one = cluster.model_copy(
+            update={"node_type": cluster.gpu_node_type, "spark_version": cluster.gpu_spark_version}
+        )
+        single = {"kind": "CLASSIC_PREVIEW", "is_single_node": True}
+        whole = {**machines(one, settings.environment, project), **single}
+        del whole["autoscale"]
+        clusters.append({"job_cluster_key": "gpu", "new_cluster": whole})
+    return {"job_clusters": clusters}
+
+
+def _runs_as(settings: DatabricksSettings) -> dict[str, Any]:
+    who = {"run_as": {"service_principal_name": settings.run_as}} if settings.run_as else {}
+    return {"queue": {"enabled": True}, "tags": {"lakewright": "project", **settings.tags}, **who}
+
+
+def _text(default: str | int | float | bool) -> str:
+    return default if isinstance(default, str) else json.dumps(default)

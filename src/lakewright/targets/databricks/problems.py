@@ -1,0 +1,218 @@
+"""What can be seen to be wrong with a Databricks profile before anything is sent. Each finding says where it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from lakewright.profile import REFERENCE, Profile
+from lakewright.project import Project
+from lakewright.targets import Problem
+from lakewright.targets.databricks import jobs
+from lakewright.targets.databricks.settings import DatabricksSettings, Machines
+
+# Machines that their cloud has switched off.
+GONE = {
+    r"p3(dn)?\.": "AWS's P3 machines are gone: g5, g6 and p5 have newer GPUs",
+    # https://github.com/MicrosoftDocs/azure-docs articles/virtual-machines/ncv3-nc6s-nc12s-nc24s-retirement.md
+    r"Standard_NC(6|12|24)s_v3$": "Azure retired NCv3 on 2025-09-30: NC…as_T4_v3 and NC…ads_A100_v4 are there",
+    # articles/virtual-machines/sizes/migration-guides/nv-series-retirement.md
+    r"Standard_NV(6|12|24)(_Promo)?$": "Azure retired the NV series on 2023-09-06: NV…ads_A10_v5 is there",
+}
+GPU = re.compile(r"^(g[456]\w*|p[2-9]\w*)\.|^Standard_(NC|ND|NV)|^(a2|a3|g2)-", re.IGNORECASE)
+# What the stages do: read and write tables, register a model (Unity Catalog's privileges on a schema).
+SCHEMA_NEEDS = {"USE_SCHEMA", "SELECT", "MODIFY", "CREATE_TABLE", "CREATE_MODEL"}
+VOLUME_NEEDS = {"READ_VOLUME", "WRITE_VOLUME"}
+OLD_ALIASES = {"none", "staging", "production", "archived"}
+
+
+def problems(project: Project, profile: Profile) -> Iterator[Problem]:
+    settings = cast(DatabricksSettings, profile.target)
+    yield from _reached(profile, settings)
+    yield from _machines(profile, settings)
+    yield from _serves(project, profile, settings)
+    yield from _permitted(project, profile, settings)
+    yield from _environment(profile, settings)
+    yield from _base_models(project, profile, settings)
+
+
+def _reached(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    known = any(name in os.environ for name in ("DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE"))
+    if settings.host is None and not known and not (Path.home() / ".databrickscfg").exists():
+        yield Problem(
+            profile.where("target"),
+            "no workspace is named: there is no target.host, no DATABRICKS_HOST and no ~/.databrickscfg",
+            "host: https://….cloud.databricks.com",
+        )
+    wheel, _ = jobs.package(settings)
+    if wheel and not ((profile.folder or Path()) / wheel).is_file():
+        yield Problem(
+            profile.where("target", "package"), f"the wheel {wheel} is not there", "pip wheel --no-deps -w dist ."
+        )
+
+
+def _machines(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    given: dict[str, Machines | None] = {"cluster": settings.cluster, "interactive": settings.interactive}
+    for key, machines in given.items():
+        if machines is None:
+            continue
+        where = ("target", key)
+        if machines.access_mode == "NONE":
+            yield Problem(
+                profile.where(*where, "access_mode"),
+                f"a cluster with the access mode {machines.access_mode} sees nothing of Unity Catalog",
+                "access_mode: SINGLE_USER",
+            )
+        if machines.workers.min > machines.workers.max:
+            yield Problem(
+                profile.where(*where, "workers"),
+                f"workers.min is {machines.workers.min}, and workers.max only {machines.workers.max}",
+                f"workers: {{min: {machines.workers.max}, max: {machines.workers.min}}}",
+            )
+        for setting in ("node_type", "gpu_node_type"):
+            node = getattr(machines, setting, None) or ""
+            for pattern, why in GONE.items():
+                if re.match(pattern, node):
+                    yield Problem(
+                        profile.where(*where, setting), f"the node type {node} no longer exists", f"{why}; name another"
+                    )
+        if GPU.match(machines.node_type) and "-gpu-" not in machines.spark_version:
+            yield Problem(
+                profile.where(*where, "node_type"),
+                f"{machines.node_type} has a GPU, which the runtime {machines.spark_version} does not use",
+                "name a -gpu-ml- runtime (spark_version), or use gpu_node_type, which is train's alone",
+            )
+    yield from _gpu(profile, settings)
+
+
+def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    cluster = settings.cluster
+    if cluster is not None and cluster.gpu_node_type is not None:
+        if not GPU.match(cluster.gpu_node_type):
+            yield Problem(
+                profile.where("target", "cluster", "gpu_node_type"),
+                f"gpu_node_type {cluster.gpu_node_type} has no GPU that is known here",
+                "g5.xlarge, Standard_NC4as_T4_v3, g2-standard-4",
+            )
+        if "-gpu-" not in cluster.gpu_spark_version:
+            yield Problem(
+                profile.where("target", "cluster", "gpu_spark_version"),
+                f"the runtime {cluster.gpu_spark_version} has no CUDA",
+                "name a -gpu-ml- runtime",
+            )
+    if cluster is not None and settings.accelerator is not None:
+        yield Problem(
+            profile.where("target", "accelerator"),
+            "accelerator is serverless's, and this job has a cluster",
+            "name cluster.gpu_node_type instead, or leave cluster out",
+        )
+    gpu = (cluster is not None and (cluster.gpu_node_type or GPU.match(cluster.node_type))) or settings.accelerator
+    if profile.device.startswith("cuda") and not gpu:
+        yield Problem(
+            profile.where("device"),
+            f"the profile wants {profile.device} for train, and no machine has a GPU",
+            "name target.cluster.gpu_node_type (or target.accelerator, serverless)",
+        )
+
+
+def _serves(project: Project, profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    manual = project.register_.approval == "manual"
+    if settings.approval is not None and not manual:
+        yield Problem(
+            profile.where("target", "approval"),
+            f"{project.path.name} has register.approval: automatic: what passes the gate is champion before anybody "
+            "approves it",
+            "register: {approval: manual}",
+        )
+    endpoint = settings.endpoint
+    if endpoint is None:
+        return
+    where = profile.where("target", "endpoint", "traffic")
+    if sum(endpoint.traffic.values()) != 100 or any(part < 0 for part in endpoint.traffic.values()):
+        yield Problem(
+            where, f"the parts of traffic sum to {sum(endpoint.traffic.values())} percent", "let them sum to 100"
+        )
+    for alias in endpoint.traffic:
+        if alias.lower() in OLD_ALIASES:
+            yield Problem(where, f"{alias} is a stage of MLflow's old registry, and no alias", "champion or challenger")
+        elif alias not in ("champion", "challenger"):
+            yield Problem(
+                where,
+                f"no stage sets the alias {alias}: register sets challenger and champion",
+                "champion or challenger; or set it yourself before you deploy",
+                "warning",
+            )
+    if manual and endpoint.traffic.get("challenger", 0) > 0:
+        yield Problem(
+            where,
+            "register.approval is manual, and the endpoint serves the challenger, which nobody has approved",
+            "traffic: {champion: 100}",
+        )
+
+
+def _permitted(project: Project, profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    """Of the service principal that the job runs as; of an owner of the schema nothing is known here."""
+    if settings.run_as is None:
+        return
+    needs = {"schema": SCHEMA_NEEDS}
+    if settings.volume is not None and f"/Volumes/{project.schema_.replace('.', '/')}/" in profile.workspace:
+        needs["volume"] = VOLUME_NEEDS
+    for on, wanted in needs.items():
+        held = {
+            privilege
+            for grant in settings.grants
+            if grant.to == settings.run_as and grant.securable in (on, "schema")  # a schema's are its volumes' too
+            for privilege in grant.privileges
+        }
+        missing = sorted(wanted - held)
+        if missing and "ALL_PRIVILEGES" not in held:
+            yield Problem(
+                profile.where("target", "grants"),
+                f"the job runs as {settings.run_as}, to whom no grant gives {', '.join(missing)} on the {on}",
+                f"grants: [{{securable: {on}, to: {settings.run_as}, privileges: [{', '.join(missing)}]}}]",
+                "error" if settings.grants else "warning",  # without any, somebody else may have granted them
+            )
+
+
+def _environment(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    """The profile is read again by each stage, there: what it refers to must be set there, too."""
+    file = profile._file
+    given = file.values["profiles"][profile.name] if file is not None else {}
+    for key, value in given.items() if isinstance(given, dict) else ():
+        missing = {name for name in REFERENCE.findall(json.dumps(value)) if name not in settings.environment}
+        if missing:
+            yield Problem(
+                profile.where(key),
+                f"{key} needs {', '.join(sorted(missing))}, which no stage on Databricks has in its environment",
+                f"target.environment: {{{', '.join(f'{name}: …' for name in sorted(missing))}}}"
+                " ({{secrets/SCOPE/KEY}} for what is secret)",
+            )
+    if settings.environment and settings.cluster is None:
+        yield Problem(
+            profile.where("target", "environment"),
+            "environment variables of serverless jobs are a beta of Databricks",
+            "name a cluster where the workspace does not have them",
+            "warning",
+        )
+
+
+def _base_models(project: Project, profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    if not settings.base_models:
+        return
+    where = profile.where("target", "base_models")
+    if not hasattr(project.train, "base_model"):
+        yield Problem(where, f"the learner {project.train.learner} has no base model", "leave base_models out")
+    for suffix in settings.base_models:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", suffix):
+            yield Problem(where, f"{suffix!r} cannot end a model's name", "letters, digits and _")
+    if settings.max_concurrent_runs < len(settings.base_models):
+        yield Problem(
+            profile.where("target", "max_concurrent_runs"),
+            f"of {len(settings.base_models)} base models, {settings.max_concurrent_runs} at a time are trained",
+            f"max_concurrent_runs: {len(settings.base_models)}",
+            "warning",
+        )

@@ -1,0 +1,158 @@
+"""What a profile says of a Databricks workspace: `target: {name: databricks, host: https://…, …}`.
+
+Field names are ours, values are Databricks' own (node types, privileges, workload sizes): https://docs.databricks.com/api
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+import lakewright
+from lakewright.profile import TargetSettings
+from lakewright.project import IDENTIFIER, Settings
+
+Privilege = Literal[
+    "ALL_PRIVILEGES",
+    "APPLY_TAG",
+    "CREATE_FUNCTION",
+    "CREATE_MATERIALIZED_VIEW",
+    "CREATE_MODEL",
+    "CREATE_TABLE",
+    "CREATE_VOLUME",
+    "EXECUTE",
+    "MANAGE",
+    "MODIFY",
+    "READ_VOLUME",
+    "SELECT",
+    "USE_SCHEMA",
+    "WRITE_VOLUME",
+]
+
+
+class Workers(Settings):
+    min: int = Field(default=1, ge=0, le=100, description="workers that are always there")
+    max: int = Field(default=4, ge=1, le=100, description="workers when there is much to do")
+
+
+class Machines(Settings):
+    node_type: str = Field(description="i3.xlarge, Standard_D4ds_v5, n2-standard-4: the cloud's name for the machine")
+    spark_version: str = Field(default="17.3.x-cpu-ml-scala2.13", description="Databricks Runtime; Python >= 3.11")
+    workers: Workers = Field(default=Workers(), description="autoscaling, beside the driver")
+    spot: bool = Field(default=True, description="spot machines, and others where there are none; the driver never is")
+    access_mode: Literal["SINGLE_USER", "USER_ISOLATION", "NONE"] = Field(
+        default="SINGLE_USER", description="NONE has no Unity Catalog; ML runtimes want SINGLE_USER"
+    )
+    tags: dict[str, str] = Field(default={}, description="on the cloud's bill")
+
+
+class Cluster(Machines):
+    """Started for a run and stopped after it."""
+
+    gpu_node_type: str | None = Field(default=None, description="for train, on one machine; null: as the other stages")
+    gpu_spark_version: str = Field(default="17.3.x-gpu-ml-scala2.13", description="Databricks Runtime with CUDA")
+
+
+class Interactive(Machines):
+    """For notebooks, beside the job's; it ends by itself."""
+
+    minutes: int = Field(default=120, ge=10, le=10_000, description="without work, after which it is stopped")
+
+
+class Schedule(Settings):
+    quartz: str = Field(
+        pattern=r"^\S+ \S+ \S+ \S+ \S+ \S+( \S+)?$",
+        description="Quartz cron with seconds first: 0 30 4 * * ? is 4:30 each day",
+    )
+    timezone: str = Field(default="UTC", pattern=r"^[A-Za-z]+(/[A-Za-z0-9_+-]+)*$", description="as Java names it")
+    paused: bool = Field(default=False, description="there, but it starts nothing")
+
+
+class Notifications(Settings):
+    on_start: list[str] = Field(default=[], description="e-mail addresses")
+    on_success: list[str] = Field(default=[], description="e-mail addresses")
+    on_failure: list[str] = Field(default=[], description="e-mail addresses")
+
+
+class Retries(Settings):
+    """Of a stage that failed. Stages are repeatable: what is done already is kept."""
+
+    times: int = Field(default=1, ge=0, le=10, description="after the first failure")
+    wait_seconds: int = Field(default=60, ge=0, le=86_400, description="before each")
+    after_timeout: bool = Field(default=False, description="also where it took too long")
+
+
+class Grant(Settings):
+    securable: Literal["schema", "volume", "model"] = Field(description="what it is about")
+    to: str = Field(min_length=1, description="a user, group, or a service principal's application id")
+    privileges: list[Privilege] = Field(min_length=1, description="Unity Catalog's")
+
+
+class Approval(Settings):
+    """A deployment job: Databricks starts it for each new model version, and it waits for somebody's approval."""
+
+    tag: str = Field(
+        default="approval",
+        pattern=r"^[Aa]pproval[A-Za-z0-9_]*$",
+        description="the task's name, which the Approve button sets to `approved` on the model version",
+    )
+
+
+class Endpoint(Settings):
+    """Model Serving."""
+
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", description="default: the project's, with - for _"
+    )
+    workload_size: Literal["Small", "Medium", "Large"] = Field(default="Small", description="concurrent requests")
+    workload_type: Literal["CPU", "GPU_SMALL", "GPU_MEDIUM", "GPU_LARGE"] = Field(default="CPU", description="machine")
+    scale_to_zero: bool = Field(default=True, description="no machine while nobody asks; the next one waits for it")
+    traffic: dict[str, int] = Field(default={"champion": 100}, description="alias → percent of the requests")
+    inference_table: str | None = Field(
+        default=None, pattern=IDENTIFIER, description="prefix of the table of requests and answers; null: none"
+    )
+
+
+class DatabricksSettings(TargetSettings):
+    name: Literal["databricks"] = "databricks"
+    host: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+/?$",
+        description="the workspace's address; tokens come from the environment (DATABRICKS_TOKEN, ~/.databrickscfg)",
+    )
+    package: str = Field(
+        default=f"lakewright[train]=={lakewright.__version__}",
+        description="what stages run: a requirement, or a wheel of this machine, as dist/NAME.whl[train]",
+    )
+    requirements: list[str] = Field(default=[], description="more to install: what the project's own Python needs")
+    root: str = Field(
+        default="/Workspace/Shared/lakewright", pattern=r"^/Workspace/\S+$", description="folder of the project's files"
+    )
+    cluster: Cluster | None = Field(default=None, description="machines of the job; null: serverless")
+    environment_version: str = Field(default="4", pattern=r"^\d+$", description="serverless: its base environment")
+    accelerator: Literal["GPU_1xA10", "GPU_1xH100", "GPU_8xH100"] | None = Field(
+        default=None, description="serverless: a GPU for train"
+    )
+    environment: dict[str, str] = Field(
+        default={}, description="variables that stages see; {{secrets/SCOPE/KEY}} for what is secret"
+    )
+    schedule: Schedule | None = Field(default=None, description="when the job starts by itself; null: never")
+    max_concurrent_runs: int = Field(default=1, ge=1, le=1000, description="at the same time; more wait in the queue")
+    base_models: dict[str, str] = Field(
+        default={}, description="suffix → base model: a job that trains a model of each, at the same time"
+    )
+    retries: Retries = Field(default=Retries(), description="of a stage that failed")
+    timeout_minutes: int | None = Field(default=None, ge=1, description="of the whole job; null: none")
+    notifications: Notifications = Field(default=Notifications(), description="who hears of a run")
+    run_as: str | None = Field(default=None, description="a service principal's application id; null: who deploys")
+    tags: dict[str, str] = Field(default={}, description="of the job")
+    parameters: dict[str, str] = Field(default={}, description="name → setting: job parameters beside the usual ones")
+    interactive: Interactive | None = Field(default=None, description="a cluster for notebooks; null: none")
+    experiment: str | None = Field(
+        default=None, pattern=r"^/\S+$", description="MLflow experiment's path; default /Shared/CATALOG.SCHEMA.NAME"
+    )
+    volume: str | None = Field(default=None, pattern=IDENTIFIER, description="made in the project's schema; null: none")
+    grants: list[Grant] = Field(default=[], description="on the schema, the volume and the model")
+    approval: Approval | None = Field(default=None, description="the deployment job; null: none")
+    endpoint: Endpoint | None = Field(default=None, description="Model Serving; null: none")
