@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 import lakewright as lw
 from conftest import sentences
-from lakewright.learners.encoder import serving
+from lakewright.learners.encoder import rounded, serving
 from lakewright.runtimes.folder import seal
 from lakewright.runtimes.predictor import Predictor
 
@@ -151,7 +151,7 @@ def test_a_head_learns_from_fp32_where_int8_says_something_else(
         onnx.save(model, str(into))
 
     monkeypatch.setattr(serving, "_timed", _int8_is_faster)
-    monkeypatch.setattr(serving, "dynamic", broken)
+    monkeypatch.setattr(rounded, "dynamic", broken)
     folders = [_embedded(project, tiny_base, quantize) for quantize in ("dynamic", "never")]
     heads = [load_file(folder / "model.safetensors")["head.weight"] for folder in folders]
     assert np.array_equal(*heads)

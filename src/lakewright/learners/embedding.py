@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.learners import Fitted, Training
@@ -16,15 +16,10 @@ from lakewright.learners.encoder.settings import SMALL, PretrainedSettings
 from lakewright.memory import memory_kept
 
 if TYPE_CHECKING:
-    import torch
 
     from lakewright.learners.encoder.network import EncoderNetwork
     from lakewright.runtimes import Runtime
     from lakewright.tasks import Logits
-
-
-COMPARED = 64  # validation rows, in int8 and in fp32
-ROUGH = 0.1  # MiniLM's int8 has 0.02
 
 
 class EmbeddingSettings(PretrainedSettings):
@@ -45,6 +40,7 @@ class Embedding(Encoder):
     def fit(self, training: Training) -> Fitted:
         import torch
 
+        from lakewright.learners.encoder.rounded import leave_rounded, rounded
         from lakewright.learners.encoder.serving import leave
 
         settings: EmbeddingSettings = training.settings
@@ -54,53 +50,15 @@ class Embedding(Encoder):
             return leave(network, training)
         plain = settings.bf16 == "auto" and not settings.prune_error
         if settings.quantize == "dynamic" and plain and training.device == "cpu":
-            fitted = _in_int8(network, training)
-            if fitted is not None and fitted.details["precision"] == "int8":
-                return fitted
+            read = rounded(network, training)
+            if read is not None:
+                details, said = _fit_head(network, training, read.runtime)
+                left = leave_rounded(network, training, read, said)
+                if left.details["precision"] == "int8":
+                    return replace(left, details=details | left.details)
         details, _ = _fit_head(network, training)
         left = leave(network, training)
         return Fitted([], details | left.details, left.validation)
-
-
-def _in_int8(network: EncoderNetwork, training: Training) -> Fitted | None:
-    """The head learns from what the encoder says in int8: sooner, and it is what is to serve. Rounding is noise to it,
-    which costs the same head in fp32 nothing (docs/experiments.md): fp32 stays the measure. None where int8 says too
-    little of what fp32 says."""
-    import torch
-
-    from lakewright.learners.encoder.export import export
-    from lakewright.learners.encoder.serving import INT8, choose, dynamic
-    from lakewright.runtimes.onnx import load
-
-    full, int8 = training.folder / "model.onnx", training.folder / INT8
-    head, network.head = network.head, torch.nn.Identity()
-    export(network, full)
-    dynamic(full, int8)
-    network.head = head
-    exact, reads = (load(file, training.threads, "throughput") for file in (full, int8))
-    unlike = _unlike(reads, exact, training)
-    if unlike > ROUGH:
-        return None
-    details, said = _fit_head(network, training, reads)
-    for file in (full, int8):
-        _put_on(head, file)
-    network.save(training.folder)
-    left = choose(network, training, {"int8": said})
-    return Fitted([], {**details, "int8_unlike": round(unlike, 4), **left.details}, left.validation)
-
-
-def _unlike(rough: Runtime, exact: Runtime, training: Training) -> float:
-    """How much of what one says of validation rows is not what the other says: a share of its variance."""
-    import numpy as np
-
-    from lakewright.runtimes.predictor import Predictor
-
-    rows = training.validation.encoded.take(np.arange(min(COMPARED, len(training.validation))))
-    said, meant = (
-        np.vstack(Predictor(training.folder, "", training.task, training.encoding, runtime).logits(rows))
-        for runtime in (rough, exact)
-    )
-    return float(np.square(said - meant).sum() / np.square(meant - meant.mean(axis=0)).sum())
 
 
 def _fit_head(
@@ -114,23 +72,6 @@ def _fit_head(
     details, said = fit_head(network, training, loss, training.settings.seed, reads=reads)
     seconds = time.monotonic() - began
     return {**details, "samples_per_second": round(len(training.train) / max(seconds, 1e-9), 2)}, said
-
-
-def _put_on(head: torch.nn.Linear, file: Path) -> None:
-    """An ONNX file whose `logits` are what a head reads → one whose `logits` are the head's."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    model = onnx.load(str(file))
-    graph, (logits,) = model.graph, model.graph.output
-    for node in graph.node:
-        node.output[:] = ["features" if name == logits.name else name for name in node.output]
-    weights = {"head.weight": head.weight.detach().T.numpy(), "head.bias": head.bias.detach().numpy()}
-    graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in weights.items())
-    graph.node.append(helper.make_node("MatMul", ["features", "head.weight"], ["head.product"]))
-    graph.node.append(helper.make_node("Add", ["head.product", "head.bias"], [logits.name]))
-    logits.type.tensor_type.shape.dim[-1].dim_value = head.out_features
-    onnx.save(model, str(file))
 
 
 LEARNER: Any = Embedding()

@@ -8,6 +8,7 @@ batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
 export     ONNX                          pruning   fewer neurons for int8
 serving    int8 where it pays, and in which runtime
+rounded    a head that learns from int8
 """
 
 from __future__ import annotations

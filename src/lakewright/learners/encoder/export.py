@@ -67,6 +67,8 @@ def _share_weights(path: Path) -> None:
             continue
         node.input[:] = [weight_of.get(name, name) for name in node.input]
         kept.append(node)
+    if len(kept) == len(model.graph.node):
+        return
     del model.graph.node[:]
     model.graph.node.extend(kept)
     onnx.save(model, str(path))
