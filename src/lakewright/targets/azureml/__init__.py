@@ -1,0 +1,105 @@
+"""Azure Machine Learning: a pipeline job of the stages, the endpoints that serve, and what they stand on.
+
+settings.py   what profiles.yml says        pipeline.py   the job, its components, its environments
+resources.py  clusters, data                endpoint.py   online and batch endpoints
+problems.py   what is wrong before sending  sending.py    by azure-ai-ml, from the very files
+score.py      what an endpoint calls        tracked.py    what a step tells the workspace's MLflow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, cast
+
+from lakewright.targets.azureml.settings import AzureMLSettings
+
+if TYPE_CHECKING:
+    from lakewright.pipeline import Watch
+    from lakewright.profile import Profile, TargetSettings
+    from lakewright.project import Project
+    from lakewright.records import Record
+    from lakewright.runs import Run
+    from lakewright.targets import Deployment, Execution, Problem
+    from lakewright.workspace import Workspace
+
+
+class AzureMLTarget:
+    name = "azureml"
+    settings: type[TargetSettings] = AzureMLSettings
+
+    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+        from lakewright.targets.away import run_away
+
+        return run_away(self, project, profile, watch, rerun)
+
+    def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
+        from lakewright.targets.azureml.problems import problems
+
+        yield from problems(project, profile, _of(profile))
+
+    def deployment(self, project: Project, profile: Profile) -> Deployment:
+        from lakewright.targets import Deployment
+        from lakewright.targets.azureml import endpoint, pipeline, resources
+
+        settings = _of(profile)
+        files = {
+            **resources.files(project, settings),
+            **pipeline.environments(settings),
+            **pipeline.files(project, profile, settings),
+            **endpoint.files(project, settings),
+        }
+        return Deployment(files, resources.requests(settings))
+
+    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.targets.azureml import sending
+
+        settings = _of(profile)
+        client = sending.connect(settings)
+        with sending.answered(settings):
+            yield from sending.send(client, deployment, project, profile, settings)
+
+    def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
+        from lakewright.targets.azureml import pipeline, sending
+
+        settings = _of(profile)
+        files = pipeline.files(project, profile, settings)
+        files["pipeline.yml"]["inputs"] = pipeline.quoted(project, settings, values)
+        client = sending.connect(settings)
+        with sending.answered(settings):
+            return sending.start(client, files)
+
+    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+        from lakewright.targets.azureml import sending
+
+        settings = _of(profile)
+        client = sending.connect(settings)
+        with sending.answered(settings):
+            return sending.executions(client, project)
+
+    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+        """What the stages said, from the workspace that they share; before the first one ended, where to look."""
+        from lakewright.runs import noted_runs
+        from lakewright.workspace import Workspace
+
+        workspace = Workspace.open(profile)
+        run = next((run for run in noted_runs(project, workspace) if execution.id in (run.name, run.run_id)), None)
+        path = workspace.folder / "runs" / (run.run_id if run else "none") / "log.txt"
+        workspace.bring(str(path))
+        if not path.exists():
+            yield f"no stage of {execution.id} has ended yet; Azure ML's own logs: {execution.page}"
+            return
+        yield from path.read_text(encoding="utf-8").splitlines()
+
+    def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
+        from lakewright.targets.azureml.tracked import outcome, track
+
+        print(f"{stage}: {outcome(stage, record)}")
+        if _of(workspace.profile).track:
+            track(stage, record)
+
+
+def _of(profile: Profile) -> AzureMLSettings:
+    return cast(AzureMLSettings, profile.target)
+
+
+TARGET = AzureMLTarget()

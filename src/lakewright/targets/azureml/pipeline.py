@@ -1,0 +1,202 @@
+"""The pipeline job: a command component a stage, and edges where a stage needs the record of another.
+
+All steps name the same run: the pipeline job's own name, which Azure ML gives to each step as AZUREML_ROOT_RUN_ID (a
+step's AZUREML_RUN_ID is another in each). A step writes its record into its output, and the steps after it print it
+first: that is the whole edge, and why they wait. Azure ML would not run a step again whose inputs and code are the same
+as before, so no component is called deterministic: what is done already is Lakewright's to know, which looks at the
+source as well.
+
+There is no public conditional step in pipelines of this kind (v2; `if_else` is a private preview in azure-ai-ml). Below
+the gate, register reads the decision, registers nothing, says `not_registered` and ends with 0 like any other step.
+
+https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-pipeline, …/reference-yaml-component-command
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lakewright.errors import ProfileError, nearest
+from lakewright.pipeline import STAGES, Stage
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets.azureml.settings import AzureMLSettings
+from lakewright.targets.parameters import Parameter, parameters
+
+SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
+RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops where it is not set
+RECORD = "record.json"
+TYPES = {"String": "string", "Integer": "integer", "Float": "number", "Boolean": "boolean"}
+
+
+def files(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
+    given = parameters(project, settings.parameters)
+    environment = environment_named("environment.yml", settings)
+    return {
+        **_code(project, profile, settings),
+        **{f"components/{stage.name}.yml": _component(stage, project, profile, given, environment) for stage in STAGES},
+        "pipeline.yml": _pipeline(project, settings, given),
+        **_schedule(project, settings),
+    }
+
+
+def environments(settings: AzureMLSettings) -> dict[str, dict[str, Any]]:
+    """Those of the stages and of the endpoints that there are. Versions are made from what they hold."""
+    wanted = settings.environment
+    found = {"environment.yml": _environment(wanted.name, wanted.packages, settings)}
+    if settings.online is not None:
+        found["environment-online.yml"] = _environment(f"{wanted.name}-online", settings.online.packages, settings)
+    if settings.batch is not None:
+        found["environment-batch.yml"] = _environment(f"{wanted.name}-batch", settings.batch.packages, settings)
+    return found
+
+
+def environment_named(file: str, settings: AzureMLSettings) -> str:
+    """As jobs and deployments refer to it: azureml:NAME:VERSION."""
+    environment = environments(settings)[file]
+    return f"azureml:{environment['name']}:{environment['version']}"
+
+
+def _environment(name: str, packages: Sequence[str], settings: AzureMLSettings) -> dict[str, Any]:
+    python = [f"python={settings.environment.python}", "pip", {"pip": list(packages)}]
+    holds = {
+        "image": settings.environment.image,
+        "conda_file": {"name": name, "channels": ["conda-forge"], "dependencies": python},
+    }
+    return {"$schema": f"{SCHEMAS}/environment.schema.json", "name": name, "version": version_of(holds), **holds}
+
+
+def version_of(value: Any) -> str:
+    """A version of an asset, the same for the same content: sent again, nothing new is made."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def experiment(project: Project) -> str:
+    return f"{project.schema_}.{project.name}"
+
+
+def quoted(project: Project, settings: AzureMLSettings, values: Mapping[str, str] = {}) -> dict[str, Any]:
+    """The parameters' values: the defaults, and `values` in place of some. Raises ProfileError for an unknown name or a
+    value of another type, and for one with a quote: the shell that runs a step reads each within quotes."""
+    known = {each.name: each for each in parameters(project, settings.parameters)}
+    unknown = next((name for name in values if name not in known), None)
+    if unknown is not None:
+        raise ProfileError(f"the pipeline has no parameter {unknown!r}", nearest(unknown, known))
+    found: dict[str, Any] = {name: each.default for name, each in known.items()}
+    for name, value in values.items():
+        try:
+            found[name] = _READ[known[name].kind](value)
+        except ValueError:
+            raise ProfileError(f"{name}: {value!r} is no {known[name].kind}", "give another value") from None
+    for name, value in found.items():
+        if "'" in str(value) or "${{" in str(value):
+            raise ProfileError(
+                f"the parameter {name} has a value with a quote or with ${{{{: {value}", "leave them out"
+            )
+    return found
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_READ: dict[str, Callable[[str], Any]] = {"String": str, "Integer": int, "Float": float, "Boolean": _boolean}
+
+
+def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
+    """What each step finds in its folder: the project, its Python, and its profile without any secret."""
+    written = profile.model_dump(mode="json", exclude_unset=True, exclude={"serve"})
+    written["target"] = {"name": settings.name, "track": settings.track}  # all that a stage reads of it
+    if profile.storage_options:
+        written["storage_options"] = profile.options_as_written
+    python = {f"code/{path.name}": _read(path) for path in sorted(project.folder.glob("*.py"))}
+    profiles = {"default": profile.name, "profiles": {profile.name: written}}
+    return {f"code/{project.path.name}": _read(project.path), "code/profiles.yml": profiles, **python}
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _component(
+    stage: Stage, project: Project, profile: Profile, given: Sequence[Parameter], environment: str
+) -> dict[str, Any]:
+    records = {need: {"type": "uri_folder"} for need in stage.needs}
+    values = {each.name: {"type": TYPES[each.kind], "default": each.default} for each in given}
+    return {
+        "$schema": f"{SCHEMAS}/commandComponent.schema.json",
+        "type": "command",
+        "name": f"lakewright_{project.name.lower()}_{stage.name}",
+        "display_name": stage.name,
+        "is_deterministic": False,
+        "inputs": {**records, **values},
+        "outputs": {"record": {"type": "uri_folder"}},
+        "code": "../code",
+        "environment": environment,
+        "command": _command(stage, project, profile, given),
+    }
+
+
+def _command(stage: Stage, project: Project, profile: Profile, given: Sequence[Parameter]) -> str:
+    words = ["lakewright", "stage", stage.name, "--project", shlex.quote(project.path.name)]
+    words += ["--profile", shlex.quote(profile.name), "--run", RUN]
+    for setting in project.given:
+        words += ["--set", shlex.quote(setting)]
+    for each in given:  # Azure ML puts the value in the place of ${{…}} before a shell sees it
+        words += ["--set", f"'{each.setting}=${{{{inputs.{each.name}}}}}'"]
+    words += [">", f"'${{{{outputs.record}}}}/{RECORD}'"]
+    before = [f"'${{{{inputs.{need}}}}}/{RECORD}'" for need in stage.needs]
+    return " ".join([*(["cat", *before, "&&"] if before else []), *words])
+
+
+def _pipeline(project: Project, settings: AzureMLSettings, given: Sequence[Parameter]) -> dict[str, Any]:
+    return {
+        "$schema": f"{SCHEMAS}/pipelineJob.schema.json",
+        "type": "pipeline",
+        "display_name": project.name,
+        "experiment_name": experiment(project),
+        "tags": {"lakewright.project": experiment(project)},
+        "identity": {"type": "managed"},
+        "inputs": {each.name: each.default for each in given},
+        "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
+        "jobs": {stage.name: _step(stage, settings, given) for stage in STAGES},
+    }
+
+
+def _step(stage: Stage, settings: AzureMLSettings, given: Sequence[Parameter]) -> dict[str, Any]:
+    records = {need: f"${{{{parent.jobs.{need}.outputs.record}}}}" for need in stage.needs}
+    values = {each.name: f"${{{{parent.inputs.{each.name}}}}}" for each in given}
+    cluster = settings.gpu if stage.name == "train" and settings.gpu is not None else settings.cpu
+    step: dict[str, Any] = {
+        "type": "command",
+        "component": f"./components/{stage.name}.yml",
+        "inputs": {**records, **values},
+        "compute": f"azureml:{cluster.name}",
+        "identity": {"type": "managed"},
+        "limits": {"timeout": settings.timeout_minutes * 60},
+    }
+    if settings.environment.variables:
+        step["environment_variables"] = dict(settings.environment.variables)
+    return step
+
+
+def _schedule(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
+    if settings.schedule is None:
+        return {}
+    trigger = {"type": "cron", "expression": settings.schedule, "time_zone": settings.time_zone}
+    return {
+        "schedule.yml": {
+            "$schema": f"{SCHEMAS}/schedule.schema.json",
+            "name": f"{project.schema_}.{project.name}".replace(".", "_"),
+            "display_name": project.name,
+            "trigger": trigger,
+            "create_job": "./pipeline.yml",
+        }
+    }

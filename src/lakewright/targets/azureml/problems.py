@@ -1,0 +1,190 @@
+"""What is wrong with a profile of Azure ML's, before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lakewright.errors import ProfileError
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets import Problem
+from lakewright.targets.azureml.pipeline import quoted
+from lakewright.targets.azureml.resources import DATA, clusters
+from lakewright.targets.azureml.settings import AzureMLSettings, Online
+
+# As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
+ENDPOINT_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
+ENDPOINT_LENGTH = range(3, 33)
+
+# Series that Azure stopped, and since when: MicrosoftDocs/azure-docs, articles/virtual-machines, the page named.
+RETIRED = {
+    r"Standard_NV(6|12|24)(_Promo)?": ("6 September 2023", "nv-series-retirement"),
+    r"Standard_NC(6|12|24)s_v3": ("30 September 2025", "ncv3-nc6s-nc12s-nc24s-retirement"),
+}
+# Older still, of which no page was at hand: said as a warning.
+OLD = re.compile(r"Standard_(NC(6|12|24)r?(_Promo)?|NC(6|12|24)r?s_v2|ND(6|12|24)r?s|NC24rs_v3)", re.IGNORECASE)
+
+SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL", re.IGNORECASE)
+REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
+    for name in ("subscription", "resource_group", "workspace"):
+        if not getattr(settings, name):
+            yield Problem(
+                profile.where("target", name),
+                f"the target names no {name}",
+                f"add {name} to the target: Azure ML's workspaces are found by all three",
+            )
+    yield from _clusters(profile, settings)
+    yield from _environment(profile, settings)
+    yield from _pipeline(project, profile, settings)
+    if settings.online is not None:
+        yield from _online(settings.online, profile)
+    if settings.batch is not None:
+        yield from _endpoint_name(settings.batch.name, profile, "batch")
+        if settings.batch.instances > settings.batch.cluster.max_instances:
+            yield Problem(
+                profile.where("target", "batch", "instances"),
+                f"{settings.batch.instances} nodes are to score on a cluster of at most "
+                f"{settings.batch.cluster.max_instances}",
+                "raise batch.cluster.max_instances, or lower batch.instances",
+            )
+    if (settings.online is not None or settings.batch is not None) and project.register_.approval == "automatic":
+        yield Problem(
+            profile.where("target", "online" if settings.online is not None else "batch"),
+            "whatever passes the gate becomes champion, and the next deploy serves it: nobody is asked",
+            "set register.approval: manual in the project where a person is to approve",
+            "warning",
+        )
+
+
+def _clusters(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
+    places = {"cpu": ("cpu",), "gpu": ("gpu",), "batch": ("batch", "cluster")}
+    named = {"cpu": settings.cpu, "gpu": settings.gpu, "batch": settings.batch.cluster if settings.batch else None}
+    for place, cluster in named.items():
+        if cluster is None:
+            continue
+        where = ("target", *places[place])
+        if cluster.min_instances > cluster.max_instances:
+            yield Problem(
+                profile.where(*where, "min_instances"),
+                f"the cluster {cluster.name} keeps {cluster.min_instances} nodes, of at most {cluster.max_instances}",
+                "lower min_instances, or raise max_instances",
+            )
+        yield from _size(cluster.size, profile.where(*where, "size"))
+    names = [cluster.name for cluster in clusters(settings)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(
+            profile.where("target"), f"two clusters are named {name}", "give each a name of its own: the later one wins"
+        )
+
+
+def _size(size: str, where: str) -> Iterator[Problem]:
+    remedy = "name a size of today, for example Standard_NC24ads_A100_v4 (GPU) or Standard_E4ds_v4"
+    for pattern, (date, page) in RETIRED.items():
+        if re.fullmatch(pattern, size, re.IGNORECASE):
+            yield Problem(where, f"{size} is no more: Azure stopped it on {date} ({page})", remedy)
+    if OLD.fullmatch(size):
+        yield Problem(where, f"{size} is of a series that Azure retires or has retired", remedy, "warning")
+
+
+def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
+    wanted = settings.environment
+    for key, has_packages in {"environment": wanted, "online": settings.online, "batch": settings.batch}.items():
+        if has_packages is not None and not any(re.match(r"lakewright\b", each) for each in has_packages.packages):
+            yield Problem(
+                profile.where("target", key, "packages"),
+                f"{key}.packages does not install lakewright",
+                "add lakewright[train]==VERSION, or a wheel by its address: lakewright[train] @ https://….whl",
+            )
+    for name in wanted.variables:
+        if SECRET.search(name):
+            yield Problem(
+                profile.where("target", "environment", "variables", name),
+                f"environment.variables has {name}, which would be written to a file",
+                "leave it out: let the clusters' managed identity reach the storage, or the image set it",
+            )
+    for option, value in profile.options_as_written.items():
+        where = profile.where("storage_options", option)
+        references = REFERENCE.findall(value)
+        if not references and SECRET.search(option):
+            yield Problem(
+                where,
+                f"storage_options.{option} stands in profiles.yml itself, and would be sent with the code",
+                "write ${env:NAME}, or let the managed identity reach the storage",
+            )
+        for missing in sorted(set(references) - set(wanted.variables)):
+            yield Problem(
+                where,
+                f"a step has the environment variable {missing} only where the image sets it",
+                "let the managed identity reach the storage and leave the option out, or name the variable in "
+                "environment.variables where it is no secret",
+                "warning",
+            )
+
+
+def _pipeline(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
+    try:
+        quoted(project, settings)
+    except ProfileError as failure:
+        yield Problem(profile.where("target", "parameters"), failure.cause, failure.remedy)
+    if settings.schedule is not None and len(settings.schedule.split()) != 5:
+        yield Problem(
+            profile.where("target", "schedule"),
+            f"the schedule {settings.schedule!r} has not five fields",
+            'minute hour day month weekday, for example "0 5 * * 1"',
+        )
+    source = project.data.source or ""
+    if settings.data is not None and not DATA.match(source):
+        yield Problem(
+            profile.where("target", "data"),
+            f"no data asset can point to data.source ({source or 'none'})",
+            "a data asset points to abfss://, wasbs://, https:// or azureml://; leave target.data out",
+        )
+    if project.gate.minimum == {} and project.gate.maximum == {} and not project.gate.champion:
+        yield Problem(
+            profile.where("target"),
+            "the gate lets every model pass: it names no minimum, no maximum and no champion to compare with",
+            "name one in the project (gate.minimum)",
+            "warning",
+        )
+
+
+def _online(online: Online, profile: Profile) -> Iterator[Problem]:
+    yield from _endpoint_name(online.name, profile, "online")
+    yield from _size(online.instance_type, profile.where("target", "online", "instance_type"))
+    traffic = {name: share.traffic for name, share in online.deployments.items()}
+    if sum(traffic.values()) != 100:
+        said = " and ".join(f"{name} {share}" for name, share in traffic.items())
+        yield Problem(
+            profile.where("target", "online", "green" if online.green is not None else "blue"),
+            f"the traffic sums to {sum(traffic.values())} percent ({said})",
+            "let the shares sum to 100",
+        )
+    mirrored = [name for name, share in online.deployments.items() if share.mirror]
+    if len(mirrored) > 1:
+        yield Problem(
+            profile.where("target", "online", mirrored[1], "mirror"),
+            "requests are mirrored to both deployments; Azure ML mirrors to one",
+            "set one of the two mirror shares to 0",
+        )
+    if online.low_priority:
+        yield Problem(
+            profile.where("target", "online", "low_priority"),
+            "an online endpoint cannot be on low-priority machines",
+            "leave low_priority out; a batch endpoint's cluster may be of them",
+        )
+
+
+def _endpoint_name(name: str, profile: Profile, key: str) -> Iterator[Problem]:
+    where = profile.where("target", key, "name")
+    if len(name) not in ENDPOINT_LENGTH:
+        yield Problem(where, f"the endpoint's name {name!r} has {len(name)} characters", "Azure ML takes 3 to 32")
+    if not ENDPOINT_NAME.fullmatch(name):
+        yield Problem(
+            where,
+            f"the endpoint's name {name!r} has characters that Azure ML refuses",
+            "letters, digits and hyphens; a letter first, no hyphen last",
+        )

@@ -1,0 +1,64 @@
+"""What a stage left, told to the workspace's own MLflow: metrics and tags of the step's run, which the studio shows.
+
+Azure ML names its tracking server `azureml://…`, a scheme that the plug-in azureml-mlflow adds to MLflow (it wants
+mlflow-skinny of at most 3.15, which we cannot use). The server itself speaks MLflow's REST over https with the job's
+token, as Microsoft's own R client does it: azureml-examples, r-accelerator's azureml_utils.R.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from lakewright.errors import LakewrightError
+from lakewright.records import Decision, ModelVersion, Record, Report
+from lakewright.tracking import Tracking
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOG = logging.getLogger("lakewright")
+OUTCOME = "lakewright.outcome"
+
+
+def outcome(stage: str, record: Record | None) -> str:
+    """In a word: register ends `registered` or, below the gate, `not_registered`."""
+    if stage == "register":
+        return "registered" if isinstance(record, ModelVersion) else "not_registered"
+    if isinstance(record, Decision):
+        return "passed" if record.passed else "refused"
+    return "done"
+
+
+def track(stage: str, record: Record | None) -> None:
+    """Nothing outside a step of Azure ML's. A server that does not answer is told of in the log: the stage is done, and
+    the project's own tracking has all of this."""
+    server, run_id = os.environ.get("MLFLOW_TRACKING_URI"), os.environ.get("AZUREML_RUN_ID")
+    if server is None or run_id is None:
+        return
+    metrics = {name: metric.value for name, metric in record.metrics.items()} if isinstance(record, Report) else {}
+    tags = {"lakewright.stage": stage, OUTCOME: outcome(stage, record)}
+    if isinstance(record, ModelVersion):
+        tags["lakewright.model_version"] = str(record)
+    try:
+        _write(https(server), run_id, metrics, tags)
+    except LakewrightError as failure:
+        LOG.warning("the workspace's MLflow was not told of %s: %s", stage, failure.cause)
+
+
+def https(server: str) -> str:
+    return "https://" + server.removeprefix("azureml://") if server.startswith("azureml://") else server
+
+
+def _write(server: str, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+    with Tracking(server, None, "").client() as client:
+        from mlflow.entities import Metric, RunTag
+
+        now = int(time.time() * 1000)
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
