@@ -40,7 +40,7 @@ def deployment(project: Project, profile: Profile) -> Deployment:
         },
         "sync": {"include": [place.removeprefix(f"{folder}/") for place in uploads]},
         "variables": _variables(project, settings),
-        "resources": found,
+        "resources": _in_schema(found),
     }
     script = uploads.get(f"{folder}/{jobs.APPROVAL}")
     files = {BUNDLE: {name: part for name, part in bundle.items() if part}}
@@ -90,6 +90,18 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
     if settings.endpoint is not None:
         found["model_serving_endpoints"] = {"endpoint": _endpoint(project, settings)}
     return found
+
+
+def _in_schema(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What lies in the schema names it by reference, so that the Databricks CLI makes the schema first."""
+    schema = found["schemas"]["schema"]
+
+    def bound(resource: dict[str, Any]) -> dict[str, Any]:
+        if (resource.get("catalog_name"), resource.get("schema_name")) != (schema["catalog_name"], schema["name"]):
+            return resource
+        return {**resource, "schema_name": "${resources.schemas.schema.name}"}
+
+    return {kind: {key: bound(resource) for key, resource in named.items()} for kind, named in found.items()}
 
 
 def requests(found: dict[str, dict[str, Any]]) -> Iterator[Request]:

@@ -100,7 +100,7 @@ def approval_job(project: Project, profile: Profile, settings: DatabricksSetting
     """MLflow 3's deployment job: https://docs.databricks.com/aws/en/mlflow/deployment-job."""
     assert settings.approval is not None
     version = ["{{job.parameters.model_name}}", "{{job.parameters.model_version}}"]
-    registry = profile.registry or "databricks-uc"
+    registry = profile.registry or profile.tracking or "databricks-uc"
     script = f"{folder_of(project, settings)}/{APPROVAL}"
 
     def task(key: str, needs: list[str], *options: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     settings = cast(DatabricksSettings, profile.target)
     yield from _reached(profile, settings)
     yield from _machines(profile, settings)
+    yield from _registered(profile, settings)
     yield from _serves(project, profile, settings)
     yield from _permitted(project, profile, settings)
     yield from _environment(profile, settings)
@@ -116,6 +117,22 @@ def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
             profile.where("device"),
             f"the profile wants {profile.device} for train, and no machine has a GPU",
             "name target.cluster.gpu_node_type (or target.accelerator, serverless)",
+        )
+
+
+def _registered(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
+    registry = profile.registry or profile.tracking or ""
+    if registry == "databricks":
+        yield Problem(
+            profile.where("tracking"),
+            "without `registry`, model versions go to the workspace's old registry, which has stages and no grants",
+            "registry: databricks-uc",
+        )
+    elif not registry.startswith("databricks-uc") and (settings.endpoint or settings.approval):
+        yield Problem(
+            profile.where("registry"),
+            f"endpoints and approvals are Unity Catalog's, and model versions go to {registry or 'no server'}",
+            "registry: databricks-uc",
         )
 
 
