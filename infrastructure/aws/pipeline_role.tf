@@ -1,0 +1,74 @@
+# What runs stages: the role of the pipeline, of its jobs and of batch transform.
+resource "aws_iam_role" "pipeline" {
+  name = "${var.name}-pipeline"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "SageMaker"
+        Effect    = "Allow"
+        Principal = { Service = local.services }
+        Action    = "sts:AssumeRole"
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "pipeline" {
+  name = "stages"
+  role = aws_iam_role.pipeline.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(local.everywhere, [
+      {
+        Sid    = "WriteBucket"
+        Effect = "Allow"
+        Action = [
+          "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject",
+        ]
+        Resource = ["${local.bucket}/${var.prefix}/*"]
+      },
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [for kind in ["ProcessingJobs", "TrainingJobs", "TransformJobs"] : "${local.logs}/${kind}:*"]
+      },
+      {
+        # A pipeline calls its jobs pipelines-EXECUTION-STEP-…
+        Sid    = "Jobs"
+        Effect = "Allow"
+        Action = [
+          "sagemaker:AddTags", "sagemaker:CreateModel", "sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob",
+          "sagemaker:CreateTransformJob", "sagemaker:DescribeModel", "sagemaker:DescribeProcessingJob",
+          "sagemaker:DescribeTrainingJob", "sagemaker:DescribeTransformJob", "sagemaker:ListTags",
+          "sagemaker:StopProcessingJob", "sagemaker:StopTrainingJob", "sagemaker:StopTransformJob",
+        ]
+        Resource = [
+          for kind in ["model", "processing-job", "training-job", "transform-job"] :
+          "${local.sagemaker}:${kind}/pipelines-*"
+        ]
+      },
+      {
+        Sid    = "ModelPackages"
+        Effect = "Allow"
+        Action = [
+          "sagemaker:AddTags", "sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage",
+          "sagemaker:DescribeModelPackageGroup", "sagemaker:ListModelPackages", "sagemaker:UpdateModelPackage",
+        ]
+        Resource = [
+          "${local.sagemaker}:model-package-group/${var.group}",
+          "${local.sagemaker}:model-package/${var.group}/*",
+        ]
+      },
+      {
+        Sid       = "PassRole"
+        Effect    = "Allow"
+        Action    = ["iam:PassRole"]
+        Resource  = [local.pipeline]
+        Condition = { StringEquals = { "iam:PassedToService" = local.services } }
+      },
+    ])
+  })
+}
