@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -172,8 +172,8 @@ def _read_secrets() -> None:
         return
     import boto3
 
-    manager = boto3.client("secretsmanager")
     for name, place in wanted.items():
+        manager = boto3.client("secretsmanager", region_name=place.split(":")[3])  # arn:aws:secretsmanager:REGION:…
         os.environ[name] = manager.get_secret_value(SecretId=place)["SecretString"]
 
 
@@ -182,14 +182,15 @@ def _describe_features(workspace: Workspace, record: Record | None) -> None:
     from lakewright.records import Prepared
     from lakewright.targets.sagemaker.features import feature_group
     from lakewright.targets.sagemaker.pipeline import plain, settings_of
-    from lakewright.targets.sagemaker.sending import clients, made
+    from lakewright.targets.sagemaker.sending import answering, clients
 
     settings = settings_of(workspace.profile)
     if settings.feature_store is None or not isinstance(record, Prepared):
         return
     schema = workspace.lake.scan(record.features).schema
-    body = feature_group(plain(record.features.name), schema, settings)
-    made("sagemaker.create_feature_group", body, clients(settings))
+    sagemaker = clients(settings)("sagemaker")
+    with answering(), suppress(sagemaker.exceptions.ResourceInUse):  # there already: its columns are for good
+        sagemaker.create_feature_group(**feature_group(plain(record.features.name), schema, settings))
 
 
 def _output(name: str, values: dict[str, Any]) -> None:

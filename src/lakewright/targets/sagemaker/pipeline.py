@@ -288,8 +288,8 @@ def _package(project: Project, profile: Profile) -> Json:
 
 def _refuse(project: Project, given: list[Parameter]) -> Json:
     bounds = [each for each in given if each.setting.startswith("gate.minimum.")]
-    wanted = [part for each in bounds for part in (f" {each.setting.rpartition('.')[2]} ≥ ", _value(each), ",")]
-    wanted += [f" {metric} ≤ {most:g}," for metric, most in project.gate.maximum.items()]
+    wanted = [part for each in bounds for part in (f" {each.setting.rpartition('.')[2]} at least ", _value(each), ",")]
+    wanted += [f" {metric} at most {most:g}," for metric, most in project.gate.maximum.items()]
     wanted += [" not worse than the champion,"] if project.gate.champion else []
     output, _ = PROPERTY_FILES["gate"]
     why = _join(

@@ -24,7 +24,6 @@ SHOWN = 20  # executions
 KINDS = {
     "sagemaker.create_pipeline": ("PipelineName", "describe_pipeline"),
     "sagemaker.create_model_package_group": ("ModelPackageGroupName", "describe_model_package_group"),
-    "sagemaker.create_feature_group": ("FeatureGroupName", "describe_feature_group"),
     "sagemaker.create_model": ("ModelName", "describe_model"),
     "sagemaker.create_endpoint_config": ("EndpointConfigName", "describe_endpoint_config"),
     "sagemaker.create_endpoint": ("EndpointName", "describe_endpoint"),
@@ -57,9 +56,12 @@ def answering() -> Iterator[None]:
         yield
     except ClientError as refusal:
         told = refusal.response["Error"]
+        denied = "AccessDenied" in told["Code"] or "Unauthorized" in told["Code"]
         raise LakewrightError(
-            f"AWS refused {refusal.operation_name}: {told.get('Message') or told.get('Code')}",
-            "see what the role and your own credentials may do (infrastructure/ has the permissions that are needed)",
+            f"AWS refused {refusal.operation_name}: {told.get('Message') or told['Code']}",
+            "your credentials, or the role, lack that permission (infrastructure/ has what is needed)"
+            if denied
+            else "correct what it names in the profile (lakewright check), or wait where a limit is reached",
         ) from refusal
     except BotoCoreError as failure:
         raise LakewrightError(f"AWS was not asked: {failure}", "set credentials (aws configure, AWS_PROFILE)") from None

@@ -157,7 +157,9 @@ class SageMakerSettings(TargetSettings):
     feature_store: str | None = Field(
         default=None, pattern=S3, description="offline store: makes a feature group for the features table"
     )
-    parameters: dict[str, str] = Field(default={}, description="more parameters of the pipeline: name → setting")
+    parameters: dict[str, str] = Field(
+        default={}, max_length=30, description="more parameters of the pipeline: name → setting"
+    )
 
     @property
     def account(self) -> str:

@@ -1,0 +1,94 @@
+"""What a container does beside its stage: checkpoints, secrets, and what it says when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from lakewright.targets.sagemaker import container
+
+
+@pytest.fixture
+def opt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A container's /opt/ml."""
+    folder = tmp_path / "opt" / "ml"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(folder))
+    return folder
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if true():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass")
+
+
+def test_checkpoints_outlive_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "COPIED_EVERY", 0.02)
+    kept, work = tmp_path / "checkpoints", tmp_path / "first" / "work"
+    kept.mkdir()
+    folder = work / "train-0123456789abcdef"
+    with container.checkpoints_kept(kept, work):
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "model").mkdir()
+        (folder / "model" / "half").write_text("made")
+        (folder / "checkpoints" / ".state.1.partial").write_text("being written")
+        (folder / "checkpoints" / "state").write_text("step 1")
+        copied = kept / folder.name / "checkpoints" / "state"
+        until(lambda: copied.exists() and copied.read_text() == "step 1")
+        (folder / "checkpoints" / "state").write_text("step 2")
+        os.utime(folder / "checkpoints" / "state", ns=(1, 1))
+        until(lambda: copied.read_text() == "step 2")
+    assert [path.name for path in kept.rglob("*") if path.is_file()] == ["state"]  # no model, nothing half-written
+
+    another = tmp_path / "second" / "work"
+    with container.checkpoints_kept(kept, another):
+        assert (another / folder.name / "checkpoints" / "state").read_text() == "step 2"
+
+
+def test_without_checkpoints_nothing_is_copied(tmp_path: Path) -> None:
+    with container.checkpoints_kept(tmp_path / "none", tmp_path / "work"):
+        pass
+    assert not (tmp_path / "work").exists()
+
+
+def test_secrets_are_read_as_the_container_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "k")
+    with mock_aws():
+        manager = boto3.client("secretsmanager", region_name="eu-west-1")
+        arn = manager.create_secret(Name="mlflow", SecretString="hunter2")["ARN"]
+        monkeypatch.setenv("LAKEWRIGHT_SECRET_MLFLOW_TRACKING_TOKEN", arn)
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "")  # so that it is gone after the test
+        container._read_secrets()
+        assert os.environ["MLFLOW_TRACKING_TOKEN"] == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["sereve"], 2, "did you mean 'serve'"),
+        (["stage", "ingest"], 1, "No such file or directory"),  # no project was given to the job
+    ],
+)
+def test_the_cause_of_a_failure_is_where_sagemaker_looks(arguments: list[str], code: int, told: str, opt: Path) -> None:
+    assert container.main(arguments) == code
+    assert told in (opt / "output" / "failure").read_text()
+
+
+@pytest.mark.parametrize(("config", "arguments"), [("config", ["stage", "gate"]), ("input/config", ["train"])])
+def test_a_stage_runs_on_one_instance(config: str, arguments: list[str], opt: Path) -> None:
+    (opt / config).mkdir(parents=True)
+    hosts = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}
+    (opt / config / "resourceconfig.json").write_text(json.dumps(hosts))
+    assert container.main(arguments) == 2
+    assert "2 instances" in (opt / "output" / "failure").read_text()

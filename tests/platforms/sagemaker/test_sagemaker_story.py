@@ -1,0 +1,206 @@
+"""The project on SageMaker, as far as this machine can tell: what was sent to the platform (moto) is executed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+
+from conftest import Server, free_port
+from lakewright.profile import load_profile
+from lakewright.project import load_project
+from lakewright.records import Decision
+from lakewright.registry.versions import champion
+from lakewright.runs import noted_runs
+from lakewright.workspace import Workspace
+from platforms.everywhere import FAILING, Everywhere, metrics_here
+from platforms.sagemaker.given import on_moto, pipeline_name, runner_in, sent
+from platforms.sagemaker.runner import Runner
+
+Lakewright = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def deployed(lakewright: Lakewright) -> list[str]:
+    done = lakewright("deploy", "--profile", "prod", "--json")
+    assert done.returncode == 0, done.stderr
+    lines: list[str] = json.loads(done.stdout)["sent"]
+    return lines
+
+
+def left(everywhere: Everywhere, name: str, execution: str) -> Any:
+    """A property file, as the steps sent it to S3."""
+    key = f"{everywhere.workspace}/sagemaker/executions/{execution}/{name}/{name}.json".removeprefix("s3://lake/")
+    return json.loads(boto3.client("s3").get_object(Bucket="lake", Key=key)["Body"].read())
+
+
+def packages(group: str) -> list[dict[str, Any]]:
+    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+    found = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
+    return [sagemaker.describe_model_package(ModelPackageName=each["ModelPackageArn"]) for each in found]
+
+
+def test_what_was_sent_runs_as_it_does_here(
+    everywhere: Everywhere, environment: Path, tmp_path: Path, lakewright: Lakewright
+) -> None:
+    on_moto(everywhere)
+    lines = deployed(lakewright)
+    assert f"made pipeline {pipeline_name(everywhere)}" in lines
+    assert deployed(lakewright) == []  # sent again, nothing changes
+    runner, definition = runner_in(environment, everywhere, tmp_path / "machines"), sent(everywhere)
+    group = pipeline_name(everywhere)
+
+    # Passed: each stage on a machine of its own, the model in both registries
+    passed = runner.execute(definition, "a1b2c3d4e5f6")
+    assert (passed.status, passed.message) == ("Succeeded", "")
+    assert list(passed.steps) == ["ingest", "prepare", "train", "evaluate", "gate", "decide", "register", "package"]
+    measured = left(everywhere, "evaluation", passed.id)["metrics"]
+    assert {name: metric["value"] for name, metric in measured.items()} == metrics_here(everywhere)
+    (package,) = packages(group)
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["ModelPackageDescription"].endswith(f"run {passed.id}")
+    project, profile = load_project("project.yml"), load_profile("prod")
+    registered = champion(Workspace.open(profile).tracking, project.model)
+    assert registered is not None and registered.version == 1
+
+    # What SageMaker would serve is what was registered, and it answers as it did when it was made
+    container = package["InferenceSpecification"]["Containers"][0]
+    endpoint_answers(container["ModelDataUrl"], registered.digest, runner, tmp_path / "endpoint")
+
+    # Refused: the other branch, its own message, and nothing registered
+    refused = runner.execute(definition, "f6e5d4c3b2a1", {"MinAccuracyValue": FAILING})
+    assert refused.status == "Failed" and list(refused.steps)[-2:] == ["decide", "refuse"]
+    assert f"wanted: accuracy at least {FAILING}" in refused.message
+    assert refused.message.endswith(f"/executions/{refused.id}/decision/decision.json")
+    assert left(everywhere, "decision", refused.id)["reasons"]
+    assert len(packages(group)) == 1
+    workspace = Workspace.open(profile)
+    again = load_project("project.yml", [f"gate.minimum.accuracy={FAILING}"])
+    (noted,) = [run for run in noted_runs(again, workspace) if run.name == refused.id]
+    record = json.loads((workspace.folder / "runs" / noted.run_id / "records" / "gate.json").read_text())
+    assert Decision.model_validate(record).passed is False and noted.status == "done"
+
+    # Failed: the cause is where SageMaker looks for it
+    failed = runner.execute(definition, "0a1b2c3d4e5f", {"InputData": "s3://lake/nowhere/none.parquet"})
+    assert failed.steps == {"ingest": "Failed"} and "none.parquet" in failed.message
+
+    # Several instances would run the stage several times
+    two = runner.execute(definition, "123456789abc", {"ProcessingInstanceCount": 2})
+    assert two.steps == {"ingest": "Failed"} and "a stage runs on one" in two.message
+
+
+def endpoint_answers(archive: str, digest: str, runner: Runner, folder: Path) -> None:
+    """`docker run IMAGE serve`, with the model that SageMaker unpacks into /opt/ml/model."""
+    from lakewright.runtimes.folder import verify
+
+    opt, port = folder / "opt" / "ml", free_port()
+    (opt / "model").mkdir(parents=True)
+    bucket, _, key = archive.removeprefix("s3://").partition("/")
+    boto3.client("s3").download_file(bucket, key, str(folder / "model.tar.gz"))
+    with tarfile.open(folder / "model.tar.gz") as packed:
+        packed.extractall(opt / "model", filter="data")
+    assert verify(opt / "model") == digest
+    command, given = runner.container(opt, [*runner.entrypoint, "serve"], {"SAGEMAKER_BIND_TO_PORT": str(port)})
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=given, cwd=folder, stdout=log, stderr=log)
+    server = Server(port, process, folder / "log")
+    try:
+        for _ in range(300):
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                if server.ask("GET", "/ping").status == 200:
+                    break
+            except OSError:
+                time.sleep(0.1)
+        samples = json.loads((opt / "model" / "samples.json").read_text())
+        answer = server.ask("POST", "/invocations", {"dataframe_records": samples["rows"]})
+        assert answer.status == 200
+        assert answer.json["predictions"] == samples["predictions"]
+        lines = "\n".join(json.dumps(row) for row in samples["rows"])  # as batch transform asks
+        batch = server.ask("POST", "/invocations", lines, {"Content-Type": "application/jsonlines"})
+        said = [json.loads(line)["predicted_label"] for line in batch.body.splitlines()]
+        assert said == [prediction["label"] for prediction in samples["predictions"]]
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere, lakewright: Lakewright) -> None:
+    name = pipeline_name(everywhere)
+    serves = {"endpoint": name, "instance_type": "ml.m5.large"}  # moto knows no newer one
+    on_moto(everywhere, endpoint={**serves, "least": 1, "most": 3})
+    assert any("no version in" in line for line in deployed(lakewright))
+
+    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+    waiting = sagemaker.create_model_package(
+        ModelPackageGroupName=name,
+        ModelApprovalStatus="PendingManualApproval",
+        InferenceSpecification={
+            "Containers": [{"Image": "image", "ModelDataUrl": "s3://lake/model.tar.gz"}],
+            "SupportedContentTypes": ["application/json"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )["ModelPackageArn"]
+    assert any("no version in" in line for line in deployed(lakewright))
+    on_moto(everywhere, endpoint={**serves, "champion": {"version": 1}})
+    done = lakewright("deploy", "--profile", "prod")
+    assert done.returncode == 2 and "version 1" in done.stderr and "PendingManualApproval" in done.stderr
+    assert "profiles.yml:" in done.stderr
+
+    sagemaker.update_model_package(ModelPackageArn=waiting, ModelApprovalStatus="Approved")
+    on_moto(everywhere, endpoint={**serves, "least": 1, "most": 3})
+    assert f"made endpoint {name}" in deployed(lakewright)
+    model = sagemaker.describe_model(ModelName=f"{name}-1")
+    assert model["Containers"][0]["ModelPackageName"] == waiting
+    served = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    (variant,) = sagemaker.describe_endpoint_config(EndpointConfigName=served)["ProductionVariants"]
+    assert (variant["VariantName"], variant["ModelName"]) == ("champion", f"{name}-1")
+    scaling = boto3.client("application-autoscaling", region_name="us-east-1")
+    (target,) = scaling.describe_scalable_targets(
+        ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{name}/variant/champion"]
+    )["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 3)
+    assert deployed(lakewright) == []
+
+
+def test_the_features_table_gets_a_feature_group(
+    everywhere: Everywhere, environment: Path, tmp_path: Path, lakewright: Lakewright
+) -> None:
+    """The prepare step makes it: only then are its columns known."""
+    project = yaml.safe_load(everywhere.project.read_text())
+    project["data"]["columns"]["event_time"] = "seen"
+    everywhere.project.write_text(yaml.safe_dump(project, sort_keys=False))
+    with_times(project["data"]["source"], everywhere)
+    on_moto(everywhere, feature_store="s3://lake/features")
+    deployed(lakewright)
+    definition = sent(everywhere)
+    definition["Steps"] = [step for step in definition["Steps"] if step["Name"] in ("ingest", "prepare")]
+    outcome = runner_in(environment, everywhere, tmp_path / "machines").execute(definition, "a1b2c3d4e5f6")
+    assert outcome.status == "Succeeded", outcome.message
+    found = boto3.client("sagemaker", region_name="us-east-1").describe_feature_group(
+        FeatureGroupName=f"{pipeline_name(everywhere)}-features"
+    )
+    types = {each["FeatureName"]: each["FeatureType"] for each in found["FeatureDefinitions"]}
+    assert (types["record_id"], types["event_time"], types["row"]) == ("String", "String", "Integral")
+    assert types["weight"] == "Fractional" and types["inputs"] == "String"
+
+
+def with_times(source: str, everywhere: Everywhere) -> None:
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lakewright.lake.sources.files import file_system
+
+    system, path = file_system(source, everywhere.environment)
+    table = pq.read_table(path, filesystem=system)
+    began = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    times = [began + datetime.timedelta(minutes=row) for row in range(table.num_rows)]
+    pq.write_table(table.append_column("seen", pa.array(times, pa.timestamp("us", "UTC"))), path, filesystem=system)
