@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from lakewright.errors import DataError, NotFound, UsageError, nearest
 from lakewright.lake.sources import COMPRESSED, format_of_file
@@ -183,8 +184,12 @@ def file_system(uri: str, storage_options: Mapping[str, str]) -> tuple[FileSyste
         if match is None:
             raise UsageError(f"{uri} is not complete", "write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
         container, account, path = match.groups()
+        served = urlsplit(options.get("AZURE_STORAGE_ENDPOINT", ""))  # an emulator's: http://127.0.0.1:10000/ACCOUNT
+        elsewhere = {f"{api}_storage_{part}": value for api in ("blob", "dfs") for part, value in
+                     (("authority", served.netloc), ("scheme", served.scheme))} if served.netloc else {}  # fmt: skip
         return fs.AzureFileSystem(
             account_name=account,
+            **elsewhere,
             account_key=options.get("AZURE_STORAGE_ACCOUNT_KEY"),
             sas_token=options.get("AZURE_STORAGE_SAS_TOKEN") or options.get("AZURE_STORAGE_SAS_KEY"),
             tenant_id=options.get("AZURE_STORAGE_TENANT_ID"),

@@ -77,18 +77,12 @@ class AzureMLTarget:
             return sending.executions(client, project)
 
     def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
-        """What the stages said, from the workspace that they share; before the first one ended, where to look."""
-        from lakewright.runs import noted_runs
-        from lakewright.workspace import Workspace
+        from lakewright.targets.azureml import sending
 
-        workspace = Workspace.open(profile)
-        run = next((run for run in noted_runs(project, workspace) if execution.id in (run.name, run.run_id)), None)
-        path = workspace.folder / "runs" / (run.run_id if run else "none") / "log.txt"
-        workspace.bring(str(path))
-        if not path.exists():
-            yield f"no stage of {execution.id} has ended yet; Azure ML's own logs: {execution.page}"
-            return
-        yield from path.read_text(encoding="utf-8").splitlines()
+        settings = _of(profile)
+        client = sending.connect(settings)
+        with sending.answered(settings):
+            yield from sending.log(client, execution)
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
         from lakewright.targets.azureml.tracked import outcome, track

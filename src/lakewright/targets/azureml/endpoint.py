@@ -1,7 +1,7 @@
 """The endpoints: requests answered by blue and green, files scored on nodes that cost less.
 
 Both serve the model asset, which is made of the champion when a project is deployed (sending.py), so that what is not
-approved is never served. The code of a deployment is one line that imports score.py from the installed package.
+approved is never served. The code of a deployment imports score.py from the installed package.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-endpoint-online,
 …/reference-yaml-deployment-managed-online, …/reference-yaml-endpoint-batch, …/reference-yaml-deployment-batch
@@ -17,7 +17,10 @@ from lakewright.targets.azureml.resources import identity
 from lakewright.targets.azureml.settings import AzureMLSettings, Batch, Online, Share
 
 ONLINE_CODE = "from lakewright.targets.azureml.score import init, run  # noqa: F401\n"
-BATCH_CODE = "from lakewright.targets.azureml.score import init, run_batch as run  # noqa: F401\n"
+BATCH_CODE = (
+    "from lakewright.targets.azureml.score import init  # noqa: F401\n"
+    "from lakewright.targets.azureml.score import run_batch as run  # noqa: F401\n"
+)
 BATCH_DEPLOYMENT = "blue"
 
 

@@ -59,8 +59,9 @@ def _predicted(predictor: Predictor, rows: Sequence[Any]) -> list[Any]:
 
 
 def run_batch(mini_batch: Sequence[str]) -> list[str]:
-    """Scores files of rows (CSV, JSON as a request has it, JSON lines) into JSON lines in the job's output folder: a row
-    and its prediction. Returns the files that were scored, which Azure ML counts; raises DataError for others."""
+    """Scores files of rows (CSV, JSON as a request has it, JSON lines): the job's output folder gets JSON lines, a row
+    and its prediction in each. Returns the files that were scored, which Azure ML counts; raises DataError for others.
+    """
     folder = Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
     for name in mini_batch:
         path = Path(name)

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, MissingPackage
+from lakewright.pipeline import STAGES
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Request, Status
@@ -195,6 +196,19 @@ def _execution(client: MLClient, job: Any) -> Execution:
         why=f"the step {', '.join(failed)} failed" if failed else "",
         page=job.studio_url or "",
     )
+
+
+def log(client: MLClient, execution: Execution) -> Iterator[str]:
+    """What each step's command wrote so far, as Azure ML keeps it."""
+    order = [stage.name for stage in STAGES]
+    steps = [step for step in client.jobs.list(parent_job_name=execution.id) if step.display_name in order]
+    for step in sorted(steps, key=lambda step: order.index(step.display_name)):
+        # The addresses, signed for a while, that jobs.stream (which waits for the end) reads itself
+        files = client.jobs._runs_operations.get_run_details(step.name).log_files or {}
+        for name in sorted(fnmatch.filter(files, "user_logs/*")):
+            with urllib.request.urlopen(files[name], timeout=60) as lines:
+                for line in lines:
+                    yield f"{step.display_name}: {line.decode(errors='replace').rstrip()}"
 
 
 def _began(job: Any) -> str:

@@ -106,8 +106,8 @@ class Batch(Settings):
 class Databricks(Settings):
     """A Databricks workspace attached as a compute of the Azure ML workspace.
 
-    Pipelines of today's kind (v2) cannot run a step there; those of the older one (v1) can. Attaching it needs an access
-    token, which is read from the environment variable DATABRICKS_TOKEN when it is sent.
+    Pipelines of today's kind (v2) cannot run a step there; those of the older one (v1) can. Attaching it needs an
+    access token, which is read from the environment variable DATABRICKS_TOKEN when it is sent.
     """
 
     name: str = Field(default="databricks", pattern=COMPUTE_NAME, description="of the attached compute")

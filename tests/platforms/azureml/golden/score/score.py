@@ -1,0 +1,1 @@
+from lakewright.targets.azureml.score import init, run  # noqa: F401

@@ -1,0 +1,112 @@
+"""The emitted pipeline, executed: the same metrics as here, the gate's other branch, one run in all steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from lakewright.plugins import find
+from lakewright.profile import load_profile
+from lakewright.project import load_project
+from lakewright.targets.written import write
+from platforms.azureml.runner import Runner, edges
+from platforms.everywhere import FAILING, Everywhere, metrics_here
+
+TARGET = {"name": "azureml", "subscription": "s", "resource_group": "g", "workspace": "w"}
+
+
+@pytest.fixture
+def runner(everywhere: Everywhere, environment: Path, tmp_path: Path) -> Runner:
+    everywhere.profile("away", {**TARGET, "parameters": {"Resamples": "evaluate.resamples"}})
+    project, profile = load_project(everywhere.project), load_profile("away", everywhere.folder)
+    write(find("targets", "azureml").deployment(project, profile), tmp_path / "deployed")
+    # The cluster's image knows the storage; Azure ML names the workspace's MLflow, and its run, in each step.
+    variables = {**everywhere.environment, "MLFLOW_TRACKING_URI": everywhere.tracking}
+    return Runner(tmp_path / "deployed", environment, tmp_path / "machines", variables)
+
+
+def record(runner: Runner, job: str, step: str) -> Any:
+    return json.loads((runner.machines / f"{job}-{step}" / "output" / "record.json").read_text())
+
+
+def test_the_pipeline_gives_what_this_machine_gives(runner: Runner, everywhere: Everywhere) -> None:
+    steps = runner.run("job_1")
+    assert {name: step.exit_code for name, step in steps.items()} == dict.fromkeys(
+        ("ingest", "prepare", "train", "evaluate", "gate", "register"), 0
+    ), steps[list(steps)[-1]].log
+    metrics = {name: metric["value"] for name, metric in record(runner, "job_1", "evaluate")["metrics"].items()}
+    assert metrics == metrics_here(everywhere)
+    assert record(runner, "job_1", "register")["aliases"] == ["challenger", "champion"]
+    assert "register: registered" in steps["register"].log
+    assert '"table"' in steps["prepare"].log  # a step prints the records that it goes on from
+
+
+def test_below_the_gate_register_ends_well_and_registers_nothing(runner: Runner, everywhere: Everywhere) -> None:
+    steps = runner.run("job_1", {"MinAccuracyValue": FAILING, "Resamples": 150})
+    assert steps["register"].exit_code == 0, steps["register"].log
+    assert "register: not_registered" in steps["register"].log
+    assert record(runner, "job_1", "register") == {"skipped": "register"}
+    assert record(runner, "job_1", "gate")["passed"] is False
+    assert "gate: refused" in steps["gate"].log
+    project = load_project(everywhere.project)
+    client = MlflowClient(everywhere.tracking, everywhere.tracking)
+    assert list(client.search_model_versions(f"name = '{project.model}'")) == []
+
+
+def test_what_is_done_is_not_done_again(runner: Runner) -> None:
+    runner.run("job_1")
+    steps = runner.run("job_2")
+    assert steps["register"].exit_code == 0, steps["register"].log
+    assert record(runner, "job_2", "register")["version"] == record(runner, "job_1", "register")["version"]
+
+
+def test_a_failed_stage_stops_the_pipeline(runner: Runner) -> None:
+    steps = runner.run("job_1", {"InputData": "s3://lake/nothing there.parquet"})
+    assert list(steps) == ["ingest"] and steps["ingest"].exit_code == 1
+    assert "nothing there" in steps["ingest"].log
+
+
+def test_without_the_jobs_name_no_stage_begins_a_run_of_its_own(runner: Runner) -> None:
+    nameless = Runner(
+        runner.folder, runner.environment, runner.machines, {**runner.variables, "AZUREML_ROOT_RUN_ID": ""}
+    )
+    steps = nameless.run("job_1")
+    assert list(steps) == ["ingest"] and steps["ingest"].exit_code != 0
+    assert "AZUREML_ROOT_RUN_ID" in steps["ingest"].log
+
+
+def test_each_step_waits_for_those_whose_records_it_needs(runner: Runner) -> None:
+    import yaml
+
+    from lakewright.pipeline import STAGES
+
+    job = yaml.safe_load((runner.folder / "pipeline.yml").read_text())
+    assert edges(job) == {stage.name: set(stage.needs) for stage in STAGES}
+
+
+def test_a_step_tells_the_workspaces_mlflow(everywhere: Everywhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lakewright.records import Metric, Report
+    from lakewright.targets.azureml.tracked import https, track
+
+    client = MlflowClient(everywhere.tracking)
+    run = client.create_run(client.create_experiment(f"steps of {everywhere.folder}")).info.run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", everywhere.tracking)
+    monkeypatch.setenv("AZUREML_RUN_ID", run)
+    half = Metric(value=0.5, low=0.4, high=0.6)
+    places = {"test_rows": "t", "html": "h", "json_file": "j"}
+    report = Report(
+        metrics={"accuracy": half}, primary="accuracy", rows=1, runtime="onnx", model_bytes=1, seconds_per_1000_rows=1,
+        **places,
+    )  # fmt: skip
+    track("evaluate", report)
+    track("register", None)
+    data = client.get_run(run).data
+    assert data.metrics == {"accuracy": 0.5}
+    assert data.tags["lakewright.stage"] == "register" and data.tags["lakewright.outcome"] == "not_registered"
+    assert (
+        https("azureml://westeurope.api.azureml.ms/mlflow/v1.0/x") == "https://westeurope.api.azureml.ms/mlflow/v1.0/x"
+    )
