@@ -80,7 +80,9 @@ def run_batch(mini_batch: Sequence[str]) -> list[str]:
 
 def model_folder(place: Path) -> Path:
     """Azure ML keeps a registered folder under its own name, in the place that it tells."""
-    found = sorted({manifest.parent for manifest in place.rglob("manifest.json")}, key=lambda folder: len(folder.parts))
+    found = [
+        manifest.parent for depth in ("", "*/", "*/*/") for manifest in sorted(place.glob(f"{depth}manifest.json"))
+    ]
     if not found:
         raise ModelError(
             f"{place} holds no model folder", "register the folder that a run made, with its manifest.json"
