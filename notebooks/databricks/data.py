@@ -7,6 +7,8 @@
 
 # COMMAND ----------
 
+import lakewright as lw
+from lakewright.pipeline import run_stage
 from lakewright.targets.databricks.dbutils import dbutils
 
 dbutils.widgets.text("project", "project.yml", "Project file")
@@ -15,8 +17,6 @@ dbutils.widgets.text("settings", "", "Settings laid over the file: train.seed=7 
 dbutils.widgets.text("run", "notebook", "Name of the run that this begins, and train goes on with")
 
 # COMMAND ----------
-
-import lakewright as lw
 
 project = lw.load_project(dbutils.widgets.get("project"), dbutils.widgets.get("settings").split())
 workspace = lw.Workspace.open(lw.load_profile(dbutils.widgets.get("profile") or None, project.folder))
@@ -29,8 +29,6 @@ print(f"{project.name}: {project.table} → {project.features_table}")
 # MAGIC ## Source → table, pinned at a version
 
 # COMMAND ----------
-
-from lakewright.pipeline import run_stage
 
 ingested = run_stage("ingest", project, workspace, run)
 print(f"{ingested.table}: {ingested.table.rows:,} rows of {ingested.source}")

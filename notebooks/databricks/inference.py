@@ -5,6 +5,9 @@
 
 # COMMAND ----------
 
+import lakewright as lw
+from lakewright.runtimes.folder import sample_rows
+from lakewright.scoring import score
 from lakewright.targets.databricks.dbutils import dbutils
 
 dbutils.widgets.text("model", "models:/main.demo.things@champion", "Model version")
@@ -16,14 +19,10 @@ dbutils.widgets.dropdown("full", "no", ["no", "yes"], "All rows anew")
 
 # COMMAND ----------
 
-import lakewright as lw
-
 model, profile = dbutils.widgets.get("model"), dbutils.widgets.get("profile") or None
 predictor = lw.load(model, profile=profile)
 
 # COMMAND ----------
-
-from lakewright.runtimes.folder import sample_rows
 
 text = dbutils.widgets.get("text")
 rows = [text] if text else sample_rows(predictor.folder)
@@ -37,8 +36,6 @@ for row, answer in zip(rows, answers, strict=True):
 # MAGIC ## Table → predictions
 
 # COMMAND ----------
-
-from lakewright.scoring import score
 
 table = dbutils.widgets.get("input")
 if table:

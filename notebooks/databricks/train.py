@@ -1,11 +1,13 @@
 # Databricks notebook source
 # MAGIC %md
 # MAGIC # Train
-# MAGIC Features become a model, measured on the test split and held against the gate; what passes is registered. It goes on
-# MAGIC with the run that the notebook data began: `project`, `profile`, `settings` and `run` must be the same.
+# MAGIC Features become a model, measured on the test split and held against the gate; what passes is registered. It
+# MAGIC goes on with the run that the notebook data began: `project`, `profile`, `settings` and `run` must be the same.
 
 # COMMAND ----------
 
+import lakewright as lw
+from lakewright.pipeline import run_stage
 from lakewright.targets.databricks.dbutils import dbutils
 
 dbutils.widgets.text("project", "project.yml", "Project file")
@@ -14,8 +16,6 @@ dbutils.widgets.text("settings", "", "Settings laid over the file: train.seed=7 
 dbutils.widgets.text("run", "notebook", "Name of the run that the notebook data began")
 
 # COMMAND ----------
-
-import lakewright as lw
 
 project = lw.load_project(dbutils.widgets.get("project"), dbutils.widgets.get("settings").split())
 workspace = lw.Workspace.open(lw.load_profile(dbutils.widgets.get("profile") or None, project.folder))
@@ -27,8 +27,6 @@ run = dbutils.widgets.get("run")
 # MAGIC ## Features → model folder
 
 # COMMAND ----------
-
-from lakewright.pipeline import run_stage
 
 trained = run_stage("train", project, workspace, run)
 print(f"{trained.learner}: {trained.validation} on validation, {trained.model_folder}")

@@ -1,8 +1,9 @@
 """Runs a job as it was sent: its graph, its conditions, its parameters; each task on a machine of its own.
 
 A wheel task is run as Databricks does: the entry point is looked up in the installed package's metadata by its name and
-called without arguments (databricks/cli, bundle/trampoline/python_wheel.go shows it). A machine has the environment
-that its cluster was given, /Workspace, a runtime with dbutils (runtime/dbruntime.py), and nothing of this process.
+called without arguments (databricks/cli, TransformWheelTask, shows it); any SystemExit is a failure. A machine has the
+environment that its cluster was given, /Workspace, a runtime with dbutils (runtime/dbruntime.py), and nothing of this
+process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ import sys
 from importlib import metadata
 package, name, *sys.argv[1:] = sys.argv[1:]
 (entry,) = [each for each in metadata.distribution(package).entry_points if each.name == name]
-entry.load()()
+try:
+    entry.load()()
+except SystemExit as end:  # in a notebook's shell it is an error like any other, whatever its code
+    raise RuntimeError(f"SystemExit: {end.code}") from end
 """
 
 

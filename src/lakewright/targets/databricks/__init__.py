@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from lakewright.targets import Deployment, Execution, Problem
@@ -28,6 +29,19 @@ if TYPE_CHECKING:
 class DatabricksTarget:
     name = "databricks"
     settings: type[TargetSettings] = DatabricksSettings
+
+    def __call__(self) -> None:
+        """What a wheel task calls, which finds this by its entry point's name: the console script, with its arguments.
+
+        The task runs inside a notebook's shell, where any SystemExit is a failure, even with the code 0, which the
+        script ends with.
+        """
+        (script,) = distribution("lakewright").entry_points.select(group="console_scripts", name="lakewright")
+        try:
+            script.load()()
+        except SystemExit as end:
+            if end.code:
+                raise
 
     def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
         from lakewright.targets.away import run_away

@@ -68,7 +68,7 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
             }
             for key, name in models(project, settings).items()
         },
-        "experiments": {"runs": {"name": settings.experiment or f"/Shared/{jobs.name_of(project)}"}},
+        "experiments": {"runs": {"name": f"/Shared/{jobs.name_of(project)}"}},
         "jobs": {"stages": jobs.stages_job(project, profile, settings)},
     }
     if settings.volume is not None:

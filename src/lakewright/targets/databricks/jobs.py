@@ -1,8 +1,8 @@
 """The jobs, as data: the stages one after the other, one run a base model, and the approval of model versions.
 
 https://docs.databricks.com/api/workspace/jobs/create (and the same under `resources.jobs` of a bundle). A stage is a
-task that runs `lakewright stage NAME`, the console script of the wheel. All that passes between two is the job's run
-id, which names Lakewright's run, and the gate's task value `passed`, on which register depends.
+task that runs `lakewright stage NAME`, through an entry point of the wheel. All that passes between two is the job's
+run id, which names Lakewright's run, and the gate's task value `passed`, on which register depends.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
     tasks: list[dict[str, Any]] = []
     before: list[dict[str, str]] = []
     for stage in STAGES:
-        wheel = {"package_name": "lakewright", "entry_point": "lakewright"}
+        wheel = {"package_name": "lakewright", "entry_point": settings.name}  # DatabricksTarget.__call__
         tasks.append(
             {
                 "task_key": stage.name,

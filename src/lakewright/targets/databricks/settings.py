@@ -149,9 +149,6 @@ class DatabricksSettings(TargetSettings):
     tags: dict[str, str] = Field(default={}, description="of the job")
     parameters: dict[str, str] = Field(default={}, description="name → setting: job parameters beside the usual ones")
     interactive: Interactive | None = Field(default=None, description="a cluster for notebooks; null: none")
-    experiment: str | None = Field(
-        default=None, pattern=r"^/\S+$", description="MLflow experiment's path; default /Shared/CATALOG.SCHEMA.NAME"
-    )
     volume: str | None = Field(default=None, pattern=IDENTIFIER, description="made in the project's schema; null: none")
     grants: list[Grant] = Field(default=[], description="on the schema, the volume and the model")
     approval: Approval | None = Field(default=None, description="the deployment job; null: none")
