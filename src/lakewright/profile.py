@@ -173,14 +173,14 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
         return _placed(Profile(), Path.cwd())
     file = read_yaml(path, ProfileError)
     chosen = str(name or file.values.get("default", "local"))
-    # Only the chosen profile's references are filled in: a laptop need not have production's secrets.
-    values = dict(file.values)
-    if isinstance(values.get("profiles"), dict) and chosen in values["profiles"]:
-        filled = _filled(values["profiles"][chosen], ("profiles", chosen), file)
+    # Only the chosen profile is looked at: a laptop need not have production's secrets, nor its targets.
+    values, there = dict(file.values), file.values.get("profiles")
+    if isinstance(there, dict):
+        filled = _filled(there.get(chosen, {}), ("profiles", chosen), file)
         for part in PICKED if isinstance(filled, dict) else ():
             if filled.get(part) is not None:
                 filled[part] = _by_name(filled[part], PICKED[part], ("profiles", chosen, part), file)
-        values["profiles"] = {**values["profiles"], chosen: filled}
+        values["profiles"] = {chosen: filled} if chosen in there else {}
     try:
         known = Profiles.model_validate(values).profiles
     except ValidationError as failure:
@@ -188,7 +188,7 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     if chosen not in known:
         if chosen == "local":
             return _placed(Profile(), path.parent)
-        raise ProfileError(f"{path.name} has no profile {chosen!r}", nearest(str(chosen), known))
+        raise ProfileError(f"{path.name} has no profile {chosen!r}", nearest(chosen, there or ()))
     profile = _placed(known[chosen], path.resolve().parent)
     profile._name, profile._file = chosen, file
     return profile
