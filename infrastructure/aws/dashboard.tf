@@ -23,12 +23,10 @@ resource "aws_cloudwatch_dashboard" "this" {
           region = var.region
           stat   = chart.statistic
           period = 300
-          metrics = flatten([
-            for metric in chart.metrics : [
-              for variant in ["champion", "challenger"] :
-              [[chart.space, metric, "EndpointName", var.endpoint, "VariantName", variant]]
-            ]
-          ])
+          metrics = [
+            for line in setproduct(chart.metrics, ["champion", "challenger"]) :
+            [chart.space, line[0], "EndpointName", var.endpoint, "VariantName", line[1]]
+          ]
         }
       }
     ]

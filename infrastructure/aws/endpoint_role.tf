@@ -20,7 +20,7 @@ resource "aws_iam_role_policy" "endpoint" {
   role = aws_iam_role.endpoint.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = concat(local.everywhere, [
+    Statement = [
       {
         Sid      = "ReadModels"
         Effect   = "Allow"
@@ -39,6 +39,6 @@ resource "aws_iam_role_policy" "endpoint" {
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
         Resource = ["${local.logs}/Endpoints/${var.endpoint}:*"]
       },
-    ])
+    ]
   })
 }

@@ -1,4 +1,5 @@
-# What runs stages: the role of the pipeline, of its jobs and of batch transform.
+# What runs stages: the role of the pipeline, of its jobs and of batch transform. A profile has one role, so models
+# that the target deploys act as this one, too; endpoint_role.tf is for those that are given their own.
 resource "aws_iam_role" "pipeline" {
   name = "${var.name}-pipeline"
   assume_role_policy = jsonencode({
@@ -20,7 +21,7 @@ resource "aws_iam_role_policy" "pipeline" {
   role = aws_iam_role.pipeline.id
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = concat(local.everywhere, [
+    Statement = [
       {
         Sid    = "WriteBucket"
         Effect = "Allow"
@@ -30,10 +31,13 @@ resource "aws_iam_role_policy" "pipeline" {
         Resource = ["${local.bucket}/${var.prefix}/*"]
       },
       {
-        Sid      = "WriteLogs"
-        Effect   = "Allow"
-        Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-        Resource = [for kind in ["ProcessingJobs", "TrainingJobs", "TransformJobs"] : "${local.logs}/${kind}:*"]
+        Sid    = "WriteLogs"
+        Effect = "Allow"
+        Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [
+          for group in ["Endpoints/${var.endpoint}", "ProcessingJobs", "TrainingJobs", "TransformJobs"] :
+          "${local.logs}/${group}:*"
+        ]
       },
       {
         # A pipeline calls its jobs pipelines-EXECUTION-STEP-…
@@ -69,6 +73,6 @@ resource "aws_iam_role_policy" "pipeline" {
         Resource  = [local.pipeline]
         Condition = { StringEquals = { "iam:PassedToService" = local.services } }
       },
-    ])
+    ]
   })
 }
