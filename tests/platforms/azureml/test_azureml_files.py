@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -201,3 +203,19 @@ def test_settings_of_the_command_line_are_in_every_step(tmp_path: Path) -> None:
         if name.startswith("components/"):
             assert """--set 'register.description=it'"'"'s ours'""" in component["command"]
             assert component["inputs"]["Seed"]["default"] == 7
+
+
+def test_a_dry_run_needs_no_sdk_and_no_credentials(tmp_path: Path) -> None:
+    for name, text in {
+        "project.yml": ROOT / "examples/banking77/project.yml",
+        "profiles.yml": HERE / "profiles.yml",
+    }.items():
+        (tmp_path / name).write_text(text.read_text())
+    code = "import sys; sys.modules['azure'] = None; from lakewright.cli import main; main()"
+    command = [sys.executable, "-c", code, "deploy", "project.yml", "--dry-run", "--out", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "pipeline.yml").exists() and "# endpoint.yml" in done.stdout
+    # Sending needs it, and says what to install.
+    sent = subprocess.run(command[:-3], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert sent.returncode != 0 and "data asset" in sent.stderr  # hf:// is no place that one points to

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow.tracking import MlflowClient
+from pyarrow.fs import copy_files
 
+from conftest import free_port
+from lakewright.lake.sources.files import file_system
+from lakewright.pipeline import STAGES
 from lakewright.plugins import find
 from lakewright.profile import load_profile
 from lakewright.project import load_project
@@ -19,14 +30,19 @@ from platforms.everywhere import FAILING, Everywhere, metrics_here
 TARGET = {"name": "azureml", "subscription": "s", "resource_group": "g", "workspace": "w"}
 
 
-@pytest.fixture
-def runner(everywhere: Everywhere, environment: Path, tmp_path: Path) -> Runner:
-    everywhere.profile("away", {**TARGET, "parameters": {"Resamples": "evaluate.resamples"}})
-    project, profile = load_project(everywhere.project), load_profile("away", everywhere.folder)
+def emitted(place: Everywhere, environment: Path, tmp_path: Path) -> Runner:
+    """The project as it is deployed, written to files, and what runs those."""
+    place.profile("away", {**TARGET, "parameters": {"Resamples": "evaluate.resamples"}})
+    project, profile = load_project(place.project), load_profile("away", place.folder)
     write(find("targets", "azureml").deployment(project, profile), tmp_path / "deployed")
     # The cluster's image knows the storage; Azure ML names the workspace's MLflow, and its run, in each step.
-    variables = {**everywhere.environment, "MLFLOW_TRACKING_URI": everywhere.tracking}
+    variables = {**place.environment, "MLFLOW_TRACKING_URI": place.tracking}
     return Runner(tmp_path / "deployed", environment, tmp_path / "machines", variables)
+
+
+@pytest.fixture
+def runner(everywhere: Everywhere, environment: Path, tmp_path: Path) -> Runner:
+    return emitted(everywhere, environment, tmp_path)
 
 
 def record(runner: Runner, job: str, step: str) -> Any:
@@ -80,10 +96,6 @@ def test_without_the_jobs_name_no_stage_begins_a_run_of_its_own(runner: Runner) 
 
 
 def test_each_step_waits_for_those_whose_records_it_needs(runner: Runner) -> None:
-    import yaml
-
-    from lakewright.pipeline import STAGES
-
     job = yaml.safe_load((runner.folder / "pipeline.yml").read_text())
     assert edges(job) == {stage.name: set(stage.needs) for stage in STAGES}
 
@@ -110,3 +122,65 @@ def test_a_step_tells_the_workspaces_mlflow(everywhere: Everywhere, monkeypatch:
     assert (
         https("azureml://westeurope.api.azureml.ms/mlflow/v1.0/x") == "https://westeurope.api.azureml.ms/mlflow/v1.0/x"
     )
+
+
+AZURITE = "azurite@3.37.0"
+ACCOUNT = "devstoreaccount1"  # Azurite's own account, and its key, which its documentation tells everybody
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@pytest.fixture
+def azurite(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """delta-rs's storage options for Azure's emulator of blob storage, with the container `lake`."""
+    if shutil.which("npx") is None:
+        pytest.skip(f"Azure's storage emulator ({AZURITE}) needs node, which is not installed")
+    port, log = free_port(), tmp_path / "azurite.log"
+    command = ["npx", "--yes", "--package", AZURITE, "azurite-blob", "--location", str(tmp_path / "azurite")]
+    command += ["--blobPort", str(port), "--skipApiVersionCheck", "--disableTelemetry"]
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+    try:
+        for _ in range(1800):  # the first time, it is installed
+            if server.poll() is not None:
+                pytest.skip(f"{AZURITE} cannot be had here: {log.read_text().strip()[-300:]}")
+            if "successfully listens" in log.read_text():
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(log.read_text())
+        options = {
+            "AZURE_STORAGE_ACCOUNT_KEY": KEY,
+            "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{ACCOUNT}",
+            "AZURE_ALLOW_HTTP": "true",
+        }
+        system, _ = file_system(f"abfss://lake@{ACCOUNT}.dfs.core.windows.net/", options)
+        system.create_dir("lake")
+        yield options
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+@pytest.mark.slow
+def test_rows_tables_and_workspace_in_azures_storage(
+    everywhere: Everywhere, azurite: dict[str, str], environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same on abfss://, served by Azurite: pyarrow's file system for files, delta-rs for tables."""
+    for option, value in azurite.items():
+        monkeypatch.setenv(option, value)
+    here = metrics_here(everywhere)
+    root = f"abfss://lake@{ACCOUNT}.dfs.core.windows.net"
+    rows = yaml.safe_load(everywhere.project.read_text())
+    source, name = rows["data"]["source"], rows["name"]
+    s3_system, s3_path = file_system(source, everywhere.environment)
+    azure, _ = file_system(root, azurite)
+    copy_files(s3_path, f"lake/{name}/things.parquet", source_filesystem=s3_system, destination_filesystem=azure)
+    rows["data"]["source"] = f"{root}/{name}/things.parquet"
+    everywhere.project.write_text(yaml.safe_dump(rows, sort_keys=False))
+    place = Everywhere(everywhere.folder, f"{root}/{name}/workspace", everywhere.tracking, azurite)
+    runner = emitted(place, environment, tmp_path)
+    steps = runner.run("job_1")
+    assert steps["register"].exit_code == 0, steps[list(steps)[-1]].log
+    assert {name: one["value"] for name, one in record(runner, "job_1", "evaluate")["metrics"].items()} == here
+    assert record(runner, "job_1", "prepare")["features"]["uri"].startswith(root)

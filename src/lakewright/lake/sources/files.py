@@ -184,17 +184,21 @@ def file_system(uri: str, storage_options: Mapping[str, str]) -> tuple[FileSyste
         if match is None:
             raise UsageError(f"{uri} is not complete", "write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
         container, account, path = match.groups()
-        served = urlsplit(options.get("AZURE_STORAGE_ENDPOINT", ""))  # an emulator's: http://127.0.0.1:10000/ACCOUNT
-        elsewhere = {f"{api}_storage_{part}": value for api in ("blob", "dfs") for part, value in
-                     (("authority", served.netloc), ("scheme", served.scheme))} if served.netloc else {}  # fmt: skip
+        endpoint = urlsplit(options.get("AZURE_STORAGE_ENDPOINT", ""))  # an emulator's: http://127.0.0.1:10000/ACCOUNT
+        emulator = {
+            "blob_storage_authority": endpoint.netloc,
+            "blob_storage_scheme": endpoint.scheme,
+            "dfs_storage_authority": endpoint.netloc,
+            "dfs_storage_scheme": endpoint.scheme,
+        }
         return fs.AzureFileSystem(
             account_name=account,
-            **elsewhere,
             account_key=options.get("AZURE_STORAGE_ACCOUNT_KEY"),
             sas_token=options.get("AZURE_STORAGE_SAS_TOKEN") or options.get("AZURE_STORAGE_SAS_KEY"),
             tenant_id=options.get("AZURE_STORAGE_TENANT_ID"),
             client_id=options.get("AZURE_STORAGE_CLIENT_ID"),
             client_secret=options.get("AZURE_STORAGE_CLIENT_SECRET"),
+            **(emulator if endpoint.path.strip("/") == account else {}),
         ), f"{container}/{path}".rstrip("/")
     raise UsageError(f"{uri}: there is no source for {scheme}://", nearest(scheme, _SCHEMES))
 
