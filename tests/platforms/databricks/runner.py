@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platforms.databricks.server import Databricks
+from platforms.databricks.workspace import Databricks
 
 RUNTIME = Path(__file__).with_name("runtime")
 LAUNCH = """

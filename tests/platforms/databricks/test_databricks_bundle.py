@@ -20,8 +20,8 @@ from databricks.sdk.service import jobs as sdk
 from lakewright.targets.databricks import TARGET
 from lakewright.targets.written import texts
 from platforms.databricks.given import SMALL, WHOLE, banking
-from platforms.databricks.server import check_job
 from platforms.databricks.strict import Refused, conforms
+from platforms.databricks.work import check_job
 
 GOLDEN = Path(__file__).with_name("golden") / "databricks.yml"
 KINDS: dict[str, Any] = {

@@ -15,7 +15,8 @@ from lakewright.project import Project
 from lakewright.targets.databricks import TARGET
 from lakewright.tracking import Tracking
 from platforms.databricks.given import SMALL, WHO, WHOLE, banking
-from platforms.databricks.server import TOKEN, Databricks, served
+from platforms.databricks.server import TOKEN, served
+from platforms.databricks.workspace import Databricks
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from lakewright.project import load_project
 from lakewright.targets import away
 from lakewright.targets.databricks import TARGET
 from platforms.databricks.runner import Runner
-from platforms.databricks.server import TOKEN, Databricks, served
+from platforms.databricks.server import TOKEN, served
+from platforms.databricks.workspace import Databricks
 from platforms.everywhere import FAILING, Everywhere, metrics_here
 
 
