@@ -27,10 +27,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+from pydantic.json_schema import models_json_schema
 
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
@@ -192,6 +194,20 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     profile = _placed(known[chosen], path.resolve().parent)
     profile._name, profile._file = chosen, file
     return profile
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of profiles.yml for the targets and catalogs installed."""
+    kinds = {key: [plugins.find(seam, name).settings for name in plugins.names(seam)] for key, seam in PICKED.items()}
+    models: list[Any] = [(model, "validation") for model in (Profiles, *chain.from_iterable(kinds.values()))]
+    places, schema = models_json_schema(models)
+    for key, seam in PICKED.items():
+        told = schema["$defs"]["Profile"]["properties"][key]
+        told.pop("$ref", None)
+        by_name = {"type": "string", "enum": plugins.names(seam)}
+        told["anyOf"] = [by_name, *(places[kind, "validation"] for kind in kinds[key])]
+    top = schema["$defs"].pop("Profiles")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, **schema, "title": "Lakewright profiles"}
 
 
 def _settings_of(seam: plugins.Seam) -> SettingsOf:

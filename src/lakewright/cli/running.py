@@ -126,9 +126,9 @@ def schema(
     from lakewright.errors import UsageError, nearest
 
     if what == "profiles":
-        from lakewright.profile import Profiles
+        from lakewright import profile
 
-        print_json(Profiles.model_json_schema())
+        print_json(profile.json_schema())
     elif what == "project":
         from lakewright.project import json_schema
 
