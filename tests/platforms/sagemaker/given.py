@@ -12,6 +12,7 @@ import yaml
 from platforms.everywhere import ROOT, Everywhere
 from platforms.sagemaker.runner import Runner
 
+DOCKERFILE = ROOT / "infrastructure" / "sagemaker" / "Dockerfile"
 ACCOUNT = "123456789012"  # moto's
 TARGET: dict[str, Any] = {
     "name": "sagemaker",
@@ -67,4 +68,4 @@ def pipeline_name(everywhere: Everywhere) -> str:
 
 
 def runner_in(environment: Path, everywhere: Everywhere, folder: Path) -> Runner:
-    return Runner(environment, ROOT / "infrastructure" / "sagemaker" / "Dockerfile", folder, everywhere.environment)
+    return Runner(environment, DOCKERFILE, folder, everywhere.environment)

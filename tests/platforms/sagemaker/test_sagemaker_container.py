@@ -41,7 +41,7 @@ def test_checkpoints_outlive_the_machine(tmp_path: Path, monkeypatch: pytest.Mon
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "model").mkdir()
         (folder / "model" / "half").write_text("made")
-        (folder / "checkpoints" / ".state.1.partial").write_text("being written")
+        (folder / "checkpoints" / "state.partial").write_text("being written")
         (folder / "checkpoints" / "state").write_text("step 1")
         copied = kept / folder.name / "checkpoints" / "state"
         until(lambda: copied.exists() and copied.read_text() == "step 1")

@@ -23,7 +23,7 @@ from lakewright.targets.sagemaker.endpoint import endpoint, updating
 from lakewright.targets.sagemaker.features import feature_group
 from lakewright.targets.sagemaker.pipeline import settings_of
 from platforms.everywhere import ROOT
-from platforms.sagemaker.given import ACCOUNT, WHOLE
+from platforms.sagemaker.given import ACCOUNT, DOCKERFILE, WHOLE
 from platforms.sagemaker.given import TARGET as LEAST
 from platforms.sagemaker.runner import Outcome, Refused, Runner, refusals
 
@@ -81,7 +81,7 @@ def loaded(profile: str, *settings: str) -> tuple[Project, Profile, Deployment]:
 
 
 def run_dry(deployment: Deployment, folder: Path, **values: Any) -> tuple[Outcome, dict[str, dict[str, Any]]]:
-    runner = Dry(Path("/"), ROOT / "infrastructure" / "sagemaker" / "Dockerfile", folder, {})
+    runner = Dry(Path("/"), DOCKERFILE, folder, {})
     outcome = runner.execute(json.loads(json.dumps(deployment.files["pipeline.json"])), "a1b2c3d4e5f6", values)
     return outcome, dict(runner.requests)
 

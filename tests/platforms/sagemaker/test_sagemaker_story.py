@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tarfile
 import time
@@ -11,27 +12,30 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 import yaml
 
 from conftest import Server, free_port
+from lakewright.errors import ProfileError
 from lakewright.profile import load_profile
 from lakewright.project import load_project
 from lakewright.records import Decision
 from lakewright.registry.versions import champion
 from lakewright.runs import noted_runs
+from lakewright.targets.sagemaker import TARGET
 from lakewright.workspace import Workspace
 from platforms.everywhere import FAILING, Everywhere, metrics_here
-from platforms.sagemaker.given import on_moto, pipeline_name, runner_in, sent
+from platforms.sagemaker.given import DOCKERFILE, on_moto, pipeline_name, runner_in, sent
 from platforms.sagemaker.runner import Runner
 
 Lakewright = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def deployed(lakewright: Lakewright) -> list[str]:
-    done = lakewright("deploy", "--profile", "prod", "--json")
-    assert done.returncode == 0, done.stderr
-    lines: list[str] = json.loads(done.stdout)["sent"]
-    return lines
+def deployed() -> list[str]:
+    """What `lakewright deploy --profile prod` says that it made or changed."""
+    project, profile = load_project("project.yml"), load_profile("prod")
+    assert not [problem for problem in TARGET.problems(project, profile) if problem.kind == "error"]
+    return list(TARGET.deploy(TARGET.deployment(project, profile), project, profile))
 
 
 def left(everywhere: Everywhere, name: str, execution: str) -> Any:
@@ -46,15 +50,29 @@ def packages(group: str) -> list[dict[str, Any]]:
     return [sagemaker.describe_model_package(ModelPackageName=each["ModelPackageArn"]) for each in found]
 
 
+def configuration(endpoint: str) -> str:
+    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+    name: str = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    return name
+
+
 def test_what_was_sent_runs_as_it_does_here(
     everywhere: Everywhere, environment: Path, tmp_path: Path, lakewright: Lakewright
 ) -> None:
-    on_moto(everywhere)
-    lines = deployed(lakewright)
-    assert f"made pipeline {pipeline_name(everywhere)}" in lines
-    assert deployed(lakewright) == []  # sent again, nothing changes
-    runner, definition = runner_in(environment, everywhere, tmp_path / "machines"), sent(everywhere)
+    project_file = yaml.safe_load(everywhere.project.read_text()) | {"register": {"approval": "manual"}}
+    project_file["data"]["columns"]["event_time"] = "seen"
+    everywhere.project.write_text(yaml.safe_dump(project_file, sort_keys=False))
+    with_times(project_file["data"]["source"], everywhere)
     group = pipeline_name(everywhere)
+    serves = {"endpoint": group, "instance_type": "ml.m5.large"}  # moto knows no newer one
+    on_moto(everywhere, endpoint=serves, feature_store="s3://lake/features")
+    told = lakewright("deploy", "--profile", "prod", "--json")
+    assert told.returncode == 0, told.stderr
+    *made, waits = json.loads(told.stdout)["sent"]
+    assert made[-2:] == [f"made model package group {group}", f"made pipeline {group}"]
+    assert f"no version in {group} is approved" in waits
+    assert deployed() == [waits]  # sent again, nothing changes
+    runner, definition = runner_in(environment, everywhere, tmp_path / "machines"), sent(everywhere)
 
     # Passed: each stage on a machine of its own, the model in both registries
     passed = runner.execute(definition, "a1b2c3d4e5f6")
@@ -63,9 +81,27 @@ def test_what_was_sent_runs_as_it_does_here(
     measured = left(everywhere, "evaluation", passed.id)["metrics"]
     assert {name: metric["value"] for name, metric in measured.items()} == metrics_here(everywhere)
     (package,) = packages(group)
-    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["ModelApprovalStatus"] == "PendingManualApproval"
     assert package["ModelPackageDescription"].endswith(f"run {passed.id}")
+
+    # The prepare step has told Feature Store of the features table's columns
+    types = feature_types(f"{group}-features")
+    assert (types["record_id"], types["event_time"], types["row"]) == ("String", "String", "Integral")
+    assert types["weight"] == "Fractional" and types["inputs"] == "String"
+
+    # Approved, in one place: SageMaker's registry follows, and the endpoint
+    assert "no version in" in deployed()[-1]
     project, profile = load_project("project.yml"), load_profile("prod")
+    approved = lakewright("models", "approve", f"models:/{project.model}/1", "--profile", "prod")
+    assert approved.returncode == 0, approved.stderr
+    assert deployed() == [
+        f"approved version 1 of {group}",
+        f"made model {group}-1",
+        f"made endpoint config {configuration(group)}",
+        f"made endpoint {group}",
+    ]
+    assert packages(group)[0]["ModelApprovalStatus"] == "Approved"
+    assert deployed() == []
     registered = champion(Workspace.open(profile).tracking, project.model)
     assert registered is not None and registered.version == 1
 
@@ -131,11 +167,11 @@ def endpoint_answers(archive: str, digest: str, runner: Runner, folder: Path) ->
         process.wait(60)
 
 
-def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere, lakewright: Lakewright) -> None:
+def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere) -> None:
     name = pipeline_name(everywhere)
     serves = {"endpoint": name, "instance_type": "ml.m5.large"}  # moto knows no newer one
     on_moto(everywhere, endpoint={**serves, "least": 1, "most": 3})
-    assert any("no version in" in line for line in deployed(lakewright))
+    assert any("no version in" in line for line in deployed())
 
     sagemaker = boto3.client("sagemaker", region_name="us-east-1")
     waiting = sagemaker.create_model_package(
@@ -147,15 +183,14 @@ def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere, 
             "SupportedResponseMIMETypes": ["application/json"],
         },
     )["ModelPackageArn"]
-    assert any("no version in" in line for line in deployed(lakewright))
+    assert any("no version in" in line for line in deployed())
     on_moto(everywhere, endpoint={**serves, "champion": {"version": 1}})
-    done = lakewright("deploy", "--profile", "prod")
-    assert done.returncode == 2 and "version 1" in done.stderr and "PendingManualApproval" in done.stderr
-    assert "profiles.yml:" in done.stderr
+    with pytest.raises(ProfileError, match=rf"profiles.yml:\d+: version 1 of {name} is PendingManualApproval"):
+        deployed()
 
     sagemaker.update_model_package(ModelPackageArn=waiting, ModelApprovalStatus="Approved")
     on_moto(everywhere, endpoint={**serves, "least": 1, "most": 3})
-    assert f"made endpoint {name}" in deployed(lakewright)
+    assert f"made endpoint {name}" in deployed()
     model = sagemaker.describe_model(ModelName=f"{name}-1")
     assert model["Containers"][0]["ModelPackageName"] == waiting
     served = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
@@ -166,29 +201,13 @@ def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere, 
         ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{name}/variant/champion"]
     )["ScalableTargets"]
     assert (target["MinCapacity"], target["MaxCapacity"]) == (1, 3)
-    assert deployed(lakewright) == []
+    assert deployed() == []
 
 
-def test_the_features_table_gets_a_feature_group(
-    everywhere: Everywhere, environment: Path, tmp_path: Path, lakewright: Lakewright
-) -> None:
-    """The prepare step makes it: only then are its columns known."""
-    project = yaml.safe_load(everywhere.project.read_text())
-    project["data"]["columns"]["event_time"] = "seen"
-    everywhere.project.write_text(yaml.safe_dump(project, sort_keys=False))
-    with_times(project["data"]["source"], everywhere)
-    on_moto(everywhere, feature_store="s3://lake/features")
-    deployed(lakewright)
-    definition = sent(everywhere)
-    definition["Steps"] = [step for step in definition["Steps"] if step["Name"] in ("ingest", "prepare")]
-    outcome = runner_in(environment, everywhere, tmp_path / "machines").execute(definition, "a1b2c3d4e5f6")
-    assert outcome.status == "Succeeded", outcome.message
-    found = boto3.client("sagemaker", region_name="us-east-1").describe_feature_group(
-        FeatureGroupName=f"{pipeline_name(everywhere)}-features"
-    )
-    types = {each["FeatureName"]: each["FeatureType"] for each in found["FeatureDefinitions"]}
-    assert (types["record_id"], types["event_time"], types["row"]) == ("String", "String", "Integral")
-    assert types["weight"] == "Fractional" and types["inputs"] == "String"
+def feature_types(group: str) -> dict[str, str]:
+    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+    found = sagemaker.describe_feature_group(FeatureGroupName=group)["FeatureDefinitions"]
+    return {each["FeatureName"]: each["FeatureType"] for each in found}
 
 
 def with_times(source: str, everywhere: Everywhere) -> None:
@@ -204,3 +223,54 @@ def with_times(source: str, everywhere: Everywhere) -> None:
     began = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     times = [began + datetime.timedelta(minutes=row) for row in range(table.num_rows)]
     pq.write_table(table.append_column("seen", pa.array(times, pa.timestamp("us", "UTC"))), path, filesystem=system)
+
+
+class Spot(Runner):
+    """Takes the training instance away once a checkpoint is in /opt/ml/checkpoints, and gives another one."""
+
+    taken_away = 0
+
+    def _container(self, step: Any, command: list[str], environment: Any) -> None:
+        if step["Name"] != "train" or self.taken_away:
+            super()._container(step, command, environment)
+            return
+        opt, kept = self._opt("train"), step["Arguments"]["CheckpointConfig"]
+        started, given = self.container(opt, command, environment)
+        process = subprocess.Popen(
+            started, env=given, cwd=opt.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        while not list((opt / "checkpoints").rglob("checkpoint.pt")):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.kill()
+        process.communicate()
+        self.taken_away += 1
+        place = self._resolved(kept["S3Uri"])
+        self._send(opt / "checkpoints", place)
+        for folder in (opt / "checkpoints", opt.parent / "cache"):
+            shutil.rmtree(folder)
+        self._fetch(place, opt / "checkpoints")
+        super()._container(step, command, environment)
+
+
+@pytest.mark.slow
+def test_spot_training_goes_on_where_it_was_taken_away(
+    everywhere: Everywhere, environment: Path, tmp_path: Path, tiny_base: Path
+) -> None:
+    project = yaml.safe_load(everywhere.project.read_text())
+    project["train"] = {"learner": "encoder", "base_model": str(tiny_base), "num_train_epochs": 100}
+    project["train"] |= {"learning_rate": 0.005, "dropout": 0.0, "early_stopping_patience": None, "quantize": "never"}
+    everywhere.project.write_text(yaml.safe_dump(project, sort_keys=False))
+    on_moto(everywhere, training={"spot": True})
+    deployed()
+    definition = sent(everywhere)
+    definition["Steps"] = definition["Steps"][:3]
+    spot = Spot(environment, DOCKERFILE, tmp_path / "machines", everywhere.environment)
+    outcome = spot.execute(definition, "a1b2c3d4e5f6")
+    assert (outcome.status, spot.taken_away) == ("Succeeded", 1), outcome.message
+    # Each machine told MLflow of the steps that it took: the second one did not take the first again.
+    with Workspace.open(load_profile("prod")).tracking.client() as client:
+        experiment = client.get_experiment_by_name(f"main.demo.{project['name']}")
+        runs = client.search_runs([experiment.experiment_id])
+        steps = [metric.step for run in runs for metric in client.get_metric_history(run.info.run_id, "loss")]
+    assert steps.count(1) == 1 and len(set(steps)) == max(steps)

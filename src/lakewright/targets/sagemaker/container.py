@@ -149,7 +149,7 @@ def _copy(path: Path, copied: Path) -> None:
     """Whole or not at all; what is being written, or is gone by now, is left for the next time."""
     try:
         stat = path.stat()
-        if path.name.startswith(".") or (copied.exists() and copied.stat().st_mtime_ns == stat.st_mtime_ns):
+        if path.suffix == ".partial" or (copied.exists() and copied.stat().st_mtime_ns == stat.st_mtime_ns):
             return
         copied.parent.mkdir(parents=True, exist_ok=True)
         partial = copied.with_name(f".{copied.name}.partial")

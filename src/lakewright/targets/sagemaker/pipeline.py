@@ -60,6 +60,11 @@ def approval_of(project: Project, settings: SageMakerSettings) -> str:
     return "Approved" if project.register_.approval == "automatic" else "PendingManualApproval"
 
 
+def described(project: Project, execution: str) -> str:
+    """A model package's description, by which it is found again."""
+    return f"{project.model}, run {execution}"
+
+
 def definition(project: Project, profile: Profile, code: str) -> Json:
     """The pipeline; `code` is the S3 prefix of the project's files. Raises ProfileError for a parameter's name that is
     taken."""
@@ -264,7 +269,7 @@ def _package(project: Project, profile: Profile) -> Json:
         "DependsOn": ["register"],
         "Arguments": {
             "ModelPackageGroupName": group_of(project, settings),
-            "ModelPackageDescription": _join(f"{project.model}, run ", EXECUTION),
+            "ModelPackageDescription": _join(described(project, ""), EXECUTION),
             "ModelApprovalStatus": {"Get": "Parameters.ModelApprovalStatus"},
             "InferenceSpecification": {
                 "Containers": [

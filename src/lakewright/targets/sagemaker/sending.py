@@ -15,7 +15,7 @@ from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
-from lakewright.targets.sagemaker.pipeline import group_of, name_of, settings_of, start_values
+from lakewright.targets.sagemaker.pipeline import described, group_of, name_of, settings_of, start_values
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 Clients = Callable[[str], Any]
@@ -75,6 +75,7 @@ def send(deployment: Deployment, project: Project, profile: Profile, clients: Cl
         for request in deployment.requests:
             if request not in placeholders and (line := made(request.operation, request.body, clients)):
                 yield line
+        yield from _carry_approval(project, profile, clients)
         if placeholders:
             yield from _send_endpoint(project, profile, clients)
 
@@ -167,6 +168,36 @@ def _lines(step: str, group: str, job: str, logs: Any) -> Iterator[str]:
             raise
 
 
+def _carry_approval(project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
+    """Approval is given in one place, by `lakewright models approve`; SageMaker's registry follows."""
+    from lakewright.registry.versions import champion
+    from lakewright.runs import noted_runs
+    from lakewright.workspace import Workspace
+
+    if project.register_.approval != "manual":
+        return
+    sagemaker = clients("sagemaker")
+    waiting = sagemaker.list_model_packages(
+        ModelPackageGroupName=group_of(project, settings_of(profile)), ModelApprovalStatus="PendingManualApproval"
+    )["ModelPackageSummaryList"]
+    if not waiting:
+        return
+    workspace = Workspace.open(profile)
+    approved = champion(workspace.tracking, project.model)
+    if approved is None:
+        return
+    run = approved.tags.get("lakewright.run_id")
+    executions = {described(project, noted.name) for noted in noted_runs(project, workspace) if noted.run_id == run}
+    for each in waiting:
+        if each.get("ModelPackageDescription") in executions:
+            sagemaker.update_model_package(
+                ModelPackageArn=each["ModelPackageArn"],
+                ModelApprovalStatus="Approved",
+                ApprovalDescription=f"{approved} is the champion",
+            )
+            yield f"approved version {each['ModelPackageVersion']} of {each['ModelPackageGroupName']}"
+
+
 def _send_endpoint(project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
     settings = settings_of(profile)
     assert settings.endpoint is not None
@@ -205,8 +236,8 @@ def _approved(project: Project, profile: Profile, version: int | str, variant: s
     if there["ModelApprovalStatus"] != "Approved":
         raise ProfileError(
             f"{where}: version {version} of {group} is {there['ModelApprovalStatus']}",
-            f"approve it first: aws sagemaker update-model-package --model-package-arn {name} "
-            "--model-approval-status Approved",
+            "approve it first: `lakewright models approve`, then deploy; or, in SageMaker alone, "
+            f"aws sagemaker update-model-package --model-package-arn {name} --model-approval-status Approved",
         )
     return int(version)
 
