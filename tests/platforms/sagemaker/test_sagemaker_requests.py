@@ -21,7 +21,7 @@ from lakewright.targets import Deployment, Execution
 from lakewright.targets.sagemaker import TARGET, sending
 from lakewright.targets.sagemaker.endpoint import endpoint, updating
 from lakewright.targets.sagemaker.features import feature_group
-from lakewright.targets.sagemaker.pipeline import settings_of
+from lakewright.targets.sagemaker.names import settings_of
 from platforms.everywhere import ROOT
 from platforms.sagemaker.given import ACCOUNT, DOCKERFILE, WHOLE
 from platforms.sagemaker.given import TARGET as LEAST

@@ -1,9 +1,10 @@
 """Amazon SageMaker: a pipeline of processing and training jobs, a model package group, an endpoint.
 
-settings    what profiles.yml says          pipeline   (project, profile) → the pipeline's definition
-code        the project's files, in S3      endpoint   models, configuration, variants, scaling, batch transform
-container   what runs in SageMaker's containers        features   the feature group of a features table
-problems    what is wrong before it is sent            sending    all that needs boto3
+settings    what profiles.yml says                     names      what things are called, and where they lie
+code        the project's files, in S3                 pipeline   (project, profile) → the pipeline's definition
+container   what runs in SageMaker's containers        endpoint   models, variants, scaling, batch transform
+problems    what is wrong before it is sent            features   the feature group of a features table
+sending     all that needs boto3
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines.html
 """
@@ -44,7 +45,8 @@ class SageMakerTarget:
     def deployment(self, project: Project, profile: Profile) -> Deployment:
         from lakewright.targets.sagemaker import endpoint
         from lakewright.targets.sagemaker.code import prefix, project_files
-        from lakewright.targets.sagemaker.pipeline import definition, name_of, settings_of
+        from lakewright.targets.sagemaker.names import name_of, settings_of
+        from lakewright.targets.sagemaker.pipeline import definition
 
         files = project_files(project, profile)
         code = prefix(files, project, profile)
@@ -67,25 +69,25 @@ class SageMakerTarget:
         )
 
     def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
-        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, send
 
         return send(deployment, project, profile, clients(settings_of(profile)))
 
     def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
-        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, start
 
         return start(project, profile, values, clients(settings_of(profile)))
 
     def executions(self, project: Project, profile: Profile) -> list[Execution]:
-        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, executions
 
         return executions(project, clients(settings_of(profile)))
 
     def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
-        from lakewright.targets.sagemaker.pipeline import settings_of
+        from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, log
 
         return log(execution, project, clients(settings_of(profile)))

@@ -11,7 +11,7 @@ from lakewright.errors import UsageError
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.runtimes.folder import file_hash
-from lakewright.targets.sagemaker.pipeline import name_of, store_of
+from lakewright.targets.sagemaker.names import name_of, store_of
 
 MOST_BYTES = 256 << 20
 

@@ -181,7 +181,7 @@ def _describe_features(workspace: Workspace, record: Record | None) -> None:
     """The feature group, where the profile wants one: its columns are known once the table is there."""
     from lakewright.records import Prepared
     from lakewright.targets.sagemaker.features import feature_group
-    from lakewright.targets.sagemaker.pipeline import plain, settings_of
+    from lakewright.targets.sagemaker.names import plain, settings_of
     from lakewright.targets.sagemaker.sending import answering, clients
 
     settings = settings_of(workspace.profile)

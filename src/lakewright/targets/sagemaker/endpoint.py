@@ -14,7 +14,7 @@ from typing import Any
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Request
-from lakewright.targets.sagemaker.pipeline import group_of, settings_of, vpc
+from lakewright.targets.sagemaker.names import group_of, settings_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings, Shift
 
 Json = dict[str, Any]

@@ -10,7 +10,6 @@ of the API's own requests (CreateProcessingJob, CreateTrainingJob, CreateModelPa
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from lakewright.pipeline import STAGES
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.parameters import Parameter, parameters
+from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings
 
 Json = dict[str, Any]
@@ -34,35 +34,6 @@ TROUBLE = [
     "SageMaker.CAPACITY_ERROR",
     "SageMaker.RESOURCE_LIMIT",
 ]
-
-
-def settings_of(profile: Profile) -> SageMakerSettings:
-    assert isinstance(profile.target, SageMakerSettings)
-    return profile.target
-
-
-def name_of(project: Project) -> str:
-    """main.bank.banking77 → main-bank-banking77: API names have no other characters."""
-    return plain(f"{project.schema_}.{project.name}")
-
-
-def group_of(project: Project, settings: SageMakerSettings) -> str:
-    return settings.group or plain(project.model)
-
-
-def store_of(profile: Profile) -> str:
-    return (settings_of(profile).store or f"{profile.workspace.rstrip('/')}/sagemaker").rstrip("/")
-
-
-def approval_of(project: Project, settings: SageMakerSettings) -> str:
-    if settings.approval != "auto":
-        return settings.approval
-    return "Approved" if project.register_.approval == "automatic" else "PendingManualApproval"
-
-
-def described(project: Project, execution: str) -> str:
-    """A model package's description, by which it is found again."""
-    return f"{project.model}, run {execution}"
 
 
 def definition(project: Project, profile: Profile, code: str) -> Json:
@@ -232,17 +203,6 @@ class _Steps:
         }
 
 
-def environment(settings: SageMakerSettings) -> dict[str, str]:
-    """What a container gets; of secrets, where they are."""
-    named = {f"LAKEWRIGHT_SECRET_{name}": place for name, place in settings.secrets.items()}
-    return {"AWS_REGION": settings.region, **settings.environment, **named}
-
-
-def vpc(settings: SageMakerSettings) -> Json:
-    assert settings.network is not None
-    return {"SecurityGroupIds": settings.network.security_groups, "Subnets": settings.network.subnets}
-
-
 def _decide(register: Json, package: Json, refuse: Json) -> Json:
     _, file = PROPERTY_FILES["gate"]
     outcome = {"Std:JsonGet": {"PropertyFile": {"Get": f"Steps.gate.PropertyFiles.{file}"}, "Path": "outcome"}}
@@ -329,7 +289,3 @@ def _kind(value: str | int) -> str:
 
 def _seconds(hours: float) -> int:
     return max(1, round(hours * 3600))
-
-
-def plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

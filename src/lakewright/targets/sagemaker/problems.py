@@ -10,7 +10,7 @@ from lakewright.errors import ProfileError
 from lakewright.profile import REFERENCE, Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
-from lakewright.targets.sagemaker.pipeline import approval_of, group_of, settings_of
+from lakewright.targets.sagemaker.names import approval_of, group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 from lakewright.yamlfile import read_yaml
 

@@ -15,7 +15,8 @@ from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
-from lakewright.targets.sagemaker.pipeline import described, group_of, name_of, settings_of, start_values
+from lakewright.targets.sagemaker.names import described, group_of, name_of, settings_of
+from lakewright.targets.sagemaker.pipeline import start_values
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 Clients = Callable[[str], Any]

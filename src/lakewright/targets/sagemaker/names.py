@@ -1,0 +1,54 @@
+"""What a project and its parts are called on SageMaker, and where they lie."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lakewright.profile import Profile
+from lakewright.project import Project
+from lakewright.targets.sagemaker.settings import SageMakerSettings
+
+
+def settings_of(profile: Profile) -> SageMakerSettings:
+    assert isinstance(profile.target, SageMakerSettings)
+    return profile.target
+
+
+def name_of(project: Project) -> str:
+    """main.bank.banking77 → main-bank-banking77: API names have no other characters."""
+    return plain(f"{project.schema_}.{project.name}")
+
+
+def group_of(project: Project, settings: SageMakerSettings) -> str:
+    return settings.group or plain(project.model)
+
+
+def store_of(profile: Profile) -> str:
+    return (settings_of(profile).store or f"{profile.workspace.rstrip('/')}/sagemaker").rstrip("/")
+
+
+def approval_of(project: Project, settings: SageMakerSettings) -> str:
+    if settings.approval != "auto":
+        return settings.approval
+    return "Approved" if project.register_.approval == "automatic" else "PendingManualApproval"
+
+
+def described(project: Project, execution: str) -> str:
+    """A model package's description, by which it is found again."""
+    return f"{project.model}, run {execution}"
+
+
+def environment(settings: SageMakerSettings) -> dict[str, str]:
+    """What a container gets; of secrets, where they are."""
+    named = {f"LAKEWRIGHT_SECRET_{name}": place for name, place in settings.secrets.items()}
+    return {"AWS_REGION": settings.region, **settings.environment, **named}
+
+
+def vpc(settings: SageMakerSettings) -> dict[str, Any]:
+    assert settings.network is not None
+    return {"SecurityGroupIds": settings.network.security_groups, "Subnets": settings.network.subnets}
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
