@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from lakewright.project import Project
-from lakewright.targets.azureml.pipeline import SCHEMAS, environment_named, experiment
+from lakewright.targets.azureml.pipeline import SCHEMAS, environment_named, full_name
 from lakewright.targets.azureml.resources import identity
 from lakewright.targets.azureml.settings import AzureMLSettings, Batch, Online, Share
 
@@ -43,14 +43,14 @@ def _online(online: Online, project: Project, settings: AzureMLSettings) -> dict
     endpoint = {
         "$schema": f"{SCHEMAS}/managedOnlineEndpoint.schema.json",
         "name": online.name,
-        "description": f"{experiment(project)}, by lakewright",
+        "description": f"{full_name(project)}, by lakewright",
         "auth_mode": online.auth,
         "public_network_access": "enabled" if online.public else "disabled",
         **({"location": settings.location} if settings.location is not None else {}),
         "identity": identity(settings),
         "traffic": {name: share.traffic for name, share in shares.items()},
         **({"mirror_traffic": mirror} if mirror else {}),
-        "tags": {"lakewright.project": experiment(project)},
+        "tags": {"lakewright.project": full_name(project)},
     }
     deployments = {
         f"deployment-{name}.yml": _online_deployment(name, share, online, project, settings)
@@ -84,10 +84,10 @@ def _batch(batch: Batch, project: Project, settings: AzureMLSettings) -> dict[st
     endpoint = {
         "$schema": f"{SCHEMAS}/batchEndpoint.schema.json",
         "name": batch.name,
-        "description": f"{experiment(project)}, by lakewright",
+        "description": f"{full_name(project)}, by lakewright",
         "auth_mode": "aad_token",
         "defaults": {"deployment_name": BATCH_DEPLOYMENT},
-        "tags": {"lakewright.project": experiment(project)},
+        "tags": {"lakewright.project": full_name(project)},
     }
     deployment = {
         "$schema": f"{SCHEMAS}/batchDeployment.schema.json",

@@ -76,7 +76,7 @@ def version_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def experiment(project: Project) -> str:
+def full_name(project: Project) -> str:
     return f"{project.schema_}.{project.name}"
 
 
@@ -161,8 +161,8 @@ def _pipeline(project: Project, settings: AzureMLSettings, given: Sequence[Param
         "$schema": f"{SCHEMAS}/pipelineJob.schema.json",
         "type": "pipeline",
         "display_name": project.name,
-        "experiment_name": experiment(project),
-        "tags": {"lakewright.project": experiment(project)},
+        "experiment_name": full_name(project).replace(".", "-"),
+        "tags": {"lakewright.project": full_name(project)},
         "identity": {"type": "managed"},
         "inputs": {each.name: each.default for each in given},
         "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
@@ -194,7 +194,7 @@ def _schedule(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
     return {
         "schedule.yml": {
             "$schema": f"{SCHEMAS}/schedule.schema.json",
-            "name": f"{project.schema_}.{project.name}".replace(".", "_"),
+            "name": full_name(project).replace(".", "_"),
             "display_name": project.name,
             "trigger": trigger,
             "create_job": "./pipeline.yml",

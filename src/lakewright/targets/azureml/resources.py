@@ -10,7 +10,7 @@ from typing import Any
 
 from lakewright.project import Project
 from lakewright.targets import Request
-from lakewright.targets.azureml.pipeline import SCHEMAS, experiment, version_of
+from lakewright.targets.azureml.pipeline import SCHEMAS, full_name, version_of
 from lakewright.targets.azureml.settings import AzureMLSettings, Cluster
 
 API = "2023-10-01"
@@ -59,7 +59,7 @@ def _data(name: str, source: str, project: Project) -> dict[str, Any]:
         "$schema": f"{SCHEMAS}/data.schema.json",
         "name": name,
         "version": version_of(holds),
-        "description": f"what {experiment(project)} learns from",
+        "description": f"what {full_name(project)} learns from",
         **holds,
     }
 

@@ -23,7 +23,7 @@ from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Request, Status
 from lakewright.targets.azureml.endpoint import model_asset
-from lakewright.targets.azureml.pipeline import experiment
+from lakewright.targets.azureml.pipeline import full_name
 from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.written import write
 
@@ -159,9 +159,10 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     if version is None:
         return None
     try:
-        newest = max(client.models.list(name=name), key=lambda model: int(model.version), default=None)
+        numbered = [model for model in client.models.list(name=name) if str(model.version).isdigit()]
     except ResourceNotFoundError:
-        newest = None
+        numbered = []
+    newest = max(numbered, key=lambda model: int(model.version), default=None)
     if newest is not None and newest.tags.get(DIGEST) == version.digest:
         return f"model asset {name}:{newest.version}, which is {version} already"
     folder = download(workspace.tracking, version, workspace.folder / "downloads")
@@ -180,7 +181,7 @@ def start(client: MLClient, files: Mapping[str, Any]) -> Execution:
 
 
 def executions(client: MLClient, project: Project) -> list[Execution]:
-    ours = [job for job in client.jobs.list() if (job.tags or {}).get("lakewright.project") == experiment(project)]
+    ours = [job for job in client.jobs.list() if (job.tags or {}).get("lakewright.project") == full_name(project)]
     ours.sort(key=_began, reverse=True)
     return [_execution(client, job) for job in ours[:SHOWN]]
 

@@ -77,7 +77,7 @@ class Online(Settings):
     public: bool = Field(default=True, description="reached from the internet; false: from a private network alone")
     concurrent: int = Field(default=4, ge=1, le=1000, description="requests that a machine works on at once")
     timeout_ms: int = Field(default=5000, ge=1, le=180_000, description="for a request; Azure allows 180,000")
-    low_priority: bool = Field(default=False, description="not there for online endpoints: an error in every check")
+    low_priority: bool = Field(default=False, description="stays false: online endpoints have no such machines")
     blue: Share = Field(default=Share(traffic=100), description="the deployment blue")
     green: Share | None = Field(default=None, description="the deployment green; null: there is none")
 
@@ -106,7 +106,7 @@ class Batch(Settings):
 class Databricks(Settings):
     """A Databricks workspace attached as a compute of the Azure ML workspace.
 
-    Pipelines of today's kind (v2) cannot run a step there; those of the older one (v1) can. Attaching it needs an
+    No step of a pipeline of today's kind (v2) runs there; steps of the older kind (v1) did. Attaching it needs an
     access token, which is read from the environment variable DATABRICKS_TOKEN when it is sent.
     """
 
