@@ -121,21 +121,17 @@ class UnityCatalog:
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
         """Makes the schema, never the catalog: that one has a storage and an owner."""
-        from databricks.sdk import errors
         from databricks.sdk.errors.base import DatabricksError
 
         full_name = f"{catalog}.{schema}"
         with explained(f"look for the schema {full_name}", [f"USE CATALOG on {catalog}", f"USE SCHEMA on {full_name}"]):
-            try:
-                self._client.schemas.get(full_name)
+            if self._has_schema(full_name):
                 return
-            except errors.NotFound:
-                pass
         with explained(f"make the schema {full_name}", [f"USE CATALOG and CREATE SCHEMA on {catalog}"]):
             try:
                 self._client.schemas.create(schema, catalog)
             except DatabricksError:
-                if all(each.name != schema for each in self._client.schemas.list(catalog)):  # made by another by now?
+                if not self._has_schema(full_name):  # made by another by now?
                     raise
 
     def register_table(
@@ -255,6 +251,15 @@ class UnityCatalog:
                 return self._client.tables.get(str(name))
             except errors.NotFound:
                 return None
+
+    def _has_schema(self, full_name: str) -> bool:
+        from databricks.sdk import errors
+
+        try:
+            self._client.schemas.get(full_name)
+        except errors.NotFound:
+            return False
+        return True
 
     def _schemas(self, catalog: str | None, schema: str | None) -> Iterator[tuple[str, str]]:
         if catalog is not None and schema is not None:

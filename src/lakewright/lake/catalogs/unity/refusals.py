@@ -30,7 +30,7 @@ def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except errors.PermissionDenied as refused:
-        raise Denied(f"Unity Catalog does not let you {doing}: {refused}", _grant(str(refused), needs)) from refused
+        raise Denied(f"Unity Catalog does not let you {doing}: {_said(refused)}", _grant(refused, needs)) from refused
     except errors.Unauthenticated as refused:
         info = refused.get_error_details().error_info
         if info is not None and _FROM_OUTSIDE.match(info.reason or ""):
@@ -40,22 +40,28 @@ def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
             )
         else:
             remedy = "check the token and the host (catalog.token, catalog.host, or DATABRICKS_TOKEN, DATABRICKS_HOST)"
-        raise Denied(f"Unity Catalog does not let you {doing}: {refused}", remedy) from refused
+        raise Denied(f"Unity Catalog does not let you {doing}: {_said(refused)}", remedy) from refused
     except errors.NotFound as missing:
         raise NotFound(
-            f"Unity Catalog cannot {doing}: {missing}", "correct the name, or have the catalog made in Databricks"
+            f"Unity Catalog cannot {doing}: {_said(missing)}",
+            "correct the name, or have the catalog made in Databricks",
         ) from missing
     except TimeoutError as ended:
-        reason = str(ended.__cause__ or ended)
+        reason = _said(ended.__cause__ or ended)
         raise Busy(f"Unity Catalog took no request to {doing}: {reason}", "wait and run the command again") from ended
     except DatabricksError as failure:
         raise LakewrightError(
-            f"Unity Catalog cannot {doing}: {failure}", "correct what it names, and run the command again"
+            f"Unity Catalog cannot {doing}: {_said(failure)}", "correct what it names, and run the command again"
         ) from failure
 
 
-def _grant(message: str, needs: Sequence[str]) -> str:
-    lacks = _LACKS.search(message)
+def _said(error: BaseException) -> str:
+    """Without the SDK's account of its own settings."""
+    return str(error).partition(" Config: ")[0]
+
+
+def _grant(refused: Exception, needs: Sequence[str]) -> str:
+    lacks = _LACKS.search(str(refused))
     if lacks is None:
         return f"it takes {'; '.join(needs)}: ask whoever owns these for them"
     privilege = lacks["privilege"].replace("_", " ")
