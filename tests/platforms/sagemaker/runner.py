@@ -35,7 +35,7 @@ class Outcome:
     id: str
     status: str = "Succeeded"
     steps: dict[str, str] = field(default_factory=dict)  # step → Succeeded or Failed, in the order they ran
-    message: str = ""  # of a Fail step, or the failed container's /opt/ml/output/failure
+    message: str = ""  # of a Fail step, or what the failed container left of it in /opt/ml/output
     properties: dict[str, Json] = field(default_factory=dict)  # step → what other steps may Get
 
 
@@ -122,7 +122,7 @@ class Runner:
                 getattr(self, f"_{step['Type'].lower()}")(step)
             except subprocess.CalledProcessError as failure:
                 self.outcome.steps[name] = self.outcome.status = "Failed"
-                told = self._opt(name) / "output" / "failure"
+                told = self._opt(name) / "output" / ("failure" if step["Type"] == "Training" else "message")
                 self.outcome.message = told.read_text() if told.exists() else failure.stderr
             else:
                 self.outcome.steps.setdefault(name, "Succeeded")

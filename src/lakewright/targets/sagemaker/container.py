@@ -14,9 +14,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,16 +33,19 @@ if TYPE_CHECKING:
 
 SECRET = "LAKEWRIGHT_SECRET_"
 COPIED_EVERY = 5.0  # seconds; a spot instance is taken away two minutes after it was told
-LONGEST_FAILURE = 1024  # characters that SageMaker shows of /opt/ml/output/failure
+LAST_LINES, LONGEST_FAILURE = 8, 1024  # of what a stage said; characters that SageMaker shows
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code. A failure's cause is in /opt/ml/output/failure, which SageMaker shows as FailureReason."""
+    """The exit code. A failure's cause is in /opt/ml/output, where SageMaker takes a job's FailureReason from."""
     try:
         _run(*arguments)
+    except subprocess.CalledProcessError as failure:  # the stage has said why
+        _tell(failure.stderr)
+        return failure.returncode
     except LakewrightError as error:
-        print(f"{error.cause}\n  → {error.remedy}", file=sys.stderr)
-        _tell(f"{error.cause}; {error.remedy}")
+        print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
+        _tell(f"{error.cause}\n{error.remedy}")
         return error.exit_code
     except Exception as failure:
         traceback.print_exc()
@@ -86,12 +91,17 @@ def _run(what: str = "", *arguments: str) -> None:
 
 
 def _stage(folder: Path, *arguments: str) -> None:
-    """`lakewright stage`, in the folder of the project's files."""
-    from lakewright.cli.app import app
-
+    """`lakewright stage`, in the folder of the project's files. Raises CalledProcessError with its last lines."""
     _read_secrets()
-    os.chdir(folder)
-    app(["stage", *arguments], standalone_mode=False)
+    command = [sys.executable, "-m", "lakewright.cli", "stage", *arguments]
+    said: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+            said.append(line)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(said))
 
 
 def _train() -> None:
@@ -204,9 +214,11 @@ def _model() -> Path:
 
 
 def _tell(failure: str) -> None:
-    path = base() / "output" / "failure"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(failure[:LONGEST_FAILURE], encoding="utf-8")
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-metadata.html and your-algorithms-training-algo-output.html"""
+    folder = base() / "output"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("failure", "message"):  # of a training job, of a processing job
+        (folder / name).write_text(failure[-LONGEST_FAILURE:], encoding="utf-8")
 
 
 if __name__ == "__main__":
