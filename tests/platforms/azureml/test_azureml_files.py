@@ -219,3 +219,35 @@ def test_a_dry_run_needs_no_sdk_and_no_credentials(tmp_path: Path) -> None:
     # Sending needs it, and says what to install.
     sent = subprocess.run(command[:-3], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert sent.returncode != 0 and "data asset" in sent.stderr  # hf:// is no place that one points to
+
+
+def test_what_the_api_gets(folder: Path) -> None:
+    """The entities as azure-ai-ml turns them into the API's objects."""
+    from azure.ai import ml
+    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+
+    cluster = ml.load_compute(folder / "compute-gpu.yml")._to_rest_object().serialize()["properties"]["properties"]
+    assert cluster["vmPriority"] == "LowPriority"
+    assert cluster["scaleSettings"] == {"maxNodeCount": 1, "minNodeCount": 0, "nodeIdleTimeBeforeScaleDown": "PT5M"}
+    endpoint = (
+        ml.load_online_endpoint(folder / "endpoint.yml")._to_rest_online_endpoint("here").serialize()["properties"]
+    )
+    assert (endpoint["traffic"], endpoint["mirrorTraffic"]) == ({"blue": 100, "green": 0}, {"green": 10})
+    blue = ml.load_online_deployment(folder / "deployment-blue.yml")._to_rest_object("here").serialize()
+    assert blue["properties"]["requestSettings"]["requestTimeout"] == "PT5S" and blue["sku"]["capacity"] == 1
+    batch = (
+        load_model_batch_deployment(folder / "batch-deployment.yml")._to_rest_object("here").serialize()["properties"]
+    )
+    assert (batch["outputAction"], batch["miniBatchSize"]) == ("SummaryOnly", 10)
+    assert batch["retrySettings"] == {"maxRetries": 3, "timeout": "PT10M"}
+
+    job = ml.load_job(folder / "pipeline.yml")
+    assert job._validate().passed
+    for name, node in job.jobs.items():
+        node._component = f"azureml:{name}:1"  # as if each were registered
+    sent = job._to_rest_object().serialize()["properties"]
+    values = {name: given["value"] for name, given in sent["inputs"].items()}  # all are texts there
+    assert values["LearningRate"] == "0.0008" and values["Seed"] == "13" and values["MinAccuracyValue"] == "0.9"
+    register = sent["jobs"]["register"]
+    assert register["inputs"]["gate"]["value"] == "${{parent.jobs.gate.outputs.record}}"
+    assert register["inputs"]["Seed"]["value"] == "${{parent.inputs.Seed}}"
