@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from lakewright.records import Decision, Metric, Report
 from lakewright.targets.sagemaker import container
 
 
@@ -92,3 +94,22 @@ def test_a_stage_runs_on_one_instance(config: str, arguments: list[str], opt: Pa
     (opt / config / "resourceconfig.json").write_text(json.dumps(hosts))
     assert container.main(arguments) == 2
     assert "2 instances" in (opt / "output" / "failure").read_text()
+
+
+def test_a_metric_that_cannot_be_told_is_null(opt: Path) -> None:
+    """A property file is JSON, which has no NaN."""
+    nothing = Metric(value=math.nan, low=math.nan, high=math.nan)
+    report = Report(
+        metrics={"roc_auc": nothing}, primary="roc_auc", rows=3, test_rows="", html="", json_file="", runtime="onnx",
+        model_bytes=1, seconds_per_1000_rows=1.0,
+    )  # fmt: skip
+    container.note("evaluate", report, None)  # type: ignore[arg-type]
+    written = (opt / "processing" / "output" / "evaluation" / "evaluation.json").read_text()
+    assert json.loads(written, parse_constant=pytest.fail)["metrics"]["roc_auc"]["value"] is None
+
+
+def test_where_there_is_no_container_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage of the profile by hand, on any machine."""
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "none"))
+    container.note("gate", Decision(passed=True, checks=[]), None)  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()

@@ -6,7 +6,7 @@
 
 `train` and `serve` are what SageMaker calls any container with
 (https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html). Where its own toolkits'
-variables say another place (SAGEMAKER_BASE_DIR, SM_HPS, SM_MODEL_DIR, SM_CHANNEL_PROJECT), that is it.
+variables say another place (SAGEMAKER_BASE_DIR, SM_MODEL_DIR, SM_CHANNEL_PROJECT), that is it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
 from lakewright.errors import LakewrightError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 SECRET = "LAKEWRIGHT_SECRET_"
-COPIED_EVERY = 5.0  # seconds; a spot instance is taken away two minutes after it was told
+COPIED_EVERY = 5.0  # seconds between two looks at a stage's checkpoints
 LAST_LINES, LONGEST_FAILURE = 8, 1024  # of what a stage said; characters that SageMaker shows
 
 
@@ -72,7 +74,7 @@ def note(stage: str, record: Record | None, workspace: Workspace) -> None:
     elif isinstance(record, Decision):
         reasons = [f"{check.name}: {check.detail}" for check in record.checks if not check.passed]
         outcome = "passed" if record.passed else "refused"
-        _output("decision", {"outcome": outcome, "reasons": reasons, **record.model_dump(mode="json")})
+        _output("decision", {"outcome": outcome, "reasons": reasons, **record.model_dump()})
     elif stage == "prepare":
         _describe_features(workspace, record)
 
@@ -110,8 +112,7 @@ def _train() -> None:
     from lakewright.workspace import copy_of
 
     config = base() / "input" / "config" / "hyperparameters.json"
-    told = os.environ.get("SM_HPS") or config.read_text(encoding="utf-8")
-    values: dict[str, str] = json.loads(told)
+    values: dict[str, str] = json.loads(config.read_text(encoding="utf-8"))
     settings = [*json.loads(values["given"]), *(f"{name}={value}" for name, value in values.items() if "." in name)]
     folder = Path(os.environ.get("SM_CHANNEL_PROJECT", base() / "input" / "data" / "project"))
     _read_secrets()
@@ -206,7 +207,7 @@ def _describe_features(workspace: Workspace, record: Record | None) -> None:
 def _output(name: str, values: dict[str, Any]) -> None:
     path = base() / "processing" / "output" / name / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    path.write_bytes(to_json(values, indent=2, inf_nan_mode="null"))  # a metric that is not there is no NaN in JSON
 
 
 def _model() -> Path:
@@ -214,7 +215,7 @@ def _model() -> Path:
 
 
 def _tell(failure: str) -> None:
-    """https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-metadata.html and your-algorithms-training-algo-output.html"""
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-metadata.html, …/your-algorithms-training-algo-output.html"""
     folder = base() / "output"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("failure", "message"):  # of a training job, of a processing job
