@@ -17,13 +17,15 @@ import pyarrow as pa
 import pytest
 
 from lakewright import plugins
-from lakewright.errors import Busy, DataError, NotFound
+from lakewright.errors import Busy, DataError, NotFound, ProfileError
 from lakewright.lake.catalogs import Denied
 from lakewright.lake.catalogs.glue import GlueCatalog, GlueSettings
 from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.catalogs.unity import UnityCatalog, UnitySettings
 from lakewright.lake.names import TableName
 from lakewright.lake.tables import Lake
+from lakewright.profile import load_profile
+from lakewright.workspace import Workspace
 
 if TYPE_CHECKING:
     from platforms.unity import Guarded, Unity
@@ -237,3 +239,34 @@ def test_nothing_is_written_where_one_may_not_write(kept: Kept) -> None:
     with pytest.raises((Denied, DataError), match=r"EXTERNAL USE LOCATION|privileges|403"):
         lake.write(kept.name(), ROWS)
     assert kept.another().catalog.list_tables("main", kept.schema) == []
+
+
+@pytest.mark.parametrize(
+    ("catalog", "line", "said"),
+    [
+        ("uniti", 3, "did you mean 'unity'?"),
+        ("{name: unity, hots: https://x}", 3, "did you mean 'host'?"),
+        ("{name: glue, region: 7}", 3, "region"),
+    ],
+)
+def test_a_profile_names_its_catalog_strictly(
+    catalog: str, line: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "profiles.yml").write_text(f"profiles:\n  team:\n    catalog: {catalog}\n")
+    with pytest.raises(ProfileError, match=f"profiles.yml:{line}") as caught:
+        load_profile("team")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("catalog", "kind"),
+    [("sqlite", SqliteCatalog), ("{name: unity, host: https://x}", UnityCatalog), ("glue", GlueCatalog)],
+)
+def test_a_profiles_catalog_is_the_lakes(
+    catalog: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "profiles.yml").write_text(f"profiles:\n  team:\n    catalog: {catalog}\n")
+    assert isinstance(Workspace.open(load_profile("team")).lake.catalog, kind)
+    assert isinstance(Workspace.open(load_profile()).lake.catalog, SqliteCatalog)
