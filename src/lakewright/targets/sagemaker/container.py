@@ -215,7 +215,7 @@ def _model() -> Path:
 
 
 def _tell(failure: str) -> None:
-    """https://docs.aws.amazon.com/sagemaker/latest/dg/byoc-metadata.html, …/your-algorithms-training-algo-output.html"""
+    """In https://docs.aws.amazon.com/sagemaker/latest/dg/: byoc-metadata, your-algorithms-training-algo-output."""
     folder = base() / "output"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("failure", "message"):  # of a training job, of a processing job

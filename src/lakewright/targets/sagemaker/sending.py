@@ -20,8 +20,8 @@ from lakewright.targets.sagemaker.pipeline import start_values
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 Clients = Callable[[str], Any]
-SHOWN = 20  # executions
-# What is made: its name's key, how to ask for it, what may differ afterwards and how it is changed then.
+SHOWN = 10  # executions, each of which is asked for its steps
+# What is made: its name's key, and how to ask for it; and what of it may change, and how.
 KINDS = {
     "sagemaker.create_pipeline": ("PipelineName", "describe_pipeline"),
     "sagemaker.create_model_package_group": ("ModelPackageGroupName", "describe_model_package_group"),
