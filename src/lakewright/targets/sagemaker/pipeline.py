@@ -10,7 +10,6 @@ of the API's own requests (CreateProcessingJob, CreateTrainingJob, CreateModelPa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from lakewright.errors import ProfileError
@@ -55,11 +54,6 @@ def definition(project: Project, profile: Profile, code: str) -> Json:
         ],
         "Steps": [*steps.values(), _decide(register, _package(project, profile), _refuse(project, given))],
     }
-
-
-def start_values(values: Mapping[str, str]) -> list[Json]:
-    """As StartPipelineExecution takes them."""
-    return [{"Name": name, "Value": value} for name, value in values.items()]
 
 
 def _own_parameters(project: Project, settings: SageMakerSettings) -> dict[str, str | int]:

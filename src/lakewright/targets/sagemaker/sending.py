@@ -16,7 +16,6 @@ from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
 from lakewright.targets.sagemaker.names import described, group_of, name_of, settings_of
-from lakewright.targets.sagemaker.pipeline import start_values
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 Clients = Callable[[str], Any]
@@ -51,10 +50,16 @@ def clients(settings: SageMakerSettings) -> Clients:
 @contextmanager
 def answering() -> Iterator[None]:
     """What AWS refuses becomes a LakewrightError."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
     try:
         yield
+    except WaiterError as failure:
+        raise LakewrightError(
+            f"the endpoint is not in service: {failure}",
+            "its log is in CloudWatch, /aws/sagemaker/Endpoints/NAME; deploy again once it is",
+        ) from None
     except ClientError as refusal:
         told = refusal.response["Error"]
         denied = "AccessDenied" in told["Code"] or "Unauthorized" in told["Code"]
@@ -64,8 +69,10 @@ def answering() -> Iterator[None]:
             if denied
             else "correct what it names in the profile (lakewright check), or wait where a limit is reached",
         ) from refusal
-    except BotoCoreError as failure:
-        raise LakewrightError(f"AWS was not asked: {failure}", "set credentials (aws configure, AWS_PROFILE)") from None
+    except (BotoCoreError, Boto3Error) as failure:
+        raise LakewrightError(
+            f"AWS could not be asked: {failure}", "set credentials (aws configure, AWS_PROFILE), and see the network"
+        ) from None
 
 
 def send(deployment: Deployment, project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
@@ -98,14 +105,15 @@ def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
     if all(_same(there.get(field), body.get(field)) for field in fields):
         return ""
     changed = updating(body) if change == "update_endpoint" else body
-    getattr(client, change)(**{name: value for name, value in changed.items() if name != "Tags"})
+    getattr(client, change)(**changed)
     return f"changed {what}"
 
 
 def start(project: Project, profile: Profile, values: Mapping[str, str], clients: Clients) -> Execution:
     with answering():
         answer = clients("sagemaker").start_pipeline_execution(
-            PipelineName=name_of(project), PipelineParameters=start_values(values)
+            PipelineName=name_of(project),
+            PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
         )
     return Execution(_id(answer["PipelineExecutionArn"]), "running", datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -126,8 +134,8 @@ def log(execution: Execution, project: Project, clients: Clients) -> Iterator[st
     """CloudWatch's lines of each step's job, in the order of the steps."""
     sagemaker, logs = clients("sagemaker"), clients("logs")
     with answering():
-        described = sagemaker.describe_pipeline(PipelineName=name_of(project))
-        for step in _steps(f"{described['PipelineArn']}/execution/{execution.id}", sagemaker):
+        pipeline = sagemaker.describe_pipeline(PipelineName=name_of(project))
+        for step in _steps(f"{pipeline['PipelineArn']}/execution/{execution.id}", sagemaker):
             for kind, group in JOBS.items():
                 arn = step.get("Metadata", {}).get(kind, {}).get("Arn")
                 if arn is not None:
