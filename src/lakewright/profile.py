@@ -103,8 +103,8 @@ class Profile(Settings):
     lake: str | None = Field(
         default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace"
     )
-    catalog: SerializeAsAny[CatalogSettings] | None = Field(
-        default=None, description="what keeps the tables' names: sqlite, unity, glue; default sqlite in the workspace"
+    catalog: SerializeAsAny[CatalogSettings] = Field(
+        default={"name": "sqlite"}, validate_default=True, description="what keeps the tables' names, and what it needs"
     )
     tracking: str | None = Field(default=None, description="MLflow tracking URI; default sqlite in the workspace")
     registry: str | None = Field(default=None, description="MLflow registry URI; default the tracking URI")

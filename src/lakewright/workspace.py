@@ -33,7 +33,6 @@ from lakewright.profile import Profile
 from lakewright.runtimes import cores
 
 if TYPE_CHECKING:
-    from lakewright.lake.catalogs import Catalog
     from lakewright.lake.tables import Lake
     from lakewright.tracking import StageLog, Tracking
 
@@ -73,7 +72,8 @@ class Workspace:
                 )
             mirror.bring_small()
         tables = f"{mirror.uri}/tables" if mirror else str(folder / "tables")
-        lake = Lake(_catalog(profile, folder), profile.lake or tables, profile.secrets())
+        catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
+        lake = Lake(catalog, profile.lake or tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
@@ -142,15 +142,6 @@ class Workspace:
             file.write(str(os.getpid()))
             file.flush()
             yield
-
-
-def _catalog(profile: Profile, folder: Path) -> Catalog:
-    if profile.catalog is None:
-        from lakewright.lake.catalogs.sqlite import SqliteCatalog
-
-        return SqliteCatalog(folder / "catalog.sqlite")
-    found: Catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
-    return found
 
 
 def copy_of(uri: str) -> Path:
