@@ -2,15 +2,13 @@
 resource "databricks_cluster_policy" "this" {
   name = var.name
   definition = jsonencode({
-    autotermination_minutes           = { type = "range", minValue = 10, maxValue = 120, defaultValue = 120 }
-    data_security_mode                = { type = "allowlist", values = ["SINGLE_USER", "USER_ISOLATION"], defaultValue = "SINGLE_USER" }
-    node_type_id                      = { type = "allowlist", values = var.node_types, defaultValue = var.node_types[0] }
-    driver_node_type_id               = { type = "allowlist", values = var.node_types, isOptional = true }
-    "autoscale.min_workers"           = { type = "range", minValue = 0, maxValue = 1, defaultValue = 1 }
-    "autoscale.max_workers"           = { type = "range", maxValue = var.most_workers, defaultValue = var.most_workers }
-    "custom_tags.project"             = { type = "fixed", value = var.name }
-    "enable_elastic_disk"             = { type = "fixed", value = true, hidden = true }
-    "workload_type.clients.notebooks" = { type = "unlimited", defaultValue = true, isOptional = true }
+    autotermination_minutes = { type = "range", minValue = 10, maxValue = 120, defaultValue = 120 }
+    data_security_mode      = { type = "allowlist", values = ["SINGLE_USER", "USER_ISOLATION"], defaultValue = "SINGLE_USER" }
+    node_type_id            = { type = "allowlist", values = var.node_types, defaultValue = var.node_types[0] }
+    driver_node_type_id     = { type = "allowlist", values = var.node_types, isOptional = true }
+    "autoscale.min_workers" = { type = "range", minValue = 0, maxValue = 1, defaultValue = 1 }
+    "autoscale.max_workers" = { type = "range", maxValue = var.most_workers, defaultValue = var.most_workers }
+    "custom_tags.project"   = { type = "fixed", value = var.name }
   })
 }
 

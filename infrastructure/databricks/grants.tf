@@ -1,5 +1,5 @@
-# What each may do. A grant here adds to what others granted, and takes nothing away from them. Privileges on the schema
-# hold for what is in it: EXECUTE is to load its models.
+# What each may do. A grant here is all that its principal has on the thing; what others have stays as it is. Privileges
+# on the schema hold for what is in it: EXECUTE is to load its models.
 locals {
   privileges = {
     stages = {

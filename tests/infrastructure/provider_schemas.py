@@ -28,7 +28,9 @@ ENTRY = re.compile(
     re.MULTILINE,
 )
 FIELD = re.compile(r"_\w+ = new (\w+?)(OutputReference|List|Map)\(this, \"(\w+)\"(?:, (true|false))?\)")
-GETTER = re.compile(r"return (cdktn\.Fn\.tolist\()?this\.(?:get(\w+)Attribute|(interpolationForAttribute))\(['\"](\w+)['\"]\)")
+GETTER = re.compile(
+    r"return (cdktn\.Fn\.tolist\()?this\.(?:get(\w+)Attribute|(interpolationForAttribute))\(['\"](\w+)['\"]\)"
+)
 STRUCT = re.compile(r"(?<![.\w])(\w+)ToHclTerraform")
 SIMPLE = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic"}
 
@@ -86,7 +88,9 @@ class Source:
             attribute: dict[str, Any] = {"computed": computed, "optional": optional, "required": required}
             if name in fields:
                 struct, shape, wraps = fields[name]
-                nesting = {"List": "set" if wraps == "true" else "list", "Map": "map", "OutputReference": "single"}[shape]
+                nesting = {"List": "set" if wraps == "true" else "list", "Map": "map", "OutputReference": "single"}[
+                    shape
+                ]
                 if entry and entry["type"] in ("list", "set") and shape == "OutputReference":
                     nesting = entry["type"]
                 attribute["nested_type"] = {"attributes": self._attributes(struct), "nesting_mode": nesting}
@@ -122,7 +126,9 @@ def _written(entry: re.Match[str]) -> Any:
     of: Any = SIMPLE.get(element, "dynamic")
     if entry["type"] == "simple":
         return of
-    return "dynamic" if of == "dynamic" or "listMapperHcl(cdktn.listMapperHcl" in entry["value"] else [entry["type"], of]
+    return (
+        "dynamic" if of == "dynamic" or "listMapperHcl(cdktn.listMapperHcl" in entry["value"] else [entry["type"], of]
+    )
 
 
 def _read(getter: re.Match[str]) -> Any:

