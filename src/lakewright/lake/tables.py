@@ -36,7 +36,7 @@ _ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and de
 class Lake:
     """The tables of one catalog; new ones are kept under `root`: a local folder, s3://bucket/…, or abfss://….
 
-    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); the catalog may have better ones.
+    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); a catalog may lend keys in their place.
     """
 
     def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
@@ -123,7 +123,9 @@ class Lake:
         location = self._location(table)
         latest = self._existing(table, location)
         entry = self.catalog.get_table(table)
-        if entry is None or entry["properties"].get("delta.lastUpdateVersion") != str(latest.version()):
+        # Not every catalog keeps the version: then there is nothing to bring up to date.
+        noted = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
+        if noted != str(latest.version()):
             try:
                 self._register(table, location, latest, "")
             except Denied as refused:  # who may read a table need not be allowed to change its entry
