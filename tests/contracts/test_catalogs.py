@@ -6,6 +6,7 @@ the latter two are on an S3 that takes the catalog's keys alone (`platforms/unit
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from lakewright import plugins
-from lakewright.errors import Busy, DataError, NotFound, ProfileError
+from lakewright.errors import Busy, DataError, MissingPackage, NotFound, ProfileError
 from lakewright.lake.catalogs import Denied
 from lakewright.lake.catalogs.glue import GlueCatalog, GlueSettings
 from lakewright.lake.catalogs.sqlite import SqliteCatalog
@@ -270,3 +271,16 @@ def test_a_profiles_catalog_is_the_lakes(
     (tmp_path / "profiles.yml").write_text(f"profiles:\n  team:\n    catalog: {catalog}\n")
     assert isinstance(Workspace.open(load_profile("team")).lake.catalog, kind)
     assert isinstance(Workspace.open(load_profile()).lake.catalog, SqliteCatalog)
+
+
+@pytest.mark.parametrize(
+    ("catalog", "package", "extra"), [("unity", "databricks", "databricks"), ("glue", "boto3", "aws")]
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    catalog: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    kind = plugins.find("catalogs", catalog)
+    with pytest.raises(MissingPackage, match=package) as caught:
+        kind.open(kind.settings(), tmp_path, {})
+    assert f"lakewright[{extra}]" in caught.value.remedy

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,16 +55,15 @@ class GlueCatalog:
 
     @classmethod
     def open(cls, settings: GlueSettings, folder: Path, storage_options: Mapping[str, str]) -> GlueCatalog:
+        if find_spec("boto3") is None:
+            raise MissingPackage("boto3", "aws")
         return cls(settings, storage_options)
 
     @cached_property
     def _client(self) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError
-        except ImportError:
-            raise MissingPackage("boto3", "aws") from None
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         try:
             # With the keys that open the tables, where the profile has them; else those that boto3 finds.

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,15 +61,14 @@ class UnityCatalog:
 
     @classmethod
     def open(cls, settings: UnitySettings, folder: Path, storage_options: Mapping[str, str]) -> UnityCatalog:
+        if find_spec("databricks") is None or find_spec("databricks.sdk") is None:
+            raise MissingPackage("databricks-sdk", "databricks")
         return cls(settings)
 
     @cached_property
     def _client(self) -> WorkspaceClient:
-        try:
-            from databricks.sdk import WorkspaceClient
-            from databricks.sdk.core import Config
-        except ImportError:
-            raise MissingPackage("databricks-sdk", "databricks") from None
+        from databricks.sdk import WorkspaceClient
+        from databricks.sdk.core import Config
 
         # At DEBUG the SDK logs answers whole, and the keys are answers.
         logging.getLogger("databricks.sdk").setLevel(logging.INFO)
