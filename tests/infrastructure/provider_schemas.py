@@ -1,8 +1,8 @@
 """A Terraform provider's schema, from the CDK for that provider: what `terraform providers schema -json` would say.
 
-The wheel `cdktn-provider-NAME` is generated from the provider's own schema. Its compiled sources still say all of it: for
-each attribute whether it is required, optional or computed, and its type; for each block how it nests. So configuration
-can be checked against the schema of a provider whose binary is not at hand.
+The wheel `cdktn-provider-NAME` is generated from the provider's own schema. Its compiled sources still say all of it:
+for each attribute whether it is required, optional or computed, and its type; for each block how it nests. So
+configuration can be checked against the schema of a provider whose binary is not at hand.
 
     python provider_schemas.py WHEEL TYPE…      the schema in JSON, with these resource and data source types alone
 
@@ -28,9 +28,7 @@ ENTRY = re.compile(
     re.MULTILINE,
 )
 FIELD = re.compile(r"_\w+ = new (\w+?)(OutputReference|List|Map)\(this, \"(\w+)\"(?:, (true|false))?\)")
-GETTER = re.compile(
-    r"return (cdktn\.Fn\.tolist\()?this\.(?:get(\w+)Attribute|(interpolationForAttribute))\(['\"](\w+)['\"]\)"
-)
+GETTER = re.compile(r"return (cdktn\.Fn\.tolist\()?this\.(?:get(\w+)|interpolationFor)Attribute\([\"'](\w+)[\"']\)")
 STRUCT = re.compile(r"(?<![.\w])(\w+)ToHclTerraform")
 SIMPLE = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic"}
 
@@ -78,7 +76,7 @@ class Source:
         # The provider's own class says no rule for what stands within its blocks: it is optional there.
         rules = {name: [False, True, False] for name in entries} | rules
         fields = {name: (struct, shape, wraps) for struct, shape, name, wraps in FIELD.findall(holder)}
-        getters = {match[4]: match for match in GETTER.finditer(holder)}
+        getters = {match[3]: match for match in GETTER.finditer(holder)}
         block: dict[str, Any] = {"attributes": {}, "block_types": {}}
         for name, (computed, optional, required) in rules.items():
             entry = entries.get(name)

@@ -1,9 +1,9 @@
 """Terraform itself, with providers that know their schema and do nothing else.
 
-Terraform asks a provider, over gRPC, for its schema, and judges configuration by it: resource types, attributes, blocks,
-types of values, references. Here that provider is this process, and the schema is provider_schemas.py's, so nothing is
-fetched from Terraform's registry and no cloud is spoken to. What a real provider would add (its own checks of values, and
-of values against each other) is not made.
+Terraform asks a provider, over gRPC, for its schema, and judges configuration by it: resource types, attributes,
+blocks, types of values, references. Here that provider is this process, and the schema is provider_schemas.py's, so
+nothing is fetched from Terraform's registry and no cloud is spoken to. What a real provider would add (its own checks
+of values, and of values against each other) is not made.
 
     python terraform.py fmt FOLDER
     python terraform.py validate FOLDER SCHEMAS
@@ -168,6 +168,7 @@ def terraform(program: str, schemas: dict[str, Any], folder: str, values: dict[s
             }
         environment = {
             **os.environ,
+            "TF_CLI_CONFIG_FILE": os.devnull,
             "TF_REATTACH_PROVIDERS": json.dumps(reattach),
             "TF_DATA_DIR": f"{place}/data",
             "CHECKPOINT_DISABLE": "1",
