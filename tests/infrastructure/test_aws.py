@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from aws import Things, of_cloudformation, of_terraform
+from aws_cloudformation import of_cloudformation
+from aws_terraform import of_terraform
+from aws_words import Things
 from described import INFRASTRUCTURE, needs_terraform, planned, template
 
 SIDES = [pytest.param(of_terraform, marks=needs_terraform, id="terraform"), pytest.param(of_cloudformation, id="cfn")]
@@ -36,9 +38,11 @@ def test_terraform_and_cloudformation_make_the_same(part: str) -> None:
 
 @needs_terraform
 def test_nothing_is_made_that_is_not_compared() -> None:
-    """A new kind of resource on either side has to be added to aws.py (or here, with the reason)."""
+    """A new kind of resource on either side has to be added to aws_terraform.py (or here, with the reason)."""
     made = {each["type"] for each in planned("aws")["planned_values"]["root_module"]["resources"]}
-    compared = set(re.findall(r'"(aws_\w+)"', (INFRASTRUCTURE.parent / "tests/infrastructure/aws.py").read_text()))
+    compared = set(
+        re.findall(r'"(aws_\w+)"', (INFRASTRUCTURE.parent / "tests/infrastructure/aws_terraform.py").read_text())
+    )
     compared |= {f"aws_{kind}" for kind in ("ecr_repository", "kms_key", "vpc", "budgets_budget")}
     compared |= {f"aws_vpc_security_group_{way}_rule" for way in ("ingress", "egress")}
     compared |= {"aws_security_group", "aws_route_table"}  # by their rules and their subnets
