@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lakewright.errors import ProfileError
+from lakewright.errors import LakewrightError, ProfileError
 from lakewright.profile import load_profile
 from lakewright.project import load_project
 from lakewright.targets import Problem
@@ -168,3 +168,15 @@ def test_data_and_workspaces_are_no_code(folder: Path) -> None:
         file.truncate(code.MOST_BYTES + 1)
     with pytest.raises(UsageError, match="MiB of files"):
         code.project_files(project, profile)
+
+
+def test_without_credentials_a_deployment_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    profiles(LEAST)
+    project, profile = load_project("project.yml"), load_profile("prod")
+    with pytest.raises(LakewrightError, match="credentials"):
+        list(TARGET.deploy(TARGET.deployment(project, profile), project, profile))

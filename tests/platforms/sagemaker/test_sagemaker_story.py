@@ -190,7 +190,8 @@ def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere) 
 
     sagemaker.update_model_package(ModelPackageArn=waiting, ModelApprovalStatus="Approved")
     on_moto(everywhere, endpoint={**serves, "least": 1, "most": 3})
-    assert f"made endpoint {name}" in deployed()
+    lines = deployed()  # the profile is among the files that a step gets, so the pipeline has changed with it
+    assert f"changed pipeline {name}" in lines and lines[-1] == f"made endpoint {name}"
     model = sagemaker.describe_model(ModelName=f"{name}-1")
     assert model["Containers"][0]["ModelPackageName"] == waiting
     served = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
