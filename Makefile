@@ -41,6 +41,7 @@ check: $(INSTALLED) nginx node  ## style, types, infrastructure
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	infrastructure/serving/check.sh
+	infrastructure/check.sh
 
 lock:  ## constraints.txt: every package, at the version that a fresh environment gets today
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
