@@ -1,0 +1,30 @@
+"""Every example goes to every platform as it is: nothing is wrong with it, and what would be sent is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lakewright import plugins
+from lakewright.profile import load_profile
+from lakewright.project import load_project
+from lakewright.targets.checks import problems
+from lakewright.targets.written import REQUESTS, texts
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/project.yml"))
+TARGETS = [name for name in plugins.names("targets") if name != "local"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", PROJECTS)
+def test_an_example_can_be_sent(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(EXAMPLES)
+    project, profile = load_project(name), load_profile(target)
+    assert not [problem for problem in problems(project, profile) if problem.kind == "error"]
+    told = texts(plugins.find("targets", target).deployment(project, profile))
+    assert any(name in text for text in told.values())
+    assert "MinAccuracyValue" in "".join(told.values()) or "accuracy" not in project.gate.minimum
+    files = {"databricks": "databricks.yml", "sagemaker": "pipeline.json", "azureml": "pipeline.yml"}
+    assert files[target] in told and (target == "azureml" or REQUESTS in told)
