@@ -58,6 +58,8 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
     return text if len(text) <= 120 else text[:119] + "…"
 

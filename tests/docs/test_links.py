@@ -175,7 +175,7 @@ def test_the_profile_table_is_the_schema() -> None:
 
     schema = Profiles.model_json_schema()
     profile = schema["$defs"]["Profile"]
-    for key, default in {"target": "local", "catalog": None}.items():  # what more they hold, their name picks
+    for key, default in {"target": "local", "catalog": "sqlite"}.items():  # what more they hold, their name picks
         profile["properties"][key] = {"default": default}
     assert table("## profiles.yml") == dict(leaves(schema, profile))
 

@@ -136,7 +136,7 @@ def test_predicting_from_a_folder_needs_no_training_library() -> None:
     loads(code, "torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake")
 
 
-@pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "encodings", "runtimes", "targets"])
+@pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs"])
 def test_every_entry_point_loads(seam: plugins.Seam) -> None:
     assert plugins.names(seam)
     for name in plugins.names(seam):
