@@ -69,7 +69,6 @@ def line_of(text: str) -> int:
             {"endpoint": {**ENDPOINT, "least": 1, "most": 2, "champion": {"instances": 3}}},
             [], "error", "instances", "more than most",
         ),
-        ({"endpoint": {**ENDPOINT, "shift": {"kind": "canary"}}}, [], "warning", "shift", "no alarm"),
         ({"environment": {"API_TOKEN": "x"}}, [], "error", "API_TOKEN", "looks like a secret"),
         ({"secrets": {"TOKEN": "hunter2"}}, [], "error", "TOKEN", "not the ARN"),
         ({"feature_store": "s3://our-lake/features"}, [], "error", "feature_store", "column of times"),

@@ -209,6 +209,20 @@ def test_two_variants_share_the_traffic_and_shift_it_back_on_alarm(banking77: Pa
     assert names[7] == requests["sagemaker.create_endpoint_config"]["EndpointConfigName"] != names[8]
 
 
+def test_traffic_that_goes_over_in_steps_has_alarms(banking77: Path) -> None:
+    project = loaded("whole")[0]
+    written = Path("profiles.yml").read_text().replace("kind: canary", "kind: linear")
+    Path("profiles.yml").write_text(re.sub(r" +alarms:\n +- banking77-5xx\n", "", written))
+    place = load_profile("whole")
+    requests = endpoint(project, place, {"champion": 7})
+    made = [request.body for request in requests if request.operation == "cloudwatch.put_metric_alarm"]
+    assert [refusals("cloudwatch", "PutMetricAlarm", body) for body in made] == ["", ""]
+    (shift,) = [r.body["DeploymentConfig"] for r in requests if r.operation == "sagemaker.create_endpoint"]
+    named = [alarm["AlarmName"] for alarm in shift["AutoRollbackConfiguration"]["Alarms"]]
+    assert named == [body["AlarmName"] for body in made] == ["banking77-champion-5xx", "banking77-challenger-5xx"]
+    assert shift["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]["LinearStepSize"]["Value"] == 10
+
+
 # What moto does not know is answered by botocore's own stub, which checks both sides against the service's model
 
 

@@ -169,7 +169,7 @@ def endpoint_answers(archive: str, digest: str, runner: Runner, folder: Path) ->
 
 def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere) -> None:
     name = pipeline_name(everywhere)
-    serves = {"endpoint": name, "instance_type": "ml.m5.large"}  # moto knows no newer one
+    serves = {"endpoint": name, "instance_type": "ml.m5.large", "shift": {"kind": "canary"}}  # moto knows no m6i
     on_moto(everywhere, endpoint={**serves, "least": 1, "most": 3})
     assert any("no version in" in line for line in deployed())
 
@@ -197,6 +197,8 @@ def test_an_endpoint_is_made_once_a_version_is_approved(everywhere: Everywhere) 
     served = sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
     (variant,) = sagemaker.describe_endpoint_config(EndpointConfigName=served)["ProductionVariants"]
     assert (variant["VariantName"], variant["ModelName"]) == ("champion", f"{name}-1")
+    alarms = boto3.client("cloudwatch", region_name="us-east-1").describe_alarms(AlarmNames=[f"{name}-champion-5xx"])
+    assert alarms["MetricAlarms"][0]["MetricName"] == "Invocation5XXErrors"
     scaling = boto3.client("application-autoscaling", region_name="us-east-1")
     (target,) = scaling.describe_scalable_targets(
         ServiceNamespace="sagemaker", ResourceIds=[f"endpoint/{name}/variant/champion"]

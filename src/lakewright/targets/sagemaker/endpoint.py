@@ -65,12 +65,13 @@ def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {
     return [
         *(Request("sagemaker.create_model", model) for model in unique.values()),
         Request("sagemaker.create_endpoint_config", configuration),
+        *(_alarm(serves, name) for name in serves.variants if _alarmed(serves.shift)),
         Request(
             "sagemaker.create_endpoint",
             {
                 "EndpointName": serves.endpoint,
                 "EndpointConfigName": configuration["EndpointConfigName"],
-                "DeploymentConfig": _deployment_config(serves.shift),
+                "DeploymentConfig": _deployment_config(serves),
             },
         ),
         *(request for name in serves.variants for request in _scaling(serves, name)),
@@ -113,15 +114,47 @@ def transform(project: Project, profile: Profile) -> Json | None:
     }
 
 
-def _deployment_config(shift: Shift) -> Json:
+def _deployment_config(serves: Endpoint) -> Json:
     """https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-blue-green.html"""
+    shift = serves.shift
     routing: Json = {"Type": shift.kind.upper(), "WaitIntervalInSeconds": shift.wait_seconds}
     size = {"Type": "CAPACITY_PERCENT", "Value": shift.percent}
     routing |= {"canary": {"CanarySize": size}, "linear": {"LinearStepSize": size}}.get(shift.kind, {})
     config: Json = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
-    if shift.alarms:
-        config["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in shift.alarms]}
+    made = [_alarm_name(serves, name) for name in serves.variants] if _alarmed(shift) else []
+    if shift.alarms or made:
+        config["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in shift.alarms or made]}
     return config
+
+
+def _alarmed(shift: Shift) -> bool:
+    """Whether alarms are made: traffic that goes over in steps does so for them to have a say."""
+    return shift.kind != "all_at_once" and not shift.alarms
+
+
+def _alarm_name(serves: Endpoint, variant: str) -> str:
+    return f"{serves.endpoint}-{variant}-5xx"
+
+
+def _alarm(serves: Endpoint, variant: str) -> Request:
+    """https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (endpoint invocation metrics)"""
+    body = {
+        "AlarmName": _alarm_name(serves, variant),
+        "AlarmDescription": f"{variant} of the endpoint {serves.endpoint} answers with errors",
+        "Namespace": "AWS/SageMaker",
+        "MetricName": "Invocation5XXErrors",
+        "Dimensions": [
+            {"Name": "EndpointName", "Value": serves.endpoint},
+            {"Name": "VariantName", "Value": variant},
+        ],
+        "Statistic": "Sum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": float(serves.shift.errors),
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    return Request("cloudwatch.put_metric_alarm", body)
 
 
 def _scaling(serves: Endpoint, variant: str) -> list[Request]:

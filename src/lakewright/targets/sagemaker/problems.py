@@ -134,13 +134,6 @@ def _endpoint(profile: Profile, serves: Endpoint) -> Iterator[Problem]:
     for name, variant in serves.variants.items():
         if serves.most is not None and variant.instances > serves.most:
             yield Problem(at(name, "instances"), f"{variant.instances} instances are more than most", "lower it")
-    if serves.shift.kind != "all_at_once" and not serves.shift.alarms:
-        yield Problem(
-            at("shift"),
-            f"the traffic goes over by {serves.shift.kind} steps, and no alarm would bring it back",
-            "name CloudWatch alarms (shift.alarms)",
-            "warning",
-        )
 
 
 def _environment(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:

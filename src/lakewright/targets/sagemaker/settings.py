@@ -73,7 +73,10 @@ class Shift(Settings):
     kind: Literal["all_at_once", "canary", "linear"] = "all_at_once"
     percent: int = Field(default=10, ge=1, le=50, description="of the capacity: the canary, or one linear step")
     wait_seconds: int = Field(default=300, ge=0, le=3600, description="between steps")
-    alarms: list[str] = Field(default=[], max_length=10, description="CloudWatch alarms that roll back")
+    alarms: list[str] = Field(
+        default=[], max_length=10, description="CloudWatch alarms that roll back; default: one a variant, on errors"
+    )
+    errors: int = Field(default=5, ge=1, description="answers 5xx a minute that set off the alarms made by default")
 
 
 class Variant(Settings):
