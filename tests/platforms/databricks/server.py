@@ -99,8 +99,10 @@ def served(workspace: Databricks) -> Iterator[Databricks]:
 def _answered(workspace: Databricks, asked: BaseHTTPRequestHandler) -> tuple[int, Any]:
     sent = asked.rfile.read(int(asked.headers.get("Content-Length") or 0))
     parts = urlsplit(asked.path)
+    if parts.path == "/.well-known/databricks-config":  # the SDK asks each host what it is
+        return 200, {}
     if asked.headers.get("Authorization") != f"Bearer {TOKEN}":
-        return (404, {}) if parts.path.startswith("/.well-known") else (401, _error("UNAUTHENTICATED", "no token"))
+        return 401, _error("UNAUTHENTICATED", "no token")
     try:
         body, content = _read(asked, sent)
         query = dict(parse_qsl(parts.query))
