@@ -94,6 +94,9 @@ EXTRAS = {
         "serve",
     ),
     **dict.fromkeys(("datasets", "huggingface_hub"), "hub"),
+    **dict.fromkeys(("boto3", "botocore"), "aws"),
+    "azure": "azure",
+    "databricks": "databricks",
     "usearch": "search",
 }
 

@@ -82,9 +82,7 @@ class Everywhere:
 
 
 @pytest.fixture
-def everywhere(
-    tmp_path: Path, s3: dict[str, str], mlflow_server: str, monkeypatch: pytest.MonkeyPatch
-) -> Everywhere:
+def everywhere(tmp_path: Path, s3: dict[str, str], mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Everywhere:
     """A small linear project, in seconds; the current folder is its own, and the environment is set."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -148,6 +146,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = folder / "bin" / "lakewright"
     command.write_text(f"#!{python}\nfrom lakewright.cli import main\nmain()\n")
     command.chmod(0o755)
-    said = subprocess.run([python, "-c", "import lakewright; print(lakewright.__file__)"], capture_output=True, text=True)
+    said = subprocess.run(
+        [python, "-c", "import lakewright; print(lakewright.__file__)"], capture_output=True, text=True
+    )
     assert Path(said.stdout.strip()).is_relative_to(site), said
     return folder / "bin"

@@ -1,4 +1,4 @@
-"""A workspace elsewhere: what is sent is whole, records come last, whatever is killed; two machines add to one store."""
+"""A workspace elsewhere: what is sent is whole, records come last, whatever is killed; two machines add to one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from lakewright.profile import Profile
 from lakewright.records import Trained, kept
 from lakewright.workspace import Workspace, copy_of, note_test_read
 
-SEND = "import sys; from pathlib import Path; from lakewright.mirror import Mirror; Mirror(sys.argv[1], Path(sys.argv[2])).send()"
+SEND = """
+import sys
+from pathlib import Path
+from lakewright.mirror import Mirror
+Mirror(sys.argv[1], Path(sys.argv[2])).send()
+"""
 
 
 def made(folder: Path, models: int) -> None:
@@ -36,7 +41,9 @@ def made(folder: Path, models: int) -> None:
 
 @pytest.fixture(params=["file", "s3"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path / 'store'}" if request.param == "file" else f"s3://lake/mirror-{tmp_path.name}-{os.getpid()}"
+    return (
+        f"file://{tmp_path / 'store'}" if request.param == "file" else f"s3://lake/mirror-{tmp_path.name}-{os.getpid()}"
+    )
 
 
 @pytest.fixture

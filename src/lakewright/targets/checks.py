@@ -33,6 +33,15 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             "without `tracking`, MLflow's runs are a database in the workspace, which machines cannot share",
             "name a tracking server (tracking: databricks, https://…)",
         )
+    if not project.gate.minimum and not project.gate.maximum:
+        automatic = project.register_.approval == "automatic"
+        yield Problem(
+            project.path.name,
+            "the gate does not block: it has no minimum and no maximum"
+            + (", and what passes is champion without anybody's approval" if automatic else ""),
+            "set gate.minimum (accuracy: 0.8 …)",
+            "error" if automatic else "warning",
+        )
     source = project.data.source
     if source is not None and "://" not in source and not source.startswith("python:"):
         yield Problem(

@@ -49,7 +49,8 @@ def line_of(text: str) -> int:
 @pytest.mark.parametrize(
     ("target", "settings", "kind", "at", "said"),
     [
-        ({"training": {"instance_type": "ml.p3.2xlarge"}}, [], "warning", "instance_type", "AWS retires"),
+        ({"training": {"instance_type": "ml.p3.2xlarge"}}, [], "error", "instance_type", "does no longer exist"),
+        ({"training": {"instance_type": "ml.p2.xlarge"}}, [], "warning", "instance_type", "AWS retires"),
         ({"processing": {"count": 2}}, [], "error", "count", "would each run the whole stage"),
         ({"image": f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/x:1"}, [], "error", "image", "the region is us-east-1"),
         ({"training": {"spot": True, "checkpoints": False}}, [], "error", "checkpoints", "begins anew each time"),
@@ -57,8 +58,6 @@ def line_of(text: str) -> int:
         ({"training": {"wait_hours": 2}}, [], "error", "wait_hours", "nothing without spot"),
         ({"debugger_rules": [{"name": "r", "image": "i"}]}, [], "warning", "debugger_rules", "closed to new customers"),
         ({"approval": "Approved"}, ["register.approval=manual"], "error", "approval", "let every model through"),
-        ({}, ["gate.minimum={}"], "warning", "project.yml", "does not block"),
-        ({"endpoint": ENDPOINT}, ["gate.minimum={}"], "error", "project.yml", "approved and deployed"),
         ({"endpoint": {**ENDPOINT, "least": 4, "most": 1}}, [], "error", "least", "is more than most"),
         ({"endpoint": {**ENDPOINT, "champion": {"percent": 90}}}, [], "error", "percent", "champion 90 percent"),
         (

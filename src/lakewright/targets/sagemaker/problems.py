@@ -10,12 +10,12 @@ from lakewright.errors import ProfileError
 from lakewright.profile import REFERENCE, Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
-from lakewright.targets.sagemaker.names import approval_of, group_of, settings_of
+from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 from lakewright.yamlfile import read_yaml
 
-# P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them.
-ON_THE_WAY_OUT = ("ml.p2.", "ml.p3.", "ml.m4.")
+# P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
+GONE, ON_THE_WAY_OUT = "ml.p3.", ("ml.p2.", "ml.m4.")
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|(ACCESS|API)_?KEY", re.IGNORECASE)
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
 
@@ -46,12 +46,14 @@ def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
         ("batch", "instance_type"): settings.batch.instance_type if settings.batch else "",
     }
     for key, instance in used.items():
-        if instance.startswith(ON_THE_WAY_OUT):
+        if instance.startswith((GONE, *ON_THE_WAY_OUT)):
+            gone = instance.startswith(GONE)
             yield Problem(
                 profile.where("target", *key),
-                f"{instance} is of a family that AWS retires: it may not be had any more",
+                f"{instance} is of a family that "
+                + ("does no longer exist" if gone else "AWS retires: it may not be had any more"),
                 "ml.g5.xlarge or ml.g6.xlarge have a GPU, ml.m6i.xlarge has none",
-                "warning",
+                "error" if gone else "warning",
             )
     images = {name: getattr(settings, name) for name in ("image", "training_image", "inference_image")}
     for name, image in images.items():
@@ -101,15 +103,6 @@ def _approval(project: Project, profile: Profile, settings: SageMakerSettings) -
             profile.where("target", "approval"),
             "the project's register.approval is manual, and approval: Approved would let every model through",
             "leave approval out, or set PendingManualApproval",
-        )
-    if not project.gate.minimum and not project.gate.maximum:
-        through = settings.endpoint is not None and approval_of(project, settings) == "Approved"
-        yield Problem(
-            project.path.name,
-            "the gate does not block: it has no minimum and no maximum"
-            + (", and what passes is approved and deployed" if through else ""),
-            "set gate.minimum (accuracy: 0.8 …)",
-            "error" if through else "warning",
         )
 
 
