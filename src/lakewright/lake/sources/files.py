@@ -184,12 +184,12 @@ def file_system(uri: str, storage_options: Mapping[str, str]) -> tuple[FileSyste
         if match is None:
             raise UsageError(f"{uri} is not complete", "write abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
         container, account, path = match.groups()
-        endpoint = urlsplit(options.get("AZURE_STORAGE_ENDPOINT", ""))  # an emulator's: http://127.0.0.1:10000/ACCOUNT
+        served = urlsplit(options.get("AZURE_STORAGE_ENDPOINT", ""))  # an emulator: http://127.0.0.1:10000/ACCOUNT
         emulator = {
-            "blob_storage_authority": endpoint.netloc,
-            "blob_storage_scheme": endpoint.scheme,
-            "dfs_storage_authority": endpoint.netloc,
-            "dfs_storage_scheme": endpoint.scheme,
+            "blob_storage_authority": served.netloc,
+            "blob_storage_scheme": served.scheme,
+            "dfs_storage_authority": served.netloc,
+            "dfs_storage_scheme": served.scheme,
         }
         return fs.AzureFileSystem(
             account_name=account,
@@ -198,7 +198,7 @@ def file_system(uri: str, storage_options: Mapping[str, str]) -> tuple[FileSyste
             tenant_id=options.get("AZURE_STORAGE_TENANT_ID"),
             client_id=options.get("AZURE_STORAGE_CLIENT_ID"),
             client_secret=options.get("AZURE_STORAGE_CLIENT_SECRET"),
-            **(emulator if endpoint.path.strip("/") == account else {}),
+            **(emulator if served.path.strip("/") == account else {}),
         ), f"{container}/{path}".rstrip("/")
     raise UsageError(f"{uri}: there is no source for {scheme}://", nearest(scheme, _SCHEMES))
 
