@@ -23,12 +23,12 @@ Check = Callable[..., list[Problem]]
 def check(tmp_path: Path) -> Check:
     """The problems of a profile whose target has these settings beside, or in place of, good ones."""
 
-    def found(more: dict[str, Any], gate: Any = None, approval: str = "manual", **profile: Any) -> list[Problem]:
+    def found(more: dict[str, Any], approval: str = "manual", **profile: Any) -> list[Problem]:
         project = {
             "name": "things",
             "task": "text_classification",
             "data": {"source": "abfss://raw@ours.dfs.core.windows.net/things", "columns": {"text": "t", "label": "l"}},
-            "gate": gate if gate is not None else {"minimum": {"accuracy": 0.8}},
+            "gate": {"minimum": {"accuracy": 0.8}},
             "register": {"approval": approval},
         }
         place = {
@@ -96,7 +96,6 @@ def test_each_error_is_found_and_says_where(check: Check, more: dict[str, Any], 
     [
         ({"gpu": {"name": "gpu", "size": "Standard_NC6"}}, {}, "retires or has retired"),
         ({"online": ONLINE}, {"approval": "automatic"}, "nobody is asked"),
-        ({}, {"gate": {"champion": False}}, "lets every model pass"),
         ({}, {"storage_options": {"AZURE_STORAGE_ACCOUNT_KEY": "${env:OUR_KEY}"}}, "only where the image sets it"),
     ],
 )

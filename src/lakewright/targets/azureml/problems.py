@@ -143,13 +143,6 @@ def _pipeline(project: Project, profile: Profile, settings: AzureMLSettings) -> 
             f"no data asset can point to data.source ({source or 'none'})",
             "a data asset points to abfss://, wasbs://, https:// or azureml://; leave target.data out",
         )
-    if project.gate.minimum == {} and project.gate.maximum == {} and not project.gate.champion:
-        yield Problem(
-            profile.where("target"),
-            "the gate lets every model pass: it names no minimum, no maximum and no champion to compare with",
-            "name one in the project (gate.minimum)",
-            "warning",
-        )
 
 
 def _online(online: Online, profile: Profile) -> Iterator[Problem]:
