@@ -16,7 +16,6 @@ from lakewright.learners.encoder.settings import SMALL, PretrainedSettings
 from lakewright.memory import memory_kept
 
 if TYPE_CHECKING:
-
     from lakewright.learners.encoder.network import EncoderNetwork
     from lakewright.runtimes import Runtime
     from lakewright.tasks import Logits
