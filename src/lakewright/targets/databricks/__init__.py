@@ -97,7 +97,9 @@ class DatabricksTarget:
         if isinstance(record, Decision) and "DATABRICKS_RUNTIME_VERSION" in os.environ:
             from databricks.sdk.runtime import dbutils
 
-            dbutils.jobs.taskValues.set(key="passed", value="true" if record.passed else "false")
+            from lakewright.targets.databricks.jobs import PASSED
+
+            dbutils.jobs.taskValues.set(key=PASSED, value="true" if record.passed else "false")
 
 
 TARGET = DatabricksTarget()
