@@ -145,6 +145,8 @@ class Tracking:
     def _experiment(self, client: MlflowClient, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
+        if self.tracking_uri.startswith("databricks"):  # where experiments are files of the workspace
+            name = f"/Shared/{name}"
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
