@@ -75,6 +75,19 @@ def test_a_batch_has_one_model_and_rows_of_a_like_length() -> None:
     assert found == [("a", [1]), ("a", [2, 6]), ("a", [3, 5]), ("b", [4])]
 
 
+def test_whoever_came_late_passes_few() -> None:
+    async def story(compute: Compute, batches: Batches[str, int, int]) -> None:
+        # The later, the nearer in length to the first of them
+        waiting = [ask(batches, 0), *(ask(batches, n, length=100 if n == 1 else 220 - 10 * n) for n in range(1, 13))]
+        await asyncio.sleep(0.05)
+        compute.gate.set()
+        for one in waiting:
+            await one
+
+    found = [rows for _, rows, _ in play(story, queue_rows=20).batches]
+    assert found[:2] == [[0], [1, 6, 7, 8]]  # and not 10, 11 and 12, which are nearer
+
+
 def test_a_full_queue_says_no_and_when_to_come_again() -> None:
     async def story(compute: Compute, batches: Batches[str, int, int]) -> None:
         waiting = [ask(batches, n) for n in range(9)]

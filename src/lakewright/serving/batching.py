@@ -21,7 +21,8 @@ Row = TypeVar("Row")
 Answer = TypeVar("Answer")
 
 ROW = 16  # characters that a row costs beside its own
-ALIKE = 1.5  # how many times longer one row of a batch may be than another
+ALIKE = 4  # how many times longer one row of a batch may be than another
+OLDEST = 2  # batches could be made of the requests that a batch is chosen from: nobody is passed over for long
 SMOOTHING = 0.1
 QUIET = 0.1  # seconds without company after which a request is taken for a lone one
 
@@ -149,8 +150,8 @@ class Batches(Generic[Model, Row, Answer]):
         self._dispatch()
 
     def _next(self) -> list[Waiting[Model, Row, Answer]]:
-        """The oldest request, and those for the same model that are nearest to it in length, as many as make one batch.
-        The others stay in their order; those whose time is over, or whom nobody waits for, go."""
+        """The oldest request, and of the next ones for the same model those that are nearest to it in length, as many as
+        make one batch. The others stay in their order; those whose time is over, or whom nobody waits for, go."""
         now, there = time.monotonic(), list[Waiting[Model, Row, Answer]]()
         for waiting in self._queue:
             if waiting.answer.done() or waiting.deadline < now:
@@ -164,7 +165,8 @@ class Batches(Generic[Model, Row, Answer]):
             self._queue = there
             return []
         oldest, rows, taken = there[0], 0, set[int]()
-        for waiting in sorted(there, key=lambda one: (one is not oldest, abs(one.length - oldest.length))):
+        next_ones = there[: OLDEST * self._batch_rows]
+        for waiting in sorted(next_ones, key=lambda one: (one is not oldest, abs(one.length - oldest.length))):
             shorter, longer = sorted((oldest.length + ROW, waiting.length + ROW))
             if longer > ALIKE * shorter or rows >= self._batch_rows:
                 break
