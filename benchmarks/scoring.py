@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from page import ROOT, stamp, write
 from run import run
 
-PRUNED = "prune_error: 0.001"
+PRUNED = "prune_error: 0.003"
 OURS = {  # the settings of the training, and the runtime
     "lakewright, onnx fp32": ("quantize: never", "onnx"),
     "lakewright, onnx int8": ("quantize: auto", "onnx"),

@@ -14,18 +14,21 @@ import logging
 import os
 import posixpath
 import re
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 from urllib.parse import quote
 from uuid import uuid4
 
 from lakewright.errors import LakewrightError, UsageError
+from lakewright.workspace import user_cache
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -304,14 +307,14 @@ def _create_database(uri: str) -> None:
     """Make the SQLite database of a new workspace aside and put it in place whole.
 
     MLflow builds it by some fifty migrations that are not one transaction: a process killed among them leaves a
-    database that no later process can open or migrate.
+    database that no later process can open or migrate. They take two seconds, so this user's next workspaces copy the
+    empty database that the first one leaves in the cache.
     """
     path = Path(uri.removeprefix("sqlite:///"))
     if not uri.startswith("sqlite:///") or path.exists():
         return
-    from mlflow.tracking import MlflowClient
-
     path.parent.mkdir(parents=True, exist_ok=True)
+    empty = user_cache() / f"mlflow-{version('mlflow')}.db"
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
         if path.exists():
@@ -319,11 +322,31 @@ def _create_database(uri: str) -> None:
         for abandoned in path.parent.glob(f".{path.name}.draft-*"):
             abandoned.unlink()
         draft = path.with_name(f".{path.name}.draft-{uuid4().hex}")
-        with _not_synced(draft):
-            MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
+        if empty.exists():
+            shutil.copyfile(empty, draft)
+        else:
+            _migrate(draft)
+            with suppress(OSError):  # a home that cannot be written has no cache
+                _keep(draft, empty)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def _migrate(draft: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    with _not_synced(draft):
+        MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(draft)) as connection, connection:
+        connection.execute("DELETE FROM experiments")  # its default one, which names a folder; MLflow makes it anew
+
+
+def _keep(database: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    partial = copy.with_name(f".{copy.name}.{uuid4().hex}.partial")
+    shutil.copyfile(database, partial)
+    partial.replace(copy)
 
 
 @contextmanager

@@ -144,10 +144,14 @@ class Workspace:
             yield
 
 
+def user_cache() -> Path:
+    """What may be deleted at any time lies here: $XDG_CACHE_HOME/lakewright, or ~/.cache/lakewright."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakewright"
+
+
 def copy_of(uri: str) -> Path:
-    """The folder of this user's in which the copy of the workspace at `uri` lies: $XDG_CACHE_HOME, or ~/.cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lakewright" / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+    """The folder in which the copy of the workspace at `uri` lies."""
+    return user_cache() / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -279,6 +280,7 @@ def test_a_new_workspace_is_made_whole_silently_and_once(tmp_path: Path, mlflow_
     path = tmp_path / "workspace" / "mlflow.db"
     made = subprocess.run(
         [sys.executable, "-c", NEW_WORKSPACE, str(path), str(mlflow_template)],
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         timeout=120,
@@ -292,3 +294,26 @@ def test_a_new_workspace_is_made_whole_silently_and_once(tmp_path: Path, mlflow_
             run for run in client.search_runs([experiment.experiment_id]) if "mlflow.parentRunId" not in run.data.tags
         ]
     assert sorted(run.info.run_name for run in top) == ["one", "run", "two"]
+
+
+def test_the_next_workspace_is_a_copy_of_an_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lakewright import tracking
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first, second, third = (
+        Tracking(f"sqlite:///{tmp_path / name / 'mlflow.db'}", None, str(tmp_path / name)) for name in "abc"
+    )
+    runs = {first: first.start("demo", "run", {})}
+    (kept,) = (tmp_path / "cache" / "lakewright").iterdir()
+    assert kept.read_bytes() != (tmp_path / "a" / "mlflow.db").read_bytes()
+    monkeypatch.setattr(tracking, "_migrate", lambda draft: pytest.fail("made anew"))
+    runs[second] = second.start("demo", "run", {})
+    for of, run in runs.items():
+        of.finish(run, "FINISHED", {"accuracy": 1.0}, {})
+        with of.client() as client:
+            assert client.get_run(run).data.metrics == {"accuracy": 1.0}
+            places = {each.name: each.artifact_location for each in client.search_experiments()}
+        assert len(places) == 2 and str(tmp_path) in places["demo"]
+    kept.unlink()
+    with pytest.raises(pytest.fail.Exception, match="made anew"):
+        third.start("demo", "run", {})

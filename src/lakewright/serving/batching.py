@@ -150,8 +150,8 @@ class Batches(Generic[Model, Row, Answer]):
         self._dispatch()
 
     def _next(self) -> list[Waiting[Model, Row, Answer]]:
-        """The oldest request, and of the next ones for the same model those that are nearest to it in length, as many as
-        make one batch. The others stay in their order; those whose time is over, or whom nobody waits for, go."""
+        """The oldest request, and of the next ones for the same model those that are nearest to it in length, as many
+        as make one batch. The others stay in their order; those whose time is over, or whom nobody waits for, go."""
         now, there = time.monotonic(), list[Waiting[Model, Row, Answer]]()
         for waiting in self._queue:
             if waiting.answer.done() or waiting.deadline < now:

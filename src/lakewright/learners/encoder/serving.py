@@ -37,7 +37,7 @@ from lakewright.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Logits
 
-TIMED, SINGLE, PASSES = 32, 16, 3  # rows at once (a thread), rows one by one, interleaved passes over both
+TIMED, SINGLE, PASSES = 32, 16, 2  # rows at once (a thread), rows one by one, interleaved passes over both
 CALIBRATION = 128  # sequences
 INT8 = "model.int8.onnx"  # until it is known whether it takes model.onnx's place
 
