@@ -163,4 +163,5 @@ def _embedded(project: Path, base: Path, quantize: str) -> Path:
 
 
 def _int8_is_faster(many: dict[str, Predictor], one: dict[str, Predictor], training: Any) -> Any:
-    return {use: {name: 1.0 if name == "fp32" else 0.5 for name in many} for use in ("throughput", "latency")}
+    of_use = {"throughput": many, "latency": one}
+    return {use: {name: 1.0 if name == "fp32" else 0.5 for name in of} for use, of in of_use.items()}
