@@ -23,6 +23,7 @@ def on(machine: Path, environment: Path, stage: str, *options: str, project: str
     return json.loads(done.stdout) if done.returncode == 0 else done
 
 
+@pytest.mark.slow
 def test_every_stage_on_a_machine_of_its_own(everywhere: Everywhere, environment: Path, tmp_path: Path) -> None:
     everywhere.profile("away", {"name": "local"})
     records = {
@@ -37,6 +38,7 @@ def test_every_stage_on_a_machine_of_its_own(everywhere: Everywhere, environment
     assert again[-1]["version"] == records["register"]["version"]
 
 
+@pytest.mark.slow
 def test_below_the_gate_nothing_is_registered_and_the_run_ends(
     everywhere: Everywhere, environment: Path, tmp_path: Path
 ) -> None:

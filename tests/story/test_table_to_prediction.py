@@ -102,7 +102,15 @@ def test_from_python(project: Path) -> None:
     assert [row["label"] for row in rows] == ["plant", "animal"]
 
 
-@pytest.mark.parametrize("wait_for", ["prepare", "train", "evaluate", "register"])
+@pytest.mark.parametrize(
+    "wait_for",
+    [
+        pytest.param("prepare", marks=pytest.mark.slow),
+        "train",
+        pytest.param("evaluate", marks=pytest.mark.slow),
+        "register",
+    ],
+)
 def test_killed_and_run_again(project: Path, lakewright: Lakewright, wait_for: str) -> None:
     """kill -9 while a stage is at work; the next run goes on, and there is one run and one version in the end."""
     settings = ["--set", "train.num_train_epochs=3", "--set", "gate.minimum={}"]

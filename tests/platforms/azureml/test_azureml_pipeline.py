@@ -48,6 +48,7 @@ def record(runner: Runner, job: str, step: str) -> Any:
     return json.loads((runner.machines / f"{job}-{step}" / "output" / "record.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_gates_two_branches(runner: Runner, everywhere: Everywhere) -> None:
     project = load_project(everywhere.project)
     client = MlflowClient(everywhere.tracking, everywhere.tracking)
