@@ -144,10 +144,16 @@ class Profile(Settings):
         return self._file.where(("profiles", self._name, *key)) if self._file else "profiles.yml"
 
     @property
+    def as_written(self) -> dict[str, Any]:
+        """profiles.yml with this profile alone, as it stands there: `${env:NAME}` not filled in."""
+        values = dict(self._file.values["profiles"][self._name]) if self._file else {}
+        return {"default": self._name, "profiles": {self._name: values}}
+
+    @property
     def options_as_written(self) -> dict[str, str]:
         """The storage options as profiles.yml has them: `${env:NAME}` not filled in."""
-        written = self._file.values["profiles"][self._name] if self._file else {}
-        return {name: str(value) for name, value in (written.get("storage_options") or {}).items()}
+        written = self.as_written["profiles"][self._name].get("storage_options") or {}
+        return {name: str(value) for name, value in written.items()}
 
     def secrets(self) -> dict[str, str]:
         """The storage options in clear, for the one call that needs them; never stored or logged."""

@@ -73,6 +73,7 @@ class Tracking:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to results
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read once, when mlflow is first imported
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; its own seven are four
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 

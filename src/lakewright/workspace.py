@@ -70,7 +70,15 @@ class Workspace:
                     f"the workspace {profile.workspace} is shared by machines, and no database can be",
                     "name the tracking server in profiles.yml (tracking: https://…, databricks)",
                 )
-            mirror.bring_small()
+            from pyarrow import ArrowException
+
+            try:
+                mirror.bring_small()
+            except (OSError, ArrowException) as failure:
+                raise ProfileError(
+                    f"{profile.where('workspace')}: the workspace {mirror.uri} cannot be read: {failure}",
+                    "check its address, the network and the keys (storage_options, or those of the machine's role)",
+                ) from None
         tables = f"{mirror.uri}/tables" if mirror else str(folder / "tables")
         catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
         lake = Lake(catalog, profile.lake or tables, profile.secrets())

@@ -24,9 +24,9 @@ WHOLE = {"target": SAGEMAKER, "workspace": "s3://our-lake/lakewright", "tracking
 
 def checked(lakewright: Lakewright, project: Path, profile: dict[str, Any], *settings: str) -> Any:
     (project.parent / "profiles.yml").write_text(yaml.safe_dump({"profiles": {"prod": profile}}, sort_keys=False))
-    done = lakewright("check", "--profile", "prod", "--json", *settings)
+    done = lakewright("check", "--profile", "prod", "--json", "--set", "train={learner: linear}", *settings)
     found = one_object(done.stdout)["problems"]
-    assert done.returncode == any(problem["kind"] == "error" for problem in found)
+    assert done.returncode == 2 * any(problem["kind"] == "error" for problem in found)
     return found
 
 
@@ -35,6 +35,10 @@ def checked(lakewright: Lakewright, project: Path, profile: dict[str, Any], *set
     [
         ({"workspace": "here"}, (), "profiles.yml:8", "a folder of this machine"),
         ({"tracking": None}, (), "profiles.yml:9", "which machines cannot share"),
+        ({"lake": "tables"}, (), "profiles.yml:10", "a folder of this machine"),
+        ({"tracking": "sqlite:///mlflow.db"}, (), "profiles.yml:9", "is this machine's"),
+        ({"target": {**SAGEMAKER, "parameters": {"a b": "train.C"}}}, (), "profiles.yml:8", "cannot name a parameter"),
+        ({}, ("--set", "train={base_model: ./mine}"), "project.yml", "train.base_model: ./mine"),
         ({}, ("--set", "gate.minimum={}"), "project.yml", "without anybody's approval"),
         ({}, ("--set", "data.source=things.csv"), "project.yml", "a file of this machine"),
     ],
@@ -55,8 +59,9 @@ def test_a_gate_that_does_not_block_may_have_a_person_behind_it(project: Path, l
 
 def test_nothing_is_sent_while_there_is_an_error(project: Path, lakewright: Lakewright) -> None:
     assert checked(lakewright, project, WHOLE)  # things.csv is a file of this machine
-    refused = lakewright("deploy", "--profile", "prod")
+    linear = ("--profile", "prod", "--set", "train={learner: linear}")
+    refused = lakewright("deploy", *linear)
     assert refused.returncode == 2 and "error: project.yml: data.source: things.csv" in refused.stderr
-    told = lakewright("deploy", "--profile", "prod", "--dry-run", "--out", "sent")
-    assert told.returncode == 0 and "data.source: things.csv is a file of this machine" in told.stderr
+    told = lakewright("deploy", *linear, "--dry-run", "--out", "sent")
+    assert told.returncode == 2 and "data.source: things.csv is a file of this machine" in told.stderr
     assert told.stdout.startswith("# pipeline.json\n") and (project.parent / "sent" / "requests.json").exists()

@@ -19,6 +19,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a profile, as far as can be known before anything is sent."""
+    from lakewright.errors import ProfileError
     from lakewright.targets.checks import problems
 
     found = problems(*_loaded(project, settings, profile))
@@ -28,7 +29,7 @@ def check(
         for problem in found:
             print(f"{problem.where}: {problem.kind}: {problem.cause}\n  → {problem.remedy}")
         print(f"{len(found)} problem{'s' * (len(found) != 1)} found")
-    raise typer.Exit(1 if any(problem.kind == "error" for problem in found) else 0)
+    raise typer.Exit(ProfileError.exit_code if any(problem.kind == "error" for problem in found) else 0)
 
 
 @app.command()
@@ -51,16 +52,18 @@ def deploy(
     deployment = target.deployment(loaded, place)
     found = problems(loaded, place)
     for problem in found:
-        note(f"{problem.where}: {problem.kind}: {problem.cause} → {problem.remedy}")
-    written = [str(path) for path in write(deployment, out)] if out is not None else []
+        if dry_run or problem.kind == "warning":  # errors are told as such below
+            note(f"{problem.where}: {problem.kind}: {problem.cause} → {problem.remedy}")
+    sources = [folder for folder in (loaded.folder, place.folder) if folder is not None]
+    written = [str(path) for path in write(deployment, out, sources)] if out is not None else []
+    errors = [problem for problem in found if problem.kind == "error"]
     if dry_run:
         if as_json:
             print_json({"files": texts(deployment), "written": written, "problems": [vars(each) for each in found]})
-            return
-        for name, text in texts(deployment).items():
-            print(f"# {name}\n{text}")
-        return
-    errors = [problem for problem in found if problem.kind == "error"]
+        else:
+            for name, text in texts(deployment).items():
+                print(f"# {name}\n{text}")
+        raise typer.Exit(ProfileError.exit_code if errors else 0)
     if errors:
         raise ProfileError(
             "\n".join(f"{each.where}: {each.cause}" for each in errors), "\n".join(each.remedy for each in errors)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Deployment:
 
     files: Mapping[str, Any]  # name → plain data, written as YAML or JSON by the name's end; or text, written as it is
     requests: Sequence[Request] = ()
-    uploads: Mapping[str, Path] = field(default_factory=dict)  # URI or path on the platform → file here
+    uploads: Mapping[str, bytes] = field(default_factory=dict)  # URI or path on the platform → content
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from lakewright import plugins
+from lakewright.errors import ProfileError
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
+from lakewright.targets.parameters import parameters
 
 
 def problems(project: Project, profile: Profile) -> list[Problem]:
@@ -16,7 +19,7 @@ def problems(project: Project, profile: Profile) -> list[Problem]:
     found = [*target.problems(project, profile)]
     if profile.target.name != "local":
         found += _elsewhere(project, profile)
-    return sorted(found, key=lambda problem: problem.kind != "error")
+    return sorted(dict.fromkeys(found), key=lambda problem: problem.kind != "error")
 
 
 def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
@@ -26,6 +29,33 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             profile.where("workspace"),
             f"the workspace {profile.workspace} is a folder of this machine, which no other one sees",
             "name a place that all see: s3://…, abfss://…, or file:///… for a folder that is mounted on each",
+        )
+    for key in ("lake", "artifacts"):
+        if (place := getattr(profile, key)) is not None and "://" not in place and not place.startswith("mlflow-art"):
+            yield Problem(
+                profile.where(key),
+                f"{key}: {place} is a folder of this machine, which no other one sees",
+                f"name an address that all see, or leave {key} out",
+            )
+    tracking = profile.tracking or ""
+    if re.match(r"sqlite:|https?://(localhost|127\.)", tracking):
+        # A warning for an address: the very machine may be all that there is
+        yield Problem(
+            profile.where("tracking"),
+            f"tracking: {tracking.split('@')[-1]} is this machine's, and stages run on others",
+            "name a server that all reach (tracking: databricks, https://…)",
+            "error" if tracking.startswith("sqlite:") else "warning",
+        )
+    try:
+        parameters(project, getattr(profile.target, "parameters", {}))
+    except ProfileError as failure:
+        yield Problem(profile.where("target", "parameters"), failure.cause, failure.remedy)
+    base_model = str(getattr(project.train, "base_model", ""))
+    if base_model.startswith((".", "/", "~")):
+        yield Problem(
+            project.path.name,
+            f"train.base_model: {base_model} is a folder of this machine",
+            "name one of the Hub, or package:NAME of a package that is installed there",
         )
     if profile.tracking is None:
         yield Problem(

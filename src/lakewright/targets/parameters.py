@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,6 +45,13 @@ def parameters(project: Project, more: Mapping[str, str] = {}) -> list[Parameter
 
     Raises ProfileError for a setting that the project has not.
     """
+    for name in more:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in SETTINGS:
+            raise ProfileError(
+                f"{name!r} cannot name a parameter: "
+                + ("it is one already" if name in SETTINGS else "letters, digits and _ do"),
+                "give it another name",
+            )
     bounds = {f"Min{_camel(metric)}Value": f"gate.minimum.{metric}" for metric in project.gate.minimum}
     found = []
     for name, setting in {**SETTINGS, **bounds, **more}.items():

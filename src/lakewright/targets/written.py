@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lakewright.errors import UsageError
 from lakewright.targets import Deployment
-from lakewright.workspace import write_whole
 
 REQUESTS = "requests.json"
 
@@ -19,18 +20,28 @@ def texts(deployment: Deployment) -> dict[str, str]:
     found = {name: _text(name, content) for name, content in deployment.files.items()}
     if deployment.requests or deployment.uploads:
         requests = [{"operation": request.operation, "body": request.body} for request in deployment.requests]
-        uploads = {to: path.name for to, path in deployment.uploads.items()}
+        uploads = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
         found[REQUESTS] = _text(REQUESTS, {"uploads": uploads, "requests": requests})
     return found
 
 
-def write(deployment: Deployment, folder: Path) -> list[Path]:
-    """The files in the folder, which is made."""
-    found = []
-    for name, text in texts(deployment).items():
-        write_whole(folder / name, text)
-        found.append(folder / name)
-    return found
+def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
+    """The files in the folder, which is made, and what is uploaded, by its name; but for that in one of the `sources`,
+    the folders where it comes from. Raises UsageError where the folder cannot be written."""
+    contents = {name: text.encode() for name, text in texts(deployment).items()}
+    if folder.resolve() not in sources:
+        contents |= {to.rpartition("/")[2]: content for to, content in deployment.uploads.items()}
+    try:
+        for name, content in contents.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    except OSError as failure:
+        raise UsageError(f"{folder} cannot be written: {failure}", "name another folder (--out)") from None
+    return [folder / name for name in contents]
+
+
+def as_yaml(content: Any) -> str:
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Plain(yaml.SafeDumper):
@@ -44,5 +55,5 @@ def _text(name: str, content: Any) -> str:
     if isinstance(content, str):
         return content
     if name.endswith((".yml", ".yaml")):
-        return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+        return as_yaml(content)
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -120,9 +120,9 @@ def test_deploying_dry_needs_no_sdk_and_no_credentials(tmp_path: Path) -> None:
         "main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2 and "before anybody approves it" in done.stderr
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["approval.py", "databricks.yml", "requests.json"]
+    assert written == ["approval.py", "databricks.yml", "profiles.yml", "project.yml", "requests.json"]
     operations = [
         each["operation"] for each in json.loads((tmp_path / "out" / "requests.json").read_text())["requests"]
     ]

@@ -135,7 +135,7 @@ def test_a_deployment_with_an_error_is_not_sent_and_a_dry_run_needs_no_boto3(
     refused = lakewright("deploy", "--profile", "prod", cwd=folder)
     assert refused.returncode == 2 and "would each run the whole stage" in refused.stderr
     shown = lakewright("deploy", "--profile", "prod", "--dry-run", "--json", "--out", "sent", cwd=folder)
-    assert shown.returncode == 0, shown.stderr
+    assert shown.returncode == 2, shown.stderr
     files = json.loads(shown.stdout)["files"]
     assert sorted(files) == ["pipeline.json", "requests.json"]
     assert (folder / "sent" / "pipeline.json").read_text() == files["pipeline.json"]
@@ -161,7 +161,7 @@ def test_data_and_workspaces_are_no_code(folder: Path) -> None:
     assert sorted(files) == ["profiles.yml", "project.yml", "source/rows.py"]
     before = code.prefix(files, project, profile)
     (folder / "source" / "rows.py").write_text("y")
-    assert code.prefix(files, project, profile) != before
+    assert code.prefix(code.project_files(project, profile), project, profile) != before
     with (folder / "rows.csv").open("wb") as file:
         file.truncate(code.MOST_BYTES + 1)
     with pytest.raises(UsageError, match="MiB of files"):

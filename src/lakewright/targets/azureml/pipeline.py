@@ -112,12 +112,11 @@ _READ: dict[str, Callable[[str], Any]] = {"String": str, "Integer": int, "Float"
 
 def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
     """What each step finds in its folder: the project, its Python, and its profile without any secret."""
-    written = profile.model_dump(mode="json", exclude_unset=True, exclude={"serve"})
+    profiles = profile.as_written
+    written = profiles["profiles"][profile.name]
+    written.pop("serve", None)
     written["target"] = {"name": settings.name, "track": settings.track}  # all that a stage reads of it
-    if profile.storage_options:
-        written["storage_options"] = profile.options_as_written
     python = {f"code/{path.name}": _read(path) for path in sorted(project.folder.glob("*.py"))}
-    profiles = {"default": profile.name, "profiles": {profile.name: written}}
     return {f"code/{project.path.name}": _read(project.path), "code/profiles.yml": profiles, **python}
 
 

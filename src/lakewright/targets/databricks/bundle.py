@@ -17,6 +17,7 @@ from lakewright.project import Project
 from lakewright.targets import Deployment, Request
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.settings import DatabricksSettings
+from lakewright.targets.written import as_yaml
 
 BUNDLE = "databricks.yml"
 CATALOG = "/api/2.1/unity-catalog"
@@ -45,7 +46,7 @@ def deployment(project: Project, profile: Profile) -> Deployment:
     script = uploads.get(f"{folder}/{jobs.APPROVAL}")
     files = {BUNDLE: {name: part for name, part in bundle.items() if part}}
     if script is not None:
-        files[jobs.APPROVAL] = script.read_text(encoding="utf-8")  # type: ignore[assignment]
+        files[jobs.APPROVAL] = script.decode()  # type: ignore[assignment]
     return Deployment(files, tuple(requests(found)), uploads)
 
 
@@ -181,14 +182,16 @@ def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
     return found
 
 
-def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Path]:
-    """Path in the workspace → file here: the project, its profiles and Python, and what is not there otherwise."""
+def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, bytes]:
+    """Path in the workspace → content: the project, its profile and Python, and what is not there otherwise."""
     files = [project.path, *sorted(project.folder.glob("*.py"))]
-    if profile.folder is not None:
-        files.append(profile.folder / "profiles.yml")
     wheel, _ = jobs.package(settings)
     if wheel:
         files.append((profile.folder or Path()) / wheel)
     if settings.approval is not None:
         files.append(Path(__file__).with_name(jobs.APPROVAL))
-    return {f"{jobs.folder_of(project, settings)}/{file.name}": file for file in files}
+    found = {
+        file.name: file.read_bytes() for file in files if file.is_file()
+    }  # check tells of a wheel that is not there
+    found["profiles.yml"] = as_yaml(profile.as_written).encode()
+    return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from databricks.sdk.service.jobs import BaseRun, RunState
 
 NEWEST = 50  # runs that are looked at
+PATIENCE = 60  # seconds that an address is tried for; the SDK itself tries for five minutes
 Body = Mapping[str, Any]
 
 
@@ -34,19 +35,28 @@ def workspace(profile: Profile) -> Iterator[WorkspaceClient]:
     """What Databricks answers with an error becomes a LakewrightError."""
     try:
         from databricks.sdk import WorkspaceClient
+        from databricks.sdk.core import Config
         from databricks.sdk.errors.base import DatabricksError
     except ImportError:
         raise MissingPackage("databricks-sdk", "databricks") from None
     settings = cast(DatabricksSettings, profile.target)
     where = settings.host or "the workspace"
     try:
-        yield WorkspaceClient(host=settings.host, product="lakewright", product_version=lakewright.__version__)
+        made_by = lakewright.__version__
+        config = Config(
+            host=settings.host, retry_timeout_seconds=PATIENCE, product="lakewright", product_version=made_by
+        )
+        yield WorkspaceClient(config=config)
     except DatabricksError as error:
         raise LakewrightError(
             f"Databricks at {where} answered: {error}",
             f"{profile.where('target')}: see that what it names is there, and that you may do this",
         ) from None
-    except ValueError as error:  # the SDK's own, where it finds no credentials
+    except (
+        ValueError,
+        TimeoutError,
+        OSError,
+    ) as error:  # the SDK's own, where it finds no credentials, or no workspace
         raise LakewrightError(
             f"databricks-sdk cannot reach {where}: {error}",
             "export DATABRICKS_TOKEN=…, or `databricks auth login`",
@@ -86,8 +96,8 @@ class Sending:
         folders = {place.rpartition("/")[0].removeprefix("/Workspace") for place in self.deployment.uploads}
         for folder in sorted(folders):
             self.client.workspace.mkdirs(folder)
-        for place, file in self.deployment.uploads.items():
-            path, content = place.removeprefix("/Workspace"), file.read_bytes()
+        for place, content in self.deployment.uploads.items():
+            path = place.removeprefix("/Workspace")
             there = self._asked("/api/2.0/workspace/get-status", {"path": path})
             if there is not None:
                 with self.client.workspace.download(path, format=ExportFormat.AUTO) as kept:

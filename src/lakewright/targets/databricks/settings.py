@@ -5,7 +5,7 @@ Field names are ours, values are Databricks' own (node types, privileges, worklo
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -108,7 +108,9 @@ class Endpoint(Settings):
     workload_size: Literal["Small", "Medium", "Large"] = Field(default="Small", description="concurrent requests")
     workload_type: Literal["CPU", "GPU_SMALL", "GPU_MEDIUM", "GPU_LARGE"] = Field(default="CPU", description="machine")
     scale_to_zero: bool = Field(default=True, description="no machine while nobody asks; the next one waits for it")
-    traffic: dict[str, int] = Field(default={"champion": 100}, description="alias → percent of the requests")
+    traffic: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(
+        default={"champion": 100}, description="alias → percent of the requests"
+    )
     inference_table: str | None = Field(
         default=None, pattern=IDENTIFIER, description="prefix of the table of requests and answers; null: none"
     )

@@ -10,32 +10,34 @@ from pathlib import Path
 from lakewright.errors import UsageError
 from lakewright.profile import Profile
 from lakewright.project import Project
-from lakewright.runtimes.folder import file_hash
 from lakewright.targets.sagemaker.names import name_of, store_of
+from lakewright.targets.written import REQUESTS, as_yaml
 
 MOST_BYTES = 256 << 20
+MARKS = (".writable", REQUESTS)  # of a workspace, of what was written out
 
 
-def project_files(project: Project, profile: Profile) -> dict[str, Path]:
-    """Relative path → file: the project file's folder without hidden files, caches and workspaces; and profiles.yml.
+def project_files(project: Project, profile: Profile) -> dict[str, bytes]:
+    """Relative path → content: the project file's folder without hidden files, caches, workspaces and what
+    `deploy --out` wrote; and profiles.yml with this profile alone.
 
     Raises UsageError where that is more than code.
     """
-    found = {path.relative_to(project.folder).as_posix(): path for path in _files(project.folder)}
-    if profile.folder is not None:
-        found["profiles.yml"] = profile.folder / "profiles.yml"
-    size = sum(path.stat().st_size for path in found.values())
+    paths = {path.relative_to(project.folder).as_posix(): path for path in _files(project.folder)}
+    size = sum(path.stat().st_size for path in paths.values())
     if size > MOST_BYTES:
         raise UsageError(
             f"{project.folder} has {size >> 20} MiB of files, which every step would be given",
             "keep data elsewhere (data.source: s3://…) and the project file in a folder of its own",
         )
+    found = {name: path.read_bytes() for name, path in paths.items()}
+    found["profiles.yml"] = as_yaml(profile.as_written).encode()
     return dict(sorted(found.items()))
 
 
-def prefix(files: dict[str, Path], project: Project, profile: Profile) -> str:
+def prefix(files: dict[str, bytes], project: Project, profile: Profile) -> str:
     """The S3 prefix of the files: s3://…/code/NAME/DIGEST."""
-    told = "\n".join(f"{name} {file_hash(path)}" for name, path in files.items())
+    told = "\n".join(f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files.items())
     return f"{store_of(profile)}/code/{name_of(project)}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
@@ -45,5 +47,5 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         if path.is_file():
             yield path
-        elif path.is_dir() and not (path / ".writable").exists():  # which every workspace has
+        elif path.is_dir() and not any((path / mark).exists() for mark in MARKS):
             yield from _files(path)

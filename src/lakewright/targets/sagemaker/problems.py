@@ -15,7 +15,7 @@ from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 from lakewright.yamlfile import read_yaml
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
-GONE, ON_THE_WAY_OUT = "ml.p3.", ("ml.p2.", "ml.m4.")
+GONE, ON_THE_WAY_OUT = ("ml.p3.", "ml.p3dn."), ("ml.p2.", "ml.m4.")
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|(ACCESS|API)_?KEY", re.IGNORECASE)
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
 
@@ -46,7 +46,7 @@ def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
         ("batch", "instance_type"): settings.batch.instance_type if settings.batch else "",
     }
     for key, instance in used.items():
-        if instance.startswith((GONE, *ON_THE_WAY_OUT)):
+        if instance.startswith((*GONE, *ON_THE_WAY_OUT)):
             gone = instance.startswith(GONE)
             yield Problem(
                 profile.where("target", *key),

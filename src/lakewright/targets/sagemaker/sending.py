@@ -256,14 +256,14 @@ def _upload(deployment: Deployment, profile: Profile, clients: Clients) -> Itera
     s3, settings = clients("s3"), settings_of(profile)
     encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}
     there: dict[str, set[str]] = {}
-    for uri, path in deployment.uploads.items():
+    for uri, content in deployment.uploads.items():
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         folder = key.rpartition("/")[0]
         if folder not in there:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/")
             there[folder] = {each["Key"] for page in pages for each in page.get("Contents", ())}
         if key not in there[folder]:
-            s3.upload_file(str(path), bucket, key, ExtraArgs=encrypted)
+            s3.put_object(Bucket=bucket, Key=key, Body=content, **encrypted)
             yield f"sent {uri}"
 
 
