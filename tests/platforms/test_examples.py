@@ -10,7 +10,7 @@ from lakewright import plugins
 from lakewright.profile import load_profile
 from lakewright.project import load_project
 from lakewright.targets.checks import problems
-from lakewright.targets.written import REQUESTS, texts
+from lakewright.targets.written import REQUESTS, texts, write
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/project.yml"))
@@ -28,3 +28,18 @@ def test_an_example_can_be_sent(name: str, target: str, monkeypatch: pytest.Monk
     assert "MinAccuracyValue" in "".join(told.values()) or "accuracy" not in project.gate.minimum
     files = {"databricks": "databricks.yml", "sagemaker": "pipeline.json", "azureml": "pipeline.yml"}
     assert files[target] in told and (target == "azureml" or REQUESTS in told)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_package_that_is_a_source_goes_along(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("banking77/project.yml", "profiles.yml"):
+        (tmp_path / Path(name).name).write_text((EXAMPLES / name).read_text())
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "source.py").write_text("# a package's module\n")
+    monkeypatch.chdir(tmp_path)
+    deployment = plugins.find("targets", target).deployment(load_project(tmp_path), load_profile(target))
+    write(deployment, tmp_path / "out")
+    (found,) = (tmp_path / "out").rglob("rows/source.py")
+    assert found.read_text() == "# a package's module\n"
+    again = plugins.find("targets", target).deployment(load_project(tmp_path), load_profile(target))
+    assert again == deployment  # what was written out is not sent

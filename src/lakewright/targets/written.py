@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) ->
     the folders where it comes from. Raises UsageError where the folder cannot be written."""
     contents = {name: text.encode() for name, text in texts(deployment).items()}
     if folder.resolve() not in sources:
-        contents |= {to.rpartition("/")[2]: content for to, content in deployment.uploads.items()}
+        root = os.path.commonpath([to.rpartition("/")[0] for to in deployment.uploads]) if deployment.uploads else ""
+        contents |= {to.removeprefix(root).lstrip("/"): content for to, content in deployment.uploads.items()}
     try:
         for name, content in contents.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.parameters import Parameter, parameters
+from lakewright.targets.shipped import python_of
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
 RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops where it is not set
@@ -116,7 +117,7 @@ def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict
     written = profiles["profiles"][profile.name]
     written.pop("serve", None)
     written["target"] = {"name": settings.name, "track": settings.track}  # all that a stage reads of it
-    python = {f"code/{path.name}": _read(path) for path in sorted(project.folder.glob("*.py"))}
+    python = {f"code/{name}": _read(path) for name, path in python_of(project.folder).items()}
     return {f"code/{project.path.name}": _read(project.path), "code/profiles.yml": profiles, **python}
 
 

@@ -17,6 +17,7 @@ from lakewright.project import Project
 from lakewright.targets import Deployment, Request
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.settings import DatabricksSettings
+from lakewright.targets.shipped import python_of
 from lakewright.targets.written import as_yaml
 
 BUNDLE = "databricks.yml"
@@ -184,7 +185,7 @@ def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
 
 def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, bytes]:
     """Path in the workspace → content: the project, its profile and Python, and what is not there otherwise."""
-    files = [project.path, *sorted(project.folder.glob("*.py"))]
+    files = [project.path]
     wheel, _ = jobs.package(settings)
     if wheel:
         files.append((profile.folder or Path()) / wheel)
@@ -193,5 +194,6 @@ def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -
     found = {
         file.name: file.read_bytes() for file in files if file.is_file()
     }  # check tells of a wheel that is not there
+    found |= {name: file.read_bytes() for name, file in python_of(project.folder).items()}
     found["profiles.yml"] = as_yaml(profile.as_written).encode()
     return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}

@@ -4,17 +4,15 @@ is under way keeps what it began with."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 
 from lakewright.errors import UsageError
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.sagemaker.names import name_of, store_of
-from lakewright.targets.written import REQUESTS, as_yaml
+from lakewright.targets.shipped import files_of
+from lakewright.targets.written import as_yaml
 
 MOST_BYTES = 256 << 20
-MARKS = (".writable", REQUESTS)  # of a workspace, of what was written out
 
 
 def project_files(project: Project, profile: Profile) -> dict[str, bytes]:
@@ -23,7 +21,7 @@ def project_files(project: Project, profile: Profile) -> dict[str, bytes]:
 
     Raises UsageError where that is more than code.
     """
-    paths = {path.relative_to(project.folder).as_posix(): path for path in _files(project.folder)}
+    paths = {path.relative_to(project.folder).as_posix(): path for path in files_of(project.folder)}
     size = sum(path.stat().st_size for path in paths.values())
     if size > MOST_BYTES:
         raise UsageError(
@@ -39,13 +37,3 @@ def prefix(files: dict[str, bytes], project: Project, profile: Profile) -> str:
     """The S3 prefix of the files: s3://…/code/NAME/DIGEST."""
     told = "\n".join(f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files.items())
     return f"{store_of(profile)}/code/{name_of(project)}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith(".") or path.name == "__pycache__":
-            continue
-        if path.is_file():
-            yield path
-        elif path.is_dir() and not any((path / mark).exists() for mark in MARKS):
-            yield from _files(path)
