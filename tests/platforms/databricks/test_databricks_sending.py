@@ -23,7 +23,7 @@ from platforms.databricks.workspace import Databricks
 def databricks(tmp_path: Path, tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> Iterator[Databricks]:
     monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
     monkeypatch.setenv("HOME", str(tmp_path))  # nobody's ~/.databrickscfg
-    with served(Databricks(tmp_path / "databricks", tracking.tracking_uri)) as workspace:
+    with served(Databricks(tmp_path / ".databricks", tracking.tracking_uri)) as workspace:
         yield workspace
 
 

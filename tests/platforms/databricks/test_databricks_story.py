@@ -33,7 +33,7 @@ def databricks(
     monkeypatch.setattr(away, "POLL_SECONDS", 0.2)
     runner = Runner(environment)
     workspace = Databricks(
-        tmp_path / "databricks",
+        tmp_path / ".databricks",
         everywhere.tracking,
         {f"lake/{name}": value for name, value in everywhere.environment.items()},
         runner,
