@@ -31,7 +31,7 @@ class Mirror:
     _same: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative path → size and time, as in the store
 
     def bring(self, place: Path) -> None:
-        """The file or folder of the copy, from the store; what is here already is left as it is."""
+        """The file or folder of the copy, as it is in the store."""
         system, root = self._store()
         inside = place.relative_to(self.folder).as_posix()
         for info in _files(system, f"{root}/{inside}"):
@@ -53,15 +53,14 @@ class Mirror:
         """What is new or changed in the copy."""
         system, root = self._store()
         for top in SENT:
-            there = {info.path: info for info in _files(system, f"{root}/{top}")}
+            stamps = {path.relative_to(self.folder).as_posix(): _stamp(path) for path in _paths(self.folder / top)}
+            new = {inside: stands for inside, stands in stamps.items() if self._same.get(inside) != stands}
+            there = {info.path: info for info in _files(system, f"{root}/{top}")} if new else {}
             # Within runs, records last as well
-            for path in sorted(_paths(self.folder / top), key=lambda path: path.parent.name == "records"):
-                inside, stands = path.relative_to(self.folder).as_posix(), _stamp(path)
-                if self._same.get(inside) == stands:
-                    continue
+            for inside, stands in sorted(new.items(), key=lambda each: "/records/" in each[0]):
                 known = there.get(f"{root}/{inside}")
                 if known is None or known.size != stands[0] or known.mtime_ns < stands[1]:
-                    _put(system, path, f"{root}/{inside}")
+                    _put(system, self.folder / inside, f"{root}/{inside}")
                 self._same[inside] = stands
 
     def _store(self) -> tuple[FileSystem, str]:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -145,15 +145,21 @@ class Profile(Settings):
 
     @property
     def as_written(self) -> dict[str, Any]:
-        """profiles.yml with this profile alone, as it stands there: `${env:NAME}` not filled in."""
-        values = dict(self._file.values["profiles"][self._name]) if self._file else {}
-        return {"default": self._name, "profiles": {self._name: values}}
+        """What profiles.yml says of it, `${env:NAME}` not filled in."""
+        return dict(self._file.values["profiles"][self._name]) if self._file else {}
 
     @property
-    def options_as_written(self) -> dict[str, str]:
-        """The storage options as profiles.yml has them: `${env:NAME}` not filled in."""
-        written = self.as_written["profiles"][self._name].get("storage_options") or {}
-        return {name: str(value) for name, value in written.items()}
+    def as_sent(self) -> dict[str, Any]:
+        """profiles.yml with this profile alone, for other machines: as written, but for `target`, which holds no
+        secret and is filled in."""
+        target = self.target.model_dump(mode="json", exclude_unset=True)
+        return {"default": self._name, "profiles": {self._name: {**self.as_written, "target": target}}}
+
+    @property
+    def references(self) -> list[tuple[Key, str]]:
+        """(key, NAME) of each `${env:NAME}` that is filled in where a stage runs: all but those of `target`."""
+        texts = (each for each in _texts(self.as_written, ()) if each[0][0] != "target")
+        return [(key, name) for key, text in texts for name in REFERENCE.findall(text)]
 
     def secrets(self) -> dict[str, str]:
         """The storage options in clear, for the one call that needs them; never stored or logged."""
@@ -235,6 +241,14 @@ def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
         return Serve.model_validate(file.values)
     except ValidationError as failure:
         raise explain(failure, Serve, file, ProfileError) from None
+
+
+def _texts(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(inner, (*key, name))
 
 
 def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:

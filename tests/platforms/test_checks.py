@@ -35,6 +35,7 @@ def checked(lakewright: Lakewright, project: Path, profile: dict[str, Any], *set
     [
         ({"workspace": "here"}, (), "profiles.yml:8", "a folder of this machine"),
         ({"tracking": None}, (), "profiles.yml:9", "which machines cannot share"),
+        ({"storage_options": {"AWS_SECRET_ACCESS_KEY": "s3cr3t"}}, (), "profiles.yml:11", "stands in profiles.yml"),
         ({"lake": "tables"}, (), "profiles.yml:10", "a folder of this machine"),
         ({"tracking": "sqlite:///mlflow.db"}, (), "profiles.yml:9", "is this machine's"),
         ({"target": {**SAGEMAKER, "parameters": {"a b": "train.C"}}}, (), "profiles.yml:8", "cannot name a parameter"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
 from lakewright.show import complain, note, print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from lakewright.profile import Profile
+    from lakewright.project import Project
 
 
 @app.command()
@@ -117,7 +121,7 @@ def runs(
         raise typer.Exit(error.exit_code)
 
 
-def _loaded(project: str, settings: list[str], profile: str | None) -> tuple[Any, Any]:
+def _loaded(project: str, settings: list[str], profile: str | None) -> tuple[Project, Profile]:
     from lakewright.profile import load_profile
     from lakewright.project import load_project
 

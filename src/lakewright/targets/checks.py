@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 from lakewright import plugins
 from lakewright.errors import ProfileError
-from lakewright.profile import Profile
+from lakewright.profile import REFERENCE, Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.parameters import parameters
+
+SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL", re.IGNORECASE)
 
 
 def problems(project: Project, profile: Profile) -> list[Problem]:
@@ -30,6 +32,13 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             f"the workspace {profile.workspace} is a folder of this machine, which no other one sees",
             "name a place that all see: s3://…, abfss://…, or file:///… for a folder that is mounted on each",
         )
+    for option, value in (profile.as_written.get("storage_options") or {}).items():
+        if SECRET.search(option) and not REFERENCE.search(str(value)):
+            yield Problem(
+                profile.where("storage_options", option),
+                f"storage_options.{option} stands in profiles.yml itself, and would be sent with the code",
+                "write ${env:NAME}, or let the machine's own role or identity reach the storage",
+            )
     for key in ("lake", "artifacts"):
         if (place := getattr(profile, key)) is not None and "://" not in place and not place.startswith("mlflow-art"):
             yield Problem(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lakewright.targets.written import REQUESTS
 
-MARKS = (".writable", REQUESTS, "pipeline.yml")  # of a workspace, of what `deploy --out` wrote
+MARKS = (".writable", REQUESTS)  # of a workspace, of what `deploy --out` wrote
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -19,20 +19,19 @@ REQUESTS = "requests.json"
 def texts(deployment: Deployment) -> dict[str, str]:
     """File name → what stands in it; the requests, in their order, and what is uploaded are requests.json."""
     found = {name: _text(name, content) for name, content in deployment.files.items()}
-    if deployment.requests or deployment.uploads:
-        requests = [{"operation": request.operation, "body": request.body} for request in deployment.requests]
-        uploads = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
-        found[REQUESTS] = _text(REQUESTS, {"uploads": uploads, "requests": requests})
-    return found
+    requests = [{"operation": request.operation, "body": request.body} for request in deployment.requests]
+    uploads = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
+    return {**found, REQUESTS: _text(REQUESTS, {"uploads": uploads, "requests": requests})}
 
 
 def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
-    """The files in the folder, which is made, and what is uploaded, by its name; but for that in one of the `sources`,
-    the folders where it comes from. Raises UsageError where the folder cannot be written."""
-    contents = {name: text.encode() for name, text in texts(deployment).items()}
-    if folder.resolve() not in sources:
-        root = os.path.commonpath([to.rpartition("/")[0] for to in deployment.uploads]) if deployment.uploads else ""
-        contents |= {to.removeprefix(root).lstrip("/"): content for to, content in deployment.uploads.items()}
+    """The files in the folder, which is made, and what is uploaded, by its name; in one of the `sources`, the folders
+    where that comes from, over nothing that is there. Raises UsageError where the folder cannot be written."""
+    root = os.path.commonpath([to.rpartition("/")[0] for to in deployment.uploads]) if deployment.uploads else ""
+    contents = {to.removeprefix(root).lstrip("/"): content for to, content in deployment.uploads.items()}
+    if folder.resolve() in sources:
+        contents = {name: content for name, content in contents.items() if not (folder / name).exists()}
+    contents |= {name: text.encode() for name, text in texts(deployment).items()}
     try:
         for name, content in contents.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

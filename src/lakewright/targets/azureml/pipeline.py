@@ -113,7 +113,7 @@ _READ: dict[str, Callable[[str], Any]] = {"String": str, "Integer": int, "Float"
 
 def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
     """What each step finds in its folder: the project, its Python, and its profile without any secret."""
-    profiles = profile.as_written
+    profiles = profile.as_sent
     written = profiles["profiles"][profile.name]
     written.pop("serve", None)
     written["target"] = {"name": settings.name, "track": settings.track}  # all that a stage reads of it

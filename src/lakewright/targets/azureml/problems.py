@@ -12,6 +12,7 @@ from lakewright.targets import Problem
 from lakewright.targets.azureml.pipeline import quoted
 from lakewright.targets.azureml.resources import DATA, clusters
 from lakewright.targets.azureml.settings import AzureMLSettings, Online
+from lakewright.targets.checks import SECRET
 
 # As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
 ENDPOINT_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -24,9 +25,6 @@ RETIRED = {
 }
 # Older still, of which no page was at hand: said as a warning.
 OLD = re.compile(r"Standard_(NC(6|12|24)r?(_Promo)?|NC(6|12|24)r?s_v2|ND(6|12|24)r?s|NC24rs_v3)", re.IGNORECASE)
-
-SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL", re.IGNORECASE)
-REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
@@ -106,19 +104,11 @@ def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Proble
                 f"environment.variables has {name}, which would be written to a file",
                 "leave it out: let the clusters' managed identity reach the storage, or the image set it",
             )
-    for option, value in profile.options_as_written.items():
-        where = profile.where("storage_options", option)
-        references = REFERENCE.findall(value)
-        if not references and SECRET.search(option):
+    for place, name in profile.references:
+        if name not in wanted.variables:
             yield Problem(
-                where,
-                f"storage_options.{option} stands in profiles.yml itself, and would be sent with the code",
-                "write ${env:NAME}, or let the managed identity reach the storage",
-            )
-        for missing in sorted(set(references) - set(wanted.variables)):
-            yield Problem(
-                where,
-                f"a step has the environment variable {missing} only where the image sets it",
+                profile.where(*place),
+                f"a step has the environment variable {name} only where the image sets it",
                 "let the managed identity reach the storage and leave the option out, or name the variable in "
                 "environment.variables where it is no secret",
                 "warning",

@@ -1,7 +1,7 @@
 """(project, profile) → what is sent: a Declarative Automation Bundle, and the same as requests.
 
-https://docs.databricks.com/aws/en/dev-tools/bundles/resources. `databricks.yml` is for the Databricks CLI (write it
-into the project's folder: it sends what lies beside it); the requests are for `lakewright deploy`, which needs no CLI.
+https://docs.databricks.com/aws/en/dev-tools/bundles/resources. `databricks.yml` is for the Databricks CLI (with what
+`deploy --out` writes beside it); the requests are for `lakewright deploy`, which needs no CLI.
 Both are made from the same resources. What only the workspace knows is written as bundles write it, in both:
 `${resources.jobs.stages.id}`, `${var.champion_version}`.
 """
@@ -44,11 +44,7 @@ def deployment(project: Project, profile: Profile) -> Deployment:
         "variables": _variables(project, settings),
         "resources": _in_schema(found),
     }
-    script = uploads.get(f"{folder}/{jobs.APPROVAL}")
-    files = {BUNDLE: {name: part for name, part in bundle.items() if part}}
-    if script is not None:
-        files[jobs.APPROVAL] = script.decode()  # type: ignore[assignment]
-    return Deployment(files, tuple(requests(found)), uploads)
+    return Deployment({BUNDLE: {name: part for name, part in bundle.items() if part}}, tuple(requests(found)), uploads)
 
 
 def resources(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, dict[str, Any]]:
@@ -195,5 +191,5 @@ def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -
         file.name: file.read_bytes() for file in files if file.is_file()
     }  # check tells of a wheel that is not there
     found |= {name: file.read_bytes() for name, file in python_of(project.folder).items()}
-    found["profiles.yml"] = as_yaml(profile.as_written).encode()
+    found["profiles.yml"] = as_yaml(profile.as_sent).encode()
     return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from lakewright.profile import REFERENCE, Profile
+from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.databricks import jobs
@@ -197,17 +196,17 @@ def _permitted(project: Project, profile: Profile, settings: DatabricksSettings)
 
 def _environment(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
     """The profile is read again by each stage, there: what it refers to must be set there, too."""
-    file = profile._file
-    given = file.values["profiles"][profile.name] if file is not None else {}
-    for key, value in given.items() if isinstance(given, dict) else ():
-        missing = {name for name in REFERENCE.findall(json.dumps(value)) if name not in settings.environment}
-        if missing:
-            yield Problem(
-                profile.where(key),
-                f"{key} needs {', '.join(sorted(missing))}, which no stage on Databricks has in its environment",
-                f"target.environment: {{{', '.join(f'{name}: …' for name in sorted(missing))}}}"
-                " ({{secrets/SCOPE/KEY}} for what is secret)",
-            )
+    missing: dict[str | int, set[str]] = {}
+    for key, name in profile.references:
+        if name not in settings.environment:
+            missing.setdefault(key[0], set()).add(name)
+    for part, names in missing.items():
+        yield Problem(
+            profile.where(part),
+            f"{part} needs {', '.join(sorted(names))}, which no stage on Databricks has in its environment",
+            f"target.environment: {{{', '.join(f'{name}: …' for name in sorted(names))}}}"
+            " ({{secrets/SCOPE/KEY}} for what is secret)",
+        )
     if settings.environment and settings.cluster is None:
         yield Problem(
             profile.where("target", "environment"),

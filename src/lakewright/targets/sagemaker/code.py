@@ -29,7 +29,7 @@ def project_files(project: Project, profile: Profile) -> dict[str, bytes]:
             "keep data elsewhere (data.source: s3://…) and the project file in a folder of its own",
         )
     found = {name: path.read_bytes() for name, path in paths.items()}
-    found["profiles.yml"] = as_yaml(profile.as_written).encode()
+    found["profiles.yml"] = as_yaml(profile.as_sent).encode()
     return dict(sorted(found.items()))
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from lakewright.errors import ProfileError
-from lakewright.profile import REFERENCE, Profile
+from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
-from lakewright.yamlfile import read_yaml
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
 GONE, ON_THE_WAY_OUT = ("ml.p3.", "ml.p3dn."), ("ml.p2.", "ml.m4.")
@@ -145,31 +142,13 @@ def _environment(profile: Profile, settings: SageMakerSettings) -> Iterator[Prob
                 "store the value in AWS Secrets Manager and name its ARN: arn:aws:secretsmanager:…",
             )
     known = {"AWS_REGION", *settings.environment, *settings.secrets}
-    for key, name in _references(profile):
+    for key, name in profile.references:
         if name not in known:
             yield Problem(
                 profile.where(*key),
                 f"${{env:{name}}} is filled in on this machine; no step has {name}",
                 "leave it out where the role is enough; else name it in target.environment or target.secrets",
             )
-
-
-def _references(profile: Profile) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """(key, variable) for each ${env:…} of the profile outside `target`, which is filled in before it is sent."""
-    if profile.folder is None:
-        return
-    values = read_yaml(profile.folder / "profiles.yml", ProfileError).values["profiles"][profile.name]
-    for key, text in _texts(values):
-        if key[0] != "target":
-            yield from ((key, name) for name in REFERENCE.findall(text))
-
-
-def _texts(value: Any, key: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, str):
-        yield key, value
-    elif isinstance(value, dict | list):
-        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _texts(inner, (*key, name))
 
 
 def _places(project: Project, profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
