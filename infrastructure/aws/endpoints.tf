@@ -31,7 +31,7 @@ resource "aws_vpc_endpoint" "s3" {
 
 resource "aws_vpc_endpoint" "interface" {
   for_each = toset([
-    "ecr.api", "ecr.dkr", "kms", "logs", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sts",
+    "ecr.api", "ecr.dkr", "glue", "kms", "logs", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sts",
   ])
   vpc_id              = aws_vpc.this.id
   vpc_endpoint_type   = "Interface"

@@ -13,6 +13,7 @@ locals {
   bucket    = "${local.arn}:s3:::${var.bucket}"
   sagemaker = "${local.arn}:sagemaker:${local.at}"
   logs      = "${local.arn}:logs:${local.at}:log-group:/aws/sagemaker"
+  glue      = "${local.arn}:glue:${local.at}"
   pipeline  = "${local.arn}:iam::${local.account}:role/${var.name}-pipeline"
 
   # What SageMaker's own agents do on behalf of a role.

@@ -67,6 +67,32 @@ resource "aws_iam_role_policy" "pipeline" {
         ]
       },
       {
+        # Entries of the tables, for Athena.
+        Sid    = "Tables"
+        Effect = "Allow"
+        Action = [
+          "glue:CreateDatabase", "glue:CreateTable", "glue:DeleteTable", "glue:GetDatabase", "glue:GetTable",
+          "glue:GetTables", "glue:UpdateTable",
+        ]
+        Resource = ["${local.glue}:catalog", "${local.glue}:database/${var.database}", "${local.glue}:table/${var.database}/*"]
+      },
+      {
+        Sid      = "FeatureGroups"
+        Effect   = "Allow"
+        Action   = ["sagemaker:CreateFeatureGroup", "sagemaker:DescribeFeatureGroup"]
+        Resource = ["${local.sagemaker}:feature-group/*"]
+      },
+      {
+        # Feature Store enters its offline table itself, as this role, in a database that it names.
+        Sid      = "FeatureTables"
+        Effect   = "Allow"
+        Action   = ["glue:CreateDatabase", "glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"]
+        Resource = [
+          "${local.glue}:catalog", "${local.glue}:database/sagemaker_featurestore",
+          "${local.glue}:table/sagemaker_featurestore/*",
+        ]
+      },
+      {
         Sid       = "PassRole"
         Effect    = "Allow"
         Action    = ["iam:PassRole"]

@@ -56,6 +56,16 @@ variable "group" {
   }
 }
 
+variable "database" {
+  description = "Glue database that the pipeline may write, as the project's schema names it, where the catalog is Glue."
+  type        = string
+  default     = "lakewright"
+  validation {
+    condition     = can(regex("^[a-z0-9_]{1,255}$", var.database))
+    error_message = "Lower-case letters, digits and underscores."
+  }
+}
+
 variable "network" {
   description = "IPv4 range of the VPC; two /20 subnets are cut from it."
   type        = string

@@ -153,7 +153,7 @@ def test_aws_is_reached_through_the_networks_own_endpoints(client: Client) -> No
     kinds = {
         each["ServiceName"].removeprefix(f"com.amazonaws.{REGION}."): each["VpcEndpointType"] for each in endpoints
     }
-    services = ("ecr.api", "ecr.dkr", "kms", "logs", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sts")
+    services = ("ecr.api", "ecr.dkr", "glue", "kms", "logs", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sts")
     assert kinds == {"s3": "Gateway", **dict.fromkeys(services, "Interface")}
     for each in endpoints:
         if each["VpcEndpointType"] == "Interface":

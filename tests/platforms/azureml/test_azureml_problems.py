@@ -107,6 +107,12 @@ def test_warnings_stop_nothing(
     assert warning.kind == "warning" and said in warning.cause
 
 
+def test_a_gpu_is_wanted_where_train_has_none(check: Check) -> None:
+    (error,) = check({}, device="cuda")
+    assert error.kind == "error" and "Standard_E4ds_v4 has no GPU" in error.cause
+    assert check({"gpu": {"name": "gpu", "size": "Standard_NC24ads_A100_v4"}}, device="cuda") == []
+
+
 def test_a_secret_in_the_file_itself(check: Check) -> None:
     (error,) = check({}, storage_options={"AZURE_STORAGE_ACCOUNT_KEY": "s3cr3t"})
     assert error.kind == "error" and "stands in profiles.yml itself" in error.cause and "s3cr3t" not in str(error)

@@ -93,6 +93,16 @@ def test_nothing_is_wrong_with_a_good_profile() -> None:
     assert [problem.where for problem in found()] == [f"profiles.yml:{line_of('debugger_rules:')}"]
 
 
+def test_a_gpu_is_wanted_where_train_has_none() -> None:
+    profiles(LEAST, device="cuda")
+    (problem,) = found()
+    assert problem.kind == "error" and "ml.m6i.xlarge has no GPU" in problem.cause
+    assert problem.where == f"profiles.yml:{line_of('device:')}"
+    for instance in ("ml.g5.xlarge", "ml.p5.48xlarge"):
+        profiles(LEAST | {"training": {"instance_type": instance}}, device="cuda:0")
+        assert found() == []
+
+
 def test_a_reference_that_no_container_can_fill_in_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKE_KEY", "hunter2")
     options = {"AWS_SECRET_ACCESS_KEY": "${env:LAKE_KEY}"}

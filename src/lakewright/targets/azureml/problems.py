@@ -26,6 +26,8 @@ RETIRED = {
 # Older still, of which no page was at hand: said as a warning.
 OLD = re.compile(r"Standard_(NC(6|12|24)r?(_Promo)?|NC(6|12|24)r?s_v2|ND(6|12|24)r?s|NC24rs_v3)", re.IGNORECASE)
 
+GPU = re.compile(r"Standard_N[CDV]", re.IGNORECASE)  # series of machines with one
+
 
 def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
     for name in ("subscription", "resource_group", "workspace"):
@@ -36,6 +38,7 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
                 f"add {name} to the target: Azure ML's workspaces are found by all three",
             )
     yield from _clusters(profile, settings)
+    yield from _gpu(profile, settings)
     yield from _environment(profile, settings)
     yield from _pipeline(project, profile, settings)
     if settings.online is not None:
@@ -86,6 +89,16 @@ def _size(size: str, where: str) -> Iterator[Problem]:
             yield Problem(where, f"{size} is no more: Azure stopped it on {date} ({page})", remedy)
     if OLD.fullmatch(size):
         yield Problem(where, f"{size} is of a series that Azure retires or has retired", remedy, "warning")
+
+
+def _gpu(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
+    cluster = settings.gpu or settings.cpu
+    if profile.device.startswith("cuda") and not GPU.match(cluster.size):
+        yield Problem(
+            profile.where("device"),
+            f"the profile wants {profile.device} for train, and {cluster.size} has no GPU that is known here",
+            "name target.gpu, with a size of the series NC or ND: Standard_NC24ads_A100_v4",
+        )
 
 
 def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:

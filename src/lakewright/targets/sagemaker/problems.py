@@ -13,6 +13,7 @@ from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
 GONE, ON_THE_WAY_OUT = ("ml.p3.", "ml.p3dn."), ("ml.p2.", "ml.m4.")
+GPU = re.compile(r"ml\.[gp]\d")  # families of machines with one
 SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|(ACCESS|API)_?KEY", re.IGNORECASE)
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
 
@@ -65,6 +66,12 @@ def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
 
 def _training(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
     training = settings.training
+    if profile.device.startswith("cuda") and not GPU.match(training.instance_type):
+        yield Problem(
+            profile.where("device"),
+            f"the profile wants {profile.device} for train, and {training.instance_type} has no GPU",
+            "name target.training.instance_type: ml.g5.xlarge, or another of the families g and p",
+        )
     if training.spot and not training.checkpoints:
         yield Problem(
             profile.where("target", "training", "checkpoints"),
