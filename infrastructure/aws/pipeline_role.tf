@@ -84,9 +84,9 @@ resource "aws_iam_role_policy" "pipeline" {
       },
       {
         # Feature Store enters its offline table itself, as this role, in a database that it names.
-        Sid      = "FeatureTables"
-        Effect   = "Allow"
-        Action   = ["glue:CreateDatabase", "glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"]
+        Sid    = "FeatureTables"
+        Effect = "Allow"
+        Action = ["glue:CreateDatabase", "glue:CreateTable", "glue:GetDatabase", "glue:GetTable", "glue:UpdateTable"]
         Resource = [
           "${local.glue}:catalog", "${local.glue}:database/sagemaker_featurestore",
           "${local.glue}:table/sagemaker_featurestore/*",

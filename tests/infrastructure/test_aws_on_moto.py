@@ -133,6 +133,9 @@ def test_the_pipeline_writes_its_folder_and_passes_itself_to_sagemaker_alone(cli
     assert found["WriteBucket"]["Resource"] == [f"arn:aws:s3:::{BUCKET}/lakewright/*"]
     assert found["PassRole"]["Resource"] == [f"arn:aws:iam::{ACCOUNT}:role/lakewright-pipeline"]
     assert found["PassRole"]["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    assert found["Tables"]["Resource"][1:] == [
+        f"arn:aws:glue:{REGION}:{ACCOUNT}:{what}" for what in ("database/lakewright", "table/lakewright/*")
+    ]
     packages = [f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{kind}" for kind in ("model-package-group", "model-package")]
     assert found["ModelPackages"]["Resource"] == [f"{packages[0]}/lakewright", f"{packages[1]}/lakewright/*"]
 
@@ -153,7 +156,17 @@ def test_aws_is_reached_through_the_networks_own_endpoints(client: Client) -> No
     kinds = {
         each["ServiceName"].removeprefix(f"com.amazonaws.{REGION}."): each["VpcEndpointType"] for each in endpoints
     }
-    services = ("ecr.api", "ecr.dkr", "glue", "kms", "logs", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sts")
+    services = (
+        "ecr.api",
+        "ecr.dkr",
+        "glue",
+        "kms",
+        "logs",
+        "sagemaker.api",
+        "sagemaker.runtime",
+        "secretsmanager",
+        "sts",
+    )
     assert kinds == {"s3": "Gateway", **dict.fromkeys(services, "Interface")}
     for each in endpoints:
         if each["VpcEndpointType"] == "Interface":
@@ -254,8 +267,8 @@ PROVEN = {
     *("ContainerPolicy", "Dashboard", "EndpointLog", "EndpointRole", "EndpointsGroup", "Images", "JobsFromJobs"),
     *("JobsGroup", "Key", "KeyAlias", "Lake", "Notices", "PipelineRole", "PrivateRoutes", "PrivateSubnet1"),
     *("PrivateSubnet2", "S3Gateway", "Vpc"),
-    *(f"{name}Endpoint" for name in ("EcrApi", "EcrDkr", "Kms", "Logs", "SagemakerApi", "SagemakerRuntime")),
-    *("SecretsmanagerEndpoint", "StsEndpoint"),
+    *(f"{name}Endpoint" for name in ("EcrApi", "EcrDkr", "Glue", "Kms", "Logs", "SagemakerApi")),
+    *("SagemakerRuntimeEndpoint", "SecretsmanagerEndpoint", "StsEndpoint"),
 }
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lakewright.runtimes import Use
 
 FORMAT = 1
 SERVING = "serving.json"
+BLOCK = 4 << 20  # bytes hashed at once: after each, other threads have their turn
 
 
 def seal(folder: Path) -> str:
@@ -49,21 +51,26 @@ def verify(folder: Path) -> str:
         ) from None
     except ValueError:
         raise ModelError(f"{folder / 'manifest.json'} is damaged", "register or download the model again") from None
-    for name, sha256 in expected.items():
-        path = folder / name
+    paths = [folder / name for name in expected]
+    for name, path in zip(expected, paths, strict=True):
         if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
             raise ModelError(f"the model folder {folder} lacks {name}", "register or download the model again")
-        if file_hash(path) != sha256:
-            raise ModelError(
-                f"{path} is not the file that was evaluated: its hash differs from the manifest's",
-                "do not serve it; register or download the model again",
-            )
+    with ThreadPoolExecutor() as pool:
+        for path, hashed, sha256 in zip(paths, pool.map(file_hash, paths), expected.values(), strict=True):
+            if hashed != sha256:
+                raise ModelError(
+                    f"{path} is not the file that was evaluated: its hash differs from the manifest's",
+                    "do not serve it; register or download the model again",
+                )
     return digest_of(folder)
 
 
 def file_hash(path: Path) -> str:
+    hashed = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def serving(folder: Path, use: Use) -> tuple[str, str]:

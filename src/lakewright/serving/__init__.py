@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -175,7 +176,6 @@ def _check(server: Server, started: Endpoint) -> None:
 
 
 def _application(server: Server, started: Endpoint | None = None) -> ASGIApp:
-    from lakewright.serving.app import make_app
     from lakewright.serving.service import Service
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -185,7 +185,11 @@ def _application(server: Server, started: Endpoint | None = None) -> ASGIApp:
     options = serving(workspace.profile, server.settings)
     redact = requestlog.redaction(options.redact)
     file = endpoint.place(workspace, server.endpoint)
-    service = Service(file, options, server.runtime, workspace.threads, started)
+    with ThreadPoolExecutor(1) as beside:  # hashing the model's files and importing the web framework: a core each
+        opening = beside.submit(Service, file, options, server.runtime, workspace.threads, started)
+        from lakewright.serving.app import make_app
+
+        service = opening.result()
     log = None
     if options.log_table is not None:
         log = requestlog.RequestLog(
