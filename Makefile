@@ -17,7 +17,7 @@ demo: $(INSTALLED)  ## a real run, from PyPI's data and encoder to a registered 
 	$(BIN)/lakewright run examples/icd10_chapters/project.yml
 
 test: $(INSTALLED) chromium nginx  ## the whole suite but its slow part
-	$(BIN)/python -m pytest -q -m 'not slow' --durations=8
+	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist loadfile --durations=8
 
 chromium:  ## the browser that the report is tested in: Debian's, where it is missing and may be installed
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
