@@ -214,14 +214,14 @@ def sealed_model(
     from lakewright.runtimes.predictor import Predictor
 
     written = {
-        "model.json": {"format": 1, "task": task, "learner": learner},
+        "model.json": {"format": 2, "task": task, "learner": learner},
         "project.json": {"schema": "main.demo", "name": name, "train": {"learner": learner}},
-        "samples.json": {"rows": rows, "predictions": []},
+        "samples.json": {"rows": rows, "predictions": {}},
     }
     for file, value in written.items():
         (folder / file).write_text(json.dumps(value))
     seal(folder)
-    samples = {"rows": rows, "predictions": Predictor.open(folder).predict(rows)}
+    samples = {"rows": rows, "predictions": {"onnx": Predictor.open(folder).predict(rows)}}
     (folder / "samples.json").write_text(json.dumps(samples))
     seal(folder)
     return folder

@@ -18,7 +18,7 @@ from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import ModelError, UsageError
 from lakewright.runtimes import Runtime
-from lakewright.runtimes.folder import sample_rows, verify
+from lakewright.runtimes.folder import sample_rows, serving, verify
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Task
 
@@ -183,10 +183,13 @@ def test_mlflow_predicts_the_same(folders: dict[tuple[str, str], Path]) -> None:
 def test_samples_are_predicted_as_they_were_sealed(folders: dict[tuple[str, str], Path]) -> None:
     for folder in folders.values():
         sealed = json.loads((folder / "samples.json").read_text())
-        predictor = Predictor.open(folder)
-        sure = predictor.task.confidence
-        again = predictor.predict(sealed["rows"])
-        assert [sure(row) for row in again] == pytest.approx([sure(row) for row in sealed["predictions"]], abs=1e-6)
+        served = {serving(folder, use)[0] for use in ("throughput", "latency")}
+        assert sealed["predictions"].keys() == served | {"onnx"}
+        for runtime, then in sealed["predictions"].items():
+            predictor = Predictor.open(folder, runtime)
+            sure = predictor.task.confidence
+            now = predictor.predict(sealed["rows"])
+            assert [sure(row) for row in now] == pytest.approx([sure(row) for row in then], abs=1e-6)
 
 
 def test_a_changed_file_is_refused(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
     encoding/           encoding.json, tokenizer.json …
     model.safetensors   the weights                     model.onnx    the network that serves
     serving.json        which runtime for which use     openvino.xml, openvino.bin   where OpenVINO is one of them
-    samples.json        sample rows and what this model says of them
+    samples.json        sample rows and what this model says of them in each runtime that serves it
     manifest.json       sha256 of each file; the folder's digest is the manifest's
 
 The folder that was evaluated and gated is, byte for byte, the folder that is served: opening one checks the hashes.
@@ -22,7 +22,7 @@ from typing import Any
 from lakewright.errors import ModelError
 from lakewright.runtimes import Use
 
-FORMAT = 1
+FORMAT = 2
 SERVING = "serving.json"
 BLOCK = 4 << 20  # bytes hashed at once: after each, other threads have their turn
 

@@ -80,8 +80,14 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     _write(folder / "model.json", described)
     _write(folder / "project.json", project.resolved)
     _write(folder / "training.json", {"history": fitted.history, "details": details})
-    samples = task.sample_rows()
-    _write(folder / "samples.json", {"rows": samples, "predictions": predictor.predict(samples)})
+    samples, runtimes = task.sample_rows(), {"onnx", serving(folder, "throughput")[0], serving(folder, "latency")[0]}
+    said_of_samples = {
+        name: replace(
+            predictor, runtime=plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
+        ).predict(samples)
+        for name in sorted(runtimes)
+    }
+    _write(folder / "samples.json", {"rows": samples, "predictions": said_of_samples})
     digest = seal(folder)
 
     sealed = workspace.folder / "models" / digest[:16]

@@ -40,7 +40,7 @@ def place(greeter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def samples(greeter: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     told = json.loads((greeter / "samples.json").read_text())
-    return told["rows"], told["predictions"]
+    return told["rows"], told["predictions"]["onnx"]
 
 
 def requests(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -157,11 +157,11 @@ def endpoint_answers(archive: str, digest: str, runner: Runner, folder: Path) ->
         samples = json.loads((opt / "model" / "samples.json").read_text())
         answer = server.ask("POST", "/invocations", {"dataframe_records": samples["rows"]})
         assert answer.status == 200
-        assert answer.json["predictions"] == samples["predictions"]
+        assert answer.json["predictions"] == samples["predictions"]["onnx"]
         lines = "\n".join(json.dumps(row) for row in samples["rows"])  # as batch transform asks
         batch = server.ask("POST", "/invocations", lines, {"Content-Type": "application/jsonlines"})
         said = [json.loads(line)["predicted_label"] for line in batch.body.splitlines()]
-        assert said == [prediction["label"] for prediction in samples["predictions"]]
+        assert said == [prediction["label"] for prediction in samples["predictions"]["onnx"]]
     finally:
         process.terminate()
         process.wait(60)
