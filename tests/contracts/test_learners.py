@@ -20,6 +20,7 @@ from lakewright.errors import ModelError, UsageError
 from lakewright.runtimes import Runtime
 from lakewright.runtimes.folder import sample_rows, serving, verify
 from lakewright.runtimes.predictor import Predictor
+from lakewright.serving.model import Model
 from lakewright.tasks import Task
 
 PAIRS = [(learner, task) for learner in plugins.names("learners") for task in plugins.names("tasks")]
@@ -190,6 +191,12 @@ def test_samples_are_predicted_as_they_were_sealed(folders: dict[tuple[str, str]
             sure = predictor.task.confidence
             now = predictor.predict(sealed["rows"])
             assert [sure(row) for row in now] == pytest.approx([sure(row) for row in then], abs=1e-6)
+
+
+def test_a_server_opens_each_in_every_runtime_that_it_names(folders: dict[tuple[str, str], Path]) -> None:
+    for folder in folders.values():
+        for runtime in ("auto", *json.loads((folder / "samples.json").read_text())["predictions"]):
+            assert Model.open(folder, None, runtime, threads=2).samples
 
 
 def test_a_changed_file_is_refused(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:
