@@ -53,8 +53,9 @@ def another(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"onnx": 0.1}, "onnx", False),
         ({"onnx": 0.1, "another": 0.0}, "another", True),  # each is held against itself
         ({"onnx": 0.0, "another": 0.1}, "another", False),
-        ({"onnx": 0.1}, "another", True),  # nothing was kept of it, and it computes another network
-        ({"onnx": 0.4}, "another", False),
+        ({"onnx": 0.1, "torch": 0.0}, "another", True),  # nothing was kept of it: fp32 is what it may compute
+        ({"onnx": 0.0, "torch": 0.1}, "another", False),
+        ({"onnx": 0.1}, "another", False),
     ],
 )
 def test_it_is_held_against_what_the_same_runtime_said(

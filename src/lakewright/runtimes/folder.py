@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lakewright.errors import ModelError
-from lakewright.runtimes import Use
+from lakewright.runtimes import Use, cores
 
 FORMAT = 2
 SERVING = "serving.json"
@@ -55,7 +55,7 @@ def verify(folder: Path) -> str:
     for name, path in zip(expected, paths, strict=True):
         if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
             raise ModelError(f"the model folder {folder} lacks {name}", "register or download the model again")
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for path, hashed, sha256 in zip(paths, pool.map(file_hash, paths), expected.values(), strict=True):
             if hashed != sha256:
                 raise ModelError(

@@ -58,7 +58,8 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
-    network = plugins.find("runtimes", serving(folder, "throughput")[0])(folder, workspace.threads, "throughput")
+    serves, _ = serving(folder, "throughput")
+    network = plugins.find("runtimes", serves)(folder, workspace.threads, "throughput")
     predictor = Predictor(folder, "", task, encoding, network)
     said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
     task, scorer = tuned(training, said)
@@ -80,13 +81,14 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     _write(folder / "model.json", described)
     _write(folder / "project.json", project.resolved)
     _write(folder / "training.json", {"history": fitted.history, "details": details})
-    samples, runtimes = task.sample_rows(), {"onnx", serving(folder, "throughput")[0], serving(folder, "latency")[0]}
-    said_of_samples = {
-        name: replace(
-            predictor, runtime=plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
-        ).predict(samples)
-        for name in sorted(runtimes)
-    }
+    samples = task.sample_rows()
+    precisions = dict(serving(folder, use) for use in ("throughput", "latency"))  # by runtime
+    # Where int8 serves, fp32 is torch's: what torch and cuda are held against.
+    reference = {"torch"} if {*precisions.values()} != {"fp32"} else set()
+    said_of_samples = {}
+    for name in sorted({"onnx", *precisions, *reference}):
+        runtime = network if name == serves else plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
+        said_of_samples[name] = replace(predictor, runtime=runtime).predict(samples)
     _write(folder / "samples.json", {"rows": samples, "predictions": said_of_samples})
     digest = seal(folder)
 

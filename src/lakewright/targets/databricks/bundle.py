@@ -187,9 +187,8 @@ def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -
         files.append((profile.folder or Path()) / wheel)
     if settings.approval is not None:
         files.append(Path(__file__).with_name(jobs.APPROVAL))
-    found = {
-        file.name: file.read_bytes() for file in files if file.is_file()
-    }  # check tells of a wheel that is not there
+    # check tells of a wheel that is not there
+    found = {file.name: file.read_bytes() for file in files if file.is_file()}
     found |= {name: file.read_bytes() for name, file in python_of(project.folder).items()}
     found["profiles.yml"] = as_yaml(profile.as_sent).encode()
     return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}

@@ -42,9 +42,11 @@ def workspace(profile: Profile) -> Iterator[WorkspaceClient]:
     settings = cast(DatabricksSettings, profile.target)
     where = settings.host or "the workspace"
     try:
-        made_by = lakewright.__version__
         config = Config(
-            host=settings.host, retry_timeout_seconds=PATIENCE, product="lakewright", product_version=made_by
+            host=settings.host,
+            retry_timeout_seconds=PATIENCE,
+            product="lakewright",
+            product_version=lakewright.__version__,
         )
         yield WorkspaceClient(config=config)
     except DatabricksError as error:
@@ -52,11 +54,7 @@ def workspace(profile: Profile) -> Iterator[WorkspaceClient]:
             f"Databricks at {where} answered: {error}",
             f"{profile.where('target')}: see that what it names is there, and that you may do this",
         ) from None
-    except (
-        ValueError,
-        TimeoutError,
-        OSError,
-    ) as error:  # the SDK's own, where it finds no credentials, or no workspace
+    except (ValueError, OSError) as error:  # the SDK's own, where it finds no credentials, or no workspace
         raise LakewrightError(
             f"databricks-sdk cannot reach {where}: {error}",
             "export DATABRICKS_TOKEN=…, or `databricks auth login`",
