@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 import lakewright as lw
 from conftest import sentences
-from lakewright.learners.encoder import rounded, serving
+from lakewright.learners.encoder import serving
 from lakewright.runtimes.folder import seal
 from lakewright.runtimes.predictor import Predictor
 
@@ -97,7 +97,7 @@ def test_each_use_has_the_fastest_of_what_is_as_good_as_fp32(
 
 
 def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(full: Path, into: Path) -> None:
+    def broken(full: Path, into: Path, known: object) -> None:
         """int8 gone wrong, as calibration on the wrong rows can: the head's bias says one class of all."""
         import onnx
         from onnx import numpy_helper
@@ -110,7 +110,7 @@ def test_what_is_significantly_worse_never_serves(project: Path, monkeypatch: py
                 weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         onnx.save(model, str(into))
 
-    monkeypatch.setattr(serving, "dynamic", broken)
+    monkeypatch.setattr(serving.int8, "quantise", broken)
     run = lw.run(project, settings=["train.quantize=auto", "train.num_train_epochs=3", "gate.minimum={}"])
     details = json.loads((Path(run.model_folder) / "training.json").read_text())["details"]
     assert details["int8_difference"] < 0 and details["int8_difference_p"] < 0.05
@@ -125,7 +125,7 @@ def test_a_head_on_a_frozen_encoder_learns_from_int8(
     project: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "_timed", _int8_is_faster)
-    folder, plain = (_embedded(project, tiny_base, quantize) for quantize in ("dynamic", "never"))
+    folder, plain = (_embedded(project, tiny_base, quantize) for quantize in ("static", "never"))
     details = json.loads((folder / "training.json").read_text())["details"]
     assert (details["precision"], details["int8_unlike"] < 0.1) == ("int8", True)
     assert not (folder / "model.int8.onnx").exists()
@@ -139,7 +139,7 @@ def test_a_head_on_a_frozen_encoder_learns_from_int8(
 def test_a_head_learns_from_fp32_where_int8_says_something_else(
     project: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(full: Path, into: Path) -> None:
+    def broken(full: Path, into: Path, known: object) -> None:
         import onnx
         from onnx import numpy_helper
 
@@ -151,8 +151,8 @@ def test_a_head_learns_from_fp32_where_int8_says_something_else(
         onnx.save(model, str(into))
 
     monkeypatch.setattr(serving, "_timed", _int8_is_faster)
-    monkeypatch.setattr(rounded, "dynamic", broken)
-    folders = [_embedded(project, tiny_base, quantize) for quantize in ("dynamic", "never")]
+    monkeypatch.setattr(serving.int8, "quantise", broken)
+    folders = [_embedded(project, tiny_base, quantize) for quantize in ("static", "never")]
     heads = [load_file(folder / "model.safetensors")["head.weight"] for folder in folders]
     assert np.array_equal(*heads)
 
@@ -162,6 +162,6 @@ def _embedded(project: Path, base: Path, quantize: str) -> Path:
     return Path(lw.run(project, settings=[train, "gate.minimum={}"]).model_folder)
 
 
-def _int8_is_faster(many: dict[str, Predictor], one: dict[str, Predictor], training: Any) -> Any:
-    of_use = {"throughput": many, "latency": one}
-    return {use: {name: 1.0 if name == "fp32" else 0.5 for name in of} for use, of in of_use.items()}
+def _int8_is_faster(entries: Sequence[serving.Entry], training: Any) -> Any:
+    seconds = {entry.candidate.name: 1.0 if entry.candidate.name == "fp32" else 0.5 for entry in entries}
+    return dict.fromkeys(serving.USES, seconds)

@@ -57,20 +57,22 @@ def test_the_error_is_what_least_squares_leaves_and_stays_below_what_is_allowed(
     lost = float((outputs(of, said, kept) - before).square().sum())
     known = torch.cat([said[:, kept], torch.ones(TOKENS, 1)], dim=1).double()
     least = float((before.double() - known @ torch.linalg.lstsq(known, before.double()).solution).square().sum())
-    assert least <= lost < 1.01 * least + 1e-6
+    # `lost` comes from float32 sums over 32,000 outputs, whose rounding differs between processors by some 1e-7 of it.
+    assert (1 - 1e-5) * least <= lost < 1.01 * least + 1e-6
     assert lost / float((before - before.mean(dim=0)).square().sum()) < 0.01
 
 
 def test_int8_is_made_of_the_pruned_network_and_the_whole_one_is_kept(
     project: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, dynamic = tmp_path / "int8.onnx", serving.dynamic
+    made, quantise = tmp_path / "int8.onnx", serving.int8.quantise
 
-    def kept_too(full: Path, into: Path) -> None:
-        dynamic(full, into)
-        copy(into, made)  # whichever network is chosen afterwards
+    def kept_too(full: Path, into: Path, known: dict[str, tuple[float, float]]) -> None:
+        quantise(full, into, known)
+        if known:
+            copy(into, made)  # whichever network is chosen afterwards
 
-    monkeypatch.setattr(serving, "dynamic", kept_too)
+    monkeypatch.setattr(serving.int8, "quantise", kept_too)
     settings = ["train.quantize=auto", "train.prune_error=0.05", "train.num_train_epochs=3", "gate.minimum={}"]
     folder = Path(lw.run(project, settings=settings).model_folder)
     details = json.loads((folder / "training.json").read_text())["details"]
@@ -92,6 +94,6 @@ def test_what_cannot_be_pruned_is_refused(project: Path, tiny_base: Path, tmp_pa
     shape = {"embedding_size": 16, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
     AlbertModel(AlbertConfig(vocab_size=500, num_hidden_layers=1, **shape)).save_pretrained(base)
     copy(tiny_base / "tokenizer.json", base)
-    settings = ["train.quantize=dynamic", "train.prune_error=0.001", f"train.base_model={base}"]
+    settings = ["train.quantize=static", "train.prune_error=0.001", f"train.base_model={base}"]
     with pytest.raises(ProjectError, match="prune_error does not prune a albert"):
         lw.run(project, settings=settings)

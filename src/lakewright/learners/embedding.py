@@ -30,7 +30,7 @@ class Embedding(Encoder):
 
     name = "embedding"
     settings = EmbeddingSettings
-    sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "dynamic"}}
+    sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "static"}}
     gaps: Mapping[str, str] = {
         "question_answering": "never: where an answer begins cannot be read off an encoder that was not trained for it",
     }
@@ -48,7 +48,7 @@ class Embedding(Encoder):
         if training.task.level == "vector":
             return leave(network, training)
         plain = settings.bf16 == "auto" and not settings.prune_error
-        if settings.quantize == "dynamic" and plain and training.device == "cpu":
+        if settings.quantize == "static" and plain and training.device == "cpu":
             read = rounded(network, training)
             if read is not None:
                 details, said = _fit_head(network, training, read.runtime)

@@ -14,20 +14,25 @@ from lakewright.runtimes import Runtime, Use
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network in `path`, a model folder or an ONNX file."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it notes in the user's home what to send its maker
-    import onnxruntime
-
     streams = threads if use == "throughput" else 1
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads // streams
-    options.log_severity_level = 3
-    # Its threads would wait for the next row by turning in circles, on the cores that something else needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     file = path / "model.onnx" if path.is_dir() else path
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    opened = session(str(file), threads // streams)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        logits: NDArray[Any] = session.run(["logits"], dict(inputs))[0]
+        logits: NDArray[Any] = opened.run(["logits"], dict(inputs))[0]
         return logits
 
     return Runtime(compute, streams)
+
+
+def session(model: str | bytes, threads: int) -> Any:
+    """An onnxruntime.InferenceSession of a file, by its path, or of a model's bytes."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it notes in the user's home what to send its maker
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Its threads would wait for the next row by turning in circles, on the cores that something else needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

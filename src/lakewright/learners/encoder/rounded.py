@@ -16,7 +16,7 @@ import torch
 from lakewright.learners import Fitted, Training
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.network import EncoderNetwork
-from lakewright.learners.encoder.serving import INT8, choose, dynamic
+from lakewright.learners.encoder.serving import INT8, choose, quantise
 from lakewright.runtimes import Runtime
 from lakewright.runtimes.onnx import load
 from lakewright.runtimes.predictor import Predictor
@@ -33,6 +33,7 @@ class Rounded:
     runtime: Runtime
     meant: Logits  # what fp32 has the head read of validation
     unlike: float  # how much of what int8 says is not what fp32 says: a share of its variance
+    saturated: float  # the share of values on validation that int8's scales cut
 
 
 def rounded(network: EncoderNetwork, training: Training) -> Rounded | None:
@@ -45,14 +46,14 @@ def rounded(network: EncoderNetwork, training: Training) -> Rounded | None:
     validation = training.validation.encoded
     with ThreadPoolExecutor(1) as aside:  # to quantise is work for one core
         asked = aside.submit(_reader(load(full, training.threads, "throughput"), training).logits, validation)
-        dynamic(full, int8)
+        saturated = quantise(training)
         meant = asked.result()
     runtime = load(int8, training.threads, "throughput")
     some = np.arange(min(COMPARED, len(training.validation)))
     said = np.vstack(_reader(runtime, training).logits(validation.take(some)))
     wanted = np.vstack([meant[at] for at in (some if training.task.level == "row" else validation.sequences(some))])
     unlike = float(np.square(said - wanted).sum() / np.square(wanted - wanted.mean(axis=0)).sum())
-    return Rounded(runtime, meant, unlike) if unlike <= ROUGH else None
+    return Rounded(runtime, meant, unlike, saturated) if unlike <= ROUGH else None
 
 
 def leave_rounded(network: EncoderNetwork, training: Training, read: Rounded, said: Logits) -> Fitted:
@@ -63,7 +64,9 @@ def leave_rounded(network: EncoderNetwork, training: Training, read: Rounded, sa
     weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
     known: Mapping[str, Logits] = {"int8": said, "fp32": [values @ weight.T + bias for values in read.meant]}
     left = choose(network, training, known)
-    return replace(left, details={"int8_unlike": round(read.unlike, 4), **left.details})
+    return replace(
+        left, details={"int8_unlike": round(read.unlike, 4), "int8_saturated": read.saturated, **left.details}
+    )
 
 
 def _reader(runtime: Runtime, training: Training) -> Predictor:

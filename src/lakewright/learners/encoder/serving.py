@@ -1,9 +1,11 @@
 """Which network serves, and in which runtime: measured on this machine, and never significantly worse than fp32.
 
-onnx      int8, dynamic and per channel, in model.onnx's place; else model.onnx stays as it is, fp32
-openvino  int8 with activations calibrated on validation (post-training quantisation by NNCF); where it is installed
+onnx      int8 in model.onnx's place (int8.py): with scales from rows of train, or, where that is significantly worse,
+          with a scale for each token; else model.onnx stays as it is, fp32
+openvino  int8 with activations calibrated on the same rows (post-training quantisation by NNCF), where it is installed
 
-Both may do without some neurons (pruning.py); fp32 has them all, and stays the measure.
+Both may do without some neurons (pruning.py); fp32 has them all, and stays the measure. In all of them a row's
+prediction depends on the row alone.
 
 serving.json tells the choice for each use: `throughput` (many rows) and `latency` (one row).
 """
@@ -15,7 +17,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +27,8 @@ import numpy as np
 from lakewright import plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
-from lakewright.learners import Fitted, Training, tuned
-from lakewright.learners.encoder import packed
+from lakewright.learners import Examples, Fitted, Training, tuned
+from lakewright.learners.encoder import int8, packed
 from lakewright.learners.encoder.export import export
 from lakewright.learners.encoder.network import EncoderNetwork
 from lakewright.learners.encoder.pruning import pruned
@@ -38,8 +40,12 @@ from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Logits
 
 TIMED, SINGLE, PASSES = 32, 16, 2  # rows at once (a thread), rows one by one, interleaved passes over both
-CALIBRATION = 128  # sequences
-INT8 = "model.int8.onnx"  # until it is known whether it takes model.onnx's place
+CALIBRATION, PART = 128, 1024  # sequences of train; padded tokens computed at once
+INT8, BY_TOKEN = "model.int8.onnx", "model.token.onnx"  # until it is known whether one takes model.onnx's place
+PRUNED = "pruned.onnx"  # fp32; int8 is made of it, and nothing serves it
+USES: tuple[Use, ...] = ("throughput", "latency")
+
+LOG = logging.getLogger("lakewright")
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Candidate:
 
 
 def leave(network: EncoderNetwork, training: Training) -> Fitted:
-    """Everything that serves, in the model folder; what was measured is told."""
+    """Everything that serves, in the model folder; the details say what was measured."""
     network.save(training.folder)
     full = training.folder / "model.onnx"
     export(network, full)
@@ -62,58 +68,85 @@ def leave(network: EncoderNetwork, training: Training) -> Fitted:
         before = packed.neurons(network.encoder)
         network = pruned(network, training, settings.prune_error)
         details["pruned"] = round(1 - packed.neurons(network.encoder) / before, 4)
-        full = full.with_name("pruned.onnx")
-        export(network, full)
-    dynamic(full, training.folder / INT8)
-    if settings.prune_error:
-        full.unlink()
+        export(network, full.with_name(PRUNED))
+    details["int8_saturated"] = quantise(training)
     left = choose(network, training)
     return replace(left, details={**details, **left.details})
 
 
-def choose(network: EncoderNetwork, training: Training, said: Mapping[str, Logits] = {}) -> Fitted:
-    """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation; `said`:
-    what a candidate says there, where that is known already. model.onnx and INT8 are in the model folder."""
-    folder = training.folder
-    full = Candidate("fp32", "onnx", "fp32", folder / "model.onnx")
-    candidates = [full, Candidate("int8", "onnx", "int8", folder / INT8)]
-    if training.settings.quantize == "auto" and find_spec("openvino") and find_spec("nncf"):
-        candidates.append(Candidate("openvino", "openvino", "int8", _calibrated(network, training, folder / NETWORK)))
+def quantise(training: Training) -> float:
+    """INT8 beside the fp32 network of the model folder; the share of values on validation that its scales cut."""
+    full, into = _source(training.folder), training.folder / INT8
+    known = int8.ranges(full, calibration(training, training.train))
+    int8.quantise(full, into, known)
+    return round(int8.saturated(full, known, calibration(training, training.validation)), 6)
 
-    def opened(use: Use) -> dict[str, Predictor]:
-        networks = {c.name: plugins.find("runtimes", c.runtime)(c.file, training.threads, use) for c in candidates}
-        return {
-            name: Predictor(folder, "", training.task, training.encoding, network) for name, network in networks.items()
-        }
 
-    predictors, all_are_asked = opened("throughput"), not said
-    # Where all are asked, that is also how long they take for many rows: few rows differ in length, which costs
-    # OpenVINO more than it does ONNX Runtime.
-    seconds = _timed({} if all_are_asked else predictors, opened("latency"), training)
-    details: dict[str, float | int | str] = {}
-    allowed, rows = [full], training.validation
-    with bar("int8", len(candidates)) as advance:
-        said = dict(said)
-        for name in [candidate.name for candidate in candidates if candidate.name not in said]:
-            for _ in range(1 if name == "fp32" else 2):  # OpenVINO takes its time for shapes that it has not met yet
-                began = time.perf_counter()
-                said[name] = predictors[name].logits(rows.encoded)
-            if all_are_asked:
-                seconds["throughput"][name] = (time.perf_counter() - began) / len(rows)
-        task, full_scorer = tuned(training, said["fp32"])
-        advance(1, "")
-        for candidate in candidates[1:]:
-            predictions = task.decode(said[candidate.name], rows.encoded, rows.rows)
-            scorer = task.scorer(rows.truths, predictions, rows.rows)
-            found = compare(scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
-            advance(1, f"{candidate.name} {found.difference:+.4f} {full_scorer.primary}")
-            details[f"{candidate.name}_speedup"] = round(
-                seconds["throughput"]["fp32"] / seconds["throughput"][candidate.name], 3
-            )
-            details[f"{candidate.name}_difference"] = round(found.difference, 5)
-            details[f"{candidate.name}_difference_p"] = round(found.p, 5)
-            if not found.significantly_worse:
-                allowed.append(candidate)
+def calibration(training: Training, examples: Examples) -> list[int8.Batch]:
+    """The inputs of some sequences, drawn at random; those of one length go together, so that nothing is padded."""
+    encoded = replace(examples.encoded, hidden=None)
+    lengths = encoded.ids.lengths
+    drawn = np.random.default_rng(training.settings.seed).permutation(len(lengths))[:CALIBRATION]
+    parts = []
+    for length in np.unique(lengths[drawn]):
+        alike = drawn[lengths[drawn] == length]
+        most = max(1, PART // max(1, int(length)))
+        parts += [alike[start : start + most] for start in range(0, len(alike), most)]
+    return [network_inputs(training.encoding, encoded, part) for part in parts]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A candidate that this machine computes."""
+
+    candidate: Candidate
+    opened: Mapping[Use, Predictor]
+    logits: Logits  # on validation
+    seconds: float | None  # a row, all of validation at once; None where the logits were known already
+
+
+def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logits] = {}) -> Fitted:
+    """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation.
+
+    `known`: a candidate's logits on validation, where they were computed already. model.onnx and INT8 are in the model
+    folder. A candidate that this machine cannot open or compute is left out, with a note in the log and the details.
+    """
+    folder, rows = training.folder, training.validation
+    full = _entry(Candidate("fp32", "onnx", "fp32", folder / "model.onnx"), training, known)
+    task, full_scorer = tuned(training, full.logits)
+    entries, allowed, details = [full], [full.candidate], dict[str, float | int | str]()
+
+    def enter(name: str, runtime: str, file: str, make: Callable[[Path], object] | None = None) -> bool:
+        """Whether the candidate, made first where it is not there yet, is as good as fp32."""
+        candidate = Candidate(name, runtime, "int8", folder / file)
+        try:
+            if make is not None:
+                make(candidate.file)
+            entry = _entry(candidate, training, known)
+        except Exception as failure:  # each runtime raises its own, for instance for a processor that it does not know
+            LOG.warning("%s is left out: this machine cannot compute it: %s", name, failure)
+            details[f"{name}_left_out"] = " ".join(str(failure).split())[:200]
+            return False
+        predictions = task.decode(entry.logits, rows.encoded, rows.rows)
+        scorer = task.scorer(rows.truths, predictions, rows.rows)
+        comparison = compare(scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
+        details[f"{name}_difference"] = round(comparison.difference, 5)
+        details[f"{name}_difference_p"] = round(comparison.p, 5)
+        entries.append(entry)
+        if not comparison.significantly_worse:
+            allowed.append(candidate)
+        advance(1, f"{name} {comparison.difference:+.4f} {full_scorer.primary}")
+        return not comparison.significantly_worse
+
+    with bar("int8", None) as advance:
+        if not enter("int8", "onnx", INT8):
+            enter("int8_by_token", "onnx", BY_TOKEN, lambda into: int8.quantise(_source(folder), into, {}))
+        if training.settings.quantize == "auto" and find_spec("openvino") and find_spec("nncf"):
+            enter("openvino", "openvino", NETWORK, lambda into: _calibrated(network, training, into))
+    seconds = _timed(entries, training)
+    for entry in entries[1:]:
+        name = entry.candidate.name
+        details[f"{name}_speedup"] = round(seconds["throughput"]["fp32"] / seconds["throughput"][name], 3)
 
     # onnx has one network: the faster one where many rows are scored.
     onnx = min((c for c in allowed if c.runtime == "onnx"), key=lambda c: seconds["throughput"][c.name])
@@ -121,80 +154,93 @@ def choose(network: EncoderNetwork, training: Training, said: Mapping[str, Logit
         use: min((c for c in allowed if c.runtime != "onnx" or c is onnx), key=lambda c: of[c.name])
         for use, of in seconds.items()
     }
-    if onnx is not full:
-        onnx.file.replace(full.file)
-    for candidate in candidates[1:]:
-        if candidate is not onnx and candidate not in best.values():
-            candidate.file.unlink()
-            candidate.file.with_suffix(".bin").unlink(missing_ok=True)
+    if onnx is not full.candidate:
+        onnx.file.replace(full.candidate.file)
+    served = {full.candidate.file, *(candidate.file for candidate in best.values())}
+    for file in {folder / name for name in (INT8, BY_TOKEN, PRUNED, NETWORK)} - served:
+        file.unlink(missing_ok=True)
+        file.with_suffix(".bin").unlink(missing_ok=True)
     chosen = {
         use: {"runtime": candidate.runtime, "precision": candidate.precision, "seconds_per_row": seconds[use]}
         for use, candidate in best.items()
     }
     (folder / SERVING).write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
     serves = best["throughput"]
-    return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, said[serves.name])
+    logits = next(entry.logits for entry in entries if entry.candidate is serves)
+    return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, logits)
 
 
-def _timed(
-    for_many: Mapping[str, Predictor], for_one: Mapping[str, Predictor], training: Training
-) -> dict[Use, dict[str, float]]:
-    """use → candidate → seconds a row: the median of interleaved passes over validation rows, token ids at hand."""
+def _source(folder: Path) -> Path:
+    """The fp32 network that int8 is made of."""
+    return file if (file := folder / PRUNED).exists() else folder / "model.onnx"
+
+
+def _entry(candidate: Candidate, training: Training, known: Mapping[str, Logits]) -> Entry:
+    load = plugins.find("runtimes", candidate.runtime)
+    opened = {
+        use: Predictor(
+            training.folder, "", training.task, training.encoding, load(candidate.file, training.threads, use)
+        )
+        for use in USES
+    }
+    if candidate.name in known:
+        return Entry(candidate, opened, known[candidate.name], None)
+    rows = training.validation
+    for _ in range(1 if candidate.precision == "fp32" else 2):  # OpenVINO takes its time for shapes that it meets first
+        began = time.perf_counter()
+        logits = opened["throughput"].logits(rows.encoded)
+        seconds = time.perf_counter() - began
+    return Entry(candidate, opened, logits, seconds / len(rows))
+
+
+def _timed(entries: Sequence[Entry], training: Training) -> dict[Use, dict[str, float]]:
+    """use → candidate → seconds a row: the median of interleaved passes over validation rows, token ids at hand. Where
+    all of validation was computed by each candidate, that is its time for many rows: few rows differ in length, which
+    costs OpenVINO more than it does ONNX Runtime."""
     rows = training.validation.rows
     many = training.task.encode(training.encoding, rows[: TIMED * training.threads])
     one = training.task.encode(training.encoding, rows[:SINGLE])
     singles = [network_inputs(training.encoding, one, np.array([i])) for i in range(len(one.ids))]
-    uses: tuple[Use, ...] = ("throughput", "latency")
-    candidates = (for_many, for_one)
-    found: dict[Use, dict[str, list[float]]] = {
-        use: {name: [] for name in of} for use, of in zip(uses, candidates, strict=True)
-    }
+    all_are_timed = all(entry.seconds is not None for entry in entries)
+    times: dict[Use, dict[str, list[float]]] = {use: {entry.candidate.name: [] for entry in entries} for use in USES}
     for _ in range(PASSES):
-        for name, predictor in for_many.items():
-            began = time.perf_counter()
-            predictor.logits(many)
-            found["throughput"][name].append((time.perf_counter() - began) / len(many))
-        for name, predictor in for_one.items():
+        for entry in entries:
+            throughput, latency = (times[use][entry.candidate.name] for use in USES)
+            if all_are_timed:
+                throughput.append(entry.seconds or 0.0)
+            else:
+                began = time.perf_counter()
+                entry.opened["throughput"].logits(many)
+                throughput.append((time.perf_counter() - began) / len(many))
             for inputs in singles:
                 began = time.perf_counter()
-                predictor.runtime.compute(inputs)
-                found["latency"][name].append(time.perf_counter() - began)
-    return {use: {name: float(np.median(times)) for name, times in of.items()} for use, of in found.items()}
+                entry.opened["latency"].runtime.compute(inputs)
+                latency.append(time.perf_counter() - began)
+    return {use: {name: float(np.median(of)) for name, of in by_name.items()} for use, by_name in times.items()}
 
 
-def dynamic(full: Path, into: Path) -> None:
-    """int8 weights per channel; activations are scaled as they come."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+def _calibrated(network: EncoderNetwork, training: Training, into: Path) -> None:
+    """int8 weights and activations, these scaled by what they are on rows of train.
 
-    logging.disable(logging.WARNING)  # it advises graph fusion, which measured worse
-    quantize_dynamic(full, into, per_channel=True, weight_type=QuantType.QInt8)
-    logging.disable(logging.NOTSET)
-
-
-def _calibrated(network: EncoderNetwork, training: Training, into: Path) -> Path:
-    """int8 weights and activations, these scaled by what they are on validation.
-
-    Sequences of one length go together, and biases stay as they are: their correction takes as long as all the rest,
-    and what it changes was too little to measure (docs/experiments.md).
+    Biases stay as they are: their correction takes as long as all the rest, and what it changes was too little to
+    measure (docs/experiments.md).
     """
     openvino = without_telemetry()
     import nncf
 
-    encoded = training.validation.encoded
-    drawn = np.random.default_rng(training.settings.seed).permutation(len(encoded.ids))[:CALIBRATION]
-    lengths = encoded.lengths[drawn]
-    alike = [network_inputs(training.encoding, encoded, drawn[lengths == length]) for length in np.unique(lengths)]
+    parts = calibration(training, training.train)
     logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function changes whatever handlers it finds
     full = into.with_name("padded.onnx")
     export(network, full, padded=True)
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-        calibrated = nncf.quantize(
-            openvino.Core().read_model(str(full)),
-            nncf.Dataset(alike),
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(alike),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
-        )
-    openvino.save_model(calibrated, str(into), compress_to_fp16=False)
-    full.unlink()
-    return into
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+            calibrated = nncf.quantize(
+                openvino.Core().read_model(str(full)),
+                nncf.Dataset(parts),
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(parts),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(disable_bias_correction=True),
+            )
+        openvino.save_model(calibrated, str(into), compress_to_fp16=False)
+    finally:
+        full.unlink()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lakewright.project import LearnerSettings
 from lakewright.tasks import Loss, Task
@@ -29,10 +29,10 @@ class PretrainedSettings(LearnerSettings):
     bf16: Literal["auto"] | bool = Field(
         default="auto", description="mixed precision; auto: where the processor has it"
     )
-    quantize: Literal["auto", "dynamic", "never"] = Field(
+    quantize: Literal["auto", "static", "never"] = Field(
         default="auto",
-        description="int8 where it is faster here and not significantly worse on validation; dynamic: for onnx alone, "
-        "in seconds; auto: also calibrated, for openvino, where that is installed",
+        description="int8 where it is faster here and not significantly worse on validation; static: for onnx alone, "
+        "in seconds; auto: also for openvino, where that is installed",
     )
     prune_error: float = Field(
         default=0,
@@ -42,6 +42,13 @@ class PretrainedSettings(LearnerSettings):
         "share of the variance of what it says; 0: all stay",
     )
     seed: int = 13
+
+    @field_validator("quantize", mode="before")
+    @classmethod
+    def _no_row_depends_on_others(cls, value: Any) -> Any:
+        if value == "dynamic":
+            raise ValueError("dynamic int8 makes a row's prediction depend on the rows beside it; write static")
+        return value
 
     @model_validator(mode="after")
     def _nothing_pruned_in_fp32(self) -> Self:
