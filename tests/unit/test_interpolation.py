@@ -15,8 +15,12 @@ class Line(torch.nn.Module):
         self.register_buffer("places", torch.tensor([3]))
 
 
-@pytest.mark.parametrize(("best_at", "share"), [(0.72, 0.7), (0.5, 0.5), (1.0, 1.0), (2.0, 1.0), (0.0, 0.4)])
-def test_the_best_between_stays(monkeypatch: pytest.MonkeyPatch, best_at: float, share: float) -> None:
+@pytest.mark.parametrize(
+    ("best_at", "share"), [(0.72, 0.7), (0.5, 0.5), (1.0, 1.0), (2.0, 1.0), (0.3, 0.4), (0.1, 0.0), (0.0, 0.0)]
+)
+def test_the_best_between_stays(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, best_at: float, share: float
+) -> None:
     network, start = Line(1.0), Line(0.0).state_dict()
 
     class Validated:
@@ -33,3 +37,4 @@ def test_the_best_between_stays(monkeypatch: pytest.MonkeyPatch, best_at: float,
     assert found["interpolated"] == share
     assert float(network.at.detach()) == pytest.approx(share)
     assert found["interpolated_validation"] == pytest.approx(-abs(share - best_at))
+    assert ("training did not help" in caplog.text) == (share == 0)

@@ -32,9 +32,13 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     file = path
     if path.is_dir():
         file = calibrated if (calibrated := path / NETWORK).exists() else path / "model.onnx"
-    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams}
-    if file.suffix == ".onnx":
-        settings["INFERENCE_PRECISION_HINT"] = "f32"  # it would take bf16 where the processor has it
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        # It would take bf16 where the processor has it, also between products in int8: a row's logits then differ with
+        # the padding of its batch by as much as they are large (docs/experiments.md).
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     network = openvino.Core().compile_model(str(file), "CPU", settings)
     # Its bindings learn to read NumPy's arrays when they first meet one. Two threads that do so at once deadlock: one
     # waits for Python's lock, and the other, which holds it, for the first.

@@ -73,8 +73,9 @@ class Model:
 
 
 def _check(predictor: Predictor, rows: Sequence[Row], expected: Sequence[Prediction]) -> None:
-    """The golden requests: the network says of the sample rows what was said when the folder was sealed."""
-    for row, then, now in zip(rows, expected, predictor.predict(rows), strict=True):
+    """The golden requests, alone and in company: the predictions are those of when the folder was sealed."""
+    alone = [prediction for row in rows for prediction in predictor.predict([row])]
+    for row, then, now in zip([*rows, *rows], [*expected, *expected], alone + predictor.predict(rows), strict=True):
         if not alike(predictor, then, now):
             raise ModelError(
                 f"{predictor.folder} says {_short(now)} of {_short(row)}, and said {_short(then)} when it was made",

@@ -62,7 +62,7 @@ class Encoder:
 
         from lakewright.learners.encoder.forward import use_bf16
         from lakewright.learners.encoder.frozen import remember
-        from lakewright.learners.encoder.interpolation import interpolate
+        from lakewright.learners.encoder.interpolation import SHARES, interpolate
         from lakewright.learners.encoder.loop import train, write_whole
         from lakewright.learners.encoder.lora import add_lora, merge
         from lakewright.learners.encoder.optimizer import body_rate
@@ -88,9 +88,10 @@ class Encoder:
         state = train(network, learning)
         trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         merge(network.encoder)
-        if settings.interpolate == "auto" and (probe or training.task.level == "vector"):
-            start = torch.load(at_start, map_location=training.device, weights_only=True)
-            found |= interpolate(network, start, learning, state.best)
+        start = torch.load(at_start, map_location=training.device, weights_only=True)
+        sensible = probe or training.task.level == "vector"  # between it and the end, too
+        shares = SHARES if settings.interpolate == "auto" and sensible else ()
+        found |= interpolate(network, start, learning, state.best, shares)
         details: dict[str, float | int | str] = {
             **found,
             "learning_rate": body_rate(network, settings),
