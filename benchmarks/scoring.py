@@ -4,6 +4,10 @@
 
 A model is trained once (`train.size: instant`); then the contenders take turns, each in a process of its own and
 tokenising included, for several rounds. What counts is the ratio within a round. Written to docs/benchmarks.md.
+
+A second table holds int8 as it is against int8 as it was, where a row's prediction depended on the rows beside it
+(onnx: scales from the whole batch; openvino: bf16 between products): speed and a lone request in processor seconds,
+and how far a text's probabilities are from those that it has alone.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,32 +31,55 @@ from page import ROOT, stamp, write
 from run import run
 
 PRUNED = "prune_error: 0.003"
+INT8 = {runtime: f"lakewright, {runtime} int8" for runtime in ("onnx", "openvino")}
 OURS = {  # the settings of the training, and the runtime
     "lakewright, onnx fp32": ("quantize: never", "onnx"),
-    "lakewright, onnx int8": ("quantize: auto", "onnx"),
-    "lakewright, openvino int8": ("quantize: auto", "openvino"),
+    **{name: ("quantize: auto", runtime) for runtime, name in INT8.items()},
     f"lakewright, onnx int8, {PRUNED}": (f"quantize: auto, {PRUNED}", "onnx"),
     f"lakewright, openvino int8, {PRUNED}": (f"quantize: auto, {PRUNED}", "openvino"),
 }
 PIPELINE = "transformers pipeline, batches of 32, fp32"
+BEFORE = {"onnx": "onnx int8, scales of the batch", "openvino": "openvino int8, bf16 between products"}
 SIZE = 1536  # of the squares whose product is the peak
 PARAMETERS = 6 * 12 * 384**2  # of the linear layers, each used once a token
+LONE = 300  # texts one by one
 CODE = """
 import json, sys, time
+import numpy as np
 import pyarrow.parquet as pq
 from pathlib import Path
 from lakewright.runtimes.predictor import Predictor
-folder, runtime, threads, data = sys.argv[1:]
-predictor = Predictor.open(Path(folder), runtime, int(threads))
+folder, runtime, threads, data, bf16 = sys.argv[1:]
+if bf16 == "bf16":
+    import openvino
+    compile_model = openvino.Core.compile_model
+    openvino.Core.compile_model = lambda core, file, device, settings: compile_model(
+        core, file, device, settings | {"INFERENCE_PRECISION_HINT": "bf16"})
+many = Predictor.open(Path(folder), runtime, int(threads))
+lone = many.reopened(runtime, int(threads), "latency")
 table = pq.read_table(data)
 texts, truths = table["text"].to_pylist(), table["label"].to_pylist()
-predictor.predict(texts[:256])
-began = time.perf_counter()
-said = [row["label"] for row in predictor.predict(texts)]
-seconds = time.perf_counter() - began
-right = [int(a == b) for a, b in zip(said, truths)]
-print(json.dumps({"texts_per_second": len(texts) / seconds, "right": right}))
-"""
+many.predict(texts[:256])
+began, processor = time.perf_counter(), time.process_time()
+predictions = many.predict(texts)
+seconds, processor = time.perf_counter() - began, time.process_time() - processor
+some = texts[:LONE]
+alone = [lone.predict([text])[0] for text in some]  # also what warms up
+lone_processor = time.process_time()
+for text in some:
+    lone.predict([text])
+lone_processor = time.process_time() - lone_processor
+apart = [max(abs(a["probabilities"][label] - b["probabilities"][label]) for label in a["probabilities"])
+         for a, b in zip(alone, predictions)]
+print(json.dumps({
+    "texts_per_second": len(texts) / seconds,
+    "processor_seconds": processor / len(texts),
+    "lone_processor_seconds": lone_processor / len(some),
+    "apart": max(apart),
+    "other_labels": sum(a["label"] != b["label"] for a, b in zip(alone, predictions)),
+    "right": [int(a["label"] == b) for a, b in zip(predictions, truths)],
+}))
+""".replace("LONE", str(LONE))
 
 
 def trained(data: Path, scratch: Path, *settings: str) -> Path:
@@ -72,10 +100,21 @@ def tokens(rows: Path, folder: Path) -> float:
     return float(predictor.encoding.encode(texts).ids.lengths.mean())
 
 
-def said(command: list[str]) -> dict[str, Any]:
+def measured(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def with_scales_of_the_batch(whole: Path, into: Path) -> Path:
+    """The model folder with int8 as ONNX Runtime's dynamic quantisation makes it."""
+    from lakewright.runtimes.folder import seal
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    shutil.copytree(whole, into)
+    quantize_dynamic(whole / "model.onnx", into / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
+    seal(into)
+    return into
 
 
 def peak(compute: Callable[[], object]) -> float:
@@ -122,6 +161,7 @@ def main() -> None:
     data = arguments.data.resolve() / "banking77"
     threads = len(os.sched_getaffinity(0))
     speeds: dict[str, list[float]] = {name: [] for name in (PIPELINE, *OURS)}
+    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in (*OURS, *BEFORE.values())}
     right: dict[str, list[int]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         models = {how: trained(data, Path(scratch), how) for how, _ in OURS.values()}
@@ -134,16 +174,22 @@ def main() -> None:
                 del speeds[name]
         operations = 2 * PARAMETERS * tokens(rows, whole)  # a text
         pipeline = [str(ROOT / "benchmarks/peers/pipeline.py"), f"--model={whole}", f"--data={rows}"]
+        dynamic = with_scales_of_the_batch(whole, Path(scratch) / "dynamic")
+        contenders = {name: (models[how], runtime, "") for name, (how, runtime) in OURS.items() if name in speeds}
+        contenders[BEFORE["onnx"]] = (dynamic, "onnx", "")
+        if INT8["openvino"] in speeds:
+            contenders[BEFORE["openvino"]] = (models["quantize: auto"], "openvino", "bf16")
         for _ in range(arguments.rounds):
-            for name in speeds:
-                if name == PIPELINE:
-                    found = said([sys.executable, *pipeline])
-                else:
-                    how, runtime = OURS[name]
-                    found = said([sys.executable, "-c", CODE, str(models[how]), runtime, str(threads), str(rows)])
-                speeds[name].append(found["texts_per_second"])
-                right[name] = found["right"][: len(tables[0])]  # the test split's alone
-                print(f"{name}: {speeds[name][-1]:.0f} texts/s", flush=True)
+            found = measured([sys.executable, *pipeline])
+            speeds[PIPELINE].append(found["texts_per_second"])
+            right[PIPELINE] = found["right"][: len(tables[0])]  # the test split's alone
+            for name, (folder, runtime, between) in contenders.items():
+                command = [sys.executable, "-c", CODE, str(folder), runtime, str(threads), str(rows), between]
+                rounds[name].append(found := measured(command))
+                if name in speeds:
+                    speeds[name].append(found["texts_per_second"])
+                right[name] = found["right"][: len(tables[0])]
+                print(f"{name}: {found['texts_per_second']:.0f} texts/s", flush=True)
     from scipy.stats import binomtest
 
     peaks = {"int8": peak(int8_product()), "bf16": peak(bf16_product())}
@@ -167,7 +213,26 @@ def main() -> None:
         "",
         f"Peak, as a product of two squares of {SIZE:,} reached it here: {told}. The share counts linear layers.",
     ]
-    write("scoring", [*lines, "", stamp("make bench-scoring DATA=folder")])
+    write("scoring", [*lines, "", *alone_table(rounds), "", stamp("make bench-scoring DATA=folder")])
+
+
+def alone_table(rounds: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """int8 as it is and as it was: pairs within a round, processor seconds."""
+    lines = [
+        f"| int8 | texts a processor second ÷ as it was | a lone text's time ÷ as it was | alone against among all: "
+        "largest difference of a probability | labels that differ |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for runtime, before in BEFORE.items():
+        for name in (before, INT8[runtime]):
+            if rounds.get(name):
+                pairs = list(zip(rounds[before], rounds[name], strict=True))
+                speed = statistics.median(a["processor_seconds"] / b["processor_seconds"] for a, b in pairs)
+                lone = statistics.median(b["lone_processor_seconds"] / a["lone_processor_seconds"] for a, b in pairs)
+                apart = max(b["apart"] for _, b in pairs)
+                labels = max(b["other_labels"] for _, b in pairs)
+                lines.append(f"| {name} | {speed:.2f} | {lone:.2f} | {apart:.1g} | {labels} of {LONE} |")
+    return lines
 
 
 if __name__ == "__main__":
