@@ -108,8 +108,9 @@ def measured(command: list[str]) -> dict[str, Any]:
 
 def with_scales_of_the_batch(whole: Path, into: Path) -> Path:
     """The model folder with int8 as ONNX Runtime's dynamic quantisation makes it."""
-    from lakewright.runtimes.folder import seal
     from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from lakewright.runtimes.folder import seal
 
     shutil.copytree(whole, into)
     quantize_dynamic(whole / "model.onnx", into / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
@@ -219,7 +220,7 @@ def main() -> None:
 def alone_table(rounds: dict[str, list[dict[str, Any]]]) -> list[str]:
     """int8 as it is and as it was: pairs within a round, processor seconds."""
     lines = [
-        f"| int8 | texts a processor second ÷ as it was | a lone text's time ÷ as it was | alone against among all: "
+        "| int8 | texts a processor second ÷ as it was | a lone text's time ÷ as it was | alone against among all: "
         "largest difference of a probability | labels that differ |",
         "| --- | --- | --- | --- | --- |",
     ]
