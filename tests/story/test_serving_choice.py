@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -19,6 +21,7 @@ from safetensors.numpy import load_file
 
 import lakewright as lw
 from conftest import sentences
+from conftest import serving as served
 from lakewright.learners.encoder import serving
 from lakewright.runtimes.folder import seal
 from lakewright.runtimes.predictor import Predictor
@@ -172,6 +175,31 @@ def test_a_head_learns_from_fp32_where_int8_says_something_else(
     folders = [_embedded(project, tiny_base, quantize) for quantize in ("static", "never")]
     heads = [load_file(folder / "model.safetensors")["head.weight"] for folder in folders]
     assert np.array_equal(*heads)
+
+
+def test_an_answer_under_load_is_the_one_that_a_text_has_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_timed", _int8_is_faster)
+    settings = ["train.quantize=static", "train.num_train_epochs=1", "gate.minimum={}"]
+    folder = Path(lw.run(project, settings=settings).model_folder)
+    assert json.loads((folder / "serving.json").read_text())["latency"]["precision"] == "int8"
+    draw = random.Random(3)
+    words = [row["text"] for row in sentences(60, seed=5)]
+    texts = [" ".join(draw.choices(words, k=draw.choice([1, 1, 2, 5]))) for _ in range(40)]
+    requests = [draw.sample(texts, draw.choice([1, 1, 3, 20])) for _ in range(150)]
+    with served(folder, "--set", "cache_rows=0", folder=project.parent) as server:
+
+        def predictions(some: list[str]) -> list[dict[str, Any]]:
+            answer = server.ask("POST", "/predict", {"texts": some, "probabilities": True})
+            assert answer.status == 200
+            found: list[dict[str, Any]] = answer.json["predictions"]
+            return found
+
+        alone = {text: predictions([text])[0] for text in texts}
+        with ThreadPoolExecutor(16) as pool:
+            loaded = list(pool.map(predictions, requests))
+    for some, answers in zip(requests, loaded, strict=True):
+        for text, answer in zip(some, answers, strict=True):
+            assert answer["probabilities"] == pytest.approx(alone[text]["probabilities"], abs=5e-3)
 
 
 def _embedded(project: Path, base: Path, quantize: str) -> Path:
