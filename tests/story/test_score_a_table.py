@@ -70,6 +70,44 @@ def predictions(lake: Lake, table: str = OUTPUT) -> list[dict[str, Any]]:
     return sorted(lake.read(lake.version(table)).to_pylist(), key=lambda row: str(row["record_id"]))
 
 
+def test_what_is_predicted_together_hangs_on_the_table_alone(
+    lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on how much is committed at once, nor on a kill in between: so not even the last digit changes."""
+    together: list[int] = []
+    predict, write = Predictor.predict, Lake.write
+
+    def recorded(self: Predictor, rows: list[Any]) -> list[Any]:
+        together.append(len(rows))
+        return predict(self, rows)
+
+    def killed(self: Lake, *arguments: Any, **options: Any) -> Any:
+        if len(together) == 2:
+            raise KeyboardInterrupt
+        return write(self, *arguments, **options)
+
+    lake.write(INPUT, posts(3000))
+    lake.write(INPUT, posts(1200, seed=2, first=3000), mode="append")
+    monkeypatch.setattr(Predictor, "predict", recorded)
+    windows = []
+    for commit_rows in (700, 1000, 25_000):
+        scoring.score(trained, INPUT, f"main.demo.by_{commit_rows}", commit_rows=commit_rows)
+        windows.append(together.copy())
+        together.clear()
+    assert windows[0] == windows[1] == windows[2] and sorted(windows[0]) == [952, 1200, 2048]
+    monkeypatch.setattr(Lake, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        scoring.score(trained, INPUT, "main.demo.killed", commit_rows=700)
+    monkeypatch.setattr(Lake, "write", write)
+    assert 0 < lake.version("main.demo.killed").rows < 4200
+    together.clear()
+    scoring.score(trained, INPUT, "main.demo.killed", commit_rows=25_000)
+    assert together == windows[0][-len(together) :]  # whole windows, the one that was begun among them
+    tables = [predictions(lake, f"main.demo.{name}") for name in ("by_700", "by_1000", "by_25000", "killed")]
+    answers = [[{**row, "scored_at": None} for row in table] for table in tables]
+    assert answers[0] == answers[1] == answers[2] == answers[3] and len(answers[0]) == 4200
+
+
 def test_a_table_is_scored_and_then_only_what_is_new(registered: Lake, trained: Path, lakewright: Lakewright) -> None:
     lake = registered
     lake.write(INPUT, posts(300))

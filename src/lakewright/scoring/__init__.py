@@ -23,7 +23,7 @@ from lakewright.records import ModelVersion, TableVersion
 from lakewright.scoring import predictions, progress
 from lakewright.scoring.predictions import Scoring, Tally
 from lakewright.scoring.progress import ALL, Progress
-from lakewright.scoring.rows import Job, all_rows, chunks, new_rows
+from lakewright.scoring.rows import Job, all_rows, commits, new_rows
 
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
@@ -116,11 +116,12 @@ def score(
             why.append(job.why)
             done = job.begin
             with bar(f"scoring {job.table}", job.total, job.begin) as advance:
-                for chunk, last in chunks(job.batches, commit_rows):
-                    after = job.progress(done + chunk.num_rows, last, fingerprint)
+                for parts, last in commits(job, commit_rows):
+                    rows = sum(part.stop - part.start for part in parts)
+                    after = job.progress(done + rows, last, fingerprint)
                     lake.write(
                         target,
-                        pa.RecordBatchReader.from_batches(into, scoring.batches(chunk, job, done, tally, advance)),
+                        pa.RecordBatchReader.from_batches(into, scoring.batches(parts, job, tally, advance)),
                         mode="overwrite" if job.replaces and done == 0 else "append",
                         comment=f"Predictions for {pinned.name}",
                         ordered=False,

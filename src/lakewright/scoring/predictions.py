@@ -11,7 +11,7 @@ scored_at                     when
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,10 +25,9 @@ from lakewright.tasks import Kind, lacks
 if TYPE_CHECKING:
     from lakewright.progress import Advance
     from lakewright.runtimes.predictor import Predictor
-    from lakewright.scoring.rows import Job
+    from lakewright.scoring.rows import Job, Part
     from lakewright.tasks import Prediction
 
-WINDOW = 2048  # rows predicted at once: within them the longest come first, so that little is padded
 COMMON = pa.schema(
     {
         "confidence": pa.float64(),
@@ -124,15 +123,17 @@ class Scoring:
     schema: pa.Schema
     least_confidence: float
 
-    def batches(
-        self, chunk: pa.Table, job: Job, first: int, tally: Tally, advance: Advance
-    ) -> Iterator[pa.RecordBatch]:
-        """The predictions for rows of a job, `first` being the number of the first one."""
-        for start in range(0, chunk.num_rows, WINDOW):
-            yield self._batch(chunk.slice(start, WINDOW), job, first + start, tally, advance)
+    def batches(self, parts: Iterable[Part], job: Job, tally: Tally, advance: Advance) -> Iterator[pa.RecordBatch]:
+        """The predictions for rows of a job."""
+        for part in parts:
+            yield self._batch(part, job, tally, advance)
 
-    def _batch(self, rows: pa.Table, job: Job, first: int, tally: Tally, advance: Advance) -> pa.RecordBatch:
-        said = self._predict(rows)
+    def _batch(self, part: Part, job: Job, tally: Tally, advance: Advance) -> pa.RecordBatch:
+        window = part.window
+        if window.predictions is None:
+            window.predictions = self._predict(window.rows)
+        said = window.predictions[part.start : part.stop]
+        rows = window.rows.slice(part.start, part.stop - part.start)
         sure = [None if one is None else self.predictor.task.confidence(one) for one in said]
         unsure = [confidence is None or confidence < self.least_confidence for confidence in sure]
         same = {
@@ -143,11 +144,11 @@ class Scoring:
             "scored_at": datetime.now(UTC),
         }
         values: dict[str, Any] = {
-            "record_id": _record_ids(rows, job, first, self.columns.id),
+            "record_id": _record_ids(rows, job, window.first + part.start, self.columns.id),
             "confidence": sure,
             "abstain": unsure,
             **{name: [value] * len(said) for name, value in same.items()},
-            **{name: rows.column(name).combine_chunks() for name in self.columns.keep},
+            **{name: rows.column(name) for name in self.columns.keep},
         }
         for field in self.schema:
             if field.name not in values:
@@ -159,7 +160,7 @@ class Scoring:
         arrays = [pa.array(values[field.name], field.type) for field in self.schema]
         return pa.record_batch(arrays, schema=self.schema)
 
-    def _predict(self, rows: pa.Table) -> list[Prediction | None]:
+    def _predict(self, rows: pa.RecordBatch) -> list[Prediction | None]:
         """None for a row that lacks what the model reads."""
         columns = [rows.column(name).to_pylist() for name in self.columns.inputs.values()]
         given = [dict(zip(self.columns.inputs, values, strict=True)) for values in zip(*columns, strict=True)]
@@ -168,7 +169,7 @@ class Scoring:
         return [None if lack else next(found) for lack in lacking]
 
 
-def _record_ids(rows: pa.Table, job: Job, first: int, id: str | None) -> list[str]:
+def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> list[str]:
     if id is None:
         return [f"{job.table.version}:{number}" for number in range(first, first + rows.num_rows)]
     ids = rows.column(id).to_pylist()

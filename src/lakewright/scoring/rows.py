@@ -18,8 +18,10 @@ from lakewright.scoring.progress import ADDED, ALL, MISSING, Progress
 
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
+    from lakewright.tasks import Prediction
 
 CHUNK_BYTES = 64 << 20  # of input rows that wait for their commit
+WINDOW = 2048  # rows predicted at once: within them the longest come first, so that little is padded
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Job:
     replaces: bool  # what the output holds goes
     why: str
     total: int | None  # rows of the job, where that is known
-    batches: Iterator[pa.RecordBatch]  # from row `begin` on, always in the same order
+    batches: Iterator[pa.RecordBatch]  # of all its rows, always in the same order and cut alike
 
     def progress(self, rows: int, last: bool, model: int) -> Progress:
         """Where things stand once so many of the job's rows are there."""
@@ -40,7 +42,7 @@ class Job:
 
 def all_rows(lake: Lake, table: TableVersion, columns: Sequence[str], begin: int = 0, replaces: bool = False) -> Job:
     why = f"all rows of {table}" + _from_row(begin)
-    return Job(table, ALL, -1, begin, replaces, why, table.rows, _after(lake.scan(table, columns), begin))
+    return Job(table, ALL, -1, begin, replaces, why, table.rows, iter(lake.scan(table, columns)))
 
 
 def new_rows(
@@ -68,7 +70,7 @@ def new_rows(
         try:
             total, batches = lake.added(pinned, since, columns)
             why = f"rows added to {between}" + _from_row(begin)
-            return Job(pinned, ADDED, since, begin, False, why, total, _after(batches, begin))
+            return Job(pinned, ADDED, since, begin, False, why, total, iter(batches))
         except Rewritten as told:
             because = told.cause
     if id is None:
@@ -81,20 +83,49 @@ def new_rows(
     return Job(pinned, MISSING, since, 0, False, why, None, batches)
 
 
-def chunks(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[tuple[pa.Table, bool]]:
-    """As many rows as are committed at once, and whether they are the last."""
-    held: list[pa.RecordBatch] = []
+@dataclass(eq=False)
+class Window:
+    """Rows that are predicted together. Where it begins hangs on the table's files alone, never on what was committed
+    at once: a prediction does not change, not even in its last digit, with --commit-rows or after a kill."""
+
+    rows: pa.RecordBatch
+    first: int  # the number of its first row in the job
+    predictions: list[Prediction | None] | None = None  # once they are computed
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of a window that are committed together."""
+
+    window: Window
+    start: int
+    stop: int
+
+
+def commits(job: Job, rows: int) -> Iterator[tuple[list[Part], bool]]:
+    """What is committed at once, from the job's row `begin` on: at most so many rows; and whether they are the last."""
+    held: list[Part] = []
     count = size = 0
-    for batch in batches:
-        for start in range(0, batch.num_rows, rows):
-            part = batch.slice(start, rows)
-            if held and (count + part.num_rows > rows or size + part.nbytes > CHUNK_BYTES):
-                yield pa.Table.from_batches(held), False
+    for window in _windows(job.batches):
+        for start in range(max(0, job.begin - window.first), window.rows.num_rows, rows):
+            part = Part(window, start, min(start + rows, window.rows.num_rows))
+            taken = part.stop - part.start
+            if held and (count + taken > rows or size + window.rows.nbytes > CHUNK_BYTES):
+                yield held, False
                 held, count, size = [], 0, 0
             held.append(part)
-            count, size = count + part.num_rows, size + part.nbytes
+            count, size = count + taken, size + window.rows.nbytes
     if held:
-        yield pa.Table.from_batches(held), True
+        yield held, True
+
+
+def _windows(batches: Iterable[pa.RecordBatch]) -> Iterator[Window]:
+    first = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, WINDOW):
+            rows = batch.slice(start, WINDOW)
+            yield Window(rows, first + start)
+        first += batch.num_rows
 
 
 def _without_prediction(
@@ -116,15 +147,6 @@ def _without_prediction(
 def _hashes(values: Iterable[Any]) -> NDArray[np.uint64]:
     digests = (hashlib.blake2b(str(value).encode("utf-8"), digest_size=8).digest() for value in values)
     return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64)
-
-
-def _after(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Without the first rows."""
-    for batch in batches:
-        skipped = min(rows, batch.num_rows)
-        rows -= skipped
-        if skipped < batch.num_rows:
-            yield batch.slice(skipped)
 
 
 def _from_row(begin: int) -> str:
