@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import sentences, write_csv
 
 import lakewright as lw
+from conftest import sentences, write_csv
 
 MODEL = "models:/main.demo.things@champion"
 UNCHANGED = ["--set", "gate.champion=false", "--set", "train.C=10"]  # what `registered` ran last
