@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import lakewright as lw
 from conftest import sentences, write_csv
 
+ROOT = Path(__file__).parents[2]
 MODEL = "models:/main.demo.things@champion"
 UNCHANGED = ["--set", "gate.champion=false", "--set", "train.C=10"]  # what `registered` ran last
 LOADED = """
@@ -77,3 +85,49 @@ def test_a_command_that_tracks_nothing_imports_no_library_of_training(
     done = subprocess.run(line, cwd=registered, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "imported:"
+
+
+def pins(file: str) -> dict[str, str]:
+    """Package → version. Every line is an exact pin."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    found = [re.fullmatch(r"([\w.-]+)==([\w.]+)", line) for line in lines]
+    assert all(found), lines
+    return {canonicalize_name(pin[1]): pin[2] for pin in found if pin}
+
+
+def needed(name: str, extras: Iterable[str] = (), found: frozenset[str] = frozenset()) -> frozenset[str]:
+    """The packages that installing `name[extras]` brings here, itself among them."""
+    for text in requires(name) or ():
+        package = Requirement(text)
+        applies = package.marker is None or any(package.marker.evaluate({"extra": extra}) for extra in [*extras, ""])
+        key = f"{canonicalize_name(package.name)}[{','.join(sorted(package.extras))}]"
+        if applies and key not in found:
+            found = needed(package.name, package.extras, found | {key})
+    return found
+
+
+@pytest.mark.parametrize(("file", "extra"), [("constraints-demo.txt", "demo"), ("constraints.txt", "dev")])
+def test_the_pins_are_all_that_an_environment_needs(file: str, extra: str) -> None:
+    packages = {key.partition("[")[0] for key in needed("lakewright", [extra])}
+    seeded = {"lakewright", "pip", "setuptools"}  # `pip freeze` leaves out what a virtual environment begins with
+    assert packages - seeded == pins(file).keys()
+
+
+def test_the_demo_is_a_part_of_the_whole_and_torch_is_the_one_that_make_installs() -> None:
+    demo, whole = pins("constraints-demo.txt"), pins("constraints.txt")
+    assert demo.items() < whole.items()
+    torch = re.search(r"^TORCH := torch==(\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert torch and demo["torch"] == torch[1]
+
+
+def test_a_program_that_cannot_be_installed_is_named_with_the_reason_and_what_goes_without_it(tmp_path: Path) -> None:
+    for name in ("sh", "tail"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    (tmp_path / "apt-get").write_text("#!/bin/sh\necho 'E: some word' >&2\necho 'E: no network' >&2\nexit 100\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    line = [str(shutil.which("make")), "--silent", "-f", ROOT / "Makefile", "chromium", "curl"]
+    done = subprocess.run(line, env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    browser, curl = done.stdout.splitlines()
+    assert browser.startswith("chromium is not here") and browser.endswith("will be skipped (E: no network)")
+    assert curl.startswith("curl is not here")
