@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import lakewright as lw
-from conftest import sentences, write_csv
+from conftest import one_object, sentences, write_csv
+from lakewright import progress
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models:/main.demo.things@champion"
@@ -131,3 +136,110 @@ def test_a_program_that_cannot_be_installed_is_named_with_the_reason_and_what_go
     browser, curl = done.stdout.splitlines()
     assert browser.startswith("chromium is not here") and browser.endswith("will be skipped (E: no network)")
     assert curl.startswith("curl is not here")
+
+
+IMPATIENT = """
+import sys
+from lakewright import progress
+from lakewright.cli import main
+progress.SECONDS, sys.modules["lakewright.cli.app"].PATIENCE = 0.1, 0.5
+main()
+"""
+SLOW = """
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+
+def streamed():
+    def batches():
+        for number in range(600):
+            yield pa.record_batch({"text": [f"a dog {number}"], "label": ["animal"]})
+            Path("begun").touch()
+            time.sleep(0.1)
+
+    return pa.RecordBatchReader.from_batches(next(batches()).schema, batches())
+
+
+def opened():
+    Path("begun").touch()
+    time.sleep(60)
+"""
+
+
+def stopped(folder: Path, mlflow: Path, function: str, number: signal.Signals) -> tuple[int, str, str, str]:
+    """Exit code, stdout, stderr and log of a run that tells its progress often and gets the signal in its source."""
+    (folder / ".lakewright").mkdir()
+    (folder / ".lakewright" / "mlflow.db").write_bytes(mlflow.read_bytes())
+    path = linear_project(folder)
+    project = yaml.safe_load(path.read_text())
+    project["data"] = {"source": f"python:source:{function}", "columns": {"text": "text", "label": "label"}}
+    path.write_text(yaml.safe_dump(project))
+    (folder / "source.py").write_text(SLOW)
+    line = [sys.executable, "-c", IMPATIENT, "run", "--json"]
+    process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if (folder / "begun").exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=50)
+    finally:
+        process.kill()
+    (log,) = (folder / ".lakewright" / "runs").glob("*/log.txt")
+    return process.returncode, stdout, stderr, log.read_text()
+
+
+def test_without_a_terminal_long_work_prints_lines_and_ctrl_c_ends_native_code(
+    tmp_path: Path, mlflow_template: Path
+) -> None:
+    code, stdout, stderr, log = stopped(tmp_path, mlflow_template, "streamed", signal.SIGINT)
+    assert code == 130 and stdout == "", stderr
+    assert "\nstopping; once more ends it at once\n" in stderr
+    assert stderr.splitlines()[-2:] == [
+        "error: stopped by Ctrl-C; the stages that finished are kept, and training's last checkpoint",
+        "  → the same command again goes on from there",
+    ]
+    line = r"writing main\.demo\.things: \d+, [\d.]+/s, 0:00:\d\d so far$"
+    assert re.search(f"^{line}", stderr, re.MULTILINE), stderr
+    assert re.search(f"INFO {line}", log, re.MULTILINE), log
+
+
+def test_sigterm_is_noted_in_the_log_and_told_as_json(tmp_path: Path, mlflow_template: Path) -> None:
+    code, stdout, stderr, log = stopped(tmp_path, mlflow_template, "opened", signal.SIGTERM)
+    assert code == 143, stderr
+    assert one_object(stdout)["error"]["cause"].startswith("stopped by SIGTERM; the stages that finished are kept")
+    assert "WARNING ingest was stopped" in log
+
+
+def test_in_a_terminal_there_is_a_bar_and_no_line() -> None:
+    ours, theirs = pty.openpty()
+    code = (
+        "import time; from lakewright import progress; progress.SECONDS = 0.01\n"
+        "with progress.bar('train', 4) as advance: advance(1, 'loss 0.5'); time.sleep(0.3)"
+    )
+    try:
+        subprocess.run([sys.executable, "-c", code], stderr=theirs, env={**os.environ, "TERM": "xterm"}, check=True)
+        shown = os.read(ours, 1 << 16).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "━" in shown and "loss 0.5" in shown and "left" not in shown
+
+
+@pytest.mark.parametrize(
+    ("work", "expected"),
+    [
+        (("train", 120, 300, 60, 30.0, "loss 0.5"), "train: 120 of 300, 2/s, 0:01:30 left; loss 0.5"),
+        (("train", 300, 300, 300, 30.0, ""), "train: 300 of 300, 10/s, 0:00:00 left"),
+        (("score", 50_000, 7_200_000, 25_000, 12.5, ""), "score: 50,000 of 7,200,000, 2,000/s, 0:59:35 left"),
+        (("int8", 0, 3, 0, 90.0, ""), "int8: 0 of 3, 0:01:30 so far"),
+        (("train", 120, 300, 0, 30.0, ""), "train: 120 of 300, 0:00:30 so far"),  # nothing since it was resumed
+        (("probe", 3, None, 3, 300.0, "penalty 1"), "probe: 3, 0.01/s, 0:05:00 so far; penalty 1"),
+    ],
+)
+def test_a_line_says_how_far_how_fast_and_how_long(work: tuple[Any, ...], expected: str) -> None:
+    assert progress.line(*work) == expected
