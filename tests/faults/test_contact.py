@@ -24,6 +24,9 @@ from packaging.utils import canonicalize_name
 import lakewright as lw
 from conftest import one_object, sentences, write_csv
 from lakewright import progress
+from lakewright.errors import ProfileError
+from lakewright.profile import load_profile
+from lakewright.project import load_project
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models:/main.demo.things@champion"
@@ -141,6 +144,9 @@ def test_a_program_that_cannot_be_installed_is_named_with_the_reason_and_what_go
 IMPATIENT = """
 import sys
 from lakewright import progress
+from lakewright.errors import ProfileError
+from lakewright.profile import load_profile
+from lakewright.project import load_project
 from lakewright.cli import main
 progress.SECONDS, sys.modules["lakewright.cli.app"].PATIENCE = 0.1, 0.5
 main()
@@ -243,3 +249,60 @@ def test_in_a_terminal_there_is_a_bar_and_no_line() -> None:
 )
 def test_a_line_says_how_far_how_fast_and_how_long(work: tuple[Any, ...], expected: str) -> None:
     assert progress.line(*work) == expected
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository in a folder that has a profiles.yml, with a project two folders down; the current one is another."""
+    (tmp_path / "repository" / "projects" / "churn").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "profiles.yml").write_text("profiles: {outside: {}}")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path.resolve()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])  # a clone's, or a worktree's and a submodule's
+@pytest.mark.parametrize("above", ["", "projects", "projects/churn"])
+def test_profiles_are_looked_for_up_to_the_root_of_the_repository(places: Path, above: str, kind: str) -> None:
+    repository = places / "repository"
+    (repository / ".git").mkdir() if kind == "folder" else (repository / ".git").touch()
+    (places / "elsewhere" / "profiles.yml").write_text("profiles: {ours: {workspace: of-the-current-folder}}")
+    (repository / above / "profiles.yml").write_text("profiles: {ours: {workspace: nearest}}")
+    found = load_profile("ours", repository / "projects" / "churn")
+    assert found.workspace == str(repository / above / "nearest")
+    assert found.folder == repository / above
+
+
+def test_the_current_folder_comes_after_and_is_left_upwards_as_well(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = places / "repository"
+    (repository / ".git").mkdir()
+    (repository / "profiles.yml").write_text("profiles: {ours: {}}")
+    monkeypatch.chdir(repository / "projects")
+    assert load_profile("ours").folder == repository
+    assert load_profile("ours", places / "elsewhere").folder == repository
+
+
+def test_nothing_above_the_repository_is_read_and_the_message_says_where_it_looked(places: Path) -> None:
+    repository = places / "repository"
+    (repository / ".git").mkdir()
+    with pytest.raises(ProfileError) as caught:
+        load_profile("outside", repository / "projects" / "churn")
+    looked = [repository / "projects" / "churn", repository / "projects", repository, places / "elsewhere"]
+    assert caught.value.remedy.endswith(f"looked in {', '.join(map(str, looked))}")
+
+
+def test_without_a_repository_only_the_two_folders_are_looked_in(places: Path) -> None:
+    (places / "repository" / "projects" / "profiles.yml").write_text("profiles: {ours: {}}")
+    with pytest.raises(ProfileError) as caught:
+        load_profile("ours", places / "repository" / "projects" / "churn")
+    looked = f"{places / 'repository' / 'projects' / 'churn'}, {places / 'elsewhere'}"
+    assert caught.value.remedy.endswith(f"looked in {looked}")
+
+
+def test_an_example_finds_the_examples_profiles_from_anywhere(places: Path) -> None:
+    project = load_project(ROOT / "examples" / "icd10_chapters" / "project.yml")
+    for name in ("databricks", "sagemaker", "azureml"):
+        assert load_profile(name, project.folder).folder == ROOT / "examples"
+    assert load_profile(None, project.folder).workspace == str(ROOT / ".lakewright")

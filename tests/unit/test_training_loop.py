@@ -188,9 +188,7 @@ def test_gradient_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path
             assert torch.allclose(a.grad, b.grad, atol=1e-6)
 
 
-def test_early_stopping_keeps_the_best_epoch(
-    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_early_stopping_keeps_the_best_epoch(tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     setting = training(tiny_base, tmp_path, num_train_epochs=40, early_stopping_patience=1, learning_rate=1e-9)
     with caplog.at_level("INFO", "lakewright"):
         state = loop.train(network(tiny_base), setting)
