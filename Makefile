@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 
-.PHONY: demo test chromium curl nginx node systemd test-slow check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
+.PHONY: demo test chromium curl nginx node systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -34,6 +34,11 @@ test: $(DEV) chromium curl nginx systemd  ## the whole suite but its slow part
 
 test-slow: $(DEV) node
 	$(BIN)/python -m pytest -q -m slow
+
+# The examples run in an environment of their own, with what `make demo` installs and nothing else.
+test-demo: $(DEV)  ## every example in [demo]; test-slow has them in [dev]. EXAMPLES_DATA=folder of parquet sets
+	$(MAKE) VENV=.venv-demo .venv-demo/.demo
+	EXAMPLES_PYTHON=$(CURDIR)/.venv-demo/bin/python $(BIN)/python -m pytest -q -m slow tests/story/test_every_example.py
 
 check: $(DEV) nginx node  ## style, types, infrastructure
 	$(BIN)/ruff check .
@@ -97,4 +102,4 @@ bench-growth: $(DEV)  ## ingest, prepare and score at 10 k, 100 k and 1 M texts;
 	$(BIN)/python benchmarks/growth.py
 
 clean:
-	rm -rf $(VENV) .lakewright
+	rm -rf $(VENV) .venv-demo .lakewright
