@@ -40,6 +40,8 @@ def stoppable(kept: str, remedy: str = "the same command again goes on from ther
     Python cannot act on a signal while native code is at work (delta-rs writes, a network computes). Where that takes
     longer than PATIENCE, or after a second signal, the process ends as if it were killed, which a run has to survive.
     """
+    from rich.console import Console
+
     signals = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
     def stopped(number: int) -> Stopped:
@@ -49,18 +51,19 @@ def stoppable(kept: str, remedy: str = "the same command again goes on from ther
         raise KeyboardInterrupt(number)
 
     def watch() -> None:
-        for number in os.read(heard, 1):
+        for number in os.read(reading, 1):  # none where the command ended
             note("stopping; once more ends it at once")
-            if not select.select([heard], [], [], PATIENCE)[0] or os.read(heard, 1):
+            if not select.select([reading], [], [], PATIENCE)[0] or os.read(reading, 1):
+                Console(stderr=True).show_cursor()  # which a progress bar hides
                 complain(stopped(number))
                 os._exit(128 + number)
 
-    heard, told = os.pipe()  # the system writes the signals' numbers; closed at the end
-    os.set_blocking(told, False)
+    reading, writing = os.pipe()  # Python writes the number of each signal as it comes
+    os.set_blocking(writing, False)
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
     before = {number: signal.signal(number, interrupt) for number in signals}
-    signal.set_wakeup_fd(told)
+    signal.set_wakeup_fd(writing)
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -69,9 +72,9 @@ def stoppable(kept: str, remedy: str = "the same command again goes on from ther
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(told)
+        os.close(writing)
         watcher.join()
-        os.close(heard)
+        os.close(reading)
 
 
 def open_workspace(profile: str | None) -> Workspace:
