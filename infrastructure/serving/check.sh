@@ -7,10 +7,11 @@ here=infrastructure/serving
 # All but kustomization.yaml, which is kustomize's and no Kubernetes resource.
 find "$here/kubernetes" -name '*.yaml' ! -name kustomization.yaml -exec .venv/bin/kubernetes-validate --strict --quiet {} +
 
-if command -v npx >/dev/null; then # for 2.2.2 the node 18 of Debian 12 is enough
-  npx --yes dclint@2.2.2 --max-warnings 0 --quiet "$here/compose.yml"
+dclint='npx --yes dclint@2.2.2' # for which the node 18 of Debian 12 is enough
+if $dclint --version >/dev/null; then
+  $dclint --max-warnings 0 --quiet "$here/compose.yml"
 else
-  echo "skipped: $here/compose.yml was not checked, for node is not here and could not be installed"
+  echo "skipped: $here/compose.yml was not checked, for node or its package dclint could not be had (above)"
 fi
 
 if command -v nginx >/dev/null || test -x /usr/sbin/nginx; then

@@ -232,7 +232,8 @@ def _read(folder: Path) -> Finished:
             raise DataError(f"{report.test_rows} is gone", "run the project again")
         if not set(FROZEN) <= set(pq.read_schema(report.test_rows).names):
             raise DataError("its test rows were frozen by an older Lakewright", "run the project again")
-        truths = pq.read_table(report.test_rows, columns=["record_id", "truth"]).sort_by("record_id")
+        # ParquetFile: read_table would import pandas.
+        truths = pq.ParquetFile(report.test_rows).read(["record_id", "truth"]).sort_by("record_id")
         return Finished(
             run_id=folder.name,
             name=noted["name"],
@@ -262,7 +263,7 @@ def _scorer(run: Finished) -> Scorer:
     """Over the frozen test rows by record_id, the same order for every run."""
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(run.report.test_rows, columns=FROZEN).sort_by("record_id")
+    rows = pq.ParquetFile(run.report.test_rows).read(FROZEN).sort_by("record_id")
     truths, predictions, inputs = ([json.loads(text) for text in rows[name].to_pylist()] for name in FROZEN[1:])
     task = plugins.find("tasks", run.model["task"]["name"]).open(run.model["task"])
     scorer: Scorer = task.scorer(truths, predictions, inputs)

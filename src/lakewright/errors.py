@@ -10,7 +10,8 @@
     ├── TrainingError                   exit 1
     ├── ModelError                      exit 1   a model folder or model version cannot be used
     ├── Busy                            exit 1   another process holds what is needed
-    └── BelowGate                       exit 3
+    ├── BelowGate                       exit 3
+    └── Stopped                         exit 130 by Ctrl-C, 143 by SIGTERM
 
 Exit code 4, waiting for approval, is no failure: `Run.exit_code` tells it.
 
@@ -20,6 +21,7 @@ The exit codes are part of the public interface and stay as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class LakewrightError(Exception):
@@ -36,7 +38,7 @@ class LakewrightError(Exception):
     def __str__(self) -> str:
         return f"{self.cause}\n{self.remedy}"
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (self.cause, self.remedy)  # so that it survives the trip between processes
 
 
@@ -84,6 +86,15 @@ class Busy(LakewrightError):
 
 class BelowGate(LakewrightError):
     exit_code = 3
+
+
+class Stopped(LakewrightError):
+    def __init__(self, cause: str, remedy: str, signal: int) -> None:
+        super().__init__(cause, remedy)
+        self.exit_code = 128 + signal  # as shells have it
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, int]]:
+        return type(self), (self.cause, self.remedy, self.exit_code - 128)
 
 
 EXTRAS = {

@@ -245,8 +245,12 @@ def _record(
         inputs = {need: records[need] for need in stage.needs}
         for place in (place for record in inputs.values() for place in record.places):
             workspace.bring(place)
-        with workspace.tracking.stage(run_id, stage.name) as log:
-            record = function(inputs, project, workspace.at_stage(run_id, work, log))
+        try:
+            with workspace.tracking.stage(run_id, stage.name) as log:
+                record = function(inputs, project, workspace.at_stage(run_id, work, log))
+        except KeyboardInterrupt:
+            LOG.warning("%s was stopped", stage.name)
+            raise
         cache.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
     text = json.dumps(kept(record, workspace.folder), indent=2) + "\n"

@@ -18,8 +18,8 @@
         workspace: s3://our-lake/lakewright   # shared by the machines that stages run on
         tracking: https://mlflow.our.org
 
-Looked for beside the project file, then in the current folder; without one, the built-in profile `local` is used.
-Relative paths are relative to profiles.yml.
+Looked for in the project's folder and in those above it, up to the root of its repository, then likewise from the
+current folder; without one, the built-in profile `local` is used. Relative paths are relative to profiles.yml.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
 
     Raises ProfileError for an unknown profile or key, and for an environment variable that is not set.
     """
-    folders = [folder for folder in (project_folder, Path.cwd()) if folder is not None]
+    folders = [each for folder in (project_folder, Path.cwd()) if folder is not None for each in _and_above(folder)]
     path = next((folder / "profiles.yml" for folder in folders if (folder / "profiles.yml").exists()), None)
     if path is None:
         if name not in (None, "local"):
@@ -202,10 +202,17 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
     if chosen not in known:
         if chosen == "local":
             return _placed(Profile(), path.parent)
-        raise ProfileError(f"{path.name} has no profile {chosen!r}", nearest(chosen, there or ()))
+        raise ProfileError(f"{path} has no profile {chosen!r}", nearest(chosen, there or ()))
     profile = _placed(known[chosen], path.resolve().parent)
     profile._name, profile._file = chosen, file
     return profile
+
+
+def _and_above(folder: Path) -> list[Path]:
+    """The folder and those above it up to the root of its repository; outside of one, the folder alone."""
+    folders = [folder.resolve(), *folder.resolve().parents]
+    root = next((place for place, each in enumerate(folders) if (each / ".git").exists()), 0)
+    return folders[: root + 1]
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,17 +1,70 @@
-"""One progress bar for all long work, on stderr: stdout belongs to results."""
+"""How far long work is, on stderr, since stdout belongs to results: a bar where that is a terminal, else a line every
+half minute. The run's log gets the lines, too."""
 
 from __future__ import annotations
 
+import logging
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LOG = logging.getLogger("lakewright")
+SECONDS = 30.0  # between two lines
 Advance = Callable[[int, str], None]
 
 
 @contextmanager
 def bar(title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
-    """Yields `advance(n, note)`; shows done/total, time left and the note. Draws only where stderr is a terminal."""
+    """Yields `advance(n, note)`; shows done/total, time left and the note."""
     from rich.console import Console
+
+    began, first, note, ended = time.monotonic(), done, "", threading.Event()
+    console = Console(stderr=True)
+
+    def tell() -> None:
+        while not ended.wait(SECONDS):
+            text = line(title, done, total, done - first, time.monotonic() - began, note)
+            LOG.info("%s", text)
+            if not console.is_terminal:
+                print(text, file=sys.stderr, flush=True)
+
+    threading.Thread(target=tell, name=f"progress of {title}", daemon=True).start()
+    with _drawn(console, title, total, done) if console.is_terminal else nullcontext() as draw:
+
+        def advance(n: int, new_note: str = "") -> None:
+            nonlocal done, note
+            done, note = done + n, new_note
+            if draw is not None:
+                draw(n, new_note)
+
+        try:
+            yield advance
+        finally:
+            ended.set()
+
+
+def line(title: str, done: int, total: int | None, since: int, seconds: float, note: str) -> str:
+    """`since`: how much was done in those seconds; the rest of `done` was there before."""
+    parts = [f"{title}: {done:,}" if total is None else f"{title}: {done:,} of {total:,}"]
+    rate = since / seconds
+    if since > 0:
+        parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
+    if since > 0 and total is not None:
+        parts.append(f"{timedelta(seconds=round((total - done) / rate))} left")
+    else:
+        parts.append(f"{timedelta(seconds=round(seconds))} so far")
+    return ", ".join(parts) + (f"; {note}" if note else "")
+
+
+@contextmanager
+def _drawn(console: Console, title: str, total: int | None, done: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -21,11 +74,6 @@ def bar(title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")
-
-        def advance(n: int, note: str = "") -> None:
-            progress.update(task, advance=n, note=note)
-
-        yield advance
+        yield lambda n, note: progress.update(task, advance=n, note=note)

@@ -188,12 +188,18 @@ def test_gradient_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path
             assert torch.allclose(a.grad, b.grad, atol=1e-6)
 
 
-def test_early_stopping_keeps_the_best_epoch(tiny_base: Path, tmp_path: Path) -> None:
+def test_early_stopping_keeps_the_best_epoch(tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     setting = training(tiny_base, tmp_path, num_train_epochs=40, early_stopping_patience=1, learning_rate=1e-9)
-    state = loop.train(network(tiny_base), setting)
+    with caplog.at_level("INFO", "lakewright"):
+        state = loop.train(network(tiny_base), setting)
     assert state.step < 40 * 8
     scores = [entry["validation_macro_f1"] for entry in state.history if "epoch" in entry]
     assert state.best == max(scores)
+    told = [message for message in caplog.messages if message.startswith("epoch ")]
+    assert len(told) == len(scores)
+    loss = np.mean([entry["loss"] for entry in state.history[:8]])
+    assert told[0].startswith(f"epoch 1, step 8 of 320: loss {loss:.4f}; validation ")
+    assert f"macro_f1 {scores[0]:.4f}" in told[0]
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 16), st.integers(0, 5))

@@ -1,6 +1,7 @@
 """The command line: thin verbs over the functions that Python has too, a file for each thing that they are about.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or project file, 3 below the gate, 4 waiting for approval.
+Exit codes: 0 done, 1 failed, 2 wrong usage or project file, 3 below the gate, 4 waiting for approval,
+130 and 143 stopped by Ctrl-C and SIGTERM.
 Results go to stdout (with --json: one JSON object and nothing else), progress and messages to stderr.
 """
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, app
+from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.memory import give_back
 from lakewright.show import print_json, print_rows
 
@@ -74,20 +74,21 @@ def score(
         if not name or not column:
             raise UsageError(f"--column {name} maps nothing", "write --column text=NAME")
     give_back()
-    scored = scoring.score(
-        model,
-        input,
-        output,
-        full=full,
-        columns={name: column for name, _, column in pairs},
-        id=id,
-        keep=keep or (),
-        least_confidence=least_confidence,
-        probabilities=probabilities,
-        commit_rows=commit_rows or scoring.COMMIT_ROWS,
-        runtime=runtime,
-        profile=profile,
-    )
+    with stoppable("the rows that were committed are kept"):
+        scored = scoring.score(
+            model,
+            input,
+            output,
+            full=full,
+            columns={name: column for name, _, column in pairs},
+            id=id,
+            keep=keep or (),
+            least_confidence=least_confidence,
+            probabilities=probabilities,
+            commit_rows=commit_rows or scoring.COMMIT_ROWS,
+            runtime=runtime,
+            profile=profile,
+        )
     if as_json:
         print_json(scored.as_json())
         return
@@ -172,7 +173,10 @@ def search(
     """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
     from lakewright import retrieval
 
-    found = retrieval.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
+    with stoppable("the embeddings that were committed are kept"):
+        found = retrieval.search(
+            table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile
+        )
     if found.note:
         print(found.note, file=sys.stderr)
     if as_json:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
+from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
 from lakewright.memory import give_back
 from lakewright.show import complain, print_json, print_rows, print_run, say
 
 if TYPE_CHECKING:
     from lakewright.runs import Run
 
+KEPT = "the stages that finished are kept, and training's last checkpoint"
 ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
 
 
@@ -36,7 +37,13 @@ def run(
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
     give_back()
-    with redirect_stdout(sys.stderr):  # a source of the user's may print; stdout belongs to results
+    away = place.target.name != "local"
+    goes_on = (
+        f"what was started on {place.target.name} goes on there",
+        f"lakewright runs --profile {place.name} --follow",
+    )
+    # A source of the user's may print; stdout belongs to results.
+    with redirect_stdout(sys.stderr), stoppable(*goes_on) if away else stoppable(KEPT):
         finished: Run = plugins.find("targets", place.target.name).run(loaded, place, say, rerun)
     if as_json:
         print_json(finished.as_json())
@@ -85,7 +92,7 @@ def stage(
     loaded = load_project(project, settings)
     workspace = Workspace.open(load_profile(profile, loaded.folder))
     give_back()
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), stoppable(KEPT):
         record = run_stage(name, loaded, workspace, run_id)
         plugins.find("targets", workspace.profile.target.name).note(name, record, workspace)
     print_json(plain(record) if record is not None else {"skipped": name})

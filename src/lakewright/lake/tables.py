@@ -349,7 +349,7 @@ def _whole(text: str | None) -> int | None:
 
 
 def _files(delta: DeltaTable) -> pa.Table:
-    return pa.table(delta.get_add_actions(flatten=True))
+    return pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()  # pa.table imports pandas
 
 
 def _bytes(delta: DeltaTable) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakewright.progress import bar
 from lakewright.tasks import Row, Task, complete_texts
 
 if TYPE_CHECKING:
@@ -64,16 +65,18 @@ class Reading:
                 yield table
 
         first = 0
-        for read in self.task.read(given(), self.roles, self.settings):
-            table = waiting.popleft()
-            rows = np.arange(first, first + len(table))
-            first += len(table)
-            if self.kept is not None:
-                places = np.flatnonzero(self.kept[first - len(table) : first])
-                if len(places) < len(rows):
-                    rows, table, read = rows[places], table.take(places), read.take(places)
-            if len(rows) or self.kept is None:
-                yield Batch(rows, table, read)
+        with bar(f"reading {self.table}", self.table.rows) as advance:
+            for read in self.task.read(given(), self.roles, self.settings):
+                table = waiting.popleft()
+                rows = np.arange(first, first + len(table))
+                first += len(table)
+                advance(len(table), "")
+                if self.kept is not None:
+                    places = np.flatnonzero(self.kept[first - len(table) : first])
+                    if len(places) < len(rows):
+                        rows, table, read = rows[places], table.take(places), read.take(places)
+                if len(rows) or self.kept is None:
+                    yield Batch(rows, table, read)
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
         """The text and the truth of a few rows, by number."""

@@ -5,7 +5,7 @@ Needs numpy, tokenizers and the runtime's own library; never torch, transformers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -57,9 +57,11 @@ class Predictor:
         """The same model for another use: its files are not checked again."""
         return replace(self, runtime=_network(self.folder, runtime, threads, use))
 
-    def predict(self, rows: Sequence[Row | str]) -> list[Prediction]:
+    def predict(
+        self, rows: Sequence[Row | str], progress: Callable[[int], None] = lambda rows: None
+    ) -> list[Prediction]:
         """One JSON-ready prediction a row, in the rows' order. A row is a mapping of the task's inputs, or a text where
-        that is all a row needs.
+        that is all a row needs. `progress` is called with the number of rows predicted since the call before.
 
         Raises DataError naming the first row that lacks an input.
         """
@@ -69,6 +71,7 @@ class Predictor:
             chunk = read[start : start + CHUNK]
             encoded = self.task.encode(self.encoding, chunk)
             predictions += self.task.decode(self.logits(encoded), encoded, chunk)
+            progress(len(chunk))
         return predictions
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -42,7 +42,8 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
     inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
     began = time.perf_counter()
-    predictions = predictor.predict(inputs_of)
+    with bar("predict", len(truths)) as advance:
+        predictions = predictor.predict(inputs_of, lambda rows: advance(rows, ""))
     seconds = (time.perf_counter() - began) / len(truths) * 1000
 
     scorer = predictor.task.scorer(truths, predictions, inputs_of)

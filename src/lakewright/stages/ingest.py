@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
 
 from lakewright.errors import DataError, nearest
 from lakewright.lake.sources import open_source
+from lakewright.progress import Advance, bar
 from lakewright.project import Project
 from lakewright.records import Ingested, Record
 from lakewright.workspace import Workspace
@@ -41,7 +44,17 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
                     f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, reader.schema.names)
                 )
         properties = {FINGERPRINT: found, "source": data.source, "run": workspace.run_id}
-        committed = lake.write(project.table, reader, properties=properties)
+        with bar(f"writing {project.table}", None) as advance:
+            committed = lake.write(project.table, _counted(reader, advance), properties=properties)
     if workspace.log is not None:
         workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
     return Ingested(table=committed, source=data.source, fingerprint=found)
+
+
+def _counted(reader: pa.RecordBatchReader, advance: Advance) -> pa.RecordBatchReader:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            advance(batch.num_rows, "")
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())

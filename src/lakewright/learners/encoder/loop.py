@@ -6,6 +6,7 @@ killed and resumed from a checkpoint ends with the same weights as one that was 
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -31,6 +32,8 @@ from lakewright.progress import bar
 from lakewright.runtimes import GPU_TOKENS
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import IGNORED
+
+LOG = logging.getLogger("lakewright")
 
 
 @dataclass
@@ -121,6 +124,17 @@ def train(network: EncoderNetwork, training: Training) -> State:
             score = scores[scorer.primary]
             at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
             state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
+            losses = [
+                each["loss"] for each in state.history if each["step"] > epoch * steps_an_epoch and "loss" in each
+            ]
+            LOG.info(
+                "epoch %.3g, step %d of %d: loss %.4f; validation %s",
+                at_epoch["epoch"],
+                state.step,
+                total_steps,
+                np.mean(losses),
+                ", ".join(f"{name} {value:.4f}" for name, value in scores.items()),
+            )
             if training.log is not None:
                 training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
             if score > state.best:
