@@ -86,7 +86,7 @@ class Tracking:
         except MlflowException as error:
             answer = f"MLflow at {self.tracking_uri} answered: {error.message}"
             raise LakewrightError(
-                re.sub(r"//[^/@\s]+@", "//", answer),  # without user:password, which the original error holds, too
+                without_password(answer),  # which the original error holds, too
                 "check that the tracking and registry URIs of the profile are right and answer",
             ) from None
 
@@ -265,6 +265,11 @@ class StageLog:
                 self._client.log_batch(self.run_id, metrics=batch)
                 with self._lock:
                     del self._waiting[: len(batch)]
+
+
+def without_password(text: str) -> str:
+    """Addresses in the text without their `user:password@`."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def literal(text: str) -> str:

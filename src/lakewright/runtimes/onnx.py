@@ -24,7 +24,9 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     # Its threads would wait for the next row by turning in circles, on the cores that something else needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     file = path / "model.onnx" if path.is_dir() else path
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    # Where a network cannot be read, it would say so on stdout, which belongs to results, and try the same again.
+    session = onnxruntime.InferenceSession(str(file), options, providers, enable_fallback=0)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         logits: NDArray[Any] = session.run(["logits"], dict(inputs))[0]

@@ -7,7 +7,6 @@ progress      how far an input is scored, committed with the predictions
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from lakewright.errors import DataError, NotFound, UsageError
 from lakewright.memory import trim
 from lakewright.progress import bar
 from lakewright.records import ModelVersion, TableVersion
+from lakewright.runtimes.folder import read_json, working
 from lakewright.scoring import predictions, progress
 from lakewright.scoring.predictions import Scoring, Tally
 from lakewright.scoring.progress import ALL, Progress
@@ -163,8 +163,8 @@ def _located(model: str | Path, profile: str | None) -> tuple[ModelVersion | Non
 
 def _roles(folder: Path) -> dict[str, Any]:
     """Role → column, as the project said it that made the model."""
-    roles: dict[str, Any] = json.loads((folder / "project.json").read_text(encoding="utf-8"))["data"]["columns"]
-    return roles
+    with working(folder):
+        return {**read_json(folder, "project.json")["data"]["columns"]}
 
 
 def _check_columns(lake: Lake, output: str, wanted: pa.Schema) -> None:
