@@ -109,7 +109,7 @@ def test_two_scorers_of_two_workspaces_into_a_new_table(
     def another_first(self: Scoring, *given: Any) -> Iterator[pa.RecordBatch]:
         monkeypatch.setattr(Scoring, "batches", batches)
         meanwhile(lambda: score("other"))
-        return batches(self, *given)
+        yield from batches(self, *given)
 
     monkeypatch.setattr(Scoring, "batches", another_first)
     with pytest.raises(Busy):
