@@ -7,6 +7,7 @@ progress      how far an input is scored, committed with the predictions
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.errors import DataError, NotFound, UsageError
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.memory import trim
 from lakewright.progress import bar
 from lakewright.records import ModelVersion, TableVersion
@@ -28,6 +29,7 @@ from lakewright.scoring.rows import Job, all_rows, chunks, new_rows
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
 
+LOG = logging.getLogger(__name__)
 COMMIT_ROWS = 25_000  # what a kill loses at most: some 15 s of two cores' work on short texts
 
 
@@ -148,7 +150,10 @@ def score(
 
         counts = {"rows": scored.rows, "rows_without_prediction": scored.without, "rows_abstained": scored.abstained}
         times = {"seconds": seconds, "seconds_per_1000_rows": scored.seconds_per_1000_rows}
-        note_scored(version, profile, {"input": pinned, "output": written}, {**counts, **times})
+        try:
+            note_scored(version, profile, {"input": pinned, "output": written}, {**counts, **times})
+        except LakewrightError as failure:  # the rows are there
+            LOG.warning("%s is written; MLflow did not take the note of it, or not all: %s", written, failure.cause)
     return scored
 
 
