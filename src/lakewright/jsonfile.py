@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 
-def text(value: Any, indent: int | None = 2) -> str:
-    """One line without `indent`; a number that is not finite (a metric that the rows do not define) is null."""
-    return json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+def text(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | None = None) -> str:
+    """One line without `indent`. A number that is not finite (a metric that the rows do not define) is null; `default`
+    makes something of what JSON has no form for, a time for example."""
+    return json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False, default=default) + "\n"
 
 
 def finite(value: Any) -> Any:

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from lakewright import cache, plugins, runs
+from lakewright import cache, jsonfile, plugins, runs
 from lakewright.cache import Step
 from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest
 from lakewright.profile import load_profile
@@ -261,8 +261,8 @@ def _record(
             record = function(inputs, project, workspace.at_stage(run_id, work, log))
         cache.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
-    text = json.dumps(kept(record, workspace.folder), indent=2) + "\n"
-    write_whole(workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json", text)
+    path = workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json"
+    write_whole(path, jsonfile.text(kept(record, workspace.folder)))
     workspace.send()
     return record
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import lakewright
+from lakewright import jsonfile
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
 from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
@@ -153,7 +154,7 @@ def note(project: Project, workspace: Workspace, run: NotedRun) -> None:
         "began": run.began,
         "resolved": project.resolved,
     }
-    write_whole(_path(workspace, run.run_id), json.dumps(noted, indent=2) + "\n")
+    write_whole(_path(workspace, run.run_id), jsonfile.text(noted))
 
 
 def _path(workspace: Workspace, run_id: str) -> Path:

@@ -101,7 +101,10 @@ def write_page(
         fitted=described["task"],
         prepared=prepared,
         trained=trained,
-        history=read_json(folder, "training.json")["history"],
+        history=[
+            {name: value for name, value in entry.items() if value is not None}  # what was not defined at that point
+            for entry in read_json(folder, "training.json")["history"]
+        ],
         project_yaml=yaml.safe_dump(dict(project), sort_keys=False, allow_unicode=True),
         reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
         software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lakewright import plugins
+from lakewright import jsonfile, plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
 from lakewright.learners import Fitted, Training, tuned
@@ -131,7 +130,7 @@ def choose(network: EncoderNetwork, training: Training, said: Mapping[str, Logit
         use: {"runtime": candidate.runtime, "precision": candidate.precision, "seconds_per_row": seconds[use]}
         for use, candidate in best.items()
     }
-    (folder / SERVING).write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+    (folder / SERVING).write_text(jsonfile.text(chosen), encoding="utf-8")
     serves = best["throughput"]
     return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, said[serves.name])
 
