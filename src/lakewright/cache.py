@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lakewright
+from lakewright import jsonfile
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
 from lakewright.records import ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
@@ -38,7 +39,7 @@ def look_up(
     stage: str, depends: dict[str, Any], record_type: type[Record], project: Project, workspace: Workspace
 ) -> Step:
     """Skip, where a record for these very dependencies holds; run, with the reason, where none does."""
-    depends = {"lakewright": lakewright.__version__, **depends}
+    depends = jsonfile.finite({"lakewright": lakewright.__version__, **depends})  # as it is read again
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     path = _folder(project, workspace) / f"{stage}-{key}.json"
     if not path.exists():
@@ -58,7 +59,7 @@ def look_up(
 
 def keep(step: Step, record: Record, run_id: str, project: Project, workspace: Workspace) -> None:
     noted = {"stage": step.stage, "run": run_id, "depends": step.depends, "record": kept(record, workspace.folder)}
-    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", json.dumps(noted, indent=2) + "\n")
+    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", jsonfile.text(noted))
 
 
 def work_folder(workspace: Workspace, stage: str, key: str) -> Path:

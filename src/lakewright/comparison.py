@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright import plugins
+from lakewright import jsonfile, plugins
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, rank
 from lakewright.evaluation.metrics import meaning
@@ -77,7 +77,7 @@ def compare(
     found = _found(leaderboard, dict(zip(entries, runs, strict=True)), left_out, workspace)
     found |= {"page": str(folder / "comparison.html"), "json_file": str(folder / "comparison.json")}
     write_whole(folder / "comparison.html", _page(found, leaderboard))
-    write_whole(folder / "comparison.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_whole(folder / "comparison.json", jsonfile.text(found))
     return found
 
 

@@ -76,7 +76,8 @@ class Mirror:
             if (size, time // millionth) == (info.size, info.mtime_ns // millionth):
                 return
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        # Not beside it: what a killed process leaves would lie in a model folder, which holds nothing but its files.
+        partial = self.folder / f".{path.name}.{os.getpid()}.partial"
         with system.open_input_stream(info.path) as source, partial.open("wb") as file:
             while chunk := source.read(CHUNK):
                 file.write(chunk)

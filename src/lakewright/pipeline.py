@@ -12,12 +12,13 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from lakewright import cache, plugins, runs
+from lakewright import cache, jsonfile, plugins, runs
 from lakewright.cache import Step
 from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest
 from lakewright.profile import load_profile
@@ -181,11 +182,16 @@ def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | N
         stage_named(rerun)
     with workspace.lock(f"{project.schema_}.{project.name}"):
         planned = steps(project, workspace, rerun)
-        if all(step.skip for step in planned):
+        if all(step.skip for step in planned) and runs.unfinished(project, workspace) is None:
             return _nothing_to_do(project, workspace, planned, watch)
         run_id = runs.open_run(project, workspace)
         with runs.log_to(workspace, run_id) as log:
-            return _run_stages(project, workspace, run_id, watch, rerun, log)
+            try:
+                return _run_stages(project, workspace, run_id, watch, rerun, log)
+            except KeyboardInterrupt:  # run.json stays as it is: the next `lakewright run` goes on with this run
+                with suppress(LakewrightError):
+                    workspace.tracking.finish(run_id, "KILLED", {}, {})
+                raise
 
 
 def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watch, rerun: str | None, log: str) -> Run:
@@ -225,7 +231,13 @@ def _close(run: Run, project: Project, workspace: Workspace, log: str) -> None:
     tags = {"lakewright.log": log}
     if run.model_version is not None:
         tags["lakewright.model_version"] = str(run.model_version)
-    workspace.tracking.finish(run.run_id, "FAILED" if run.error else "FINISHED", metrics, tags)
+    try:
+        workspace.tracking.finish(run.run_id, "FAILED" if run.error else "FINISHED", metrics, tags)
+    except LakewrightError as failure:
+        if run.error is None:  # the run stays unfinished, and the next `lakewright run` closes it
+            failure.log = log
+            raise
+        LOG.warning("MLflow was not told that the run failed: %s", failure.cause)
     runs.close_run(project, workspace, run.run_id, "failed" if run.error else "done")
     workspace.send()
 
@@ -253,8 +265,8 @@ def _record(
             raise
         cache.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
-    text = json.dumps(kept(record, workspace.folder), indent=2) + "\n"
-    write_whole(workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json", text)
+    path = workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json"
+    write_whole(path, jsonfile.text(kept(record, workspace.folder)))
     workspace.send()
     return record
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
-from lakewright.errors import UsageError, nearest
+from lakewright.errors import ModelError, UsageError, nearest
 
 Seam = Literal["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs"]
 
@@ -31,3 +32,14 @@ def find(seam: Seam, name: str) -> Any:
     if name not in points:
         raise UsageError(f"there is no {seam.removesuffix('s')} named {name!r}", nearest(name, points))
     return points[name].load()
+
+
+def named_in(place: Path, seam: Seam, name: object) -> Any:
+    """The implementation that a file of a model folder names. Raises ModelError where there is none of that name."""
+    if not isinstance(name, str) or name not in _installed(seam):
+        raise ModelError(
+            f"{place} names the {seam.removesuffix('s')} {str(name)[:80]!r}, which is not installed here",
+            f"install the package that brings it, or use the lakewright that made the folder; "
+            f"{nearest(str(name)[:80], names(seam))}",
+        )
+    return find(seam, name)

@@ -7,11 +7,23 @@ in the workspace is kept as `workspace:models/…`, and a workspace can be moved
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationInfo,
+)
 from pydantic.fields import FieldInfo
+
+from lakewright import jsonfile
 
 INSIDE = "workspace:"
 
@@ -28,6 +40,11 @@ def _inside(place: str, info: SerializationInfo) -> str:
     return INSIDE + Path(place).relative_to(info.context["workspace"]).as_posix()
 
 
+def _undefined(value: object) -> object:
+    return math.nan if value is None else value
+
+
+Number = Annotated[float, BeforeValidator(_undefined)]  # JSON has null for one that is not finite
 Place = Annotated[str, AfterValidator(_here), PlainSerializer(_inside)]  # a path, or a URI
 
 
@@ -106,9 +123,9 @@ class Trained(Record):
 class Metric(Record):
     """A value with its bootstrap confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
     def __float__(self) -> float:
         return self.value
@@ -116,12 +133,12 @@ class Metric(Record):
 
 class Report(Record):
     metrics: dict[str, Metric]
-    single_row_metrics: dict[str, float] = Field(
+    single_row_metrics: dict[str, Number] = Field(
         default={}, description="the same of what serves single rows, where that is another runtime"
     )
     primary: str = Field(description="the metric that the gate compares models by")
     rows: int
-    classes: dict[str, dict[str, float]] = {}
+    classes: dict[str, dict[str, Number]] = {}
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"
     )
@@ -177,7 +194,7 @@ class StageResult(Record):
 
 
 def as_json(record: Record) -> str:
-    return record.model_dump_json(indent=2) + "\n"
+    return jsonfile.text(plain(record))
 
 
 def plain(record: Record) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import lakewright
+from lakewright import jsonfile
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
 from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
@@ -113,12 +114,26 @@ def runs_of(project: Project, workspace: Workspace) -> list[NotedRun]:
     return [run for run in noted_runs(project, workspace) if run.project == project.digest]
 
 
+def unfinished(project: Project, workspace: Workspace) -> NotedRun | None:
+    """The newest run of this very project that was not closed: killed, or failed."""
+    return next((run for run in runs_of(project, workspace) if run.status != "done"), None)
+
+
+def worked_on(noted: Sequence[NotedRun], project: Project, workspace: Workspace) -> NotedRun | None:
+    """Which of the project's runs a process of this machine works on now: where one does, the one noted last."""
+    running = [run for run in noted if run.status == "running"]
+    if not running or not workspace.is_locked(f"{project.schema_}.{project.name}"):
+        return None
+    return max(running, key=lambda run: _path(workspace, run.run_id).stat().st_mtime_ns)
+
+
 def open_run(project: Project, workspace: Workspace, name: str | None = None) -> str:
     """The id of this project's unfinished run, which goes on, or of a new one; where it has a name, of that one."""
     same = runs_of(project, workspace)
     # Found by its name, so a run that MLflow has and run.json lacks (killed in between) goes on as well.
     new = f"{project.name}-{project.digest[:8]}-{len(same) + 1}"
-    name = name or next((run.name for run in same if run.status != "done"), new)
+    goes_on = unfinished(project, workspace)
+    name = name or (goes_on.name if goes_on is not None else new)
     tags = {"lakewright.project": project.digest, "lakewright.version": lakewright.__version__}
     run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", name, tags)
     began = next((run.began for run in same if run.run_id == run_id), datetime.now(UTC).isoformat())
@@ -139,7 +154,11 @@ def note(project: Project, workspace: Workspace, run: NotedRun) -> None:
         "began": run.began,
         "resolved": project.resolved,
     }
-    write_whole(workspace.folder / "runs" / run.run_id / "run.json", json.dumps(noted, indent=2) + "\n")
+    write_whole(_path(workspace, run.run_id), jsonfile.text(noted))
+
+
+def _path(workspace: Workspace, run_id: str) -> Path:
+    return workspace.folder / "runs" / run_id / "run.json"
 
 
 @contextmanager

@@ -21,10 +21,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
+from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
-from urllib.parse import quote
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
 from uuid import uuid4
 
 from lakewright.errors import LakewrightError, UsageError
@@ -52,6 +57,8 @@ MLFLOW_TYPES = {  # Arrow's name for a type: MLflow's
 }
 LONGEST_PARAM = 6000  # characters, MLflow's limit
 SECONDS_BETWEEN_BATCHES = 2.0
+SECONDS_TO_ANSWER = 4.0  # that a server has to say anything at all, before it counts as away
+AWAY = (502, 503, 504)  # what a gateway answers whose server is away
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -69,24 +76,26 @@ class Tracking:
 
     @contextmanager
     def client(self) -> Iterator[MlflowClient]:
-        """An MlflowClient for these URIs; what MLflow answers with an error becomes a LakewrightError."""
+        """An MlflowClient for these URIs; what MLflow answers with an error becomes a LakewrightError.
+
+        A server that is away when a process first needs it is told within seconds; one that goes away later gets a
+        minute to come back.
+        """
+        registry_uri = self.registry_uri or self.tracking_uri
+        for uri in dict.fromkeys((self.tracking_uri, registry_uri)):
+            reach(uri)  # before MLflow is imported, which takes as long again
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to results
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read once, when mlflow is first imported
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; its own seven are four
         from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
 
-        # MlflowClient would otherwise take the registry from the process's global setting, which is the user's.
-        registry_uri = self.registry_uri or self.tracking_uri
         try:
-            for uri in dict.fromkeys((self.tracking_uri, registry_uri)):
-                _create_database(uri)
-            yield MlflowClient(self.tracking_uri, registry_uri)
+            yield _opened(self.tracking_uri, registry_uri)
         except MlflowException as error:
             answer = f"MLflow at {self.tracking_uri} answered: {error.message}"
             raise LakewrightError(
-                re.sub(r"//[^/@\s]+@", "//", answer),  # without user:password, which the original error holds, too
+                without_password(answer),  # which the original error holds, too
                 "check that the tracking and registry URIs of the profile are right and answer",
             ) from None
 
@@ -265,6 +274,65 @@ class StageLog:
                 self._client.log_batch(self.run_id, metrics=batch)
                 with self._lock:
                     del self._waiting[: len(batch)]
+
+
+def _opened(tracking_uri: str, registry_uri: str) -> MlflowClient:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        for uri in dict.fromkeys((tracking_uri, registry_uri)):
+            _create_database(uri)
+        # Without the second one it would take the registry from the process's global setting, which is the user's.
+        return MlflowClient(tracking_uri, registry_uri)
+    except MlflowException:
+        raise
+    except Exception as failure:  # a damaged database, a driver that is missing, a folder that cannot be made
+        cause = f"MLflow cannot open {tracking_uri}: {type(failure).__name__}: {failure}".splitlines()[0]
+        raise LakewrightError(
+            without_password(cause),
+            "check the tracking and registry URIs of the profile; bring a damaged database back from a copy",
+        ) from None
+
+
+@cache
+def reach(uri: str) -> None:
+    """Raises LakewrightError where nothing answers at a server's address: MLflow itself would try for a minute.
+
+    A server that was reached once is not asked again by this process.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urlopen(f"{address(uri)}/health", timeout=SECONDS_TO_ANSWER):
+            pass
+    except HTTPError as answer:
+        if answer.code in AWAY:
+            raise unreachable(uri, answer) from None
+    except HTTPException:  # whatever it says, it answers
+        pass
+    except OSError as failure:
+        reason = getattr(failure, "reason", failure)
+        if not isinstance(reason, SSLError):  # MLflow may know more certificates
+            raise unreachable(uri, reason) from None
+
+
+def address(uri: str) -> str:
+    """Of an MLflow server: its URI without user and password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+
+def unreachable(uri: str, reason: object) -> LakewrightError:
+    return LakewrightError(
+        f"MLflow at {address(uri)} cannot be reached: {reason}",
+        "start it, or check the address in profiles.yml (tracking, registry) and the network",
+    )
+
+
+def without_password(text: str) -> str:
+    """Addresses in the text without their `user:password@`."""
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def literal(text: str) -> str:

@@ -129,6 +129,20 @@ class Workspace:
             raise UsageError(f"the profile asks for device {wanted}, but torch sees no GPU", "set device: auto or cpu")
         return "cpu"
 
+    def is_locked(self, name: str) -> bool:
+        """Whether a process of this machine holds the lock."""
+        import fcntl
+
+        path = self.folder / "locks" / name
+        if not path.exists():
+            return False
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     @contextmanager
     def lock(self, name: str, doing: str = "running this project") -> Iterator[None]:
         """Held by one process; the system lets go of it when that process ends, however it ends. Raises Busy."""

@@ -51,6 +51,26 @@ def options(uri: str, request: pytest.FixtureRequest) -> dict[str, str]:
     return dict(request.getfixturevalue("s3")) if uri.startswith("s3") else {}
 
 
+def test_what_a_killed_process_had_half_brought_lies_in_no_model_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model folder that held it would be refused, however often it is brought again."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    made(here, 1)
+    Mirror(f"file://{tmp_path / 'store'}", here).send()
+    mirror = Mirror(f"file://{tmp_path / 'store'}", there)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "utime", killed)  # once the file is written, before it is in its place
+        mirror.bring(there / "models" / "m0")
+    assert list((there / "models").rglob("*part*")) == []
+    mirror.bring(there / "models" / "m0")
+    assert sorted(path.name for path in (there / "models" / "m0").iterdir()) == ["part0", "part1", "part2"]
+
+
 def test_another_machine_has_what_this_one_sent(uri: str, options: dict[str, str], tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     made(here, 2)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lakewright import jsonfile
 from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.memory import give_back
 from lakewright.show import print_json, print_rows
@@ -39,7 +40,7 @@ def predict(
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
         return
     for prediction in predictions:
-        print(json.dumps(prediction, ensure_ascii=False), flush=True)
+        print(jsonfile.text(prediction, indent=None), end="", flush=True)
 
 
 @app.command()

@@ -5,7 +5,6 @@ An encoding is found by its name in `encoding.json`, through the entry points `l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright import plugins
+from lakewright import jsonfile, plugins
 from lakewright.encodings.ragged import Ragged, places
 
 
@@ -113,6 +112,7 @@ def network_inputs(encoding: Encoding, encoded: Encoded, sequences: NDArray[np.i
 
 
 def open_encoding(folder: Path) -> Encoding:
-    described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
-    encoding: Encoding = plugins.find("encodings", described["name"]).open(folder)
+    file = folder / "encoding.json"
+    described = jsonfile.parse(file.read_bytes())
+    encoding: Encoding = plugins.named_in(file, "encodings", described["name"]).open(folder)
     return encoding

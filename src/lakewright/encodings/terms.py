@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lakewright import jsonfile
 from lakewright.encodings import Encoded
 from lakewright.encodings.ragged import Ragged
 
@@ -52,9 +53,13 @@ class Terms:
 
     @classmethod
     def open(cls, folder: Path) -> Terms:
-        described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
-        terms, idf = described["terms"], described["idf"]
-        return cls({term: i for i, term in enumerate(terms, start=1)}, np.array([0, *idf], dtype=np.float32))
+        described = jsonfile.parse((folder / "encoding.json").read_bytes())
+        terms = described["terms"]
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused
+            idf = np.array([0, *described["idf"]], dtype=np.float32)
+        if len(idf) != len(terms) + 1 or not np.isfinite(idf).all():
+            raise ValueError("encoding.json does not hold a number for each of its terms")
+        return cls({term: i for i, term in enumerate(terms, start=1)}, idf)
 
     def save(self, folder: Path) -> None:
         idf = [float(value) for value in self.idf[1:]]

@@ -13,12 +13,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from unicodedata import category, name
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lakewright import jsonfile
 from lakewright.encodings import Encoded
 from lakewright.encodings.ragged import Ragged
 
@@ -75,9 +76,13 @@ class Tokens:
 
     @classmethod
     def open(cls, folder: Path) -> Tokens:
-        described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
+        described = jsonfile.parse((folder / "encoding.json").read_bytes())
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        return cls.make(text, **{key: value for key, value in described.items() if key != "name"})
+        opened = cls.make(text, **{key: value for key, value in described.items() if key != "name"})
+        room = opened.max_length - opened.tokenizer.num_special_tokens_to_add(opened.pairs)
+        if opened.long_texts not in get_args(LongTexts) or not 0 <= opened.stride < room:  # tokenizers would panic
+            raise ValueError(f"encoding.json asks for what cannot be done: {described}")
+        return opened
 
     def save(self, folder: Path) -> None:
         kept = ("name", "max_length", "pad_id", "long_texts", "stride", "pairs", "types", "symbols")

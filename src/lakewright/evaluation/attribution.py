@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lakewright import jsonfile
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.tasks import Kind, Prediction, Row
@@ -130,7 +131,7 @@ def worth_asking(
 
 
 def write(path: Path, found: Sequence[Attribution]) -> None:
-    path.write_text(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(jsonfile.text([asdict(one) for one in found], indent=1), encoding="utf-8")
 
 
 def read(path: Path) -> list[Attribution]:

@@ -72,7 +72,7 @@ class Lake:
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
         location = self._location(table, write=True)
-        existing = self._delta(table, location) if mode == "append" or transactions else None
+        existing = self._delta(table, location)
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
         stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
@@ -87,8 +87,8 @@ class Lake:
                 # From the version that was looked at: a transaction that another process commits meanwhile conflicts.
                 existing if existing is not None and transactions else location.uri,
                 pa.RecordBatchReader.from_batches(schema, rows),
-                mode=mode,
-                schema_mode="overwrite" if mode == "overwrite" else None,
+                mode="error" if existing is None else mode,
+                schema_mode="overwrite" if mode == "overwrite" and existing is not None else None,
                 name=str(table),
                 description=comment or None,
                 storage_options=dict(location.storage_options),
@@ -96,6 +96,9 @@ class Lake:
                 commit_properties=CommitProperties(
                     custom_metadata=_commit_info(properties, commit),
                     app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
+                    # A first version is the first one or none: delta-rs would make it the second one of a table that
+                    # another process made meanwhile, with the rows of both, whatever the transactions say.
+                    max_commit_retries=0 if existing is None else None,
                 ),
             )
         except CommitFailedError as error:
@@ -103,6 +106,8 @@ class Lake:
         except Exception as error:
             if failures:  # delta-rs makes text of whatever the stream raised
                 raise failures[0] from None
+            if existing is None and self._delta(table, location) is not None:
+                raise _busy(table) from error
             cause = location.hide(cause_of(error))
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         self._register(table, location, self._existing(table, location), comment)

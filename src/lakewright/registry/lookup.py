@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.records import ModelVersion
 from lakewright.registry.meaning import Registry, record
-from lakewright.tracking import Tracking, literal
+from lakewright.tracking import Tracking, address, literal, reach, unreachable
 
 SECONDS = 10.0  # that a registry may take to answer
 # With one of these set, MLflow comes to a registry by ways that only MLflow knows.
@@ -101,7 +101,7 @@ class Server:
 
     def __init__(self, uri: str) -> None:
         parts = urlsplit(uri)
-        self.at = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+        self.at = address(uri)
         env = os.environ.get
         user, password = env("MLFLOW_TRACKING_USERNAME"), env("MLFLOW_TRACKING_PASSWORD")
         if parts.username is not None:
@@ -143,13 +143,16 @@ class Server:
 
     def _get(self, path: str, **given: str | int) -> dict[str, Any] | None:
         """The answer; None: MLflow has no such thing."""
+        reach(self.at)
         request = Request(f"{self.at}/api/2.0/mlflow/{path}?{urlencode(given)}")
         if self.authorization:
             request.add_unredirected_header("Authorization", self.authorization)  # for this host's eyes only
         try:
             with urlopen(request, timeout=SECONDS) as answer:
-                told: dict[str, Any] = json.load(answer)
-                return told
+                found = json.load(answer)
+            if isinstance(found, dict):
+                return found
+            raise ValueError
         except HTTPError as error:
             text = error.read().decode(errors="replace")
             if error.code == 404 and "RESOURCE_DOES_NOT_EXIST" in text:
@@ -161,8 +164,7 @@ class Server:
         except ValueError:
             cause, remedy = f"what answers at {self.at} is no MLflow server", "check the registry URI of the profile"
         except (OSError, HTTPException) as error:
-            cause = f"MLflow at {self.at} cannot be reached: {getattr(error, 'reason', None) or error}"
-            remedy = "start it, or check the registry URI of the profile"
+            raise unreachable(self.at, getattr(error, "reason", None) or error) from None
         raise LakewrightError(cause, remedy)
 
 

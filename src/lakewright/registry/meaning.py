@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -25,6 +25,7 @@ LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+)|/(?P<stage>[^/@]+))")
 REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # a scheme, not the drive of C:\\models
 DIGEST = "lakewright.digest"
+MOST_MLMODEL = 1 << 20  # bytes; YAML is read slowly, and none is longer that describes a model of ours
 
 
 class Registry(Protocol):
@@ -82,7 +83,7 @@ def at_hand(version: ModelVersion, downloads: Path) -> Path | None:
     if not REMOTE.match(version.uri):
         return model_folder(Path(version.uri), version)
     copy = downloaded(version, downloads)
-    return copy if copy.exists() else None
+    return _registered(copy, version, f"remove {copy}: it is downloaded again") if copy.exists() else None
 
 
 def downloaded(version: ModelVersion, downloads: Path) -> Path:
@@ -92,21 +93,43 @@ def downloaded(version: ModelVersion, downloads: Path) -> Path:
 
 def model_folder(mlflow_model: Path, version: ModelVersion) -> Path:
     """The model folder inside an MLflow model that `register` logged. Raises ModelError as `at_hand` does."""
+    file = mlflow_model / "MLmodel"
     try:
-        described = yaml.safe_load((mlflow_model / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-        if described["loader_module"] != pyfunc.__name__:
-            raise ModelError(f"{version} was not registered by Lakewright", "load it with mlflow.pyfunc.load_model")
-        folder = mlflow_model / str(described["data"])
-        digest = digest_of(folder)
-    except FileNotFoundError as missing:
-        raise ModelError(
-            f"the files of {version} are gone: {missing.filename}",
-            "restore them, or set the alias to another version, or register the model again",
-        ) from None
+        with file.open("rb") as opened:
+            content = opened.read(MOST_MLMODEL)
+    except OSError as failure:
+        raise _gone(version, str(failure)) from None
+    try:
+        flavors = yaml.safe_load(content)["flavors"]
+        ours = flavors.get("python_function", {})
+        if ours.get("loader_module") != pyfunc.__name__:
+            raise ModelError(
+                f"{version} was not registered by Lakewright, but as {', '.join(map(str, flavors))}",
+                "load it with mlflow.pyfunc.load_model, or name another version",
+            )
+        inside = PurePosixPath(ours["data"])
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{file} is damaged", "restore it, or register the model again") from None
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ModelError(f"{file} names a folder outside of it: {inside}", "do not serve it; register the model again")
+    if not (mlflow_model / inside).exists():
+        raise _gone(version, str(mlflow_model / inside))
+    return _registered(mlflow_model / inside, version, "do not serve it; register the model again")
+
+
+def _gone(version: ModelVersion, what: str) -> ModelError:
+    return ModelError(
+        f"the files of {version} are gone: {what}",
+        "restore them, or set the alias to another version, or register the model again",
+    )
+
+
+def _registered(folder: Path, version: ModelVersion, remedy: str) -> Path:
+    """The folder, whose digest is the one in the registry. Raises ModelError, with the remedy, where it is not."""
+    digest = digest_of(folder)
     if digest != version.digest:
         raise ModelError(
-            f"{folder} is not what was registered as {version}: its digest is {digest}, not {version.digest}",
-            "do not serve it; register the model again",
+            f"{folder} is not what was registered as {version}: its digest is {digest}, not {version.digest}", remedy
         )
     return folder
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import ModelError, NotFound, UsageError, nearest
+from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError, nearest
 from lakewright.records import ModelVersion
 from lakewright.registry.lookup import reader
 from lakewright.registry.meaning import (
@@ -32,8 +32,8 @@ from lakewright.registry.meaning import (
     record,
 )
 from lakewright.runtimes import pyfunc
-from lakewright.runtimes.folder import digest_of, verify
-from lakewright.tracking import Tracking, literal
+from lakewright.runtimes.folder import verify
+from lakewright.tracking import Tracking, literal, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -101,10 +101,7 @@ def download(tracking: Tracking, version: ModelVersion, destination_cache: Path)
     cached = downloaded(version, destination_cache)
     destination_cache.mkdir(parents=True, exist_ok=True)
     with tracking.client(), TemporaryDirectory(dir=destination_cache) as scratch:
-        from mlflow.artifacts import download_artifacts
-
-        copy = download_artifacts(version.uri, dst_path=scratch, tracking_uri=tracking.tracking_uri)
-        folder = model_folder(Path(copy), version)
+        folder = model_folder(_fetched(tracking, version, scratch), version)
         verify(folder)
         try:
             folder.rename(cached)
@@ -112,6 +109,22 @@ def download(tracking: Tracking, version: ModelVersion, destination_cache: Path)
             if not cached.exists():  # else another process was first
                 raise
     return cached
+
+
+def _fetched(tracking: Tracking, version: ModelVersion, destination: str) -> Path:
+    """The MLflow model, copied by MLflow from wherever it lies."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(download_artifacts(version.uri, dst_path=destination, tracking_uri=tracking.tracking_uri))
+    except MlflowException:
+        raise
+    except Exception as failure:  # of the library that the store needs, of which there are many
+        raise LakewrightError(
+            f"the files of {version} cannot be brought from {without_password(version.uri)}: {failure}",
+            "check the address, the network, and the keys that MLflow needs for this store",
+        ) from failure
 
 
 def list_models(tracking: Tracking) -> list[ModelVersion]:
@@ -170,10 +183,8 @@ def _logged_model(
             run.info.experiment_id, name="model", source_run_id=run_id, tags={DIGEST: digest}
         )
     if logged.status != "READY":
-        if digest_of(folder) != digest:
-            raise ModelError(
-                f"{folder} has the digest {digest_of(folder)}, not {digest}", "run evaluate and gate again"
-            )
+        if (stands := verify(folder)) != digest:
+            raise ModelError(f"{folder} has the digest {stands}, not {digest}", "run evaluate and gate again")
         place = logged.artifact_location
         identity = Model(artifact_path=place, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id)
         with TemporaryDirectory() as scratch, _alone(local_path(place)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from lakewright import plugins
 from lakewright.errors import UsageError
 from lakewright.runtimes import GPU_TOKENS, Runtime, Use
+from lakewright.runtimes.folder import describe
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
@@ -24,8 +24,8 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
             "name another one (--runtime auto, onnx, openvino or torch), or install torch for CUDA and its driver",
         )
     torch.set_num_threads(threads)
-    learner = json.loads((path / "model.json").read_text(encoding="utf-8"))["learner"]
-    network = plugins.find("learners", learner).network(path).to("cuda").eval()
+    learner = plugins.named_in(path / "model.json", "learners", describe(path)["learner"])
+    network = learner.network(path).to("cuda").eval()
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):

@@ -35,4 +35,5 @@ def session(model: str | bytes, threads: int) -> Any:
     options.log_severity_level = 3
     # Its threads would wait for the next row by turning in circles, on the cores that something else needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Where a network cannot be read, it would say so on stdout, which belongs to results, and try the same again.
+    return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)

@@ -5,7 +5,6 @@ Needs the `openvino` extra, and neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from lakewright.errors import MissingPackage
 from lakewright.runtimes import Runtime, Use
+from lakewright.runtimes.folder import holds, read_json
 
 PART = 1024  # padded tokens at once
 NETWORK = "openvino.xml"  # its weights in openvino.bin
@@ -31,7 +31,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     streams = threads if use == "throughput" else 1
     file = path
     if path.is_dir():
-        file = calibrated if (calibrated := path / NETWORK).exists() else path / "model.onnx"
+        file = path / (NETWORK if holds(path, NETWORK) else "model.onnx")
     settings: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
@@ -88,8 +88,8 @@ def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
 
 def _most_tokens(path: Path) -> int:
     """What the encoding cuts at, which the network can read; 0 where that is not known, so that nothing is added."""
-    file = path / "encoding" / "encoding.json"
-    return int(json.loads(file.read_text(encoding="utf-8")).get("max_length", 0)) if file.exists() else 0
+    file = "encoding/encoding.json"
+    return int(read_json(path, file).get("max_length", 0)) if holds(path, file) else 0
 
 
 def without_telemetry() -> Any:

@@ -20,7 +20,7 @@ from lakewright.encodings import Encoded, Encoding, network_inputs, open_encodin
 from lakewright.encodings.ragged import longest_first
 from lakewright.errors import ModelError
 from lakewright.runtimes import Runtime, Use, cores
-from lakewright.runtimes.folder import describe, serving, verify
+from lakewright.runtimes.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
 from lakewright.tasks import Logits, Row, read_row
 
 if TYPE_CHECKING:
@@ -41,21 +41,41 @@ class Predictor:
     def open(
         cls, folder: Path, runtime: str = "auto", threads: int | None = None, use: Use = "throughput"
     ) -> Predictor:
-        """Checks every file's hash, then loads. `runtime` auto: the one that the folder names for this use; `threads`
-        None: one a core. For throughput, many rows are computed in parts side by side, a thread each; for latency, a
-        row by all threads together.
+        """Checks every file's hash, then loads, and predicts the task's sample rows. `runtime` auto: the one that the
+        folder names for this use; `threads` None: one a core. For throughput, many rows are computed in parts side by
+        side, a thread each; for latency, a row by all threads together.
 
-        Raises ModelError where the folder is damaged or not one, and MissingPackage where the runtime is not installed.
+        Raises ModelError where the folder is damaged, not one or does not fit together, UsageError for an unknown
+        `runtime`, and MissingPackage where it is not installed.
         """
         digest = verify(folder)
-        described = describe(folder)
-        task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
-        network = _network(folder, runtime, threads, use)
-        return cls(folder, digest, task, open_encoding(folder / "encoding"), network)
+        with working(folder):
+            described = describe(folder)["task"]
+            task = plugins.named_in(folder / "model.json", "tasks", described["name"]).open(described)
+            encoding = open_encoding(folder / "encoding")
+            predictor = cls(folder, digest, task, encoding, _network(folder, runtime, threads, use))
+            predictor._check()
+        return predictor
 
     def reopened(self, runtime: str, threads: int | None, use: Use) -> Predictor:
         """The same model for another use: its files are not checked again."""
-        return replace(self, runtime=_network(self.folder, runtime, threads, use))
+        with working(self.folder):
+            return replace(self, runtime=_network(self.folder, runtime, threads, use))
+
+    def _check(self) -> None:
+        """Whether encoding, network and task fit together: rows go through all three, and numbers come out."""
+        labels, outputs = self.task.labels, self.task.outputs
+        if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+            raise ModelError(f"the labels in {self.folder / 'model.json'} are not different texts", TRAIN_AGAIN)
+        rows = [read_row(self.task.inputs, row, at) for at, row in enumerate(self.task.sample_rows())]
+        encoded = self.task.encode(self.encoding, rows)
+        logits = self.logits(encoded)
+        widths = {np.shape(values)[-1] for values in logits}
+        if outputs and widths != {outputs}:
+            raise ModelError(f"the network in {self.folder} has {widths} outputs, its task {outputs}", TRAIN_AGAIN)
+        if not all(np.isfinite(values).all() for values in logits):
+            raise ModelError(f"the network in {self.folder} gives no number for a sample row", TRAIN_AGAIN)
+        self.task.decode(logits, encoded, rows)
 
     def predict(
         self, rows: Sequence[Row | str], progress: Callable[[int], None] = lambda rows: None
@@ -69,8 +89,9 @@ class Predictor:
         predictions: list[Prediction] = []
         for start in range(0, len(read), CHUNK):
             chunk = read[start : start + CHUNK]
-            encoded = self.task.encode(self.encoding, chunk)
-            predictions += self.task.decode(self.logits(encoded), encoded, chunk)
+            with working(self.folder):
+                encoded = self.task.encode(self.encoding, chunk)
+                predictions += self.task.decode(self.logits(encoded), encoded, chunk)
             progress(len(chunk))
         return predictions
 
@@ -112,6 +133,9 @@ class Predictor:
 
 
 def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:
-    name = serving(folder, use)[0] if runtime == "auto" else runtime
-    network: Runtime = plugins.find("runtimes", name)(folder, threads or cores(), use)
+    if runtime == "auto":
+        load = plugins.named_in(folder / SERVING, "runtimes", serving(folder, use)[0])
+    else:
+        load = plugins.find("runtimes", runtime)
+    network: Runtime = load(folder, threads or cores(), use)
     return network

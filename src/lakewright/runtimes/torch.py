@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,15 @@ from numpy.typing import NDArray
 
 from lakewright import plugins
 from lakewright.runtimes import Runtime, Use
+from lakewright.runtimes.folder import describe
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network of the model folder `path`."""
     import torch
 
-    learner = json.loads((path / "model.json").read_text(encoding="utf-8"))["learner"]
-    network = plugins.find("learners", learner).network(path).eval()
+    learner = plugins.named_in(path / "model.json", "learners", describe(path)["learner"])
+    network = learner.network(path).eval()
     torch.set_num_threads(threads)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

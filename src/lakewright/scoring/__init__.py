@@ -7,7 +7,7 @@ progress      how far an input is scored, committed with the predictions
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.errors import DataError, NotFound, UsageError
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.memory import trim
 from lakewright.progress import bar
 from lakewright.records import ModelVersion, TableVersion
+from lakewright.runtimes.folder import read_json, working
 from lakewright.scoring import predictions, progress
 from lakewright.scoring.predictions import Scoring, Tally
 from lakewright.scoring.progress import ALL, Progress
@@ -28,6 +29,7 @@ from lakewright.scoring.rows import Job, all_rows, commits, new_rows
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
 
+LOG = logging.getLogger(__name__)
 COMMIT_ROWS = 25_000  # what a kill loses at most: some 15 s of two cores' work on short texts
 
 
@@ -149,7 +151,10 @@ def score(
 
         counts = {"rows": scored.rows, "rows_without_prediction": scored.without, "rows_abstained": scored.abstained}
         times = {"seconds": seconds, "seconds_per_1000_rows": scored.seconds_per_1000_rows}
-        note_scored(version, profile, {"input": pinned, "output": written}, {**counts, **times})
+        try:
+            note_scored(version, profile, {"input": pinned, "output": written}, {**counts, **times})
+        except LakewrightError as failure:  # the rows are there
+            LOG.warning("%s is written; MLflow did not take the note of it, or not all: %s", written, failure.cause)
     return scored
 
 
@@ -164,8 +169,8 @@ def _located(model: str | Path, profile: str | None) -> tuple[ModelVersion | Non
 
 def _roles(folder: Path) -> dict[str, Any]:
     """Role → column, as the project said it that made the model."""
-    roles: dict[str, Any] = json.loads((folder / "project.json").read_text(encoding="utf-8"))["data"]["columns"]
-    return roles
+    with working(folder):
+        return {**read_json(folder, "project.json")["data"]["columns"]}
 
 
 def _check_columns(lake: Lake, output: str, wanted: pa.Schema) -> None:

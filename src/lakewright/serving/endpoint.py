@@ -116,10 +116,6 @@ def one(model: str, profile: str | None) -> Variant:
     """
     if not model.startswith("models:/"):
         folder = Path(model).resolve()
-        if not (folder / "manifest.json").exists():
-            raise NotFound(
-                f"{model} is no model folder: it holds no manifest.json", "name models:/NAME@alias, or a folder"
-            )
         return Variant(name=digest_of(folder)[:12], version=None, folder=str(folder), percent=100)
     version, folder = located(model, profile)
     _, at, alias = model.partition("@")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lakewright.errors import ModelError
+from lakewright.errors import DataError, ModelError
 from lakewright.records import ModelVersion
-from lakewright.runtimes.folder import describe, serving
+from lakewright.runtimes.folder import TRAIN_AGAIN, describe, read_json, serving, working
 from lakewright.runtimes.predictor import Predictor
 from lakewright.tasks import Kind, Prediction, Row
 
@@ -35,14 +35,21 @@ class Model:
         # One runtime for both: another network's answer to a row must not depend on whether others happen to wait.
         name = serving(folder, "latency")[0] if runtime == "auto" else runtime
         single = Predictor.open(folder, name, threads, "latency")
+        if version is not None and single.digest != version.digest:
+            raise ModelError(
+                f"{folder} is not what was registered as {version}: its digest is {single.digest}",
+                "do not serve it; start the server again with the version's name, or register the model again",
+            )
         many = single.reopened(name, threads, "throughput")
-        told = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
-        said = told["predictions"]  # by runtime; torch's, fp32, where another network serves
-        expected = next(said[one] for one in (name, "torch", "onnx") if one in said)
-        for predictor in (single, many):
-            _check(predictor, told["rows"], expected)
-        project = json.loads((folder / "project.json").read_text(encoding="utf-8"))
-        name = version.name if version else f"{project['schema']}.{project['name']}"
+        with working(folder):
+            told = read_json(folder, "samples.json")
+            said = told["predictions"]  # by runtime; torch's, fp32, where another network serves
+            expected = said[next(one for one in (name, "torch", "onnx") if one in said)]
+            for predictor in (single, many):
+                _check(predictor, told["rows"], expected)
+            project = read_json(folder, "project.json")
+            name = version.name if version else f"{project['schema']}.{project['name']}"
+            base_model = project["train"].get("base_model")
         number = str(version.version) if version else single.digest[:12]
         tags = version.tags if version else {}
         about = {
@@ -54,7 +61,7 @@ class Model:
             "labels": list(single.task.labels),
             "inputs": dict(single.task.inputs),
             "learner": describe(folder)["learner"],
-            "base_model": project["train"].get("base_model"),
+            "base_model": base_model,
             "metrics": {key.removeprefix("metric."): float(tags[key]) for key in tags if key.startswith("metric.")},
             "table": tags.get("lakewright.table"),
         }
@@ -74,8 +81,11 @@ class Model:
 
 def _check(predictor: Predictor, rows: Sequence[Row], expected: Sequence[Prediction]) -> None:
     """The golden requests, alone and in company: the predictions are those of when the folder was sealed."""
-    alone = [prediction for row in rows for prediction in predictor.predict([row])]
-    for row, then, now in zip([*rows, *rows], [*expected, *expected], alone + predictor.predict(rows), strict=True):
+    try:
+        answers = [prediction for row in rows for prediction in predictor.predict([row])] + predictor.predict(rows)
+    except DataError as failure:
+        raise ModelError(f"{predictor.folder / 'samples.json'}: {failure.cause}", TRAIN_AGAIN) from None
+    for row, then, now in zip([*rows, *rows], [*expected, *expected], answers, strict=True):
         if not alike(predictor, then, now):
             raise ModelError(
                 f"{predictor.folder} says {_short(now)} of {_short(row)}, and said {_short(then)} when it was made",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import lakewright
-from lakewright import plugins
+from lakewright import jsonfile, plugins
 from lakewright.encodings import Encoding, open_encoding
 from lakewright.learners import Examples, Fitted, Training, tuned
 from lakewright.prepare.examples import Values, from_columns, read_split
@@ -133,4 +132,4 @@ def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, wo
 
 
 def _write(path: Path, values: Any) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(jsonfile.text(values), encoding="utf-8")

@@ -46,20 +46,27 @@ class LocalTarget:
 
     def executions(self, project: Project, profile: Profile) -> list[Execution]:
         from lakewright.pipeline import records_of
-        from lakewright.runs import noted_runs
+        from lakewright.runs import noted_runs, worked_on
         from lakewright.workspace import Workspace
 
         workspace = Workspace.open(profile)
-        return [
-            Execution(
-                id=noted.run_id,
-                status=noted.status,
-                began=noted.began,
-                stages=dict.fromkeys(records_of(workspace, noted.run_id), "done"),
-                page=str(workspace.folder / "runs" / noted.run_id / "report.html"),
+        noted = noted_runs(project, workspace)
+        alive = worked_on(noted, project, workspace)
+        found = []
+        for run in noted:
+            # Of a workspace that other machines share, one of them may work on it.
+            dead = run.status == "running" and run != alive and workspace.mirror is None
+            found.append(
+                Execution(
+                    id=run.run_id,
+                    status="stopped" if dead else run.status,
+                    began=run.began,
+                    stages=dict.fromkeys(records_of(workspace, run.run_id), "done"),
+                    why="no process works on it; `lakewright run` with its settings goes on with it" if dead else "",
+                    page=str(workspace.folder / "runs" / run.run_id / "report.html"),
+                )
             )
-            for noted in noted_runs(project, workspace)
-        ]
+        return found
 
     def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
         from lakewright.workspace import Workspace

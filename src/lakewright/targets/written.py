@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from lakewright import jsonfile
 from lakewright.errors import UsageError
 from lakewright.targets import Deployment
 
@@ -57,4 +57,4 @@ def _text(name: str, content: Any) -> str:
         return content
     if name.endswith((".yml", ".yaml")):
         return as_yaml(content)
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return jsonfile.text(content)

@@ -27,7 +27,7 @@ from lakewright.evaluation.scorers.entities import EntityScorer
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ranking import divide
 from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
-from lakewright.runtimes.folder import describe
+from lakewright.runtimes.folder import describe, read_json
 from lakewright.tasks import Kind, Prediction, Row
 
 FLAG_FROM = 20
@@ -101,7 +101,10 @@ def write_page(
         fitted=described["task"],
         prepared=prepared,
         trained=trained,
-        history=json.loads((folder / "training.json").read_text(encoding="utf-8"))["history"],
+        history=[
+            {name: value for name, value in entry.items() if value is not None}  # what was not defined at that point
+            for entry in read_json(folder, "training.json")["history"]
+        ],
         project_yaml=yaml.safe_dump(dict(project), sort_keys=False, allow_unicode=True),
         reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
         software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lakewright import jsonfile
 from lakewright.learners.encoder import packed
 
 Level = Literal["row", "token", "vector"]
@@ -117,8 +118,8 @@ class EncoderNetwork(nn.Module):
         from safetensors.torch import load_file
         from transformers import AutoConfig, AutoModel
 
-        described = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-        encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        described = jsonfile.parse((folder / "network.json").read_bytes())
+        encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
         network = cls(encoder, dropout=0.0, **described)
         network.load_state_dict(load_file(folder / "model.safetensors"))
         network.eval()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lakewright import plugins
+from lakewright import jsonfile, plugins
 from lakewright.encodings import network_inputs
 from lakewright.evaluation.significance import compare
 from lakewright.learners import Examples, Fitted, Training, tuned
@@ -164,7 +163,7 @@ def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logi
         use: {"runtime": candidate.runtime, "precision": candidate.precision, "seconds_per_row": seconds[use]}
         for use, candidate in best.items()
     }
-    (folder / SERVING).write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
+    (folder / SERVING).write_text(jsonfile.text(chosen), encoding="utf-8")
     serves = best["throughput"]
     logits = next(entry.logits for entry in entries if entry.candidate is serves)
     return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, logits)

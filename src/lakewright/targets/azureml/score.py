@@ -10,12 +10,12 @@ https://learn.microsoft.com/azure/machine-learning/how-to-deploy-online-endpoint
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lakewright import jsonfile
 from lakewright.errors import DataError, ModelError
 from lakewright.runtimes.predictor import Predictor
 from lakewright.serving.protocols import mlflow, parsed, plain
@@ -71,7 +71,7 @@ def run_batch(mini_batch: Sequence[str]) -> list[str]:
         body = path.read_bytes()
         rows = mlflow.read(body, KINDS[path.suffix.lower()], predictor.task.inputs, len(body))
         pairs = zip(rows, predictor.predict(rows), strict=True)
-        lines = [json.dumps({"row": row, "prediction": said}, ensure_ascii=False) + "\n" for row, said in pairs]
+        lines = [jsonfile.text({"row": row, "prediction": said}, indent=None) for row, said in pairs]
         # Files of the same name lie in several folders; scored again, a file's predictions are written again.
         of = hashlib.sha256(name.encode()).hexdigest()[:8]
         (folder / f"{path.stem}.{of}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -152,6 +152,7 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     from azure.core.exceptions import ResourceNotFoundError
 
     from lakewright.registry.versions import champion, download
+    from lakewright.runtimes.folder import verify
     from lakewright.workspace import Workspace
 
     workspace = Workspace.open(profile)
@@ -166,6 +167,7 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     if newest is not None and newest.tags.get(DIGEST) == version.digest:
         return f"model asset {name}:{newest.version}, which is {version} already"
     folder = download(workspace.tracking, version, workspace.folder / "downloads")
+    verify(folder)
     tags = {DIGEST: version.digest, "lakewright.model_version": str(version)}
     made = client.models.create_or_update(Model(name=name, path=str(folder), type="custom_model", tags=tags))
     return f"model asset {name}:{made.version}, from {version}"
