@@ -13,13 +13,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo, ValidationInfo
 from pydantic.fields import FieldInfo
 
+from lakewright.paths import stays_inside
+
 INSIDE = "workspace:"
 
 
 def _here(place: str, info: ValidationInfo) -> str:
     if not info.context or not place.startswith(INSIDE):
         return place
-    return str(info.context["workspace"] / place.removeprefix(INSIDE))
+    inside = place.removeprefix(INSIDE)
+    if not stays_inside(inside):
+        raise ValueError(f"{place} is no place in a workspace")
+    return str(info.context["workspace"] / inside)
 
 
 def _inside(place: str, info: SerializationInfo) -> str:
