@@ -99,7 +99,7 @@ def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -
 
 
 def value_of(text: str) -> Any:
-    """A value of --set: YAML where that is a number, a list, null, a string in quotes …; else the text as it is written.
+    """A value of --set: as YAML reads it (a number, a list, null, a string in quotes …), else the text as it stands.
 
     So `1e-4`, `[a, b]` and `null` work, and nothing of `rows #2.csv` or `*.csv` is a comment or an alias.
     """

@@ -2,25 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+from lakewright.errors import UsageError
+from lakewright.paths import stays_inside
 from lakewright.targets.written import REQUESTS
 
-MARKS = (".writable", REQUESTS)  # of a workspace, of what `deploy --out` wrote
+IGNORE = ".lakewrightignore"  # as .gitignore, in the project's folder
+NEVER = (".*", "__pycache__/", "*.py[co]", "*.egg-info/", "node_modules/", "mlruns/")
+MARKS = (".writable", REQUESTS, "pyvenv.cfg")  # of a workspace, of what `deploy --out` wrote, of an environment
+MOST_BYTES, MOST_FILES = 256 << 20, 10_000
 
 
-def files_of(folder: Path) -> Iterator[Path]:
-    """All but hidden files, caches, workspaces and what was written out."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == "__pycache__":
-            continue
-        if path.is_file():
-            yield path
-        elif path.is_dir() and not any((path / mark).exists() for mark in MARKS):
-            yield from files_of(path)
+@dataclass(frozen=True)
+class Shipped:
+    files: Mapping[str, Path]  # relative path → file
+    left_out: Mapping[str, str]  # relative path → why, of what nobody would miss in silence
+
+    def read(self) -> dict[str, bytes]:
+        """Relative path → content. Raises UsageError for a file that cannot be read."""
+        try:
+            return {name: path.read_bytes() for name, path in self.files.items()}
+        except OSError as failure:
+            raise UsageError(f"{failure.filename} cannot be read: {failure.strerror}", _NAME_IT) from None
 
 
-def python_of(folder: Path) -> dict[str, Path]:
-    """Relative path → file: the modules and packages that `python:` sources are made of."""
-    return {path.relative_to(folder).as_posix(): path for path in files_of(folder) if path.suffix == ".py"}
+def shipped(folder: Path, suffix: str = "") -> Shipped:
+    """The files that end in `suffix`: all but hidden files, caches, environments, workspaces, what was written out, and
+    what .lakewrightignore names. A link is followed to a file that goes along itself, and to nothing else.
+
+    Raises UsageError where that is more than code, or cannot be read.
+    """
+    root = folder.resolve()
+    ignored = _ignored(root)
+    files: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
+    folders, size = [root], 0
+    while folders:
+        for path in _listed(folders.pop()):
+            name = path.relative_to(root).as_posix()
+            if ignored(name, path.is_dir()):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                if not any((path / mark).exists() for mark in MARKS):
+                    folders.append(path)
+            elif path.suffix.endswith(suffix) or path.is_dir():
+                why = _why_not(path, name, root, ignored)
+                if why:
+                    left_out[name] = why
+                    continue
+                files[name] = path
+                size += path.stat().st_size
+                if size > MOST_BYTES or len(files) > MOST_FILES:
+                    largest = max(files, key=lambda each: files[each].stat().st_size)
+                    raise UsageError(
+                        f"{folder} has more than {MOST_BYTES >> 20} MiB of files, or more than {MOST_FILES:,} of them, "
+                        f"which every step would be given; the largest is {largest}",
+                        f"keep data elsewhere (data.source: s3://…), and name in {IGNORE} what no stage needs",
+                    )
+    return Shipped(dict(sorted(files.items())), dict(sorted(left_out.items())))
+
+
+_NAME_IT = f"name it in {IGNORE} where no stage needs it"
+
+
+def _ignored(root: Path) -> Callable[[str, bool], bool]:
+    """Whether a relative path, of a folder or of a file, is left out by itself."""
+    from pathspec import GitIgnoreSpec
+
+    file = root / IGNORE
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        spec = GitIgnoreSpec.from_lines([*NEVER, *lines])
+    except (OSError, ValueError) as failure:  # no UTF-8, and no pattern, are ValueErrors
+        raise UsageError(f"{file} cannot be read: {failure}", "write it as a .gitignore: a pattern a line") from None
+    return lambda name, is_folder: spec.match_file(f"{name}/" if is_folder else name)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as failure:
+        raise UsageError(f"{folder} cannot be read: {failure.strerror}", _NAME_IT) from None
+
+
+def _why_not(path: Path, name: str, root: Path, ignored: Callable[[str, bool], bool]) -> str:
+    if not stays_inside(name):
+        return "has a name that not every machine can write"
+    if not path.is_symlink():
+        return "" if path.is_file() else "is no file"
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(root):
+        return "is a link that leads out of the project's folder"
+    if not real.is_file():
+        return "is a link to a folder" if real.is_dir() else "is a link to nothing"
+    inside = PurePosixPath(real.relative_to(root).as_posix())
+    hidden = any(ignored(str(part), True) for part in inside.parents if part.name) or ignored(str(inside), False)
+    return "is a link to a file that is left out" if hidden else ""

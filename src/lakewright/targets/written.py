@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,44 @@ def texts(deployment: Deployment) -> dict[str, str]:
     return {**found, REQUESTS: _text(REQUESTS, {"uploads": uploads, "requests": requests})}
 
 
-def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
-    """The files in the folder, which is made, and what is uploaded, by its name; in one of the `sources`, the folders
-    where that comes from, over nothing that is there. Raises UsageError where the folder cannot be written."""
+def contents(deployment: Deployment) -> dict[str, bytes]:
+    """File name → all that is sent: what is uploaded, by its name below the folder that it shares, and the texts."""
     root = os.path.commonpath([to.rpartition("/")[0] for to in deployment.uploads]) if deployment.uploads else ""
-    contents = {to.removeprefix(root).lstrip("/"): content for to, content in deployment.uploads.items()}
+    uploads = {to.removeprefix(root).lstrip("/"): content for to, content in deployment.uploads.items()}
+    return uploads | {name: text.encode() for name, text in texts(deployment).items()}
+
+
+def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
+    """All that is sent, in the folder, which is made. In one of the `sources`, the folders where uploads come from, no
+    upload is written over what is there.
+
+    Raises UsageError where the folder cannot be written, or holds files that this deployment lacks.
+    """
+    found, made = contents(deployment), texts(deployment)
     if folder.resolve() in sources:
-        contents = {name: content for name, content in contents.items() if not (folder / name).exists()}
-    contents |= {name: text.encode() for name, text in texts(deployment).items()}
+        found = {name: content for name, content in found.items() if name in made or not (folder / name).exists()}
+    else:
+        _refuse_foreign(folder, found)
     try:
-        for name, content in contents.items():
+        for name, content in found.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
     except OSError as failure:
         raise UsageError(f"{folder} cannot be written: {failure}", "name another folder (--out)") from None
-    return [folder / name for name in contents]
+    return [folder / name for name in found]
+
+
+def _refuse_foreign(folder: Path, found: Collection[str]) -> None:
+    """What an earlier deployment wrote there would be taken for a part of this one. Hidden files are other tools'."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    seen = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    foreign = sorted({*seen} - {*found})
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise UsageError(
+            f"{folder} holds what is not of this deployment: {', '.join(foreign[:3])}{more}",
+            "remove it, or name another folder (--out)",
+        )
 
 
 def as_yaml(content: Any) -> str:

@@ -147,11 +147,11 @@ def test_what_is_started_has_the_values_that_were_given(place: Path, monkeypatch
     for values, said in (
         ({"Sead": "5"}, "did you mean 'Seed'"),
         ({"Seed": "five"}, "no Integer"),
-        ({"InputData": "it's"}, "a quote"),
     ):
         with pytest.raises(ProfileError) as refused:
             pipeline.quoted(project, settings, values)
         assert said in str(refused.value)
+    assert pipeline.quoted(project, settings, {"InputData": "it's"})["InputData"] == r'"it\U00000027s"'
 
 
 class Started:

@@ -17,7 +17,7 @@ from lakewright.project import Project
 from lakewright.targets import Deployment, Request
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.settings import DatabricksSettings
-from lakewright.targets.shipped import python_of
+from lakewright.targets.shipped import shipped
 from lakewright.targets.written import as_yaml
 
 BUNDLE = "databricks.yml"
@@ -189,6 +189,6 @@ def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -
         files.append(Path(__file__).with_name(jobs.APPROVAL))
     # check tells of a wheel that is not there
     found = {file.name: file.read_bytes() for file in files if file.is_file()}
-    found |= {name: file.read_bytes() for name, file in python_of(project.folder).items()}
+    found |= shipped(project.folder, ".py").read()
     found["profiles.yml"] = as_yaml(profile.as_sent).encode()
     return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}
