@@ -48,14 +48,14 @@ def deploy(
     """Send a project to its profile's platform: the pipeline of its stages, the registry, the endpoint."""
     from lakewright.errors import ProfileError
     from lakewright.plugins import find
-    from lakewright.targets.checks import exposed, problems, refuse
+    from lakewright.targets.checks import problems, refuse
     from lakewright.targets.written import texts, write
 
     loaded, place = _loaded(project, settings, profile)
     target = find("targets", place.target.name)
     deployment = target.deployment(loaded, place)
-    refuse(exposed(place, deployment))  # before it is printed or written
     found = problems(loaded, place)
+    refuse([each for each in found if each.secret])  # before anything is printed or written
     for problem in found:
         if dry_run or problem.kind == "warning":  # errors are told as such below
             note(f"{problem.where}: {problem.kind}: {problem.cause} → {problem.remedy}")

@@ -17,7 +17,7 @@ from lakewright.secrets import names_secret, secret_in
 from lakewright.targets import Deployment, Problem
 from lakewright.targets.parameters import parameters, stage_settings
 from lakewright.targets.shipped import IGNORE, shipped
-from lakewright.targets.written import contents
+from lakewright.targets.written import texts, uploads
 
 PROFILES = "profiles.yml"
 SECRET_FILES = (
@@ -46,7 +46,7 @@ def problems(project: Project, profile: Profile) -> list[Problem]:
     if profile.target.name != "local":
         found += _elsewhere(project, profile)
         try:
-            found += exposed(profile, target.deployment(project, profile))
+            found += _exposed(profile, target.deployment(project, profile))
             found += _left_out(project)
         except LakewrightError as failure:
             if failure.cause not in [problem.cause for problem in found]:
@@ -81,7 +81,7 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
             cause = f"{name_of_map}.{name} looks like a secret, and would be written to a file and sent in clear"
         else:
             continue
-        yield Problem(profile.where(*at, name), cause, variables.remedy)
+        yield Problem(profile.where(*at, name), cause, variables.remedy, secret=True)
     for key, name in profile.references:
         if name not in {*sent, *kept, *variables.always}:
             by = variables.else_by
@@ -94,24 +94,24 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
             )
 
 
-def exposed(profile: Profile, deployment: Deployment) -> list[Problem]:
-    """The secrets that would be sent in clear, or be written by --out: in the profile, and in each file and request."""
-    found = [*_in_profile(profile)]
+def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
+    """The secrets that would be sent in clear: in the profile, and in each file and request."""
+    yield from _in_profile(profile)
     hidden = [value for name, value in profile.secrets().items() if names_secret(name, value) and len(value) >= 8]
-    for name, content in contents(deployment).items():
-        if name.endswith(PROFILES):  # found above, with their lines
+    made = {name: text.encode() for name, text in texts(deployment).items()}
+    for name, content in (*uploads(deployment).items(), *made.items()):
+        if name.endswith(PROFILES):  # whose secrets were found above, with their lines
             continue
         remedy = f"take it out, or name the file in {IGNORE} where no stage needs it"
         file = PurePosixPath(name).name.lower()
         if any(fnmatchcase(file, pattern) for pattern in SECRET_FILES):
-            found.append(Problem(name, f"{name} is a file of secrets, and would be sent", remedy))
+            yield Problem(name, f"{name} is a file of secrets, and would be sent", remedy, secret=True)
         elif not file.endswith(".py") and any(fnmatchcase(file, pattern) for pattern in LIKELY_FILES):
-            found.append(Problem(name, f"{name} may hold a secret by its name, and would be sent", remedy, "warning"))
+            yield Problem(name, f"{name} may hold a secret, by its name, and would be sent", remedy, "warning")
         for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
             kind = secret_in(line) or ("a secret of storage_options" if any(value in line for value in hidden) else "")
             if kind:
-                found.append(Problem(f"{name}:{number}", f"{name} holds {kind}, and would be sent", remedy))
-    return found
+                yield Problem(f"{name}:{number}", f"{name} holds {kind}, and would be sent", remedy, secret=True)
 
 
 def _in_profile(profile: Profile) -> Iterator[Problem]:
@@ -122,19 +122,21 @@ def _in_profile(profile: Profile) -> Iterator[Problem]:
                 profile.where(*key),
                 f"{name} holds {kind}, and would be sent with the code",
                 "leave it out, and let the stages have it from their environment, or write ${env:NAME} in its place",
+                secret=True,
             )
         elif key[0] not in ("target", "serve") and written.strip() and names_secret(str(key[-1]), written):
             yield Problem(
                 profile.where(*key),
                 f"{name} stands in profiles.yml itself, and would be sent with the code",
                 "write ${env:NAME}, or let the machine's own role or identity reach the storage",
+                secret=True,
             )
 
 
 def _left_out(project: Project) -> Iterator[Problem]:
     for name, why in shipped(project.folder).left_out.items():
         yield Problem(
-            repr(name),
+            project.folder.name,
             f"{name!r} {why}, and is not sent",
             f"copy what stages need into the project's folder; name the rest in {IGNORE}",
             "warning",

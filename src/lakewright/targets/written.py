@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,15 @@ def texts(deployment: Deployment) -> dict[str, str]:
     """File name → what stands in it; the requests, in their order, and what is uploaded are requests.json."""
     found = {name: _text(name, content) for name, content in deployment.files.items()}
     requests = [{"operation": request.operation, "body": request.body} for request in deployment.requests]
-    uploads = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
-    return {**found, REQUESTS: _text(REQUESTS, {"uploads": uploads, "requests": requests})}
+    sizes = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
+    return {**found, REQUESTS: _text(REQUESTS, {"uploads": sizes, "requests": requests})}
 
 
-def contents(deployment: Deployment) -> dict[str, bytes]:
-    """File name → all that is sent: what is uploaded, by its name below the folder that it shares, and the texts."""
-    root = os.path.commonpath([to.rpartition("/")[0] for to in deployment.uploads]) if deployment.uploads else ""
-    uploads = {to.removeprefix(root).lstrip("/"): content for to, content in deployment.uploads.items()}
-    return uploads | {name: text.encode() for name, text in texts(deployment).items()}
+def uploads(deployment: Deployment) -> dict[str, bytes]:
+    """What is uploaded, by its name below the folder that all of it shares."""
+    levels = zip(*(to.split("/")[:-1] for to in deployment.uploads), strict=False)
+    root = "".join(f"{level[0]}/" for level in takewhile(lambda level: len({*level}) == 1, levels))
+    return {to.removeprefix(root): content for to, content in deployment.uploads.items()}
 
 
 def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
@@ -37,7 +37,8 @@ def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) ->
 
     Raises UsageError where the folder cannot be written, or holds files that this deployment lacks.
     """
-    found, made = contents(deployment), texts(deployment)
+    made = {name: text.encode() for name, text in texts(deployment).items()}
+    found = uploads(deployment) | made
     if folder.resolve() in sources:
         found = {name: content for name, content in found.items() if name in made or not (folder / name).exists()}
     else:
