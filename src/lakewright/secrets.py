@@ -10,12 +10,15 @@ NAME = re.compile(
 )
 PLACE = re.compile(r"_(FILE|PATH|ARN|URI)$|(KMS|PUBLIC)_KEY")  # where a secret lies, or which key is used
 PLAIN = re.compile(r"|true|false|yes|no|on|off|[01]", re.IGNORECASE)  # a switch, whatever its name
-FORMS = {  # not of a template: {password}, $PASSWORD, <password>
-    "a password in an address": re.compile(r"(?<=://)[^/\s@:\[\]'\"{}<>$]*:(?!\d+/)[^\s'\"{}<>$]+(?=@)"),
-    "a token in an address": re.compile(r"((?<=https://)|(?<=http://))[^/\s@:'\"{}<>$]+(?=@)"),
+_NO_TEMPLATE = r"(?![{<$]|%[(s])"  # {password}, <password>, $PASSWORD, %(password)s
+FORMS = {
+    "a password in an address": re.compile(
+        rf"(?<=://)[^/\s@:\[\]'\"]*:(?!\d+/){_NO_TEMPLATE}[^\s'\"]+(?=@)",
+    ),
+    "a token in an address": re.compile(rf"((?<=https://)|(?<=http://)){_NO_TEMPLATE}[^/\s@:'\"]+(?=@)"),
     "a key or signature in an address": re.compile(
         r"(?<=[?&;])([\w-]*(signature|token|passw(or)?d|secret|account_?key|access_?key|api_?key|credential)"
-        r"|sig|pwd|key)=[^&;#\s'\"{}<>$]+",
+        rf"|sig|pwd|key)={_NO_TEMPLATE}[^&;#\s'\"]+",
         re.IGNORECASE,
     ),
     "an AWS access key": re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),

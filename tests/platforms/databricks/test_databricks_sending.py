@@ -105,11 +105,11 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     endpoint = {"traffic": {"champion": 90, "challenger": 10}, "inference_table": "asked"}
     loaded = banking(tmp_path, {**SMALL, "host": databricks.host, "endpoint": endpoint}, ())
     assert deploy(*loaded)[-1] == (
-        "endpoint banking77: waits for a version of main.bank.banking77 with the alias challenger; deploy again then"
+        "endpoint main-bank-banking77: waits for a version of main.bank.banking77 with the alias challenger; deploy again then"
     )
     client.set_registered_model_alias(name, "challenger", "2")
-    assert deploy(*loaded) == ["endpoint banking77: made"]
-    made = databricks.endpoints["banking77"]
+    assert deploy(*loaded) == ["endpoint main-bank-banking77: made"]
+    made = databricks.endpoints["main-bank-banking77"]
     assert [(each["name"], each["entity_version"]) for each in made["config"]["served_entities"]] == [
         ("champion", "1"),
         ("challenger", "2"),
@@ -118,7 +118,7 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     assert made["ai_gateway"]["inference_table_config"]["table_name_prefix"] == "asked"
     assert deploy(*loaded) == []
     client.set_registered_model_alias(name, "champion", "2")
-    assert deploy(*loaded) == ["endpoint banking77: changed"]
+    assert deploy(*loaded) == ["endpoint main-bank-banking77: changed"]
     assert made["config"]["served_entities"][0]["entity_version"] == "2"
 
 

@@ -25,6 +25,7 @@ from lakewright.pipeline import STAGES, Stage
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.azureml.settings import AzureMLSettings
+from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.parameters import Parameter, given_settings, parameters, unmistakable
 from lakewright.targets.shipped import shipped
 
@@ -74,10 +75,6 @@ def _environment(name: str, packages: Sequence[str], settings: AzureMLSettings) 
 def version_of(value: Any) -> str:
     """A version of an asset, the same for the same content: sent again, nothing new is made."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def full_name(project: Project) -> str:
-    return f"{project.schema_}.{project.name}"
 
 
 def quoted(project: Project, settings: AzureMLSettings, values: Mapping[str, str] = {}) -> dict[str, Any]:
@@ -159,7 +156,7 @@ def _pipeline(project: Project, settings: AzureMLSettings, given: Sequence[Param
         "type": "pipeline",
         "display_name": project.name,
         "experiment_name": full_name(project).replace(".", "-"),
-        "tags": {"lakewright.project": full_name(project)},
+        "tags": {TAG: full_name(project)},
         "identity": {"type": "managed"},
         "inputs": {each.name: each.default for each in given},
         "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
@@ -191,7 +188,7 @@ def _schedule(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
     return {
         "schedule.yml": {
             "$schema": f"{SCHEMAS}/schedule.schema.json",
-            "name": full_name(project).replace(".", "_"),
+            "name": full_name(project).replace(".", "-"),
             "display_name": project.name,
             "trigger": trigger,
             "create_job": "./pipeline.yml",

@@ -23,14 +23,14 @@ from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Request, Status
 from lakewright.targets.azureml.endpoint import model_asset
-from lakewright.targets.azureml.pipeline import full_name
 from lakewright.targets.azureml.settings import AzureMLSettings
+from lakewright.targets.owned import TAG, full_name, refuse_foreign
 from lakewright.targets.written import write
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-DIGEST = "lakewright.digest"
+DIGEST, VERSION = "lakewright.digest", "lakewright.model_version"
 SHOWN = 20  # executions whose steps are asked for
 MANAGEMENT = "https://management.azure.com"
 STATUS: Mapping[str, Status] = {  # JobStatus of Azure ML's API
@@ -80,6 +80,7 @@ def send(
     from azure.ai.ml import load_compute, load_data, load_environment
     from azure.ai.ml.entities._load_functions import load_schedule  # `az ml` has it from there, too
 
+    _refuse_foreign(client, project, settings)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write(deployment, folder)
@@ -99,6 +100,18 @@ def send(
             schedule = client.schedules.begin_create_or_update(load_schedule(folder / "schedule.yml")).result()
             yield f"schedule {schedule.name}"
         yield from _endpoints(client, deployment, folder, project, profile, settings)
+
+
+def _refuse_foreign(client: MLClient, project: Project, settings: AzureMLSettings) -> None:
+    """Raises ProfileError where an endpoint is there, and of another project."""
+    for kind, wanted, there in (
+        ("online", settings.online, client.online_endpoints),
+        ("batch", settings.batch, client.batch_endpoints),
+    ):
+        for endpoint in there.list() if wanted is not None else ():
+            if wanted is not None and endpoint.name == wanted.name:
+                owner = (endpoint.tags or {}).get(TAG)
+                refuse_foreign(f"{kind} endpoint {wanted.name}", owner, project, f"name another (target.{kind}.name)")
 
 
 def _endpoints(
@@ -163,10 +176,14 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     except ResourceNotFoundError:
         numbered = []
     newest = max(numbered, key=lambda model: int(model.version), default=None)
+    if newest is not None:
+        served = (newest.tags or {}).get(VERSION, "").partition(" version ")[0]
+        remedy = "name another (target.model)"
+        refuse_foreign(f"model asset {name}", None, project, remedy, serves=[served], model=project.model)
     if newest is not None and newest.tags.get(DIGEST) == version.digest:
         return f"model asset {name}:{newest.version}, which is {version} already"
     folder = download(workspace.tracking, version, workspace.folder / "downloads")
-    tags = {DIGEST: version.digest, "lakewright.model_version": str(version)}
+    tags = {DIGEST: version.digest, VERSION: str(version)}
     made = client.models.create_or_update(Model(name=name, path=str(folder), type="custom_model", tags=tags))
     return f"model asset {name}:{made.version}, from {version}"
 
@@ -181,7 +198,7 @@ def start(client: MLClient, files: Mapping[str, Any]) -> Execution:
 
 
 def executions(client: MLClient, project: Project) -> list[Execution]:
-    ours = [job for job in client.jobs.list() if (job.tags or {}).get("lakewright.project") == full_name(project)]
+    ours = [job for job in client.jobs.list() if (job.tags or {}).get(TAG) == full_name(project)]
     ours.sort(key=_began, reverse=True)
     return [_execution(client, job) for job in ours[:SHOWN]]
 

@@ -14,6 +14,7 @@ from lakewright.pipeline import STAGES
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
+from lakewright.targets.owned import full_name
 from lakewright.targets.parameters import Parameter, as_text, given_settings, parameters
 
 RUN = "{{job.run_id}}"
@@ -23,7 +24,7 @@ APPROVAL = "approval.py"
 
 def name_of(project: Project) -> str:
     """The job's name, by which it is found again."""
-    return f"{project.schema_}.{project.name}"
+    return full_name(project)
 
 
 def folder_of(project: Project, settings: DatabricksSettings) -> str:

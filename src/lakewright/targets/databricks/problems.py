@@ -13,6 +13,7 @@ from lakewright.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.checks import Variables, variable_problems
 from lakewright.targets.databricks import jobs
+from lakewright.targets.databricks.bundle import endpoint_name
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
 
 # Machines that their cloud has switched off.
@@ -32,6 +33,7 @@ VARIABLES = Variables(
     reference=r"\{\{secrets/[^/{}]+/[^/{}]+\}\}",
     remedy="write {{secrets/SCOPE/KEY}}, a secret that the workspace keeps (target.environment: {NAME: …})",
 )
+LONGEST_ENDPOINT = 63
 OLD_ALIASES = {"none", "staging", "production", "archived"}
 
 
@@ -153,6 +155,13 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
     endpoint = settings.endpoint
     if endpoint is None:
         return
+    name = endpoint_name(project, settings)
+    if len(name) > LONGEST_ENDPOINT:
+        yield Problem(
+            profile.where("target", "endpoint"),
+            f"the endpoint's name {name} has {len(name)} characters",
+            f"name it (target.endpoint.name), with {LONGEST_ENDPOINT} at most",
+        )
     where = profile.where("target", "endpoint", "traffic")
     if sum(endpoint.traffic.values()) != 100 or any(part < 0 for part in endpoint.traffic.values()):
         yield Problem(
