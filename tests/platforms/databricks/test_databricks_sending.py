@@ -105,7 +105,8 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     endpoint = {"traffic": {"champion": 90, "challenger": 10}, "inference_table": "asked"}
     loaded = banking(tmp_path, {**SMALL, "host": databricks.host, "endpoint": endpoint}, ())
     assert deploy(*loaded)[-1] == (
-        "endpoint main-bank-banking77: waits for a version of main.bank.banking77 with the alias challenger; deploy again then"
+        "endpoint main-bank-banking77: waits for a version of main.bank.banking77 with the alias challenger; "
+        "deploy again then"
     )
     client.set_registered_model_alias(name, "challenger", "2")
     assert deploy(*loaded) == ["endpoint main-bank-banking77: made"]
