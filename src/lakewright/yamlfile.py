@@ -108,7 +108,7 @@ def value_of(text: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
     if node is None:
-        return text if text.strip() else None
+        return text if text.strip(" \t\r\n") else None
     whole = text[node.start_mark.index : node.end_mark.index].strip() == text.strip()
     in_quotes = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
     return value if whole and (in_quotes or not isinstance(value, str)) else text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -51,6 +52,7 @@ def connect(settings: AzureMLSettings) -> MLClient:
         from azure.identity import DefaultAzureCredential
     except ImportError:
         raise MissingPackage("azure-ai-ml", "azure") from None
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # it logs what it raises, a page of it
     return MLClient(
         DefaultAzureCredential(), settings.subscription, settings.resource_group, workspace_name=settings.workspace
     )
@@ -60,11 +62,16 @@ def connect(settings: AzureMLSettings) -> MLClient:
 def answered(settings: AzureMLSettings) -> Iterator[None]:
     """What Azure ML refuses, or azure-ai-ml cannot read, becomes a LakewrightError."""
     from azure.ai.ml.exceptions import MlException
-    from azure.core.exceptions import AzureError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError
     from marshmallow import ValidationError
 
     try:
         yield
+    except ClientAuthenticationError as failure:
+        raise LakewrightError(
+            f"nobody is signed in to Azure: {str(failure).splitlines()[0]}",
+            "az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or have an identity there",
+        ) from failure
     except (AzureError, MlException, ValidationError) as failure:
         raise LakewrightError(
             f"Azure ML ({settings.workspace or 'no workspace'}) answered: {failure}",
