@@ -76,17 +76,13 @@ class Mirror:
     def _copy_here(self, system: FileSystem, info: FileInfo, root: str) -> None:
         """A key is whatever somebody wrote into the store: one that would leave the copy's folder is passed over."""
         inside = info.path.removeprefix(f"{root}/")
+        path = self.folder / inside
         if not stays_inside(inside):
             LOG.warning("%r is left out: no file of the workspace's copy can have that name", f"{self.uri}/{inside}")
             return
-        try:
-            self._copy_to(self.folder / inside, system, info)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):  # the store has `a` and `a/b`
+        if path.is_dir() or any(folder.is_file() for folder in path.parents):  # the store has `a` and `a/b`
             LOG.warning("%r is left out: another key is its folder, or lies in it", f"{self.uri}/{inside}")
-        else:
-            self._same[inside] = _stamp(self.folder / inside)
-
-    def _copy_to(self, path: Path, system: FileSystem, info: FileInfo) -> None:
+            return
         millionth = 1000  # of a second: finer than any store's clock
         if path.exists():
             size, time = _stamp(path)
@@ -99,6 +95,7 @@ class Mirror:
                 file.write(chunk)
         os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))
         partial.replace(path)
+        self._same[inside] = _stamp(path)
 
 
 def _put(system: FileSystem, path: Path, target: str) -> None:

@@ -39,7 +39,7 @@ from pydantic import (
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
-from lakewright.secrets import secret_in
+from lakewright.secrets import names_secret, secret_in
 from lakewright.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -380,11 +380,17 @@ def _refuse_secrets(value: object, key: tuple[str | int, ...], file: YamlFile) -
             f"{file.where(key)}: {name} refers to the environment ({value})",
             "a project is the same everywhere; what differs by place, and secrets, belong in profiles.yml",
         )
-    elif isinstance(value, str) and (kind := secret_in(value)):
+    elif isinstance(value, str) and (kind := secret_in(value) or _secret_by_name(key, value)):
         raise ProjectError(
             f"{file.where(key)}: {name} holds {kind}, and a project is stored with each model and logged with each run",
             "take it out; keys to a storage belong in profiles.yml (storage_options: {…: ${env:NAME}})",
         )
+
+
+def _secret_by_name(key: tuple[str | int, ...], value: str) -> str:
+    """Where users choose the names, these tell as well."""
+    free = len(key) == 3 and key[:2] in (("data", "options"), ("register", "tags"))
+    return "a secret, by its name" if free and names_secret(str(key[2]), value) else ""
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,9 +12,7 @@ PLACE = re.compile(r"_(FILE|PATH|ARN|URI)$|(KMS|PUBLIC)_KEY")  # where a secret 
 PLAIN = re.compile(r"|true|false|yes|no|on|off|[01]", re.IGNORECASE)  # a switch, whatever its name
 _NO_TEMPLATE = r"(?![{<$]|%[(s])"  # {password}, <password>, $PASSWORD, %(password)s
 FORMS = {
-    "a password in an address": re.compile(
-        rf"(?<=://)[^/\s@:\[\]'\"]*:(?!\d+/){_NO_TEMPLATE}[^\s'\"]+(?=@)",
-    ),
+    "a password in an address": re.compile(rf"(?<=://)[^/\s@:\[\]'\"]*:(?!\d+/){_NO_TEMPLATE}[^\s'\"]+(?=@)"),
     "a token in an address": re.compile(rf"((?<=https://)|(?<=http://)){_NO_TEMPLATE}[^/\s@:'\"]+(?=@)"),
     "a key or signature in an address": re.compile(
         r"(?<=[?&;])([\w-]*(signature|token|passw(or)?d|secret|account_?key|access_?key|api_?key|credential)"
@@ -37,9 +35,16 @@ def names_secret(name: str, value: object = "…") -> bool:
     return NAME.search(words) is not None and PLACE.search(words) is None and not plain
 
 
+def first_secret(text: str) -> tuple[str, int] | None:
+    """The kind of a secret that stands in the text, as "a password in an address", and where; None: none is known."""
+    found = ((kind, form.search(text)) for kind, form in FORMS.items())
+    return next(((kind, match.start()) for kind, match in found if match), None)
+
+
 def secret_in(text: str) -> str:
-    """The kind of a secret that stands in the text, as "a password in an address"; empty: none is known."""
-    return next((kind for kind, form in FORMS.items() if form.search(text)), "")
+    """The kind alone; empty where there is none."""
+    found = first_secret(text)
+    return found[0] if found else ""
 
 
 def concealed(text: str) -> str:

@@ -212,6 +212,8 @@ def test_a_secret_that_is_filled_in_stays_a_reference(tmp_path: Path, monkeypatc
             }
         },
         {"register": {"tags": {"by": "AKIAIOSFODNN7EXAMPLE"}}},
+        {"register": {"tags": {"api_key": "s3cr3t"}}},
+        {"data": {"source": "s3://b", "options": {"password": "s3cr3t"}, "columns": {"text": "m", "label": "t"}}},
     ],
     ids=str,
 )
@@ -324,9 +326,11 @@ def test_more_files_than_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("x" * number)
     monkeypatch.setattr(module, "MOST_FILES", 4)
-    with pytest.raises(UsageError, match=r"the largest is 4\.txt"):
-        shipped(tmp_path)
-    assert shipped(tmp_path, ".py").files == {}
+    with pytest.raises(UsageError, match=r"5 of them.* the largest file is 4\.txt"):
+        shipped(tmp_path).read()
+    assert shipped(tmp_path, ".py").read() == {}
+    assert problems(*made(tmp_path, "databricks")) == []  # to which only the Python goes
+    assert any("7 of them" in each.cause for each in errors(*made(tmp_path, "sagemaker")))
 
 
 @every_target
@@ -397,7 +401,8 @@ def test_no_key_of_a_store_leaves_the_copy_and_the_others_are_brought(
     tmp_path: Path, warned: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = ["runs/ok/run.json", "runs/zz/run.json", "models/m/a.txt", "models/m/b/c"]
-    keys = [*BAD_KEYS, *good[:2], "runs/ok/run.json/under.json", *good[2:], "models/m/../../../pwned.sh", "models/m//d"]
+    also_bad = ["runs/ok/run.json/under.json", "models/m/../../../pwned.sh", "models/m//d", "models/m/b"]
+    keys = [*BAD_KEYS, *good, *also_bad]
     store = Keys({f"lake/ws/{key}": b"{}" for key in keys})
     monkeypatch.setattr(Mirror, "_store", lambda self: (store, "lake/ws"))
     folder = tmp_path / "deep" / "copy"
@@ -407,8 +412,7 @@ def test_no_key_of_a_store_leaves_the_copy_and_the_others_are_brought(
         mirror.bring(folder / "models" / "m")
     brought = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert brought == {f"deep/copy/{key}" for key in good}
-    left_out = {*BAD_KEYS, "runs/ok/run.json/under.json", "models/m/../../../pwned.sh", "models/m//d"}
-    for key in left_out:
+    for key in (*BAD_KEYS, *also_bad):
         assert any(repr(f"s3://lake/ws/{key}") in line for line in warned), key
     assert not any("\n" in line for line in warned)  # what a stranger wrote makes no lines of a log
 

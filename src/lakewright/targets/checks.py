@@ -13,13 +13,13 @@ from lakewright import plugins
 from lakewright.errors import LakewrightError, ProfileError, ProjectError
 from lakewright.profile import REFERENCE, Profile, texts_in
 from lakewright.project import Project, load_project
-from lakewright.secrets import names_secret, secret_in
+from lakewright.secrets import first_secret, names_secret, secret_in
 from lakewright.targets import Deployment, Problem
 from lakewright.targets.parameters import parameters, stage_settings
 from lakewright.targets.shipped import IGNORE, shipped
 from lakewright.targets.written import texts, uploads
 
-PROFILES = "profiles.yml"
+PROFILES = ("profiles.yml", "code/profiles.yml")  # as targets send it
 SECRET_FILES = (
     *(".env*", ".netrc", "_netrc", ".pgpass", ".databrickscfg", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"),
     *("*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
@@ -69,21 +69,21 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
     A stage reads the profile again, there: what it refers to must be set there, too.
     """
     at = ("target", *variables.settings)
-    sent, kept = _below(profile, at), _below(profile, ("target", *variables.kept)) if variables.kept else {}
-    name_of_map = ".".join(variables.settings)
+    sent = _below(profile, at)
     for name, value in sent.items():
-        text = str(value)
-        if re.fullmatch(variables.reference, text):
+        if re.fullmatch(variables.reference, str(value)):
             continue
-        if REFERENCE.search(text):
-            cause = f"{name_of_map}.{name} is filled in from this machine's environment, and would be sent in clear"
+        variable = ".".join((*variables.settings, str(name)))
+        if REFERENCE.search(str(value)):
+            cause = f"{variable} is filled in from this machine's environment, and would be sent in clear"
         elif names_secret(str(name), value):
-            cause = f"{name_of_map}.{name} looks like a secret, and would be written to a file and sent in clear"
+            cause = f"{variable} looks like a secret, and would be written to a file and sent in clear"
         else:
             continue
         yield Problem(profile.where(*at, name), cause, variables.remedy, secret=True)
+    known = {*sent, *variables.always, *(_below(profile, ("target", *variables.kept)) if variables.kept else ())}
     for key, name in profile.references:
-        if name not in {*sent, *kept, *variables.always}:
+        if name not in known:
             by = variables.else_by
             sets = f"a step has {name} only where {by} sets it" if by else f"no step has {name}"
             yield Problem(
@@ -100,7 +100,7 @@ def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
     hidden = [value for name, value in profile.secrets().items() if names_secret(name, value) and len(value) >= 8]
     made = {name: text.encode() for name, text in texts(deployment).items()}
     for name, content in (*uploads(deployment).items(), *made.items()):
-        if name.endswith(PROFILES):  # whose secrets were found above, with their lines
+        if name in PROFILES:  # whose secrets were found above, with their lines
             continue
         remedy = f"take it out, or name the file in {IGNORE} where no stage needs it"
         file = PurePosixPath(name).name.lower()
@@ -108,10 +108,12 @@ def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
             yield Problem(name, f"{name} is a file of secrets, and would be sent", remedy, secret=True)
         elif not file.endswith(".py") and any(fnmatchcase(file, pattern) for pattern in LIKELY_FILES):
             yield Problem(name, f"{name} may hold a secret, by its name, and would be sent", remedy, "warning")
-        for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
-            kind = secret_in(line) or ("a secret of storage_options" if any(value in line for value in hidden) else "")
-            if kind:
-                yield Problem(f"{name}:{number}", f"{name} holds {kind}, and would be sent", remedy, secret=True)
+        text = "" if b"\0" in content else content.decode(errors="replace")
+        resolved = next((("a secret of storage_options", text.find(value)) for value in hidden if value in text), None)
+        if shown := first_secret(text) or resolved:
+            kind, at = shown
+            line = text.count("\n", 0, at) + 1
+            yield Problem(f"{name}:{line}", f"{name} holds {kind}, and would be sent", remedy, secret=True)
 
 
 def _in_profile(profile: Profile) -> Iterator[Problem]:

@@ -23,7 +23,16 @@ class Shipped:
     left_out: Mapping[str, str]  # relative path → why, of what nobody would miss in silence
 
     def read(self) -> dict[str, bytes]:
-        """Relative path → content. Raises UsageError for a file that cannot be read."""
+        """Relative path → content. Raises UsageError where that is more than code, or cannot be read."""
+        sizes = {name: path.stat().st_size for name, path in self.files.items()}
+        whole = sum(sizes.values())
+        if whole > MOST_BYTES or len(sizes) > MOST_FILES:
+            raise UsageError(
+                f"the project's folder has {whole >> 20} MiB of files, {len(sizes):,} of them, which every step would be "
+                f"given, and {MOST_BYTES >> 20} MiB and {MOST_FILES:,} are the most; the largest file is "
+                f"{max(sizes, key=sizes.__getitem__)}",
+                f"keep data elsewhere (data.source: s3://…), and name in {IGNORE} what no stage needs",
+            )
         try:
             return {name: path.read_bytes() for name, path in self.files.items()}
         except OSError as failure:
@@ -34,13 +43,13 @@ def shipped(folder: Path, suffix: str = "") -> Shipped:
     """The files that end in `suffix`: all but hidden files, caches, environments, workspaces, what was written out, and
     what .lakewrightignore names. A link is followed to a file that goes along itself, and to nothing else.
 
-    Raises UsageError where that is more than code, or cannot be read.
+    Raises UsageError for a folder, or a .lakewrightignore, that cannot be read.
     """
     root = folder.resolve()
     ignored = _ignored(root)
     files: dict[str, Path] = {}
     left_out: dict[str, str] = {}
-    folders, size = [root], 0
+    folders = [root]
     while folders:
         for path in _listed(folders.pop()):
             name = path.relative_to(root).as_posix()
@@ -53,16 +62,8 @@ def shipped(folder: Path, suffix: str = "") -> Shipped:
                 why = _why_not(path, name, root, ignored)
                 if why:
                     left_out[name] = why
-                    continue
-                files[name] = path
-                size += path.stat().st_size
-                if size > MOST_BYTES or len(files) > MOST_FILES:
-                    largest = max(files, key=lambda each: files[each].stat().st_size)
-                    raise UsageError(
-                        f"{folder} has more than {MOST_BYTES >> 20} MiB of files, or more than {MOST_FILES:,} of them, "
-                        f"which every step would be given; the largest is {largest}",
-                        f"keep data elsewhere (data.source: s3://…), and name in {IGNORE} what no stage needs",
-                    )
+                else:
+                    files[name] = path
     return Shipped(dict(sorted(files.items())), dict(sorted(left_out.items())))
 
 
