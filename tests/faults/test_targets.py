@@ -251,18 +251,27 @@ def test_links_lead_to_no_other_file_and_end(tmp_path: Path) -> None:
         "project/rows/more.py": "x",
         "project/.env": "TOKEN=x",
         "outside/secret.txt": "secret",
+        "project/here/.writable": "",
+        "project/here/model": "of a workspace",
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     links = {"loop": ".", "loop2": ".", "data": outside, "one.txt": outside / "secret.txt", "env.txt": ".env"}
-    links |= {"again.py": "source.py", "rows/up": "..", "gone": "nowhere", "itself": "itself", "other": "rows"}
+    links |= {
+        "model": "here/model",
+        "again.py": "source.py",
+        "rows/up": "..",
+        "gone": "nowhere",
+        "itself": "itself",
+        "other": "rows",
+    }
     for name, to in links.items():
         (folder / name).symlink_to(to)
     os.mkfifo(folder / "pipe")
     found = shipped(folder)
     assert [*found.files] == ["again.py", "rows/more.py", "source.py"]
     assert {*found.left_out} == {*links, "pipe"} - {"again.py"}
-    assert "out of the project" in found.left_out["data"] and "left out" in found.left_out["env.txt"]
+    assert "out of the project" in found.left_out["data"] and "not sent itself" in found.left_out["env.txt"]
     project, profile = made(folder, "sagemaker")
     told = {each.cause for each in problems(project, profile) if each.kind == "warning"}
     assert any("'data'" in cause for cause in told) and any("'loop'" in cause for cause in told)
