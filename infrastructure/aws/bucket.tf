@@ -97,6 +97,26 @@ resource "aws_s3_bucket_policy" "this" {
           Null            = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
         }
       },
+      {
+        # An upload that says nothing is encrypted with this key; one that says otherwise is refused.
+        Sid       = "KmsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket}/*"
+        Condition = {
+          StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
+          Null            = { "s3:x-amz-server-side-encryption" = "false" }
+        }
+      },
+      {
+        Sid       = "NoKeysOfCallers"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${local.bucket}/*"
+        Condition = { Null = { "s3:x-amz-server-side-encryption-customer-algorithm" = "false" } }
+      },
     ]
   })
 }

@@ -29,14 +29,57 @@ resource "aws_vpc_endpoint" "s3" {
   })
 }
 
+# Service → what may be asked of it from within the network: what the roles may do, and calls of endpoints.
+locals {
+  interfaces = {
+    "ecr.api" = [
+      "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken",
+      "ecr:GetDownloadUrlForLayer",
+    ]
+    "ecr.dkr" = [
+      "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetAuthorizationToken",
+      "ecr:GetDownloadUrlForLayer",
+    ]
+    "glue" = [
+      "glue:CreateDatabase", "glue:CreateTable", "glue:DeleteTable", "glue:GetDatabase", "glue:GetTable",
+      "glue:GetTables", "glue:UpdateTable",
+    ]
+    "kms"  = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
+    "logs" = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    "sagemaker.api" = [
+      "sagemaker:AddTags", "sagemaker:CreateFeatureGroup", "sagemaker:CreateModel", "sagemaker:CreateModelPackage",
+      "sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob", "sagemaker:CreateTransformJob",
+      "sagemaker:DescribeFeatureGroup", "sagemaker:DescribeModel", "sagemaker:DescribeModelPackage",
+      "sagemaker:DescribeModelPackageGroup", "sagemaker:DescribeProcessingJob", "sagemaker:DescribeTrainingJob",
+      "sagemaker:DescribeTransformJob", "sagemaker:ListModelPackages", "sagemaker:ListTags",
+      "sagemaker:StopProcessingJob", "sagemaker:StopTrainingJob", "sagemaker:StopTransformJob",
+    ]
+    "sagemaker.runtime" = ["sagemaker:InvokeEndpoint"]
+    "secretsmanager"    = ["secretsmanager:GetSecretValue"]
+    "sts"               = ["sts:AssumeRole", "sts:GetCallerIdentity"]
+  }
+}
+
 resource "aws_vpc_endpoint" "interface" {
-  for_each = toset([
-    "ecr.api", "ecr.dkr", "glue", "kms", "logs", "sagemaker.api", "sagemaker.runtime", "secretsmanager", "sts",
-  ])
+  for_each            = local.interfaces
   vpc_id              = aws_vpc.this.id
   vpc_endpoint_type   = "Interface"
   service_name        = "com.amazonaws.${var.region}.${each.key}"
   private_dns_enabled = true
   subnet_ids          = aws_subnet.private[*].id
   security_group_ids  = [aws_security_group.endpoints.id]
+  # Nobody brings the keys of a stranger's account in, to carry data out to it.
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "OurAccount"
+        Effect    = "Allow"
+        Principal = "*"
+        Action    = each.value
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:PrincipalAccount" = local.account } }
+      },
+    ]
+  })
 }

@@ -59,12 +59,19 @@ resource "aws_iam_role_policy" "pipeline" {
         Effect = "Allow"
         Action = [
           "sagemaker:AddTags", "sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage",
-          "sagemaker:DescribeModelPackageGroup", "sagemaker:ListModelPackages", "sagemaker:UpdateModelPackage",
+          "sagemaker:DescribeModelPackageGroup", "sagemaker:ListModelPackages",
         ]
         Resource = [
           "${local.sagemaker}:model-package-group/${var.group}",
           "${local.sagemaker}:model-package/${var.group}/*",
         ]
+      },
+      {
+        # Who trains a model does not approve it, whatever else this role is given.
+        Sid      = "ApprovesNothing"
+        Effect   = "Deny"
+        Action   = ["sagemaker:UpdateModelPackage"]
+        Resource = ["${local.sagemaker}:model-package/*"]
       },
       {
         # Entries of the tables, for Athena.

@@ -23,16 +23,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from lakewright.secrets import concealed
+
 
 class LakewrightError(Exception):
-    """`cause` says what is wrong and where; `remedy` says what to do next."""
+    """`cause` says what is wrong and where; `remedy` says what to do next. Neither shows a secret: both are logged."""
 
     exit_code = 1
 
     def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
-        self.remedy = remedy
+        self.cause = concealed(cause)
+        self.remedy = concealed(remedy)
+        super().__init__(self.cause)
         self.log: str | None = None  # set by the pipeline once it knows where the run's log is
 
     def __str__(self) -> str:

@@ -7,15 +7,19 @@ there, and a file, once sent, changes only as a whole. Records go last: what a r
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from lakewright.paths import stays_inside
+
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
+LOG = logging.getLogger("lakewright")
 SENT = ("encodings", "models", "ledger", "runs", "records")  # in this order
 SMALL = ("ledger", "runs", "records")  # whose JSON files are brought at once
 CHUNK = 1 << 24
@@ -35,7 +39,7 @@ class Mirror:
         system, root = self._store()
         inside = place.relative_to(self.folder).as_posix()
         for info in _files(system, f"{root}/{inside}"):
-            self._copy_here(system, info, PurePosixPath(info.path).relative_to(root).as_posix())
+            self._copy_here(system, info, root)
 
     def bring_small(self) -> None:
         """What other processes noted: runs, records, reads of the test split."""
@@ -43,7 +47,7 @@ class Mirror:
         for top in SMALL:
             for info in _files(system, f"{root}/{top}"):
                 if info.path.endswith(".json"):
-                    self._copy_here(system, info, PurePosixPath(info.path).relative_to(root).as_posix())
+                    self._copy_here(system, info, root)
 
     def has(self, place: Path) -> bool:
         system, root = self._store()
@@ -69,8 +73,17 @@ class Mirror:
         system, root = file_system(self.uri, self.storage_options)
         return system, root.rstrip("/")
 
-    def _copy_here(self, system: FileSystem, info: FileInfo, inside: str) -> None:
-        path, millionth = self.folder / inside, 1000  # of a second: finer than any store's clock
+    def _copy_here(self, system: FileSystem, info: FileInfo, root: str) -> None:
+        """A key is whatever somebody wrote into the store: one that would leave the copy's folder is passed over."""
+        inside = info.path.removeprefix(f"{root}/")
+        path = self.folder / inside
+        if not stays_inside(inside):
+            LOG.warning("%r is left out: no file of the workspace's copy can have that name", f"{self.uri}/{inside}")
+            return
+        if path.is_dir() or any(folder.is_file() for folder in path.parents):  # the store has `a` and `a/b`
+            LOG.warning("%r is left out: another key is its folder, or lies in it", f"{self.uri}/{inside}")
+            return
+        millionth = 1000  # of a second: finer than any store's clock
         if path.exists():
             size, time = _stamp(path)
             if (size, time // millionth) == (info.size, info.mtime_ns // millionth):

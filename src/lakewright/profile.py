@@ -158,7 +158,7 @@ class Profile(Settings):
     @property
     def references(self) -> list[tuple[Key, str]]:
         """(key, NAME) of each `${env:NAME}` that is filled in where a stage runs: all but those of `target`."""
-        texts = (each for each in _texts(self.as_written, ()) if each[0][0] != "target")
+        texts = (each for each in texts_in(self.as_written) if each[0][0] != "target")
         return [(key, name) for key, text in texts for name in REFERENCE.findall(text)]
 
     def secrets(self) -> dict[str, str]:
@@ -250,12 +250,13 @@ def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
         raise explain(failure, Serve, file, ProfileError) from None
 
 
-def _texts(value: Any, key: Key) -> Iterator[tuple[Key, str]]:
+def texts_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """(key, text) of each string in it, however deep."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict | list):
         for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _texts(inner, (*key, name))
+            yield from texts_in(inner, (*key, name))
 
 
 def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:

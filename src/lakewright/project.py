@@ -39,7 +39,8 @@ from pydantic import (
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
-from lakewright.yamlfile import Key, YamlFile, explain, override, read_yaml
+from lakewright.secrets import names_secret, secret_in
+from lakewright.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
@@ -323,7 +324,13 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     if isinstance(file.values.get("task"), str):  # the short form, so that --set can lay something over it
         file.values["task"] = {"name": file.values["task"]}
     file = override(file, settings, ProjectError)
-    _refuse_references(file.values, (), file)
+    _refuse_secrets(file.values, (), file)
+    project = _validated(file)
+    project._path, project._given = path.resolve(), tuple(settings)
+    return project
+
+
+def _validated(file: YamlFile) -> Project:
     values = dict(file.values)
     if isinstance(given := values.get("train", {"learner": "encoder"}), dict):
         which = "size" if given.get("size") else "learner"
@@ -331,11 +338,12 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     if isinstance(given := values.get("task"), dict) and "name" in given:
         values["task"] = picked(("task",), "name", given, _of_task, file, ProjectError)
     try:
-        project = Project.model_validate(values)
+        return Project.model_validate(values)
     except ValidationError as failure:
-        raise explain(failure, Project, file, ProjectError) from None
-    project._path, project._given = path.resolve(), tuple(settings)
-    return project
+        again = as_written(file, failure)
+        if again is None:
+            raise explain(failure, Project, file, ProjectError) from None
+    return _validated(again)
 
 
 def picked(
@@ -349,21 +357,40 @@ def picked(
     try:
         return settings.model_validate(values)
     except ValidationError as failure:
-        raise explain(failure, settings, file, error, at=key) from None
+        again = as_written(file, failure, at=key)
+        if again is None:
+            raise explain(failure, settings, file, error, at=key) from None
+    part: Any = again.values
+    for name in key:
+        part = part[name]
+    return picked(key, which, part, settings_of, again, error)
 
 
-def _refuse_references(value: object, key: tuple[str | int, ...], file: YamlFile) -> None:
+def _refuse_secrets(value: object, key: tuple[str | int, ...], file: YamlFile) -> None:
+    """A project is stored with each model, logged with each run and sent to each machine."""
+    name = ".".join(map(str, key))
     if isinstance(value, dict):
-        for name, inner in value.items():
-            _refuse_references(inner, (*key, str(name)), file)
+        for part, inner in value.items():
+            _refuse_secrets(inner, (*key, str(part)), file)
     elif isinstance(value, list):
         for i, inner in enumerate(value):
-            _refuse_references(inner, (*key, i), file)
+            _refuse_secrets(inner, (*key, i), file)
     elif isinstance(value, str) and "${env:" in value:
         raise ProjectError(
-            f"{file.where(key)}: {'.'.join(map(str, key))} refers to the environment ({value})",
+            f"{file.where(key)}: {name} refers to the environment ({value})",
             "a project is the same everywhere; what differs by place, and secrets, belong in profiles.yml",
         )
+    elif isinstance(value, str) and (kind := secret_in(value) or _secret_by_name(key, value)):
+        raise ProjectError(
+            f"{file.where(key)}: {name} holds {kind}, and a project is stored with each model and logged with each run",
+            "take it out; keys to a storage belong in profiles.yml (storage_options: {…: ${env:NAME}})",
+        )
+
+
+def _secret_by_name(key: tuple[str | int, ...], value: str) -> str:
+    """Where users choose the names, these tell as well."""
+    free = len(key) == 3 and key[:2] in (("data", "options"), ("register", "tags"))
+    return "a secret, by its name" if free and names_secret(str(key[2]), value) else ""
 
 
 def json_schema() -> dict[str, Any]:

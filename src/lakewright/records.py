@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from lakewright import jsonfile
+from lakewright.paths import stays_inside
 
 INSIDE = "workspace:"
 
@@ -31,7 +32,10 @@ INSIDE = "workspace:"
 def _here(place: str, info: ValidationInfo) -> str:
     if not info.context or not place.startswith(INSIDE):
         return place
-    return str(info.context["workspace"] / place.removeprefix(INSIDE))
+    inside = place.removeprefix(INSIDE)
+    if not stays_inside(inside):
+        raise ValueError(f"{place} is no place in a workspace")
+    return str(info.context["workspace"] / inside)
 
 
 def _inside(place: str, info: SerializationInfo) -> str:

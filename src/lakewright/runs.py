@@ -16,6 +16,7 @@ from lakewright import jsonfile
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
 from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
+from lakewright.secrets import concealed
 from lakewright.workspace import Workspace, write_whole
 
 LOG = logging.getLogger("lakewright")
@@ -161,13 +162,20 @@ def _path(workspace: Workspace, run_id: str) -> Path:
     return workspace.folder / "runs" / run_id / "run.json"
 
 
+class _Concealing(logging.Formatter):
+    """Tracebacks repeat what libraries say, addresses with passwords among it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return concealed(super().format(record))
+
+
 @contextmanager
 def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
     """What Lakewright logs meanwhile goes to the run's log.txt, whose path this yields."""
     path = workspace.folder / "runs" / run_id / "log.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Concealing("%(asctime)s %(levelname)s %(message)s"))
     before = LOG.level, LOG.propagate
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)

@@ -33,6 +33,7 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 from lakewright.errors import LakewrightError, UsageError
+from lakewright.secrets import concealed
 from lakewright.workspace import user_cache
 
 if TYPE_CHECKING:
@@ -93,9 +94,8 @@ class Tracking:
         try:
             yield _opened(self.tracking_uri, registry_uri)
         except MlflowException as error:
-            answer = f"MLflow at {self.tracking_uri} answered: {error.message}"
             raise LakewrightError(
-                without_password(answer),  # which the original error holds, too
+                f"MLflow at {self.tracking_uri} answered: {error.message}",
                 "check that the tracking and registry URIs of the profile are right and answer",
             ) from None
 
@@ -447,7 +447,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield from _flat(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            yield f"{prefix}{name}", text
+            yield f"{prefix}{name}", concealed(text)
 
 
 def _columns(schema: pa.Schema | None) -> Any:

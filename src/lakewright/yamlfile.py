@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class YamlFile:
     path: Path
     values: dict[str, Any]
     lines: Mapping[Key, int]  # key path → line, from 1
+    texts: Mapping[Key, str] = field(default_factory=dict)  # of what --set gave: the value as it was written
 
     def where(self, key: Key) -> str:
         """`project.yml:12`, by the nearest key above that stands in the file; `--set` where that gave it."""
@@ -82,27 +83,63 @@ def _note_lines(node: yaml.Node, at: Key, lines: dict[Key, int], path: Path, err
 
 
 def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -> YamlFile:
-    """The file with `a.b=c` settings laid over it; each value is read as YAML, so `1e-4`, `[a, b]` and `null` work."""
+    """The file with `a.b=c` settings laid over it; each value is read as `value_of` reads it."""
     import copy
 
-    values, lines = copy.deepcopy(file.values), dict(file.lines)
+    values, lines, texts = copy.deepcopy(file.values), dict(file.lines), dict(file.texts)
     for setting in settings:
         name, equals, text = setting.partition("=")
         key = tuple(name.strip().split("."))
         if not equals or not all(key):
             raise error(f"--set {setting!r} is not of the form a.b=value", "for example --set train.learning_rate=3e-5")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise error(f"--set {setting!r}: the value is not valid YAML", "quote it: --set 'a.b=\"text\"'") from None
-        target = values
-        for part in key[:-1]:
-            if not isinstance(target.get(part), dict):
-                target[part] = {}
-            target = target[part]
-        target[key[-1]] = value
+        _lay(values, key, value_of(text))
         lines = {known: line for known, line in lines.items() if known[: len(key)] != key} | {key: SET}
-    return YamlFile(file.path, values, lines)
+        texts = {known: text for known, text in texts.items() if known[: len(key)] != key} | {key: text}
+    return YamlFile(file.path, values, lines, texts)
+
+
+def value_of(text: str) -> Any:
+    """A value of --set: as YAML reads it (a number, a list, null, a string in quotes …), else the text as it stands.
+
+    So `1e-4`, `[a, b]` and `null` work, and nothing of `rows #2.csv` or `*.csv` is a comment or an alias.
+    """
+    try:
+        node, value = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    if node is None:
+        return text if text.strip(" \t\r\n") else None
+    whole = text[node.start_mark.index : node.end_mark.index].strip() == text.strip()
+    in_quotes = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
+    return value if whole and (in_quotes or not isinstance(value, str)) else text
+
+
+def as_written(file: YamlFile, failure: ValidationError, at: Key = ()) -> YamlFile | None:
+    """The file with the text of --set in place of what YAML made of it, wherever a string is wanted: 2024, yes, a: b.
+
+    None where the failure has other causes. `failure` is of what stands at the key `at`.
+    """
+    import copy
+
+    wanted = {_key(found["loc"], at) for found in failure.errors() if found["type"] in ("string_type", "literal_error")}
+    values, texts = copy.deepcopy(file.values), {key: file.texts[key] for key in wanted & file.texts.keys()}
+    for key, text in texts.items():
+        _lay(values, key, text)
+    changed = replace(file, values=values, texts={key: text for key, text in file.texts.items() if key not in texts})
+    return changed if texts else None
+
+
+def _lay(values: dict[str, Any], key: Key, value: Any) -> None:
+    for part in key[:-1]:
+        if not isinstance(values.get(str(part)), dict):
+            values[str(part)] = {}
+        values = values[str(part)]
+    values[str(key[-1])] = value
+
+
+def _key(loc: Key, at: Key) -> Key:
+    """Where pydantic found something, as the file has it: without the kinds of a union."""
+    return (*at, *(part for part in loc if not (isinstance(part, str) and KIND.fullmatch(part))))
 
 
 def explain(
@@ -117,8 +154,7 @@ def explain(
     remedies: list[str] = []
     wrong: dict[Key, list[str]] = {}  # of a setting that may be one of several kinds, every kind complains
     for found in failure.errors():
-        parts = (part for part in found["loc"] if not (isinstance(part, str) and KIND.fullmatch(part)))
-        key: Key = (*at, *parts)
+        key = _key(found["loc"], at)
         name = ".".join(str(part) for part in key)
         if found["type"] == "extra_forbidden":
             causes.append(f"{file.where(key)}: {name!r} is not a known key")

@@ -92,7 +92,10 @@ def of_cloudformation() -> Things:
             "key": statements(key["KeyPolicy"]),
             "bucket": statements(every["LakePolicy"]["PolicyDocument"]),
             "notices": statements(every["NoticesPolicy"]["PolicyDocument"]),
-            "s3 endpoint": statements(every["S3Gateway"]["PolicyDocument"]),
+            **{
+                f"{each['ServiceName'].split('.', 3)[3]} endpoint": statements(each["PolicyDocument"])
+                for each in of("EC2::VPCEndpoint")
+            },
             "container": statements(every["ContainerPolicy"]["PolicyDocument"]),
             **{name: statements(document) for name, document in inline.items()},
             **{

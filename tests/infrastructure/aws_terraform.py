@@ -48,13 +48,10 @@ def of_terraform() -> Things:
             "key": statements(key["policy"]),
             "bucket": statements(one("aws_s3_bucket_policy")["policy"]),
             "notices": statements(one("aws_sns_topic_policy")["policy"]),
-            "s3 endpoint": statements(
-                next(
-                    each["policy"]
-                    for each in resources("aws", "aws_vpc_endpoint")
-                    if each["vpc_endpoint_type"] == "Gateway"
-                )
-            ),
+            **{
+                f"{each['service_name'].split('.', 3)[3]} endpoint": statements(each["policy"])
+                for each in resources("aws", "aws_vpc_endpoint")
+            },
             "container": statements(one("aws_iam_policy")["policy"]),
             **named("aws_iam_role_policy", "name", lambda each: statements(each["policy"])),
             **{

@@ -57,6 +57,9 @@ def test_both_put_out_the_same() -> None:
     assert camel == set(template()["Outputs"])
 
 
+OUR_CALLERS = {"StringEquals": {"aws:PrincipalAccount": ["123456789012"]}}
+
+
 def too_wide(things: Things) -> Iterator[str]:
     """What no policy here may allow."""
     for name, statements in things["policies"].items():
@@ -66,10 +69,12 @@ def too_wide(things: Things) -> Iterator[str]:
             for action in statement["Action"]:
                 if "*" in action:
                     yield f"{name}/{sid}: the action {action}"
-            anything = "*" in statement.get("Resource", [])
+            # The network's own ways to AWS: for any caller and thing, where the callers are this account's.
+            ours = name.endswith(" endpoint") and statement.get("Condition") == OUR_CALLERS
+            anything = "*" in statement.get("Resource", []) and not ours
             if anything and name != "key" and set(statement["Action"]) != NO_RESOURCE.get(sid):
                 yield f"{name}/{sid}: on any resource"
-            anyone = statement.get("Principal") == "*"
+            anyone = statement.get("Principal") == "*" and not ours
             if anyone and name != "s3 endpoint":  # whose callers are those in the network; it narrows what they may do
                 yield f"{name}/{sid}: for anyone"
             if "iam:PassRole" in statement["Action"] and "Condition" not in statement:
@@ -98,9 +103,44 @@ def unsafe_bucket(things: Things) -> Iterator[str]:
     tls = things["policies"]["bucket"].get("TlsOnly", {})
     if (tls.get("Effect"), tls.get("Condition")) != ("Deny", {"Bool": {"aws:SecureTransport": ["false"]}}):
         yield "not by TLS alone"
+    header = "s3:x-amz-server-side-encryption"
+    refused = {
+        "ThisKeyOnly": {
+            "StringNotEquals": {f"{header}-aws-kms-key-id": ["KEY"]},
+            "Null": {f"{header}-aws-kms-key-id": ["false"]},
+        },
+        "KmsOnly": {"StringNotEquals": {header: ["aws:kms"]}, "Null": {header: ["false"]}},
+        "NoKeysOfCallers": {"Null": {f"{header}-customer-algorithm": ["false"]}},
+    }
+    for sid, condition in refused.items():
+        there = things["policies"]["bucket"].get(sid, {})
+        if (there.get("Effect"), there.get("Action"), there.get("Condition")) != ("Deny", ["s3:PutObject"], condition):
+            yield f"an upload that is encrypted otherwise ({sid})"
 
 
-RULES = [too_wide, open_ways, unsafe_bucket]
+def approves_its_own(things: Things) -> Iterator[str]:
+    """The role that makes model packages must not approve them, nor may another policy let it."""
+    change, stages = "sagemaker:UpdateModelPackage", things["policies"]["stages"]
+    if any(change in each["Action"] for each in stages.values() if each["Effect"] == "Allow"):
+        yield "stages may approve"
+    denied = [each for each in stages.values() if each["Effect"] == "Deny" and change in each["Action"]]
+    if not any(each["Resource"][0].endswith(":model-package/*") and "Condition" not in each for each in denied):
+        yield "stages are not kept from approving"
+
+
+def shut_out(things: Things) -> Iterator[str]:
+    """What a role may do in a service that is reached through the network, the network must let through."""
+    through = {action for name, each in things["policies"].items() if name.endswith(" endpoint") for s in each.values()
+               for action in s["Action"]}  # fmt: skip
+    reached = {action.partition(":")[0] for action in through}
+    for name in ("stages", "serving", "container"):
+        for statement in things["policies"][name].values():
+            for action in statement["Action"] if statement["Effect"] == "Allow" else ():
+                if action.partition(":")[0] in reached and action not in through:
+                    yield f"{name}: {action}"
+
+
+RULES = [too_wide, open_ways, unsafe_bucket, approves_its_own, shut_out]
 
 
 @every_side
@@ -138,6 +178,26 @@ BREAKS: dict[str, tuple[Callable[[Things], Iterator[str]], Callable[[Things], An
     "not blocked for the public": (unsafe_bucket, lambda things: things["bucket"]["public"].__setitem__(1, False)),
     "not tiered": (unsafe_bucket, lambda things: things["bucket"]["lifecycle"].pop("tiering")),
     "not by TLS alone": (unsafe_bucket, lambda things: things["policies"]["bucket"].pop("TlsOnly")),
+    "an upload that is encrypted otherwise (KmsOnly)": (
+        unsafe_bucket,
+        lambda things: things["policies"]["bucket"].pop("KmsOnly"),
+    ),
+    "kms endpoint/OurAccount: on any resource": (
+        too_wide,
+        lambda things: things["policies"]["kms endpoint"]["OurAccount"].update(Condition={}, Principal=["x"]),
+    ),
+    "stages may approve": (
+        approves_its_own,
+        lambda things: things["policies"]["stages"]["ModelPackages"]["Action"].append("sagemaker:UpdateModelPackage"),
+    ),
+    "stages are not kept from approving": (
+        approves_its_own,
+        lambda things: things["policies"]["stages"].pop("ApprovesNothing"),
+    ),
+    "stages: sagemaker:StopEndpoint": (
+        shut_out,
+        lambda things: things["policies"]["stages"]["Jobs"]["Action"].append("sagemaker:StopEndpoint"),
+    ),
 }
 
 

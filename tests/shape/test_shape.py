@@ -18,7 +18,7 @@ SOURCE = Path(lakewright.__file__).parent
 # `tasks`, `learners`, `evaluation`, `runtimes` and `encodings` stand on one floor: a learner trains a task, a task
 # names its scorer, a learner measures the runtime it exports to.
 STOREYS = [
-    {"errors", "jsonfile", "memory", "records", "plugins", "progress", "yamlfile"},
+    {"errors", "jsonfile", "memory", "paths", "records", "plugins", "progress", "secrets", "yamlfile"},
     {"project", "profile"},
     {
         "lake",

@@ -14,6 +14,7 @@ from typing import NoReturn
 from lakewright.cli import running, deploying, predicting, serving, looking  # noqa: F401 (as `--help` lists the commands)
 from lakewright.cli.app import app
 from lakewright.errors import LakewrightError, missing_package
+from lakewright.secrets import concealed
 from lakewright.show import complain, print_json
 
 
@@ -32,7 +33,7 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except Exception as failure:
-        traceback.print_exc()
+        print(concealed(traceback.format_exc()), file=sys.stderr, end="")
         _end(LakewrightError(f"{type(failure).__name__}: {failure}", "this should not happen: please report it"))
     sys.exit(0)
 

@@ -48,30 +48,27 @@ def deploy(
     """Send a project to its profile's platform: the pipeline of its stages, the registry, the endpoint."""
     from lakewright.errors import ProfileError
     from lakewright.plugins import find
-    from lakewright.targets.checks import problems
+    from lakewright.targets.checks import problems, refuse
     from lakewright.targets.written import texts, write
 
     loaded, place = _loaded(project, settings, profile)
     target = find("targets", place.target.name)
     deployment = target.deployment(loaded, place)
     found = problems(loaded, place)
+    refuse([each for each in found if each.secret])  # before anything is printed or written
     for problem in found:
         if dry_run or problem.kind == "warning":  # errors are told as such below
             note(f"{problem.where}: {problem.kind}: {problem.cause} → {problem.remedy}")
     sources = [folder for folder in (loaded.folder, place.folder) if folder is not None]
     written = [str(path) for path in write(deployment, out, sources)] if out is not None else []
-    errors = [problem for problem in found if problem.kind == "error"]
     if dry_run:
         if as_json:
             print_json({"files": texts(deployment), "written": written, "problems": [vars(each) for each in found]})
         else:
             for name, text in texts(deployment).items():
                 print(f"# {name}\n{text}")
-        raise typer.Exit(ProfileError.exit_code if errors else 0)
-    if errors:
-        raise ProfileError(
-            "\n".join(f"{each.where}: {each.cause}" for each in errors), "\n".join(each.remedy for each in errors)
-        )
+        raise typer.Exit(ProfileError.exit_code if any(each.kind == "error" for each in found) else 0)
+    refuse(found)
     lines = []
     for line in target.deploy(deployment, loaded, place):
         note(line)

@@ -60,6 +60,7 @@ class Problem:
     cause: str
     remedy: str
     kind: Literal["error", "warning"] = "error"
+    secret: bool = False  # what would be sent shows one: it is neither printed nor written
 
 
 class Target(Protocol):

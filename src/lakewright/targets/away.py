@@ -10,6 +10,7 @@ from lakewright.errors import LakewrightError, UsageError
 from lakewright.records import StageResult
 from lakewright.runs import Run, noted_runs
 from lakewright.targets import Execution, Target
+from lakewright.targets.checks import problems, refuse
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
@@ -36,6 +37,7 @@ def run_away(target: Away, project: Project, profile: Profile, watch: Watch, rer
         raise UsageError(
             f"--rerun means nothing to the target {target.name}", "change a setting, or run again on the platform"
         )
+    refuse(problems(project, profile))
     for _ in target.deploy(target.deployment(project, profile), project, profile):
         pass
     *_, ended = follow(target, target.start(project, profile), project, profile, watch)

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any
 
 from lakewright import plugins
-from lakewright.errors import ProfileError
-from lakewright.profile import REFERENCE, Profile
-from lakewright.project import Project
-from lakewright.targets import Problem
-from lakewright.targets.parameters import parameters
+from lakewright.errors import LakewrightError, ProfileError, ProjectError
+from lakewright.profile import REFERENCE, Profile, texts_in
+from lakewright.project import Project, load_project
+from lakewright.secrets import first_secret, names_secret, secret_in
+from lakewright.targets import Deployment, Problem
+from lakewright.targets.parameters import parameters, stage_settings
+from lakewright.targets.shipped import IGNORE, shipped
+from lakewright.targets.written import texts, uploads
 
-SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL", re.IGNORECASE)
+PROFILES = ("profiles.yml", "code/profiles.yml")  # as targets send it
+SECRET_FILES = (
+    *(".env*", ".netrc", "_netrc", ".pgpass", ".databrickscfg", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"),
+    *("*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
+)
+LIKELY_FILES = ("*.pem", "*key*", "*secret*", "*credential*", "*passw*", "*token.*", "*tokens.*")
+
+
+@dataclass(frozen=True)
+class Variables:
+    """How the stages of a platform come by environment variables, and where it keeps those that are secret."""
+
+    settings: tuple[str, ...]  # below `target`: variable → value, which is sent as it stands
+    remedy: str  # for what is secret
+    reference: str = "(?!)"  # a value that only names a secret, which the platform fills in
+    kept: tuple[str, ...] = ()  # below `target`: variable → where the platform keeps its value
+    always: tuple[str, ...] = ()  # variables that every stage has
+    else_by: str = ""  # who else may set a variable
 
 
 def problems(project: Project, profile: Profile) -> list[Problem]:
@@ -21,7 +45,133 @@ def problems(project: Project, profile: Profile) -> list[Problem]:
     found = [*target.problems(project, profile)]
     if profile.target.name != "local":
         found += _elsewhere(project, profile)
+        try:
+            found += _exposed(profile, target.deployment(project, profile))
+            found += _left_out(project)
+        except LakewrightError as failure:
+            if failure.cause not in [problem.cause for problem in found]:
+                found.append(Problem(project.path.name, failure.cause, failure.remedy))
     return sorted(dict.fromkeys(found), key=lambda problem: problem.kind != "error")
+
+
+def refuse(found: Sequence[Problem]) -> None:
+    """Raises ProfileError where one of them is an error."""
+    errors = [each for each in found if each.kind == "error"]
+    if errors:
+        raise ProfileError(
+            "\n".join(f"{each.where}: {each.cause}" for each in errors), "\n".join(each.remedy for each in errors)
+        )
+
+
+def variable_problems(profile: Profile, variables: Variables) -> Iterator[Problem]:
+    """A secret among the variables that are sent, and a reference to a variable that no stage has.
+
+    A stage reads the profile again, there: what it refers to must be set there, too.
+    """
+    at = ("target", *variables.settings)
+    sent = _below(profile, at)
+    for name, value in sent.items():
+        if re.fullmatch(variables.reference, str(value)):
+            continue
+        variable = ".".join((*variables.settings, str(name)))
+        if REFERENCE.search(str(value)):
+            cause = f"{variable} is filled in from this machine's environment, and would be sent in clear"
+        elif names_secret(str(name), value):
+            cause = f"{variable} looks like a secret, and would be written to a file and sent in clear"
+        else:
+            continue
+        yield Problem(profile.where(*at, name), cause, variables.remedy, secret=True)
+    known = {*sent, *variables.always, *(_below(profile, ("target", *variables.kept)) if variables.kept else ())}
+    for key, name in profile.references:
+        if name not in known:
+            by = variables.else_by
+            sets = f"a step has {name} only where {by} sets it" if by else f"no step has {name}"
+            yield Problem(
+                profile.where(*key),
+                f"{key[0]} needs {name}, and {sets}",
+                f"leave it out where the machine's own role or identity is enough; else {variables.remedy}",
+                "warning" if by else "error",
+            )
+
+
+def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
+    """The secrets that would be sent in clear: in the profile, and in each file and request."""
+    yield from _in_profile(profile)
+    hidden = [value for name, value in profile.secrets().items() if names_secret(name, value) and len(value) >= 8]
+    made = {name: text.encode() for name, text in texts(deployment).items()}
+    for name, content in (*uploads(deployment).items(), *made.items()):
+        if name in PROFILES:  # whose secrets were found above, with their lines
+            continue
+        remedy = f"take it out, or name the file in {IGNORE} where no stage needs it"
+        file = PurePosixPath(name).name.lower()
+        if any(fnmatchcase(file, pattern) for pattern in SECRET_FILES):
+            yield Problem(name, f"{name} is a file of secrets, and would be sent", remedy, secret=True)
+        elif not file.endswith(".py") and any(fnmatchcase(file, pattern) for pattern in LIKELY_FILES):
+            yield Problem(name, f"{name} may hold a secret, by its name, and would be sent", remedy, "warning")
+        text = "" if b"\0" in content else content.decode(errors="replace")
+        resolved = next((("a secret of storage_options", text.find(value)) for value in hidden if value in text), None)
+        if shown := first_secret(text) or resolved:
+            kind, at = shown
+            line = text.count("\n", 0, at) + 1
+            yield Problem(f"{name}:{line}", f"{name} holds {kind}, and would be sent", remedy, secret=True)
+
+
+def _in_profile(profile: Profile) -> Iterator[Problem]:
+    for key, text in texts_in(profile.as_sent["profiles"][profile.name]):
+        name, written = ".".join(map(str, key)), REFERENCE.sub("", text)
+        if kind := secret_in(written):
+            yield Problem(
+                profile.where(*key),
+                f"{name} holds {kind}, and would be sent with the code",
+                "leave it out, and let the stages have it from their environment, or write ${env:NAME} in its place",
+                secret=True,
+            )
+        elif key[0] not in ("target", "serve") and written.strip() and names_secret(str(key[-1]), written):
+            yield Problem(
+                profile.where(*key),
+                f"{name} stands in profiles.yml itself, and would be sent with the code",
+                "write ${env:NAME}, or let the machine's own role or identity reach the storage",
+                secret=True,
+            )
+
+
+def _left_out(project: Project) -> Iterator[Problem]:
+    for name, why in shipped(project.folder).left_out.items():
+        yield Problem(
+            project.folder.name,
+            f"{name!r} {why}, and is not sent",
+            f"copy what stages need into the project's folder; name the rest in {IGNORE}",
+            "warning",
+        )
+
+
+def _read_again(project: Project, profile: Profile) -> Iterator[Problem]:
+    """Whether each stage, which reads the file and is given the rest as text, reads this very project."""
+    try:
+        known = parameters(project, getattr(profile.target, "parameters", {}))
+    except ProfileError as failure:
+        yield Problem(profile.where("target", "parameters"), failure.cause, failure.remedy)
+        return
+    try:
+        again = load_project(project.path, stage_settings(project, known))
+    except ProjectError as failure:
+        yield Problem(project.path.name, f"no stage could read the project: {failure.cause}", failure.remedy)
+        return
+    for name, value in project.resolved.items():
+        if again.resolved[name] != value:
+            yield Problem(
+                project.path.name,
+                f"stages would read another project: {name} would be {again.resolved[name]}, and is {value}",
+                f"write {name} into the project file as it is meant, without --set",
+            )
+
+
+def _below(profile: Profile, key: Sequence[str]) -> dict[str, Any]:
+    """The mapping at the key, as profiles.yml has it."""
+    part: Any = profile.as_written
+    for name in key:
+        part = part.get(name) if isinstance(part, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
@@ -32,13 +182,6 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             f"the workspace {profile.workspace} is a folder of this machine, which no other one sees",
             "name a place that all see: s3://…, abfss://…, or file:///… for a folder that is mounted on each",
         )
-    for option, value in (profile.as_written.get("storage_options") or {}).items():
-        if SECRET.search(option) and not REFERENCE.search(str(value)):
-            yield Problem(
-                profile.where("storage_options", option),
-                f"storage_options.{option} stands in profiles.yml itself, and would be sent with the code",
-                "write ${env:NAME}, or let the machine's own role or identity reach the storage",
-            )
     for key in ("lake", "artifacts"):
         if (place := getattr(profile, key)) is not None and "://" not in place and not place.startswith("mlflow-art"):
             yield Problem(
@@ -55,10 +198,7 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             "name a server that all reach (tracking: databricks, https://…)",
             "error" if tracking.startswith("sqlite:") else "warning",
         )
-    try:
-        parameters(project, getattr(profile.target, "parameters", {}))
-    except ProfileError as failure:
-        yield Problem(profile.where("target", "parameters"), failure.cause, failure.remedy)
+    yield from _read_again(project, profile)
     base_model = str(getattr(project.train, "base_model", ""))
     if base_model.startswith((".", "/", "~")):
         yield Problem(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lakewright.errors import ProfileError, nearest
 from lakewright.project import Project
+from lakewright.yamlfile import value_of
 
 SETTINGS = {
     "InputData": "data.source",
@@ -23,6 +24,12 @@ SETTINGS = {
     "TrainBatchSize": "train.per_device_train_batch_size",
     "Seed": "train.seed",
 }
+PARAMETER = r"[A-Za-z][A-Za-z0-9_]*"
+# ${…} and {{…}}, which platforms fill in, and characters that are not seen or that YAML wants escaped
+FILLED_IN = re.compile(
+    r"\$(?=\{)|\{(?=\{)|[\x00-\x1f\x7f-\xa0\u2000-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\uffff]"
+)
+UNSAFE = re.compile(f"'|{FILLED_IN.pattern}")  # a platform may put a parameter's value between quotes of a shell
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Parameter:
 
     name: str
     setting: str
-    default: str | int | float | bool
+    default: str | int | float | bool  # a string is written as --set takes it
 
     @property
     def kind(self) -> Literal["String", "Integer", "Float", "Boolean"]:
@@ -46,13 +53,14 @@ def parameters(project: Project, more: Mapping[str, str] = {}) -> list[Parameter
     Raises ProfileError for a setting that the project has not.
     """
     for name in more:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in SETTINGS:
+        if not re.fullmatch(PARAMETER, name) or name in SETTINGS:
             raise ProfileError(
                 f"{name!r} cannot name a parameter: "
                 + ("it is one already" if name in SETTINGS else "letters, digits and _ do"),
                 "give it another name",
             )
     bounds = {f"Min{_camel(metric)}Value": f"gate.minimum.{metric}" for metric in project.gate.minimum}
+    bounds = {name: setting for name, setting in bounds.items() if re.fullmatch(PARAMETER, name)}
     found = []
     for name, setting in {**SETTINGS, **bounds, **more}.items():
         values: Any = project.resolved
@@ -66,9 +74,41 @@ def parameters(project: Project, more: Mapping[str, str] = {}) -> list[Parameter
             )
         if values is ... or (setting == "data.source" and values is None):
             continue
-        plain = isinstance(values, str | int | float)
-        found.append(Parameter(name, setting, values if plain else json.dumps(values)))
+        found.append(Parameter(name, setting, values if isinstance(values, int | float) else as_text(values)))
     return found
+
+
+def given_settings(project: Project) -> list[str]:
+    """The `a.b=c` settings that were given as it was deployed, for each stage: an argument each, quotes and all."""
+    settings = (setting.partition("=") for setting in project.given)
+    return [f"{name}={_escaped(text) if FILLED_IN.search(text) else text}" for name, _, text in settings]
+
+
+def stage_settings(project: Project, known: Sequence[Parameter]) -> list[str]:
+    """All that a stage is given by --set, the parameters at their defaults."""
+    defaults = (each.default if isinstance(each.default, str) else json.dumps(each.default) for each in known)
+    return [*given_settings(project), *(f"{each.setting}={text}" for each, text in zip(known, defaults, strict=True))]
+
+
+def as_text(value: Any) -> str:
+    """A value as --set takes it: in quotes, with escapes, only where it would be read as something else without."""
+    if isinstance(value, str) and value_of(value) == value == value.strip():
+        return unmistakable(value)
+    return _in_quotes(value)
+
+
+def unmistakable(text: str) -> str:
+    """A value of --set, given as text, in which no platform and no shell finds anything of its own."""
+    return _escaped(text) if UNSAFE.search(text) else text
+
+
+def _escaped(text: str) -> str:
+    return _in_quotes(value_of(text))
+
+
+def _in_quotes(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)  # YAML takes JSON, and has more escapes
+    return UNSAFE.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
 
 
 def _camel(name: str) -> str:

@@ -147,11 +147,50 @@ def test_what_is_started_has_the_values_that_were_given(place: Path, monkeypatch
     for values, said in (
         ({"Sead": "5"}, "did you mean 'Seed'"),
         ({"Seed": "five"}, "no Integer"),
-        ({"InputData": "it's"}, "a quote"),
     ):
         with pytest.raises(ProfileError) as refused:
             pipeline.quoted(project, settings, values)
         assert said in str(refused.value)
+    assert pipeline.quoted(project, settings, {"InputData": "it's"})["InputData"] == r'"it\U00000027s"'
+
+
+@pytest.mark.parametrize("kind", ["online", "batch"])
+def test_an_endpoint_of_another_project_is_left_alone(kind: str, place: Path) -> None:
+    champion(place, 5.0)
+    client = Client()
+    name = {"online": "greetings", "batch": "greetings-batch"}[kind]
+    there = getattr(client, f"{kind}_endpoints").there
+    for tags, whose in (
+        ({"lakewright.project": "main.sales.greetings"}, r"is of the project main\.sales\.greetings"),
+        ({}, "was not made by Lakewright"),
+        (None, "was not made by Lakewright"),
+    ):
+        there[:] = [SimpleNamespace(name=name, tags=tags, parent=None), SimpleNamespace(name="x", tags={}, parent=None)]
+        with pytest.raises(ProfileError, match=f"the {kind} endpoint {name} {whose}") as refused:
+            send(client, place)
+        assert f"target.{kind}.name" in refused.value.remedy and client.everything == []
+    there[:] = [SimpleNamespace(name=name, tags={"lakewright.project": "main.demo.greetings"}, parent=None)]
+    send(client, place)
+
+
+def test_a_model_asset_of_another_model_is_left_alone(place: Path) -> None:
+    champion(place, 5.0)
+    client = Client()
+    tags = {"lakewright.model_version": "main.sales.greetings version 3"}
+    client.models.there.append(SimpleNamespace(name="main-demo-greetings", version="1", tags=tags, parent=None))
+    with pytest.raises(ProfileError, match=r"model asset main-demo-greetings serves main\.sales\.greetings"):
+        send(client, place)
+    assert not {"model", "endpoint", "batch endpoint"} & {kind for kind, _ in client.everything}
+
+
+def test_who_is_not_signed_in_is_told_so_in_a_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.core.exceptions import ClientAuthenticationError
+
+    settings: Any = load_profile(None, place).target
+    with pytest.raises(LakewrightError) as failure, sending.answered(settings):
+        raise ClientAuthenticationError("DefaultAzureCredential failed.\nAttempted credentials:\n\tEnvironment…\n" * 5)
+    assert failure.value.cause == "nobody is signed in to Azure: DefaultAzureCredential failed."
+    assert "az login" in failure.value.remedy
 
 
 class Started:

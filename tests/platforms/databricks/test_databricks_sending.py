@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lakewright.errors import LakewrightError, NotFound
+from lakewright.errors import LakewrightError, NotFound, ProfileError
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.databricks import TARGET
@@ -105,11 +105,12 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     endpoint = {"traffic": {"champion": 90, "challenger": 10}, "inference_table": "asked"}
     loaded = banking(tmp_path, {**SMALL, "host": databricks.host, "endpoint": endpoint}, ())
     assert deploy(*loaded)[-1] == (
-        "endpoint banking77: waits for a version of main.bank.banking77 with the alias challenger; deploy again then"
+        "endpoint main-bank-banking77: waits for a version of main.bank.banking77 with the alias challenger; "
+        "deploy again then"
     )
     client.set_registered_model_alias(name, "challenger", "2")
-    assert deploy(*loaded) == ["endpoint banking77: made"]
-    made = databricks.endpoints["banking77"]
+    assert deploy(*loaded) == ["endpoint main-bank-banking77: made"]
+    made = databricks.endpoints["main-bank-banking77"]
     assert [(each["name"], each["entity_version"]) for each in made["config"]["served_entities"]] == [
         ("champion", "1"),
         ("challenger", "2"),
@@ -118,8 +119,60 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     assert made["ai_gateway"]["inference_table_config"]["table_name_prefix"] == "asked"
     assert deploy(*loaded) == []
     client.set_registered_model_alias(name, "champion", "2")
-    assert deploy(*loaded) == ["endpoint banking77: changed"]
+    assert deploy(*loaded) == ["endpoint main-bank-banking77: changed"]
     assert made["config"]["served_entities"][0]["entity_version"] == "2"
+
+
+def registered(databricks: Databricks, name: str) -> None:
+    """A model with a version that is the champion."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(databricks.registry, databricks.registry)
+    client.create_registered_model(name)
+    client.create_model_version(name, source="s3://models/x")
+    client.set_registered_model_alias(name, "champion", "1")
+
+
+def of_schema(folder: Path, schema: str, target: dict[str, Any]) -> tuple[Project, Profile]:
+    """examples/banking77 in another schema, in a folder of its own."""
+    folder.mkdir()
+    return banking(folder, target, (f"schema={schema}",))
+
+
+def test_an_endpoint_of_another_project_is_left_alone(databricks: Databricks, tmp_path: Path) -> None:
+    """By its tag; without one, by the model that it serves."""
+    schemas = ("main.support", "main.sales")
+    for schema in schemas:
+        registered(databricks, f"{schema}.banking77")
+    named = {**SMALL, "host": databricks.host, "endpoint": {"name": "messages"}}
+    support, sales = (of_schema(tmp_path / schema, schema, named) for schema in schemas)
+    assert "endpoint messages: made" in deploy(*support)
+    for tags in ([{"key": "lakewright.project", "value": "main.support.banking77"}], None, []):
+        databricks.endpoints["messages"]["tags"] = tags
+        before = json.dumps([databricks.endpoints, databricks.jobs, databricks.catalog], default=str)
+        databricks.calls.clear()
+        with pytest.raises(ProfileError, match=r"the endpoint messages serves main\.support\.banking77") as refused:
+            deploy(*sales)
+        assert "target.endpoint.name" in refused.value.remedy
+        assert json.dumps([databricks.endpoints, databricks.jobs, databricks.catalog], default=str) == before
+        assert databricks.calls == []  # nothing at all was changed, nor uploaded
+        assert deploy(*support) == []
+    default = {**SMALL, "host": databricks.host, "endpoint": {}}
+    for schema in schemas:
+        loaded = of_schema(tmp_path / f"default {schema}", schema, default)
+        assert f"endpoint {schema.replace('.', '-')}-banking77: made" in deploy(*loaded)
+
+
+def test_jobs_and_clusters_that_are_not_ours_are_left_alone(databricks: Databricks, tmp_path: Path) -> None:
+    loaded = banking(tmp_path, {**SMALL, "host": databricks.host, "interactive": {"node_type": "i3.xlarge"}})
+    databricks.jobs[7] = {"name": "main.bank.banking77", "tags": {"team": "others"}, "tasks": []}
+    with pytest.raises(ProfileError, match=r"the job main\.bank\.banking77 was not made by Lakewright"):
+        deploy(*loaded)
+    del databricks.jobs[7]
+    databricks.clusters["c"] = {"cluster_name": "main.bank.banking77", "spark_version": "17.3.x-scala2.13"}
+    with pytest.raises(ProfileError, match=r"the cluster main\.bank\.banking77 was not made by Lakewright"):
+        deploy(*loaded)
+    assert databricks.calls == []
 
 
 def test_errors_say_what_to_do(databricks: Databricks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,3 +273,7 @@ def test_approval_waits_and_then_promotes(databricks: Databricks, monkeypatch: p
     promote(registry, name, "1", "things")
     assert client.get_model_version_by_alias(name, "champion").version == 1
     assert databricks.endpoints["things"]["config"]["served_entities"][0]["entity_version"] == "1"
+    served_one["entity_name"] = "main.bank.others"
+    databricks.endpoints["things"]["config"]["served_entities"] = [served_one]
+    with pytest.raises(PermissionError, match=r"serves main\.bank\.others, not main\.bank\.things"):
+        promote(registry, name, "1", "things")

@@ -160,6 +160,7 @@ def test_a_deployment_with_an_error_is_not_sent_and_a_dry_run_needs_no_boto3(
 
 def test_data_and_workspaces_are_no_code(folder: Path) -> None:
     from lakewright.errors import UsageError
+    from lakewright.targets import shipped
     from lakewright.targets.sagemaker import code
 
     profiles(LEAST)
@@ -173,7 +174,7 @@ def test_data_and_workspaces_are_no_code(folder: Path) -> None:
     (folder / "source" / "rows.py").write_text("y")
     assert code.prefix(code.project_files(project, profile), project, profile) != before
     with (folder / "rows.csv").open("wb") as file:
-        file.truncate(code.MOST_BYTES + 1)
+        file.truncate(shipped.MOST_BYTES + 1)
     with pytest.raises(UsageError, match="MiB of files"):
         code.project_files(project, profile)
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from botocore.stub import Stubber
 
+from lakewright.errors import ProfileError
 from lakewright.profile import Profile, load_profile
 from lakewright.project import Project, load_project
 from lakewright.targets import Deployment, Execution
@@ -326,3 +327,54 @@ def test_variants_of_one_version_share_its_model(banking77: Path) -> None:
     project, place, _ = loaded("whole")
     made = endpoint(project, place, {"champion": 2})
     assert [request.operation for request in made].count("sagemaker.create_model") == 1
+
+
+def test_what_is_of_another_project_is_left_alone(
+    banking77: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On moto: a pipeline by its description, an endpoint by its tag, or by the model package that it serves."""
+    for name, value in {**s3, "AWS_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    serves = {"endpoint": "shared", "instance_type": "ml.m5.large"}
+    place = {"workspace": "s3://lake/owners", "tracking": "https://mlflow.example.org"}
+    profiles = {"profiles": {"prod": {"target": {**LEAST, "region": "us-east-1", "endpoint": serves}, **place}}}
+    Path("profiles.yml").write_text(yaml.safe_dump(profiles))
+    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
+    shown = {"SupportedContentTypes": ["text/csv"], "SupportedResponseMIMETypes": ["text/csv"]}
+    packed = {"Containers": [{"Image": "image", "ModelDataUrl": "s3://lake/m.tar.gz"}], **shown}
+
+    def send(schema: str) -> list[str]:
+        project, profile = load_project("project.yml", [f"schema={schema}"]), load_profile("prod")
+        return list(TARGET.deploy(TARGET.deployment(project, profile), project, profile))
+
+    send("main.support")
+    package = sagemaker.create_model_package(
+        ModelPackageGroupName="main-support-banking77", ModelApprovalStatus="Approved", InferenceSpecification=packed
+    )
+    assert send("main.support")[-1] == "made endpoint shared" and send("main.support") == []
+    served = sagemaker.describe_endpoint(EndpointName="shared")
+    for tagged in (True, False):
+        with pytest.raises(ProfileError, match="the endpoint shared serves main-support-banking77") as refused:
+            send("main.sales")
+        assert "target.endpoint.endpoint" in refused.value.remedy
+        assert ("is of the project main.support.banking77" in refused.value.cause) == tagged
+        sagemaker.delete_tags(ResourceArn=served["EndpointArn"], TagKeys=["lakewright.project"])
+    assert sagemaker.describe_endpoint(EndpointName="shared")["EndpointConfigName"] == served["EndpointConfigName"]
+    names = [each["PipelineName"] for each in sagemaker.list_pipelines()["PipelineSummaries"]]
+    assert "main-support-banking77" in names and "main-sales-banking77" not in names
+    assert send("main.support") == []  # its own, though no tag says so
+
+    # The model that an endpoint of that name had before it was deleted
+    sagemaker.delete_endpoint(EndpointName="shared")
+    send_sales = send("main.sales")
+    assert "is approved" in send_sales[-1]
+    sagemaker.create_model_package(
+        ModelPackageGroupName="main-sales-banking77", ModelApprovalStatus="Approved", InferenceSpecification=packed
+    )
+    with pytest.raises(ProfileError, match=re.escape(f"the model shared-1 is made of {package['ModelPackageArn']}")):
+        send("main.sales")
+
+    body = {"PipelineDefinition": "{}", "RoleArn": LEAST["role"], "ClientRequestToken": "0" * 32}
+    sagemaker.create_pipeline(PipelineName="main-theirs-banking77", PipelineDescription="by hand", **body)
+    with pytest.raises(ProfileError, match="the pipeline main-theirs-banking77 was not made by Lakewright"):
+        send("main.theirs")

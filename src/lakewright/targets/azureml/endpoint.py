@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from lakewright.project import Project
-from lakewright.targets.azureml.pipeline import SCHEMAS, environment_named, full_name
+from lakewright.targets.azureml.pipeline import SCHEMAS, environment_named
 from lakewright.targets.azureml.resources import identity
 from lakewright.targets.azureml.settings import AzureMLSettings, Batch, Online, Share
+from lakewright.targets.owned import TAG, full_name
 
 ONLINE_CODE = "from lakewright.targets.azureml.score import init, run  # noqa: F401\n"
 BATCH_CODE = (
@@ -50,7 +51,7 @@ def _online(online: Online, project: Project, settings: AzureMLSettings) -> dict
         "identity": identity(settings),
         "traffic": {name: share.traffic for name, share in shares.items()},
         **({"mirror_traffic": mirror} if mirror else {}),
-        "tags": {"lakewright.project": full_name(project)},
+        "tags": {TAG: full_name(project)},
     }
     deployments = {
         f"deployment-{name}.yml": _online_deployment(name, share, online, project, settings)
@@ -87,7 +88,7 @@ def _batch(batch: Batch, project: Project, settings: AzureMLSettings) -> dict[st
         "description": f"{full_name(project)}, by lakewright",
         "auth_mode": "aad_token",
         "defaults": {"deployment_name": BATCH_DEPLOYMENT},
-        "tags": {"lakewright.project": full_name(project)},
+        "tags": {TAG: full_name(project)},
     }
     deployment = {
         "$schema": f"{SCHEMAS}/batchDeployment.schema.json",

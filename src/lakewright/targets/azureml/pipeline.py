@@ -18,16 +18,16 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from lakewright.errors import ProfileError, nearest
+from lakewright.errors import ProfileError, UsageError, nearest
 from lakewright.pipeline import STAGES, Stage
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.azureml.settings import AzureMLSettings
-from lakewright.targets.parameters import Parameter, parameters
-from lakewright.targets.shipped import python_of
+from lakewright.targets.owned import TAG, full_name
+from lakewright.targets.parameters import Parameter, given_settings, parameters, unmistakable
+from lakewright.targets.shipped import shipped
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
 RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops where it is not set
@@ -77,13 +77,9 @@ def version_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def full_name(project: Project) -> str:
-    return f"{project.schema_}.{project.name}"
-
-
 def quoted(project: Project, settings: AzureMLSettings, values: Mapping[str, str] = {}) -> dict[str, Any]:
     """The parameters' values: the defaults, and `values` in place of some. Raises ProfileError for an unknown name or a
-    value of another type, and for one with a quote: the shell that runs a step reads each within quotes."""
+    value of another type. Nothing in a text ends the quotes in which the shell that runs a step reads it."""
     known = {each.name: each for each in parameters(project, settings.parameters)}
     unknown = next((name for name in values if name not in known), None)
     if unknown is not None:
@@ -94,11 +90,6 @@ def quoted(project: Project, settings: AzureMLSettings, values: Mapping[str, str
             found[name] = _READ[known[name].kind](value)
         except ValueError:
             raise ProfileError(f"{name}: {value!r} is no {known[name].kind}", "give another value") from None
-    for name, value in found.items():
-        if "'" in str(value) or "${{" in str(value):
-            raise ProfileError(
-                f"the parameter {name} has a value with a quote or with ${{{{: {value}", "leave them out"
-            )
     return found
 
 
@@ -108,7 +99,7 @@ def _boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-_READ: dict[str, Callable[[str], Any]] = {"String": str, "Integer": int, "Float": float, "Boolean": _boolean}
+_READ: dict[str, Callable[[str], Any]] = {"String": unmistakable, "Integer": int, "Float": float, "Boolean": _boolean}
 
 
 def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
@@ -117,12 +108,15 @@ def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict
     written = profiles["profiles"][profile.name]
     written.pop("serve", None)
     written["target"] = {"name": settings.name, "track": settings.track}  # all that a stage reads of it
-    python = {f"code/{name}": _read(path) for name, path in python_of(project.folder).items()}
-    return {f"code/{project.path.name}": _read(project.path), "code/profiles.yml": profiles, **python}
+    files = {project.path.name: project.path.read_bytes(), **shipped(project.folder, ".py").read()}
+    return {**{f"code/{name}": _text(name, content) for name, content in files.items()}, "code/profiles.yml": profiles}
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as failure:
+        raise UsageError(f"{name} is not written in UTF-8: {failure}", "save it so, as Python reads it") from None
 
 
 def _component(
@@ -147,7 +141,7 @@ def _component(
 def _command(stage: Stage, project: Project, profile: Profile, given: Sequence[Parameter]) -> str:
     words = ["lakewright", "stage", stage.name, "--project", shlex.quote(project.path.name)]
     words += ["--profile", shlex.quote(profile.name), "--run", RUN]
-    for setting in project.given:
+    for setting in given_settings(project):
         words += ["--set", shlex.quote(setting)]
     for each in given:  # Azure ML puts the value in the place of ${{…}} before a shell sees it
         words += ["--set", f"'{each.setting}=${{{{inputs.{each.name}}}}}'"]
@@ -162,7 +156,7 @@ def _pipeline(project: Project, settings: AzureMLSettings, given: Sequence[Param
         "type": "pipeline",
         "display_name": project.name,
         "experiment_name": full_name(project).replace(".", "-"),
-        "tags": {"lakewright.project": full_name(project)},
+        "tags": {TAG: full_name(project)},
         "identity": {"type": "managed"},
         "inputs": {each.name: each.default for each in given},
         "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
@@ -194,7 +188,7 @@ def _schedule(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
     return {
         "schedule.yml": {
             "$schema": f"{SCHEMAS}/schedule.schema.json",
-            "name": full_name(project).replace(".", "_"),
+            "name": full_name(project).replace(".", "-"),
             "display_name": project.name,
             "trigger": trigger,
             "create_job": "./pipeline.yml",

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lakewright.errors import ProfileError
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
-from lakewright.targets.azureml.pipeline import quoted
 from lakewright.targets.azureml.resources import DATA, clusters
 from lakewright.targets.azureml.settings import AzureMLSettings, Online
-from lakewright.targets.checks import SECRET
+from lakewright.targets.checks import Variables, variable_problems
 
 # As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
 ENDPOINT_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -26,6 +24,11 @@ RETIRED = {
 # Older still, of which no page was at hand: said as a warning.
 OLD = re.compile(r"Standard_(NC(6|12|24)r?(_Promo)?|NC(6|12|24)r?s_v2|ND(6|12|24)r?s|NC24rs_v3)", re.IGNORECASE)
 
+VARIABLES = Variables(
+    settings=("environment", "variables"),
+    else_by="the image",
+    remedy="keep it in Azure Key Vault, or let the clusters' managed identity reach the storage and leave it out",
+)
 GPU = re.compile(r"Standard_N[CDV]", re.IGNORECASE)  # series of machines with one
 
 
@@ -110,29 +113,10 @@ def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Proble
                 f"{key}.packages does not install lakewright",
                 "add lakewright[train]==VERSION, or a wheel by its address: lakewright[train] @ https://….whl",
             )
-    for name in wanted.variables:
-        if SECRET.search(name):
-            yield Problem(
-                profile.where("target", "environment", "variables", name),
-                f"environment.variables has {name}, which would be written to a file",
-                "leave it out: let the clusters' managed identity reach the storage, or the image set it",
-            )
-    for place, name in profile.references:
-        if name not in wanted.variables:
-            yield Problem(
-                profile.where(*place),
-                f"a step has the environment variable {name} only where the image sets it",
-                "let the managed identity reach the storage and leave the option out, or name the variable in "
-                "environment.variables where it is no secret",
-                "warning",
-            )
+    yield from variable_problems(profile, VARIABLES)
 
 
 def _pipeline(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
-    try:
-        quoted(project, settings)
-    except ProfileError as failure:
-        yield Problem(profile.where("target", "parameters"), failure.cause, failure.remedy)
     if settings.schedule is not None and len(settings.schedule.split()) != 5:
         yield Problem(
             profile.where("target", "schedule"),

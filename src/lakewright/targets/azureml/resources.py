@@ -10,8 +10,9 @@ from typing import Any
 
 from lakewright.project import Project
 from lakewright.targets import Request
-from lakewright.targets.azureml.pipeline import SCHEMAS, full_name, version_of
+from lakewright.targets.azureml.pipeline import SCHEMAS, version_of
 from lakewright.targets.azureml.settings import AzureMLSettings, Cluster
+from lakewright.targets.owned import full_name
 
 API = "2023-10-01"
 DATA = re.compile(r"(abfss|wasbs|https|azureml)://")  # what a data asset may point to

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -23,14 +24,14 @@ from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Request, Status
 from lakewright.targets.azureml.endpoint import model_asset
-from lakewright.targets.azureml.pipeline import full_name
 from lakewright.targets.azureml.settings import AzureMLSettings
+from lakewright.targets.owned import TAG, full_name, refuse_foreign
 from lakewright.targets.written import write
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-DIGEST = "lakewright.digest"
+DIGEST, VERSION = "lakewright.digest", "lakewright.model_version"
 SHOWN = 20  # executions whose steps are asked for
 MANAGEMENT = "https://management.azure.com"
 STATUS: Mapping[str, Status] = {  # JobStatus of Azure ML's API
@@ -51,6 +52,7 @@ def connect(settings: AzureMLSettings) -> MLClient:
         from azure.identity import DefaultAzureCredential
     except ImportError:
         raise MissingPackage("azure-ai-ml", "azure") from None
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # it logs what it raises, a page of it
     return MLClient(
         DefaultAzureCredential(), settings.subscription, settings.resource_group, workspace_name=settings.workspace
     )
@@ -60,11 +62,16 @@ def connect(settings: AzureMLSettings) -> MLClient:
 def answered(settings: AzureMLSettings) -> Iterator[None]:
     """What Azure ML refuses, or azure-ai-ml cannot read, becomes a LakewrightError."""
     from azure.ai.ml.exceptions import MlException
-    from azure.core.exceptions import AzureError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError
     from marshmallow import ValidationError
 
     try:
         yield
+    except ClientAuthenticationError as failure:
+        raise LakewrightError(
+            f"nobody is signed in to Azure: {str(failure).splitlines()[0]}",
+            "az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or have an identity there",
+        ) from failure
     except (AzureError, MlException, ValidationError) as failure:
         raise LakewrightError(
             f"Azure ML ({settings.workspace or 'no workspace'}) answered: {failure}",
@@ -80,6 +87,7 @@ def send(
     from azure.ai.ml import load_compute, load_data, load_environment
     from azure.ai.ml.entities._load_functions import load_schedule  # `az ml` has it from there, too
 
+    _refuse_foreign(client, project, settings)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write(deployment, folder)
@@ -99,6 +107,18 @@ def send(
             schedule = client.schedules.begin_create_or_update(load_schedule(folder / "schedule.yml")).result()
             yield f"schedule {schedule.name}"
         yield from _endpoints(client, deployment, folder, project, profile, settings)
+
+
+def _refuse_foreign(client: MLClient, project: Project, settings: AzureMLSettings) -> None:
+    """Raises ProfileError where an endpoint is there, and of another project."""
+    for kind, wanted, there in (
+        ("online", settings.online, client.online_endpoints),
+        ("batch", settings.batch, client.batch_endpoints),
+    ):
+        for endpoint in there.list() if wanted is not None else ():
+            if wanted is not None and endpoint.name == wanted.name:
+                owner = (endpoint.tags or {}).get(TAG)
+                refuse_foreign(f"{kind} endpoint {wanted.name}", owner, project, f"name another (target.{kind}.name)")
 
 
 def _endpoints(
@@ -164,11 +184,15 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     except ResourceNotFoundError:
         numbered = []
     newest = max(numbered, key=lambda model: int(model.version), default=None)
+    if newest is not None:
+        served = (newest.tags or {}).get(VERSION, "").partition(" version ")[0]
+        remedy = "name another (target.model)"
+        refuse_foreign(f"model asset {name}", None, project, remedy, serves=[served], model=project.model)
     if newest is not None and newest.tags.get(DIGEST) == version.digest:
         return f"model asset {name}:{newest.version}, which is {version} already"
     folder = download(workspace.tracking, version, workspace.folder / "downloads")
     verify(folder)
-    tags = {DIGEST: version.digest, "lakewright.model_version": str(version)}
+    tags = {DIGEST: version.digest, VERSION: str(version)}
     made = client.models.create_or_update(Model(name=name, path=str(folder), type="custom_model", tags=tags))
     return f"model asset {name}:{made.version}, from {version}"
 
@@ -183,7 +207,7 @@ def start(client: MLClient, files: Mapping[str, Any]) -> Execution:
 
 
 def executions(client: MLClient, project: Project) -> list[Execution]:
-    ours = [job for job in client.jobs.list() if (job.tags or {}).get("lakewright.project") == full_name(project)]
+    ours = [job for job in client.jobs.list() if (job.tags or {}).get(TAG) == full_name(project)]
     ours.sort(key=_began, reverse=True)
     return [_execution(client, job) for job in ours[:SHOWN]]
 

@@ -74,7 +74,7 @@ class Online(Settings):
     instance_type: str = Field(default="Standard_DS3_v2", description="the machines' size")
     instances: int = Field(default=1, ge=1, le=100, description="machines of each deployment")
     auth: Literal["key", "aml_token", "aad_token"] = Field(default="key", description="how callers prove who they are")
-    public: bool = Field(default=True, description="reached from the internet; false: from a private network alone")
+    public: bool = Field(default=False, description="reached from the internet; false: from a private network alone")
     concurrent: int = Field(default=4, ge=1, le=1000, description="requests that a machine works on at once")
     timeout_ms: int = Field(default=5000, ge=1, le=180_000, description="for a request; Azure allows 180,000")
     low_priority: bool = Field(default=False, description="stays false: online endpoints have no such machines")

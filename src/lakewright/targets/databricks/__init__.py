@@ -66,7 +66,7 @@ class DatabricksTarget:
         from lakewright.targets.databricks.sending import Sending, workspace
 
         with workspace(profile) as client:
-            yield from Sending(client, deployment).lines()
+            yield from Sending(client, deployment, project).lines()
 
     def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
         from lakewright.targets.databricks.sending import deployed_job, workspace

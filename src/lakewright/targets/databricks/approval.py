@@ -37,6 +37,10 @@ def promote(registry: str, model: str, version: str, endpoint: str = "") -> None
     served = [{name: entity[name] for name in asked if name in entity} for entity in config["served_entities"]]
     for entity in served:
         if entity["name"] == "champion":
+            if entity["entity_name"] != model:
+                raise PermissionError(
+                    f"the endpoint {endpoint} serves {entity['entity_name']}, not {model}: it is left as it is"
+                )
             entity["entity_version"] = version
     body = {"served_entities": served, "traffic_config": config["traffic_config"]}
     client.api_client.do("PUT", f"{path}/config", body=body)

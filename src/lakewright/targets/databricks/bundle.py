@@ -17,7 +17,8 @@ from lakewright.project import Project
 from lakewright.targets import Deployment, Request
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.settings import DatabricksSettings
-from lakewright.targets.shipped import python_of
+from lakewright.targets.owned import TAG
+from lakewright.targets.shipped import shipped
 from lakewright.targets.written import as_yaml
 
 BUNDLE = "databricks.yml"
@@ -141,7 +142,8 @@ def full_name(resource: dict[str, Any]) -> str:
 
 
 def endpoint_name(project: Project, settings: DatabricksSettings) -> str:
-    return (settings.endpoint and settings.endpoint.name) or project.name.replace("_", "-")
+    """The default has the schema in it: an endpoint's name is the whole workspace's."""
+    return (settings.endpoint and settings.endpoint.name) or jobs.name_of(project).replace(".", "-")
 
 
 def _variables(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
@@ -171,6 +173,7 @@ def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": endpoint_name(project, settings),
         "config": {"served_entities": served, "traffic_config": {"routes": routes}},
+        "tags": [{"key": TAG, "value": jobs.name_of(project)}],
     }
     if endpoint.inference_table is not None:
         catalog, schema = project.schema_.split(".")
@@ -189,6 +192,6 @@ def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -
         files.append(Path(__file__).with_name(jobs.APPROVAL))
     # check tells of a wheel that is not there
     found = {file.name: file.read_bytes() for file in files if file.is_file()}
-    found |= {name: file.read_bytes() for name, file in python_of(project.folder).items()}
+    found |= shipped(project.folder, ".py").read()
     found["profiles.yml"] = as_yaml(profile.as_sent).encode()
     return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}

@@ -14,7 +14,8 @@ from lakewright.pipeline import STAGES
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
-from lakewright.targets.parameters import Parameter, parameters
+from lakewright.targets.owned import full_name
+from lakewright.targets.parameters import Parameter, as_text, given_settings, parameters
 
 RUN = "{{job.run_id}}"
 PASSED = "passed"  # the gate's task value, and the condition on it
@@ -23,7 +24,7 @@ APPROVAL = "approval.py"
 
 def name_of(project: Project) -> str:
     """The job's name, by which it is found again."""
-    return f"{project.schema_}.{project.name}"
+    return full_name(project)
 
 
 def folder_of(project: Project, settings: DatabricksSettings) -> str:
@@ -38,9 +39,9 @@ def job_parameters(project: Project, settings: DatabricksSettings) -> list[Param
 
 def stages_job(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
     known = job_parameters(project, settings)
-    given = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in known]
+    filled = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in known]
     options = ["--project", f"{folder_of(project, settings)}/{project.path.name}", "--profile", profile.name]
-    options += ["--run", RUN, *(part for setting in (*project.given, *given) for part in ("--set", setting))]
+    options += ["--run", RUN, *(part for setting in (*given_settings(project), *filled) for part in ("--set", setting))]
     tasks: list[dict[str, Any]] = []
     before: list[dict[str, str]] = []
     for stage in STAGES:
@@ -88,7 +89,7 @@ def base_models_job(project: Project, settings: DatabricksSettings) -> dict[str,
             "task_key": suffix,
             "run_job_task": {
                 "job_id": "${resources.jobs.stages.id}",
-                "job_parameters": {"BaseModel": base_model, "Model": f"{project.model}_{suffix}"},
+                "job_parameters": {"BaseModel": as_text(base_model), "Model": f"{project.model}_{suffix}"},
             },
         }
         for suffix, base_model in settings.base_models.items()
@@ -124,24 +125,24 @@ def approval_job(project: Project, profile: Profile, settings: DatabricksSetting
     }
 
 
-def machines(given: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
+def machines(wanted: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
     """https://docs.databricks.com/api/workspace/clusters/create, without a name.
 
     The cloud shows in its machines' names. The first machine, which is the driver's, is never a spot machine.
     """
-    if given.node_type.startswith("Standard_"):
+    if wanted.node_type.startswith("Standard_"):
         attributes = {"azure_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK_AZURE"}}
-    elif "." in given.node_type:
+    elif "." in wanted.node_type:
         attributes = {"aws_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK"}}
     else:
         attributes = {"gcp_attributes": {"first_on_demand": 1, "availability": "PREEMPTIBLE_WITH_FALLBACK_GCP"}}
     return {
-        "spark_version": given.spark_version,
-        "node_type_id": given.node_type,
-        "autoscale": {"min_workers": given.workers.min, "max_workers": given.workers.max},
-        "data_security_mode": given.access_mode,
-        "custom_tags": {"lakewright": name_of(project), **given.tags},
-        **(attributes if given.spot else {}),
+        "spark_version": wanted.spark_version,
+        "node_type_id": wanted.node_type,
+        "autoscale": {"min_workers": wanted.workers.min, "max_workers": wanted.workers.max},
+        "data_security_mode": wanted.access_mode,
+        "custom_tags": {"lakewright": name_of(project), **wanted.tags},
+        **(attributes if wanted.spot else {}),
         **({"spark_env_vars": environment} if environment else {}),
     }
 

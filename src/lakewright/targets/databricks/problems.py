@@ -11,7 +11,9 @@ from typing import cast
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
+from lakewright.targets.checks import Variables, variable_problems
 from lakewright.targets.databricks import jobs
+from lakewright.targets.databricks.bundle import endpoint_name
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
 
 # Machines that their cloud has switched off.
@@ -26,6 +28,12 @@ GPU = re.compile(r"^(g[456]\w*|p[2-9]\w*)\.|^Standard_(NC|ND|NV)|^(a2|a3|g2)-", 
 # What the stages do: read and write tables, register a model (Unity Catalog's privileges on a schema).
 SCHEMA_NEEDS = {"USE_SCHEMA", "SELECT", "MODIFY", "CREATE_TABLE", "CREATE_MODEL"}
 VOLUME_NEEDS = {"READ_VOLUME", "WRITE_VOLUME"}
+VARIABLES = Variables(
+    settings=("environment",),
+    reference=r"\{\{secrets/[^/{}]+/[^/{}]+\}\}",
+    remedy="write {{secrets/SCOPE/KEY}}, a secret that the workspace keeps (target.environment: {NAME: …})",
+)
+LONGEST_ENDPOINT = 63
 OLD_ALIASES = {"none", "staging", "production", "archived"}
 
 
@@ -147,6 +155,13 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
     endpoint = settings.endpoint
     if endpoint is None:
         return
+    name = endpoint_name(project, settings)
+    if len(name) > LONGEST_ENDPOINT:
+        yield Problem(
+            profile.where("target", "endpoint"),
+            f"the endpoint's name {name} has {len(name)} characters",
+            f"name it (target.endpoint.name), with {LONGEST_ENDPOINT} at most",
+        )
     where = profile.where("target", "endpoint", "traffic")
     if sum(endpoint.traffic.values()) != 100 or any(part < 0 for part in endpoint.traffic.values()):
         yield Problem(
@@ -195,18 +210,7 @@ def _permitted(project: Project, profile: Profile, settings: DatabricksSettings)
 
 
 def _environment(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
-    """The profile is read again by each stage, there: what it refers to must be set there, too."""
-    missing: dict[str | int, set[str]] = {}
-    for key, name in profile.references:
-        if name not in settings.environment:
-            missing.setdefault(key[0], set()).add(name)
-    for part, names in missing.items():
-        yield Problem(
-            profile.where(part),
-            f"{part} needs {', '.join(sorted(names))}, which no stage on Databricks has in its environment",
-            f"target.environment: {{{', '.join(f'{name}: …' for name in sorted(names))}}}"
-            " ({{secrets/SCOPE/KEY}} for what is secret)",
-        )
+    yield from variable_problems(profile, VARIABLES)
     if settings.environment and settings.cluster is None:
         yield Problem(
             profile.where("target", "environment"),

@@ -20,9 +20,11 @@ from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.databricks.bundle import BUNDLE, CATALOG, full_name
 from lakewright.targets.databricks.jobs import name_of
 from lakewright.targets.databricks.settings import DatabricksSettings
+from lakewright.targets.owned import TAG, refuse_foreign
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.compute import ClusterDetails
     from databricks.sdk.service.jobs import BaseRun, RunState
 
 NEWEST = 50  # runs that are looked at
@@ -67,9 +69,11 @@ class Sending:
 
     client: WorkspaceClient
     deployment: Deployment
+    project: Project
     ids: dict[str, int] = field(default_factory=dict)  # job's name → its id
 
     def lines(self) -> Iterator[str]:
+        self._refuse_foreign()
         yield from self._uploads()
         steps: dict[str, Callable[[str, Body], str]] = {
             f"POST {CATALOG}/schemas": self._catalog,
@@ -87,6 +91,38 @@ class Sending:
             line = step(request.operation.split(" ")[1], request.body)
             if line:
                 yield line
+
+    def _refuse_foreign(self) -> None:
+        """Raises ProfileError where something of another project, or of nobody that is known, would be changed."""
+        for request in self.deployment.requests:
+            path, body = request.operation.split(" ")[1], request.body
+            if path == "/api/2.0/serving-endpoints":
+                self._refuse_foreign_endpoint(body["name"], self._asked(f"{path}/{body['name']}"))
+            elif path == "/api/2.2/jobs/create" and (number := job_id(self.client, body["name"])) is not None:
+                job = self._asked("/api/2.2/jobs/get", {"job_id": number}) or {}
+                self._refuse_unmarked(f"job {body['name']}", job.get("settings", {}).get("tags"))
+            elif (
+                path == "/api/2.1/clusters/create" and (there := self._cluster_named(body["cluster_name"])) is not None
+            ):
+                self._refuse_unmarked(f"cluster {body['cluster_name']}", there.custom_tags)
+
+    def _refuse_foreign_endpoint(self, name: str, there: Body | None) -> None:
+        if there is None:
+            return
+        config = there.get("config") or there.get("pending_config") or {}
+        refuse_foreign(
+            f"endpoint {name}",
+            next((tag.get("value") for tag in there.get("tags") or () if tag["key"] == TAG), None),
+            self.project,
+            "name another (target.endpoint.name)",
+            serves=[entity.get("entity_name", "") for entity in config.get("served_entities", ())],
+            model=self.project.model,
+        )
+
+    def _refuse_unmarked(self, what: str, tags: Body | None) -> None:
+        """Jobs and clusters have the whole name of their project, so the mark is all that can be missing."""
+        if "lakewright" not in (tags or {}):
+            refuse_foreign(what, None, self.project, "give that one another name, or delete it")
 
     def _uploads(self) -> Iterator[str]:
         from databricks.sdk.service.workspace import ExportFormat, ImportFormat
@@ -130,7 +166,7 @@ class Sending:
 
     def _cluster(self, path: str, body: Body) -> str:
         name = body["cluster_name"]
-        there = next((each for each in self.client.clusters.list() if each.cluster_name == name), None)
+        there = self._cluster_named(name)
         if there is None:
             self._do("POST", path, body)
             return f"cluster {name}: made"
@@ -138,6 +174,9 @@ class Sending:
             return ""
         self._do("POST", "/api/2.1/clusters/edit", {"cluster_id": there.cluster_id, **body})
         return f"cluster {name}: changed"
+
+    def _cluster_named(self, name: str) -> ClusterDetails | None:
+        return next((each for each in self.client.clusters.list() if each.cluster_name == name), None)
 
     def _job(self, path: str, body: Body) -> str:
         body, name = self._filled(body), body["name"]

@@ -103,7 +103,7 @@ class Endpoint(Settings):
     """Model Serving."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", description="default: the project's, with - for _"
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", description="default: catalog-schema-name"
     )
     workload_size: Literal["Small", "Medium", "Large"] = Field(default="Small", description="concurrent requests")
     workload_type: Literal["CPU", "GPU_SMALL", "GPU_MEDIUM", "GPU_LARGE"] = Field(default="CPU", description="machine")

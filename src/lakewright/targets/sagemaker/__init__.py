@@ -45,7 +45,7 @@ class SageMakerTarget:
     def deployment(self, project: Project, profile: Profile) -> Deployment:
         from lakewright.targets.sagemaker import endpoint
         from lakewright.targets.sagemaker.code import prefix, project_files
-        from lakewright.targets.sagemaker.names import name_of, settings_of
+        from lakewright.targets.sagemaker.names import described_pipeline, name_of, settings_of
         from lakewright.targets.sagemaker.pipeline import definition
 
         files = project_files(project, profile)
@@ -53,7 +53,7 @@ class SageMakerTarget:
         pipeline = definition(project, profile, code)
         create = {
             "PipelineName": name_of(project),
-            "PipelineDescription": f"{project.path.name} of {project.schema_}.{project.name}, by Lakewright",
+            "PipelineDescription": described_pipeline(project),
             "PipelineDefinition": json.dumps(pipeline),
             "RoleArn": settings_of(profile).role,
         }

@@ -14,6 +14,7 @@ from typing import Any
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Request
+from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.sagemaker.names import group_of, settings_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings, Shift
 
@@ -72,6 +73,7 @@ def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {
                 "EndpointName": serves.endpoint,
                 "EndpointConfigName": configuration["EndpointConfigName"],
                 "DeploymentConfig": _deployment_config(serves),
+                "Tags": [{"Key": TAG, "Value": full_name(project)}],
             },
         ),
         *(request for name in serves.variants for request in _scaling(serves, name)),
@@ -80,8 +82,8 @@ def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {
 
 def updating(body: Mapping[str, Any]) -> Json:
     """CreateEndpoint's body as UpdateEndpoint's: the instances that scaling has reached stay, the weights are new."""
-    kept = {"RetainAllVariantProperties": True}
-    return {**body, **kept, "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}
+    kept = {name: part for name, part in body.items() if name != "Tags"} | {"RetainAllVariantProperties": True}
+    return {**kept, "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}
 
 
 def transform(project: Project, profile: Profile) -> Json | None:

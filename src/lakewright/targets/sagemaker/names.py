@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
 from lakewright.profile import Profile
 from lakewright.project import Project
+from lakewright.targets.owned import full_name
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 
@@ -17,7 +19,7 @@ def settings_of(profile: Profile) -> SageMakerSettings:
 
 def name_of(project: Project) -> str:
     """main.bank.banking77 → main-bank-banking77: API names have no other characters."""
-    return plain(f"{project.schema_}.{project.name}")
+    return plain(full_name(project))
 
 
 def group_of(project: Project, settings: SageMakerSettings) -> str:
@@ -39,6 +41,16 @@ def described(project: Project, execution: str) -> str:
     return f"{project.model}, run {execution}"
 
 
+def described_pipeline(project: Project) -> str:
+    return f"{project.path.name} of {full_name(project)}, by Lakewright"
+
+
+def owner_described(description: str) -> str | None:
+    """The project whose pipeline is so described."""
+    found = re.fullmatch(r".* of (\S+), by Lakewright", description, re.DOTALL)
+    return found[1] if found else None
+
+
 def environment(settings: SageMakerSettings) -> dict[str, str]:
     """What a container gets; of secrets, where they are."""
     named = {f"LAKEWRIGHT_SECRET_{name}": place for name, place in settings.secrets.items()}
@@ -51,4 +63,9 @@ def vpc(settings: SageMakerSettings) -> dict[str, Any]:
 
 
 def plain(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+    """Letters, digits and hyphens; and a digest of the name where another one would be the same without: main.a_b.c and
+    main.a.b_c. Single underscores in the last part cannot be taken for others."""
+    text = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(_[A-Za-z0-9]+)*", name):
+        return text
+    return f"{text}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -16,7 +16,7 @@ from lakewright.errors import ProfileError
 from lakewright.pipeline import STAGES
 from lakewright.profile import Profile
 from lakewright.project import Project
-from lakewright.targets.parameters import Parameter, parameters
+from lakewright.targets.parameters import Parameter, given_settings, parameters
 from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings
 
@@ -94,7 +94,7 @@ class _Steps:
         settings = self.settings
         command: list[Any] = ["stage", name, "--project", self.project.path.name, "--profile", self.profile.name]
         command += ["--run", EXECUTION]
-        command += [part for setting in self.project.given for part in ("--set", setting)]
+        command += [part for setting in given_settings(self.project) for part in ("--set", setting)]
         command += [part for each in self.given for part in ("--set", _join(f"{each.setting}=", _value(each)))]
         arguments: Json = {
             "ProcessingResources": {"ClusterConfig": self._machine("Processing", settings.processing)},
@@ -143,7 +143,7 @@ class _Steps:
         key = {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
         # A hyperparameter with a dot is a setting of the project. Values are strings, as the API has them.
         named: Json = {"project": self.project.path.name, "profile": self.profile.name, "run": EXECUTION}
-        named["given"] = json.dumps(self.project.given)
+        named["given"] = json.dumps(given_settings(self.project))
         arguments: Json = {
             "AlgorithmSpecification": {
                 "TrainingImage": settings.training_image or settings.image,

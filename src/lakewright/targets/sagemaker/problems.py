@@ -8,14 +8,21 @@ from collections.abc import Iterator
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Problem
+from lakewright.targets.checks import Variables, variable_problems
+from lakewright.targets.parameters import given_settings, parameters, stage_settings
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
 GONE, ON_THE_WAY_OUT = ("ml.p3.", "ml.p3dn."), ("ml.p2.", "ml.m4.")
 GPU = re.compile(r"ml\.[gp]\d")  # families of machines with one
-SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|(ACCESS|API)_?KEY", re.IGNORECASE)
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
+VARIABLES = Variables(
+    settings=("environment",),
+    kept=("secrets",),
+    always=("AWS_REGION",),
+    remedy="keep it in AWS Secrets Manager (target.secrets: {NAME: ARN}); for S3, the role is enough",
+)
 
 
 def problems(project: Project, profile: Profile) -> Iterator[Problem]:
@@ -25,7 +32,8 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     yield from _approval(project, profile, settings)
     if settings.endpoint is not None:
         yield from _endpoint(profile, settings.endpoint)
-    yield from _environment(profile, settings)
+    yield from variable_problems(profile, VARIABLES)
+    yield from _secrets(profile, settings)
     yield from _places(project, profile, settings)
 
 
@@ -133,28 +141,13 @@ def _endpoint(profile: Profile, serves: Endpoint) -> Iterator[Problem]:
             yield Problem(at(name, "instances"), f"{variant.instances} instances are more than most", "lower it")
 
 
-def _environment(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
-    for name in settings.environment:
-        if SECRET.search(name):
-            yield Problem(
-                profile.where("target", "environment", name),
-                f"{name} looks like a secret, and the pipeline's definition would show it",
-                "keep it in AWS Secrets Manager (target.secrets); for S3, the role is enough",
-            )
+def _secrets(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
     for name, place in settings.secrets.items():
         if not place.startswith("arn:"):
             yield Problem(
                 profile.where("target", "secrets", name),
                 f"secrets.{name} is not the ARN of a secret",
                 "store the value in AWS Secrets Manager and name its ARN: arn:aws:secretsmanager:…",
-            )
-    known = {"AWS_REGION", *settings.environment, *settings.secrets}
-    for key, name in profile.references:
-        if name not in known:
-            yield Problem(
-                profile.where(*key),
-                f"${{env:{name}}} is filled in on this machine; no step has {name}",
-                "leave it out where the role is enough; else name it in target.environment or target.secrets",
             )
 
 
@@ -182,9 +175,11 @@ def _places(project: Project, profile: Profile, settings: SageMakerSettings) -> 
             profile.where("target", "batch"), "a batch job uses the endpoint's champion, and there is none",
             "set target.endpoint",
         )  # fmt: skip
-    for setting in project.given:
+    for setting in stage_settings(project, parameters(project)):
         if len(setting) > LONGEST_ARGUMENT:
+            by_hand = setting in given_settings(project)
             yield Problem(
-                "--set", f"{setting[:40]}… is longer than {LONGEST_ARGUMENT} characters, a step's longest argument",
-                "write it into the project file",
-            )  # fmt: skip
+                "--set" if by_hand else project.path.name,
+                f"{setting[:40]}… is longer than {LONGEST_ARGUMENT} characters, a step's longest argument",
+                "write it into the project file" if by_hand else "give it a shorter value",
+            )

@@ -14,8 +14,9 @@ from lakewright.pipeline import STAGES
 from lakewright.profile import Profile
 from lakewright.project import Project
 from lakewright.targets import Deployment, Execution, Status
+from lakewright.targets.owned import TAG, refuse_foreign
 from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
-from lakewright.targets.sagemaker.names import described, group_of, name_of, settings_of
+from lakewright.targets.sagemaker.names import described, group_of, name_of, owner_described, settings_of
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 Clients = Callable[[str], Any]
@@ -78,6 +79,7 @@ def answering() -> Iterator[None]:
 def send(deployment: Deployment, project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
     """A line for each thing made or changed."""
     with answering():
+        _refuse_foreign(project, profile, clients("sagemaker"))
         yield from _upload(deployment, profile, clients)
         placeholders = endpoint(project, profile)
         for request in deployment.requests:
@@ -86,6 +88,44 @@ def send(deployment: Deployment, project: Project, profile: Profile, clients: Cl
         yield from _carry_approval(project, profile, clients)
         if placeholders:
             yield from _send_endpoint(project, profile, clients)
+
+
+def _refuse_foreign(project: Project, profile: Profile, sagemaker: Any) -> None:
+    """Raises ProfileError where the pipeline or the endpoint is there, and of another project."""
+    settings, name = settings_of(profile), name_of(project)
+    pipeline = _described(sagemaker, "describe_pipeline", {"PipelineName": name})
+    if pipeline is not None:
+        owner = owner_described(pipeline.get("PipelineDescription", ""))
+        refuse_foreign(f"pipeline {name}", owner, project, "delete that one, or give the project another name")
+    if settings.endpoint is None:
+        return
+    name = settings.endpoint.endpoint
+    there = _described(sagemaker, "describe_endpoint", {"EndpointName": name})
+    if there is not None:
+        tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=there["EndpointArn"])["Tags"]}
+        refuse_foreign(
+            f"endpoint {name}",
+            tags.get(TAG),
+            project,
+            "name another (target.endpoint.endpoint)",
+            serves=_groups_served(there["EndpointConfigName"], sagemaker),
+            model=group_of(project, settings),
+        )
+
+
+def _groups_served(configuration: str, sagemaker: Any) -> list[str]:
+    """The model package groups of an endpoint's models; "" for a model that is of none."""
+    found = _described(sagemaker, "describe_endpoint_config", {"EndpointConfigName": configuration}) or {}
+    models = [variant["ModelName"] for variant in found.get("ProductionVariants", ()) if "ModelName" in variant]
+    return [
+        _package_of(_described(sagemaker, "describe_model", {"ModelName": name})).split("/")[-2:][0] for name in models
+    ]
+
+
+def _package_of(model: Mapping[str, Any] | None) -> str:
+    """The ARN of the model package that a model is made of: …:model-package/GROUP/VERSION."""
+    containers = (model or {}).get("Containers") or [(model or {}).get("PrimaryContainer") or {}]
+    return str(containers[0].get("ModelPackageName", ""))
 
 
 def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
@@ -101,6 +141,11 @@ def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
     if there is None:
         getattr(client, call)(**body)
         return f"made {what}"
+    if operation == "sagemaker.create_model" and _package_of(there) != _package_of(body):
+        raise ProfileError(
+            f"the model {body['ModelName']} is made of {_package_of(there) or 'no model package'}",
+            "name the endpoint otherwise (target.endpoint.endpoint), or delete that model",
+        )
     change, fields = CHANGED.get(operation, ("", ()))
     if all(_same(there.get(field), body.get(field)) for field in fields):
         return ""

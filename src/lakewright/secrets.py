@@ -1,0 +1,54 @@
+"""What is a secret: by the name that holds it, or by its own form. One list for all that is sent, written or logged."""
+
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(
+    r"SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|AUTHORIZATION|SIGNATURE|TOKEN(?!IZ)|CONNECTION_?STRING"
+    r"|KEYS?(?![A-Z])|(?<![A-Z])(SAS|PWD|PAT)(?![A-Z])"
+)
+PLACE = re.compile(r"_(FILE|PATH|ARN|URI)$|(KMS|PUBLIC)_KEY")  # where a secret lies, or which key is used
+PLAIN = re.compile(r"|true|false|yes|no|on|off|[01]", re.IGNORECASE)  # a switch, whatever its name
+_NO_TEMPLATE = r"(?![{<$]|%[(s])"  # {password}, <password>, $PASSWORD, %(password)s
+FORMS = {
+    "a password in an address": re.compile(rf"(?<=://)[^/\s@:\[\]'\"]*:(?!\d+/){_NO_TEMPLATE}[^\s'\"]+(?=@)"),
+    "a token in an address": re.compile(rf"((?<=https://)|(?<=http://)){_NO_TEMPLATE}[^/\s@:'\"]+(?=@)"),
+    "a key or signature in an address": re.compile(
+        r"(?<=[?&;])([\w-]*(signature|token|passw(or)?d|secret|account_?key|access_?key|api_?key|credential)"
+        rf"|sig|pwd|key)={_NO_TEMPLATE}[^&;#\s'\"]+",
+        re.IGNORECASE,
+    ),
+    "an AWS access key": re.compile(r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"),
+    "a private key": re.compile(r"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----(.*?-----END [A-Z0-9 ]*-----|.*)", re.DOTALL),
+    "an access token": re.compile(
+        r"\b(dapi[0-9a-f]{32}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{40,}|glpat-[\w-]{20,}"
+        r"|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}|[Bb]earer\s+[\w.~+/=-]{16,})"
+    ),
+}
+
+
+def names_secret(name: str, value: object = "…") -> bool:
+    """Whether a variable, an option or a key of this name, with this value, holds a secret."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper().replace("-", "_")
+    plain = value is None or PLAIN.fullmatch(str(value).strip()) is not None
+    return NAME.search(words) is not None and PLACE.search(words) is None and not plain
+
+
+def first_secret(text: str) -> tuple[str, int] | None:
+    """The kind of a secret that stands in the text, as "a password in an address", and where; None: none is known."""
+    found = ((kind, form.search(text)) for kind, form in FORMS.items())
+    return next(((kind, match.start()) for kind, match in found if match), None)
+
+
+def secret_in(text: str) -> str:
+    """The kind alone; empty where there is none."""
+    found = first_secret(text)
+    return found[0] if found else ""
+
+
+def concealed(text: str) -> str:
+    """The text with *** in place of each secret that is known by its form; an address is left without its user."""
+    for form in FORMS.values():
+        text = form.sub("***", text)
+    return text.replace("//***@", "//")
