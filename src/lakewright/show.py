@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str, allow_nan=False))
+    print(json.dumps(_numbers(value), indent=2, ensure_ascii=False, default=str, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they are null."""
+def _numbers(value: Any) -> Any:
+    """JSON has no NaN and no infinity, which are null, and one kind of number, which decimals are too."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [_numbers(inner) for inner in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

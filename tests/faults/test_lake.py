@@ -1,0 +1,143 @@
+"""Tables, SQL, workspaces and what is skipped: inputs that once gave a wrong result, or a traceback."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from conftest import sentences
+from lakewright import cli
+from lakewright.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.lake.sql import insert_once
+from lakewright.lake.tables import Lake
+
+T = "main.h.t"
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Ended]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command, in this process."""
+
+    def called(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["lakewright", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+
+    return called
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_project(folder: Path, source: str = "m.csv", rows: int = 60) -> Path:
+    """A project of the learner `linear`, and its rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "m.csv", [{**row, "n": i} for i, row in enumerate(sentences(rows))])
+    project = {
+        "name": "t",
+        "schema": "main.h",
+        "task": "text_classification",
+        "data": {"source": source, "columns": {"text": "text", "label": "label"}},
+        "train": {"learner": "linear"},
+        "evaluate": {"resamples": 100},
+        "gate": {"minimum": {"accuracy": 0.0}},
+    }
+    path = folder / "project.yml"
+    path.write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".lakewright").mkdir()
+    (tmp_path / ".lakewright" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    return write_project(tmp_path)
+
+
+# SQL -----------------------------------------------------------------------------------------------------------------
+
+
+def test_sql_as_it_is_written(project: Path, call: Call) -> None:
+    assert call("stage", "ingest", "--project", "project.yml", "--run", "r1").code == 0
+    twice = f"select a.n, b.n from {T} a join {T} b on a.n = b.n - 1 order by a.n limit 2"
+    assert call("sql", twice, "--json").json == {
+        "columns": ["n", "n_1"],
+        "rows": [{"n": 0, "n_1": 1}, {"n": 1, "n_1": 2}],
+        "row_count": 2,
+    }
+    assert call("sql", twice).out.split()[-4:] == ["0", "1", "1", "2"]
+    key = """select '{"http.status": 200, "a[0]": 1}'::json j, j->>'http.status' s, j->>'a[0]' a, sum(n) n, 1.5 d"""
+    (row,) = call("sql", f"{key} from {T}", "--json").json["rows"]
+    assert (row["s"], row["a"], row["n"], row["d"]) == ("200", "1", 1770, 1.5)
+
+
+def test_rows_inserted_under_a_name_are_there_once(project: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("sql", "create table main.h.into as select 1 as n, 'x' as t")
+    insert = "insert into main.h.into select n + 1, t from main.h.into where n = 1"
+
+    def ends(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:  # after the commit, before anything is noted or printed
+        killed.setattr(Lake, "_register", ends)
+        assert call("sql", insert, "--once", "june").code != 0
+    again = call("sql", insert, "--once", "june")
+    assert again.code == 0
+    assert "nothing was written" in again.out
+    assert call("sql", insert, "--once", "june", "--json").json["written"] is False
+    assert call("sql", insert, "--once", "july", "--json").json["written"] is True
+    assert call("sql", "select n, count(*) c from main.h.into group by n order by n", "--json").json["rows"] == [
+        {"n": 1, "c": 1},
+        {"n": 2, "c": 2},  # june's and july's
+    ]
+
+    other = call("sql", insert + " or n = 2", "--once", "june")
+    assert other.code == 2
+    assert "another statement under the name 'june'" in other.err
+    assert call("sql", f"create table {T} as select 1 as n", "--once", "june").code == 2
+    assert call("sql", "select 1", "--once", "june").code == 2
+
+
+def test_two_that_insert_under_a_name_at_once(tmp_path: Path) -> None:
+    lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
+    lake.write(T, pa.table({"n": [0]}))
+    insert = f"insert into {T} values (1)"
+    for name in ("a", "b", "c"):
+        with ThreadPoolExecutor(4) as threads:
+            ended = list(threads.map(insert_once, [lake] * 4, [insert] * 4, [name] * 4))
+        assert sorted(written for _, written in ended) == [False, False, False, True]
+        assert len({table.version for table, _ in ended}) == 1
+    assert lake.read(lake.version(T))["n"].to_pylist().count(1) == 3
