@@ -50,11 +50,15 @@ class Workspace:
 
     @classmethod
     def open(cls, profile: Profile) -> Workspace:
+        from lakewright.lake.names import check_folder
         from lakewright.lake.tables import Lake
         from lakewright.tracking import Tracking
 
         elsewhere = "://" in profile.workspace
         folder = copy_of(profile.workspace) if elsewhere else Path(profile.workspace)
+        tables = profile.lake or (f"{profile.workspace.rstrip('/')}/tables" if elsewhere else str(folder / "tables"))
+        for place in (tables,) if profile.tracking else (str(folder), tables):
+            check_folder(place)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
@@ -79,9 +83,8 @@ class Workspace:
                     f"{profile.where('workspace')}: the workspace {mirror.uri} cannot be read: {failure}",
                     "check its address, the network and the keys (storage_options, or those of the machine's role)",
                 ) from None
-        tables = f"{mirror.uri}/tables" if mirror else str(folder / "tables")
         catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
-        lake = Lake(catalog, profile.lake or tables, profile.secrets())
+        lake = Lake(catalog, tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))

@@ -18,6 +18,7 @@ import yaml
 from conftest import sentences
 from lakewright import cli
 from lakewright.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.lake.sources import open_source
 from lakewright.lake.sql import insert_once
 from lakewright.lake.tables import Lake
 
@@ -85,6 +86,72 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / ".lakewright").mkdir()
     (tmp_path / ".lakewright" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
     return write_project(tmp_path)
+
+
+# Paths ---------------------------------------------------------------------------------------------------------------
+
+PLAIN = " *%'\"é日 & + @ : ; $ ~ ! , = { } ( ) < > `"  # characters that a workspace may have in its path
+REFUSED = {
+    **{character: character for character in "#?[]\\^|\n\t\x01\x7f"},
+    "a%20b": "%20",
+    "%2F": "%2F",
+    "C#": "#",
+    "sub [x]": "[",
+}
+
+
+def test_a_workspace_lies_where_it_is_put(
+    tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    folder = tmp_path / "up" / PLAIN
+    write_project(folder)
+    (folder / ".lakewright").mkdir()
+    (folder / ".lakewright" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    monkeypatch.chdir(folder)
+    for arguments in (
+        ["run"],
+        ["predict", "models:/main.h.t@champion", "the dog is here"],
+        ["score", "--model", "models:/main.h.t@champion", "--input", T],
+    ):
+        ended = call(*arguments)
+        assert ended.code == 0, ended.err
+    assert call("models", "--json").json["models"][0]["name"] == T
+    assert call("sql", f"select count(*) n from {T} join {T}_predictions on true", "--json").json["rows"] == [
+        {"n": 3600}
+    ]
+    assert [path.name for path in (tmp_path / "up").iterdir()] == [PLAIN]
+    assert {path.name for path in folder.iterdir()} == {".lakewright", "m.csv", "project.yml"}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_workspace_that_would_lie_elsewhere_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    folder = tmp_path / "up" / name
+    write_project(folder)
+    monkeypatch.chdir(folder)
+    for arguments in (["run"], ["models"], ["sql", "select 1"], ["tables"]):
+        ended = call(*arguments)
+        assert ended.code == 2
+        assert repr(REFUSED[name]) in ended.err
+        assert "profiles.yml" in ended.err
+    assert [path.name for path in (tmp_path / "up").iterdir()] == [name]
+    assert {path.name for path in folder.iterdir()} == {"m.csv", "project.yml"}
+
+    # The workspace elsewhere, the project is as good as any other.
+    (folder / "profiles.yml").write_text(f"profiles:\n  local: {{workspace: {tmp_path / 'elsewhere'}}}\n")
+    assert call("tables").code == 0
+
+
+@pytest.mark.parametrize("name", [*REFUSED, PLAIN, "*", "**", "[ab]", "?"])
+def test_a_source_is_read_from_the_folder_that_is_named(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name / "in"
+    for place in (folder, tmp_path / "xaxbx" / "in", tmp_path / "a" / "in", tmp_path / "b" / "in"):
+        for file in ("m.csv", "k.csv"):
+            write_csv(place / file, [{"n": str(place)}])
+    for source in ("in/m.csv", "in", "in/*.csv", "**/*.csv", "in/[mk].csv", str(folder), str(folder / "*.csv")):
+        reader, uri = open_source(source, None, {}, tmp_path / name)
+        assert set(reader.open(uri, {}, {}).read_all()["n"].to_pylist()) == {str(folder)}, source
 
 
 # SQL -----------------------------------------------------------------------------------------------------------------
