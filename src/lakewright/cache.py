@@ -16,7 +16,7 @@ from typing import Any
 import lakewright
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
-from lakewright.records import ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
+from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
 from lakewright.runtimes.folder import verify
 from lakewright.workspace import Workspace, write_whole
 
@@ -107,6 +107,12 @@ def _gone(record: Record, workspace: Workspace) -> str:
                 workspace.lake.version(str(value))
             except NotFound:
                 return f"{value} is gone"
+            if workspace.lake.is_lost(value):
+                return f"the files of {value} are gone"
+    if isinstance(record, Ingested) and record.source != str(record.table):
+        table = record.table.name
+        if workspace.lake.ingested(table, record.fingerprint) != record.table:
+            return f"{table} holds other rows than the source"
     files: list[str] = []
     if isinstance(record, Prepared):
         files = [record.encoding]

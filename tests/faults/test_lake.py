@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from deltalake import DeltaTable
 
+import lakewright as lw
 from conftest import sentences
 from lakewright import cli
 from lakewright.lake.catalogs.sqlite import SqliteCatalog
@@ -208,3 +211,141 @@ def test_two_that_insert_under_a_name_at_once(tmp_path: Path) -> None:
         assert sorted(written for _, written in ended) == [False, False, False, True]
         assert len({table.version for table, _ in ended}) == 1
     assert lake.read(lake.version(T))["n"].to_pylist().count(1) == 3
+
+
+# What is skipped -----------------------------------------------------------------------------------------------------
+
+
+def stages(ended: Ended) -> dict[str, str]:
+    """What became of each stage, of `run --json`."""
+    return {name: stage["status"] for name, stage in ended.json["stages"].items()}
+
+
+def ingest(call: Call, run: str, *settings: str) -> Any:
+    ended = call("stage", "ingest", "--project", "project.yml", "--run", run, *settings)
+    assert ended.code == 0, ended.err
+    return ended.json
+
+
+def rows_of(call: Call, table: str = T) -> int:
+    return int(call("sql", f"select count(*) n from {table}", "--json").json["rows"][0]["n"])
+
+
+def change(path: Path, rows: int) -> None:
+    write_csv(path, [{**row, "n": i} for i, row in enumerate(sentences(rows))])
+
+
+def test_a_file_in_place_of_its_folder_is_read_anew(project: Path, call: Call) -> None:
+    change(project.parent / "data" / "train.csv", 60)
+    folder = call("run", "--set", "data.source=data")
+    assert folder.code == 1
+    assert "column 'split' names no test rows" in folder.err
+    assert "files' names" in folder.err
+    assert call("run", "--set", "data.source=data/train.csv").code == 0
+    assert "split" not in call("sql", f"select * from {T}", "--json").json["columns"]
+
+
+def test_a_source_that_goes_back_is_written_again(project: Path, call: Call) -> None:
+    for version, rows in enumerate((60, 50, 60)):
+        change(project.parent / "m.csv", rows)
+        assert ingest(call, f"r{version}")["table"]["version"] == version
+        assert rows_of(call) == rows
+    assert call("plan", "--json").json["stages"][0]["action"] == "skip"
+    call("sql", f"insert into {T} select * from {T} limit 5")  # no source's rows
+    assert call("plan", "--json").json["stages"][0] == {
+        "stage": "ingest",
+        "action": "run",
+        "why": f"{T} holds other rows than the source",
+    }
+    assert ingest(call, "r5")["table"]["version"] == 4
+    assert rows_of(call) == 60
+
+
+def test_a_table_that_was_only_tidied_up_is_not_written_again(project: Path, call: Call) -> None:
+    for version, rows in enumerate((60, 50)):
+        change(project.parent / "m.csv", rows)
+        ingest(call, f"r{version}")
+    delta(project).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    assert delta(project).version() == 3
+    assert call("plan", "--json").json["stages"][0]["action"] == "skip"
+    assert ingest(call, "r1")["table"]["version"] == 1
+
+
+def test_the_reader_belongs_to_the_fingerprint(project: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ingest(call, "r1")["table"]["version"] == 0
+    monkeypatch.setattr("lakewright.__version__", "99.0")  # which may read the same file otherwise
+    assert ingest(call, "r2")["table"]["version"] == 1
+
+
+def delta(project: Path, table: str = "t") -> DeltaTable:
+    return DeltaTable(str(project.parent / ".lakewright" / "tables" / "main" / "h" / table))
+
+
+def test_a_version_whose_files_are_gone(project: Path, call: Call) -> None:
+    assert call("run").code == 0
+    model = "models:/main.h.t@champion"
+    change(project.parent / "m.csv", 50)
+    ingest(call, "r2")
+    delta(project).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    for arguments in (
+        ["tables", "show", f"{T}@v0"],
+        ["profile", f"{T}@v0"],
+        ["sql", f"select max(text) from {T}@v0"],
+        ["sql", f"create table main.h.u as select * from {T}@v0"],
+        ["score", "--model", model, "--input", f"{T}@v0"],
+    ):
+        ended = call(*arguments)
+        assert ended.code == 1
+        assert ended.err.startswith(f"error: the files of {T}@v0 are gone (VACUUM, v3)\n  → read {T}@v3, @v2, @v1, or")
+        assert ended.err.count("\n") == 2
+    assert rows_of(call, f"{T}@v1") == 50
+
+    change(project.parent / "m.csv", 60)  # the run whose version is gone heals itself
+    healed = call("run", "--json")
+    assert healed.code == 0
+    assert stages(healed)["ingest"] == "done"
+    assert rows_of(call) == 60
+
+
+@pytest.mark.parametrize(
+    ("gone", "stage"),
+    [
+        pytest.param("tables/main/h/t", "ingest", marks=pytest.mark.slow),
+        ("tables/main/h/t/*.parquet", "ingest"),
+        pytest.param("tables/main/h/t_features", "prepare", marks=pytest.mark.slow),
+        pytest.param("tables/main/h/t_features/*.parquet", "prepare", marks=pytest.mark.slow),
+        pytest.param("encodings", "prepare", marks=pytest.mark.slow),
+        ("models", "train"),
+        pytest.param("records/main.h.t/train-*.json", "train", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_makes_anew_what_is_gone(gone: str, stage: str, ran: Path, call: Call) -> None:
+    for path in (ran.parent / ".lakewright").glob(gone):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    planned = {each["stage"]: each for each in call("plan", "--json").json["stages"]}
+    assert planned[stage]["action"] == "run", planned
+    again = call("run", "--json")
+    assert again.code == 0, again.err
+    assert stages(again)[stage] == "done"
+    assert rows_of(call) == 60
+    assert call("predict", "models:/main.h.t@champion", "the dog is here").code == 0
+    assert call("run").code == 0
+
+
+@pytest.fixture(scope="module")
+def ran_once(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    """A project that has run, to copy."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / ".lakewright").mkdir()
+    shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
+    assert lw.run(write_project(folder)).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def ran(ran_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project file of a project that has run."""
+    folder = tmp_path / "copy"
+    shutil.copytree(ran_once, folder)
+    monkeypatch.chdir(folder)
+    return folder / "project.yml"

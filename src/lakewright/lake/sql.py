@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lakewright.errors import Busy, DataError, NotFound, UsageError
 from lakewright.lake.columns import cast
+from lakewright.lake.incoming import keep_failure
 from lakewright.lake.names import TableName
 from lakewright.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
 from lakewright.records import TableVersion
@@ -121,13 +122,15 @@ class _Rows:
         named = [name for name in schema.names if wanted is None or name.lower() in wanted]
         self.lake, self.table, self.columns = lake, table, named or schema.names[:1]
         self.schema = pa.schema([schema.field(name) for name in self.columns])
+        self.failures: list[BaseException] = []  # DuckDB makes text of them
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         def batches() -> Iterator[pa.RecordBatch]:
             # DuckDB also asks for a stream only to look at its columns: the scan begins with the first batch.
             yield from self.lake.scan(self.table, self.columns)
 
-        return pa.RecordBatchReader.from_batches(self.schema, batches()).__arrow_c_stream__(requested_schema)
+        rows = keep_failure(batches(), self.failures)
+        return pa.RecordBatchReader.from_batches(self.schema, rows).__arrow_c_stream__(requested_schema)
 
 
 class _Session:
@@ -181,6 +184,9 @@ class _Session:
         except duckdb.PermissionException as error:
             raise UsageError(str(error), SUPPORTED) from error
         except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+            for rows in self.views.values():
+                if rows.failures:
+                    raise rows.failures[0] from None
             raise DataError(f"the query failed: {error}", "correct the statement or the rows it reads") from error
 
     def _placed(self, lake: Lake, statement: Statement) -> str:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
+from lakewright.errors import Busy, DataError, LakewrightError, NotFound, UsageError, nearest
 from lakewright.lake.catalogs import Catalog, Denied, Location
 from lakewright.lake.columns import cast, columns_info, storable
 from lakewright.lake.incoming import as_one, fit, keep_failure, not_empty
+from lakewright.lake.lost import lost, unreadable
 from lakewright.lake.names import TableName
 from lakewright.lake.scan import cause_of, scan, schema_of
 from lakewright.records import TableVersion
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("lakewright")
 
+FINGERPRINT = "fingerprint"  # the property of a commit that holds a source's rows
 # A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
 _ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
@@ -140,7 +142,9 @@ class Lake:
 
         `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
         """
-        return scan(self._open(table), columns, predicate)
+        delta = self._open(table)
+        rows = scan(delta, columns, predicate)
+        return pa.RecordBatchReader.from_batches(rows.schema, self._explained(table, delta, rows))
 
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
@@ -156,7 +160,27 @@ class Lake:
         """
         from lakewright.lake.added import added
 
-        return added(self._open(table), since, columns, batch_size)
+        delta = self._open(table)
+        rows, batches = added(delta, since, columns, batch_size)
+        return rows, self._explained(table, delta, batches)
+
+    def is_lost(self, table: TableVersion) -> bool:
+        """Whether files of the version are gone (VACUUM, a person, a disk), or are not as long as they were."""
+        return bool(lost(self._open(table)))
+
+    def ingested(self, name: str, fingerprint: str) -> TableVersion | None:
+        """The version that `ingest` wrote for this fingerprint, if its rows are those that the table holds now."""
+        from lakewright.lake.added import Rewritten
+
+        committed = self.find_commit(name, FINGERPRINT, fingerprint)
+        if committed is None or self.is_lost(committed):
+            return None
+        latest = self.version(name)
+        try:  # later commits may have rearranged the rows (OPTIMIZE), or cleaned up (VACUUM)
+            new = 0 if latest.version == committed.version else self.added(latest, committed.version, [])[0]
+        except Rewritten:
+            return None
+        return committed if new == 0 else None
 
     def identity(self, table: TableVersion) -> str:
         """The table's own id, which another table of the same name does not have."""
@@ -252,6 +276,18 @@ class Lake:
             return _delta_at(location, table.version)
         except Exception as error:
             raise _unreadable(location, error) from error
+
+    def _explained(
+        self, table: TableVersion, delta: DeltaTable, batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except LakewrightError:
+            raise
+        except Exception as error:
+            name, _ = TableName.parse(table.name)
+            location = Location(table.uri, self._location(name).storage_options)
+            raise unreadable(table, delta, error, lambda version: _delta_at(location, version)) from error
 
     def _delta(self, table: TableName, location: Location) -> DeltaTable | None:
         from deltalake.exceptions import TableNotFoundError

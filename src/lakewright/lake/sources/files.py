@@ -134,9 +134,11 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
 
 
 def fingerprint(files: Files, options: Mapping[str, Any]) -> str:
-    """sha256 over names, contents (or sizes and times, where that is too much to read) and options."""
+    """sha256 over names, splits, contents (or sizes and times, where that is too much to read) and options."""
     small = files.local and sum(file.size for file in files.files) <= _HASHED_BYTES
-    states = [[file.name, file.size, _content(file) if small else _stamp(files, file)] for file in files.files]
+    states = [
+        [file.name, file.split, file.size, _content(file) if small else _stamp(files, file)] for file in files.files
+    ]
     return hashlib.sha256(json.dumps([states, dict(options)], sort_keys=True, default=str).encode()).hexdigest()
 
 
