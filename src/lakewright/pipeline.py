@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from lakewright import cache, plugins, runs
 from lakewright.cache import Step
-from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest
+from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest, of_disk
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -354,7 +354,11 @@ def stage_named(name: str) -> Stage:
 
 def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
     missing = missing_package(failure) if isinstance(failure, ImportError) else None
-    if isinstance(failure, LakewrightError):
+    full = of_disk(failure, Path(log).parent)
+    error: LakewrightError
+    if full is not None:
+        error = full
+    elif isinstance(failure, LakewrightError):
         error = failure
     elif missing is not None:
         error = missing

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 from urllib.parse import quote
 from uuid import uuid4
 
-from lakewright.errors import LakewrightError, UsageError
+from lakewright.errors import LakewrightError, UsageError, of_disk
 from lakewright.workspace import user_cache
 
 if TYPE_CHECKING:
@@ -79,16 +79,22 @@ class Tracking:
 
         # MlflowClient would otherwise take the registry from the process's global setting, which is the user's.
         registry_uri = self.registry_uri or self.tracking_uri
+        database = logging.getLogger("mlflow.store.db.utils")  # prints the traceback of whatever it raises
+        database.addFilter(_silent)
         try:
             for uri in dict.fromkeys((self.tracking_uri, registry_uri)):
                 _create_database(uri)
             yield MlflowClient(self.tracking_uri, registry_uri)
         except MlflowException as error:
+            if (full := of_disk(error, self.tracking_uri.removeprefix("sqlite:///"))) is not None:
+                raise full from None
             answer = f"MLflow at {self.tracking_uri} answered: {error.message}"
             raise LakewrightError(
                 re.sub(r"//[^/@\s]+@", "//", answer),  # without user:password, which the original error holds, too
                 "check that the tracking and registry URIs of the profile are right and answer",
             ) from None
+        finally:
+            database.removeFilter(_silent)
 
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of the parent run called `name`, RUNNING; made where the experiment has none of that name.
@@ -265,6 +271,10 @@ class StageLog:
                 self._client.log_batch(self.run_id, metrics=batch)
                 with self._lock:
                     del self._waiting[: len(batch)]
+
+
+def _silent(record: logging.LogRecord) -> bool:
+    return False
 
 
 def literal(text: str) -> str:

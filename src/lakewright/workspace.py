@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakewright import plugins
-from lakewright.errors import Busy, ProfileError, UsageError
+from lakewright.errors import Busy, ProfileError, UsageError, of_disk
 from lakewright.mirror import Mirror
 from lakewright.profile import Profile
 from lakewright.runtimes import cores
@@ -63,10 +63,14 @@ class Workspace:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
         except OSError as failure:
-            raise UsageError(
-                f"{folder} cannot be a workspace: {failure.strerror or failure}",
-                "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
-            ) from None
+            full = of_disk(failure, folder)
+            if full is None:
+                raise UsageError(
+                    f"{folder} cannot be a workspace: {failure.strerror or failure}",
+                    "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
+                ) from None
+            if not (folder / "tables").is_dir():  # else there is something to read
+                raise full from None
         mirror = Mirror(profile.workspace.rstrip("/"), folder, profile.secrets()) if elsewhere else None
         if mirror is not None:
             if profile.tracking is None:

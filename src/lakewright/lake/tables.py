@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from lakewright.errors import Busy, DataError, LakewrightError, NotFound, UsageError, nearest
+from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.lake.catalogs import Catalog, Denied, Location
 from lakewright.lake.columns import cast, columns_info, storable
 from lakewright.lake.incoming import as_one, fit, keep_failure, not_empty
@@ -105,6 +105,8 @@ class Lake:
         except Exception as error:
             if failures:  # delta-rs makes text of whatever the stream raised
                 raise failures[0] from None
+            if (full := of_disk(error, location.uri)) is not None:
+                raise full from error
             cause = location.hide(cause_of(error))
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         self._register(table, location, self._existing(table, location), comment)
@@ -130,7 +132,7 @@ class Lake:
         if noted != str(latest.version()):
             try:
                 self._register(table, location, latest, "")
-            except Denied as refused:  # who may read a table need not be allowed to change its entry
+            except (Denied, DiskError) as refused:  # who may read a table need not be able to change its entry
                 LOG.warning("the catalog's entry of %s is not up to date: %s", table, refused.cause)
         pinned = latest if version is None or version == latest.version() else self._pinned(table, location, version)
         return TableVersion(name=str(table), version=pinned.version(), uri=location.uri, rows=self._rows(pinned))
