@@ -322,7 +322,10 @@ def _create_database(uri: str) -> None:
     empty database that the first one leaves in the cache.
     """
     path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
+    if not uri.startswith("sqlite:///"):
+        return
+    if path.exists():
+        _check_database(path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     empty = user_cache() / f"mlflow-{version('mlflow')}.db"
@@ -342,6 +345,22 @@ def _create_database(uri: str) -> None:
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def _check_database(path: Path) -> None:
+    """Raises LakewrightError for a damaged file: MLflow tries to open it for 100 seconds, or takes it for a new one."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.DatabaseError as error:
+        if (full := of_disk(error, path)) is not None:
+            raise full from error
+        if "locked" in str(error):  # MLflow waits
+            return
+        raise LakewrightError(
+            f"MLflow's database {path} is damaged: {error}",
+            "restore it, or move it away: tables and model folders stay, runs and model versions begin anew",
+        ) from error
 
 
 def _migrate(draft: Path) -> None:

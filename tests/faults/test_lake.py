@@ -2,85 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import re
 import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-import yaml
 from deltalake import DeltaTable
 
-import lakewright as lw
 from conftest import sentences
-from lakewright import cli
+from lakewright.errors import DataError, DiskError, of_disk
 from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.sources import open_source
 from lakewright.lake.sql import insert_once
 from lakewright.lake.tables import Lake
-
-T = "main.h.t"
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Call = Callable[..., Ended]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command, in this process."""
-
-    def called(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["lakewright", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), printed.out, printed.err)
-
-    return called
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_project(folder: Path, source: str = "m.csv", rows: int = 60) -> Path:
-    """A project of the learner `linear`, and its rows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "m.csv", [{**row, "n": i} for i, row in enumerate(sentences(rows))])
-    project = {
-        "name": "t",
-        "schema": "main.h",
-        "task": "text_classification",
-        "data": {"source": source, "columns": {"text": "text", "label": "label"}},
-        "train": {"learner": "linear"},
-        "evaluate": {"resamples": 100},
-        "gate": {"minimum": {"accuracy": 0.0}},
-    }
-    path = folder / "project.yml"
-    path.write_text(yaml.safe_dump(project, sort_keys=False), encoding="utf-8")
-    return path
+from projects import Call, Ended, T, write_linear_project, write_rows
 
 
 @pytest.fixture
@@ -88,7 +29,85 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".lakewright").mkdir()
     (tmp_path / ".lakewright" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
-    return write_project(tmp_path)
+    return write_linear_project(tmp_path)
+
+
+# Disks ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def disk(tmp_path: Path, ran_once: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A small file system of its own, with a project that has run."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting takes root")
+    try:
+        shutil.copytree(ran_once, folder, dirs_exist_ok=True)
+        monkeypatch.chdir(folder)
+        yield folder
+    finally:
+        monkeypatch.undo()
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+READS = [
+    ["sql", f"select count(*) n from {T}", "--json"],
+    ["predict", "models:/main.h.t@champion", "the dog is here"],
+    ["tables", "show", T],
+    ["tables"],
+    ["plan"],
+]
+WRITES = [
+    ["run", "--rerun", "train"],
+    ["run", "--set", "name=other"],
+    ["sql", f"create table main.h.u as select * from {T}"],
+    ["sql", f"insert into {T} select * from {T}"],
+]
+
+
+def fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_can_be_read_and_says_so_when_written(disk: Path, call: Call) -> None:
+    fill(disk)
+    for arguments in READS:
+        ended = call(*arguments)
+        assert ended.code == 0, ended.err
+    for arguments in WRITES:
+        ended = call(*arguments)
+        assert ended.code == 1
+        assert re.search(r"error: the disk of .+ is full\n  → free space and run again; it goes on", ended.err), (
+            ended.err
+        )
+        assert "Traceback" not in ended.err
+    (disk / "filler").unlink()
+    assert call("run", "--rerun", "train").code == 0
+    assert call(*READS[0]).json["rows"] == [{"n": 60}]
+
+
+def test_a_read_only_disk_can_be_read(disk: Path, call: Call) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for arguments in READS:
+        ended = call(*arguments)
+        assert ended.code == 0, ended.err
+    for arguments in WRITES:
+        ended = call(*arguments)
+        assert ended.code == 1
+        assert re.search(r"error: the disk of .+ is read-only\n", ended.err), ended.err
+
+
+def test_rows_that_quote_an_error_are_no_full_disk() -> None:
+    row = DataError("column 'log' holds '[Errno 28] No space left on device'", "correct it")
+    assert of_disk(row, "here") is None
+    try:
+        raise row from ValueError("[Errno 28] No space left on device")
+    except DataError as error:
+        assert isinstance(of_disk(error, "here"), DiskError)
 
 
 # Paths ---------------------------------------------------------------------------------------------------------------
@@ -107,7 +126,7 @@ def test_a_workspace_lies_where_it_is_put(
     tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     folder = tmp_path / "up" / PLAIN
-    write_project(folder)
+    write_linear_project(folder)
     (folder / ".lakewright").mkdir()
     (folder / ".lakewright" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
     monkeypatch.chdir(folder)
@@ -131,7 +150,7 @@ def test_a_workspace_that_would_lie_elsewhere_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
 ) -> None:
     folder = tmp_path / "up" / name
-    write_project(folder)
+    write_linear_project(folder)
     monkeypatch.chdir(folder)
     for arguments in (["run"], ["models"], ["sql", "select 1"], ["tables"]):
         ended = call(*arguments)
@@ -151,7 +170,7 @@ def test_a_source_is_read_from_the_folder_that_is_named(name: str, tmp_path: Pat
     folder = tmp_path / name / "in"
     for place in (folder, tmp_path / "xaxbx" / "in", tmp_path / "a" / "in", tmp_path / "b" / "in"):
         for file in ("m.csv", "k.csv"):
-            write_csv(place / file, [{"n": str(place)}])
+            write_rows(place / file, [{"n": str(place)}])
     for source in ("in/m.csv", "in", "in/*.csv", "**/*.csv", "in/[mk].csv", str(folder), str(folder / "*.csv")):
         reader, uri = open_source(source, None, {}, tmp_path / name)
         assert set(reader.open(uri, {}, {}).read_all()["n"].to_pylist()) == {str(folder)}, source
@@ -232,7 +251,7 @@ def rows_of(call: Call, table: str = T) -> int:
 
 
 def change(path: Path, rows: int) -> None:
-    write_csv(path, [{**row, "n": i} for i, row in enumerate(sentences(rows))])
+    write_rows(path, [{**row, "n": i} for i, row in enumerate(sentences(rows))])
 
 
 def test_a_file_in_place_of_its_folder_is_read_anew(project: Path, call: Call) -> None:
@@ -330,22 +349,3 @@ def test_a_run_makes_anew_what_is_gone(gone: str, stage: str, ran: Path, call: C
     assert rows_of(call) == 60
     assert call("predict", "models:/main.h.t@champion", "the dog is here").code == 0
     assert call("run").code == 0
-
-
-@pytest.fixture(scope="module")
-def ran_once(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
-    """A project that has run, to copy."""
-    folder = tmp_path_factory.mktemp("ran")
-    (folder / ".lakewright").mkdir()
-    shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
-    assert lw.run(write_project(folder)).exit_code == 0
-    return folder
-
-
-@pytest.fixture
-def ran(ran_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project file of a project that has run."""
-    folder = tmp_path / "copy"
-    shutil.copytree(ran_once, folder)
-    monkeypatch.chdir(folder)
-    return folder / "project.yml"

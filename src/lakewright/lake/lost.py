@@ -1,8 +1,10 @@
-"""Versions whose files are gone or damaged: which files, why, and what can be read in their place."""
+"""Tables and versions whose files are gone or damaged: which files, why, and what can be read in their place."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -38,6 +40,34 @@ def unreadable(
     emptied = next((commit for commit in at_version(None).history() if "VACUUM" in commit.get("operation", "")), None)
     why = f" (VACUUM, v{emptied['version']})" if emptied else f": {missing[0]} and {len(missing) - 1} more"
     return NotFound(f"the files of {table} are gone{why}", _remedy(table, there, at_version))
+
+
+def check_commits(folder: str) -> None:
+    """Raises DataError for an empty commit of a local table, as a machine's crash may leave it: delta-rs skips them."""
+    if not all(path.stat().st_size for path in _commits(folder)) and (damaged := damaged_log(folder)) is not None:
+        raise damaged
+
+
+def damaged_log(folder: str) -> DataError | None:
+    """The error for the newest commit of a local table that is no JSON, if there is one."""
+    newest_first = sorted(_commits(folder), reverse=True)
+    for path in newest_first:
+        try:
+            if [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]:
+                continue
+        except ValueError:  # neither JSON nor text
+            pass
+        before = int(path.stem) - 1
+        last = path == newest_first[0] and before >= 0
+        instead = (
+            f"move it away: the table is then at v{before}" if last else "remove the table's folder, and ingest anew"
+        )
+        return DataError(f"the commit {path} is damaged", f"restore it, or {instead}")
+    return None
+
+
+def _commits(folder: str) -> list[Path]:
+    return [] if "://" in folder else [p for p in Path(folder, "_delta_log").glob("*.json") if p.stem.isdecimal()]
 
 
 def _remedy(table: TableVersion, there: Mapping[str, int], at_version: Callable[[int | None], DeltaTable]) -> str:

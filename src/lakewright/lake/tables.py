@@ -19,7 +19,7 @@ from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFo
 from lakewright.lake.catalogs import Catalog, Denied, Location
 from lakewright.lake.columns import cast, columns_info, storable
 from lakewright.lake.incoming import as_one, fit, keep_failure, not_empty
-from lakewright.lake.lost import lost, unreadable
+from lakewright.lake.lost import check_commits, damaged_log, lost, unreadable
 from lakewright.lake.names import TableName
 from lakewright.lake.scan import cause_of, scan, schema_of
 from lakewright.records import TableVersion
@@ -74,6 +74,7 @@ class Lake:
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
         location = self._location(table, write=True)
+        check_commits(location.uri)
         existing = self._delta(table, location) if mode == "append" or transactions else None
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
@@ -107,6 +108,8 @@ class Lake:
                 raise failures[0] from None
             if (full := of_disk(error, location.uri)) is not None:
                 raise full from error
+            if (damaged := damaged_log(location.uri)) is not None:
+                raise damaged from error
             cause = location.hide(cause_of(error))
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         self._register(table, location, self._existing(table, location), comment)
@@ -125,7 +128,15 @@ class Lake:
         """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
         table, version = TableName.parse(reference)
         location = self._location(table)
-        latest = self._existing(table, location)
+        try:
+            latest = self._existing(table, location)
+        except NotFound:
+            raise
+        except DataError:  # a damaged commit does no harm to the versions before it
+            if version is None:
+                raise
+            pinned = self._pinned(table, location, version)
+            return TableVersion(name=str(table), version=version, uri=location.uri, rows=self._rows(pinned))
         entry = self.catalog.get_table(table)
         # Not every catalog keeps the version: then there is nothing to bring up to date.
         noted = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
@@ -295,11 +306,13 @@ class Lake:
         from deltalake.exceptions import TableNotFoundError
 
         try:
-            return _delta_at(location)
+            delta = _delta_at(location)
         except TableNotFoundError:
             return None
         except Exception as error:
             raise _unreadable(location, error) from error
+        check_commits(location.uri)
+        return delta
 
     def _existing(self, table: TableName, location: Location) -> DeltaTable:
         delta = self._delta(table, location)
@@ -354,7 +367,7 @@ def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
 
 
 def _unreadable(location: Location, error: Exception) -> DataError:
-    return DataError(
+    return damaged_log(location.uri) or DataError(
         f"{location.uri} cannot be read as a Delta table: {location.hide(cause_of(error))}",
         "check where the profile keeps the tables, its storage options, and what its catalog lets you read",
     )

@@ -73,6 +73,12 @@ def file_hash(path: Path) -> str:
     return hashed.hexdigest()
 
 
+def content_of(folder: Path) -> str:
+    """A name for what the folder's files hold, for folders that are named so."""
+    hashes = sorted((path.name, file_hash(path)) for path in folder.iterdir())
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+
+
 def serving(folder: Path, use: Use) -> tuple[str, str]:
     """The runtime that was measured to be the best for this use where the folder was made, and its precision."""
     file = folder / SERVING
