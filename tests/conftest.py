@@ -25,7 +25,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from lakewright.tracking import Tracking
 
-pytest_plugins = ["platforms.everywhere"]
+pytest_plugins = ["platforms.everywhere", "projects"]
 
 settings.register_profile("lakewright", deadline=None)  # a busy machine is no failure
 settings.load_profile("lakewright")

@@ -17,8 +17,8 @@ import lakewright
 from lakewright import jsonfile
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.project import Project
-from lakewright.records import ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
-from lakewright.runtimes.folder import verify
+from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
+from lakewright.runtimes.folder import content_of, verify
 from lakewright.workspace import Workspace, write_whole
 
 
@@ -48,13 +48,13 @@ def look_up(
         return Step(stage, False, why, key, depends)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        record = record_type.from_kept(found["record"], workspace.folder)
+        record, run_id = record_type.from_kept(found["record"], workspace.folder), str(found["run"])
         gone = _gone(record, workspace)
-    except (ValueError, KeyError):  # not as we write them: edited by hand, or a disk's fault
+    except (ValueError, KeyError, TypeError):  # not as we write them: edited by hand, or a disk's fault
         gone = f"its record {path.name} is damaged"
     if gone:
         return Step(stage, False, gone, key, depends)
-    return Step(stage, True, f"unchanged since run {found['run'][:8]}", key, depends, record, found["run"])
+    return Step(stage, True, f"unchanged since run {run_id[:8]}", key, depends, record, run_id)
 
 
 def keep(step: Step, record: Record, run_id: str, project: Project, workspace: Workspace) -> None:
@@ -78,7 +78,7 @@ def _what_changed(path: Path, stage: str, depends: dict[str, Any]) -> str:
         return "has not run yet"
     try:
         before = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return f"its record {earlier[-1].name} is damaged"
     now = dict(_leaves(depends))
     changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
@@ -108,11 +108,22 @@ def _gone(record: Record, workspace: Workspace) -> str:
                 workspace.lake.version(str(value))
             except NotFound:
                 return f"{value} is gone"
+            if workspace.lake.is_lost(value):
+                return f"the files of {value} are gone"
+    if isinstance(record, Ingested) and record.source != str(record.table):
+        table = record.table.name
+        if workspace.lake.ingested(table, record.fingerprint) != record.table:
+            return f"{table} holds other rows than the source"
     files: list[str] = []
     if isinstance(record, Prepared):
         files = [record.encoding]
+        encoding = Path(record.encoding)
+        if encoding.exists() and content_of(encoding) != encoding.name:
+            return f"{encoding} is damaged"
     elif isinstance(record, Report):
         files = [record.html, record.json_file, record.test_rows]
+        if Path(record.test_rows).exists() and not _is_parquet(record.test_rows):
+            return f"{record.test_rows} is damaged"
     elif isinstance(record, Trained):
         files = [record.model_folder]
         if Path(record.model_folder).exists() or workspace.mirror is None:
@@ -129,3 +140,13 @@ def _gone(record: Record, workspace: Workspace) -> str:
         except NotFound as error:
             return error.cause
     return next((f"{file} is gone" for file in files if not workspace.has(file)), "")
+
+
+def _is_parquet(file: str) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowException):
+        return False

@@ -10,6 +10,7 @@
     ├── TrainingError                   exit 1
     ├── ModelError                      exit 1   a model folder or model version cannot be used
     ├── Busy                            exit 1   another process holds what is needed
+    ├── DiskError                       exit 1   a disk is full or read-only
     ├── BelowGate                       exit 3
     └── Stopped                         exit 130 by Ctrl-C, 143 by SIGTERM
 
@@ -20,6 +21,8 @@ The exit codes are part of the public interface and stay as they are.
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -86,6 +89,10 @@ class Busy(LakewrightError):
     pass
 
 
+class DiskError(LakewrightError):
+    pass
+
+
 class BelowGate(LakewrightError):
     exit_code = 3
 
@@ -128,3 +135,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     suggestion = f"did you mean {close[0]!r}? " if close else ""
     return f"{suggestion}known: {', '.join(names) or '(none)'}"
+
+
+# As Python, Rust (delta-rs), Arrow and SQLite (MLflow) say it, where only their text is left of the error.
+_FULL = re.compile(r"(\(os error|\[[Ee]rrno|\{ code:) (28|122|27)\b|database or disk is full")
+_READ_ONLY = re.compile(r"(\(os error|\[[Ee]rrno|\{ code:) 30\b|attempt to write a readonly database")
+
+
+def of_disk(failure: BaseException, place: object) -> DiskError | None:
+    """The error for a failure that a full or read-only disk has brought about; `place` is where, if it does not say."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = failure
+    while cause is not None and cause not in causes:
+        if isinstance(cause, DiskError):
+            return cause
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    for cause in causes:
+        code = cause.errno if isinstance(cause, OSError) else None
+        where = getattr(cause, "filename", None) or place
+        # a LakewrightError's text may quote rows
+        text = "" if isinstance(cause, LakewrightError) else str(cause)
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _FULL.search(text):
+            again = "free space and run again; it goes on from the last finished stage"
+            return DiskError(f"the disk of {where} is full", again)
+        if code == errno.EROFS or _READ_ONLY.search(text):
+            return DiskError(f"the disk of {where} is read-only", "make it writable, or name another workspace")
+    return None

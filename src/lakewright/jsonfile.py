@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NoReturn
 
 
@@ -18,11 +19,14 @@ def text(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | Non
 
 
 def finite(value: Any) -> Any:
-    """The value with None in place of each float that is not finite, at any depth."""
+    """The value with None in place of each float that is not finite, and decimals as the numbers that JSON has, at any
+    depth."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [finite(inner) for inner in value]
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -20,7 +20,16 @@ from typing import Any, cast
 
 from lakewright import cache, jsonfile, plugins, runs
 from lakewright.cache import Step
-from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, missing_package, nearest
+from lakewright.errors import (
+    DataError,
+    LakewrightError,
+    NotFound,
+    ProjectError,
+    UsageError,
+    missing_package,
+    nearest,
+    of_disk,
+)
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -354,11 +363,15 @@ def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
     """What the stages of a run have left so far."""
     folder = workspace.folder / "runs" / run_id / "records"
     paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
-    return {
-        stage.name: stage.record.from_kept(json.loads(path.read_text(encoding="utf-8")), workspace.folder)
-        for stage, path in paths.items()
-        if path.exists()
-    }
+    found: dict[str, Record] = {}
+    for stage, path in paths.items():
+        try:
+            if path.exists():
+                written = json.loads(path.read_text(encoding="utf-8"))
+                found[stage.name] = stage.record.from_kept(written, workspace.folder)
+        except ValueError as error:
+            raise DataError(f"the record {path} is damaged", "begin another run (--run NAME)") from error
+    return found
 
 
 def stage_named(name: str) -> Stage:
@@ -370,7 +383,11 @@ def stage_named(name: str) -> Stage:
 
 def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
     missing = missing_package(failure) if isinstance(failure, ImportError) else None
-    if isinstance(failure, LakewrightError):
+    full = of_disk(failure, Path(log).parent)
+    error: LakewrightError
+    if full is not None:
+        error = full
+    elif isinstance(failure, LakewrightError):
         error = failure
     elif missing is not None:
         error = missing

@@ -32,7 +32,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import urlopen
 from uuid import uuid4
 
-from lakewright.errors import LakewrightError, UsageError
+from lakewright.errors import LakewrightError, UsageError, of_disk
 from lakewright.secrets import concealed
 from lakewright.workspace import user_cache
 
@@ -91,13 +91,19 @@ class Tracking:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; its own seven are four
         from mlflow.exceptions import MlflowException
 
+        database = logging.getLogger("mlflow.store.db.utils")  # prints the traceback of whatever it raises
+        database.addFilter(_silent)
         try:
             yield _opened(self.tracking_uri, registry_uri)
         except MlflowException as error:
+            if (full := of_disk(error, self.tracking_uri.removeprefix("sqlite:///"))) is not None:
+                raise full from None
             raise LakewrightError(
                 f"MLflow at {self.tracking_uri} answered: {error.message}",
                 "check that the tracking and registry URIs of the profile are right and answer",
             ) from None
+        finally:
+            database.removeFilter(_silent)
 
     def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
         """The id of the parent run called `name`, RUNNING; made where the experiment has none of that name.
@@ -285,12 +291,12 @@ def _opened(tracking_uri: str, registry_uri: str) -> MlflowClient:
             _create_database(uri)
         # Without the second one it would take the registry from the process's global setting, which is the user's.
         return MlflowClient(tracking_uri, registry_uri)
-    except MlflowException:
+    except (MlflowException, LakewrightError):
         raise
     except Exception as failure:  # a damaged database, a driver that is missing, a folder that cannot be made
         cause = f"MLflow cannot open {tracking_uri}: {type(failure).__name__}: {failure}".splitlines()[0]
         raise LakewrightError(
-            without_password(cause),
+            cause,
             "check the tracking and registry URIs of the profile; bring a damaged database back from a copy",
         ) from None
 
@@ -330,9 +336,8 @@ def unreachable(uri: str, reason: object) -> LakewrightError:
     )
 
 
-def without_password(text: str) -> str:
-    """Addresses in the text without their `user:password@`."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
+def _silent(record: logging.LogRecord) -> bool:
+    return False
 
 
 def literal(text: str) -> str:
@@ -380,7 +385,10 @@ def _create_database(uri: str) -> None:
     empty database that the first one leaves in the cache.
     """
     path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
+    if not uri.startswith("sqlite:///"):
+        return
+    if path.exists():
+        _check_database(path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     empty = user_cache() / f"mlflow-{version('mlflow')}.db"
@@ -400,6 +408,22 @@ def _create_database(uri: str) -> None:
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def _check_database(path: Path) -> None:
+    """Raises LakewrightError for a damaged file: MLflow tries to open it for 100 seconds, or takes it for a new one."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.DatabaseError as error:
+        if (full := of_disk(error, path)) is not None:
+            raise full from error
+        if "locked" in str(error):  # MLflow waits
+            return
+        raise LakewrightError(
+            f"MLflow's database {path} is damaged: {error}",
+            "restore it, or move it away: tables and model folders stay, runs and model versions begin anew",
+        ) from error
 
 
 def _migrate(draft: Path) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakewright import plugins
-from lakewright.errors import Busy, ProfileError, UsageError
+from lakewright.errors import Busy, ProfileError, UsageError, of_disk
 from lakewright.mirror import Mirror
 from lakewright.profile import Profile
 from lakewright.runtimes import cores
@@ -50,19 +50,27 @@ class Workspace:
 
     @classmethod
     def open(cls, profile: Profile) -> Workspace:
+        from lakewright.lake.names import check_folder
         from lakewright.lake.tables import Lake
         from lakewright.tracking import Tracking
 
         elsewhere = "://" in profile.workspace
         folder = copy_of(profile.workspace) if elsewhere else Path(profile.workspace)
+        tables = profile.lake or (f"{profile.workspace.rstrip('/')}/tables" if elsewhere else str(folder / "tables"))
+        for place in (tables,) if profile.tracking else (str(folder), tables):
+            check_folder(place)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".writable").touch()
         except OSError as failure:
-            raise UsageError(
-                f"{folder} cannot be a workspace: {failure.strerror or failure}",
-                "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
-            ) from None
+            full = of_disk(failure, folder)
+            if full is None:
+                raise UsageError(
+                    f"{folder} cannot be a workspace: {failure.strerror or failure}",
+                    "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
+                ) from None
+            if not (folder / "tables").is_dir():  # else there is something to read
+                raise full from None
         mirror = Mirror(profile.workspace.rstrip("/"), folder, profile.secrets()) if elsewhere else None
         if mirror is not None:
             if profile.tracking is None:
@@ -79,9 +87,8 @@ class Workspace:
                     f"{profile.where('workspace')}: the workspace {mirror.uri} cannot be read: {failure}",
                     "check its address, the network and the keys (storage_options, or those of the machine's role)",
                 ) from None
-        tables = f"{mirror.uri}/tables" if mirror else str(folder / "tables")
         catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
-        lake = Lake(catalog, profile.lake or tables, profile.secrets())
+        lake = Lake(catalog, tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))

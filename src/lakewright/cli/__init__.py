@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from lakewright.cli import running, deploying, predicting, serving, looking  # noqa: F401 (as `--help` lists the commands)
 from lakewright.cli.app import app
-from lakewright.errors import LakewrightError, missing_package
+from lakewright.errors import LakewrightError, missing_package, of_disk
 from lakewright.secrets import concealed
 from lakewright.show import complain, print_json
 
@@ -23,7 +23,7 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except LakewrightError as error:
-        _end(error)
+        _end(of_disk(error, "the workspace") or error)
     except ImportError as failure:
         missing = missing_package(failure)
         if missing is None:
@@ -33,6 +33,8 @@ def main() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except Exception as failure:
+        if (full := of_disk(failure, "the workspace")) is not None:
+            _end(full)
         print(concealed(traceback.format_exc()), file=sys.stderr, end="")
         _end(LakewrightError(f"{type(failure).__name__}: {failure}", "this should not happen: please report it"))
     sys.exit(0)

@@ -104,18 +104,28 @@ def tables(
 def sql(
     query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
     limit: Annotated[int, typer.Option(min=0, help="rows printed at most; 0: all")] = 100,
+    once: Annotated[
+        str | None, typer.Option(help="insert: a name; rows inserted under it are never inserted again")
+    ] = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
     """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
+    from lakewright.lake.sql import insert_once, run_sql
     from lakewright.records import TableVersion, plain
 
-    result = open_workspace(profile).lake.sql(query)
+    lake, written = open_workspace(profile).lake, True
+    if once is None:
+        result = run_sql(lake, query)
+    else:
+        result, written = insert_once(lake, query, once)
     if isinstance(result, TableVersion):
         if as_json:
-            print_json({"table": plain(result)})
-        else:
+            print_json({"table": plain(result), "written": written})
+        elif written:
             print(f"wrote {result} ({result.rows:,} rows)")
+        else:
+            print(f"nothing was written: {result} brought the rows of {once}")
         return
     shown = result.slice(0, limit) if limit else result
     if as_json:

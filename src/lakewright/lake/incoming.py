@@ -63,6 +63,8 @@ def as_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
+    except GeneratorExit:  # whoever reads them gave up
+        raise
     except BaseException as error:
         failures.append(error)
         raise

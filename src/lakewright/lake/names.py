@@ -1,4 +1,4 @@
-"""Names of tables: `catalog.schema.table`, and `catalog.schema.table@v3` for one pinned version.
+"""Names of tables: `catalog.schema.table`, and `catalog.schema.table@v3` for one pinned version; and of their folders.
 
 The rules are Unity Catalog's for unquoted identifiers (letters, digits, underscore; at most 255 characters; not
 case-sensitive, stored in lower case): https://docs.databricks.com/en/sql/language-manual/sql-ref-names.html
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from lakewright.errors import UsageError
 
 _PART = r"(\w{1,255}|`\w{1,255}`)"
+# In a folder's path: delta-rs, and MLflow with SQLite, would write to another path, or read from one.
+_LOST = re.compile(r"%[0-9A-Fa-f]{2}|[#?\[\]\\^|\x00-\x1f\x7f\ud800-\udfff]")
 _REFERENCE = re.compile(rf"{_PART}\.{_PART}\.{_PART}(?:@[vV](\d{{1,18}}))?", re.ASCII)
 
 
@@ -34,6 +36,16 @@ class TableName:
             raise UsageError(f"{text!r} is not the name of a table", _remedy(text))
         catalog, schema, table = (match[i].strip("`").lower() for i in (1, 2, 3))
         return TableName(catalog, schema, table), None if match[4] is None else int(match[4])
+
+
+def check_folder(folder: str) -> None:
+    """Raises UsageError for a local folder whose path delta-rs or MLflow would take for another one."""
+    lost = _LOST.search(folder)
+    if lost is not None and ("://" not in folder or folder.startswith("file://")):
+        raise UsageError(
+            f"{folder!r} cannot hold tables or runs: {lost[0]!r} in a path does not come through Delta and MLflow",
+            "use a folder without it: rename it, or name another in profiles.yml (workspace: FOLDER, lake: FOLDER)",
+        )
 
 
 def _remedy(text: str) -> str:

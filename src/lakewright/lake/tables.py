@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from lakewright.errors import Busy, DataError, NotFound, UsageError, nearest
+from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.lake.catalogs import Catalog, Denied, Location
 from lakewright.lake.columns import cast, columns_info, storable
 from lakewright.lake.incoming import as_one, fit, keep_failure, not_empty
+from lakewright.lake.lost import check_commits, damaged_log, lost, unreadable
 from lakewright.lake.names import TableName
 from lakewright.lake.scan import cause_of, scan, schema_of
 from lakewright.records import TableVersion
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("lakewright")
 
+FINGERPRINT = "fingerprint"  # the property of a commit that holds a source's rows
 # A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
 _ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
@@ -72,6 +74,7 @@ class Lake:
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
         location = self._location(table, write=True)
+        check_commits(location.uri)
         existing = self._delta(table, location)
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
@@ -108,6 +111,10 @@ class Lake:
                 raise failures[0] from None
             if existing is None and self._delta(table, location) is not None:
                 raise _busy(table) from error
+            if (full := of_disk(error, location.uri)) is not None:
+                raise full from error
+            if (damaged := damaged_log(location.uri)) is not None:
+                raise damaged from error
             cause = location.hide(cause_of(error))
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
         self._register(table, location, self._existing(table, location), comment)
@@ -126,14 +133,22 @@ class Lake:
         """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
         table, version = TableName.parse(reference)
         location = self._location(table)
-        latest = self._existing(table, location)
+        try:
+            latest = self._existing(table, location)
+        except NotFound:
+            raise
+        except DataError:  # a damaged commit does no harm to the versions before it
+            if version is None:
+                raise
+            pinned = self._pinned(table, location, version)
+            return TableVersion(name=str(table), version=version, uri=location.uri, rows=self._rows(pinned))
         entry = self.catalog.get_table(table)
         # Not every catalog keeps the version: then there is nothing to bring up to date.
         noted = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
         if noted != str(latest.version()):
             try:
                 self._register(table, location, latest, "")
-            except Denied as refused:  # who may read a table need not be allowed to change its entry
+            except (Denied, DiskError) as refused:  # who may read a table need not be able to change its entry
                 LOG.warning("the catalog's entry of %s is not up to date: %s", table, refused.cause)
         pinned = latest if version is None or version == latest.version() else self._pinned(table, location, version)
         return TableVersion(name=str(table), version=pinned.version(), uri=location.uri, rows=self._rows(pinned))
@@ -145,7 +160,9 @@ class Lake:
 
         `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
         """
-        return scan(self._open(table), columns, predicate)
+        delta = self._open(table)
+        rows = scan(delta, columns, predicate)
+        return pa.RecordBatchReader.from_batches(rows.schema, self._explained(table, delta, rows))
 
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
@@ -161,7 +178,27 @@ class Lake:
         """
         from lakewright.lake.added import added
 
-        return added(self._open(table), since, columns, batch_size)
+        delta = self._open(table)
+        rows, batches = added(delta, since, columns, batch_size)
+        return rows, self._explained(table, delta, batches)
+
+    def is_lost(self, table: TableVersion) -> bool:
+        """Whether files of the version are gone (VACUUM, a person, a disk), or are not as long as they were."""
+        return bool(lost(self._open(table)))
+
+    def ingested(self, name: str, fingerprint: str) -> TableVersion | None:
+        """The version that `ingest` wrote for this fingerprint, if its rows are those that the table holds now."""
+        from lakewright.lake.added import Rewritten
+
+        committed = self.find_commit(name, FINGERPRINT, fingerprint)
+        if committed is None or self.is_lost(committed):
+            return None
+        latest = self.version(name)
+        try:  # later commits may have rearranged the rows (OPTIMIZE), or cleaned up (VACUUM)
+            new = 0 if latest.version == committed.version else self.added(latest, committed.version, [])[0]
+        except Rewritten:
+            return None
+        return committed if new == 0 else None
 
     def identity(self, table: TableVersion) -> str:
         """The table's own id, which another table of the same name does not have."""
@@ -258,15 +295,29 @@ class Lake:
         except Exception as error:
             raise _unreadable(location, error) from error
 
+    def _explained(
+        self, table: TableVersion, delta: DeltaTable, batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except LakewrightError:
+            raise
+        except Exception as error:
+            name, _ = TableName.parse(table.name)
+            location = Location(table.uri, self._location(name).storage_options)
+            raise unreadable(table, delta, error, lambda version: _delta_at(location, version)) from error
+
     def _delta(self, table: TableName, location: Location) -> DeltaTable | None:
         from deltalake.exceptions import TableNotFoundError
 
         try:
-            return _delta_at(location)
+            delta = _delta_at(location)
         except TableNotFoundError:
             return None
         except Exception as error:
             raise _unreadable(location, error) from error
+        check_commits(location.uri)
+        return delta
 
     def _existing(self, table: TableName, location: Location) -> DeltaTable:
         delta = self._delta(table, location)
@@ -321,7 +372,7 @@ def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
 
 
 def _unreadable(location: Location, error: Exception) -> DataError:
-    return DataError(
+    return damaged_log(location.uri) or DataError(
         f"{location.uri} cannot be read as a Delta table: {location.hide(cause_of(error))}",
         "check where the profile keeps the tables, its storage options, and what its catalog lets you read",
     )

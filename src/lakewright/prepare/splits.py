@@ -283,8 +283,10 @@ def _predefined(
     split = np.array([read[value] for value in values], dtype=object)
     for name in (TRAIN, TEST):
         if not np.any(split == name):
+            of_files = "if files' names (train.csv) made the column, name one file as data.source; else "
             raise DataError(
                 f"column {column} names no {name} rows (it holds {', '.join(sorted(map(repr, read)))})",
+                f"{'' if columns.split else of_files}"
                 f"mark the {name} rows {name!r} there, say which published split they are (prepare.split.names: "
                 f"{{validation: {name}}}), or {others}",
             )

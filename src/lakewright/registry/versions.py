@@ -33,7 +33,7 @@ from lakewright.registry.meaning import (
 )
 from lakewright.runtimes import pyfunc
 from lakewright.runtimes.folder import verify
-from lakewright.tracking import Tracking, literal, without_password
+from lakewright.tracking import Tracking, literal
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -122,7 +122,7 @@ def _fetched(tracking: Tracking, version: ModelVersion, destination: str) -> Pat
         raise
     except Exception as failure:  # of the library that the store needs, of which there are many
         raise LakewrightError(
-            f"the files of {version} cannot be brought from {without_password(version.uri)}: {failure}",
+            f"the files of {version} cannot be brought from {version.uri}: {failure}",
             "check the address, the network, and the keys that MLflow needs for this store",
         ) from failure
 

@@ -82,6 +82,12 @@ def file_hash(path: Path) -> str:
     return hashed.hexdigest()
 
 
+def content_of(folder: Path) -> str:
+    """A name for what the folder's files hold, for folders that are named so."""
+    hashes = sorted((path.name, file_hash(path)) for path in folder.iterdir())
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+
+
 def holds(folder: Path, name: str) -> bool:
     """Whether the file is one of the folder's: by its manifest, and by the disk while it is being made and has none."""
     if (folder / MANIFEST).exists():

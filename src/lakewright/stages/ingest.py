@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
+import lakewright
 from lakewright.errors import DataError, nearest
 from lakewright.lake.sources import open_source
+from lakewright.lake.tables import FINGERPRINT
 from lakewright.progress import Advance, bar
 from lakewright.project import Project
 from lakewright.records import Ingested, Record
 from lakewright.workspace import Workspace
-
-FINGERPRINT = "fingerprint"
 
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
@@ -23,7 +24,8 @@ def fingerprint(project: Project, workspace: Workspace) -> str:
         return str(workspace.lake.version(project.table))
     secrets = workspace.profile.secrets()
     source, uri = open_source(data.source, data.format, secrets, project.folder)
-    return source.fingerprint(uri, data.options, secrets)
+    reader = f"{type(source).__module__} {lakewright.__version__}"  # another one may read the source otherwise
+    return hashlib.sha256(f"{reader}: {source.fingerprint(uri, data.options, secrets)}".encode()).hexdigest()
 
 
 def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Ingested:
@@ -34,9 +36,9 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
 
     secrets = workspace.profile.secrets()
     source, uri = open_source(data.source, data.format, secrets, project.folder)
-    found = source.fingerprint(uri, data.options, secrets)
-    committed = lake.find_commit(project.table, FINGERPRINT, found)
-    if committed is None or committed != lake.version(project.table):
+    found = fingerprint(project, workspace)
+    committed = lake.ingested(project.table, found)
+    if committed is None:
         reader = source.open(uri, data.options, secrets)
         for role, name in data.columns.names:
             if name not in reader.schema.names:

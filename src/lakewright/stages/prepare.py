@@ -6,11 +6,9 @@ streamed anew for every step that reads it; between them a few numbers a row are
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +28,7 @@ from lakewright.prepare.reading import Inputs, Reading
 from lakewright.prepare.splits import SPLITS, TRAIN, Method
 from lakewright.project import Columns, Prepare, Project
 from lakewright.records import Finding, Ingested, Prepared, Record
-from lakewright.runtimes.folder import file_hash
+from lakewright.runtimes.folder import content_of
 from lakewright.tasks import Task, column
 from lakewright.workspace import Workspace
 
@@ -193,16 +191,16 @@ def _truncated(count: int, rows: int, limit: int | None) -> Finding:
 
 def _store(encoding: Encoding, workspace: Workspace) -> Path:
     """The encoding's files in a folder named by their content."""
-    import hashlib
     import shutil
 
     making = workspace.work / "encoding"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     encoding.save(making)
-    hashes: Any = sorted((path.name, file_hash(path)) for path in making.iterdir())
-    folder = workspace.folder / "encodings" / hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+    folder = workspace.folder / "encodings" / content_of(making)
     folder.parent.mkdir(exist_ok=True)
+    if folder.exists() and content_of(folder) != folder.name:
+        shutil.rmtree(folder)
     if not folder.exists():
         making.rename(folder)
     return folder

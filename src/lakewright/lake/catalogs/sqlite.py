@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from lakewright.errors import Busy, LakewrightError
+from lakewright.errors import Busy, LakewrightError, of_disk
 from lakewright.lake.catalogs import Location
 from lakewright.lake.names import TableName
 from lakewright.profile import CatalogSettings
@@ -58,6 +58,8 @@ class SqliteCatalog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and self._layout() == VERSION:
+            return
         with self._transaction() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -69,6 +71,10 @@ class SqliteCatalog:
                     "use the version of Lakewright that wrote it, or upgrade: pip install -U lakewright",
                 )
 
+    def _layout(self) -> int:
+        with self._transaction(write=False) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
     @classmethod
     def open(cls, settings: SqliteSettings, folder: Path, storage_options: Mapping[str, str]) -> SqliteCatalog:
         return cls(folder / "catalog.sqlite")
@@ -77,33 +83,35 @@ class SqliteCatalog:
         return new
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, write: bool = True) -> Iterator[sqlite3.Connection]:
         # One connection for each transaction: nothing to share between threads, nothing to inherit on fork.
         try:
             connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
             connection.row_factory = sqlite3.Row
             try:
-                _turn_on_wal(connection)
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute("BEGIN IMMEDIATE")
+                if write:
+                    _turn_off_wal(connection)
+                    connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
                     yield connection
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:  # SQLite itself rolls back on a full disk
+                        connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
             finally:
                 connection.close()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            raise Busy(
-                f"another process has held the catalog {self.path} for {_WAIT_SECONDS:.0f} seconds",
-                "wait for it to end and run the command again",
-            ) from error
         except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # its subclasses are about the statement, not about the file
-                raise
+            if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
+                raise  # the other subclasses are about the statement, not about the file
+            if (full := of_disk(error, self.path)) is not None:
+                raise full from error
+            if "locked" in str(error):
+                raise Busy(
+                    f"another process has held the catalog {self.path} for {_WAIT_SECONDS:.0f} seconds",
+                    "wait for it to end and run the command again",
+                ) from error
             raise LakewrightError(
                 f"the catalog {self.path} is damaged: {error}",
                 "move it away: a table is listed anew when it is next read or written by its name",
@@ -157,13 +165,13 @@ class SqliteCatalog:
 
     def get_table(self, name: TableName) -> dict[str, Any] | None:
         """The table's entry with Unity Catalog's field names, or None."""
-        with self._transaction() as connection:
+        with self._transaction(write=False) as connection:
             row = connection.execute("SELECT * FROM tables WHERE full_name = ?", (str(name),)).fetchone()
         return None if row is None else _entry(row)
 
     def list_tables(self, catalog: str | None = None, schema: str | None = None) -> list[dict[str, Any]]:
         """The entries of all tables, or of those in one catalog or schema, by full name."""
-        with self._transaction() as connection:
+        with self._transaction(write=False) as connection:
             rows = connection.execute(
                 "SELECT * FROM tables WHERE (:catalog IS NULL OR catalog_name = :catalog) "
                 "AND (:schema IS NULL OR schema_name = :schema) ORDER BY full_name",
@@ -177,12 +185,12 @@ class SqliteCatalog:
             return connection.execute("DELETE FROM tables WHERE full_name = ?", (str(name),)).rowcount == 1
 
 
-def _turn_on_wal(connection: sqlite3.Connection) -> None:
-    # SQLite answers "locked" at once, without waiting, when two processes switch a new file to WAL at the same moment.
+def _turn_off_wal(connection: sqlite3.Connection) -> None:
+    """As earlier versions of Lakewright made it, the file could not be read on a disk that is full or read-only."""
     deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
+    while True:  # SQLite answers "locked" at once, without waiting, while another process has the file open
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA journal_mode = DELETE")
             return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import NotFound, UsageError
+from lakewright.lake.names import check_folder
 from lakewright.lake.sources import checked, known_options
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def _table(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, s
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     known_options(options, {"version"}, "delta")
+    check_folder(uri)
     version = options.get("version")
     if version is not None and not isinstance(version, int):
         raise UsageError(f"version {version!r} is not a whole number", "write options: {version: 3}")

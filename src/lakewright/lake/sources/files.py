@@ -91,8 +91,8 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
     if info.is_file:
         return Files(system, (SourceFile(path, PurePosixPath(path).name, info.size, info.mtime_ns or 0, None),), local)
     if _is_glob(uri) and info.type.name == "NotFound":
-        base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        pattern = _glob(path)
+        base = _as_written(path) if local else path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        pattern = _glob(path, base)
         found = [entry for entry in _list(system, base, uri, recursive=True) if pattern.fullmatch(entry.path)]
     elif info.type.name == "Directory":
         base = path
@@ -134,9 +134,11 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
 
 
 def fingerprint(files: Files, options: Mapping[str, Any]) -> str:
-    """sha256 over names, contents (or sizes and times, where that is too much to read) and options."""
+    """sha256 over names, splits, contents (or sizes and times, where that is too much to read) and options."""
     small = files.local and sum(file.size for file in files.files) <= _HASHED_BYTES
-    states = [[file.name, file.size, _content(file) if small else _stamp(files, file)] for file in files.files]
+    states = [
+        [file.name, file.split, file.size, _content(file) if small else _stamp(files, file)] for file in files.files
+    ]
     return hashlib.sha256(json.dumps([states, dict(options)], sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -207,12 +209,18 @@ def _is_glob(uri: str) -> bool:
     return re.search(r"[*?\[]", uri) is not None
 
 
-def _glob(path: str) -> re.Pattern[str]:
-    """`*` and `?` stay within one folder, `**/` is any number of folders."""
-    pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", path)
+def _as_written(path: str) -> str:
+    """The folders of a local glob that are there by these very names: in `sub [x]/*.csv`, `sub [x]` is no pattern."""
+    return next(str(folder) for folder in PurePosixPath(path).parents if Path(folder).is_dir())
+
+
+def _glob(path: str, base: str) -> re.Pattern[str]:
+    """`*` and `?` stay within one folder, `**/` is any number of folders; in `base`, nothing is a pattern."""
+    pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", path[len(base) :])
     patterns = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return re.compile(
-        "".join(patterns.get(piece) or (piece if piece.startswith("[") else re.escape(piece)) for piece in pieces)
+        re.escape(base)
+        + "".join(patterns.get(piece) or (piece if piece.startswith("[") else re.escape(piece)) for piece in pieces)
     )
 
 
