@@ -21,6 +21,7 @@ from lakewright.errors import DataError
 from lakewright.prepare.duplicates import Duplicates, identities, normalise
 from lakewright.prepare.splits import SPLITS, TRAIN
 from lakewright.records import Finding
+from lakewright.tasks import missing
 
 if TYPE_CHECKING:
     from lakewright.project import Columns
@@ -229,13 +230,6 @@ def _noticed(name: str, found: Rows, detail: str, show: Callable[[int, str, str]
 
 def _with_truth(row: int, text: str, truth: str) -> str:
     return f"row {row}: {cut(truth)!r}: {cut(text)}"
-
-
-def missing(value: object) -> bool:
-    """Null, NaN or a blank string. An empty list is a value: a sentence without entities."""
-    return (
-        value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
-    )
 
 
 def text_names(columns: Columns, joined: str) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright.errors import DataError
-from lakewright.prepare.quality import EXAMPLES, Rows, counted, cut, missing, text_names, truth_name
+from lakewright.prepare.quality import EXAMPLES, Rows, counted, cut, text_names, truth_name
 from lakewright.records import Finding
+from lakewright.tasks import missing
 
 if TYPE_CHECKING:
     from lakewright.project import Columns

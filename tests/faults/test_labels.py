@@ -1,0 +1,395 @@
+"""Truth columns that hold something else than they should: read where it is clear, else an error with rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakewright import plugins
+from lakewright.errors import DataError, ProjectError
+from lakewright.tasks import Task, in_order, is_blank
+
+
+def read(name: str, table: dict[str, Any] | pa.Table, columns: dict[str, Any], **settings: Any) -> list[Any]:
+    """The truths that a task reads, in two batches."""
+    kind: type[Task] = plugins.find("tasks", name)
+    whole = table if isinstance(table, pa.Table) else pa.table(table)
+    half = len(whole) // 2
+    parts = kind.read([whole.slice(0, half), whole.slice(half)], columns, kind.settings(name=name, **settings))
+    return [truth for part in parts for truth in part["truth"].to_pylist()]
+
+
+def labels(values: Any, **settings: Any) -> list[Any]:
+    array = values if isinstance(values, pa.Array) else pa.array(values)
+    table = pa.table({"text": ["a"] * len(array), "labels": array})
+    return read("multilabel_classification", table, {"text": "text", "labels": "labels"}, **settings)
+
+
+VECTORS = [[0, 0, 1], [1, 1, 0], [0, 0, 0], [1, 0, 1]]
+NAMED = [["joy"], ["anger", "fear"], [], ["anger", "joy"]]
+MULTI_HOT = {
+    "ints": pa.array(VECTORS, pa.list_(pa.int64())),
+    "floats": pa.array(VECTORS, pa.list_(pa.float64())),
+    "truth values": pa.array([[bool(bit) for bit in row] for row in VECTORS]),
+    "texts": pa.array([[str(bit) for bit in row] for row in VECTORS]),
+    "JSON": pa.array([json.dumps(row) for row in VECTORS]),
+    "JSON of floats": pa.array([json.dumps(list(map(float, row))) for row in VECTORS]),
+    "numpy's ints": pa.array([str(np.array(row)) for row in VECTORS]),
+    "numpy's floats": pa.array([str(np.array(row, float)) for row in VECTORS]),
+    "numpy's truth values": pa.array([str(np.array(row, bool)) for row in VECTORS]),
+}
+
+
+@pytest.mark.parametrize("form", MULTI_HOT)
+def test_multi_hot_lists_are_no_labels_named_0_and_1(form: str) -> None:
+    with pytest.raises(DataError, match="multi-hot") as caught:
+        labels(MULTI_HOT[form])
+    assert "task" in caught.value.remedy and "labels: [one, two]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("form", MULTI_HOT)
+def test_multi_hot_lists_are_read_where_the_labels_are_named(form: str) -> None:
+    assert labels(MULTI_HOT[form], labels=["anger", "fear", "joy"]) == NAMED
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "problem"),
+    [
+        ([[0, 1], [1, 0, 0]], ["a", "b"], "row 1: a vector of 3 places, and task.labels names 2"),
+        ([[1, 0], [0, None]], ["a", "b"], "row 1: a place of the vector is null"),
+        ([[0, 1], [0, 0], [0, 1]], ["a", "b"], "the label 'a' .* is in no row"),
+        ([["a"], ["c"], ["b"]], ["a", "b"], "row 1: task.labels lacks 'c'"),
+        (["[0, 1]", '["a"]', "[1, 0]"], ["a", "b"], "in some rows and names of labels in others"),
+    ],
+)
+def test_vectors_that_do_not_fit_the_named_labels(values: Any, named: list[str], problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        labels(values, labels=named)
+
+
+def test_labels_that_are_named_0_and_1_are_still_labels() -> None:
+    assert labels([["0"], ["1"], ["0", "1"], []]) == [["0"], ["1"], ["0", "1"], []]
+    assert labels([[0], [1], [1]], labels=["0", "1"]) == [["0"], ["1"], ["1"]]
+    assert labels([[1, 5], [0, 1], [0, 2]]) == [["1", "5"], ["0", "1"], ["0", "2"]]
+
+
+def test_vectors_of_differing_lengths_are_no_labels_either() -> None:
+    with pytest.raises(DataError, match="multi-hot"):
+        labels([[0, 0, 1], [1, 0], [], [0, 1, 1]])
+
+
+def test_columns_are_named_as_their_labels() -> None:
+    table = pa.table({"text": ["a", "b"], "anger": [0, 1], "joy": [1, 0]})
+    columns = {"text": "text", "labels": ["anger", "joy"]}
+    with pytest.raises(ProjectError, match=r"task\.labels"):
+        read("multilabel_classification", table, columns, labels=["Anger", "Joy"])
+    assert read("multilabel_classification", table, columns, labels=["joy", "anger"]) == [["joy"], ["anger"]]
+
+
+def test_columns_of_1_and_blank_are_an_error_of_their_own() -> None:
+    table = pa.table({"text": list("abcd"), "anger": [1, None, 1, None], "joy": [1, 0, None, 0]})
+    with pytest.raises(DataError, match=r"never 0.*'anger' in 2 rows") as caught:
+        read("multilabel_classification", table, {"text": "text", "labels": ["anger", "joy"]})
+    assert "coalesce(anger, 0)" in caught.value.remedy and "joy" not in caught.value.cause
+
+
+def test_columns_of_0_and_1_may_be_texts() -> None:
+    table = pa.table({"text": list("abc"), "anger": ["1", "0", " "], "joy": [1.0, 0.0, 1.0]})
+    found = read("multilabel_classification", table, {"text": "text", "labels": ["anger", "joy"]})
+    assert found == [["anger", "joy"], [], None]
+    with pytest.raises(DataError, match=r"'anger'.*\n.*row 2: 'x' is no number"):
+        table = table.set_column(1, "anger", pa.array(["1", "0", "x"]))
+        read("multilabel_classification", table, {"text": "text", "labels": ["anger", "joy"]})
+
+
+def test_the_order_of_labels_is_the_same_in_every_process() -> None:
+    command = "from lakewright.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
+        ).stdout
+        for seed in ("0", "1", "2", "3")
+    }
+    assert orders == {"-2 -0 0 001 01 1 2 10\n"}
+
+
+@pytest.mark.parametrize("odd", ["--1", "1_0", "１", "٣", "-", "1.5", "+1", "", "nan"])
+def test_only_digits_are_whole_numbers(odd: str) -> None:
+    assert in_order({"10", "9", odd}) == tuple(sorted({"10", "9", odd}))
+
+
+def test_whole_numbers_of_any_size_are_ordered() -> None:
+    huge = "9" * 5000
+    assert in_order({huge, "-" + huge, "7"}) == ("-" + huge, "7", huge)
+
+
+def classes(values: pa.Array) -> list[Any]:
+    table = pa.table({"text": ["a"] * len(values), "label": values})
+    return read("text_classification", table, {"text": "text", "label": "label"})
+
+
+def test_odd_numbers_are_labels_too() -> None:
+    floats = pa.array([1e300, 2.0, -0.0, float("nan"), float("inf"), None, 2.0**60])
+    assert classes(floats) == ["1e+300", "2", "0", None, None, None, "1.152921504606847e+18"]
+    assert classes(pa.array([1.0, 2.0], pa.float32())) == ["1", "2"]
+    assert classes(pa.array([True, False, None])) == ["true", "false", None]
+    assert classes(pa.array([2**63 - 1, -(2**63)])) == ["9223372036854775807", "-9223372036854775808"]
+    assert classes(pa.array(["--1", "NaN", "１", "01"])) == ["--1", "NaN", "１", "01"]
+
+
+@pytest.mark.parametrize(
+    "labels", [["--1", "2"], ["nan", "1"], ["1_0", "2"], ["9" * 400, "1"], ["inf", "0"], ["１", "2"]]
+)
+def test_ordered_labels_that_look_like_numbers_keep_their_places(labels: list[str]) -> None:
+    kind = plugins.find("tasks", "text_classification")
+    task = kind(tuple(labels), ordinal=True)
+    (prediction,) = task.decode([np.array([0.0, 100.0], np.float32)], None, [{}])  # type: ignore[arg-type]
+    assert prediction["expected"] == pytest.approx(1.0)
+
+
+def scores(values: Any) -> list[Any]:
+    table = pa.table({"a": ["x"] * len(values), "b": ["y"] * len(values), "score": values})
+    return read("sentence_similarity", table, {"text": "a", "text_pair": "b", "score": "score"})
+
+
+def test_scores_that_are_texts_are_read_as_numbers() -> None:
+    assert scores(["4.5", " 3 ", "-1e2", "", None]) == [4.5, 3.0, -100.0, None, None]
+    assert scores(pa.array([2**60 + 1, 0])) == [float(2**60), 0.0]
+
+
+@pytest.mark.parametrize("odd", ["much", "4,5", "nan", "inf", "1e999", "1_0", "１", "--1", "true"])
+def test_a_score_that_is_no_number_is_named_by_its_row(odd: str) -> None:
+    with pytest.raises(DataError, match="row 2") as caught:
+        scores(["1", "2", odd])
+    assert "'score'" in caught.value.cause
+
+
+CONTEXT = "Anna moved to Berlin in 1910 and stayed there."
+BERLIN = [{"start": 14, "end": 20, "text": "Berlin"}]
+
+
+def answers(values: Any) -> list[Any]:
+    size = len(values)
+    table = pa.table({"question": ["Where?"] * size, "context": [CONTEXT] * size, "answers": values})
+    columns = {"question": "question", "context": "context", "answers": "answers"}
+    return read("question_answering", table, columns)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        [{"text": "Berlin", "answer_start": 14}],
+        [{"text": "Berlin", "answer_start": 14.0}],
+        {"text": ["Berlin"], "answer_start": [14]},
+        ["Berlin"],
+        "Berlin",
+        '[{"text": "Berlin", "answer_start": 14}]',
+        '{"text": ["Berlin"], "answer_start": [14]}',
+        '["Berlin"]',
+    ],
+)
+def test_answers_in_every_form_that_is_taken(form: Any) -> None:
+    assert answers([form, form]) == [BERLIN, BERLIN]
+
+
+def test_a_plain_number_that_stands_in_the_context_is_an_answer() -> None:
+    assert answers(["1910", None, " ", "[]"]) == [[{"start": 24, "end": 28, "text": "1910"}], None, None, []]
+
+
+@pytest.mark.parametrize(
+    ("form", "problem"),
+    [
+        ([None], "an answer is null"),
+        ([1910], "an answer is 1910"),
+        ([{"text": None, "answer_start": 14}], "has the text None"),
+        ([{"text": "Berlin", "answer_start": 15}], "does not stand at 15"),
+        ([{"text": "Berlin", "answer_start": -1}], "does not stand"),
+        ([{"text": "Berlin", "answer_start": 2**40}], "does not stand at"),
+        ([[{"text": "Berlin", "answer_start": 14}]], "not a text"),
+        ({"text": "Berlin", "answer_start": 14}, "lists of the same length"),
+        ({"answer": ["Berlin"], "start": [14]}, "lists of the same length"),
+        ({"text": ["Berlin", "1910"], "answer_start": [14]}, "lists of the same length"),
+        ("Rome", "'Rome' does not stand"),
+        ("{Rome", "no JSON"),
+        ("[" * 100_000, "nested too deep"),
+        (5, "no list of answers"),
+    ],
+)
+def test_odd_answers_are_named_by_their_rows(form: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        answers([form, form])
+    assert "'answers'" in caught.value.cause and "row 1" in caught.value.cause
+    assert "answer_start" in caught.value.remedy
+
+
+TEXT = "Anna saw Rome"
+SPANS = [{"start": 0, "end": 4, "label": "PER"}, {"start": 9, "end": 13, "label": "LOC"}]
+
+
+def spans(value: Any) -> Any:
+    table = pa.table({"text": ["none", TEXT], "spans": [None, value]})
+    return read("token_classification", table, {"text": "text", "spans": "spans"})[1]
+
+
+STUDIO = [
+    {"id": "a", "type": "labels", "value": {"start": 0, "end": 4, "text": "Anna", "labels": ["PER"]}},
+    {"id": "b", "type": "labels", "value": {"start": 9, "end": 13, "text": "Rome", "labels": ["LOC"]}},
+]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SPANS,
+        [{"start_offset": one["start"], "end_offset": one["end"], "label": one["label"], "id": 7} for one in SPANS],
+        [{"start": str(one["start"]), "end": str(one["end"]), "entity_group": one["label"]} for one in SPANS],
+        [one["value"] for one in STUDIO],
+        STUDIO,
+        [{"id": 1, "result": STUDIO, "was_cancelled": False}],
+        {"start": [0, 9], "end": [4, 13], "label": ["PER", "LOC"]},
+        '[[0, 4, "PER"], [9, 13, "LOC"]]',
+        '{"entities": [[0, 4, "PER"], [9, 13, "LOC"]]}',
+        json.dumps(STUDIO),
+    ],
+    ids=str,
+)
+def test_spans_in_every_form_that_is_taken(form: Any) -> None:
+    assert spans(form) == SPANS
+
+
+def test_no_spans_in_every_form() -> None:
+    assert [spans(form) for form in ("[]", '{"entities": []}', '[{"result": []}]', " ")] == [[], [], [], None]
+
+
+@pytest.mark.parametrize(
+    ("form", "problem"),
+    [
+        ("[null]", "None is no span"),
+        ("[5]", "5 is no span"),
+        ('[{"start": 0, "label": "PER"}]', "a start or an end is missing"),
+        ('[{"start": 0, "end": 4}]', "a label is null"),
+        ('[{"start": 0, "end": 4, "label": ["PER", "LOC"]}]', "2 labels"),
+        ('[{"start": 0, "end": 4, "label": "\\ud800"}]', "no Unicode text"),
+        ('[{"start": 0.5, "end": 4, "label": "PER"}]', "0.5 is no place"),
+        ('[{"start": true, "end": 4, "label": "PER"}]', "True is no place"),
+        ('[{"start": 0, "end": 1e400, "label": "PER"}]', "inf is no place"),
+        ('[{"start": 0, "end": 99999999999999, "label": "PER"}]', "lies outside"),
+        ('[["PER", 0, 4]]', "'PER' is no place"),
+        ('[{"result": []}, {"result": []}]', "2 annotations"),
+        ('[{"result": [], "was_cancelled": true}]', "cancelled"),
+        ('{"start": [0], "end": [4, 5], "label": ["PER"]}', "lists of 1, 2, 1"),
+        ("Anna", "no JSON"),
+        ("[" * 100_000, "nested too deep"),
+    ],
+)
+def test_odd_spans_are_named_by_their_rows(form: str, problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        spans(form)
+    assert "'spans'" in caught.value.cause and "row 1" in caught.value.cause and "doccano" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags", "problem"),
+    [
+        (["a", None], ["O", "O"], "tokens holds None"),
+        (["a", "b"], ["O", None], "tags holds None"),
+        (["a", "b"], ["O"], "2 tokens and 1 tags"),
+        (["a", "b"], [0, 1], "'0' is not a tag"),
+        ("a b", "O O", "no JSON"),
+    ],
+)
+def test_odd_tags_are_named_by_their_rows(tokens: Any, tags: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        table = {"tokens": [tokens, tokens], "tags": [tags, tags]}
+        read("token_classification", table, {"tokens": "tokens", "tags": "tags"})
+    assert "row 1" in caught.value.cause
+
+
+def test_tokens_and_tags_may_be_json() -> None:
+    table = {"tokens": ['["a", "b"]'], "tags": ['["O", "B-x"]']}
+    assert read("token_classification", table, {"tokens": "tokens", "tags": "tags"}) == [
+        [{"start": 2, "end": 3, "label": "x"}]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ('["a", null]', "a label is null"),
+        ('["a", " "]', "a label is blank"),
+        ('["a", {"b": 1}]', "is no label"),
+        ('["a", 0.5]', "the label 0.5 is a fraction"),
+        ('["\\ud800"]', "no Unicode text"),
+        ("a, b", "no JSON"),
+        ('{"a": 1}', "no list of labels"),
+        ("5", "no list of labels"),
+        ("[" * 100_000, "nested too deep"),
+    ],
+)
+def test_odd_lists_of_labels_are_named_by_their_rows(value: str, problem: str) -> None:
+    with pytest.raises(DataError, match=problem) as caught:
+        labels(['["a"]', value])
+    assert "'labels'" in caught.value.cause and "row 1" in caught.value.cause
+
+
+def test_label_lists_in_every_form() -> None:
+    assert labels(['["b", "a", "a"]', '{"choices": ["a"]}', "[]", None]) == [["a", "b"], ["a"], [], None]
+    assert labels([[3.0, 1.0], [2.0, 3.0]]) == [["1", "3"], ["2", "3"]]
+    assert labels([[True], [True, False], []]) == [["true"], ["false", "true"], []]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["Anna", "O", "B-x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["text", "answer_start", "start", "end", "label", "labels", "entities", "result", "value", "x"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON.map(json.dumps) | st.text(max_size=9))
+def test_whatever_a_truth_holds_is_read_or_an_error_with_its_row(value: str) -> None:
+    for name, table, columns in (
+        ("question_answering", {"q": "Who?", "context": TEXT}, {"question": "q", "context": "context", "answers": "t"}),
+        ("token_classification", {"text": TEXT}, {"text": "text", "spans": "t"}),
+        ("token_classification", {"tokens": '["a"]'}, {"tokens": "tokens", "tags": "t"}),
+        ("multilabel_classification", {"text": TEXT}, {"text": "text", "labels": "t"}),
+        ("multilabel_classification", {"text": TEXT}, {"text": "text", "labels": ["t"]}),
+        ("sentence_similarity", {"a": "x", "b": "y"}, {"text": "a", "text_pair": "b", "score": "t"}),
+        ("text_classification", {"text": TEXT}, {"text": "text", "label": "t"}),
+    ):
+        try:
+            stored = pa.array([None, value], pa.string())
+        except UnicodeEncodeError:
+            return
+        try:
+            read(name, pa.table({**{key: [each] * 2 for key, each in table.items()}, "t": stored}), columns)
+        except DataError as error:
+            whole = ("multi-hot", "in no row", "1 in no row", "never 0", "same score")
+            assert "row 1" in error.cause or any(words in error.cause for words in whole), error.cause
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "\u200b", "\ufeff \u2060", "\u00ad\u2800", "\u3164", "\ufe0f", "\x00"])
+def test_what_nobody_can_see_is_blank(text: str) -> None:
+    assert is_blank(text) and not is_blank(text + "a") and not is_blank(text + "😀")
