@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,20 @@ from hypothesis import strategies as st
 
 from lakewright import plugins
 from lakewright.errors import DataError, ProjectError
+from lakewright.lake.tables import Lake
+from lakewright.prepare.duplicates import IDENTITY
+from lakewright.prepare.quality import check_labels, check_spellings, told
+from lakewright.profile import load_profile
+from lakewright.profiling.labels import profile_labels, read_labels
+from lakewright.project import Columns
 from lakewright.tasks import Task, in_order, is_blank
+from lakewright.workspace import Workspace
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.chdir(tmp_path)
+    return Workspace.open(load_profile()).lake
 
 
 def read(name: str, table: dict[str, Any] | pa.Table, columns: dict[str, Any], **settings: Any) -> list[Any]:
@@ -393,3 +407,40 @@ def test_whatever_a_truth_holds_is_read_or_an_error_with_its_row(value: str) -> 
 @pytest.mark.parametrize("text", ["", "  \n", "\u200b", "\ufeff \u2060", "\u00ad\u2800", "\u3164", "\ufe0f", "\x00"])
 def test_what_nobody_can_see_is_blank(text: str) -> None:
     assert is_blank(text) and not is_blank(text + "a") and not is_blank(text + "😀")
+
+
+@pytest.mark.parametrize("form", MULTI_HOT)
+def test_a_profile_sees_multi_hot_vectors(form: str, lake: Lake) -> None:
+    table = lake.write("main.t.hot", pa.table({"labels": MULTI_HOT[form]}))
+    found = profile_labels(read_labels(lake, table, ["labels"], "labels"))
+    assert found.unnamed_places
+    assert {each.label: each.rows for each in found.balance} == {"place 1": 2, "place 2": 1, "place 3": 2}
+    named = profile_labels(read_labels(lake, table, ["labels"], "labels", ["anger", "fear", "joy"]))
+    assert not named.unnamed_places
+    assert {each.label: each.rows for each in named.balance} == {"anger": 2, "fear": 1, "joy": 2}
+
+
+SPELLINGS = [
+    ("Billing", "billing"),
+    ("Billing", "BILLING "),
+    ("é", "e\u0301"),
+    ("１", "1"),
+    ("joy", "joy\u200b"),
+    ("01", "1"),
+]
+
+
+@pytest.mark.parametrize(("usual", "other"), SPELLINGS)
+def test_spellings_of_one_label_are_noticed_in_lists_as_in_classes(usual: str, other: str) -> None:
+    names = [(usual, "else"), (usual,), ("more", other), ("more",)]
+    (found,) = told(check_spellings(np.array([0, 1, 2, 3]), names, columns=Columns(labels="l"), rows=np.arange(4) + 7),
+                    dict.fromkeys(range(20), ("", "")))  # fmt: skip
+    assert (found.name, found.count) == ("label_spellings", 1)
+    assert found.rows == [f"row 9: {other!r} (1 row), elsewhere {usual!r} (2 rows)"]
+    noticed = check_labels(np.zeros(3, IDENTITY), np.array([0, 0, 1]), [usual, other], columns=Columns(label="l"))
+    assert "label_spellings" in [each.name for each in noticed]
+
+
+def test_other_labels_are_no_spellings() -> None:
+    names = [("a",), ("b", "1"), ("10", "1.5"), (), ("٣x",)]
+    assert check_spellings(np.array([0, 1, 2, 3, 4]), names, columns=Columns(labels="l")) == []

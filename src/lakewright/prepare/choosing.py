@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from lakewright.prepare.duplicates import drop_duplicates, duplicates_of
 from lakewright.prepare.facts import gather
-from lakewright.prepare.quality import Noticed, check_duplicates, check_labels, check_leakage, check_splits
+from lakewright.prepare.quality import (
+    Noticed,
+    check_duplicates,
+    check_labels,
+    check_leakage,
+    check_spellings,
+    check_splits,
+)
 from lakewright.prepare.splits import SPLITS, Method, assign
 from lakewright.records import Finding
 
@@ -62,6 +69,8 @@ def choose(
     if kind.one_label:
         single = [name for (name,) in facts.names]
         findings += check_labels(facts.text, facts.labels, single, columns=columns, rows=facts.rows)
+    else:
+        findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
 
     # No text twice, where the split is ours to make
     duplicates = duplicates_of(facts.text, facts.truth)

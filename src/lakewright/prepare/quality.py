@@ -9,9 +9,12 @@ name the table's rows even where rows were left out before; by default 0, 1, 2, 
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,20 +91,7 @@ def check_labels(
         _with_truth,
     )
 
-    usual: dict[str, str] = {}  # normalised label → its most frequent spelling
-    for label, _ in counts.most_common():
-        usual.setdefault(normalise(label), label)
-    doubtful = {label: usual[normalise(label)] for label in counts if usual[normalise(label)] != label}
-    noticed += _noticed(
-        "label_spellings",
-        number[np.array([label in doubtful for label in names])[labels]],
-        f"whose label in column {column} differs from a more frequent one only in case, white space or Unicode form, "
-        "and is learned as another label: write them alike at the source.",
-        lambda row, text, label: (
-            f"row {row}: {_quoted(label)} ({counted(counts[label], 'row')}), "
-            f"elsewhere {_quoted(doubtful[label])} ({counted(counts[doubtful[label]], 'row')})"
-        ),
-    )
+    noticed += check_spellings(labels, [(name,) for name in names], columns=columns, rows=number)
     named = identities(names)
     noticed += _noticed(
         "text_equals_label",
@@ -111,6 +101,44 @@ def check_labels(
         _with_truth,
     )
     return noticed
+
+
+def check_spellings(
+    labels: npt.NDArray[np.integer], names: Sequence[tuple[str, ...]], *, columns: Columns, rows: Rows | None = None
+) -> list[Noticed]:
+    """The finding `label_spellings`; a row's labels are `names[labels[i]]`."""
+    counts: Counter[str] = Counter()
+    for held, times in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
+        counts.update(dict.fromkeys(held, times))
+    usual: dict[str | Decimal, str] = {}  # its most frequent spelling
+    for label, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0])):
+        usual.setdefault(_spelt(label), label)
+    doubtful = {label: usual[_spelt(label)] for label in counts if usual[_spelt(label)] != label}
+    places = np.flatnonzero(np.array([any(label in doubtful for label in held) for held in names])[labels])
+    number = _numbers(rows, len(labels))
+    shown = {
+        int(number[place]): next(label for label in names[labels[place]] if label in doubtful)
+        for place in places[:EXAMPLES]
+    }
+
+    def show(row: int, text: str, truth: str) -> str:
+        label, other = shown[row], doubtful[shown[row]]
+        both = [f"{_quoted(each)} ({counted(counts[each], 'row')})" for each in (label, other)]
+        return f"row {row}: {both[0]}, elsewhere {both[1]}"
+
+    return _noticed(
+        "label_spellings",
+        number[places],
+        f"whose label in column {truth_name(columns)} differs from a more frequent one only in case, white space, "
+        "Unicode form or the digits of a number, and is learned as another label: write them alike at the source.",
+        show,
+    )
+
+
+def _spelt(label: str) -> str | Decimal:
+    """The same for labels that a reader would call one: 'Billing' and 'billing ', 01 and 1."""
+    visible = normalise("".join(each for each in label if unicodedata.category(each) != "Cf"))
+    return Decimal(visible) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", visible) else visible
 
 
 def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) -> list[Finding]:
