@@ -42,7 +42,7 @@ def note(line: str) -> None:
 
 
 def complain(error: LakewrightError) -> None:
-    print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
+    print("\n  ".join([f"error: {error.cause}", f"→ {error.remedy}", *error.noticed]), file=sys.stderr)
     if error.log:
         print(f"  log: {error.log}", file=sys.stderr)
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lakewright as lw
 from lakewright import plugins
-from lakewright.errors import DataError, ProjectError
+from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.lake.tables import Lake
 from lakewright.prepare.duplicates import IDENTITY
 from lakewright.prepare.quality import check_labels, check_spellings, told
 from lakewright.profile import load_profile
 from lakewright.profiling.labels import profile_labels, read_labels
 from lakewright.project import Columns
+from lakewright.show import complain
 from lakewright.tasks import Task, in_order, is_blank
 from lakewright.workspace import Workspace
 
@@ -111,8 +117,9 @@ def test_columns_are_named_as_their_labels() -> None:
 
 def test_columns_of_1_and_blank_are_an_error_of_their_own() -> None:
     table = pa.table({"text": list("abcd"), "anger": [1, None, 1, None], "joy": [1, 0, None, 0]})
-    with pytest.raises(DataError, match=r"never 0.*'anger' in 2 rows") as caught:
+    with pytest.raises(DataError, match="of 4 rows 3 have no labels") as caught:
         read("multilabel_classification", table, {"text": "text", "labels": ["anger", "joy"]})
+    assert "'anger' is blank in 2, 1 in the others and never 0" in caught.value.cause
     assert "coalesce(anger, 0)" in caught.value.remedy and "joy" not in caught.value.cause
 
 
@@ -444,3 +451,71 @@ def test_spellings_of_one_label_are_noticed_in_lists_as_in_classes(usual: str, o
 def test_other_labels_are_no_spellings() -> None:
     names = [("a",), ("b", "1"), ("10", "1.5"), (), ("٣x",)]
     assert check_spellings(np.array([0, 1, 2, 3, 4]), names, columns=Columns(labels="l")) == []
+
+
+@pytest.fixture
+def run(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lw.Run]:
+    """Runs a project that learns from a table by the linear learner, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".lakewright").mkdir()
+    (tmp_path / ".lakewright" / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+
+    def run_project(rows: dict[str, Any], task: str, columns: dict[str, Any], *settings: str, **parts: Any) -> lw.Run:
+        pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+        project = {
+            "name": "t",
+            "schema": "main.h",
+            "task": task,
+            "data": {"source": "rows.parquet", "columns": columns},
+            "train": {"learner": "linear"},
+            "evaluate": {"resamples": 100},
+            **parts,
+        }
+        (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
+        return lw.run("project.yml", settings=settings)
+
+    return run_project
+
+
+TEXTS = [f"w{i} k{i % 7}" for i in range(40)]
+FEW = {
+    "labels that nobody knows": (
+        {"text": TEXTS, "a": [1] * 2 + [None] * 36 + [0, 0], "b": [1] * 2 + [None] * 36 + [0, 0]},
+        ("multilabel_classification", {"text": "text", "labels": ["a", "b"]}),
+        "leave validation empty|same labels",
+        "36 rows of 40 with nothing in column ['a', 'b'] left out, 'a' is blank in 36, 'b' is blank in 36",
+    ),
+    "one class that is left": (
+        {"text": TEXTS, "label": ["a"] * 20 + [None] * 20},
+        ("text_classification", {"text": "text", "label": "label"}),
+        "one label only",
+        "20 rows of 40 with nothing in column 'label' left out",
+    ),
+    "texts that are blank": (
+        {"text": ["a b"] + ["\u200b "] * 38 + ["c d"], "label": ["a", "b"] * 20},
+        ("text_classification", {"text": "text", "label": "label"}),
+        "2 rows leave",
+        "38 rows with nothing in column 'text' left out",
+    ),
+    "duplicates": (
+        {"text": ["same"] * 38 + ["one", "two"], "label": ["a"] * 38 + ["b", "a"], "split": ["train"] * 39 + ["test"]},
+        ("text_classification", {"text": "text", "label": "label"}),
+        "empty|no rows stay|not in train",
+        "37 rows repeating the text of an earlier row",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_an_error_of_prepare_is_told_with_all_that_was_left_out(
+    case: str, run: Callable[..., lw.Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, (task, columns), problem, left_out = FEW[case]
+    with pytest.raises(LakewrightError, match=problem) as caught:
+        run(rows, task, columns)
+    error = caught.value
+    assert any(left_out in each["detail"] for each in error.as_json()["findings"]), error.findings
+    assert error.log is not None and left_out in Path(error.log).read_text()
+    complain(error)
+    assert f"noticed before: {error.findings[0].name}: " in capsys.readouterr().err
+    assert left_out in str(error) and str(pickle.loads(pickle.dumps(error))) == str(error)  # as between processes

@@ -38,6 +38,6 @@ def main() -> NoReturn:
 
 def _end(error: LakewrightError) -> NoReturn:
     if "--json" in sys.argv:
-        print_json({"error": {"cause": error.cause, "remedy": error.remedy, "log": error.log}})
+        print_json({"error": error.as_json()})
     complain(error)
     sys.exit(error.exit_code)

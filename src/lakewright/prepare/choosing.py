@@ -60,12 +60,12 @@ class Chosen:
 
 
 def choose(
-    reading: Reading, method: Method, settings: Prepare, columns: Columns
-) -> tuple[Chosen, list[Finding | Noticed]]:
-    """Raises DataError where nothing can be learned from the rows, or a split has none."""
+    reading: Reading, method: Method, settings: Prepare, columns: Columns, findings: list[Finding | Noticed]
+) -> Chosen:
+    """Adds to the findings. Raises DataError where nothing can be learned from the rows, or a split has none."""
     kind = reading.task
     facts, found = gather(reading, columns, method)
-    findings: list[Finding | Noticed] = [*found]
+    findings += found
     if kind.one_label:
         single = [name for (name,) in facts.names]
         findings += check_labels(facts.text, facts.labels, single, columns=columns, rows=facts.rows)
@@ -108,4 +108,4 @@ def choose(
     for i, name in enumerate(SPLITS):
         place[facts.rows[stay[split == name]]] = i
     labels[facts.rows] = facts.labels
-    return Chosen(place, labels, facts.names), findings
+    return Chosen(place, labels, facts.names)

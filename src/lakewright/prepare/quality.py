@@ -45,6 +45,10 @@ class Noticed:
     rows: list[int]  # the table's numbers of those to show
     show: Callable[[int, str, str], str]  # of a row's number, text and truth
 
+    @property
+    def without_texts(self) -> Finding:
+        return Finding(name=self.name, count=self.count, detail=self.detail, rows=[f"row {row}" for row in self.rows])
+
 
 def told(noticed: Iterable[Finding | Noticed], known: Mapping[int, tuple[str, str]]) -> list[Finding]:
     """The findings; `known` has the text and the truth of every row that is to be shown."""

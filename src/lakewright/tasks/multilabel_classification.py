@@ -272,15 +272,18 @@ class Seen:
     ones: set[str] = field(default_factory=set)  # columns (of lists: labels) that are 1 somewhere
     zeros: set[str] = field(default_factory=set)
     blanks: Counter[str] = field(default_factory=Counter)  # column → rows
+    rows: int = 0
+    unknown: int = 0  # rows that are blank in one of the columns
 
     def check(self, names: Sequence[str]) -> None:
         """Raises DataError for columns of 1 and blank."""
         unclear = [name for name in names if name in self.ones and name not in self.zeros and self.blanks[name]]
         if unclear:
-            shown = ", ".join(f"{name!r} in {self.blanks[name]:,} rows" for name in unclear[:5])
+            shown = ", ".join(f"{name!r} is blank in {self.blanks[name]:,}" for name in unclear[:5])
             zeros = ", ".join(f"coalesce({name}, 0) as {name}" for name in unclear[:5])
             raise DataError(
-                f"columns of data.columns.labels hold 1 or nothing, and never 0; blank are {shown}",
+                f"of {self.rows:,} rows {self.unknown:,} have no labels (data.columns.labels): {shown}, "
+                "1 in the others and never 0",
                 f"write 0 where a label does not hold; where blank means that, in SQL: select {zeros}, …",
             )
 
@@ -306,6 +309,8 @@ def _of_columns(
             seen.zeros.add(name)
     hot = np.stack(values, axis=1)
     known = ~np.isnan(hot).any(axis=1)
+    seen.rows += len(known)
+    seen.unknown += int((~known).sum())
     return [
         [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None
         for row, complete in zip(hot, known, strict=True)
