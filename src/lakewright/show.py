@@ -97,6 +97,8 @@ def print_run(finished: Run) -> None:
         show(
             f"{report.model_bytes / 1e6:.3g} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
         )
+        for name, why in report.undefined.items():
+            show(f"not defined on the test rows: {name}: {why}", markup=False)
         show(f"report: {report.html}")
     if "gate" in finished.records:
         decision = finished.decision

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,22 @@ from hypothesis import strategies as st
 
 import lakewright as lw
 from lakewright import plugins
-from lakewright.errors import DataError, LakewrightError, ProjectError
+from lakewright.errors import DataError, LakewrightError, ProjectError, UsageError
+from lakewright.evaluation.metrics import check_bound
+from lakewright.evaluation.scorers import Scorer
+from lakewright.evaluation.scorers.answers import AnswersScorer
+from lakewright.evaluation.scorers.entities import EntityScorer
+from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.lake.tables import Lake
+from lakewright.pipeline import plan
 from lakewright.prepare.duplicates import IDENTITY
 from lakewright.prepare.quality import check_labels, check_spellings, told
 from lakewright.profile import load_profile
 from lakewright.profiling.labels import profile_labels, read_labels
 from lakewright.project import Columns
+from lakewright.records import Prepared
 from lakewright.show import complain
 from lakewright.tasks import Task, in_order, is_blank
 from lakewright.workspace import Workspace
@@ -519,3 +528,107 @@ def test_an_error_of_prepare_is_told_with_all_that_was_left_out(
     complain(error)
     assert f"noticed before: {error.findings[0].name}: " in capsys.readouterr().err
     assert left_out in str(error) and str(pickle.loads(pickle.dumps(error))) == str(error)  # as between processes
+
+
+ONE_CLASS = {
+    "text": [f"x{i} topic{i % 2}" for i in range(40)] + [f"q{i} topic0" for i in range(10)],
+    "label": ["a", "b"] * 20 + ["a"] * 10,
+    "split": ["train"] * 40 + ["test"] * 10,
+}
+
+
+def test_a_metric_that_the_test_rows_do_not_define_is_a_failed_check(run: Callable[..., lw.Run]) -> None:
+    gate = {"minimum": {"roc_auc": 0.5, "accuracy": 0.5}}
+    found = run(ONE_CLASS, "text_classification", {"text": "text", "label": "label"}, gate=gate)
+    assert found.exit_code == 3
+    checks = {check.name: check for check in found.decision.checks}
+    assert checks["accuracy"].passed and not checks["roc_auc"].passed
+    assert checks["roc_auc"].detail == "roc_auc is not defined on the test rows: all 10 are of class a"
+    assert found.report.undefined.keys() == {"roc_auc", "pr_auc"}
+    assert "one_class_in_test" in [each.name for each in cast(Prepared, found.records["prepare"]).findings]
+    assert "roc_auc is not defined on the test rows" in Path(found.report.html).read_text()
+
+
+@pytest.mark.slow
+def test_models_are_not_compared_by_a_metric_that_is_not_defined(run: Callable[..., lw.Run]) -> None:
+    task = ("text_classification", {"text": "text", "label": "label"})
+    assert run(ONE_CLASS, *task).exit_code == 0
+    second = run(ONE_CLASS, *task, "train.C=3", gate={"compare_by": "roc_auc"})
+    assert second.exit_code == 3
+    assert "roc_auc of this model is not defined on the test rows" in second.decision.checks[0].detail
+
+
+NOTHING = np.zeros((3, 2), np.bool_)
+UNDEFINED: dict[str, tuple[Scorer, dict[str, str]]] = {
+    "one class": (
+        OrdinalScorer(np.array([1, 1]), np.array([[0.1, 0.9], [0.2, 0.8]]), ["low", "high"]),
+        {"roc_auc": "all 2 are of class high", "quadratic_weighted_kappa": "all 2 are of class high"},
+    ),
+    "no labels": (
+        MultilabelScorer(NOTHING, np.full((3, 2), 0.1), NOTHING, ["a", "b"]),
+        {
+            "roc_auc": "each label stands in all 3 or in none",
+            "pr_auc": "none of the 3 has a label",
+            "micro_f1": "none of the 3 has a label, nor is one predicted",
+        },
+    ),
+    "no entities": (EntityScorer([[], []], [[], []], ["a"]), {"entity_f1": "none of the 2 has an entity, nor is"}),
+    "no answers": (AnswersScorer([[]], [""], [0.5]), {"answer_f1": "none of the 1 has an answer"}),
+    "answers": (AnswersScorer([["a"]], ["a"], [0.5]), {"no_answer_accuracy": "each of the 1 has an answer"}),
+    "one score": (SimilarityScorer(np.ones(2), np.array([0.1, 0.2])), {"spearman": "all 2 have the same score"}),
+    "one guess": (SimilarityScorer(np.array([0.1, 0.2]), np.ones(2)), {"pearson": "same predicted score"}),
+}
+
+
+@pytest.mark.parametrize("case", UNDEFINED)
+def test_every_scorer_says_why_a_metric_is_not_defined(case: str) -> None:
+    scorer, why = UNDEFINED[case]
+    values = scorer.metrics(np.ones(scorer.rows))
+    for metric, words in why.items():
+        assert np.isnan(values[metric]) and words in scorer.undefined(metric)
+    assert all(scorer.undefined(metric) for metric, value in values.items() if np.isnan(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "bound", "remedy"),
+    [
+        ("minimum", "accuracy", 95, "write 0.95"),
+        ("maximum", "ece", 5, "write 0.05"),
+        ("minimum", "spearman", 1.5, "from -1 to 1"),
+        ("minimum", "spearman", -2, "from -1 to 1"),
+        ("minimum", "macro_f1", -0.5, "from 0 to 1"),
+        ("maximum", "brier", 3, "write 0.03"),
+        ("maximum", "log_loss", -1, "from 0 on"),
+        ("maximum", "mae", float("inf"), "from 0 on"),
+        ("minimum", "accuracy", float("nan"), "from 0 to 1"),
+    ],
+)
+def test_a_bound_that_a_metric_never_has_is_refused(kind: str, metric: str, bound: float, remedy: str) -> None:
+    with pytest.raises(UsageError, match=rf"gate\.{kind}\.{metric}") as caught:
+        check_bound(metric, kind, bound)
+    assert remedy in caught.value.remedy
+
+
+def test_bounds_that_a_metric_may_have() -> None:
+    for kind, metric, bound in (
+        ("minimum", "accuracy", 0),
+        ("minimum", "accuracy", 1),
+        ("minimum", "accuracy", 1.01),  # shut on purpose
+        ("minimum", "spearman", -0.2),
+        ("maximum", "brier", 2),
+        ("maximum", "rmse", 95),
+        ("minimum", "of_another_package", 95),
+    ):
+        check_bound(metric, kind, bound)
+
+
+@pytest.mark.parametrize(
+    ("bound", "problem"), [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "never")]
+)
+def test_plan_refuses_such_a_bound(bound: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parts = {"task": "text_classification", "data": {"source": "a.csv", "columns": {"text": "text", "label": "label"}}}
+    (tmp_path / "project.yml").write_text(yaml.safe_dump({"name": "t", "train": {"learner": "linear"}, **parts}))
+    with pytest.raises(UsageError) as caught:
+        plan("project.yml", settings=[f"gate.minimum.accuracy={bound}"])
+    assert problem in str(caught.value) and "accuracy" in caught.value.cause

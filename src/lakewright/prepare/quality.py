@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from lakewright.errors import DataError
 from lakewright.prepare.duplicates import Duplicates, identities, normalise
-from lakewright.prepare.splits import SPLITS, TRAIN
+from lakewright.prepare.splits import SPLITS, TEST, TRAIN
 from lakewright.records import Finding
 from lakewright.tasks import missing
 
@@ -234,6 +234,18 @@ def check_splits(split: npt.NDArray[np.generic]) -> None:
                 f"no rows stay in {name} once duplicates are dropped",
                 "set prepare.duplicates: keep, give it a larger share under prepare.split, or add rows",
             )
+
+
+def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> list[Finding]:
+    """The finding `one_class_in_test`, for tasks where a row has one label."""
+    if len(counts[TEST]) != 1:
+        return []
+    ((label, count),) = counts[TEST].items()
+    detail = (
+        f"{counted(count, 'row')} of test all of class {_quoted(label)} in column {truth_name(columns)}, so that "
+        "roc_auc is not defined and no metric tells how well the classes are told apart: test on rows of every class."
+    )
+    return [Finding(name="one_class_in_test", count=count, detail=detail)]
 
 
 def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> None:

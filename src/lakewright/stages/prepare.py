@@ -25,7 +25,7 @@ from lakewright.prepare.choosing import LEFT_OUT, Chosen, choose
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
-from lakewright.prepare.quality import Noticed, check_constant, check_train, told
+from lakewright.prepare.quality import Noticed, check_constant, check_test, check_train, told
 from lakewright.prepare.reading import Inputs, Reading
 from lakewright.prepare.splits import SPLITS, TRAIN, Method
 from lakewright.project import Columns, Prepare, Project
@@ -76,6 +76,8 @@ def _prepare(
         if Kind.level == "row" and not Kind.one_label:
             findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
         check_train(counts, columns=columns)
+        if Kind.one_label:
+            findings += check_test(counts, columns=columns)
 
     # Encoding, from train
     sequences = settings.model_copy(
