@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -20,8 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lakewright as lw
+from conftest import greeting_model
 from lakewright import plugins
+from lakewright.cli.predicting import predict
 from lakewright.errors import DataError, LakewrightError, ProjectError, UsageError
+from lakewright.evaluation.attribution import attributions
 from lakewright.evaluation.metrics import check_bound
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.answers import AnswersScorer
@@ -37,8 +41,14 @@ from lakewright.profile import load_profile
 from lakewright.profiling.labels import profile_labels, read_labels
 from lakewright.project import Columns
 from lakewright.records import Prepared
+from lakewright.runtimes.folder import seal
+from lakewright.runtimes.predictor import Predictor
+from lakewright.runtimes.pyfunc import PyfuncModel
+from lakewright.scoring import score
+from lakewright.serving.metrics import labels_of
+from lakewright.serving.protocols import mlflow, open_inference, openai, plain
 from lakewright.show import complain
-from lakewright.tasks import Task, in_order, is_blank
+from lakewright.tasks import Kind, Task, in_order, is_blank, lacks, no_prediction
 from lakewright.workspace import Workspace
 
 
@@ -632,3 +642,109 @@ def test_plan_refuses_such_a_bound(bound: str, problem: str, tmp_path: Path, mon
     with pytest.raises(UsageError) as caught:
         plan("project.yml", settings=[f"gate.minimum.accuracy={bound}"])
     assert problem in str(caught.value) and "accuracy" in caught.value.cause
+
+
+BLANK = ["", "   ", "\u200b\u2060", "\ufeff"]
+NO_CLASS = {"label": None, "confidence": 0.0, "probabilities": None, "abstain": True}
+
+
+def test_a_blank_text_has_no_prediction(greeter: Path) -> None:
+    predictor = Predictor.open(greeter)
+    alone = predictor.predict(["good morning"])
+    assert predictor.predict([*BLANK[:2], "good morning", *BLANK[2:]]) == [*[NO_CLASS] * 2, *alone, *[NO_CLASS] * 2]
+    assert predictor.predict(BLANK) == [NO_CLASS] * 4
+    assert plain.answer(predictor.task, predictor.predict([""]), False, 0.0) == [
+        {"label": None, "confidence": 0.0, "abstain": True}
+    ]
+    frame = PyfuncModel(predictor).predict(["", "good morning"])
+    assert frame["label"].tolist() == [None, "hello"]
+
+
+@pytest.mark.parametrize("blank", BLANK)
+@pytest.mark.parametrize(
+    ("inputs", "row"),
+    [
+        ({"text": "text"}, {"text": "a"}),
+        ({"text": "text", "text_pair": "text", "age": "number"}, {"text": "a", "text_pair": "b", "age": None}),
+        ({"text": "text", "text_pair": "optional text"}, {"text": "a", "text_pair": "b"}),
+        ({"question": "text", "context": "text"}, {"question": "a", "context": "b"}),
+    ],
+)
+def test_a_row_lacks_what_is_blank(inputs: dict[str, Kind], row: dict[str, Any], blank: str) -> None:
+    assert not lacks(inputs, row)
+    for name in row.keys() - {"age"}:
+        assert lacks(inputs, {**row, name: blank})
+
+
+def test_a_row_of_words_lacks_what_is_blank() -> None:
+    inputs: dict[str, Kind] = {"text": "text", "tokens": "words"}
+    assert not lacks(inputs, {"text": "a"}) and not lacks(inputs, {"tokens": ["a", ""]})
+    assert all(lacks(inputs, {"tokens": words}) for words in ([], [""], [" ", "\u200b"]))
+    assert lacks(inputs, {"text": "a", "tokens": []})  # the words are what is read
+    assert not lacks({"text": "text", "text_pair": "optional text"}, {"text": "a", "text_pair": None})
+
+
+def test_every_task_answers_a_blank_row_with_nulls() -> None:
+    for task in (
+        plugins.find("tasks", "text_classification")(("a", "b")),
+        plugins.find("tasks", "multilabel_classification")(("a", "b"), (0.5, 0.5)),
+        plugins.find("tasks", "token_classification")(("a",)),
+        plugins.find("tasks", "question_answering")(),
+        plugins.find("tasks", "sentence_similarity")(scored=True),
+    ):
+        nothing = no_prediction(task)
+        assert task.confidence(nothing) == nothing.pop("confidence") == 0.0 and nothing.pop("abstain") is True
+        assert set(nothing.values()) == {None} and set(nothing) == set(task.columns().names)
+
+
+def stdin(monkeypatch: pytest.MonkeyPatch, content: bytes, encoding: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), encoding=encoding, errors="strict"))
+
+
+@pytest.mark.parametrize("locale", ["utf-8", "latin-1", "ascii"])
+def test_bytes_on_stdin_that_are_not_utf8_are_named(
+    locale: str, greeter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stdin(monkeypatch, "good morning\nwhere is my café\n".encode("latin-1"), locale)
+    with pytest.raises(DataError, match="stdin line 2 is not UTF-8: character 16 is the byte 0xe9") as caught:
+        predict(str(greeter))
+    assert "iconv" in caught.value.remedy
+    with pytest.raises(DataError, match="argument 1 is not UTF-8"):
+        predict(str(greeter), ["caf\udce9"])
+    stdin(monkeypatch, "\ufeffgood morning, café\r\n\n \u200b\ngood night".encode(), locale)
+    capsys.readouterr()
+    predict(str(greeter))
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["label"] for one in said] == ["hello", None, None, "goodbye"]
+    assert said[1] == NO_CLASS
+
+
+def test_a_blank_row_of_a_table_is_scored_as_null(tmp_path: Path, lake: Lake) -> None:
+    model = greeting_model(tmp_path / "model")
+    project = json.loads((model / "project.json").read_text())
+    (model / "project.json").write_text(json.dumps({**project, "data": {"columns": {"text": "text"}}}))
+    seal(model)
+    lake.write("main.t.texts", pa.table({"text": ["good morning", "  ", None, "\u200b"]}))
+    scored = score(model, "main.t.texts")
+    rows = lake.read(scored.output, columns=["label", "confidence", "abstain"]).to_pylist()
+    assert scored.without == 3 and rows.pop(0)["label"] == "hello"
+    assert rows == [{"label": None, "confidence": None, "abstain": True}] * 3
+
+
+def test_protocols_answer_a_blank_text_with_null(greeter: Path) -> None:
+    predictor = Predictor.open(greeter)
+    (nothing,) = predictor.predict([" "])
+    assert mlflow.line(nothing) == {"probability": 0.0, "predicted_label": None}
+    known = open_inference.outputs(predictor.task)
+    tensors = open_inference.answer("m", "1", None, known, ["label", "confidence"], [nothing])["outputs"]
+    assert [tensor["data"] for tensor in tensors] == [[None], [0.0]]
+    embedded = openai.answer("m", [[3.0, 4.0, 0.0], None], 2, False, 2)["data"]
+    assert embedded[0]["embedding"] == pytest.approx([0.6, 0.8]) and embedded[1]["embedding"] is None
+    assert labels_of(nothing) == []
+
+
+def test_a_word_without_which_nothing_can_be_seen_is_not_weighed(greeter: Path) -> None:
+    predictor = Predictor.open(greeter)
+    rows = [{"text": "morning \u200b"}]
+    (found,) = attributions(predictor.predict, {"text": "text"}, [0], rows, ["hello"], predictor.predict(rows))
+    assert [word.text for word in found.words] == ["\u200b"] and found.untried == 1

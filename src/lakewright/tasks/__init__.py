@@ -122,7 +122,7 @@ class Task(Protocol):
         """The task with what it decides by (thresholds, scales) fitted on the validation split."""
 
     def confidence(self, prediction: Prediction) -> float:
-        """How sure the model is of the whole row, 0 to 1."""
+        """How sure the model is of the whole row, 0 to 1; 0 where there is `no_prediction`."""
 
     def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer: ...
 
@@ -251,11 +251,24 @@ def _is_collection(value: Any) -> bool:
 
 
 def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
-    """Whether a row has nothing where the task needs a text, so that nothing can be predicted for it."""
-    return any(
-        kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
-        for name, kind in inputs.items()
-    )
+    """Whether a text that the task needs is not there or blank, so that nothing can be predicted for the row."""
+    for name, kind in inputs.items():
+        if kind == "text":  # words go before the text that they make
+            given = [row[other] for other in reversed(_stands_for(name, inputs)) if row.get(other) is not None]
+            if not given or _says_nothing(given[0]):
+                return True
+        elif kind == "optional text" and row.get(name) is not None and _says_nothing(row[name]):
+            return True
+    return False
+
+
+def _says_nothing(text: Any) -> bool:
+    return missing(" ".join(map(str, text)) if isinstance(text, list | tuple) else text)
+
+
+def no_prediction(task: Task) -> Prediction:
+    """What answers a row that `lacks` a text: all that is predicted is null."""
+    return {**dict.fromkeys(task.columns().names), "confidence": 0.0, "abstain": True}
 
 
 def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:

@@ -230,7 +230,7 @@ class QuestionAnswering:
         return replace(self, threshold=float(threshold) if np.isfinite(threshold) else 0.0)
 
     def confidence(self, prediction: Prediction) -> float:
-        return float(prediction["score"])
+        return float(prediction["score"] or 0.0)
 
     def scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         return self._scorer(truths, predictions)

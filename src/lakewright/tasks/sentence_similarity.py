@@ -194,7 +194,7 @@ class SentenceSimilarity:
 
     def confidence(self, prediction: Prediction) -> float:
         """There is no probability in a distance: the cosine, from 0 to 1."""
-        return (float(prediction.get("cosine", 1.0)) + 1) / 2
+        return 0.0 if prediction.get("abstain") else (float(prediction.get("cosine", 1.0)) + 1) / 2
 
     def scorer(self, truths: Sequence[float], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         from lakewright.evaluation.scorers.similarity import SimilarityScorer
