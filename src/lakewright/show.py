@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from lakewright.runs import Run
 
 
-def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str, allow_nan=False))
+def print_json(value: dict[str, Any], indent: int | None = 2) -> None:
+    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")  # else a locale may lack a character
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=escaped, default=str, allow_nan=False)
+    print(text, flush=indent is None)
 
 
 def _finite(value: Any) -> Any:

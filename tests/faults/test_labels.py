@@ -719,6 +719,15 @@ def test_bytes_on_stdin_that_are_not_utf8_are_named(
     assert said[1] == NO_CLASS
 
 
+def test_json_is_json_under_every_locale(greeter: Path) -> None:
+    command = [sys.executable, "-m", "lakewright.cli", "predict", str(greeter), "--json"]
+    env = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, env=env, input="café".encode("latin-1"), capture_output=True, check=False)
+    assert ended.returncode == 1 and b"this should not happen" not in ended.stderr
+    error = json.loads(ended.stdout)["error"]
+    assert "stdin line 1 is not UTF-8" in error["cause"] and "…" in error["remedy"]
+
+
 def test_a_blank_row_of_a_table_is_scored_as_null(tmp_path: Path, lake: Lake) -> None:
     model = greeting_model(tmp_path / "model")
     project = json.loads((model / "project.json").read_text())

@@ -40,7 +40,7 @@ def predict(
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
         return
     for prediction in predictions:
-        print(json.dumps(prediction, ensure_ascii=False), flush=True)
+        print_json(prediction, indent=None)
 
 
 @app.command()
