@@ -19,6 +19,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import lakewright as lw
 from conftest import greeting_model
@@ -370,6 +371,7 @@ def test_tokens_and_tags_may_be_json() -> None:
         ('["a", 0.5]', "the label 0.5 is a fraction"),
         ('["\\ud800"]', "no Unicode text"),
         ("a, b", "no JSON"),
+        ("['a', 'b']", r"no JSON, but as Python prints .* json\.dumps"),
         ('{"a": 1}', "no list of labels"),
         ("5", "no list of labels"),
         ("[" * 100_000, "nested too deep"),
@@ -757,3 +759,10 @@ def test_a_word_without_which_nothing_can_be_seen_is_not_weighed(greeter: Path) 
     rows = [{"text": "morning \u200b"}]
     (found,) = attributions(predictor.predict, {"text": "text"}, [0], rows, ["hello"], predictor.predict(rows))
     assert [word.text for word in found.words] == ["\u200b"] and found.untried == 1
+
+
+@pytest.mark.parametrize("names", [[], ["a", "a"], ["a", " "]])
+@pytest.mark.parametrize("task", ["multilabel_classification", "text_classification"])
+def test_labels_are_named_once(task: str, names: list[str]) -> None:
+    with pytest.raises(ValidationError, match="label"):
+        plugins.find("tasks", task).settings(name=task, labels=names)

@@ -86,10 +86,10 @@ class Usable:
             raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
         if self.ids:
             self._require_unique(ids_at)
-        for column, count, each in ((text_column, self.texts, ""), (label_column, self.truths, self._each())):
+        for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
             if not count:
                 raise DataError(
-                    f"column {column} is empty in all {counted(self.rows, 'row')}{each}",
+                    f"column {column} is empty in all {counted(self.rows, 'row')}{more}",
                     "name the right column under data.columns, or see how the source was read (data.options)",
                 )
         if not self.both:
@@ -103,8 +103,8 @@ class Usable:
             ),
             *self.without_truth.finding(
                 "missing_label",
-                f"of {self.rows:,} with nothing in column {label_column} left out{self._each()}: label them to learn "
-                "from them.",
+                f"of {self.rows:,} with nothing in column {label_column} left out{self._blank_columns()}: label them "
+                "to learn from them.",
             ),
             *self.very_long.finding(
                 "very_long_text",
@@ -113,7 +113,7 @@ class Usable:
             ),
         ]
 
-    def _each(self) -> str:
+    def _blank_columns(self) -> str:
         """What each of several columns lacks."""
         return "".join(
             f", {name!r} is blank in {count:,}" for name, count in self.blanks.most_common(EXAMPLES) if count

@@ -55,7 +55,7 @@ class LabelLists:
     def check(self, column: str) -> None:
         """To be called behind the last row. Raises DataError."""
         if self.unnamed_vectors:
-            size = " or ".join(str(length) for length in sorted(self.lengths)[:3])
+            size = " or ".join(str(length) for length in sorted(self.lengths - {0})[:3])
             raise DataError(
                 f"the column {column!r} (data.columns.labels) holds lists of {size} values that are all 0 or 1: "
                 "multi-hot vectors, whose places have no names",

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from lakewright.encodings import Encoded, Encoding
     from lakewright.evaluation.scorers import Scorer
 
-GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
 FORMS = (
     'a list of labels (["one", "two"]; [] where there is none), the same as JSON in a string, or several columns of 0 '
-    "and 1: labels: [one, two]"
+    "and 1: labels: [one, two]; names in one text become a list by SQL's string_split(labels, ',')"
 )
+GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
 SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
 
 

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator
 
 from lakewright.evaluation.scorers.ordinal import number_of
-from lakewright.tasks import EXACT, Problems, category, column, number_column
+from lakewright.tasks import EXACT, Problems, category, column, is_blank, missing, number_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def _distinct(labels: list[str]) -> list[str]:
-    wrong = next((label for at, label in enumerate(labels) if not label.strip() or label in labels[:at]), None)
-    if not labels or wrong is not None:
-        raise ValueError("name each label once" if wrong is None or wrong.strip() else "a label is blank")
+    if not labels or len(set(labels)) < len(labels):
+        raise ValueError("name each label once")
+    if any(map(is_blank, labels)):
+        raise ValueError("a label is blank")
     return labels
 
 
@@ -39,7 +40,8 @@ def from_json(given: Any) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except ValueError:
-        raise ValueError(f"{shown(given)} is no JSON") from None
+        printed = ", but as Python prints a list: write it by json.dumps" if given[:2] in ("['", '["', "[{") else ""
+        raise ValueError(f"{shown(given)} is no JSON{printed}") from None
 
 
 def label_name(value: Any) -> str:
@@ -51,7 +53,7 @@ def label_name(value: Any) -> str:
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"the label {value!r} is a fraction")
     name = str(value) if isinstance(value, float) and abs(value) >= EXACT else str(category(value))
-    if not name.strip():
+    if is_blank(name):
         raise ValueError("a label is blank")
     check_unicode([name])
     return name
@@ -88,7 +90,7 @@ def truth_numbers(table: pa.Table, name: str, role: str, first: int, problems: P
     numbers: list[float | None] = []
     for row, text in enumerate(given.to_pylist(), start=first):
         number = None
-        if text is not None and text.strip():
+        if not missing(text):
             number = number_of(text)
             if not math.isfinite(number):
                 problems.add(f"row {row}: {shown(text)} is no number")
