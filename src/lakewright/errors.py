@@ -24,9 +24,12 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakewright.secrets import concealed
+
+if TYPE_CHECKING:
+    from lakewright.records import Finding
 
 
 class LakewrightError(Exception):
@@ -39,12 +42,22 @@ class LakewrightError(Exception):
         self.remedy = concealed(remedy)
         super().__init__(self.cause)
         self.log: str | None = None  # set by the pipeline once it knows where the run's log is
+        self.findings: list[Finding] = []  # noticed before it came to this
 
     def __str__(self) -> str:
-        return f"{self.cause}\n{self.remedy}"
+        return "\n".join([self.cause, self.remedy, *self.noticed])
 
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return type(self), (self.cause, self.remedy)  # so that it survives the trip between processes
+    @property
+    def noticed(self) -> list[str]:
+        return [f"noticed before: {finding.name}: {finding.detail}" for finding in self.findings]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        findings = [finding.model_dump(mode="json") for finding in self.findings]
+        return {"cause": self.cause, "remedy": self.remedy, "log": self.log, "findings": findings}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.cause, self.remedy), self.__dict__  # so that it survives the trip between processes
 
 
 class UsageError(LakewrightError):
@@ -73,8 +86,8 @@ class MissingPackage(LakewrightError):
         self.package = package
         self.extra = extra
 
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.package, self.extra)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.package, self.extra), self.__dict__
 
 
 class TrainingError(LakewrightError):

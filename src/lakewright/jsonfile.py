@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 
-def text(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | None = None) -> str:
+def text(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | None = None, escaped: bool = False) -> str:
     """One line without `indent`. A number that is not finite (a metric that the rows do not define) is null; `default`
-    makes something of what JSON has no form for, a time for example."""
-    return json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False, default=default) + "\n"
+    makes something of what JSON has no form for, a time for example; `escaped`: ASCII alone."""
+    return json.dumps(finite(value), indent=indent, ensure_ascii=escaped, allow_nan=False, default=default) + "\n"
 
 
 def finite(value: Any) -> Any:

@@ -30,6 +30,7 @@ from lakewright.errors import (
     nearest,
     of_disk,
 )
+from lakewright.evaluation.metrics import check_bound
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -155,6 +156,9 @@ def _check(project: Project) -> None:
     gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
         raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
+    for kind, bounds in (("minimum", gate.minimum), ("maximum", gate.maximum)):
+        for metric, bound in bounds.items():
+            check_bound(metric, kind, bound)
     if task.name in learner.gaps:
         able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
         raise UsageError(

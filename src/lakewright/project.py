@@ -174,6 +174,17 @@ class Gate(Settings):
         description="auto: the task's primary metric, by the paired bootstrap; accuracy: by McNemar's test",
     )
 
+    @field_validator("minimum", "maximum", mode="before")
+    @classmethod
+    def _numbers(cls, given: object) -> object:
+        for metric, bound in given.items() if isinstance(given, dict) else ():
+            percent = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", bound) if isinstance(bound, str) else None
+            if percent:
+                raise ValueError(f"{metric} is a share, no percentage: write {float(percent[1]) / 100:g}")
+            if isinstance(bound, bool):
+                raise ValueError(f"{metric} is {str(bound).lower()}, not a number")
+        return given
+
 
 class Register(Settings):
     model: str | None = Field(

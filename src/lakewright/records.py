@@ -140,6 +140,7 @@ class Report(Record):
     single_row_metrics: dict[str, Number] = Field(
         default={}, description="the same of what serves single rows, where that is another runtime"
     )
+    undefined: dict[str, str] = Field(default={}, description="metrics that the test rows do not define → why")
     primary: str = Field(description="the metric that the gate compares models by")
     rows: int
     classes: dict[str, dict[str, Number]] = {}

@@ -81,7 +81,7 @@ class Run:
             "report": report.html if report else None,
         }
         if self.error is not None:
-            shown["error"] = {"cause": self.error.cause, "remedy": self.error.remedy, "log": self.error.log}
+            shown["error"] = self.error.as_json()
         return shown
 
 

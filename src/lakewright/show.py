@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from lakewright.runs import Run
 
 
-def print_json(value: dict[str, Any]) -> None:
-    print(jsonfile.text(value, default=str), end="")
+def print_json(value: dict[str, Any], indent: int | None = 2) -> None:
+    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")  # else a locale may lack a character
+    print(jsonfile.text(value, indent, str, escaped), end="", flush=indent is None)
 
 
 def say(stage: str, status: str, why: str) -> None:
@@ -33,7 +34,7 @@ def note(line: str) -> None:
 
 
 def complain(error: LakewrightError) -> None:
-    print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
+    print("\n  ".join([f"error: {error.cause}", f"→ {error.remedy}", *error.noticed]), file=sys.stderr)
     if error.log:
         print(f"  log: {error.log}", file=sys.stderr)
 
@@ -88,6 +89,8 @@ def print_run(finished: Run) -> None:
         show(
             f"{report.model_bytes / 1e6:.3g} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
         )
+        for name, why in report.undefined.items():
+            show(f"not defined on the test rows: {name}: {why}", markup=False)
         show(f"report: {report.html}")
     if "gate" in finished.records:
         decision = finished.decision

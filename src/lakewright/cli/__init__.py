@@ -7,6 +7,7 @@ Results go to stdout (with --json: one JSON object and nothing else), progress a
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from typing import NoReturn
@@ -20,6 +21,8 @@ from lakewright.show import complain, print_json
 
 def main() -> NoReturn:
     """The console script: a LakewrightError becomes its cause, its remedy and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does, where the locale lacks a character
     try:
         app(standalone_mode=True)
     except LakewrightError as error:
@@ -42,6 +45,6 @@ def main() -> NoReturn:
 
 def _end(error: LakewrightError) -> NoReturn:
     if "--json" in sys.argv:
-        print_json({"error": {"cause": error.cause, "remedy": error.remedy, "log": error.log}})
+        print_json({"error": error.as_json()})
     complain(error)
     sys.exit(error.exit_code)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
-from lakewright import jsonfile
 from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.memory import give_back
 from lakewright.show import print_json, print_rows
@@ -34,13 +34,13 @@ def predict(
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = load(model, profile=profile, runtime=runtime)
     several = len(predictor.task.inputs) > 1
-    given = (_row(line, several) for line in (rows or (line.rstrip("\n") for line in sys.stdin)))
+    given = (_row(line, several) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
     predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
     if as_json:
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
         return
     for prediction in predictions:
-        print(jsonfile.text(prediction, indent=None), end="", flush=True)
+        print_json(prediction, indent=None)
 
 
 @app.command()
@@ -185,6 +185,30 @@ def search(
         return
     print_rows(found.shown(), False, "rows")
     print(found.told(), file=sys.stderr)
+
+
+def _stdin() -> Iterator[str]:
+    """Its lines, in UTF-8 whatever the locale is; what is none is escaped, as in arguments."""
+    with io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for line in lines:
+            yield line.removesuffix("\n")
+
+
+def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
+    """Raises DataError where a text holds bytes that are not UTF-8."""
+    from lakewright.errors import DataError
+
+    for number, text in enumerate(texts, start=1):
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as failure:
+                byte = ord(text[failure.start]) - 0xDC00
+                raise DataError(
+                    f"{place} {number} is not UTF-8: character {failure.start + 1} is the byte 0x{byte:02x}",
+                    "encode it so: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright predict … (where it is Latin-1)",
+                ) from None
+        yield text
 
 
 def _row(line: str, several: bool) -> str | dict[str, Any]:

@@ -105,10 +105,12 @@ def attributions(
             Word(
                 **asdict(word),
                 text=rows[number][word.input][word.start : word.end],
-                weight=value - claim.value(next(answers), _cut(rows[number][word.input], word)),
+                weight=value - claim.value(answer, _cut(rows[number][word.input], word)),
             )
-            for word in words
+            for word, answer in zip(words, answers, strict=False)
+            if "abstain" not in answer  # else nothing that can be seen is left of the text
         ]
+        untried += len(words) - len(weighed)
         found.append(Attribution(number, claim.said, claim.measure, value, weighed, untried, claim.place))
     return found
 

@@ -5,6 +5,7 @@ A name means the same number in a record, on the command line, in MLflow and on 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lakewright.errors import UsageError, nearest
@@ -16,10 +17,17 @@ class Meaning:
     higher_is_better: bool = True
     share_of_rows: bool = False
     """the metric is the mean of `Scorer.correct()`, so two models are compared by McNemar's test"""
-    to_one: bool = True
-    """1 is the greatest or the least that it can be"""
+    range: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def to_one(self) -> bool:
+        """1 is the greatest or the least that it can be"""
+        return self.range[1] < math.inf
 
 
+ABOVE_0 = (0.0, math.inf)
+CORRELATION = (-1.0, 1.0)
+SHUT = 0.1  # so far beyond the range, a bound shuts the gate on purpose (1.01); farther off, it is a mistake
 METRICS: dict[str, Meaning] = {
     "accuracy": Meaning("share of rows whose label is right", share_of_rows=True),
     "macro_f1": Meaning("F1 of each class, averaged with every class counting the same, however rare"),
@@ -33,8 +41,10 @@ METRICS: dict[str, Meaning] = {
     "weighted_recall": Meaning("recall of each class, averaged by how many rows the class has"),
     "roc_auc": Meaning("chance that a row of the class is ranked above a row of another; 0.5 is guessing"),
     "pr_auc": Meaning("average precision over all thresholds; the share of the class is guessing"),
-    "log_loss": Meaning("mean of −ln(probability given to what is true)", higher_is_better=False, to_one=False),
-    "brier": Meaning("mean squared distance of the probabilities from the truth", higher_is_better=False),
+    "log_loss": Meaning("mean of −ln(probability given to what is true)", higher_is_better=False, range=ABOVE_0),
+    "brier": Meaning(
+        "mean squared distance of the probabilities from the truth", higher_is_better=False, range=(0.0, 2.0)
+    ),
     "ece": Meaning("expected calibration error: how far confidence is from accuracy", higher_is_better=False),
     "entity_f1": Meaning("F1 over entities; one counts only with both its bounds and its type right"),
     "entity_precision": Meaning("share of the marked entities that are right"),
@@ -45,20 +55,22 @@ METRICS: dict[str, Meaning] = {
     "samples_recall": Meaning("share of a row's true labels that were predicted, averaged over the rows"),
     "hamming_loss": Meaning("share of wrong decisions, one for each row and label", higher_is_better=False),
     "jaccard": Meaning("per row, labels both true and predicted over labels either true or predicted"),
-    "quadratic_weighted_kappa": Meaning("agreement beyond chance; a wrong label counts by the square of its distance"),
+    "quadratic_weighted_kappa": Meaning(
+        "agreement beyond chance; a wrong label counts by the square of its distance", range=CORRELATION
+    ),
     "within_one": Meaning("share of rows whose label is right or next to it in the order"),
     "qa_f1": Meaning("word overlap of the answer with the true answer"),
     "answer_f1": Meaning("word overlap with the true answer, over the rows that have one"),
     "no_answer_accuracy": Meaning("share of the rows without an answer for which none was given"),
-    "spearman": Meaning("correlation of the ranks of prediction and truth"),
-    "pearson": Meaning("linear correlation of prediction and truth"),
-    "rmse": Meaning("root of the mean squared error, in the target's own unit", higher_is_better=False, to_one=False),
-    "mae": Meaning("mean absolute error, in the target's own unit", higher_is_better=False, to_one=False),
+    "spearman": Meaning("correlation of the ranks of prediction and truth", range=CORRELATION),
+    "pearson": Meaning("linear correlation of prediction and truth", range=CORRELATION),
+    "rmse": Meaning("root of the mean squared error, in the target's own unit", higher_is_better=False, range=ABOVE_0),
+    "mae": Meaning("mean absolute error, in the target's own unit", higher_is_better=False, range=ABOVE_0),
     "mrr": Meaning("mean of 1/rank of the right text among all texts; 1 where it always comes first"),
     "recall_at_1": Meaning("share of rows whose right text comes first", share_of_rows=True),
     "recall_at_5": Meaning("share of rows whose right text is among the first 5"),
     "recall_at_10": Meaning("share of rows whose right text is among the first 10"),
-    "r2": Meaning("share of the target's variance that is explained"),
+    "r2": Meaning("share of the target's variance that is explained", range=(-math.inf, 1.0)),
 }
 
 
@@ -71,3 +83,16 @@ def meaning(metric: str) -> Meaning:
 
 def higher_is_better(metric: str) -> bool:
     return meaning(metric).higher_is_better
+
+
+def check_bound(metric: str, kind: str, bound: float) -> None:
+    """Raises UsageError for a least (`minimum`) or greatest (`maximum`) value that lies outside of the metric's range:
+    it would let every model through, or none."""
+    low, high = METRICS[metric].range if metric in METRICS else (-math.inf, math.inf)
+    least, most = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
+    if math.isfinite(bound) and least <= bound <= most:
+        return
+    remedy = f"give a number from {low:g}" + (f" to {high:g}" if high < math.inf else " on")
+    if low == 0 and high < math.inf and 1 < bound <= 100:
+        remedy = f"it is a share, no percentage: write {bound / 100:g}"
+    raise UsageError(f"gate.{kind}.{metric} is {bound:g}, which {metric} never is", remedy)

@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from lakewright.prepare.duplicates import drop_duplicates, duplicates_of
 from lakewright.prepare.facts import gather
-from lakewright.prepare.quality import Noticed, check_duplicates, check_labels, check_leakage, check_splits
+from lakewright.prepare.quality import (
+    Noticed,
+    check_duplicates,
+    check_labels,
+    check_leakage,
+    check_spellings,
+    check_splits,
+)
 from lakewright.prepare.splits import SPLITS, Method, assign
 from lakewright.records import Finding
 
@@ -53,15 +60,17 @@ class Chosen:
 
 
 def choose(
-    reading: Reading, method: Method, settings: Prepare, columns: Columns
-) -> tuple[Chosen, list[Finding | Noticed]]:
-    """Raises DataError where nothing can be learned from the rows, or a split has none."""
+    reading: Reading, method: Method, settings: Prepare, columns: Columns, findings: list[Finding | Noticed]
+) -> Chosen:
+    """Adds to the findings. Raises DataError where nothing can be learned from the rows, or a split has none."""
     kind = reading.task
     facts, found = gather(reading, columns, method)
-    findings: list[Finding | Noticed] = [*found]
+    findings += found
     if kind.one_label:
         single = [name for (name,) in facts.names]
         findings += check_labels(facts.text, facts.labels, single, columns=columns, rows=facts.rows)
+    else:
+        findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
 
     # No text twice, where the split is ours to make
     duplicates = duplicates_of(facts.text, facts.truth)
@@ -99,4 +108,4 @@ def choose(
     for i, name in enumerate(SPLITS):
         place[facts.rows[stay[split == name]]] = i
     labels[facts.rows] = facts.labels
-    return Chosen(place, labels, facts.names), findings
+    return Chosen(place, labels, facts.names)

@@ -18,9 +18,11 @@ from lakewright.prepare.duplicates import IDENTITY, identities
 from lakewright.prepare.splits import NO_GROUP, Method
 from lakewright.prepare.usable import Usable
 from lakewright.records import Finding
-from lakewright.tasks import complete_texts
+from lakewright.tasks import complete_texts, missing
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakewright.prepare.reading import Reading
     from lakewright.project import Columns
 
@@ -57,6 +59,8 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         usable = np.flatnonzero(check.see(batch.rows, texts, truths, ids))
         here = slice(used, used + len(usable))
         used += len(usable)
+        if isinstance(columns.labels, list):
+            check.blanks.update({name: _blank(batch.given[name]) for name in columns.labels})
         kept = [truths[i] for i in usable]
         rows[here] = batch.rows[usable]
         text[here] = identities(texts[i] or "" for i in usable)
@@ -88,6 +92,18 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
 def as_text(truth: Any) -> str:
     """A truth as findings show it and as it is compared: a label as it is, all else as JSON."""
     return truth if isinstance(truth, str) else json.dumps(truth)
+
+
+def _blank(column: pa.ChunkedArray) -> int:
+    """How many rows have nothing in it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    elif pa.types.is_string(column.type):
+        return sum(map(missing, column.to_pylist()))
+    return int(column.null_count)
 
 
 def _group(value: Any) -> int:

@@ -9,9 +9,12 @@ name the table's rows even where rows were left out before; by default 0, 1, 2, 
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +22,9 @@ import numpy.typing as npt
 
 from lakewright.errors import DataError
 from lakewright.prepare.duplicates import Duplicates, identities, normalise
-from lakewright.prepare.splits import SPLITS, TRAIN
+from lakewright.prepare.splits import SPLITS, TEST, TRAIN
 from lakewright.records import Finding
+from lakewright.tasks import missing
 
 if TYPE_CHECKING:
     from lakewright.project import Columns
@@ -40,6 +44,10 @@ class Noticed:
     detail: str
     rows: list[int]  # the table's numbers of those to show
     show: Callable[[int, str, str], str]  # of a row's number, text and truth
+
+    @property
+    def without_texts(self) -> Finding:
+        return Finding(name=self.name, count=self.count, detail=self.detail, rows=[f"row {row}" for row in self.rows])
 
 
 def told(noticed: Iterable[Finding | Noticed], known: Mapping[int, tuple[str, str]]) -> list[Finding]:
@@ -87,20 +95,7 @@ def check_labels(
         _with_truth,
     )
 
-    usual: dict[str, str] = {}  # normalised label → its most frequent spelling
-    for label, _ in counts.most_common():
-        usual.setdefault(normalise(label), label)
-    doubtful = {label: usual[normalise(label)] for label in counts if usual[normalise(label)] != label}
-    noticed += _noticed(
-        "label_spellings",
-        number[np.array([label in doubtful for label in names])[labels]],
-        f"whose label in column {column} differs from a more frequent one only in case, white space or Unicode form, "
-        "and is learned as another label: write them alike at the source.",
-        lambda row, text, label: (
-            f"row {row}: {_quoted(label)} ({counted(counts[label], 'row')}), "
-            f"elsewhere {_quoted(doubtful[label])} ({counted(counts[doubtful[label]], 'row')})"
-        ),
-    )
+    noticed += check_spellings(labels, [(name,) for name in names], columns=columns, rows=number)
     named = identities(names)
     noticed += _noticed(
         "text_equals_label",
@@ -110,6 +105,44 @@ def check_labels(
         _with_truth,
     )
     return noticed
+
+
+def check_spellings(
+    labels: npt.NDArray[np.integer], names: Sequence[tuple[str, ...]], *, columns: Columns, rows: Rows | None = None
+) -> list[Noticed]:
+    """The finding `label_spellings`; a row's labels are `names[labels[i]]`."""
+    counts: Counter[str] = Counter()
+    for held, times in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
+        counts.update(dict.fromkeys(held, times))
+    usual: dict[str | Decimal, str] = {}  # its most frequent spelling
+    for label, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0])):
+        usual.setdefault(_spelt(label), label)
+    doubtful = {label: usual[_spelt(label)] for label in counts if usual[_spelt(label)] != label}
+    places = np.flatnonzero(np.array([any(label in doubtful for label in held) for held in names])[labels])
+    number = _numbers(rows, len(labels))
+    shown = {
+        int(number[place]): next(label for label in names[labels[place]] if label in doubtful)
+        for place in places[:EXAMPLES]
+    }
+
+    def show(row: int, text: str, truth: str) -> str:
+        label, other = shown[row], doubtful[shown[row]]
+        both = [f"{_quoted(each)} ({counted(counts[each], 'row')})" for each in (label, other)]
+        return f"row {row}: {both[0]}, elsewhere {both[1]}"
+
+    return _noticed(
+        "label_spellings",
+        number[places],
+        f"whose label in column {truth_name(columns)} differs from a more frequent one only in case, white space, "
+        "Unicode form or the digits of a number, and is learned as another label: write them alike at the source.",
+        show,
+    )
+
+
+def _spelt(label: str) -> str | Decimal:
+    """The same for labels that a reader would call one: 'Billing' and 'billing ', 01 and 1."""
+    visible = normalise("".join(each for each in label if unicodedata.category(each) != "Cf"))
+    return Decimal(visible) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", visible) else visible
 
 
 def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) -> list[Finding]:
@@ -203,6 +236,18 @@ def check_splits(split: npt.NDArray[np.generic]) -> None:
             )
 
 
+def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> list[Finding]:
+    """The finding `one_class_in_test`, for tasks where a row has one label."""
+    if len(counts[TEST]) != 1:
+        return []
+    ((label, count),) = counts[TEST].items()
+    detail = (
+        f"{counted(count, 'row')} of test all of class {_quoted(label)} in column {truth_name(columns)}, so that "
+        "roc_auc is not defined and no metric tells how well the classes are told apart: test on rows of every class."
+    )
+    return [Finding(name="one_class_in_test", count=count, detail=detail)]
+
+
 def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> None:
     """Raises DataError where a label of validation or test is not in train; `counts` are split → label → rows."""
     others = [name for name in SPLITS if name != TRAIN]
@@ -229,13 +274,6 @@ def _noticed(name: str, found: Rows, detail: str, show: Callable[[int, str, str]
 
 def _with_truth(row: int, text: str, truth: str) -> str:
     return f"row {row}: {cut(truth)!r}: {cut(text)}"
-
-
-def missing(value: object) -> bool:
-    """Null, NaN or a blank string. An empty list is a value: a sentence without entities."""
-    return (
-        value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and not value.strip())
-    )
 
 
 def text_names(columns: Columns, joined: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright.errors import DataError
-from lakewright.prepare.quality import EXAMPLES, Rows, counted, cut, missing, text_names, truth_name
+from lakewright.prepare.quality import EXAMPLES, Rows, counted, cut, text_names, truth_name
 from lakewright.records import Finding
+from lakewright.tasks import missing
 
 if TYPE_CHECKING:
     from lakewright.project import Columns
@@ -48,6 +50,7 @@ class Usable:
     texts: int = 0  # rows that have one
     truths: int = 0
     both: int = 0
+    blanks: Counter[str] = field(default_factory=Counter)  # where several columns are the truth: column → rows
     without_text: Tally = field(default_factory=Tally)
     without_truth: Tally = field(default_factory=Tally)
     very_long: Tally = field(default_factory=Tally)
@@ -83,10 +86,10 @@ class Usable:
             raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
         if self.ids:
             self._require_unique(ids_at)
-        for column, count in ((text_column, self.texts), (label_column, self.truths)):
+        for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
             if not count:
                 raise DataError(
-                    f"column {column} is empty in all {counted(self.rows, 'row')}",
+                    f"column {column} is empty in all {counted(self.rows, 'row')}{more}",
                     "name the right column under data.columns, or see how the source was read (data.options)",
                 )
         if not self.both:
@@ -99,7 +102,9 @@ class Usable:
                 f"with nothing in column {text_column} left out: fill them in at the source if they matter.",
             ),
             *self.without_truth.finding(
-                "missing_label", f"with nothing in column {label_column} left out: label them to learn from them."
+                "missing_label",
+                f"of {self.rows:,} with nothing in column {label_column} left out{self._blank_columns()}: label them "
+                "to learn from them.",
             ),
             *self.very_long.finding(
                 "very_long_text",
@@ -107,6 +112,12 @@ class Usable:
                 "max_length tokens: split them into parts, or see whether a separator was missed.",
             ),
         ]
+
+    def _blank_columns(self) -> str:
+        """What each of several columns lacks."""
+        return "".join(
+            f", {name!r} is blank in {count:,}" for name, count in self.blanks.most_common(EXAMPLES) if count
+        )
 
     def _require_unique(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> None:
         column = self.columns.id or "id"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from lakewright.errors import DataError, NotFound, UsageError, nearest
 from lakewright.profiling.bias import FacetBias, measure_bias
@@ -54,6 +55,7 @@ class Roles(Record):
     label_role: Literal["label", "labels", "tags", "spans", "score"]
     split: str | None
     found: list[str]
+    vector: list[str] = Field(default=[], description="the labels of a multi-hot vector's places")
 
 
 class TableProfile(Record):
@@ -115,7 +117,7 @@ def profile_table(
 
     with bar("profile", len(schema) + 4) as advance:
         # First, since a name or a value that is not there is to be said before the work is done.
-        labels = read_labels(lake, pinned, roles.label, roles.label_role) if roles.label else None
+        labels = read_labels(lake, pinned, roles.label, roles.label_role, roles.vector) if roles.label else None
         facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
         advance(1, "columns")
         columns = []
@@ -182,6 +184,8 @@ def _roles(
     chosen: dict[str, Any] = {"text": list(text) or told.get("text", []), "split": split or told.get("split")}
     chosen["label"] = list(label) or told.get("label", [])
     chosen["label_role"] = "label" if label else role
+    if chosen["label_role"] == "labels" and project is not None:
+        chosen["vector"] = getattr(project.task, "labels", None) or []
     if not chosen["label"] and project is None:
         chosen["label"] = next(([name] for name in ("label", "labels") if name in schema.names), [])
         found += ["label"] * bool(chosen["label"])

@@ -40,7 +40,7 @@ FEW_UNIQUE = 3  # values shown where none stands twice
 BINS = 30
 CUT = 200  # characters of a value shown
 MEMORY = "1GB"  # of DuckDB, before it spills
-BLANK = r"'[^\s\pZ]'"  # a string without such a character is blank
+BLANK = r"'[^\s\pZ\p{Cc}\p{Cf}]'"  # a string without such a character is blank
 TIMES = ("date32[day]", "timestamp[us]")
 
 

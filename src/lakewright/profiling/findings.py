@@ -118,6 +118,13 @@ def _labels(profile: TableProfile) -> Iterator[Finding]:
             detail=f"The most frequent label, {most.label}, has {labels.imbalance_ratio:,.0f} times the rows of the "
             f"rarest and {most.share:.1%} of all: read macro F1, not accuracy; prepare.balance: weights may help.",
         )
+    if labels.unnamed_places:
+        yield Finding(
+            name="multi_hot",
+            count=labels.rows,
+            detail=f"Column {labels.columns[0]!r} holds multi-hot vectors of 0 and 1, whose places have no names: give "
+            "them with task.labels, in their order.",
+        )
     if labels.without_label:
         yield Finding(
             name="no_label_at_all",

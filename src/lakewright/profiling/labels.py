@@ -7,10 +7,9 @@ number   a target to be estimated: its quantiles and its histogram
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +17,10 @@ import numpy.typing as npt
 
 from lakewright.errors import DataError
 from lakewright.records import Record, TableVersion
+from lakewright.tasks import in_order, missing
+from lakewright.tasks.label_lists import LabelLists
+from lakewright.tasks.spans import spans_of
+from lakewright.tasks.truths import from_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +47,7 @@ class Labels:
     row_of_mark: npt.NDArray[np.int64]
     label_of_mark: npt.NDArray[np.int64]  # places in `names`
     values: npt.NDArray[np.float64]  # (rows,) for numbers, else empty
+    unnamed_places: bool = False  # multi: they came as multi-hot vectors, and `names` are only their places
 
     def counts(self, rows: Mask) -> npt.NDArray[np.int64]:
         """(labels,): how many of these rows have each label."""
@@ -94,6 +98,7 @@ class LabelProfile(Record):
     entropy: float | None  # of the labels' shares / its maximum: 1 is balanced, 0 one label only
     labels_a_row: dict[int, int]  # multi: how many labels → rows
     without_label: int  # multi: known, and none
+    unnamed_places: bool = False  # multi: they came as multi-hot vectors, and nobody named the places
     together: Together | None  # multi
     quantiles: dict[str, float]  # number
     mean: float | None  # number
@@ -124,6 +129,7 @@ def profile_labels(labels: Labels) -> LabelProfile:
         entropy=None if number else normalised_entropy(counts),
         labels_a_row={n: int(c) for n, c in enumerate(np.bincount(held)) if c} if multi and rows else {},
         without_label=int((held == 0).sum()) if multi else 0,
+        unnamed_places=labels.unnamed_places,
         together=together(labels) if multi and rows else None,
         quantiles=_quantiles(values),
         mean=float(values.mean()) if len(values) else None,
@@ -171,9 +177,14 @@ def binned(labels: Labels) -> tuple[Labels, float]:
 
 
 def read_labels(
-    lake: Lake, table: TableVersion, columns: Sequence[str], role: Literal["label", "labels", "tags", "spans", "score"]
+    lake: Lake,
+    table: TableVersion,
+    columns: Sequence[str],
+    role: Literal["label", "labels", "tags", "spans", "score"],
+    names: Sequence[str] = (),
 ) -> Labels:
-    """The labels of every row, streamed. `role` is the role of a project's data.columns that the columns play.
+    """The labels of every row, streamed. `role` is the role of a project's data.columns that the columns play; `names`
+    are the labels of a multi-hot vector's places (task.labels): without them they are called place 1, place 2 …
 
     `labels`: one column of lists (or of JSON lists), or several of 0 and 1; `tags`: BIO tags, whose labels are the
     types of the entities that begin (as `label` too, lists of nothing else are read so); `spans`: lists of {start,
@@ -189,7 +200,7 @@ def read_labels(
     if role == "score":
         return _numbers(lake, table, column)
     if pa.types.is_list(kind) or role == "labels":
-        labels = _of_lists(lake, table, column, role)
+        labels = _of_lists(lake, table, column, role, names)
         bio = role == "label" and "O" in labels.names and all(re.fullmatch("O|[BI]-.+", name) for name in labels.names)
         return _of_lists(lake, table, column, "tags") if bio else labels
     if pa.types.is_nested(kind) or pa.types.is_binary(kind):
@@ -229,19 +240,11 @@ def categories(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArra
         ]
         places = np.asarray([*own, -1], dtype=np.int64)
         parts.append(places[np.asarray(pc.fill_null(encoded.indices, len(own)))])
-    names = _sorted(codes)
+    names = in_order(set(codes))
     place = np.empty(len(codes) + 1, dtype=np.int64)
     place[[codes[name] for name in names]] = np.arange(len(names))
     place[-1] = -1
     return place[np.concatenate(parts)], names
-
-
-def _sorted(values: Iterable[str]) -> tuple[str, ...]:
-    """Whole numbers in their own order, since "10" comes after "2"; else as strings."""
-    try:
-        return tuple(sorted(values, key=int))
-    except ValueError:
-        return tuple(sorted(values))
 
 
 def _of_columns(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Labels:
@@ -271,47 +274,47 @@ def _of_columns(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Labe
     return Labels("multi", tuple(columns), tuple(columns), known, rows, marked, np.empty(0))
 
 
-def _of_lists(lake: Lake, table: TableVersion, column: str, role: str) -> Labels:
+def _of_lists(lake: Lake, table: TableVersion, column: str, role: str, names: Sequence[str] = ()) -> Labels:
+    lists = LabelLists(names or None)
     codes: dict[str, int] = {}
     known: list[bool] = []
     rows: list[int] = []
     marks: list[int] = []
     for batch in lake.scan(table, [column]):
         for given in batch.column(0).to_pylist():
-            found = _list(given, role, column, len(known))
+            found = _list(given, role, column, len(known), lists)
             for label in dict.fromkeys(found or ()):
                 rows.append(len(known))
                 marks.append(codes.setdefault(label, len(codes)))
             known.append(found is not None)
-    names = _sorted(codes)
+    if lists.unnamed_vectors:
+        places = [f"place {place}" for place in range(1, max(lists.lengths) + 1)]
+        return replace(_of_lists(lake, table, column, role, places), unnamed_places=True)
+    held = in_order(set(codes))
     place = np.zeros(len(codes), dtype=np.int64)
-    place[[codes[name] for name in names]] = np.arange(len(names))
+    place[[codes[name] for name in held]] = np.arange(len(held))
     row_of_mark, label_of_mark = np.array(rows, dtype=np.int64), place[np.array(marks, dtype=np.int64)]
     order = np.lexsort((label_of_mark, row_of_mark))  # a set of labels is the same in any order
     return Labels(
-        *("multi", (column,), names, np.array(known, dtype=np.bool_)),
+        *("multi", (column,), held, np.array(known, dtype=np.bool_)),
         *(row_of_mark[order], label_of_mark[order], np.empty(0)),
     )
 
 
-def _list(given: Any, role: str, column: str, row: int) -> list[str] | None:
-    if given is None:
+def _list(given: Any, role: str, column: str, row: int, lists: LabelLists) -> list[str] | None:
+    if missing(given):
         return None
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            given = {}
-    if not isinstance(given, list):
+    try:
+        if role == "tags":
+            return [str(tag)[2:] for tag in from_json(given) if str(tag).startswith("B-")]
+        if role == "spans" or (isinstance(given, list) and any(isinstance(each, dict) for each in given)):
+            return [span["label"] for span in spans_of(given)]
+        return lists.read(given)
+    except (ValueError, TypeError) as failure:
         raise DataError(
-            f"the label column {column!r} holds no list of labels in row {row}",
+            f"the label column {column!r} holds no list of labels in row {row}: {failure}",
             "a list of labels, a JSON list in a string, or several columns of 0 and 1",
-        )
-    if role == "tags":
-        return [tag[2:] for tag in given if tag is not None and tag.startswith("B-")]
-    if any(isinstance(each, dict) for each in given):
-        return [str(each["label"]) for each in given if isinstance(each, dict) and each.get("label") is not None]
-    return [str(each) for each in given if each is not None]
+        ) from None
 
 
 def _numbers(lake: Lake, table: TableVersion, column: str) -> Labels:

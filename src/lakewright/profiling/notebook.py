@@ -104,7 +104,7 @@ rows[LABEL].describe()"""
 MULTILABEL = """\
 from lakewright.profiling.labels import profile_labels, read_labels
 
-labels = read_labels(lake, table, {columns!r}, {role!r})
+labels = read_labels(lake, table, {columns!r}, {role!r}, {names!r})
 found = profile_labels(labels)
 balance = pd.Series({{each.label: each.rows for each in found.balance}}, dtype="int64")
 print("labels a row:", found.labels_a_row)
@@ -127,7 +127,7 @@ BIAS = """\
 from lakewright.profiling.bias import measure_bias
 from lakewright.profiling.labels import read_labels
 
-labels = read_labels(lake, table, {columns!r}, {role!r})
+labels = read_labels(lake, table, {columns!r}, {role!r}, {names!r})
 bias, notes = measure_bias(lake, table, {facets!r}, labels)
 print(*notes, sep="\\n")
 pd.DataFrame([facet.model_dump() for facet in bias]).drop(columns=["proportions", "note"])"""
@@ -157,11 +157,12 @@ def write_notebook(
         if profile.tokenizer is not None:
             cells.append(_code(TOKENS, base=profile.tokenizer, folder=at["folder"]))
         cells.append(_code(DUPLICATES, texts=profile.roles.text))
-    labels = profile.labels
+    labels, roles = profile.labels, profile.roles
+    read = {"columns": roles.label, "role": roles.label_role, "names": roles.vector}
     if labels is not None and labels.rows:
         cells.append(_words("## Labels"))
         if labels.kind == "multi":
-            cells.append(_code(MULTILABEL, columns=labels.columns, role=profile.roles.label_role))
+            cells.append(_code(MULTILABEL, **read))
         else:
             cells.append(_code(CLASSES if labels.kind == "class" else NUMBER_TARGET, label=labels.columns[0]))
     splits = profile.splits
@@ -171,7 +172,7 @@ def write_notebook(
         cells += [_words("## Splits"), _code(SPLITS, split=splits.by, shares=shares)]
     if profile.bias and labels is not None:
         cells.append(_words("## Bias\n\nThe pre-training measures of SageMaker Clarify, each value against the rest."))
-        cells.append(_code(BIAS, columns=labels.columns, role=profile.roles.label_role, facets=list(facets)))
+        cells.append(_code(BIAS, **read, facets=list(facets)))
     notebook = {
         "nbformat": 4,
         "nbformat_minor": 5,

@@ -19,6 +19,7 @@ from lakewright.prepare.lengths import histogram
 from lakewright.profiling.columns import cut
 from lakewright.profiling.languages import guess
 from lakewright.records import Record, TableVersion
+from lakewright.tasks import is_blank
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -198,7 +199,7 @@ def _text(value: object) -> str | None:
     """A string, or a list of words; None where it is null or blank."""
     if isinstance(value, list):
         value = " ".join(str(word) for word in value if word is not None)
-    return value if isinstance(value, str) and value.strip() else None
+    return value if isinstance(value, str) and not is_blank(value) else None
 
 
 def _present(

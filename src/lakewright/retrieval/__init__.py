@@ -21,12 +21,14 @@ from lakewright.lake.names import TableName
 from lakewright.records import TableVersion
 from lakewright.retrieval import approximate
 from lakewright.retrieval.embeddings import Embedder, embed_missing, embeddings_of, exact_cosines, last_model
+from lakewright.tasks import is_blank
 
 if TYPE_CHECKING:
     from lakewright.lake.tables import Lake
     from lakewright.workspace import Workspace
 
 EXACT_UP_TO = 200_000  # distinct texts; above, reading every embedding for each search takes seconds
+VISIBLE = r"[^\s\pZ\p{Cc}\p{Cf}]"  # without such a character, a text is blank
 _SCORE, _ORDER = "lakewright score", "lakewright order"
 
 
@@ -122,7 +124,7 @@ def find(
     blank text, k < 1, a condition that is not SQL over this table, or a column that must be named; DataError for a
     column that is not there or holds no text; ModelError for a model that does not embed.
     """
-    if not text.strip():
+    if is_blank(text):
         raise UsageError("the text to search for is blank", "say what to look for")
     if k < 1:
         raise UsageError(f"{k} rows cannot be found", "ask for 1 or more (--k 10)")
@@ -185,7 +187,7 @@ def _texts(lake: Lake, table: TableVersion, column: str, where: str | None) -> t
     text = _quoted(column)
     found = _sql(
         lake,
-        f"select case when regexp_matches({text}, '[^\\s\\pZ]') then sha256({text}) end as text_sha256, "
+        f"select case when regexp_matches({text}, '{VISIBLE}') then sha256({text}) end as text_sha256, "
         f"count(*) as rows from {_versioned(table)} {_condition(where)} group by 1 order by 1 nulls last",
         table,
         where,

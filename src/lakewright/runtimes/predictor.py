@@ -21,7 +21,7 @@ from lakewright.encodings.ragged import longest_first
 from lakewright.errors import ModelError
 from lakewright.runtimes import Runtime, Use, cores
 from lakewright.runtimes.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
-from lakewright.tasks import Logits, Row, read_row
+from lakewright.tasks import Logits, Row, lacks, no_prediction, read_row
 
 if TYPE_CHECKING:
     from lakewright.tasks import Prediction, Task
@@ -80,20 +80,24 @@ class Predictor:
     def predict(
         self, rows: Sequence[Row | str], progress: Callable[[int], None] = lambda rows: None
     ) -> list[Prediction]:
-        """One JSON-ready prediction a row, in the rows' order. A row is a mapping of the task's inputs, or a text where
-        that is all a row needs. `progress` is called with the number of rows predicted since the call before.
+        """One JSON-ready prediction a row, in the rows' order, `no_prediction` where a text is blank. A row is a
+        mapping of the task's inputs, or a text where that is all a row needs. `progress` is called with the number of
+        rows predicted since the call before.
 
         Raises DataError naming the first row that lacks an input.
         """
         read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
+        blank = [lacks(self.task.inputs, row) for row in read]
+        written = [row for row, nothing in zip(read, blank, strict=True) if not nothing]
         predictions: list[Prediction] = []
-        for start in range(0, len(read), CHUNK):
-            chunk = read[start : start + CHUNK]
+        for start in range(0, len(written), CHUNK):
+            chunk = written[start : start + CHUNK]
             with working(self.folder):
                 encoded = self.task.encode(self.encoding, chunk)
                 predictions += self.task.decode(self.logits(encoded), encoded, chunk)
             progress(len(chunk))
-        return predictions
+        found = iter(predictions)
+        return [no_prediction(self.task) if nothing else next(found) for nothing in blank]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [texts, width]. Raises ModelError where the model was not trained for sentence_similarity."""

@@ -70,7 +70,9 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         service.metrics.count(model.version, predictions)
         if log is not None and rows:
             sure = [model.single.task.confidence(one) for one in predictions]
-            abstained = [confidence < serve.least_confidence for confidence in sure]
+            abstained = [
+                one.get("abstain", c < serve.least_confidence) for one, c in zip(predictions, sure, strict=True)
+            ]
             log.add(
                 Answered(
                     asked.id, now(), asked.caller, model.name, model.version, served.name, rows,

@@ -62,7 +62,7 @@ class Metrics:
 
 def labels_of(prediction: Prediction) -> list[str]:
     """The label names in one prediction, of whichever task."""
-    if "label" in prediction:
+    if prediction.get("label") is not None:
         return [str(prediction["label"])]
     found: list[Any] = prediction.get("labels") or prediction.get("entities") or []
     return [str(one["label"] if isinstance(one, dict) else one) for one in found]

@@ -52,6 +52,9 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         metrics = intervals(scorer, progress=lambda done: advance(1, ""), **drawing)  # type: ignore[arg-type]
     slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
 
+    values = scorer.metrics(np.ones(scorer.rows))
+    undefined = {name: scorer.undefined(name) for name, value in values.items() if np.isnan(value)}
+
     out = workspace.run_folder
     out.mkdir(parents=True, exist_ok=True)
     frozen = pa.table(
@@ -67,11 +70,12 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     single = {}
     if serving(folder, "latency") != serving(folder, "throughput"):
         other = Predictor.open(folder, threads=workspace.threads, use="latency")
-        values = other.task.scorer(truths, other.predict(inputs_of), inputs_of).metrics(np.ones(scorer.rows))
-        single = {name: float(value) for name, value in values.items() if value == value}
+        singly = other.task.scorer(truths, other.predict(inputs_of), inputs_of).metrics(np.ones(scorer.rows))
+        single = {name: float(value) for name, value in singly.items() if value == value}
     report = Report(
         metrics=metrics,
         single_row_metrics=single,
+        undefined=undefined,
         primary=scorer.primary,
         rows=scorer.rows,
         classes=scorer.classes(np.ones(scorer.rows)),
@@ -83,7 +87,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         runtime=f"{' '.join(serving(folder, 'throughput'))}, {workspace.threads} threads",
         model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         seconds_per_1000_rows=seconds,
-        notes=_notes(earlier),
+        notes=_notes(earlier, undefined),
     )
     write_json(out / "evaluation.json", report)
     sure = [predictor.task.confidence(prediction) for prediction in predictions]
@@ -110,9 +114,12 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     return report
 
 
-def _notes(earlier: int) -> list[str]:
-    times = f"{earlier} time{'s' * (earlier > 1)}"
-    return [f"This test split was read {times} before: a score chosen by it is too good."] if earlier else []
+def _notes(earlier: int, undefined: Mapping[str, str]) -> list[str]:
+    notes = [f"{name} is not defined on the test rows: {why}." for name, why in undefined.items()]
+    if earlier:
+        times = f"{earlier} time{'s' * (earlier > 1)}"
+        notes.append(f"This test split was read {times} before: a score chosen by it is too good.")
+    return notes
 
 
 def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) -> None:

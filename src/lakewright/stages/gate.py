@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from lakewright.errors import ProjectError, nearest
@@ -48,6 +49,9 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
 
 
 def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
+    if name in report.undefined:
+        detail = f"{name} is not defined on the test rows: {report.undefined[name]}"
+        return Check(name=name, passed=False, threshold=threshold, detail=detail)
     if name not in report.metrics:
         raise ProjectError(
             f"gate.{kind} names {name!r}, which this task does not measure", nearest(name, report.metrics)
@@ -82,6 +86,10 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
     theirs = predictor.task.scorer(truths, predictor.predict(inputs_of), inputs_of)
     settings = project.evaluate
     metric = report.primary if project.gate.compare_by == "auto" else project.gate.compare_by
+    for model, scorer in (("this model", ours), ("the champion", theirs)):
+        if np.isnan(scorer.metrics(np.ones(scorer.rows)).get(metric, 0.0)):
+            why = f"{metric} of {model} is not defined on the test rows: {scorer.undefined(metric)}"
+            return Check(name=name, passed=False, detail=f"cannot be compared: {why}; set gate.compare_by to another")
     found = compare(
         ours, theirs, metric, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
     )

@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from lakewright import plugins
 from lakewright.encodings import Encoding
-from lakewright.errors import DataError
+from lakewright.errors import DataError, LakewrightError
 from lakewright.evaluation.report.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
 from lakewright.prepare.choosing import LEFT_OUT, Chosen, choose
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
-from lakewright.prepare.quality import Noticed, check_constant, check_train, told
+from lakewright.prepare.quality import Noticed, check_constant, check_test, check_train, told
 from lakewright.prepare.reading import Inputs, Reading
 from lakewright.prepare.splits import SPLITS, TRAIN, Method
 from lakewright.project import Columns, Prepare, Project
@@ -34,6 +34,17 @@ from lakewright.workspace import Workspace
 
 
 def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Prepared:
+    findings: list[Finding | Noticed] = []
+    try:
+        return _prepare(inputs, project, workspace, findings)
+    except LakewrightError as error:  # which may come of what was noticed before
+        error.findings = [each if isinstance(each, Finding) else each.without_texts for each in findings]
+        raise
+
+
+def _prepare(
+    inputs: Mapping[str, Record], project: Project, workspace: Workspace, findings: list[Finding | Noticed]
+) -> Prepared:
     ingested = inputs["ingest"]
     assert isinstance(ingested, Ingested)
     settings, columns = project.prepare, project.data.columns
@@ -48,7 +59,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     reading = Reading(workspace.lake, ingested.table, Kind, project.task, columns.roles, read)
 
     # Split first, before anything is fitted
-    chosen, findings = choose(reading, method, settings, columns)
+    chosen = choose(reading, method, settings, columns, findings)
     train = reading.only(chosen.of(TRAIN))
 
     # Labels, and whatever else the task learns from the rows, from train
@@ -63,6 +74,8 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         if Kind.level == "row" and not Kind.one_label:
             findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
         check_train(counts, columns=columns)
+        if Kind.one_label:
+            findings += check_test(counts, columns=columns)
 
     # Encoding, from train
     sequences = settings.model_copy(

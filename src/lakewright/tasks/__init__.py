@@ -7,8 +7,11 @@ and stored in the model folder; a predictor needs no more than numpy to encode a
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -32,6 +35,10 @@ Logits = list[
 ]  # float32 arrays: [outputs] a row (level "row"), [tokens, outputs] or [width] a sequence (the others)
 TEXTS = ("text", "text_pair", "negative", "question", "context")  # inputs that are texts; no other is called so
 IGNORED = -100  # a target that the loss leaves out
+FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Blank or invisible, though Unicode counts them among letters, marks and symbols."""
+EXACT = 2.0**53  # to it, a float holds every whole number
+WHOLE_NUMBER = re.compile("-?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Task(Protocol):
         """The task with what it decides by (thresholds, scales) fitted on the validation split."""
 
     def confidence(self, prediction: Prediction) -> float:
-        """How sure the model is of the whole row, 0 to 1."""
+        """How sure the model is of the whole row, 0 to 1; 0 where there is `no_prediction`."""
 
     def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer: ...
 
@@ -128,13 +135,26 @@ def whole_text(row: Row) -> str:
     return "\n".join(row[name] for name in TEXTS if row.get(name) is not None)
 
 
+def is_blank(text: str) -> bool:
+    """Nothing to read: no character, or none but white space and invisible ones."""
+    return not text.strip() or all(map(_is_invisible, text))
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp") or bool(FILLERS.match(character))
+
+
+def missing(value: object) -> bool:
+    """Null, NaN or a blank string. An empty list is a value: a sentence without entities."""
+    return (
+        value is None or (isinstance(value, float) and value != value) or (isinstance(value, str) and is_blank(value))
+    )
+
+
 def complete_texts(table: pa.Table) -> list[str | None]:
     """Each row's `whole_text`; None where one of its texts is missing or blank."""
     sides = [table[name].to_pylist() for name in TEXTS if name in table.column_names]
-    return [
-        None if any(text is None or not text.strip() for text in texts) else "\n".join(texts)
-        for texts in zip(*sides, strict=True)
-    ]
+    return [None if any(missing(text) for text in texts) else "\n".join(texts) for texts in zip(*sides, strict=True)]
 
 
 def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
@@ -231,11 +251,24 @@ def _is_collection(value: Any) -> bool:
 
 
 def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
-    """Whether a row has nothing where the task needs a text, so that nothing can be predicted for it."""
-    return any(
-        kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
-        for name, kind in inputs.items()
-    )
+    """Whether a text that the task needs is not there or blank, so that nothing can be predicted for the row."""
+    for name, kind in inputs.items():
+        if kind == "text":  # words go before the text that they make
+            given = [row[other] for other in reversed(_stands_for(name, inputs)) if row.get(other) is not None]
+            if not given or _says_nothing(given[0]):
+                return True
+        elif kind == "optional text" and row.get(name) is not None and _says_nothing(row[name]):
+            return True
+    return False
+
+
+def _says_nothing(text: Any) -> bool:
+    return missing(" ".join(map(str, text)) if isinstance(text, list | tuple) else text)
+
+
+def no_prediction(task: Task) -> Prediction:
+    """What answers a row that `lacks` a text: all that is predicted is null."""
+    return {**dict.fromkeys(task.columns().names), "confidence": 0.0, "abstain": True}
 
 
 def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
@@ -309,12 +342,14 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
 
 
 def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
-    """One class a row, as strings; whole numbers that became floats because some are missing are whole again."""
+    """One class a row, as strings; whole numbers that became floats because some are missing are whole again, but for
+    those that have more digits than a float holds."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     label = column(table, name, role)
     if pa.types.is_floating(label.type):
+        label = label.cast(pa.float64())
         known = pc.if_else(pc.is_finite(label), label, None)
         fractions = pc.filter(known, pc.not_equal(known, pc.floor(known)))
         if len(fractions):
@@ -323,11 +358,13 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
                 f"{fractions.slice(0, 3).to_pylist()}",
                 "name a column of classes: strings, whole numbers or booleans",
             )
-        label = known.cast(pa.int64())
+        short = known.cast(pa.int64(), safe=False).cast(pa.string())
+        label = pc.if_else(pc.less(pc.abs(known), EXACT), short, known.cast(pa.string()))
     if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
         raise DataError(
             f"the column {name!r} (data.columns.{role}) holds {label.type}, not one class a row",
-            "name a column of strings, whole numbers or booleans",
+            "name a column of strings, whole numbers or booleans; of lists with one label each, SQL takes it out: "
+            f"select {name}[1] as {name}, …",
         )
     return label.cast(pa.string())
 
@@ -353,9 +390,10 @@ class Problems:
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
-    """Labels sorted; whole numbers in their own order, since "10" comes after "2"."""
-    numeric = all(label.lstrip("-").isdecimal() for label in labels)
-    return tuple(sorted(labels, key=int) if numeric else sorted(labels))
+    """Labels sorted; whole numbers in their own order, since "10" comes after "2", and 01 before 1."""
+    if all(map(WHOLE_NUMBER.fullmatch, labels)):
+        return tuple(sorted(labels, key=lambda label: (Decimal(label), label)))
+    return tuple(sorted(labels))
 
 
 def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
@@ -378,5 +416,5 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
             f"the column {name!r} (data.columns.{role}) holds {kind}, not numbers",
             "name a column of numbers, or cast it in SQL",
         )
-    values = found.cast(pa.float64())
+    values = found.cast(pa.float64(), safe=False)  # whole numbers of more digits than a float holds are rounded
     return pc.if_else(pc.is_finite(values), values, None)

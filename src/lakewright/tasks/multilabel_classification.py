@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,10 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
-from lakewright.errors import DataError
+from lakewright.errors import DataError, ProjectError
 from lakewright.project import TaskSettings
-from lakewright.tasks import Kind, Logits, Loss, Prediction, Problems, Row, column, in_order, needed, number_column
+from lakewright.tasks import Kind, Logits, Loss, Prediction, Problems, Row, column, in_order, missing, needed
+from lakewright.tasks.label_lists import LabelLists
 from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
+from lakewright.tasks.truths import LabelNames, truth_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,12 +26,20 @@ if TYPE_CHECKING:
     from lakewright.encodings import Encoded, Encoding
     from lakewright.evaluation.scorers import Scorer
 
+FORMS = (
+    'a list of labels (["one", "two"]; [] where there is none), the same as JSON in a string, or several columns of 0 '
+    "and 1: labels: [one, two]; names in one text become a list by SQL's string_split(labels, ',')"
+)
 GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
 SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
 
 
 class MultilabelSettings(TaskSettings):
     name: Literal["multilabel_classification"] = "multilabel_classification"
+    labels: LabelNames | None = Field(
+        default=None,
+        description="all labels, in the order of a multi-hot vector's places; none: as found in train, sorted",
+    )
     threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default="tuned", description="tuned: each label's own, by F1 on validation; or one for all, such as 0.5"
     )
@@ -61,26 +70,42 @@ class MultilabelClassification:
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row
-        of zeros, is a row without labels; null is a row whose labels nobody knows."""
+        of zeros, is a row without labels; null is a row whose labels nobody knows. Where `task.labels` names as many
+        labels, a list of 0 and 1 is a multi-hot vector."""
         import pyarrow as pa
 
-        problems, seen, rows = Problems(), set[str](), 0
+        assert isinstance(settings, MultilabelSettings)
+        (given,) = needed(columns, "labels")
+        names = settings.labels or ([] if isinstance(given, str) else given)
+        if not isinstance(given, str) and set(names) != set(given):
+            raise ProjectError(
+                f"task.labels names {', '.join(names)}, and data.columns.labels the columns {', '.join(given)}",
+                "columns of 0 and 1 are named as their labels: leave task.labels out",
+            )
+        problems = {name: Problems() for name in ([given] if isinstance(given, str) else given)}
+        seen, lists, rows = Seen(), LabelLists(settings.labels), 0
         for table in tables:
             inputs = read_inputs(table, columns)
-            (given,) = needed(columns, "labels")
             if isinstance(given, str):
-                truths = _of_list(table, given, rows, problems)
+                truths = _of_list(table, given, rows, lists, problems[given])
+                seen.ones.update(*filter(None, truths))
             else:
-                truths = _of_columns(table, given, rows, seen)
+                truths = _of_columns(table, given, rows, seen, problems)
             rows += table.num_rows
             yield pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
-        remedy = "a list of labels, a JSON list in a string, or several columns of 0 and 1: labels: [one, two]"
-        problems.refuse(given, "labels", remedy)
-        never: list[str] = [] if isinstance(given, str) else [name for name in given if name not in seen]
+        for name, found in problems.items():
+            found.refuse(name, "labels", FORMS)
+        if isinstance(given, str):
+            lists.check(given)
+        else:
+            seen.check(given)
+        never = [name for name in names if name not in seen.ones]
         if never:
             raise DataError(
-                f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
-                "leave it out of data.columns.labels, or see whether the table was filtered",
+                f"the label {never[0]!r} (data.columns.labels) is in no row: nobody can learn it"
+                if isinstance(given, str)
+                else f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
+                "leave it out, or see whether the table was filtered",
             )
 
     @classmethod
@@ -100,7 +125,7 @@ class MultilabelClassification:
         if all(count == rows for count in counts.values()):
             what = "no row of train has a label" if not counts else "every row of train has the same labels"
             raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
-        labels = in_order(set(counts))
+        labels = tuple(settings.labels) if settings.labels else in_order(set(counts))
         tuned = settings.threshold == "tuned"
         start = 0.5 if settings.threshold == "tuned" else settings.threshold
         return cls(labels, (float(start),) * len(labels), tuned, reads)
@@ -240,38 +265,64 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return result
 
 
-def _of_columns(table: pa.Table, names: Sequence[str], first: int, seen: set[str]) -> list[list[str] | None]:
-    """`first` is the table's first row's number; into `seen` go the columns that are 1 somewhere."""
-    values = [number_column(table, name, "labels").to_numpy() for name in names]
+@dataclass
+class Seen:
+    """What stands in columns of 0 and 1, once all rows were seen."""
+
+    ones: set[str] = field(default_factory=set)  # columns (of lists: labels) that are 1 somewhere
+    zeros: set[str] = field(default_factory=set)
+    blanks: Counter[str] = field(default_factory=Counter)  # column → rows
+    rows: int = 0
+    unknown: int = 0  # rows that are blank in one of the columns
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises DataError for columns of 1 and blank."""
+        unclear = [name for name in names if name in self.ones and name not in self.zeros and self.blanks[name]]
+        if unclear:
+            shown = ", ".join(f"{name!r} is blank in {self.blanks[name]:,}" for name in unclear[:5])
+            zeros = ", ".join(f"coalesce({name}, 0) as {name}" for name in unclear[:5])
+            raise DataError(
+                f"of {self.rows:,} rows {self.unknown:,} have no labels (data.columns.labels): {shown}, "
+                "1 in the others and never 0",
+                f"write 0 where a label does not hold; where blank means that, in SQL: select {zeros}, …",
+            )
+
+
+def _of_columns(
+    table: pa.Table, names: Sequence[str], first: int, seen: Seen, problems: Mapping[str, Problems]
+) -> list[list[str] | None]:
+    """`first` is the table's first row's number."""
+    values = [truth_numbers(table, name, "labels", first, problems[name]).to_numpy() for name in names]
     for name, column_values in zip(names, values, strict=True):
-        strange = np.flatnonzero(~(np.isnan(column_values) | np.isin(column_values, [0.0, 1.0])))
+        blank = np.isnan(column_values)
+        strange = np.flatnonzero(~(blank | np.isin(column_values, [0.0, 1.0])))
         if len(strange):
             raise DataError(
                 f"the column {name!r} (data.columns.labels) holds {column_values[strange[0]]:g} in row "
                 f"{first + int(strange[0])}, not 0 or 1",
-                "name columns of 0 and 1, or one column that holds a list of labels",
+                f"give {FORMS}",
             )
+        seen.blanks[name] += int(blank.sum())
+        if (column_values == 1).any():
+            seen.ones.add(name)
+        if (column_values == 0).any():
+            seen.zeros.add(name)
     hot = np.stack(values, axis=1)
-    seen.update(name for name, label in zip(names, hot.T, strict=True) if (label == 1).any())
     known = ~np.isnan(hot).any(axis=1)
+    seen.rows += len(known)
+    seen.unknown += int((~known).sum())
     return [
         [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None
         for row, complete in zip(hot, known, strict=True)
     ]
 
 
-def _of_list(table: pa.Table, name: str, first: int, problems: Problems) -> list[list[str] | None]:
+def _of_list(table: pa.Table, name: str, first: int, lists: LabelLists, problems: Problems) -> list[list[str] | None]:
     truths: list[list[str] | None] = []
     for row, given in enumerate(column(table, name, "labels").to_pylist(), start=first):
-        if given is None:
-            truths.append(None)
-            continue
         try:
-            labels = json.loads(given) if isinstance(given, str) else given
-            if not isinstance(labels, list) or any(isinstance(label, list | dict) for label in labels):
-                raise ValueError("not a list of labels")
-            truths.append(sorted({str(label) for label in labels if label is not None}))
+            truths.append(None if missing(given) else lists.read(given))
         except ValueError as failure:
-            problems.add(f"row {row}: {str(given)[:60]!r} ({failure})")
+            problems.add(f"row {row}: {failure}")
             truths.append(None)
     return truths

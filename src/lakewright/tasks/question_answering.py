@@ -7,7 +7,6 @@ which is how "no answer" is learned (Rajpurkar, Jia & Liang 2018).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -17,7 +16,20 @@ from pydantic import Field
 
 from lakewright.encodings.ragged import Ragged
 from lakewright.project import TaskSettings
-from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, column, needed, text_column
+from lakewright.tasks import (
+    IGNORED,
+    Kind,
+    Logits,
+    Loss,
+    Prediction,
+    Problems,
+    Row,
+    column,
+    missing,
+    needed,
+    text_column,
+)
+from lakewright.tasks.truths import from_json, offset, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +41,10 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
 FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
+FORMS = (
+    "a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of texts, or one text, also as "
+    "JSON in a string; [] where there is no answer: answer_start counts characters, and each text stands in its context"
+)
 TRIED = 20  # first and last pieces that are paired, a window
 
 
@@ -63,8 +79,9 @@ class QuestionAnswering:
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, or a list of strings to
-        be found in the context; JSON in a string is read. An empty list: the context has no answer."""
+        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of strings to be
+        found in the context, or one such string; JSON in a string is read. An empty list: the context has no
+        answer."""
         import pyarrow as pa
 
         question_name, context_name, answers_name = needed(columns, "question", "context", "answers")
@@ -77,14 +94,13 @@ class QuestionAnswering:
             truths: list[list[Answer] | None] = []
             for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True), start=rows):
                 try:
-                    truths.append(None if answers is None or context is None else _answers(answers, context))
+                    truths.append(None if missing(answers) or context is None else _answers(answers, context))
                 except ValueError as failure:
                     problems.add(f"row {row}: {failure}")
                     truths.append(None)
             rows += table.num_rows
             yield pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
-        remedy = "a list of {text, answer_start}: answer_start counts characters, and the text stands in the context"
-        problems.refuse(answers_name, "answers", remedy)
+        problems.refuse(answers_name, "answers", FORMS)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
@@ -214,7 +230,7 @@ class QuestionAnswering:
         return replace(self, threshold=float(threshold) if np.isfinite(threshold) else 0.0)
 
     def confidence(self, prediction: Prediction) -> float:
-        return float(prediction["score"])
+        return float(prediction["score"] or 0.0)
 
     def scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         return self._scorer(truths, predictions)
@@ -252,24 +268,35 @@ def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, in
 
 
 def _answers(given: Any, context: str) -> list[Answer]:
-    """Raises ValueError where an answer does not stand where it should."""
+    """Raises ValueError for what is no list of answers, and where one does not stand where it should."""
     if isinstance(given, str):
-        given = json.loads(given)
+        if given.lstrip()[:1] not in ("[", "{") or given in context:
+            return [_answer(given, None, context)]
+        given = from_json(given)
     if isinstance(given, dict):
-        given = [
-            {"text": text, "answer_start": start}
-            for text, start in zip(given["text"], given["answer_start"], strict=True)
-        ]
+        texts, starts = given.get("text"), given.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            raise ValueError(f"{shown(given)} does not hold text and answer_start, lists of the same length")
+        return [_answer(text, start, context) for text, start in zip(texts, starts, strict=True)]
     if not isinstance(given, list):
-        raise ValueError("not a list of answers")
+        raise ValueError(f"{shown(given)} is no list of answers")
     answers: list[Answer] = []
     for one in given:
-        text = one if isinstance(one, str) else one.get("text")
-        if not isinstance(text, str) or not text:
-            raise ValueError(f"an answer without text: {one!r}")
-        start = None if isinstance(one, str) else one.get("answer_start", one.get("start"))
-        start = context.find(text) if start is None else int(start)
-        if start < 0 or context[start : start + len(text)] != text:
-            raise ValueError(f"the answer {text[:40]!r} does not stand at {start} in its context")
-        answers.append({"start": start, "end": start + len(text), "text": text})
+        if isinstance(one, dict):
+            start = one.get("answer_start")
+            answers.append(_answer(one.get("text"), one.get("start") if start is None else start, context))
+        elif isinstance(one, str):
+            answers.append(_answer(one, None, context))
+        else:
+            raise ValueError("an answer is null" if one is None else f"an answer is {shown(one)}, not a text")
     return answers
+
+
+def _answer(text: Any, start: Any, context: str) -> Answer:
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"an answer has the text {shown(text)}")
+    start = context.find(text) if start is None else offset(start)
+    if start < 0 or context[start : start + len(text)] != text:
+        place = "" if start < 0 else f"at {start} "
+        raise ValueError(f"the answer {shown(text)} does not stand {place}in its context")
+    return {"start": start, "end": start + len(text), "text": text}

@@ -15,7 +15,8 @@ import numpy as np
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
-from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, needed, number_column, text_column
+from lakewright.tasks import Kind, Logits, Loss, Prediction, Problems, Row, needed, text_column
+from lakewright.tasks.truths import truth_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +62,7 @@ class SentenceSimilarity:
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         import pyarrow as pa
 
+        problems, rows = Problems(), 0
         scores: set[float] = set()  # two are enough to know that they differ
         for table in tables:
             texts = {
@@ -70,12 +72,14 @@ class SentenceSimilarity:
             if "negative" in columns:
                 texts["negative"] = text_column(table, columns["negative"], "negative")
             if "score" in columns:
-                truth = number_column(table, columns["score"], "score")
+                truth = truth_numbers(table, columns["score"], "score", rows, problems)
                 if len(scores) < 2:
                     scores.update(truth.drop_null().unique().to_pylist())
             else:  # that the two belong together is all that is known
                 truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
+            rows += table.num_rows
             yield pa.table({**texts, "truth": truth})
+        problems.refuse(columns.get("score", ""), "score", "write a number, such as 4.5, or nothing")
         if len(scores) == 1:
             raise DataError(
                 f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
@@ -190,7 +194,7 @@ class SentenceSimilarity:
 
     def confidence(self, prediction: Prediction) -> float:
         """There is no probability in a distance: the cosine, from 0 to 1."""
-        return (float(prediction.get("cosine", 1.0)) + 1) / 2
+        return 0.0 if prediction.get("abstain") else (float(prediction.get("cosine", 1.0)) + 1) / 2
 
     def scorer(self, truths: Sequence[float], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         from lakewright.evaluation.scorers.similarity import SimilarityScorer

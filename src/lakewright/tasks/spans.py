@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakewright.tasks import Problems, column, text_column
+from lakewright.tasks import Problems, column, missing, text_column
+from lakewright.tasks.truths import check_unicode, from_json, label_name, offset, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Span = dict[str, Any]  # {"start": int, "end": int, "label": str}: text[start:end] in characters
+KEYS = {
+    "start": ("start", "start_offset", "start_char", "begin"),
+    "end": ("end", "end_offset", "end_char", "stop"),
+    "label": ("label", "labels", "entity_group", "entity_type", "entity", "type", "tag"),
+}
+FORMS = (
+    "a list of {start, end, label} or of [start, end, label], also as JSON in a string, or as doccano, Label Studio "
+    "(JSON-MIN) and spaCy write it: start and end count characters (end not included), and spans must not overlap"
+)
+LISTS = ("entities", "spans", "result")
 
 
 def read_spans(
@@ -23,35 +33,80 @@ def read_spans(
     truths: list[list[Span] | None] = []
     given_spans = column(table, spans_name, "spans").to_pylist()
     for row, (text, given) in enumerate(zip(texts, given_spans, strict=True), start=first):
-        if given is None or text is None:
+        if missing(given) or text is None:
             truths.append(None)
             continue
         try:
-            spans = json.loads(given) if isinstance(given, str) else given
-            read: list[Span] = [{"start": int(s["start"]), "end": int(s["end"]), "label": _label(s)} for s in spans]
-        except (TypeError, KeyError, ValueError) as failure:
-            problems.add(f"row {row}: not a list of {{start, end, label}} ({type(failure).__name__}: {failure})")
+            read = spans_of(given)
+        except ValueError as failure:
+            problems.add(f"row {row}: not a list of {{start, end, label}} ({failure})")
             truths.append(None)
             continue
         read.sort(key=lambda span: (span["start"], span["end"]))
-        for span in read:
-            if not 0 <= span["start"] < span["end"] <= len(text):
-                problems.add(
-                    f"row {row}: span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
-                )
-        for left, right in pairwise(read):
-            if right["start"] < left["end"]:
-                problems.add(
-                    f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
-                )
-        truths.append(read)
+        wrong = [
+            f"span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
+            for span in read
+            if not 0 <= span["start"] < span["end"] <= len(text)
+        ]
+        wrong += [
+            f"spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
+            for left, right in pairwise(read)
+            if right["start"] < left["end"]
+        ]
+        for problem in wrong:
+            problems.add(f"row {row}: {problem}")
+        truths.append(None if wrong else read)
     return texts, truths
 
 
-def _label(span: Any) -> str:
-    if span["label"] is None or not str(span["label"]).strip():
-        raise ValueError("a span without a label")
-    return str(span["label"])
+def spans_of(given: Any) -> list[Span]:
+    """One row's spans, as tables, doccano, Label Studio and spaCy write them. Raises ValueError.
+
+    A list of dicts (see KEYS) or of [start, end, label]; such a list in an object under one of LISTS; a dict of lists;
+    a list of one annotation of Label Studio's; each of them also as JSON in a string.
+    """
+    given = from_json(given)
+    if isinstance(given, list) and given and all(isinstance(one, dict) and "result" in one for one in given):
+        if len(given) > 1:
+            raise ValueError(f"{len(given)} annotations of one text")
+        (given,) = given
+        if given.get("was_cancelled"):
+            raise ValueError("an annotation that was cancelled")
+    if isinstance(given, dict):
+        held = next((given[key] for key in LISTS if isinstance(given.get(key), list)), None)
+        given = _transposed(given) if held is None else held
+    if not isinstance(given, list):
+        raise ValueError(f"{shown(given)} is no list")
+    return [_span(one) for one in given]
+
+
+def _transposed(given: dict[str, Any]) -> list[Any]:
+    """Rows of a dict of lists, as `datasets` keeps a list of dicts."""
+    values = [_value(given, keys) for keys in KEYS.values()]
+    if not all(isinstance(each, list) for each in values):
+        raise ValueError(f"{shown(given)} is no list")
+    if len({len(each) for each in values}) > 1:
+        raise ValueError(f"lists of {', '.join(str(len(each)) for each in values)} starts, ends and labels")
+    return [list(one) for one in zip(*values, strict=True)]
+
+
+def _span(given: Any) -> Span:
+    if isinstance(given, dict):
+        given = given["value"] if isinstance(given.get("value"), dict) else given  # one of Label Studio's results
+        start, end, label = (_value(given, keys) for keys in KEYS.values())
+    elif isinstance(given, list | tuple) and len(given) == 3:
+        start, end, label = given
+    else:
+        raise ValueError(f"{shown(given)} is no span")
+    if isinstance(label, list):
+        if len(label) != 1:
+            raise ValueError(f"a span with {len(label)} labels")
+        (label,) = label
+    return {"start": offset(start), "end": offset(end), "label": label_name(label)}
+
+
+def _value(given: dict[str, Any], keys: Sequence[str]) -> Any:
+    return next((given[key] for key in keys if given.get(key) is not None), None)
 
 
 def read_tags(
@@ -65,19 +120,30 @@ def read_tags(
     both = zip(tokens_column.to_pylist(), tags_column.to_pylist(), strict=True)
     for row, (tokens, tags) in enumerate(both, start=first):
         spans = None
-        if tokens is None or tags is None:
-            pass
-        elif not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags):
-            problems.add(f"row {row}: {tokens_name} and {tags_name} must be lists of the same length")
-        else:
+        if not missing(tokens) and not missing(tags):
             try:
-                spans = spans_of_tags([str(token) for token in tokens], [str(tag) for tag in tags])
+                tokens, tags = _words(tokens, tokens_name), _words(tags, tags_name)
+                if len(tokens) != len(tags):
+                    raise ValueError(f"{len(tokens)} {tokens_name} and {len(tags)} {tags_name}")
+                spans = spans_of_tags(tokens, tags)
             except ValueError as failure:
                 problems.add(f"row {row}: {failure}")
-        texts.append(None if spans is None else " ".join(str(token) for token in tokens))
-        words.append(None if spans is None else [str(token) for token in tokens])
+        texts.append(None if spans is None else " ".join(tokens))
+        words.append(None if spans is None else tokens)
         truths.append(spans)
     return texts, words, truths
+
+
+def _words(given: Any, name: str) -> list[str]:
+    values = from_json(given)
+    if not isinstance(values, list):
+        raise ValueError(f"{name} is {shown(values)}, no list")
+    wrong = [value for value in values if value is None or value != value or isinstance(value, list | dict | bytes)]
+    if wrong:
+        raise ValueError(f"{name} holds {shown(wrong[0])}")
+    words = list(map(str, values))
+    check_unicode(words)
+    return words
 
 
 def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:

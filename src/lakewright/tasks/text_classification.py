@@ -13,8 +13,9 @@ from pydantic import Field
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.project import TaskSettings
-from lakewright.tasks import Kind, Logits, Loss, Prediction, Row, in_order, label_column, needed
+from lakewright.tasks import WHOLE_NUMBER, Kind, Logits, Loss, Prediction, Row, in_order, label_column, needed
 from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
+from lakewright.tasks.truths import LabelNames
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 class TextClassificationSettings(TaskSettings):
     name: Literal["text_classification"] = "text_classification"
-    labels: list[str] | None = Field(default=None, description="the classes, in order; none: as found in train, sorted")
+    labels: LabelNames | None = Field(
+        default=None, description="the classes, in order; none: as found in train, sorted"
+    )
     merge: dict[str, str] = Field(
         default={}, description="label in the column → the class that it counts as; the others stay as they are"
     )
@@ -93,7 +96,7 @@ class TextClassification:
         reads = TextInputs.fit(counted())
         if settings.labels is None:
             labels = in_order(found)
-            if settings.ordinal and not all(label.lstrip("-").isdecimal() for label in labels):
+            if settings.ordinal and not all(map(WHOLE_NUMBER.fullmatch, labels)):
                 raise ProjectError(
                     f"task.ordinal: the order of the labels {', '.join(labels[:5])} … is not known",
                     "give it: task: {name: text_classification, ordinal: true, labels: [lowest, …, highest]}",
@@ -165,7 +168,9 @@ class TextClassification:
             for ranked, row in zip(names, shares, strict=True)
         ]
         if self.ordinal:
-            for prediction, expected in zip(predictions, probabilities @ self._values(), strict=True):
+            from lakewright.evaluation.scorers.ordinal import label_values
+
+            for prediction, expected in zip(predictions, probabilities @ label_values(self.labels), strict=True):
                 prediction["expected"] = float(expected)
         return predictions
 
@@ -194,12 +199,6 @@ class TextClassification:
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return self.reads.sample_rows()
-
-    def _values(self) -> NDArray[np.float64]:
-        try:
-            return np.array([float(label) for label in self.labels])
-        except ValueError:
-            return np.arange(len(self.labels), dtype=np.float64)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

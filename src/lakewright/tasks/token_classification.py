@@ -21,7 +21,7 @@ from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
-from lakewright.tasks.spans import Span, read_spans, read_tags
+from lakewright.tasks.spans import FORMS, Span, read_spans, read_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,11 +81,10 @@ class TokenClassification:
             rows += table.num_rows
             yield pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
         if tagged:
-            remedy = "a tag is O, or B-, I- (also E-, S-, L-, U-) and a label"
+            remedy = "as many tags as tokens, both lists; a tag is O, or B-, I- (also E-, S-, L-, U-) and a label"
             problems.refuse(columns["tags"], "tags", remedy)
         else:
-            remedy = "start and end count characters (end not included), and spans must not overlap"
-            problems.refuse(columns["spans"], "spans", remedy)
+            problems.refuse(columns["spans"], "spans", FORMS)
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:

@@ -31,6 +31,9 @@ class Scorer(Protocol):
     def metrics(self, weights: Weights) -> dict[str, float]:
         """`weights` is [rows], non-negative. The same names every time; NaN where the rows do not define the metric."""
 
+    def undefined(self, metric: str) -> str:
+        """Why all rows together do not define a metric of theirs that is NaN, in words."""
+
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per class or entity type: precision, recall, f1, support and what else the task counts; never NaN."""
 

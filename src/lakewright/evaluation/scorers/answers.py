@@ -92,6 +92,9 @@ class AnswersScorer:
             "no_answer_accuracy": _mean(self.em, weights * ~self.answerable),
         }
 
+    def undefined(self, metric: str) -> str:
+        return f"{'none' if metric == 'answer_f1' else 'each'} of the {self.rows} has an answer"
+
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Answers are of no class."""
         return {}

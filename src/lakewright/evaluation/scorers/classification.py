@@ -88,6 +88,9 @@ class ClassificationScorer:
             "ece": float(np.abs(gaps).sum() / total),
         }
 
+    def undefined(self, metric: str) -> str:
+        return f"all {self.rows} are of class {self.labels[int(self.truth[0])]}"
+
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per label: precision, recall, f1, support (rows truly of it) and predicted (rows said to be of it)."""
         hits, true, predicted = self._sums(np.asarray(weights, dtype=np.float64))

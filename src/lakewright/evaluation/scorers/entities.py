@@ -104,6 +104,9 @@ class EntityScorer:
             "exact_match": float(weights @ self._all_right / total) if total > 0 else float("nan"),
         }
 
+    def undefined(self, metric: str) -> str:
+        return f"none of the {self.rows} has an entity, nor is one predicted"
+
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per type: precision, recall, f1, support (true entities), predicted, and the outcomes.
 

@@ -89,6 +89,11 @@ class MultilabelScorer:
         values = [*micro, *macro, *(weights @ self._of_row / total), *self._ranking.means(weights), gap]
         return {name: float(value) for name, value in zip(_NAMES, values, strict=True)}
 
+    def undefined(self, metric: str) -> str:
+        if metric == "roc_auc":
+            return f"each label stands in all {self.rows} or in none"
+        return f"none of the {self.rows} has a label" + (", nor is one predicted" if metric != "pr_auc" else "")
+
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per label: precision, recall, f1, support (rows that have it), predicted (rows said to have it) and roc_auc,
         which is left out where no row or every row has the label."""

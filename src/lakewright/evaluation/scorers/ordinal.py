@@ -28,7 +28,7 @@ class OrdinalScorer(ClassificationScorer):
 
     def __init__(self, truth: NDArray[np.integer], probabilities: NDArray[np.floating], labels: Sequence[str]) -> None:
         super().__init__(truth, probabilities, labels)
-        unit, places = _values(self.labels), np.arange(len(self.labels), dtype=np.float64)
+        unit, places = label_values(self.labels), np.arange(len(self.labels), dtype=np.float64)
         self._distance = np.abs(unit[:, None] - unit)  # [C, C]
         self._steps = np.abs(places[:, None] - places)
 
@@ -51,10 +51,15 @@ class OrdinalScorer(ClassificationScorer):
         }
 
 
-def _values(labels: Sequence[str]) -> Floats:
-    """The labels as numbers where all of them are, otherwise their places."""
-    try:
-        values = [float(label) for label in labels]
-    except ValueError:
-        values = [math.nan]
+def label_values(labels: Sequence[str]) -> Floats:
+    """The labels as numbers; their places where one of them is none."""
+    values = list(map(number_of, labels))
     return np.array(values if all(map(math.isfinite, values)) else range(len(labels)), dtype=np.float64)
+
+
+def number_of(text: str) -> float:
+    """NaN for what float() would read and a person would not call a number: １, 1_0."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan

@@ -93,6 +93,10 @@ class SimilarityScorer:
             values = [*self._correlations(weights), np.sqrt(values[0]), values[1]]
         return {name: float(value) for name, value in zip(names, values, strict=True)}
 
+    def undefined(self, metric: str) -> str:
+        same = self.truth is not None and np.ptp(self.truth) == 0
+        return f"all {self.rows} have the same {'score' if same else 'predicted score'}"
+
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Scores are of no class."""
         return {}

@@ -83,7 +83,10 @@ def answer(
     for of in wanted:
         values = [prediction.get(of) for prediction in said]
         if known[of] == "BYTES":
-            values = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
+            values = [
+                value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                for value in values
+            ]
         tensors.append({"name": of, "datatype": known[of], "shape": [len(values)], "data": values})
     told = {"model_name": name, "model_version": version, "outputs": tensors}
     return {**told, "id": id} if id is not None else told

@@ -34,19 +34,24 @@ def read(body: bytes) -> tuple[list[str], bool, int | None]:
 
 
 def answer(
-    name: str, vectors: Sequence[Sequence[float]], tokens: int, as_base64: bool, dimensions: int | None
+    name: str, vectors: Sequence[Sequence[float] | None], tokens: int, as_base64: bool, dimensions: int | None
 ) -> dict[str, Any]:
-    """Shortened vectors have the length 1 again. Raises Refused for more dimensions than there are."""
-    values = np.array(vectors, dtype=np.float32)
-    if dimensions is not None:
-        if dimensions > values.shape[1]:
-            raise Refused(f"the model gives {values.shape[1]} dimensions, not {dimensions}", "ask for fewer")
-        values = values[:, :dimensions]
-        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-    told = [base64.b64encode(vector.tobytes()).decode() if as_base64 else vector.tolist() for vector in values]
+    """Shortened vectors have the length 1 again; null stays null. Raises Refused for more dimensions than there are."""
+
+    def told(vector: Sequence[float] | None) -> Any:
+        if vector is None:  # a blank text's
+            return None
+        values = np.array(vector, dtype=np.float32)
+        if dimensions is not None:
+            if dimensions > len(values):
+                raise Refused(f"the model gives {len(values)} dimensions, not {dimensions}", "ask for fewer")
+            values = values[:dimensions]
+            values = values / np.maximum(np.linalg.norm(values), 1e-12)
+        return base64.b64encode(values.tobytes()).decode() if as_base64 else values.tolist()
+
     return {
         "object": "list",
-        "data": [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(told)],
+        "data": [{"object": "embedding", "index": at, "embedding": told(vector)} for at, vector in enumerate(vectors)],
         "model": name,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }

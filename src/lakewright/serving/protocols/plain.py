@@ -46,5 +46,5 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
     for prediction in predictions:
         confidence = task.confidence(prediction)
         shown = {name: value for name, value in prediction.items() if probabilities or name != "probabilities"}
-        said.append({**shown, "confidence": confidence, "abstain": confidence < least})
+        said.append({**shown, "confidence": confidence, "abstain": prediction.get("abstain", confidence < least)})
     return said
