@@ -21,6 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+SHOWN = 80  # characters of a value in a message
+_LONGEST = 4_000  # characters of a whole cause or remedy, whatever went into it
+
 
 class LakewrightError(Exception):
     """`cause` says what is wrong and where; `remedy` says what to do next."""
@@ -28,9 +31,10 @@ class LakewrightError(Exception):
     exit_code = 1
 
     def __init__(self, cause: str, remedy: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
-        self.remedy = remedy
+        self.cause, self.remedy = (
+            text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for text in (cause, remedy)
+        )
+        super().__init__(self.cause)
         self.log: str | None = None  # set by the pipeline once it knows where the run's log is
 
     def __str__(self) -> str:
@@ -115,3 +119,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     suggestion = f"did you mean {close[0]!r}? " if close else ""
     return f"{suggestion}known: {', '.join(names) or '(none)'}"
+
+
+def shown(value: object) -> str:
+    """A value, a type or a text as a message quotes it: on one line, and cut, since data can be of any length."""
+    text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

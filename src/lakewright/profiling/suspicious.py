@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
 
+from lakewright.lake.sources.written import PLACEHOLDERS
 from lakewright.prepare.duplicates import normalise
 from lakewright.records import Finding
 
@@ -19,26 +20,6 @@ CUT = 80  # characters of an example
 FEW_NUMBERS = 10  # different numbers at least, before one is called a sentinel
 SOME = 0.01  # of the values at least are of another type: mixed types
 
-PLACEHOLDERS = (
-    *("n/a", "#n/a", "na", "n.a.", "null", "<null>", "(null)", "none", "nil", "nan", "undefined", "unknown", "missing"),
-    *(
-        "not available",
-        "not applicable",
-        "no data",
-        "tbd",
-        "todo",
-        "xxx",
-        "-",
-        "--",
-        "---",
-        "?",
-        "??",
-        "???",
-        ".",
-        "...",
-    ),
-    *("_", "\\n", "(blank)", "(none)", "(empty)", "[deleted]", "[removed]"),
-)
 NUMBERS = (*(-(10**k) + 1 for k in range(1, 7)), *(10**k - 1 for k in range(2, 11)), -1, 2**31 - 1, -(2**31), 2**63 - 1)
 TIMES = ("0001-01-01", "1900-01-01", "1970-01-01", "2099-12-31", "2999-12-31", "9999-12-31")
 

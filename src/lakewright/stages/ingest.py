@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 
 from lakewright.errors import DataError, nearest
-from lakewright.lake.sources import open_source
-from lakewright.project import Project
-from lakewright.records import Ingested, Record
+from lakewright.lake.sources import Intake, open_source
+from lakewright.project import Data, Project
+from lakewright.records import Finding, Ingested, Record, plain
 from lakewright.workspace import Workspace
 
 FINGERPRINT = "fingerprint"
+FINDINGS = "findings"
 
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
@@ -20,7 +23,7 @@ def fingerprint(project: Project, workspace: Workspace) -> str:
         return str(workspace.lake.version(project.table))
     secrets = workspace.profile.secrets()
     source, uri = open_source(data.source, data.format, secrets, project.folder)
-    return source.fingerprint(uri, data.options, secrets)
+    return _fingerprint(source.fingerprint(uri, data.options, secrets, _intake(project, [])), data)
 
 
 def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Ingested:
@@ -29,19 +32,47 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
         table = lake.version(project.table)
         return Ingested(table=table, source=str(table), fingerprint=str(table))
 
-    secrets = workspace.profile.secrets()
+    findings: list[Finding] = []
+    secrets, intake = workspace.profile.secrets(), _intake(project, findings)
     source, uri = open_source(data.source, data.format, secrets, project.folder)
-    found = source.fingerprint(uri, data.options, secrets)
+    found = _fingerprint(source.fingerprint(uri, data.options, secrets, intake), data)
     committed = lake.find_commit(project.table, FINGERPRINT, found)
     if committed is None or committed != lake.version(project.table):
-        reader = source.open(uri, data.options, secrets)
-        for role, name in data.columns.names:
-            if name not in reader.schema.names:
-                raise DataError(
-                    f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, reader.schema.names)
-                )
+        reader = source.open(uri, data.options, secrets, intake)
+        _check_columns(data, reader.schema.names, intake)
         properties = {FINGERPRINT: found, "source": data.source, "run": workspace.run_id}
+        if findings:  # kept with the commit, since it is not read again while its source stays
+            properties[FINDINGS] = json.dumps([plain(finding) for finding in findings])
         committed = lake.write(project.table, reader, properties=properties)
     if workspace.log is not None:
         workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
-    return Ingested(table=committed, source=data.source, fingerprint=found)
+    kept = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
+    findings = [Finding.model_validate(finding) for finding in json.loads(kept)]
+    return Ingested(table=committed, source=data.source, fingerprint=found, findings=findings)
+
+
+def _intake(project: Project, findings: list[Finding]) -> Intake:
+    columns = project.data.columns
+    time = columns.event_time if project.prepare.split.method == "time" else None
+    return Intake(
+        as_written=frozenset(columns.as_written),
+        exclude=frozenset(project.data.exclude),
+        numbers={name: role for role, name in columns.names if role in ("numbers", "score")},
+        times={time: "event_time"} if time else {},
+        notice=findings.append,
+    )
+
+
+def _fingerprint(of_source: str, data: Data) -> str:
+    if not data.exclude:
+        return of_source
+    return hashlib.sha256(json.dumps([of_source, sorted(data.exclude)]).encode()).hexdigest()
+
+
+def _check_columns(data: Data, names: Sequence[str], intake: Intake) -> None:
+    """Raises DataError for a column that the project names and the source has not."""
+    for role, name in data.columns.names:
+        if name not in names:
+            raise DataError(f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, names))
+    for name in sorted(intake.exclude - intake.left_out):
+        raise DataError(f"{data.source} has no column {name!r} (data.exclude)", nearest(name, names))

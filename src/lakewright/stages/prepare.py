@@ -105,7 +105,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         lengths=summary(whole),
         length_histogram=histogram(whole),
         max_length=max_length,
-        findings=told(findings, known),
+        findings=[*ingested.findings, *told(findings, known)],
     )
 
 

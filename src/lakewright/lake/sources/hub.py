@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, LakewrightError, MissingPackage, NotFound, UsageError, nearest
-from lakewright.lake.sources import checked, known_options
+from lakewright.lake.sources import AS_IT_IS, Intake, checked, known_options
 from lakewright.lake.sources.files import split_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ class HubSource:
     is taken from the storage option or the environment variable HF_TOKEN.
     """
 
-    def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
         import pyarrow as pa
 
         known_options(options, _OPTIONS, "hf")
@@ -47,9 +49,11 @@ class HubSource:
                         plain = plain.append_column("split", pa.array([names[name]] * len(plain), pa.string()))
                     yield from plain.select(schema.names).cast(schema).to_batches()
 
-        return checked(schema, batches(), uri)
+        return checked(schema, batches(), uri, intake)
 
-    def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
         known_options(options, _OPTIONS, "hf")
         revision = options.get("revision") or _repository(uri)[1]
         if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
