@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
-from lakewright.errors import DataError, ProjectError, nearest
+from lakewright.errors import DataError, ProjectError, nearest, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -358,6 +358,19 @@ def in_order(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=int) if numeric else sorted(labels))
 
 
+def _no_numbers(texts: pa.ChunkedArray) -> str:
+    """Which of a column's texts keep it from being numbers."""
+    import pyarrow as pa
+
+    from lakewright.lake.sources.written import NUMBERS, misfits
+
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        return ""
+    known = [value for value in texts.to_pylist() if value is not None]
+    odd = misfits([(known, [""] * len(known))], NUMBERS)
+    return f": {odd}" if odd.count else ""
+
+
 def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     """As float64, null where there is no number. Raises DataError for columns of something else."""
     import pyarrow as pa
@@ -375,8 +388,8 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         or pa.types.is_null(kind)
     ):
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {kind}, not numbers",
-            "name a column of numbers, or cast it in SQL",
+            f"the column {name!r} (data.columns.{role}) holds {shown(kind)}, not numbers{_no_numbers(found)}",
+            "name a column of numbers, or correct the values at the source and cast them in SQL",
         )
     values = found.cast(pa.float64())
     return pc.if_else(pc.is_finite(values), values, None)

@@ -11,6 +11,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,7 +21,7 @@ from lakewright.errors import DataError, UsageError
 from lakewright.lake.sources import AS_IT_IS, Intake, checked, files, known_options, known_types
 from lakewright.lake.sources.escapes import unescaped
 from lakewright.lake.sources.text import check_marks, decoding, encoding_of, lines, undecodable
-from lakewright.lake.sources.written import NUMBERS, TIMES, Misfits, placeholders, typed, types_of
+from lakewright.lake.sources.written import NUMBERS, TIMES, misfits, typed, types_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,15 +40,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class _Format:
-    """How the files are written. `header`: the names in the first line, or None where the project gives them."""
+    """How a file is written. `header`: the names stand in the first line, else the project gives them."""
 
-    delimiter: str
     quote: str | None
     escape: str | None
     encoding: str
-    names: tuple[str, ...]
-    header: bool
     null_values: tuple[str, ...]
+    delimiter: str = ","
+    names: tuple[str, ...] = ()
+    header: bool = True
     block_bytes: int = _BLOCK_BYTES
 
 
@@ -88,7 +89,9 @@ class CsvSource:
 
         kept = intake.kept(names)
         written = {name: "string" for name in kept if name in intake.as_written} | declared
-        kinds = written | types_of(texts, [name for name in kept if name not in written], intake.notice)
+        # Of declared times too, which lose digits as others do.
+        inferred = [name for name in kept if written.get(name, "timestamp").startswith("timestamp")]
+        kinds = types_of(texts, inferred, intake.notice) | written
         for name in kept:
             if name not in declared:
                 _expected(found, reads, name, kinds[name], intake)
@@ -101,7 +104,8 @@ class CsvSource:
                     try:
                         columns.append(typed(column, kinds[name]))
                     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                        raise _odd(found, reads, name, [kinds[name]], "options.types", inferred=False) from error
+                        odd = misfits(_values(found, reads, name), [kinds[name]], inferred=False)
+                        raise DataError(f"column {name!r} (options.types): {odd}", odd.remedy) from error
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
         return checked(*files.joined(found, schema, read, intake), uri, intake)
@@ -115,6 +119,8 @@ class CsvSource:
 
 def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str, Any]) -> _Format:
     quote, escape = options.get("quote", '"') or None, options.get("escape") or None
+    if escape == r"\\":  # in YAML's single quotes both characters stay
+        escape = "\\"
     for option, value in (("delimiter", options.get("delimiter")), ("quote", quote), ("escape", escape)):
         if value is not None and (not isinstance(value, str) or len(value) != 1):
             example = {"escape": r"escape: '\'"}.get(option, f'{option}: ";"')
@@ -127,26 +133,33 @@ def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str,
         sample = codecs.getincrementaldecoder(decoding(encoding))("replace").decode(stream.read(_SAMPLE_BYTES))
     if not sample.strip():
         raise DataError(f"{file.name} is empty", "check that the source is complete")
-    if sample.lstrip()[:2] in ('{"', "[{", "[\n", "{\n"):
+    if _is_json(sample):
         raise DataError(f"{file.name} holds JSON, not separated values", "set data.format: json")
-    delimiter = options.get("delimiter") or _sniff(sample, file.name, quote, escape)
+    format = _Format(quote, escape, encoding, ("", *options.get("null_values", ())))
+    format = replace(format, delimiter=options.get("delimiter") or _sniff(sample, file.name, format))
     if given := options.get("column_names"):
-        names = tuple(given)
-    else:
-        # As Spark does: a column whose name is missing (an index that pandas wrote) is called by its position.
-        first = next(row for row in _rows(_lines_of(sample), delimiter, quote, escape, strict=False) if row)
-        names = tuple(name or f"_c{position}" for position, name in enumerate(first))
-    return _Format(delimiter, quote, escape, encoding, names, not given, ("", *options.get("null_values", ())))
+        return replace(format, names=tuple(given), header=False)
+    # As Spark does: a column whose name is missing (an index that pandas wrote) is called by its position.
+    first = next(row for row in _sampled(sample, format) if row)
+    return replace(format, names=tuple(name or f"_c{position}" for position, name in enumerate(first)))
 
 
-def _sniff(sample: str, name: str, quote: str | None, escape: str | None) -> str:
+def _is_json(sample: str) -> bool:
+    if re.match(r'\s*(\[\s*\{\s*"|\{\s*\n\s*")', sample):
+        return True
+    try:
+        return isinstance(json.loads(sample.strip().partition("\n")[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _sniff(sample: str, name: str, format: _Format) -> str:
     """The separator that cuts most lines into as many fields as the first line; of several, that with most fields."""
     if ".tsv" in name.lower():
         return "\t"
     best, delimiter = (0.0, 0), ","
     for candidate in _SEPARATORS:
-        rows = _rows(_lines_of(sample), candidate, quote, escape, strict=False)
-        counts = [len(row) for row in islice(rows, 200) if row]
+        counts = [len(row) for row in islice(_sampled(sample, replace(format, delimiter=candidate)), 200) if row]
         counts = counts[: max(1, len(counts) - 1)]  # the sample may cut the last one
         if counts[0] > 1:
             score = (sum(count == counts[0] for count in counts) / len(counts), counts[0])
@@ -155,19 +168,18 @@ def _sniff(sample: str, name: str, quote: str | None, escape: str | None) -> str
     return delimiter
 
 
-def _lines_of(sample: str) -> Iterable[str]:
-    return io.StringIO(sample, newline="")
+def _sampled(sample: str, format: _Format) -> Any:
+    return _rows(io.StringIO(sample, newline=""), format, "", strict=False)
 
 
-def _rows(
-    lines: Iterable[str], delimiter: str, quote: str | None, escape: str | None, *, strict: bool = True, name: str = ""
-) -> Any:
+def _rows(lines: Iterable[str], format: _Format, name: str, *, strict: bool = True) -> Any:
     """Python's reader of the rows; its `line_num` counts lines."""
     csv.field_size_limit(_LONGEST_VALUE)  # Python's own limit is a document of 128 KiB
-    if escape:
-        lines, quote = unescaped(lines, delimiter, quote, escape, name), quote or '"'
+    quote = format.quote
+    if format.escape:
+        lines, quote = unescaped(lines, format.delimiter, quote, format.escape, name), quote or '"'
     quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-    return csv.reader(lines, delimiter=delimiter, quotechar=quote, quoting=quoting, strict=strict)
+    return csv.reader(lines, delimiter=format.delimiter, quotechar=quote, quoting=quoting, strict=strict)
 
 
 def _check(found: Files, file: SourceFile, format: _Format) -> int:
@@ -177,39 +189,25 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
     Python's reader goes first, strictly; it is about as fast.
     """
     ragged, count, start, longest = [], 0, 1, 0
-    escapes = False  # whether \" stands in the row at hand
+    escapes = ragged_escapes = False  # whether \" stands in the row at hand, and in those of another length
 
     def watched(lines: Iterator[str]) -> Iterator[str]:
         nonlocal escapes
         for line in lines:
-            escapes = escapes or '\\"' in line
+            escapes = escapes or (format.escape is None and '\\"' in line)
             yield line
 
-    def remedy(usual: str) -> str:
-        if escapes and not format.escape:
-            return r"the row has \" in it, as Spark and MySQL write quotes: set options: {escape: '\'}"
-        return usual
-
-    ragged_remedy = ""
+    escape_it = r"the row has \" in it, as Spark and MySQL write quotes: set options: {escape: '\\'}"
     with found.open(file) as stream:
-        reader = _rows(
-            watched(lines(stream, file.name, format.encoding)),
-            format.delimiter,
-            format.quote,
-            format.escape,
-            name=file.name,
-        )
+        reader = _rows(watched(lines(stream, file.name, format.encoding)), format, file.name)
         try:
             for row in reader:
                 longest = max(longest, sum(map(len, row)))
                 if len(row) != len(format.names) and row:
                     count += 1
+                    ragged_escapes = ragged_escapes or escapes
                     if count <= _SHOWN:
                         ragged.append(f"line {start} has {len(row)}")
-                        ragged_remedy = ragged_remedy or remedy(
-                            f"quote the values that hold {format.delimiter!r}, or set options.delimiter if the "
-                            "separator is another"
-                        )
                 start, escapes = reader.line_num + 1, False
         except csv.Error as error:
             wrong = "has a quote in the wrong place or one that is not closed"
@@ -217,7 +215,9 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
                 wrong += f", or a value of more than {_LONGEST_VALUE:,} characters"
             raise DataError(
                 f"{file.name} line {start}: this row {wrong}: {error}",
-                remedy("double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing"),
+                escape_it
+                if escapes
+                else "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing here",
             ) from error
         except UnicodeError as error:
             raise undecodable(found, file, format.encoding) from error
@@ -225,7 +225,9 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
         more = f" and so on: {count} such rows" if count > len(ragged) else ""
         raise DataError(
             f"{file.name} has {len(format.names)} columns, but {', '.join(ragged)}{more}",
-            ragged_remedy,
+            escape_it
+            if ragged_escapes
+            else f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
         )
     return 4 * (longest + len(format.names))  # a character has up to 4 bytes; quotes and separators come on top
 
@@ -305,51 +307,28 @@ def _expected(found: Files, reads: Mapping[str, _Format], name: str, kind: str, 
     """Raises DataError for a column that has to be numbers, or times, and is text because of some values."""
     for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
         if kind == "string" and name in roles:
-            raise _odd(found, reads, name, kinds, f"data.columns.{roles[name]}", inferred=True)
+            odd = misfits(_values(found, reads, name), kinds)
+            if odd.total:
+                raise DataError(f"column {name!r} (data.columns.{roles[name]}): {odd}", odd.remedy)
 
 
-def _odd(
-    found: Files, reads: Mapping[str, _Format], name: str, kinds: Sequence[str], place: str, *, inferred: bool
-) -> DataError:
-    """The error for the values of a column, with their lines, that do not fit the type which most of them do."""
-    odd = {kind: Misfits() for kind in kinds}
-    total = 0
-    for file in found.files:
-        for numbers, values in _values(found, file, reads[file.name], name):
-            total += len(values)
-            for kind in kinds:
-                odd[kind].add(values, kind, inferred, [f"{file.name} line {number}" for number in numbers])
-    kind = min(kinds, key=lambda kind: odd[kind].count)
-    least = odd[kind]
-    if least.count == total:
-        remedy = "name another column"
-    elif nothing := placeholders(least.different):
-        remedy = f"read them as missing: options: {{null_values: {json.dumps(nothing, ensure_ascii=False)}}}"
-    else:
-        remedy = "correct them; those that mean that nothing is known can be named: options: {null_values: [NA]}"
-    counted = f"{least.count:,} of its {total:,} values {'are' if least.count > 1 else 'is'} no {kind}"
-    return DataError(f"column {name!r} ({place}): {counted}: {', '.join(least.first)}", remedy)
+def _values(found: Files, reads: Mapping[str, _Format], name: str) -> Iterator[tuple[list[str], list[str]]]:
+    """A column's values that are not missing, and their places, a few thousand at a time."""
 
-
-def _values(
-    found: Files, file: SourceFile, format: _Format, name: str
-) -> Iterator[tuple[Sequence[int], Sequence[str]]]:
-    """A column's values that are not missing, with their lines, a few thousand at a time."""
-    position = format.names.index(name)
-
-    def pairs() -> Iterator[tuple[int, str]]:
-        with found.open(file) as stream:
-            decoded = lines(stream, file.name, format.encoding)
-            reader = _rows(decoded, format.delimiter, format.quote, format.escape, name=file.name)
-            start = 1
-            for number, row in enumerate(reader):
-                if row and (number or not format.header) and row[position] not in format.null_values:
-                    yield start, row[position]
-                start = reader.line_num + 1
+    def pairs() -> Iterator[tuple[str, str]]:
+        for file in found.files:
+            format = reads[file.name]
+            position, start = format.names.index(name), 1
+            with found.open(file) as stream:
+                reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
+                for number, row in enumerate(reader):
+                    if row and (number or not format.header) and row[position] not in format.null_values:
+                        yield row[position], f"{file.name} line {start}"
+                    start = reader.line_num + 1
 
     several = pairs()
     while chunk := list(islice(several, 5_000)):
-        yield tuple(zip(*chunk, strict=True))  # type: ignore[misc]
+        yield [value for value, _ in chunk], [place for _, place in chunk]
 
 
 def _same_columns(names: tuple[str, ...], first: str, other_names: tuple[str, ...], other: str) -> None:

@@ -4,8 +4,9 @@ the values that two written forms fall on.
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -160,33 +161,56 @@ def known(column: pa.Array) -> pa.Array:
 class Misfits:
     """The values of a column that do not fit a type: counted, the first few kept with their places."""
 
+    kind: str
+    inferred: bool  # by the pattern that types are found with, which takes less than a declared type does
+    total: int = 0
     count: int = 0
     first: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
 
-    def add(self, values: Sequence[str], kind: str, inferred: bool, places: Sequence[str]) -> None:
-        """`inferred`: by the pattern that types are found with, which takes less than a declared type does."""
+    def add(self, values: Sequence[str], places: Sequence[str]) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         column = pa.array(values, pa.string())
-        usual = pc.match_substring_regex(column, _PATTERNS.get(kind, "^$")).to_pylist()
-        usual_fit = _cast(column.filter(pa.array(usual)), kind)
-        for value, place, as_usual in zip(values, places, usual, strict=True):
+        usual = pc.match_substring_regex(column, _PATTERNS.get(self.kind, "^$"))
+        usual_fit = _cast(column.filter(usual), self.kind)
+        self.total += len(values)
+        for value, place, as_usual in zip(values, places, usual.to_pylist(), strict=True):
             if as_usual and usual_fit:
                 continue
-            if (as_usual or not inferred) and _cast(pa.array([value]), kind):
+            if (as_usual or not self.inferred) and _cast(pa.array([value]), self.kind):
                 continue
             self.count += 1
             if len(self.first) < _EXAMPLES:
-                self.first.append(f"{shown(value)} ({place})")
+                self.first.append(f"{shown(value)} ({place})" if place else shown(value))
             if value not in self.different and len(self.different) <= _LISTED:
                 self.different.append(value)
 
+    def __str__(self) -> str:
+        word = "number" if self.inferred and self.kind in NUMBERS else self.kind
+        verb, more = "are" if self.count > 1 else "is", ", …" * (self.count > len(self.first))
+        return f"{self.count:,} of {self.total:,} values {verb} no {word}: {', '.join(self.first)}{more}"
 
-def placeholders(values: Collection[str]) -> list[str]:
-    """The values, where all of them are words for "nothing is known"; else none."""
-    return list(values) if all(value.strip().lower() in PLACEHOLDERS for value in values) else []
+    @property
+    def remedy(self) -> str:
+        if self.count == self.total:
+            return "name another column"
+        if all(value.strip().lower() in PLACEHOLDERS for value in self.different):
+            words = json.dumps(self.different, ensure_ascii=False)
+            return f"read them as missing: data.options: {{null_values: {words}}}"
+        return "correct them; those that mean that nothing is known can be named: data.options: {null_values: [NA]}"
+
+
+def misfits(
+    values: Iterable[tuple[Sequence[str], Sequence[str]]], kinds: Sequence[str], *, inferred: bool = True
+) -> Misfits:
+    """Those of the type that most of the values fit; the values come with their places, some at a time."""
+    odd = [Misfits(kind, inferred) for kind in kinds]
+    for some, places in values:
+        for each in odd:
+            each.add(some, places)
+    return min(odd, key=lambda each: each.count)
 
 
 def cut_times(column: str, count: int) -> Finding:
