@@ -129,8 +129,11 @@ def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str,
         raise UsageError(f"options.escape is the quote itself ({quote})", "leave it out: doubled quotes are read so")
     check_marks(found, file, encoding)
     with found.open(file) as stream:
-        # A character that the end of the sample cuts is left out.
-        sample = codecs.getincrementaldecoder(decoding(encoding))("replace").decode(stream.read(_SAMPLE_BYTES))
+        try:
+            # A character that the end of the sample cuts is left out.
+            sample = codecs.getincrementaldecoder(decoding(encoding))("replace").decode(stream.read(_SAMPLE_BYTES))
+        except UnicodeError as error:
+            raise undecodable(found, file, encoding) from error
     if not sample.strip():
         raise DataError(f"{file.name} is empty", "check that the source is complete")
     if _is_json(sample):

@@ -82,20 +82,25 @@ def _several(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     if len(first) == 1 and isinstance(first[0][1], dict) and first[0][1]:
         place, row = first[0]
         name = place.rpartition(" line ")[0]
-        if all(isinstance(value, dict) for value in row.values()) or (
-            all(isinstance(value, list) for value in row.values()) and len({len(value) for value in row.values()}) == 1
+        values = list(row.values())
+        inside = [key for key, value in row.items() if _is_rows(value)]
+        if all(isinstance(value, dict) for value in values) or (
+            all(isinstance(value, list) for value in values) and ("data" in row or len(set(map(len, values))) == 1)
         ):
             raise DataError(
                 f"{name} is one object of columns ({_names(row)}), not of rows",
                 'write it with orient="records" (DataFrame.to_json), or as one object a row',
             )
-        lists = [key for key, value in row.items() if isinstance(value, list) and len(value) > 1]
-        if len(lists) == 1 and all(isinstance(each, dict) for each in row[lists[0]]):
+        if len(inside) == 1:
             raise DataError(
-                f"{name} is one object whose key {shown(lists[0])} holds a list of {len(row[lists[0]]):,} objects",
-                f"if they are the rows, write that list alone (jq '.{lists[0]}' FILE), or an object a row",
+                f"{name} is one object whose key {shown(inside[0])} holds a list of {len(row[inside[0]]):,} objects",
+                f"if they are the rows, write that list alone (jq '.{inside[0]}' FILE), or an object a row",
             )
     return chain(first, rows)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(each, dict) for each in value)
 
 
 def _names(row: Mapping[str, Any]) -> str:

@@ -72,13 +72,14 @@ def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake
 def _column(name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None) -> pa.Array:
     values, kind = [row.get(name) for _, row in chunk], (types or {}).get(name)
     try:
+        str(name).encode()
         return _array(values, kind)
     except (pa.ArrowException, OverflowError) as error:
         # the first row that does not go together with those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
         raise _changed(name, chunk[row][0], str(error), types) from error
     except UnicodeEncodeError as error:
-        place = next(place for place, row in chunk if not _is_unicode([name, row.get(name)]))
+        place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
         raise DataError(
             f"{place}: the value of column {shown(name)} holds half of a surrogate pair, which is no character: "
             f"{error.object[error.start]!a}",
