@@ -218,9 +218,13 @@ def _by_time(
     texts = [(str(value), f"row {row}") for value, row in zip(times, rows, strict=True) if isinstance(value, str)]
     if texts:
         odd = misfits([([text for text, _ in texts], [row for _, row in texts])], TIMES)
+        if odd.count:
+            cause, remedy = f": {odd}", "correct the values and cast the column in SQL"
+        else:
+            cause, remedy = "", f"cast it in SQL, or set data.options.types: {{{column}: {odd.kind}}} (csv, json)"
         raise DataError(
-            f"column {column} is text, which has no order in time" + (f": {odd}" if odd.count else ""),
-            "correct these values at the source and cast the column in SQL, or choose prepare.split.method: random",
+            f"column {column} is text, which has no order in time{cause}",
+            f"{remedy}, or choose prepare.split.method: random",
         )
     if times.dtype.kind not in "Miuf":
         raise DataError(

@@ -302,7 +302,8 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     ):
         first = [value for value in found.slice(0, 100).to_pylist() if value is not None][:3]
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {found.type}, not text; the first values: {first}",
+            f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not text; the first values: "
+            f"{shown(first)}",
             "name the column that holds the text",
         )
     return found.cast(pa.string())
@@ -326,7 +327,7 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         label = known.cast(pa.int64())
     if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {label.type}, not one class a row",
+            f"the column {name!r} (data.columns.{role}) holds {shown(label.type)}, not one class a row",
             "name a column of strings, whole numbers or booleans",
         )
     return label.cast(pa.string())
@@ -358,17 +359,22 @@ def in_order(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=int) if numeric else sorted(labels))
 
 
-def _no_numbers(texts: pa.ChunkedArray) -> str:
-    """Which of a column's texts keep it from being numbers."""
+def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
+    """The error for a column that holds no numbers; of text, with the values that are none."""
     import pyarrow as pa
 
     from lakewright.lake.sources.written import NUMBERS, misfits
 
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
-        return ""
-    known = [value for value in texts.to_pylist() if value is not None]
+    cause = f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not numbers"
+    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+        return DataError(cause, "name a column of numbers, or cast it in SQL")
+    known = [value for value in found.to_pylist() if value is not None]
     odd = misfits([(known, [""] * len(known))], NUMBERS)
-    return f": {odd}" if odd.count else ""
+    if odd.count:
+        return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
+    return DataError(
+        cause, f"cast it in SQL, or read it as numbers: data.options.types: {{{name}: double}} (csv, json)"
+    )
 
 
 def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
@@ -387,9 +393,6 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         or pa.types.is_boolean(kind)
         or pa.types.is_null(kind)
     ):
-        raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {shown(kind)}, not numbers{_no_numbers(found)}",
-            "name a column of numbers, or correct the values at the source and cast them in SQL",
-        )
+        raise _no_numbers(found, name, role)
     values = found.cast(pa.float64())
     return pc.if_else(pc.is_finite(values), values, None)

@@ -133,8 +133,7 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
     system, path = file_system(uri, storage_options)
     info = _info(system, path, uri)
     if info.type.name == "Directory":
-        there = [*_list(system, path, uri), *_partitioned(system, path, uri)]
-        return sorted({entry.base_name for entry in there})
+        return sorted({entry.base_name for entry in _partitioned(system, path, uri)})
     if info.is_file:
         return [info.base_name]
     return [file.name for file in find(uri, storage_options, "data").files]

@@ -77,7 +77,7 @@ def _column(name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | 
     except (pa.ArrowException, OverflowError) as error:
         # the first row that does not go together with those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
-        raise _changed(name, chunk[row][0], str(error), types) from error
+        raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
     except UnicodeEncodeError as error:
         place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
         raise DataError(
@@ -129,10 +129,10 @@ def _widened(
         try:
             both = [pa.schema([schema.field(position)]), pa.schema([field])]
             schema = schema.set(position, pa.unify_schemas(both, promote_options="permissive").field(0))
-        except pa.ArrowException as error:
+        except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
             cause = f"{shown(schema.field(position).type)} before, {shown(field.type)} here"
-            raise _changed(field.name, place, cause, types) from error
+            raise _changed(field.name, place, cause, types) from None
     return schema
 
 
