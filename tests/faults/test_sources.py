@@ -102,6 +102,8 @@ def test_json_numbers_as_text_are_as_written(tmp_path: Path) -> None:
         (["1e2", "100", "7"], 2, "'100', '1e2'"),
         (["2024-01-01 10:00", "2024-01-01T10:00:00", "2024-01-02 10:00"], 2, "10:00', '2024-01-01T10:00:00'"),
         ([".5", "0.5"], 2, "'.5', '0.5'"),
+        (["10e1", "20e1", "1e02"], 2, "'10e1', '1e02'"),
+        (["2024-01-01T10:00+02:00", "2024-01-01T09:00+01:00"], 2, "'2024-01-01T09:00+01:00'"),
         (["0.12345678901234567890", "0.12345678901234567891"], 2, "'0.12345678901234567890'"),
     ],
 )  # fmt: skip
@@ -292,6 +294,12 @@ def test_marks_tell_the_cause(
     with pytest.raises(DataError, match=f"{name} is .*{cause.removeprefix('is ')}") as caught:
         read(tmp_path, name, **options)
     assert remedy.replace("KIND", name.rpartition(".")[2]) in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["PAR1", "BZh", "ORCID", "Obj", "PK"])
+def test_headers_that_look_like_marks(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data.csv").write_text(f"{name},text\n1,a\n")
+    assert read(tmp_path, "data.csv").column_names == [name, "text"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class HubSource:
         import pyarrow as pa
 
         known_options(options, _OPTIONS, "hf")
-        splits = _load(uri, options, storage_options)
+        splits = _load(uri, options, storage_options, intake)
         names = {name: _named_split(name, uri, splits) for name in splits} if len(splits) > 1 else {}
         first = next(iter(splits.values()))
         schema = _plain_table(first.with_format("arrow")[:0], first.features).schema
@@ -58,7 +58,7 @@ class HubSource:
         revision = options.get("revision") or _repository(uri)[1]
         if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
             revision = _commit(uri, revision, storage_options)
-        state = [_repository(uri)[0], revision, options.get("config"), options.get("split")]
+        state = [_repository(uri)[0], revision, options.get("config"), options.get("split"), sorted(intake.as_written)]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
@@ -69,7 +69,7 @@ def _repository(uri: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> dict[str, Any]:
+def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake) -> dict[str, Any]:
     try:
         import datasets
     except ImportError as error:
@@ -77,13 +77,17 @@ def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, st
 
     name, revision = _repository(uri)
     wanted = options.get("split")
+    place = {"revision": options.get("revision") or revision, "token": storage_options.get("HF_TOKEN")}
     try:
+        builder = datasets.load_dataset_builder(name, options.get("config"), **place)
+        # Of csv files alone pandas makes up the types.
+        is_csv = type(builder.config).__name__ == "CsvConfig"
         loaded = datasets.load_dataset(
             name,
             options.get("config"),
-            revision=options.get("revision") or revision,
-            token=storage_options.get("HF_TOKEN"),
             split=[wanted] if isinstance(wanted, str) else wanted,
+            **place,
+            **({"converters": dict.fromkeys(sorted(intake.as_written), str)} if is_csv and intake.as_written else {}),
         )
     except Exception as error:
         raise _explained(uri, error) from error

@@ -20,17 +20,16 @@ _UTF = re.compile(r"utf[-_]?(8|16|32)")
 
 # What a file begins with where it is no text: https://en.wikipedia.org/wiki/List_of_file_signatures
 _NO_TEXT = (
-    (b"\x1f\x8b", "compressed by gzip", "name it {name}.gz"),
-    (b"BZh", "compressed by bzip2", "name it {name}.bz2"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "name it {name}.zst"),
-    (b"\xfd7zXZ\x00", "compressed by xz", "decompress it with xz -d"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook", "unpack it, or save the sheet as csv"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", "save the sheet as csv"),
-    (b"PAR1", "a Parquet file", "set data.format: parquet"),
-    (b"Obj\x01", "an Avro file", "write it as Parquet"),
-    (b"ORC", "an ORC file", "write it as Parquet"),
-    (b"SQLite format 3\x00", "an SQLite database", "export the table as csv"),
-    (b"%PDF-", "a PDF document", "name a file of rows"),
+    (rb"\x1f\x8b", "compressed by gzip", "name it {name}.gz"),
+    (rb"BZh[1-9]1AY&SY", "compressed by bzip2", "name it {name}.bz2"),
+    (rb"\x28\xb5\x2f\xfd", "compressed by zstd", "name it {name}.zst"),
+    (rb"\xfd7zXZ\x00", "compressed by xz", "decompress it with xz -d"),
+    (rb"PK\x03\x04", "a zip archive or an Excel workbook", "unpack it, or save the sheet as csv"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", "save the sheet as csv"),
+    (rb"PAR1[\x00-\x1f]", "a Parquet file", "set data.format: parquet"),
+    (rb"Obj\x01", "an Avro file", "write it as Parquet"),
+    (rb"SQLite format 3\x00", "an SQLite database", "export the table as csv"),
+    (rb"%PDF-", "a PDF document", "name a file of rows"),
 )
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -80,7 +79,7 @@ def check_marks(files: Files, file: SourceFile, encoding: str) -> None:
     with files.open(file) as stream:
         start: bytes = stream.read(4096)
     for mark, kind, remedy in _NO_TEXT:
-        if start.startswith(mark):
+        if re.match(mark, start):
             raise DataError(f"{file.name} is {kind}, not text", remedy.format(name=file.name))
     marked = next((name for mark, name in _MARKS if start.startswith(mark)), None) or _without_mark(start)
     used = _UTF.match(codecs.lookup(encoding).name)

@@ -39,7 +39,14 @@ PLACEHOLDERS = (
     *("not available", "not applicable", "no data", "tbd", "todo", "xxx", "-", "--", "---", "?", "??", "???", "."),
     *("...", "_", "\\n", "(blank)", "(none)", "(empty)", "[deleted]", "[removed]"),
 )
-_EXACT_DIGITS = 15  # decimal digits that a double always keeps apart
+# Forms that differ in value where they differ in their digits: a double keeps 15 of these apart.
+_SIMPLE = {
+    "boolean": "",
+    "bigint": "^(-?[1-9]|0$)",
+    "double": r"^-?[0-9.]{1,16}$",
+    "timestamp_ntz": "",
+    "timestamp": r"(Z|[+]00:?00)$",
+}
 _EXAMPLES = 5
 _LISTED = 20  # different values that a remedy may list
 _MEMORY = "1GB"  # of DuckDB, before it spills
@@ -50,14 +57,15 @@ class _Forms:
     """What is known of a column after some of its batches.
 
     `plain`: every value is written as Arrow writes it, so that no two forms fall on one value; `pointed`: the same, but
-    for the `.0` of whole ones, as Python writes floats. `shapes`: the forms with every digit a 9 (two are enough).
+    for the `.0` of whole ones, as Python writes floats. `shapes`: the forms with every digit a 9 (two are enough); such
+    as have one shape differ in value, if they are `simple`.
     """
 
     possible: list[str] = field(default_factory=lambda: list(_PATTERNS))
     filled: bool = False
     plain: bool = True
     pointed: bool = True
-    short: bool = True
+    simple: bool = True
     shapes: set[str] = field(default_factory=set)
     cut: int = 0
 
@@ -78,7 +86,7 @@ class _Forms:
         self.plain &= pc.all(pc.equal(values, again)).as_py()
         pointed = pc.or_(pc.equal(values, again), pc.equal(values, pc.binary_join_element_wise(again, ".0", "")))
         self.pointed &= pc.all(pc.and_(pointed, pc.match_substring_regex(values, "[.e]"))).as_py()
-        self.short &= pc.max(pc.utf8_length(values)).as_py() <= _EXACT_DIGITS + 1
+        self.simple &= pc.all(pc.match_substring_regex(values, _SIMPLE[fits[0]])).as_py()
         if len(self.shapes) < 2:
             self.shapes.update(_shapes(values))
         if fits[0].startswith("timestamp"):
@@ -92,7 +100,7 @@ class _Forms:
     def may_fall_together(self) -> bool:
         if self.kind in ("string", "date") or self.plain or (self.kind == "double" and self.pointed):
             return False
-        return len(self.shapes) > 1 or self.kind == "bigint" or (self.kind == "double" and not self.short)
+        return len(self.shapes) > 1 or not self.simple
 
 
 def types_of(
