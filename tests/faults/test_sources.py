@@ -590,6 +590,10 @@ def test_declared_times_in_json(tmp_path: Path) -> None:
     assert "types" not in caught.value.remedy
     with pytest.raises(UsageError, match="did you mean 't'"):
         read(tmp_path, "data.json", types={"tt": "date"})
+    with pytest.raises(UsageError, match=r"options.types is 'date'"):
+        read(tmp_path, "data.json", types="date")
+    (tmp_path / "data.json").write_text('[{"n": 1}, {"n": "2"}, {"n": ""}]')
+    assert read(tmp_path, "data.json", types={"n": "bigint"})["n"].to_pylist() == [1, 2, None]
 
 
 def test_times_that_a_table_cannot_hold(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ _WORDS = {arrow: (text, name) for text, (arrow, name) in _NAMES.items()}
 
 def named(text: str) -> pa.DataType:
     """The Arrow type of a SQL type name as written in a project file (`options: {types: {id: string}}`)."""
-    if text not in _NAMES:
-        raise UsageError(f"there is no column type {text!r}", nearest(text, _NAMES))
+    if str(text) not in _NAMES:
+        raise UsageError(f"there is no column type {text!r}", nearest(str(text), _NAMES))
     return _NAMES[text][0]
 
 

@@ -113,12 +113,21 @@ def known_options(options: Mapping[str, Any], known: set[str], source: str) -> N
             raise UsageError(f"the source {source} has no option {name!r}", nearest(name, known))
 
 
-def known_types(types: Mapping[str, str], names: Collection[str]) -> None:
-    """Raises UsageError for a type of a column that is not there, or one that there is not."""
+def declared_types(options: Mapping[str, Any]) -> dict[str, str]:
+    """`options.types`: column → SQL type. Raises UsageError for anything else."""
     from lakewright.lake.columns import named
 
-    for name, kind in types.items():
+    types = options.get("types", {})
+    if not isinstance(types, dict):
+        raise UsageError(f"options.types is {types!r}", "for example types: {id: string}")
+    for kind in types.values():
         named(kind)
+    return types
+
+
+def known_types(types: Mapping[str, str], names: Collection[str]) -> None:
+    """Raises UsageError for a type of a column that is not there."""
+    for name in types:
         if name not in names:
             raise UsageError(f"options.types names a column that is not there: {name!r}", nearest(name, names))
 

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, UsageError
-from lakewright.lake.sources import AS_IT_IS, Intake, checked, files, known_options, known_types
+from lakewright.lake.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options, known_types
 from lakewright.lake.sources.escapes import unescaped
 from lakewright.lake.sources.text import check_marks, decoding, encoding_of, lines, undecodable
 from lakewright.lake.sources.written import NUMBERS, TIMES, misfits, typed, types_of
@@ -66,9 +66,8 @@ class CsvSource:
         from lakewright.lake.columns import named
 
         known_options(options, _OPTIONS, "csv")
-        for name, kind in (("types", dict), ("column_names", list), ("null_values", list)):
-            if not isinstance(options.get(name, kind()), kind):
-                example = {"types": "{id: string}", "column_names": "[id, text]", "null_values": "[NA]"}[name]
+        for name, example in (("column_names", "[id, text]"), ("null_values", "[NA]")):
+            if not isinstance(options.get(name, []), list):
                 raise UsageError(f"options.{name} is {options[name]!r}", f"for example {name}: {example}")
         found = files.find(uri, storage_options, "csv", options.get("split"))
         encoding = encoding_of(options, intake.notice)
@@ -76,7 +75,7 @@ class CsvSource:
         names = formats[0].names
         for file, format in zip(found.files, formats, strict=True):
             _same_columns(names, found.files[0].name, format.names, file.name)
-        declared = dict(options.get("types", {}))
+        declared = declared_types(options)
         known_types(declared, names)
 
         reads = {

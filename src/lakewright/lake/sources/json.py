@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, shown
-from lakewright.lake.sources import AS_IT_IS, Intake, checked, files, known_options
+from lakewright.lake.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options
 from lakewright.lake.sources.text import LONGEST_LINE, check_marks, decoding, encoding_of, endless, undecodable
 
 if TYPE_CHECKING:
@@ -28,15 +28,12 @@ class JsonSource:
     def open(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> pa.RecordBatchReader:
-        from lakewright.lake.columns import named
         from lakewright.lake.sources.rows import from_rows
 
         known_options(options, {"encoding", "types", "split"}, "json")
         found = files.find(uri, storage_options, "json", options.get("split"))
         encoding = encoding_of(options, intake.notice)
-        types = options.get("types", {})
-        for kind in types.values():
-            named(kind)
+        types = declared_types(options)
         more = files.from_names(found, intake)
         number = _Number if "string" in types.values() else float
         rows = (
@@ -70,7 +67,7 @@ def _rows(
                 if more and isinstance(row, dict):
                     for name in file.partition.keys() & row.keys() & more.keys():
                         raise files.in_both(name, file)
-                    row = {**more, **row}
+                    row |= {name: value for name, value in more.items() if name not in row}
                 yield f"{file.name} line {line}", row
         except UnicodeError as error:
             raise undecodable(found, file, encoding) from error

@@ -90,15 +90,14 @@ def _column(name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | 
 def _array(values: list[Any], kind: str | None) -> pa.Array:
     if kind is None:
         return pa.array(values, from_pandas=True)
-    if kind == "string":
-        values = [
+    if kind == "string" or any(isinstance(value, str) for value in values):
+        texts = [
             value
             if value is None or isinstance(value, str)
             else getattr(value, "written", None) or json.dumps(value, default=str)
             for value in values
         ]
-    elif any(isinstance(value, str) for value in values):
-        return typed(pa.array(values, pa.string()), kind)
+        return typed(pa.array(texts, pa.string()), kind)
     return pa.array(values, type=named(kind), from_pandas=True)
 
 
