@@ -122,7 +122,7 @@ def test_two_forms_of_one_value_are_noticed(tmp_path: Path, values: list[str], c
     [
         ["12.50", "3.00", "0.10"],
         ["1", "2.5", "-3"],
-        ["1.0", "2.5", "1e-05"],
+        ["1.0", "2.5", "1e-05", "7.1e-05", "1e+16", "0.0001"],
         ["True", "False"],
         ["2024-01-01 10:00:00", "2024-01-01 10:00:01"],
         ["1", "2", "1"],
@@ -747,16 +747,18 @@ except DataError as error:
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "tail"),
+    ("name", "head", "piece", "tail"),
     [
-        ("bomb.jsonl.zst", b'{"a": "x"}\n{"a": "', b'"}\n'),
-        ("bomb.json.zst", b'[{"a": "x"},\n{"a": "', b'"}]'),
-        ("bomb.csv.zst", b"a,b\nx,", b"\n"),
-        ("bomb.tsv.zst", b'a\tb\nx\t"', b'"\n'),
+        ("bomb.jsonl.zst", b'{"a": "x"}\n{"a": "', b"a", b'"}\n'),
+        ("bomb.json.zst", b'[{"a": "x"},\n{"a": "', b"a", b'"}]'),
+        ("list.json.zst", b'{"a": [1]}\n{"a": [1', b",1", b"]}"),
+        ("bomb.csv.zst", b"a,b\nx,", b"a", b"\n"),
+        ("wide.csv.zst", b"a,b\nx,", b"a,", b"\n"),
+        ("bomb.tsv.zst", b'a\tb\nx\t"', b"a", b'"\n'),
     ],
 )
-def test_an_endless_line_takes_little_memory(tmp_path: Path, name: str, head: bytes, tail: bytes) -> None:
-    piece = b"a" * (1 << 20)
+def test_an_endless_line_takes_little_memory(tmp_path: Path, name: str, head: bytes, piece: bytes, tail: bytes) -> None:
+    piece *= (1 << 20) // len(piece)
     with pa.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
         stream.write(head)
         for _ in range(700):

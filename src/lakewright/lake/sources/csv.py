@@ -190,36 +190,26 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
     pyarrow counts rows, not lines, and takes a quote that is never closed for a value up to the end of the file. So
     Python's reader goes first, strictly; it is about as fast.
     """
-    ragged, count, start, longest = [], 0, 1, 0
-    escapes = ragged_escapes = False  # whether \" stands in the row at hand, and in those of another length
-
-    def watched(lines: Iterator[str]) -> Iterator[str]:
-        nonlocal escapes
-        for line in lines:
-            escapes = escapes or (format.escape is None and '\\"' in line)
-            yield line
-
-    escape_it = r"the row has \" in it, as Spark and MySQL write quotes: set options: {escape: '\\'}"
+    ragged, count, first, start, longest = [], 0, 0, 1, 0
     with found.open(file) as stream:
-        reader = _rows(watched(lines(stream, file.name, format.encoding)), format, file.name)
+        reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
         try:
             for row in reader:
                 longest = max(longest, sum(map(len, row)))
                 if len(row) != len(format.names) and row:
                     count += 1
-                    ragged_escapes = ragged_escapes or escapes
                     if count <= _SHOWN:
                         ragged.append(f"line {start} has {len(row)}")
-                start, escapes = reader.line_num + 1, False
+                        first = first or start
+                start = reader.line_num + 1
         except csv.Error as error:
             wrong = "has a quote in the wrong place or one that is not closed"
             if "field larger" in str(error):
                 wrong += f", or a value of more than {_LONGEST_VALUE:,} characters"
             raise DataError(
                 f"{file.name} line {start}: this row {wrong}: {error}",
-                escape_it
-                if escapes
-                else "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing here",
+                _escape_it(found, file, format, start)
+                or "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing here",
             ) from error
         except UnicodeError as error:
             raise undecodable(found, file, format.encoding) from error
@@ -227,11 +217,19 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
         more = f" and so on: {count} such rows" if count > len(ragged) else ""
         raise DataError(
             f"{file.name} has {len(format.names)} columns, but {', '.join(ragged)}{more}",
-            escape_it
-            if ragged_escapes
-            else f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
+            _escape_it(found, file, format, first)
+            or f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
         )
     return 4 * (longest + len(format.names))  # a character has up to 4 bytes; quotes and separators come on top
+
+
+def _escape_it(found: Files, file: SourceFile, format: _Format, line: int) -> str:
+    """The remedy for a row from this line on that cannot be read, where it has escapes; else none."""
+    with found.open(file) as stream:
+        row = islice(lines(stream, file.name, format.encoding), line - 1, line + _SHOWN)
+        if format.escape or not any('\\"' in each for each in row):
+            return ""
+    return r"the row has \" in it, as Spark and MySQL write quotes: set options: {escape: '\\'}"
 
 
 def _texts(found: Files, file: SourceFile, format: _Format, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ import codecs
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, UsageError
@@ -100,12 +101,10 @@ def _without_mark(start: bytes) -> str | None:
 def lines(stream: Any, name: str, encoding: str) -> Iterator[str]:
     """The lines of a stream of bytes, with their ends. Raises DataError for an endless one, UnicodeError."""
     text = io.TextIOWrapper(stream, encoding=decoding(encoding), newline="")
-    number = 1
-    while line := text.readline(LONGEST_LINE + 1):
+    for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE + 1), ""), 1):
         if len(line) > LONGEST_LINE:
             raise endless(name, number)
         yield line
-        number += 1
 
 
 def endless(name: str, line: int) -> DataError:

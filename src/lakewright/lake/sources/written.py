@@ -56,9 +56,9 @@ _MEMORY = "1GB"  # of DuckDB, before it spills
 class _Forms:
     """What is known of a column after some of its batches.
 
-    `plain`: every value is written as Arrow writes it, so that no two forms fall on one value; `pointed`: the same, but
-    for the `.0` of whole ones, as Python writes floats. `shapes`: the forms with every digit a 9 (two are enough); such
-    as have one shape differ in value, if they are `simple`.
+    `plain`: every value has its usual form, so that no two forms fall on one value; `pointed`: the same, with the `.0`
+    of whole numbers, as Python writes floats. `shapes`: the other forms, every digit a 9 (two are enough); such as have
+    one shape differ in value, if they are `simple`.
     """
 
     possible: list[str] = field(default_factory=lambda: list(_PATTERNS))
@@ -72,25 +72,29 @@ class _Forms:
     def see(self, column: pa.Array) -> None:
         import pyarrow.compute as pc
 
-        values = known(column).drop_null()
-        if len(values) == 0 or not self.possible:
+        if not self.possible:
             return
-        self.filled = True
+        values = known(column).drop_null().unique()
+        if len(values) == 0:
+            return
         fits = [kind for kind in self.possible if _fit(values, kind)]
-        if fits and fits[0] != self.possible[0] and self.shapes:
+        if fits and self.filled and fits[0] != self.possible[0]:
             self.plain = self.pointed = False  # what was seen before was held against another type
-        self.possible = fits
+        self.filled, self.possible = True, fits
         if not fits or fits[0] == "date":
             return
-        again = typed(values, fits[0]).cast(values.type)
-        self.plain &= pc.all(pc.equal(values, again)).as_py()
-        pointed = pc.or_(pc.equal(values, again), pc.equal(values, pc.binary_join_element_wise(again, ".0", "")))
-        self.pointed &= pc.all(pc.and_(pointed, pc.match_substring_regex(values, "[.e]"))).as_py()
+        usual = _usual(values, fits[0])
+        zeros = pc.any(pc.ends_with(values, ".0")).as_py()
+        self.plain &= usual and not zeros
+        self.pointed &= usual and pc.all(pc.match_substring_regex(values, "[.e]")).as_py()
+        if usual:
+            self.shapes.update(["usual", ".0"] if zeros else ["usual"])
+            return
         self.simple &= pc.all(pc.match_substring_regex(values, _SIMPLE[fits[0]])).as_py()
         if len(self.shapes) < 2:
             self.shapes.update(_shapes(values))
         if fits[0].startswith("timestamp"):
-            self.cut += pc.sum(pc.match_substring_regex(values, r"[.][0-9]{6}[0-9]*[1-9]")).as_py()
+            self.cut += pc.sum(pc.match_substring_regex(column, r"[.][0-9]{6}[0-9]*[1-9]")).as_py() or 0
 
     @property
     def kind(self) -> str:
@@ -245,6 +249,24 @@ def _cast(values: pa.Array, kind: str) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def _usual(values: pa.Array, kind: str) -> bool:
+    """Whether every value has the form in which Python writes it, the `.0` of whole numbers aside."""
+    import pyarrow.compute as pc
+
+    if kind.startswith("timestamp"):
+        return False
+    again = typed(values, kind)
+    alike = pc.equal(values, again.cast(values.type))
+    if kind != "double":
+        return bool(pc.all(alike).as_py())
+    # Very large and very small ones Arrow writes otherwise than Python.
+    size = pc.abs(again)
+    alike = pc.or_(alike, pc.equal(values, pc.binary_join_element_wise(again.cast(values.type), ".0", "")))
+    alike = pc.and_(alike, pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)))
+    others = values.filter(pc.invert(alike))
+    return all(repr(float(value.as_py())).removesuffix(".0") == value.as_py().removesuffix(".0") for value in others)
 
 
 def _shapes(values: pa.Array) -> list[str]:
