@@ -31,6 +31,9 @@ from lakewright.secrets import concealed
 if TYPE_CHECKING:
     from lakewright.records import Finding
 
+SHOWN = 80  # characters of a value in a message
+_LONGEST = 4_000  # characters of a whole cause or remedy, whatever went into it
+
 
 class LakewrightError(Exception):
     """`cause` says what is wrong and where; `remedy` says what to do next. Neither shows a secret: both are logged."""
@@ -38,8 +41,7 @@ class LakewrightError(Exception):
     exit_code = 1
 
     def __init__(self, cause: str, remedy: str) -> None:
-        self.cause = concealed(cause)
-        self.remedy = concealed(remedy)
+        self.cause, self.remedy = (_cut(concealed(text)) for text in (cause, remedy))
         super().__init__(self.cause)
         self.log: str | None = None  # set by the pipeline once it knows where the run's log is
         self.findings: list[Finding] = []  # noticed before it came to this
@@ -148,6 +150,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     suggestion = f"did you mean {close[0]!r}? " if close else ""
     return f"{suggestion}known: {', '.join(names) or '(none)'}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def shown(value: object) -> str:
+    """A value, a type or a text as a message quotes it: on one line, and cut, since data can be of any length."""
+    text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 # As Python, Rust (delta-rs), Arrow and SQLite (MLflow) say it, where only their text is left of the error.

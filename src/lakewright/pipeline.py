@@ -65,7 +65,7 @@ class Stage:
 def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
     from lakewright.stages.ingest import fingerprint
 
-    read = project.data.model_dump(mode="json", include={"source", "format", "options"})
+    read = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "columns"})
     return {"settings": {"data": read, "table": project.table}, "source": fingerprint(project, workspace)}
 
 

@@ -93,6 +93,11 @@ class Columns(Settings):
             for name in (given if isinstance(given, list) else [given])
         ]
 
+    @property
+    def as_written(self) -> list[str]:
+        """Those that keep the form which their values are written in, where a source tells no types."""
+        return sorted({name for role, name in self.names if role in ("label", "id", "group", "categories")})
+
     @model_validator(mode="after")
     def _one_part_each(self) -> Self:
         """A column is read once: one that is to be predicted and read too would teach a model its own answer."""
@@ -114,7 +119,17 @@ class Data(Settings):
     table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
     format: str | None = Field(default=None, description="csv, json, parquet or delta, where the name does not tell")
     options: dict[str, Any] = Field(default={}, description="passed to the source (csv: delimiter, encoding, types …)")
+    exclude: list[str] = Field(default=[], description="columns of the source that are left out of the table")
     columns: Columns
+
+    @model_validator(mode="after")
+    def _columns_stay(self) -> Self:
+        for role, name in self.columns.names:
+            if name in self.exclude:
+                raise ValueError(f"exclude leaves out the column {name!r}, which columns.{role} names")
+        if self.exclude and self.source is None:
+            raise ValueError("exclude leaves columns of a source out, and there is no source")
+        return self
 
 
 class Split(Settings):

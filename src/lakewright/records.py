@@ -95,6 +95,7 @@ class Ingested(Record):
     table: TableVersion
     source: str
     fingerprint: str = Field(description="changes when the source's content does")
+    findings: list[Finding] = []
 
 
 class Prepared(Record):

@@ -74,12 +74,12 @@ def _console() -> Callable[..., None]:
 
 
 def print_run(finished: Run) -> None:
-    from lakewright.records import Prepared
+    from lakewright.records import Ingested, Prepared
 
     show = _console()
-    prepared = finished.records.get("prepare")
-    if isinstance(prepared, Prepared):
-        for finding in prepared.findings:
+    noticed = finished.records.get("prepare") or finished.records.get("ingest")  # prepare's are ingest's, and more
+    if isinstance(noticed, Ingested | Prepared):
+        for finding in noticed.findings:
             show(f"noticed: {finding.name}: {finding.detail}", markup=False)
     if "evaluate" in finished.records:
         report = finished.report

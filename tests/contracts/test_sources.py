@@ -27,7 +27,7 @@ import pytest
 from lakewright import plugins
 from lakewright.errors import DataError, NotFound, UsageError
 from lakewright.lake.columns import storable
-from lakewright.lake.sources import Source, open_source
+from lakewright.lake.sources import Intake, Source, open_source
 
 ROWS: list[dict[str, Any]] = [
     {"id": "001", "text": 'naïve, "quoted"\nand a second line', "label": "a", "score": 1.5, "count": 1, "ok": True},
@@ -418,6 +418,16 @@ dataset_info:
     with pytest.raises(DataError, match="tset"):
         source.open(uri, {"split": "tset"}, {})
     assert source.fingerprint(uri, {"split": "test"}, {}) != source.fingerprint(uri, {}, {})
+
+
+def test_hub_csv_files_are_read_as_written(hub: dict[str, dict[str, bytes]], tmp_path: Path) -> None:
+    hub["o/codes"] = {"data.csv": b"text,label,n\na,250.0,1\nb,250.00,2\nc,007,3\n"}
+    source, uri = open_source("hf://o/codes", None, {}, tmp_path)
+    intake = Intake(as_written=frozenset({"label"}))
+    table = source.open(uri, {}, {}, intake).read_all()
+    assert table["label"].to_pylist() == ["250.0", "250.00", "007"]
+    assert table["n"].to_pylist() == [1, 2, 3]
+    assert source.fingerprint(uri, {}, {}, intake) != source.fingerprint(uri, {}, {})
 
 
 @pytest.mark.skipif(os.environ.get("HF_HUB_OFFLINE") != "1", reason="the suite's conftest forbids the real Hub")

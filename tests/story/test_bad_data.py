@@ -32,7 +32,7 @@ CASES: dict[str, tuple[Callable[[Rows], Rows], list[str], list[str], list[str]]]
     # what is done to the rows, extra settings, what the cause names, what the remedy names
     "missing column": (without("label"), [], ["'label'", "data.columns.label"], ["known:"]),
     "a role's column is missing": (lambda rows: rows, ["data.columns.group=nope"], ["'nope'"], ["known:"]),
-    "wrong type": (each(label="0.5"), [], ["'label'", "0.5"], ["classes"]),
+    "wrong type": (each(label="0.5"), ["data.options={types: {label: double}}"], ["'label'", "0.5"], ["classes"]),
     "empty table": (lambda rows: [], [], ["no rows"], []),
     "one class only": (each(label="animal"), [], ["'label'", "one label only", "'animal'"], ["other labels"]),
     "no text at all": (each(text=""), [], ["'text'", "empty"], ["data.columns"]),

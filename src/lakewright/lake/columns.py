@@ -8,12 +8,14 @@ Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, UsageError, nearest, shown
+from lakewright.records import Finding
 
 _NAMES: dict[str, tuple[pa.DataType, str]] = {
     "boolean": (pa.bool_(), "BOOLEAN"),
@@ -34,20 +36,44 @@ _WORDS = {arrow: (text, name) for text, (arrow, name) in _NAMES.items()}
 
 def named(text: str) -> pa.DataType:
     """The Arrow type of a SQL type name as written in a project file (`options: {types: {id: string}}`)."""
-    if text not in _NAMES:
-        raise UsageError(f"there is no column type {text!r}", nearest(text, _NAMES))
+    if str(text) not in _NAMES:
+        raise UsageError(f"there is no column type {text!r}", nearest(str(text), _NAMES))
     return _NAMES[text][0]
 
 
-def storable(schema: pa.Schema) -> pa.Schema:
+def storable(schema: pa.Schema, without_value: pa.DataType = _NAMES["string"][0]) -> pa.Schema:
     """The schema a Delta table keeps for `schema`: plain, nullable columns without metadata.
 
     Dictionary, view and large types become the plain ones, unsigned integers the next wider signed ones, half floats
-    floats, timestamps microseconds, and a column without any value a string. Raises DataError for what Delta cannot
-    hold (times of day, durations, unions) and for two columns whose names differ at most in case.
+    floats, timestamps microseconds, and a column without any value a string (or `without_value`). Raises DataError for
+    what Delta cannot hold (times of day, durations, unions) and for two columns whose names differ at most in case.
     """
     storable_names(schema.names)
-    return pa.schema([pa.field(field.name, _storable(field.type, field.name)) for field in schema])
+    return pa.schema([pa.field(field.name, _storable(field.type, field.name, without_value)) for field in schema])
+
+
+def simplified(schema: pa.Schema, notice: Callable[[Finding], object]) -> pa.Schema:
+    """The schema with a source's times as a table can hold them: times of day as text, durations as seconds, and
+    nanoseconds as microseconds. A finding for each such column; `cast` makes the values."""
+    fields = []
+    for field in schema:
+        kind, name = field.type, field.name
+        if pa.types.is_time(kind):
+            kind = pa.string()
+            notice(_noticed("times_of_day", f"column {name!r} holds times of day, which are read as text."))
+        elif pa.types.is_duration(kind):
+            kind = pa.float64()
+            notice(_noticed("durations", f"column {name!r} holds durations, which are read as seconds."))
+        elif pa.types.is_timestamp(kind) and kind.unit == "ns":
+            kind = pa.timestamp("us", kind.tz)
+            detail = f"column {name!r} counts nanoseconds; a table keeps microseconds: the digits beyond are cut."
+            notice(_noticed("cut_times", detail))
+        fields.append(pa.field(name, kind))
+    return pa.schema(fields)
+
+
+def _noticed(name: str, detail: str) -> Finding:
+    return Finding(name=name, count=1, detail=detail)
 
 
 def storable_names(names: Iterable[str]) -> None:
@@ -61,13 +87,15 @@ def storable_names(names: Iterable[str]) -> None:
         seen[name.lower()] = name
 
 
-def _storable(kind: pa.DataType, column: str) -> pa.DataType:
+def _storable(kind: pa.DataType, column: str, without_value: pa.DataType) -> pa.DataType:
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
-        return _storable(kind.storage_type, column)
+        return _storable(kind.storage_type, column, without_value)
     if types.is_dictionary(kind):
-        return _storable(kind.value_type, column)
-    if types.is_null(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return _storable(kind.value_type, column, without_value)
+    if types.is_null(kind):
+        return without_value
+    if types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()
     if types.is_large_binary(kind) or types.is_binary_view(kind) or types.is_fixed_size_binary(kind):
         return pa.binary()
@@ -80,16 +108,17 @@ def _storable(kind: pa.DataType, column: str) -> pa.DataType:
     if types.is_timestamp(kind):
         return pa.timestamp("us", "UTC" if kind.tz else None)
     if types.is_map(kind):
-        return pa.map_(_storable(kind.key_type, column), _storable(kind.item_type, column))
+        key, item = (_storable(each, column, without_value) for each in (kind.key_type, kind.item_type))
+        return pa.map_(key, item)
     if types.is_struct(kind) and kind.num_fields:
-        return pa.struct([pa.field(field.name, _storable(field.type, column)) for field in kind])
+        return pa.struct([pa.field(field.name, _storable(field.type, column, without_value)) for field in kind])
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind):
-        return pa.list_(pa.field("element", _storable(kind.value_type, column)))
+        return pa.list_(pa.field("element", _storable(kind.value_type, column, without_value)))
     if kind in _WORDS or types.is_decimal(kind):
         return kind
     raise DataError(
-        f"column {column!r} has the type {kind}, which a Delta table cannot hold",
-        "cast it at the source, for example to string or bigint, or leave the column out",
+        f"column {column!r} has the type {shown(kind)}, which a Delta table cannot hold",
+        f"cast it at the source, for example to string or bigint, or leave it out: data.exclude: [{column}]",
     )
 
 
@@ -144,16 +173,26 @@ def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
     return bool(types.is_float32(given) and types.is_float64(wanted))
 
 
-def cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch's columns, by name, as the types of `schema`; raises DataError naming the column that does not fit."""
+def cast(batch: pa.RecordBatch, schema: pa.Schema, *, cut_times: bool = False) -> pa.RecordBatch:
+    """The batch's columns, by name, as the types of `schema`; raises DataError naming the column that does not fit.
+
+    `cut_times`: digits beyond the unit of a time are cut, not an error.
+    """
     columns = []
     for field in schema:
         column = batch.column(field.name)
         try:
-            columns.append(column if column.type == field.type else column.cast(field.type))
+            columns.append(column if column.type == field.type else _cast(column, field.type, cut_times))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
-                f"column {field.name!r} does not fit the type {_words(field.type)[0]}: {error}",
-                f"correct the values, or give column {field.name!r} another type",
+                f"column {field.name!r} does not fit the type {shown(_words(field.type)[0])}: {shown(error)}",
+                f"correct the values at the source, or leave the column out: data.exclude: [{field.name}]",
             ) from error
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.Array, kind: pa.DataType, cut_times: bool) -> pa.Array:
+    if pa.types.is_duration(column.type):
+        units = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
+        return pc.divide(column.cast(pa.int64()).cast(pa.float64()), pa.scalar(float(units[column.type.unit])))
+    return column.cast(options=pc.CastOptions(kind, allow_time_truncate=cut_times))

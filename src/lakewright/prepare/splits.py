@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, UsageError, nearest, shown
+from lakewright.lake.sources.written import TIMES, misfits
 from lakewright.prepare.duplicates import codes
 
 if TYPE_CHECKING:
@@ -214,10 +215,21 @@ def _by_time(
             "name it under data.columns.event_time, or choose prepare.split.method: random",
         )
     column = repr(columns.event_time or "event_time")
+    texts = [(str(value), f"row {row}") for value, row in zip(times, rows, strict=True) if isinstance(value, str)]
+    if texts:
+        odd = misfits([([text for text, _ in texts], [row for _, row in texts])], TIMES)
+        if odd.count:
+            cause, remedy = f": {odd}", "correct the values and cast the column in SQL"
+        else:
+            cause, remedy = "", f"cast it in SQL, or set data.options.types: {{{column}: {odd.kind}}} (csv, json)"
+        raise DataError(
+            f"column {column} is text, which has no order in time{cause}",
+            f"{remedy}, or choose prepare.split.method: random",
+        )
     if times.dtype.kind not in "Miuf":
         raise DataError(
-            f"column {column} holds {times.dtype} values, which have no order in time (first: {times[0]!r})",
-            "read it as a timestamp, a date or a number (data.options, or a cast in SQL)",
+            f"column {column} holds values that have no order in time (first: {shown(times[0])})",
+            "cast it to a timestamp, a date or a number in SQL, or choose prepare.split.method: random",
         )
     without = np.flatnonzero(np.isnat(times) if times.dtype.kind == "M" else np.isnan(times.astype(np.float64)))
     if len(without):

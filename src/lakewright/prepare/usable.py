@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakewright.errors import DataError
 from lakewright.prepare.quality import EXAMPLES, Rows, counted, cut, text_names, truth_name
@@ -18,6 +20,24 @@ from lakewright.tasks import missing
 if TYPE_CHECKING:
     from lakewright.project import Columns
 
+# UTF-8's bytes 80–BF as Windows-1252 or Latin-1 show them: what follows a lead byte in text that was read wrongly.
+_CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+# Characters that tell of a wrong encoding: by finding, RE2's pattern and what to do.
+BROKEN = {
+    "control_characters": (
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]",
+        "with control characters: strip them, or see which program wrote them; U+0080 to U+009F come of cp1252 read as "
+        "latin-1 (data.options.encoding).",
+    ),
+    "replacement_characters": (
+        r"\x{fffd}",
+        "with U+FFFD (�), where a letter was lost before: read the source with its own encoding.",
+    ),
+    "mojibake": (
+        f"[ÃÂ][{_CONTINUED}]|â[€„][{_CONTINUED}]|ï»¿|ðŸ[{_CONTINUED}]",
+        "that look like UTF-8 read as another encoding (Ã© for é): read the source as UTF-8.",
+    ),
+}
 VERY_LONG = 20_000  # characters: about 5,000 tokens, ten times what a BERT-type encoder reads
 
 
@@ -55,6 +75,7 @@ class Usable:
     without_truth: Tally = field(default_factory=Tally)
     very_long: Tally = field(default_factory=Tally)
     without_id: Tally = field(default_factory=Tally)
+    broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
     ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their hashes
 
     def see(
@@ -68,6 +89,10 @@ class Usable:
         self.without_text.add(rows, ~has_text, truths)
         self.without_truth.add(rows, ~has_truth, texts)
         self.very_long.add(rows, long, texts)
+        column = pa.array(texts, pa.string())
+        for name, (pattern, _) in BROKEN.items():
+            matches = pc.fill_null(pc.match_substring_regex(column, pattern), False)
+            self.broken[name].add(rows, matches.to_numpy(zero_copy_only=False), texts)
         if ids is not None:
             self.without_id.add(rows, np.fromiter(map(missing, ids), np.bool_, n), ids)
             self.ids.append(np.fromiter(map(hash, ids), np.int64, n))
@@ -110,6 +135,11 @@ class Usable:
                 "very_long_text",
                 f"of more than {VERY_LONG:,} characters in column {text_column}, of which a model reads only the first "
                 "max_length tokens: split them into parts, or see whether a separator was missed.",
+            ),
+            *(
+                finding
+                for name, (_, detail) in BROKEN.items()
+                for finding in self.broken[name].finding(name, f"in column {text_column} {detail}")
             ),
         ]
 

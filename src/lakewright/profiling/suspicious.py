@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
 
+from lakewright.lake.sources.written import PLACEHOLDERS
 from lakewright.prepare.duplicates import normalise
+from lakewright.prepare.usable import BROKEN
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
@@ -19,44 +21,11 @@ CUT = 80  # characters of an example
 FEW_NUMBERS = 10  # different numbers at least, before one is called a sentinel
 SOME = 0.01  # of the values at least are of another type: mixed types
 
-PLACEHOLDERS = (
-    *("n/a", "#n/a", "na", "n.a.", "null", "<null>", "(null)", "none", "nil", "nan", "undefined", "unknown", "missing"),
-    *(
-        "not available",
-        "not applicable",
-        "no data",
-        "tbd",
-        "todo",
-        "xxx",
-        "-",
-        "--",
-        "---",
-        "?",
-        "??",
-        "???",
-        ".",
-        "...",
-    ),
-    *("_", "\\n", "(blank)", "(none)", "(empty)", "[deleted]", "[removed]"),
-)
 NUMBERS = (*(-(10**k) + 1 for k in range(1, 7)), *(10**k - 1 for k in range(2, 11)), -1, 2**31 - 1, -(2**31), 2**63 - 1)
 TIMES = ("0001-01-01", "1900-01-01", "1970-01-01", "2099-12-31", "2999-12-31", "9999-12-31")
 
-# UTF-8's bytes 80–BF as Windows-1252 or Latin-1 show them: what follows a lead byte in text that was read wrongly.
-_CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 PATTERNS = {
-    "control_characters": (
-        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]",
-        "with control characters: strip them, or see which program wrote them.",
-    ),
-    "replacement_characters": (
-        r"\x{fffd}",
-        "with U+FFFD (�), where a letter was lost before: read the source with its own encoding.",
-    ),
-    "mojibake": (
-        f"[ÃÂ][{_CONTINUED}]|â[€„][{_CONTINUED}]|ï»¿|ðŸ[{_CONTINUED}]",
-        "that look like UTF-8 read as another encoding (Ã© for é): read the source as UTF-8.",
-    ),
+    **BROKEN,
     "html": (
         r"</?[A-Za-z][A-Za-z0-9]*(\s[^<>]*)?/?>|<!--|&(amp|lt|gt|quot|apos|nbsp|#[0-9]{1,6}|#x[0-9A-Fa-f]{1,6});",
         "with remains of HTML: unescape them and drop the tags, or learn them on purpose.",

@@ -116,7 +116,7 @@ def _prepare(
         lengths=summary(whole),
         length_histogram=histogram(whole),
         max_length=max_length,
-        findings=told(findings, known),
+        findings=[*ingested.findings, *told(findings, known)],
     )
 
 

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
-from lakewright.errors import DataError, ProjectError, nearest
+from lakewright.errors import DataError, ProjectError, nearest, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -335,7 +335,8 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     ):
         first = [value for value in found.slice(0, 100).to_pylist() if value is not None][:3]
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {found.type}, not text; the first values: {first}",
+            f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not text; the first values: "
+            f"{shown(first)}",
             "name the column that holds the text",
         )
     return found.cast(pa.string())
@@ -362,7 +363,7 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         label = pc.if_else(pc.less(pc.abs(known), EXACT), short, known.cast(pa.string()))
     if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {label.type}, not one class a row",
+            f"the column {name!r} (data.columns.{role}) holds {shown(label.type)}, not one class a row",
             "name a column of strings, whole numbers or booleans; of lists with one label each, SQL takes it out: "
             f"select {name}[1] as {name}, …",
         )
@@ -396,6 +397,24 @@ def in_order(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
+def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
+    """The error for a column that holds no numbers; of text, with the values that are none."""
+    import pyarrow as pa
+
+    from lakewright.lake.sources.written import NUMBERS, misfits
+
+    cause = f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not numbers"
+    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+        return DataError(cause, "name a column of numbers, or cast it in SQL")
+    known = [value for value in found.to_pylist() if value is not None]
+    odd = misfits([(known, [""] * len(known))], NUMBERS)
+    if odd.count:
+        return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
+    return DataError(
+        cause, f"cast it in SQL, or read it as numbers: data.options.types: {{{name}: double}} (csv, json)"
+    )
+
+
 def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     """As float64, null where there is no number. Raises DataError for columns of something else."""
     import pyarrow as pa
@@ -412,9 +431,6 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         or pa.types.is_boolean(kind)
         or pa.types.is_null(kind)
     ):
-        raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {kind}, not numbers",
-            "name a column of numbers, or cast it in SQL",
-        )
+        raise _no_numbers(found, name, role)
     values = found.cast(pa.float64(), safe=False)  # whole numbers of more digits than a float holds are rounded
     return pc.if_else(pc.is_finite(values), values, None)

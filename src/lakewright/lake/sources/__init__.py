@@ -5,7 +5,8 @@ Each source is a module of its own, registered as an entry point under "lakewrig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,8 @@ from lakewright.errors import DataError, NotFound, UsageError, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lakewright.records import Finding
 
 # Compressed files count by the ending before these.
 COMPRESSED = (".gz", ".bz2", ".zst")
@@ -27,14 +30,40 @@ EXTENSIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Intake:
+    """How a project takes in the rows of any source, and what is noticed while one is opened."""
+
+    as_written: frozenset[str] = frozenset()  # columns that stay text where a source holds text only
+    exclude: frozenset[str] = frozenset()  # columns that are left out
+    numbers: Mapping[str, str] = field(default_factory=dict)  # columns that have to be numbers → their role
+    times: Mapping[str, str] = field(default_factory=dict)  # columns that have to have an order in time → their role
+    notice: Callable[[Finding], object] = lambda finding: None
+    left_out: set[str] = field(default_factory=set)  # of `exclude`, those that were there
+
+    def kept(self, names: Iterable[str]) -> list[str]:
+        """The names of a source's columns without those to leave out."""
+        names = list(names)
+        self.left_out.update(self.exclude.intersection(names))
+        return [name for name in names if name not in self.exclude]
+
+
+AS_IT_IS = Intake()
+
+
 class Source(Protocol):
     """Both functions take what `open_source` returned as `uri`, and the project's options for the source."""
 
-    def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
         """Stream the rows. Raises DataError when there are none or they cannot be read, NotFound, UsageError."""
 
-    def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
-        """A sha256 in hex that changes when the rows do, without reading them all where that can be known."""
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
+        """A sha256 in hex that changes when the rows do, without reading them all where that can be known; the columns
+        left out aside."""
 
 
 def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
@@ -57,21 +86,22 @@ def open_source(uri: str, format: str | None, storage_options: Mapping[str, str]
     return _find(name), located
 
 
-def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str) -> pa.RecordBatchReader:
-    """The stream that every source returns: at least one row, plain column types, no column twice."""
+def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str, intake: Intake) -> pa.RecordBatchReader:
+    """The stream that every source returns: at least one row, plain column types, no column twice or to be left out."""
     import pyarrow as pa
 
-    from lakewright.lake.columns import cast, storable
+    from lakewright.lake.columns import cast, simplified, storable
 
-    plain = storable(schema)
+    kept = intake.kept(schema.names)
+    plain = storable(simplified(pa.schema([each for each in schema if each.name in kept]), intake.notice))
     first = next((batch for batch in batches if batch.num_rows), None)
     if first is None:
         raise DataError(f"{uri} holds no rows", "check that the source is complete")
 
     def rest() -> Iterator[pa.RecordBatch]:
-        yield cast(first, plain)
+        yield cast(first, plain, cut_times=True)
         for batch in batches:
-            yield cast(batch, plain)
+            yield cast(batch, plain, cut_times=True)
 
     return pa.RecordBatchReader.from_batches(plain, rest())
 
@@ -81,6 +111,25 @@ def known_options(options: Mapping[str, Any], known: set[str], source: str) -> N
     for name in options:
         if name not in known:
             raise UsageError(f"the source {source} has no option {name!r}", nearest(name, known))
+
+
+def declared_types(options: Mapping[str, Any]) -> dict[str, str]:
+    """`options.types`: column → SQL type. Raises UsageError for anything else."""
+    from lakewright.lake.columns import named
+
+    types = options.get("types", {})
+    if not isinstance(types, dict):
+        raise UsageError(f"options.types is {types!r}", "for example types: {id: string}")
+    for kind in types.values():
+        named(kind)
+    return types
+
+
+def known_types(types: Mapping[str, str], names: Collection[str]) -> None:
+    """Raises UsageError for a type of a column that is not there."""
+    for name in types:
+        if name not in names:
+            raise UsageError(f"options.types names a column that is not there: {name!r}", nearest(name, names))
 
 
 def format_of_file(name: str) -> str | None:

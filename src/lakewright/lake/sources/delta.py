@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import NotFound, UsageError
 from lakewright.lake.names import check_folder
-from lakewright.lake.sources import checked, known_options
+from lakewright.lake.sources import AS_IT_IS, Intake, checked, known_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 class DeltaSource:
     """Option `version` (Delta's versionAsOf): the version to read; the latest without it."""
 
-    def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
         from lakewright.lake.scan import scan
 
         reader = scan(_table(uri, options, storage_options))
-        return checked(reader.schema, iter(reader), uri)
+        return checked(reader.schema, iter(reader), uri, intake)
 
-    def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
         table = _table(uri, options, storage_options)
         return hashlib.sha256(f"{table.metadata().id}@v{table.version()}".encode()).hexdigest()
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from lakewright.errors import DataError, NotFound, UsageError, nearest
 from lakewright.lake.sources import COMPRESSED, format_of_file
@@ -20,6 +18,8 @@ from lakewright.lake.sources import COMPRESSED, format_of_file
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.fs import FileInfo, FileSystem
+
+    from lakewright.lake.sources import Intake
 
 # Local files up to this size in all are fingerprinted by content, so that touching or copying them changes nothing.
 _HASHED_BYTES = 64 << 20
@@ -32,19 +32,23 @@ _SPLITS = {
     "test": "test",
     "all": "all",
 }
+_PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)  # a folder's name that holds a column's value
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _SHARD = re.compile(r"[-_.]\d{5}-of-\d{5}$")
 _SCHEMES = ("file", "s3", "abfss", "hf", "python")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """`path` is for the file system, `name` for people; `split` is train, validation, test or None."""
+    """`path` is for the file system, `name` for people; `split` is train, validation, test or None, `partition` what
+    the folders NAME=VALUE around it say."""
 
     path: str
     name: str
     size: int
     modified_ns: int
     split: str | None
+    partition: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ def locate(uri: str, base: Path) -> str:
 
 
 def find(uri: str, storage_options: Mapping[str, str], format: str, split: str | Sequence[str] | None = None) -> Files:
-    """The files to read. A folder gives its files of the format, sorted by name; files in folders below need a glob.
+    """The files to read. A folder gives its files of the format, sorted by name, and those in folders NAME=VALUE below;
+    files in other folders below need a glob.
 
     `split` (a source's option of that name) leaves only the files of these splits, by their names.
     """
@@ -96,7 +101,7 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
         found = [entry for entry in _list(system, base, uri, recursive=True) if pattern.fullmatch(entry.path)]
     elif info.type.name == "Directory":
         base = path
-        found = [entry for entry in _list(system, path, uri) if format_of_file(entry.base_name) == format]
+        found = [entry for entry in _partitioned(system, path, uri) if format_of_file(entry.base_name) == format]
     else:
         parent = path.rpartition("/")[0]
         _not_there(uri, [entry.base_name for entry in _list(system, parent, uri)])
@@ -104,19 +109,20 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
     if not found:
         there = sorted(entry.base_name for entry in _list(system, base, uri))
         raise NotFound(f"{uri} holds no {format} file", f"there is: {', '.join(there[:20]) or '(nothing)'}")
-    names = [entry.path[len(base) :].strip("/") for entry in found]
+    while _PARTITION.fullmatch(base.rpartition("/")[2]):  # year=2024/*.csv
+        base = base.rpartition("/")[0]
+    names = [_relative(entry, base) for entry in found]
     if split is not None:
         wanted = {split_of(name) or name for name in ([split] if isinstance(split, str) else split)}
         kept = [i for i, name in enumerate(names) if split_of(_stem(name)) in wanted]
         if not kept:
             raise NotFound(f"{uri} holds no file of the split {split} (options.split)", f"there is: {', '.join(names)}")
         found, names = [found[i] for i in kept], [names[i] for i in kept]
-    splits = _splits(names, uri)
     return Files(
         system,
         tuple(
-            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, of)
-            for entry, name, of in zip(found, names, splits, strict=True)
+            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, of, _partition(name))
+            for entry, name, of in zip(found, names, _splits(names, uri), strict=True)
         ),
         local,
     )
@@ -127,38 +133,79 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
     system, path = file_system(uri, storage_options)
     info = _info(system, path, uri)
     if info.type.name == "Directory":
-        return sorted(entry.base_name for entry in _list(system, path, uri))
+        return sorted({entry.base_name for entry in _partitioned(system, path, uri)})
     if info.is_file:
         return [info.base_name]
     return [file.name for file in find(uri, storage_options, "data").files]
 
 
-def fingerprint(files: Files, options: Mapping[str, Any]) -> str:
-    """sha256 over names, splits, contents (or sizes and times, where that is too much to read) and options."""
+def fingerprint(files: Files, options: Mapping[str, Any], columns: Collection[str]) -> str:
+    """sha256 over names, splits, contents (or sizes and times, where that is too much to read), options, and the
+    columns whose reading depends on what the project makes of them."""
     small = files.local and sum(file.size for file in files.files) <= _HASHED_BYTES
     states = [
         [file.name, file.split, file.size, _content(file) if small else _stamp(files, file)] for file in files.files
     ]
-    return hashlib.sha256(json.dumps([states, dict(options)], sort_keys=True, default=str).encode()).hexdigest()
+    state = [states, dict(options), sorted(columns)]
+    return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:
+    """What the files' names and folders say: a column for each NAME=VALUE, and `split`, of one value a file.
+
+    Values are typed as those of csv files are. Raises DataError where only some files lie in such folders.
+    """
+    import pyarrow as pa
+
+    from lakewright.lake.sources.written import typed_columns
+
+    first = files.files[0]
+    names = list(first.partition)
+    for file in files.files:
+        if set(file.partition) != set(names):
+            lacking, name = sorted(
+                (other.name, name)
+                for one, other in ((first, file), (file, first))
+                for name in set(one.partition) - set(other.partition)
+            )[0]
+            raise DataError(
+                f"{lacking} lies in no folder {name}=…, as other files do", "move it, or choose files with a glob"
+            )
+    columns = {
+        name: pa.array([file.partition[name] for file in files.files], pa.string()) for name in intake.kept(names)
+    }
+    columns = typed_columns(columns, intake)
+    if "split" not in names and any(file.split for file in files.files) and intake.kept(["split"]):
+        columns["split"] = pa.array([file.split for file in files.files], pa.string())
+    return columns
+
+
+def in_both(name: str, file: SourceFile) -> DataError:
+    return DataError(
+        f"the column {name!r} stands in {file.name} and in the name of its folder",
+        f"rename the folder or the column; data.exclude: [{name}] leaves out both",
+    )
 
 
 def joined(
-    files: Files, schema: pa.Schema, read: Callable[[SourceFile], Iterator[pa.RecordBatch]]
+    files: Files, schema: pa.Schema, read: Callable[[SourceFile], Iterator[pa.RecordBatch]], intake: Intake
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The batches of `read(file)` for all files, with the column `split` where file names tell it and rows do not."""
+    """The batches of `read(file)` for all files, with the columns that only their names and folders tell."""
     import pyarrow as pa
 
-    if all(file.split is None for file in files.files) or "split" in schema.names:
-        return schema, (batch for file in files.files for batch in read(file))
-    with_split = schema.append(pa.field("split", pa.string()))
+    for name in schema.names:
+        if name in files.files[0].partition:
+            raise in_both(name, files.files[0])
+    more = {name: column for name, column in from_names(files, intake).items() if name not in schema.names}
+    whole = pa.schema([*schema, *((name, column.type) for name, column in more.items())])
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for file in files.files:
+        for row, file in enumerate(files.files):
             for batch in read(file):
-                split = pa.repeat(pa.scalar(file.split, pa.string()), batch.num_rows)
-                yield pa.RecordBatch.from_arrays([*batch.columns, split], schema=with_split)
+                same = [pa.repeat(column[row], batch.num_rows) for column in more.values()]
+                yield pa.RecordBatch.from_arrays([*batch.columns, *same], schema=whole)
 
-    return with_split, batches()
+    return whole, batches()
 
 
 def file_system(uri: str, storage_options: Mapping[str, str]) -> tuple[FileSystem, str]:
@@ -238,8 +285,38 @@ def _list(system: FileSystem, path: str, uri: str, recursive: bool = False) -> l
         entries = system.get_file_info(FileSelector(path, recursive=recursive, allow_not_found=True))
     except OSError as error:
         raise _unreachable(uri, error) from error
-    # As Spark does: names that begin with a dot or an underscore are not data (_delta_log is asked for by name).
-    return [entry for entry in entries if entry.base_name == "_delta_log" or entry.base_name[0] not in "._"]
+    return [entry for entry in entries if _is_data(_relative(entry, path))]
+
+
+def _relative(entry: FileInfo, folder: str) -> str:
+    path: str = entry.path[len(folder) :]
+    return path.strip("/")
+
+
+def _is_data(path: str) -> bool:
+    """As Spark does: what begins with a dot or an underscore, or lies in such a folder, is no data, but for a column
+    NAME=VALUE whose name does. `_delta_log` is looked for by name."""
+    *folders, name = path.split("/")
+    hidden = any(part[0] == "." or (part[0] == "_" and "=" not in part) for part in [*folders, name] if part)
+    return path == "_delta_log" or not (hidden or name.endswith(".crc"))
+
+
+def _partitioned(system: FileSystem, path: str, uri: str) -> list[FileInfo]:
+    """What is in a folder, and in the folders NAME=VALUE below."""
+    there = _list(system, path, uri)
+    if not any(_PARTITION.fullmatch(entry.base_name) for entry in there if not entry.is_file):
+        return there
+    return [
+        entry
+        for entry in _list(system, path, uri, recursive=True)
+        if all(map(_PARTITION.fullmatch, _relative(entry, path).split("/")[:-1]))
+    ]
+
+
+def _partition(name: str) -> dict[str, str | None]:
+    """What the folders NAME=VALUE in a file's name say."""
+    pairs = [match.groups() for folder in name.split("/")[:-1] if (match := _PARTITION.fullmatch(folder))]
+    return {unquote(key): None if value == _NO_VALUE else unquote(value) for key, value in pairs}
 
 
 def _unreachable(uri: str, error: OSError) -> DataError:
@@ -258,28 +335,6 @@ def _not_there(uri: str, there: list[str]) -> None:
 def split_of(stem: str) -> str | None:
     """train, validation or test for the usual names of splits, `all` for all, else None."""
     return _SPLITS.get(_SHARD.sub("", stem.lower()))
-
-
-def without_mark(encoding: str) -> str:
-    """The encoding that leaves out the mark some editors put before UTF-8 text; raises UsageError for unknown ones."""
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise UsageError(f"there is no encoding {encoding!r}", "for example utf-8, latin-1, cp1252, utf-16") from error
-    return "utf-8-sig" if name == "utf-8" else name
-
-
-def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:
-    """The error for bytes that are not text in this encoding; finds the first such line."""
-    remedy = "set options.encoding to the file's encoding, for example options: {encoding: latin-1}"
-    with files.open(file) as stream:
-        number = 0
-        for number, line in enumerate(io.BufferedReader(stream), 1):
-            try:
-                line.decode(encoding)
-            except UnicodeError as error:
-                return DataError(f"{file.name} line {number} is not {encoding}: {error}", remedy)
-    return DataError(f"{file.name} is not {encoding} (in its {number} lines)", remedy)
 
 
 def _splits(names: list[str], uri: str) -> list[str | None]:

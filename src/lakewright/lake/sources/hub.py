@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, LakewrightError, MissingPackage, NotFound, UsageError, nearest
-from lakewright.lake.sources import checked, known_options
+from lakewright.lake.sources import AS_IT_IS, Intake, checked, known_options
 from lakewright.lake.sources.files import split_of
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ class HubSource:
     is taken from the storage option or the environment variable HF_TOKEN.
     """
 
-    def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
         import pyarrow as pa
 
         known_options(options, _OPTIONS, "hf")
-        splits = _load(uri, options, storage_options)
+        splits = _load(uri, options, storage_options, intake)
         names = {name: _named_split(name, uri, splits) for name in splits} if len(splits) > 1 else {}
         first = next(iter(splits.values()))
         schema = _plain_table(first.with_format("arrow")[:0], first.features).schema
@@ -47,14 +49,16 @@ class HubSource:
                         plain = plain.append_column("split", pa.array([names[name]] * len(plain), pa.string()))
                     yield from plain.select(schema.names).cast(schema).to_batches()
 
-        return checked(schema, batches(), uri)
+        return checked(schema, batches(), uri, intake)
 
-    def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
         known_options(options, _OPTIONS, "hf")
         revision = options.get("revision") or _repository(uri)[1]
         if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
             revision = _commit(uri, revision, storage_options)
-        state = [_repository(uri)[0], revision, options.get("config"), options.get("split")]
+        state = [_repository(uri)[0], revision, options.get("config"), options.get("split"), sorted(intake.as_written)]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
@@ -65,7 +69,7 @@ def _repository(uri: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> dict[str, Any]:
+def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake) -> dict[str, Any]:
     try:
         import datasets
     except ImportError as error:
@@ -73,13 +77,17 @@ def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, st
 
     name, revision = _repository(uri)
     wanted = options.get("split")
+    place = {"revision": options.get("revision") or revision, "token": storage_options.get("HF_TOKEN")}
     try:
+        builder = datasets.load_dataset_builder(name, options.get("config"), **place)
+        # Of csv files alone pandas makes up the types.
+        is_csv = type(builder.config).__name__ == "CsvConfig"
         loaded = datasets.load_dataset(
             name,
             options.get("config"),
-            revision=options.get("revision") or revision,
-            token=storage_options.get("HF_TOKEN"),
             split=[wanted] if isinstance(wanted, str) else wanted,
+            **place,
+            **({"converters": dict.fromkeys(sorted(intake.as_written), str)} if is_csv and intake.as_written else {}),
         )
     except Exception as error:
         raise _explained(uri, error) from error

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
-from lakewright.lake.sources import checked
+from lakewright.lake.sources import AS_IT_IS, Intake, checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,15 +45,19 @@ class PythonSource:
     packages it imports, and the options: not what the function fetches from elsewhere.
     """
 
-    def open(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> pa.RecordBatchReader:
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
         folder, module, name = _parts(uri)
         _forget_projects()
         with _importable(folder), _explained(uri, module):
             result = _function(folder, module, name)(**options)
-        schema, batches = _stream(result, uri, folder, module)
-        return checked(schema, batches, uri)
+        schema, batches = _stream(result, uri, folder, module, intake)
+        return checked(schema, batches, uri, intake)
 
-    def fingerprint(self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str]) -> str:
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
         folder, module, name = _parts(uri)
         _forget_projects()
         path = _file(folder, module) if folder else _installed(module)
@@ -153,7 +157,9 @@ def _explained(uri: str, module: str) -> Iterator[None]:
         raise DataError(f"{uri}: {type(error).__name__}: {error} ({place})", "correct the function") from error
 
 
-def _stream(result: Any, uri: str, folder: Path | None, module: str) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _stream(
+    result: Any, uri: str, folder: Path | None, module: str, intake: Intake
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     import pyarrow as pa
 
     from lakewright.lake.sources.rows import from_rows
@@ -171,7 +177,7 @@ def _stream(result: Any, uri: str, folder: Path | None, module: str) -> tuple[pa
             "return a pyarrow Table or RecordBatchReader, a pandas DataFrame, or dicts, one a row",
         )
     rows = _guarded(iter(result), uri, folder, module)
-    return from_rows(((f"{uri} row {number}", row) for number, row in enumerate(rows, 1)), {})
+    return from_rows(((f"{uri} row {number}", row) for number, row in enumerate(rows, 1)), {}, intake)
 
 
 def _guarded(items: Iterator[Any], uri: str, folder: Path | None, module: str) -> Iterator[Any]:

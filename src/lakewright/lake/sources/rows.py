@@ -15,31 +15,36 @@ from typing import Any
 
 import pyarrow as pa
 
-from lakewright.errors import DataError
-from lakewright.lake.columns import cast, storable
+from lakewright.errors import SHOWN, DataError, shown
+from lakewright.lake.columns import cast, named, simplified, storable
+from lakewright.lake.sources import Intake, known_types
+from lakewright.lake.sources.written import typed
 
 _ROWS = 5_000
 _IN_MEMORY_BYTES = 64 << 20
 
 
 def from_rows(
-    rows: Iterable[tuple[str, Any]], types: Mapping[str, pa.DataType]
+    rows: Iterable[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows' columns and batches. Each row comes with its place ("data.json line 3"), for messages.
 
-    A key that a row lacks is null. `types` fixes columns; the others take the type that holds all their values: whole
-    numbers become floats where floats turn up. Raises DataError naming the place where a column changes its kind.
+    A key that a row lacks is null. `types` (SQL names) fixes columns, None where the source has no such option; the
+    others take the type that holds all their values: whole numbers become floats where floats turn up. Raises DataError
+    naming the place where a column changes its kind, UsageError for a type of a column that no row has.
     """
     waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - it is read as long as the stream lives
     schema = pa.schema([])
     rows = iter(rows)
     while chunk := list(islice(rows, _ROWS)):
-        batch = _batch(chunk, types)
-        schema = _widened(schema, batch, chunk)
+        batch = _batch(chunk, types, intake)
+        schema = _widened(schema, batch, chunk, types)
         with pa.ipc.new_stream(waiting, batch.schema) as writer:
             writer.write_batch(batch)
     written = waiting.tell()
-    schema = storable(schema)
+    if written:
+        known_types(types or {}, [*schema.names, *intake.left_out])
+    schema = storable(simplified(schema, intake.notice))
 
     def batches() -> Iterator[pa.RecordBatch]:
         with waiting:
@@ -51,7 +56,7 @@ def from_rows(
     return schema, batches()
 
 
-def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, pa.DataType]) -> pa.RecordBatch:
+def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake) -> pa.RecordBatch:
     names: dict[str, None] = {}
     for place, row in chunk:
         if not isinstance(row, Mapping):
@@ -59,33 +64,62 @@ def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, pa.DataType]) -> pa
                 f"{place}: this is no row but a {type(row).__name__}", "each row is an object: {column: value}"
             )
         names.update(dict.fromkeys(row))
-    columns = [_column(name, chunk, types.get(name)) for name in names]
-    return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in names])
+    kept = intake.kept(names)
+    columns = [_column(name, chunk, types) for name in kept]
+    return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in kept])
 
 
-def _column(name: str, chunk: list[tuple[str, Any]], kind: pa.DataType | None) -> pa.Array:
-    values = [row.get(name) for _, row in chunk]
-    if kind == pa.string():
-        values = [
-            value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values
-        ]
+def _column(name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None) -> pa.Array:
+    values, kind = [row.get(name) for _, row in chunk], (types or {}).get(name)
     try:
-        return pa.array(values, type=kind, from_pandas=True)
+        str(name).encode()
+        return _array(values, kind)
     except (pa.ArrowException, OverflowError) as error:
         # the first row that does not go together with those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
-        raise _changed(name, chunk[row][0], str(error)) from error
+        raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
+    except UnicodeEncodeError as error:
+        place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
+        raise DataError(
+            f"{place}: the value of column {shown(name)} holds half of a surrogate pair, which is no character: "
+            f"{error.object[error.start]!a}",
+            "write the whole character, or U+FFFD in its place; a text that was cut has to be cut between characters",
+        ) from error
 
 
-def _go_together(values: list[Any], kind: pa.DataType | None) -> bool:
+def _array(values: list[Any], kind: str | None) -> pa.Array:
+    if kind is None:
+        return pa.array(values, from_pandas=True)
+    if kind == "string" or any(isinstance(value, str) for value in values):
+        texts = [
+            value
+            if value is None or isinstance(value, str)
+            else getattr(value, "written", None) or json.dumps(value, default=str)
+            for value in values
+        ]
+        return typed(pa.array(texts, pa.string()), kind)
+    return pa.array(values, type=named(kind), from_pandas=True)
+
+
+def _is_unicode(value: Any) -> bool:
     try:
-        pa.array(values, type=kind, from_pandas=True)
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _go_together(values: list[Any], kind: str | None) -> bool:
+    try:
+        _array(values, kind)
     except (pa.ArrowException, OverflowError):
         return False
     return True
 
 
-def _widened(schema: pa.Schema, batch: pa.RecordBatch, chunk: list[tuple[str, Any]]) -> pa.Schema:
+def _widened(
+    schema: pa.Schema, batch: pa.RecordBatch, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None
+) -> pa.Schema:
     for field in batch.schema:
         position = schema.get_field_index(field.name)
         if position < 0:
@@ -94,22 +128,34 @@ def _widened(schema: pa.Schema, batch: pa.RecordBatch, chunk: list[tuple[str, An
         try:
             both = [pa.schema([schema.field(position)]), pa.schema([field])]
             schema = schema.set(position, pa.unify_schemas(both, promote_options="permissive").field(0))
-        except pa.ArrowException as error:
+        except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
-            cause = f"{schema.field(position).type} before, {field.type} here"
-            raise _changed(field.name, place, cause) from error
+            cause = f"{shown(schema.field(position).type)} before, {shown(field.type)} here"
+            raise _changed(field.name, place, cause, types) from None
     return schema
 
 
-def _changed(column: str, place: str, cause: str) -> DataError:
+def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
+    if column in (types or {}):
+        return DataError(
+            f"{place}: the value of column {shown(column)} is no {(types or {})[column]}: {_cut(cause)}",
+            "correct the value, write null where nothing is known, or declare another type",
+        )
+    as_text = "" if types is None else f", read them as text with options: {{types: {{{column}: string}}}}"
     return DataError(
-        f"{place}: the value of column {column!r} does not go together with those before it: {cause}",
-        f"make its values one type, or read them as text with options: {{types: {{{column}: string}}}}",
+        f"{place}: the value of column {shown(column)} does not go together with those before it: {_cut(cause)}",
+        f"make its values one type{as_text}, or leave the column out: data.exclude: [{column}]",
     )
+
+
+def _cut(cause: str) -> str:
+    """pyarrow quotes values whole."""
+    text = " ".join(cause[:1000].split())
+    return text if len(text) <= 3 * SHOWN else f"{text[: 2 * SHOWN]} … {text[-SHOWN:]}"
 
 
 def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     for field in schema:
         if field.name not in batch.schema.names:
             batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
-    return cast(batch, schema)
+    return cast(batch, schema, cut_times=True)
