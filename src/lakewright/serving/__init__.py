@@ -48,6 +48,8 @@ class Server:
     host: str
     port: int
     runtime: str
+    key_needed: bool
+    """Once it is, it stays so: also for a worker process that is started when the file of keys is gone."""
 
 
 def serve(
@@ -71,6 +73,8 @@ def serve(
     """
     import uvicorn
 
+    from lakewright.serving.connection import Connection
+
     workspace = Workspace.open(load_profile(profile))
     options = serving(workspace.profile, settings)
     keys = keys_file(workspace, options)
@@ -78,7 +82,8 @@ def serve(
         raise UsageError(f"there is no file {keys} of keys (serve.keys)", "make a key: lakewright keys add NAME")
     if options.log_table is not None:
         requestlog.check(workspace.lake, options.log_table)
-    if is_public(host) and not guarded and not Access(keys, options.oidc).needed:
+    key_needed = Access(keys, options.oidc).needed
+    if is_public(host) and not guarded and not key_needed:
         raise UsageError(
             f"{host} can be reached by others, and no key is needed",
             "make one (lakewright keys add NAME), set serve.oidc in profiles.yml, or listen at 127.0.0.1",
@@ -100,12 +105,15 @@ def serve(
         if not endpoint.same(started.variants, variants):
             told = ", ".join(f"{one.name} {one.percent} %" for one in started.variants)
             print(f"{called} was split or rolled back since, and stays so: {told}", file=sys.stderr)
-        server = Server(called, profile, tuple(settings), host, port, runtime)
+        server = Server(called, profile, tuple(settings), host, port, runtime, key_needed)
         config = partial(
             uvicorn.Config,
+            http=Connection,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # serve.proxies says whose are believed
             timeout_graceful_shutdown=options.drain_seconds,
             timeout_keep_alive=75,  # longer than nginx's, which then never sends into a connection that closes
             workers=workers,
@@ -130,12 +138,19 @@ def serve(
 
 def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
     """Until this process is told to stop."""
+    from prometheus_client.multiprocess import mark_process_dead
     from uvicorn.supervisors import Multiprocess
 
     class Workers(Multiprocess):
         def terminate_all(self) -> None:
             listening.close()  # else who connects while the last ones are answered would be cut off at the end
             super().terminate_all()
+
+        def keep_subprocess_alive(self) -> None:
+            before = {process.pid for process in self.processes}
+            super().keep_subprocess_alive()
+            for dead in before - {process.pid for process in self.processes}:
+                mark_process_dead(dead)  # type: ignore[no-untyped-call]  # nothing waits there any more; what it counted stays counted
 
     Workers(config, sockets=[listening]).run()
 
@@ -200,7 +215,7 @@ def _application(server: Server, started: Endpoint | None = None) -> ASGIApp:
             redact,
             lambda outcome, rows: service.metrics.logged.labels(outcome).inc(rows),
         )
-    app = make_app(service, Access(keys_file(workspace, options), options.oidc), log)
+    app = make_app(service, Access(keys_file(workspace, options), options.oidc, server.key_needed), log)
     what = ", ".join(f"{one.model.name} {one.model.version} ({one.percent} %)" for one in service.variants)
     at = f"http://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}"
     print(f"serving {what} at {at}, ready in {time.time() - _began():.2f} s; try {at}/docs", file=sys.stderr)

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
-
 from lakewright.errors import NotFound, UsageError, nearest
 from lakewright.records import ModelVersion, Record
 from lakewright.registry.apart import located
@@ -79,7 +77,7 @@ def parse(file: Path) -> Endpoint:
     """Raises FileNotFoundError, UsageError."""
     try:
         return Endpoint.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError:
+    except ValueError:  # pydantic's, or what is not UTF-8
         raise UsageError(f"{file} is damaged", "remove it: the next server that is started writes a new one") from None
 
 
