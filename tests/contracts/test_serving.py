@@ -8,6 +8,7 @@ import csv
 import http.client
 import io
 import json
+import math
 import os
 import re
 import socket
@@ -38,6 +39,7 @@ from lakewright.runtimes.predictor import Predictor
 from lakewright.serving import endpoint
 from lakewright.serving.access import Access
 from lakewright.serving.app import make_app
+from lakewright.serving.connection import Connection
 from lakewright.serving.endpoint import Endpoint
 from lakewright.serving.service import Service
 from lakewright.tasks import Task
@@ -165,7 +167,7 @@ def asked(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pyt
     file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
     service = Service(file, Serve(request_rows=MOST_ROWS), "auto", 2)
     app = make_app(service, Access(at / "keys.json", None), None)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, ws="none", log_config=None, access_log=False))
     with socket.create_server(("127.0.0.1", 0)) as listening, requests.Session() as session:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -271,9 +273,12 @@ def rows_of(asked: Asked) -> st.SearchStrategy[Any]:
 
 
 def is_json(value: Any) -> bool:
-    """Whether the value can be said in JSON, as RFC 8259 has it and Python's json has not; and read again here."""
+    """Whether the value can be said in JSON, as RFC 8259 has it and Python's json has not; and read again here, where
+    no number is larger than a float can be."""
     try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        json.loads(text, parse_int=lambda digits: math.isfinite(float(digits)) or int("too large"))
     except ValueError:
         return False
     return True

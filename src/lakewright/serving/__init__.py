@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lakewright.errors import UsageError
+from lakewright.errors import DataError, LakewrightError, ModelError, UsageError
 from lakewright.profile import Serve, load_profile, serving
 from lakewright.serving import alias, endpoint, requestlog
 from lakewright.serving.access import Access, is_public
@@ -73,7 +73,7 @@ def serve(
     """
     import uvicorn
 
-    from lakewright.serving.connection import Connection
+    from lakewright.serving import connection
 
     workspace = Workspace.open(load_profile(profile))
     options = serving(workspace.profile, settings)
@@ -94,9 +94,19 @@ def serve(
         raise UsageError("a model folder has no aliases", "serve models:/NAME@alias")
     if follow_alias and split is None and "@" not in model:
         raise UsageError(f"{model} is one version for good: there is no alias to follow", "serve models:/NAME@alias")
-    variants = endpoint.several(registered, endpoint.split(split), profile) if split else [endpoint.one(model, profile)]
     called = name or (registered if named else Path(model).resolve().name)
-    file = endpoint.place(workspace, called)
+    file, shares = endpoint.place(workspace, called), endpoint.split(split) if split else None
+    variants: Sequence[endpoint.Variant]
+    try:
+        variants = endpoint.several(registered, shares, profile) if shares else [endpoint.one(model, profile)]
+    except (UsageError, DataError, ModelError):
+        raise
+    except LakewrightError as failure:  # the registry does not answer
+        variants = endpoint.recalled(file, model, shares)
+        if not variants:
+            raise
+        told = ", ".join(one.at for one in variants)
+        print(f"{failure.cause}, so what was served last is: {told}", file=sys.stderr)
     with (
         workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}"),
         _listening(host, port) as listening,
@@ -108,7 +118,7 @@ def serve(
         server = Server(called, profile, tuple(settings), host, port, runtime, key_needed)
         config = partial(
             uvicorn.Config,
-            http=Connection,
+            http=connection.Connection,
             ws="none",
             log_config=None,
             access_log=False,
@@ -119,7 +129,7 @@ def serve(
             workers=workers,
         )
         if workers == 1:
-            only = uvicorn.Server(config(_application(server, started)))
+            only = connection.Server(config(_application(server, started)))
             if follow_alias:
                 alias.follow(workspace, called, profile, options.poll_seconds)
             for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
@@ -139,9 +149,13 @@ def serve(
 def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
     """Until this process is told to stop."""
     from prometheus_client.multiprocess import mark_process_dead
-    from uvicorn.supervisors import Multiprocess
+    from uvicorn.supervisors import multiprocess
 
-    class Workers(Multiprocess):
+    from lakewright.serving.connection import Worker
+
+    multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn cannot be told otherwise
+
+    class Workers(multiprocess.Multiprocess):
         def terminate_all(self) -> None:
             listening.close()  # else who connects while the last ones are answered would be cut off at the end
             super().terminate_all()

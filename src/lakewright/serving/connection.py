@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from random import getrandbits
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors.multiprocess import Process
 
 from lakewright.serving.refusals import Busy, LargeHead, Refused, TooSlow, as_json
 
@@ -24,7 +29,7 @@ AHEAD_REQUESTS = 16  # sent on one connection before the first was answered
 AHEAD_BYTES = 64 << 10  # of their bodies
 BACKLOG = 2048  # connections that the system has made, and that wait to be accepted
 OTHER_FILES = 256  # that a process has open: the model, the log, the endpoint
-LAST_SECONDS = 1.0  # for a request that is on its way when the server stops
+LAST_SECONDS = 0.5  # for a request that is on its way when the server stops
 
 
 class Room:
@@ -189,9 +194,9 @@ class Connection(HttpToolsProtocol):
     # -- how it ends
 
     def shutdown(self) -> None:
-        """The server stops. A request that is on its way is still answered."""
-        if self.cycle is None or self._in_head:
-            self._stopping = True
+        """The server stops. A request that is on its way, or here and not read yet, is still answered."""
+        self._stopping = True
+        if self._waits:
             self._forget_late()
             self._late = self.loop.call_later(LAST_SECONDS, self.transport.close)
         else:
@@ -213,3 +218,34 @@ class Connection(HttpToolsProtocol):
         ]
         self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's cuts off whoever is connected, by the system, and waits to be accepted when it stops."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        waiting = [one for listening in sockets or () for one in _accepted(listening)]
+        taken = [asyncio.create_task(self._take(one)) for one in waiting]
+        await super().shutdown(sockets)
+        await asyncio.gather(*taken)
+
+    async def _take(self, waiting: socket.socket) -> None:
+        def protocol() -> Connection:
+            return Connection(self.config, self.server_state, self.lifespan.state)
+
+        _, connection = await asyncio.get_running_loop().connect_accepted_socket(protocol, waiting)
+        connection.shutdown()
+
+
+def _accepted(listening: socket.socket) -> Iterator[socket.socket]:
+    with suppress(BlockingIOError):
+        while True:
+            yield listening.accept()[0]
+
+
+class Worker(Process):
+    """One of several processes that share a port."""
+
+    @cached_property
+    def server(self) -> Server:
+        return Server(self.config)

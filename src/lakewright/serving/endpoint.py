@@ -97,6 +97,20 @@ def started(file: Path, wanted: Sequence[Variant]) -> Endpoint:
     return standing.replaced(meant).model_copy(update={"meant": meant})
 
 
+def recalled(file: Path, model: str, shares: Mapping[str, int] | None) -> Sequence[Variant]:
+    """What the last server was started with, where it was started with this model and these shares, and where the
+    model folders are still those: it can be served while the registry is down. Empty where it cannot."""
+    name, _, wanted = model.removeprefix("models:/").replace("@", "/").partition("/")
+    percents = {f"v{each}" if each.isdecimal() else each: of for each, of in (shares or {wanted: 100}).items()}
+    try:
+        meant = parse(file).meant
+        there = [one.version for one in meant if one.version and digest_of(Path(one.folder)) == one.version.digest]
+    except (UsageError, OSError):
+        return ()
+    known = len(there) == len(meant) and {version.name for version in there} == {name}
+    return meant if known and {one.name: one.percent for one in meant} == percents else ()
+
+
 def same(some: Sequence[Variant], others: Sequence[Variant]) -> bool:
     """But for the other aliases that a version may have come to have since."""
     one, other = ([(each.name, each.at, each.folder, each.percent) for each in of] for of in (some, others))

@@ -159,8 +159,8 @@ def redaction(reference: str | None) -> Redact | None:
 
 
 def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
-    """A row for each of the requests' rows; inputs and prediction as JSON. Rows that no table can hold are left out: half
-    of a surrogate pair, say, from a hook or a token."""
+    """A row for each of the requests' rows; inputs and prediction as JSON. Rows that no table can hold are left out:
+    half of a surrogate pair, say, from a hook or a token."""
     import pyarrow as pa
 
     rows = [
