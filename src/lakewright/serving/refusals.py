@@ -69,6 +69,10 @@ class Failed(Refused):
 class Draining(Refused):
     status = 503
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
+
 
 class Late(Refused):
     status = 504
