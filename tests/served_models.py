@@ -1,17 +1,29 @@
-"""Models of every kind for servers to answer with, made without training, so that random weights decide."""
+"""Models of every kind, made without training, so that random weights decide; and servers of them in a thread."""
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
 
 from conftest import greeting_model, sealed_model
 from lakewright.encodings.columns import Category, Number, OtherColumns
 from lakewright.encodings.terms import Terms
 from lakewright.learners.encoder.base import load_encoder, load_tokens
 from lakewright.learners.linear import _export
+from lakewright.profile import Oidc, Serve
+from lakewright.serving import connection, endpoint
+from lakewright.serving.access import Access
+from lakewright.serving.app import make_app
+from lakewright.serving.endpoint import Endpoint
+from lakewright.serving.service import Service
 from lakewright.tasks import Task
 from lakewright.tasks.multilabel_classification import MultilabelClassification
 from lakewright.tasks.question_answering import QuestionAnswering
@@ -79,3 +91,28 @@ def make(name: str, folder: Path, base: Path) -> Path:
     if name == "question":
         return encoder(folder, name, QuestionAnswering(may_lack=True), base, pairs=True)
     return encoder(folder, name, SentenceSimilarity(scored=True, low=0.0, high=5.0), base)
+
+
+@contextmanager
+def answering(folder: Path, at: Path, serve: Serve, oidc: Oidc | None = None) -> Iterator[tuple[int, Service]]:
+    """The port of a server of the model folder, in a thread of this process; the keys are in `at`."""
+    file = at / "endpoint.json"
+    one = (endpoint.one(str(folder), None),)
+    file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
+    service = Service(file, serve, "auto", 2)
+    app = make_app(service, Access(at / "keys.json", oidc), None)
+    config = uvicorn.Config(
+        app, http=connection.Connection, ws="none", proxy_headers=False, log_config=None, access_log=False
+    )
+    server = connection.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        try:
+            yield listening.getsockname()[1], service
+        finally:
+            server.should_exit = True
+            thread.join()

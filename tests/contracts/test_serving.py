@@ -12,7 +12,6 @@ import math
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,13 +30,8 @@ from conftest import Server, sentences, serving
 from lakewright.errors import DataError
 from lakewright.profile import Serve
 from lakewright.runtimes.predictor import Predictor
-from lakewright.serving import endpoint
-from lakewright.serving.access import Access
-from lakewright.serving.app import make_app
-from lakewright.serving.connection import Connection
-from lakewright.serving.endpoint import Endpoint
 from lakewright.serving.service import Service
-from served_models import SAMPLES, make
+from served_models import SAMPLES, answering, make
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "20"))  # of each property; EXAMPLES=5000 to search
 MOST_ROWS = 50
@@ -88,25 +82,10 @@ def check(answer: requests.Response) -> None:
 
 @pytest.fixture(scope="session", params=list(SAMPLES))
 def asked(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    import uvicorn
-
     at = tmp_path_factory.mktemp(request.param)
     folder = make(request.param, at / "model", tiny_base)
-    file = at / "endpoint.json"
-    one = (endpoint.one(str(folder), None),)
-    file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
-    service = Service(file, Serve(request_rows=MOST_ROWS), "auto", 2)
-    app = make_app(service, Access(at / "keys.json", None), None)
-    server = uvicorn.Server(uvicorn.Config(app, http=Connection, ws="none", log_config=None, access_log=False))
-    with socket.create_server(("127.0.0.1", 0)) as listening, requests.Session() as session:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield Asked(listening.getsockname()[1], service, Predictor.open(folder, use="latency"), session)
-        server.should_exit = True
-        thread.join()
+    with answering(folder, at, Serve(request_rows=MOST_ROWS)) as (port, service), requests.Session() as session:
+        yield Asked(port, service, Predictor.open(folder, use="latency"), session)
 
 
 # -- what the OpenAPI document promises --------------------------------------------------------------------------------

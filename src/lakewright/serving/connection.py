@@ -56,7 +56,7 @@ class Bounds:
     read_seconds: float
     fetch_seconds: float
     closed: Callable[[str], None]
-    """Called with the reason for which a connection was ended: late, large or crowded."""
+    """Called with the reason for which a connection was ended: late or crowded."""
 
 
 def connections_allowed(most: int) -> int:
@@ -115,8 +115,7 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
-                self._bounds.closed("large")
-                self.end(LargeHead(f"the head has more than {HEAD_BYTES:,} bytes", "send fewer or shorter headers"))
+                self.end(LargeHead(HEAD_BYTES))
                 return
         self._watch()
 
@@ -126,6 +125,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self._refuse(LargeHead(HEAD_BYTES))
         if len(self.pipeline) >= AHEAD_REQUESTS:
             self._refuse(Refused(f"{AHEAD_REQUESTS} requests wait for their turn", "wait for an answer"))
         super().on_headers_complete()
@@ -152,7 +153,7 @@ class Connection(HttpToolsProtocol):
         """Sees to it that no caller keeps this waiting: for a head, or for the rest of a body that was refused."""
         if not self._waits:
             self._forget_late()
-        elif self._late is None and (self.timeout_keep_alive_task is None or self.cycle.more_body):
+        elif self._late is None and (self.timeout_keep_alive_task is None or self._in_head or self.cycle.more_body):
             self._late = self.loop.call_later(self._bounds.read_seconds, self._too_late)
 
     def _forget_late(self) -> None:
@@ -225,6 +226,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         waiting = [one for listening in sockets or () for one in _accepted(listening)]
+        for server in self.servers:  # at once: who comes in between is cut off
+            server.close()
         taken = [asyncio.create_task(self._take(one)) for one in waiting]
         await super().shutdown(sockets)
         await asyncio.gather(*taken)
