@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
@@ -33,14 +34,17 @@ def media_type(content_type: str) -> str:
     return kind.strip().lower()
 
 
-def parsed(body: bytes | str) -> Any:
+def parsed(body: bytes) -> Any:
     """JSON, strictly: valid UTF-8, no NaN, no number that no float holds, no key twice, no half of a surrogate pair,
     not too deep. Raises Refused."""
+    gc.disable()  # of a large body, looking for cycles, of which JSON has none, is four fifths of the time
     try:
         value = from_json(body, allow_inf_nan=False)
-        STRICT.decode(body if isinstance(body, str) else body.decode())
+        STRICT.decode(body.decode())
     except ValueError as failure:
         raise Refused(f"the body is not JSON: {failure}", "send valid JSON, encoded as UTF-8") from None
+    finally:
+        gc.enable()
     return value
 
 
