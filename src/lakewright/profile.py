@@ -30,18 +30,9 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import (
-    Field,
-    PrivateAttr,
-    SecretStr,
-    SerializeAsAny,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 from pydantic.json_schema import models_json_schema
 
 from lakewright import plugins
@@ -83,7 +74,9 @@ class Serve(Settings):
     drain_seconds: int = Field(default=30, ge=1, description="what a stopping server gives the requests it has")
     request_rows: int = Field(default=1000, ge=1, description="rows in a request; more: 413")
     request_bytes: int = Field(default=8 << 20, ge=1, description="of a request's body; more: 413")
-    held_bytes: int = Field(default=64 << 20, ge=1, description="of all bodies and answers under way; more: 429")
+    held_bytes: int = Field(
+        default=64 << 20, validate_default=True, description="of all bodies and answers under way; more: 429"
+    )
     text_characters: int = Field(default=100_000, ge=1, description="of one text; more: 413")
     cache_rows: int = Field(default=4096, ge=0, description="answers kept for rows that come again; 0: none")
     cache_bytes: int = Field(default=64 << 20, ge=0, description="that these answers may take; 0: none")
@@ -99,11 +92,12 @@ class Serve(Settings):
     def _networks(cls, proxies: list[str]) -> list[str]:
         return [str(ip_network(each)) for each in proxies]  # raises ValueError
 
-    @model_validator(mode="after")
-    def _room_for_a_body(self) -> Self:
-        if self.held_bytes < 2 * self.request_bytes:  # bodies that are still coming may hold half
-            raise ValueError(f"held_bytes must be at least twice request_bytes, so {2 * self.request_bytes}")
-        return self
+    @field_validator("held_bytes")
+    @classmethod
+    def _room_for_a_body(cls, held: int, info: ValidationInfo) -> int:
+        if held < (least := 2 * info.data.get("request_bytes", 0)):  # bodies that are still coming may hold half
+            raise ValueError(f"must be at least twice request_bytes, so {least}")
+        return held
 
 
 class TargetSettings(Settings):
