@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
 LARGE, DEFAULT_MMAP_MAX = 128 * 1024, 65_536  # mallopt(3)
@@ -63,3 +64,11 @@ def memory_kept() -> Iterator[None]:
 def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     return libc if hasattr(libc, "mallopt") else None
+
+
+def size_of(value: Any) -> int:
+    """Bytes that a value as JSON has them takes in memory; what it holds twice is counted twice."""
+    size = sys.getsizeof(value)
+    if isinstance(value, Mapping):
+        return size + sum(size_of(key) + size_of(inner) for key, inner in value.items())
+    return size + sum(map(size_of, value)) if isinstance(value, list | tuple) else size

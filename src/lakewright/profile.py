@@ -27,6 +27,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,14 @@ class Serve(Settings):
     oidc: Oidc | None = Field(default=None, description="whose tokens are taken beside API keys")
     rate: float | None = Field(default=None, gt=0, description="requests a second that a caller may send; null: any")
     burst: int = Field(default=20, ge=1, description="requests a caller may send at once, of those")
+    proxies: list[str] = Field(
+        default=[], description="addresses or networks whose X-Forwarded-For says who calls; default none"
+    )
     origins: list[str] = Field(default=[], description="web pages that browsers may call from (CORS); default none")
+    connections: int = Field(default=1000, ge=1, description="open at once; over it the one that idles longest goes")
+    read_seconds: float = Field(
+        default=10, gt=0, description="for a request's head, and between parts of its body; 408"
+    )
     batch_rows: int = Field(default=16, ge=1, description="rows computed together")
     queue_rows: int = Field(default=1024, ge=1, description="rows that may wait; more: 429")
     queue_seconds: float = Field(default=0.15, gt=0, description="how long a row may have to wait, as estimated; 429")
@@ -66,14 +74,30 @@ class Serve(Settings):
     drain_seconds: int = Field(default=30, ge=1, description="what a stopping server gives the requests it has")
     request_rows: int = Field(default=1000, ge=1, description="rows in a request; more: 413")
     request_bytes: int = Field(default=8 << 20, ge=1, description="of a request's body; more: 413")
+    held_bytes: int = Field(
+        default=64 << 20, validate_default=True, description="of all bodies and answers under way; more: 429"
+    )
     text_characters: int = Field(default=100_000, ge=1, description="of one text; more: 413")
     cache_rows: int = Field(default=4096, ge=0, description="answers kept for rows that come again; 0: none")
+    cache_bytes: int = Field(default=64 << 20, ge=0, description="that these answers may take; 0: none")
     least_confidence: float = Field(default=0, ge=0, le=1, description="below it `abstain` is true")
     poll_seconds: float = Field(default=5, gt=0, description="how often --follow-alias asks the registry")
     log_table: str | None = Field(default=None, description="catalog.schema.table of requests and answers; null: none")
     log_share: float = Field(default=1, gt=0, le=1, description="of the requests that are logged")
     log_seconds: float = Field(default=10, gt=0, description="between two commits to log_table")
     redact: str | None = Field(default=None, description="module:function that a logged text goes through")
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, proxies: list[str]) -> list[str]:
+        return [str(ip_network(each)) for each in proxies]  # raises ValueError
+
+    @field_validator("held_bytes")
+    @classmethod
+    def _room_for_a_body(cls, held: int, info: ValidationInfo) -> int:
+        if held < (least := 2 * info.data.get("request_bytes", 0)):  # bodies that are still coming may hold half
+            raise ValueError(f"must be at least twice request_bytes, so {least}")
+        return held
 
 
 class TargetSettings(Settings):

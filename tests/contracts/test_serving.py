@@ -8,10 +8,10 @@ import csv
 import http.client
 import io
 import json
+import math
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pytest
 import requests
 import schemathesis
@@ -27,91 +26,18 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode, checks
 
-from conftest import Server, greeting_model, sealed_model, sentences, serving
-from lakewright.encodings.columns import Category, Number, OtherColumns
-from lakewright.encodings.terms import Terms
+from conftest import Server, sentences, serving
 from lakewright.errors import DataError
-from lakewright.learners.encoder.base import load_encoder, load_tokens
-from lakewright.learners.linear import _export
 from lakewright.profile import Serve
 from lakewright.runtimes.predictor import Predictor
-from lakewright.serving import endpoint
-from lakewright.serving.access import Access
-from lakewright.serving.app import make_app
-from lakewright.serving.endpoint import Endpoint
 from lakewright.serving.service import Service
-from lakewright.tasks import Task
-from lakewright.tasks.question_answering import QuestionAnswering
-from lakewright.tasks.sentence_similarity import SentenceSimilarity
-from lakewright.tasks.text_classification import TextClassification
-from lakewright.tasks.text_inputs import TextInputs
-from lakewright.tasks.token_classification import TokenClassification
+from served_models import SAMPLES, answering, make
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "20"))  # of each property; EXAMPLES=5000 to search
 MOST_ROWS = 50
 SEARCH = "EXAMPLES" in os.environ  # else the same examples each time: what is new is looked for on purpose
 few = settings(max_examples=EXAMPLES, derandomize=not SEARCH, database=None, suppress_health_check=list(HealthCheck))
 fewer = settings(few, max_examples=max(1, EXAMPLES // 4))  # of what is slow to make
-
-# -- the models: made without training, so that random weights decide --------------------------------------------------
-
-BOTH = {"text": "the dog is here", "text_pair": "my rose is old"}
-OTHERS = OtherColumns((Number("age", 40.0, 10.0, True),), (Category("place", ("north", "south")),))
-LABELS = ("animal", "plant", "stone")
-SAMPLES: dict[str, list[dict[str, Any]]] = {
-    "text": [{"text": "Good morning!"}, {"text": "Good night, all of you."}],
-    "pair": [BOTH, {"text": "", "text_pair": "a granite"}],
-    "columns": [{"text": "good day", "age": 31, "place": "north"}, {"text": "a", "age": None, "place": None}],
-    "words": [{"text": "we saw a dog today"}, {"tokens": ["my", "rose", "is", "old"]}],
-    "question": [{"question": "what is old", "context": "my rose is old. " * 9}, {"question": "", "context": ""}],
-    "similarity": [BOTH, {"text": "an oak"}],
-}
-
-
-def sealed(folder: Path, name: str, task: Task, learner: str) -> Path:
-    return sealed_model(folder, name, task.describe(), learner, SAMPLES[name])
-
-
-def linear(folder: Path, name: str, task: Task, columns: int) -> Path:
-    terms = Terms.fit(["the dog is here", "my rose is old", "good day"], min_df=1, max_terms=100)
-    (folder / "encoding").mkdir(parents=True)
-    terms.save(folder / "encoding")
-    draw = np.random.default_rng(0)
-    weights = [draw.normal(size=(size, task.outputs)).astype(np.float32) for size in (len(terms.idf), columns)]
-    _export(*weights, np.zeros(task.outputs, dtype=np.float32), folder / "model.onnx")
-    return sealed(folder, name, task, "linear")
-
-
-def encoder(folder: Path, name: str, task: Task, base: Path, pairs: bool = False) -> Path:
-    import torch
-
-    from lakewright.learners.encoder.export import export
-    from lakewright.learners.encoder.network import EncoderNetwork
-
-    tokens = load_tokens(base, 32, task.long_texts, 8 if task.long_texts == "windows" else 0, pairs)
-    (folder / "encoding").mkdir(parents=True)
-    tokens.save(folder / "encoding")
-    torch.manual_seed(0)
-    network = EncoderNetwork(load_encoder(base, 0.0, 13), task.outputs, task.level, "mean", 0.0, types=tokens.types)
-    if task.outputs:
-        torch.nn.init.normal_(network.head.weight, std=1.0)  # so that it is sure of something
-    export(network, folder / "model.onnx")
-    return sealed(folder, name, task, "encoder")
-
-
-def make(name: str, folder: Path, base: Path) -> Path:
-    if name == "text":
-        return greeting_model(folder)
-    if name == "pair":
-        return linear(folder, name, TextClassification(LABELS, reads=TextInputs(pair=True)), 0)
-    if name == "columns":
-        return linear(folder, name, TextClassification(LABELS, reads=TextInputs(others=OTHERS)), OTHERS.width)
-    if name == "words":
-        return encoder(folder, name, TokenClassification(LABELS, tokens=True), base)
-    if name == "question":
-        return encoder(folder, name, QuestionAnswering(may_lack=True), base, pairs=True)
-    return encoder(folder, name, SentenceSimilarity(scored=True, low=0.0, high=5.0), base)
-
 
 # -- their servers -----------------------------------------------------------------------------------------------------
 
@@ -156,25 +82,10 @@ def check(answer: requests.Response) -> None:
 
 @pytest.fixture(scope="session", params=list(SAMPLES))
 def asked(request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    import uvicorn
-
     at = tmp_path_factory.mktemp(request.param)
     folder = make(request.param, at / "model", tiny_base)
-    file = at / "endpoint.json"
-    one = (endpoint.one(str(folder), None),)
-    file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
-    service = Service(file, Serve(request_rows=MOST_ROWS), "auto", 2)
-    app = make_app(service, Access(at / "keys.json", None), None)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
-    with socket.create_server(("127.0.0.1", 0)) as listening, requests.Session() as session:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield Asked(listening.getsockname()[1], service, Predictor.open(folder, use="latency"), session)
-        server.should_exit = True
-        thread.join()
+    with answering(folder, at, Serve(request_rows=MOST_ROWS)) as (port, service), requests.Session() as session:
+        yield Asked(port, service, Predictor.open(folder, use="latency"), session)
 
 
 # -- what the OpenAPI document promises --------------------------------------------------------------------------------
@@ -271,9 +182,12 @@ def rows_of(asked: Asked) -> st.SearchStrategy[Any]:
 
 
 def is_json(value: Any) -> bool:
-    """Whether the value can be said in JSON, as RFC 8259 has it and Python's json has not; and read again here."""
+    """Whether the value can be said in JSON, as RFC 8259 has it and Python's json has not; and read again here, where
+    no number is larger than a float can be."""
     try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        json.loads(text, parse_int=lambda digits: math.isfinite(float(digits)) or int("too large"))
     except ValueError:
         return False
     return True

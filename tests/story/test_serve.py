@@ -358,6 +358,28 @@ def test_a_rollback_outlives_a_restart_and_a_start_that_fails_changes_nothing(
         assert version_of(server) == "1"
 
 
+def test_it_starts_while_the_registry_is_down(
+    registered: Callable[[float], int], tmp_path: Path, lakewright: Callable[..., CompletedProcess[str]]
+) -> None:
+    """With what it was started with last, if those folders are still the same; and with nothing else."""
+    alias("champion", registered(5.0))
+    champion, database = f"models:/{NAME}@champion", tmp_path / ".lakewright" / "mlflow.db"
+    with serving(champion, folder=tmp_path):
+        pass
+    database.write_bytes(b"no database")
+    with serving(champion, folder=tmp_path) as server:
+        assert version_of(server) == "1"
+        log = server.log.read_text()
+        assert "cannot be read" in log and f"what was served last is: models:/{NAME}/1" in log
+    for other in (f"models:/{NAME}@challenger", f"models:/{NAME}/1"):
+        done = lakewright("serve", other, "--port", str(server.port))
+        assert done.returncode == 1 and "cannot be read" in done.stderr
+    manifest = next((tmp_path / ".lakewright" / "artifacts").rglob("manifest.json"))
+    manifest.write_text(manifest.read_text() + " ")
+    done = lakewright("serve", champion, "--port", str(server.port))
+    assert done.returncode == 1 and "cannot be read" in done.stderr
+
+
 def test_two_versions_side_by_side(
     registered: Callable[[float], int], tmp_path: Path, lakewright: Callable[..., CompletedProcess[str]]
 ) -> None:
@@ -438,8 +460,11 @@ def test_tokens_of_an_identity_provider(greeter: Path, tmp_path: Path) -> None:
 
     none = base64.urlsafe_b64encode(json.dumps({"alg": "none", "kid": "k1"}).encode()).decode().rstrip("=")
     unsigned = f"{none}.e30."
+    nested = base64.urlsafe_b64encode(b"[" * 9000).decode().rstrip("=")
+    deep = f"{nested}.e30.e30"
     bad = [
         token(other), token(exp=time.time() - 60), token(aud="another"), token(iss="https://evil.example.org"),
+        token(sub="\ud800"), token(sub="a" * 256), token(sub="a\nb"), token(exp=float("inf")), deep,
         token(exp=None), token(sub=None), token("secret" * 8, "HS256"), unsigned, "a.b.c", "",
     ]  # fmt: skip
     with serving(greeter, folder=tmp_path) as server:
@@ -575,5 +600,5 @@ def test_the_error_tree_holds() -> None:
     from lakewright.serving import refusals
 
     statuses = {kind.status for kind in vars(refusals).values() if isinstance(kind, type) and hasattr(kind, "status")}
-    assert statuses == {400, 401, 404, 405, 413, 415, 429, 500, 503, 504}
+    assert statuses == {400, 401, 404, 405, 408, 413, 415, 429, 431, 500, 503, 504}
     assert issubclass(refusals.Refused, LakewrightError)

@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from lakewright.errors import UsageError
+from lakewright.errors import DataError, LakewrightError, ModelError, UsageError
 from lakewright.profile import Serve, load_profile, serving
 from lakewright.serving import alias, endpoint, requestlog
 from lakewright.serving.access import Access, is_public
@@ -48,6 +48,8 @@ class Server:
     host: str
     port: int
     runtime: str
+    key_needed: bool
+    """Once it is, it stays so: also for a worker process that is started when the file of keys is gone."""
 
 
 def serve(
@@ -71,6 +73,8 @@ def serve(
     """
     import uvicorn
 
+    from lakewright.serving import connection
+
     workspace = Workspace.open(load_profile(profile))
     options = serving(workspace.profile, settings)
     keys = keys_file(workspace, options)
@@ -78,7 +82,8 @@ def serve(
         raise UsageError(f"there is no file {keys} of keys (serve.keys)", "make a key: lakewright keys add NAME")
     if options.log_table is not None:
         requestlog.check(workspace.lake, options.log_table)
-    if is_public(host) and not guarded and not Access(keys, options.oidc).needed:
+    key_needed = Access(keys, options.oidc).needed
+    if is_public(host) and not guarded and not key_needed:
         raise UsageError(
             f"{host} can be reached by others, and no key is needed",
             "make one (lakewright keys add NAME), set serve.oidc in profiles.yml, or listen at 127.0.0.1",
@@ -89,9 +94,19 @@ def serve(
         raise UsageError("a model folder has no aliases", "serve models:/NAME@alias")
     if follow_alias and split is None and "@" not in model:
         raise UsageError(f"{model} is one version for good: there is no alias to follow", "serve models:/NAME@alias")
-    variants = endpoint.several(registered, endpoint.split(split), profile) if split else [endpoint.one(model, profile)]
     called = name or (registered if named else Path(model).resolve().name)
-    file = endpoint.place(workspace, called)
+    file, shares = endpoint.place(workspace, called), endpoint.split(split) if split else None
+    variants: Sequence[endpoint.Variant]
+    try:
+        variants = endpoint.several(registered, shares, profile) if shares else [endpoint.one(model, profile)]
+    except (UsageError, DataError, ModelError):
+        raise
+    except LakewrightError as failure:  # the registry does not answer
+        variants = endpoint.recalled(file, model, shares)
+        if not variants:
+            raise
+        told = ", ".join(one.at for one in variants)
+        print(f"{failure.cause}, so what was served last is: {told}", file=sys.stderr)
     with (
         workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}"),
         _listening(host, port) as listening,
@@ -100,18 +115,21 @@ def serve(
         if not endpoint.same(started.variants, variants):
             told = ", ".join(f"{one.name} {one.percent} %" for one in started.variants)
             print(f"{called} was split or rolled back since, and stays so: {told}", file=sys.stderr)
-        server = Server(called, profile, tuple(settings), host, port, runtime)
+        server = Server(called, profile, tuple(settings), host, port, runtime, key_needed)
         config = partial(
             uvicorn.Config,
+            http=connection.Connection,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # serve.proxies says whose are believed
             timeout_graceful_shutdown=options.drain_seconds,
             timeout_keep_alive=75,  # longer than nginx's, which then never sends into a connection that closes
             workers=workers,
         )
         if workers == 1:
-            only = uvicorn.Server(config(_application(server, started)))
+            only = connection.Server(config(_application(server, started)))
             if follow_alias:
                 alias.follow(workspace, called, profile, options.poll_seconds)
             for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
@@ -130,12 +148,23 @@ def serve(
 
 def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
     """Until this process is told to stop."""
-    from uvicorn.supervisors import Multiprocess
+    from prometheus_client.multiprocess import mark_process_dead
+    from uvicorn.supervisors import multiprocess
 
-    class Workers(Multiprocess):
+    from lakewright.serving.connection import Worker
+
+    multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn cannot be told otherwise
+
+    class Workers(multiprocess.Multiprocess):
         def terminate_all(self) -> None:
             listening.close()  # else who connects while the last ones are answered would be cut off at the end
             super().terminate_all()
+
+        def keep_subprocess_alive(self) -> None:
+            before = {process.pid for process in self.processes}
+            super().keep_subprocess_alive()
+            for dead in before - {process.pid for process in self.processes}:
+                mark_process_dead(dead)  # type: ignore[no-untyped-call]  # nothing waits there any more; what it counted stays counted
 
     Workers(config, sockets=[listening]).run()
 
@@ -200,7 +229,7 @@ def _application(server: Server, started: Endpoint | None = None) -> ASGIApp:
             redact,
             lambda outcome, rows: service.metrics.logged.labels(outcome).inc(rows),
         )
-    app = make_app(service, Access(keys_file(workspace, options), options.oidc), log)
+    app = make_app(service, Access(keys_file(workspace, options), options.oidc, server.key_needed), log)
     what = ", ".join(f"{one.model.name} {one.model.version} ({one.percent} %)" for one in service.variants)
     at = f"http://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}"
     print(f"serving {what} at {at}, ready in {time.time() - _began():.2f} s; try {at}/docs", file=sys.stderr)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import ipaddress
 import json
 import logging
+import os
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from lakewright.errors import UsageError, nearest
 from lakewright.profile import Oidc
@@ -36,6 +41,7 @@ ALGORITHMS = [
 ]  # public keys only
 REFRESH = 60.0  # seconds between two looks at the provider's keys, however many unknown ones are shown
 CALLERS = 10_000  # whose rates are remembered
+SUBJECT = 255  # characters, at most: OpenID Connect Core, 2
 
 
 @dataclass(frozen=True)
@@ -46,42 +52,65 @@ class Key:
     made: str
 
 
+KEYS = TypeAdapter(list[Key])
+
+
 def add_key(file: Path, name: str) -> str:
     """A new key, its hash added to the file. It is shown once and never again."""
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a key", "use up to 64 letters, digits and _ . @ -")
-    keys = read_keys(file)
-    if any(key.name == name for key in keys):
-        raise UsageError(f"{file} has a key {name!r} already", f"name it otherwise, or: lakewright keys remove {name}")
-    made = f"lw_{secrets.token_urlsafe(32)}"
-    _write(file, [*keys, Key(name, _hash(made), datetime.now(UTC).isoformat(timespec="seconds"))])
+    with _changing(file):
+        keys = read_keys(file)
+        if any(key.name == name for key in keys):
+            remedy = f"name it otherwise, or: lakewright keys remove {name}"
+            raise UsageError(f"{file} has a key {name!r} already", remedy)
+        made = f"lw_{secrets.token_urlsafe(32)}"
+        _write(file, [*keys, Key(name, _hash(made), datetime.now(UTC).isoformat(timespec="seconds"))])
     return made
 
 
 def remove_key(file: Path, name: str) -> None:
     """From now on nobody comes in by it: servers that run look at the file every second."""
-    keys = read_keys(file)
-    if not any(key.name == name for key in keys):
-        raise UsageError(f"{file} has no key {name!r}", nearest(name, [key.name for key in keys]))
-    _write(file, [key for key in keys if key.name != name])
+    with _changing(file):
+        keys = read_keys(file)
+        if not any(key.name == name for key in keys):
+            raise UsageError(f"{file} has no key {name!r}", nearest(name, [key.name for key in keys]))
+        _write(file, [key for key in keys if key.name != name])
 
 
 def read_keys(file: Path) -> list[Key]:
-    """No keys where there is no file. Raises UsageError where it holds something else."""
+    """No keys where there is no file. Raises UsageError where it cannot be read, or holds something else."""
     try:
-        return [Key(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
+        return KEYS.validate_json(file.read_bytes(), strict=True)
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError):
+    except OSError as failure:
+        raise UsageError(f"{file} cannot be read: {failure.strerror}", "let this user read it") from None
+    except ValueError:
         raise UsageError(f"{file} holds no API keys", "restore it, or remove it and make new ones") from None
 
 
-def _write(file: Path, keys: list[Key]) -> None:
+@contextmanager
+def _changing(file: Path) -> Iterator[None]:
+    """One process at a time reads the file and writes it anew; the system lets go of the lock when a process ends."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(file: Path, keys: list[Key]) -> None:
+    """Whole or not at all, for the owner's eyes alone."""
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    partial.touch(mode=0o600)
-    partial.write_text(json.dumps([vars(key) for key in keys], indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.touch(mode=0o600)
+        with partial.open("w", encoding="utf-8") as whole:
+            whole.write(json.dumps([vars(key) for key in keys], indent=2) + "\n")
+            whole.flush()
+            os.fsync(whole.fileno())
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _hash(key: str) -> str:
@@ -100,25 +129,23 @@ def is_public(host: str) -> bool:
 class Access:
     """Says who asks: an API key's name, a token's subject, or "" where neither is needed."""
 
-    def __init__(self, keys: Path, oidc: Oidc | None) -> None:
-        self._file, self._looked, self._changed = keys, -1.0, -1
+    def __init__(self, keys: Path, oidc: Oidc | None, needed: bool = False) -> None:
+        """`needed`: a key is, whether or not the file is there."""
+        self._file, self._looked, self._changed = keys, -1.0, (0, 0)
         self._keys: dict[str, str] = {}  # hash → name
-        self._had = False
+        self._had = needed
         self._provider = Provider(oidc) if oidc else None
         self._look()
 
     @property
     def needed(self) -> bool:
-        """Once there was a key, one is needed: taking the last one away opens nothing."""
+        """Once there was a file of keys, one is needed: taking the last one away opens nothing, nor does damage."""
         return self._had or self._provider is not None
 
     async def who(self, headers: Mapping[bytes, bytes]) -> str:
         """Raises NoKey."""
         if time.monotonic() - self._looked > 1:
-            try:
-                self._look()
-            except UsageError as failure:
-                LOG.error("the keys that are known stay: %s", failure)
+            self._look()
         if not self.needed:
             return ""
         scheme, _, bearer = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
@@ -136,10 +163,20 @@ class Access:
 
     def _look(self) -> None:
         self._looked = time.monotonic()
-        changed = self._file.stat().st_mtime_ns if self._file.exists() else 0
-        if changed != self._changed:
+        try:
+            there = self._file.stat()
+            changed = there.st_ino, there.st_ctime_ns
+        except FileNotFoundError:
+            changed = 0, 0
+        except OSError:  # something is there
+            changed = 0, 1
+        if changed == self._changed:
+            return
+        self._changed, self._had = changed, True
+        try:
             self._keys = {key.sha256: key.name for key in read_keys(self._file)}
-            self._changed, self._had = changed, self._had or bool(self._keys)
+        except UsageError as failure:
+            LOG.error("a key is needed, and those that are known stay: %s", " → ".join(str(failure).splitlines()))
 
 
 class Provider:
@@ -168,9 +205,10 @@ class Provider:
                 options={"require": ["exp", "iss", "aud", "sub"]},
                 leeway=30,
             )
-        except (jwt.PyJWTError, KeyError, ValueError):
-            return None
-        return str(claims["sub"])
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
+            return None  # whatever it is that a token holds
+        subject = str(claims["sub"])
+        return subject if subject.isprintable() and len(subject) <= SUBJECT else None
 
     async def _look(self) -> None:
         async with self._looking:

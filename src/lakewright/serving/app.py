@@ -19,11 +19,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import lakewright
 from lakewright.errors import DataError, nearest
 from lakewright.serving import documents
 from lakewright.serving.access import Access
+from lakewright.serving.connection import Bounds, Room, connections_allowed
 from lakewright.serving.door import PAGE, Asked, Door, refusal
 from lakewright.serving.protocols import mlflow, open_inference, openai, plain
 from lakewright.serving.refusals import Refused, Unknown, WrongMethod
@@ -37,11 +39,19 @@ ASKED = ("X-Request-Id", "X-Request-Timeout-Ms", "X-Variant")  # headers that ca
 def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIApp:
     """The application; it serves what the service has until it is shut down, and then answers what it took."""
     serve = service.serve
+    room = Room(serve.held_bytes)
+    bounds = Bounds(
+        room,
+        connections_allowed(serve.connections),
+        serve.read_seconds,
+        serve.deadline_seconds,
+        lambda reason: service.metrics.closed.labels(reason).inc(),
+    )
 
     @asynccontextmanager
-    async def running(app: FastAPI) -> AsyncIterator[None]:
+    async def running(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         following = asyncio.create_task(service.follow())
-        yield
+        yield {"bounds": bounds}
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
@@ -66,7 +76,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         asked: Asked = request.scope["asked"]
         asked.served = served
         model = served.model
-        rows, predictions = await service.predict(model, given, _seconds(asked, serve.deadline_seconds))
+        rows, predictions = await service.predict(model, given, asked.seconds_left)
         service.metrics.count(model.version, predictions)
         if log is not None and rows:
             sure = [model.single.task.confidence(one) for one in predictions]
@@ -245,7 +255,9 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
     app.add_exception_handler(HTTPException, not_routed)  # type: ignore[arg-type]
     posts = [each for each in app.routes if isinstance(each, APIRoute) and "POST" in (each.methods or ())]
     straight = {each.path: each.endpoint for each in posts if not each.param_convertors}
-    door = Door(app, straight, service, access)
+    door: ASGIApp = Door(app, straight, service, access, room)
+    if serve.proxies:
+        door = ProxyHeadersMiddleware(door, serve.proxies)  # type: ignore[assignment, arg-type]
     if not serve.origins:
         return door
     return CORSMiddleware(  # outside: browsers ask without a key whether they may ask
@@ -259,13 +271,3 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
 
 def _json(value: Any) -> Response:
     return Response(to_json(value, inf_nan_mode="null"), media_type="application/json")
-
-
-def _seconds(asked: Asked, most: float) -> float:
-    """The request's deadline. Raises Refused where it says one that is none."""
-    given = asked.headers.get(b"x-request-timeout-ms")
-    if given is None:
-        return most
-    if not given.isdigit() or len(given) > 9 or not int(given):
-        raise Refused("X-Request-Timeout-Ms is not a whole number above 0", "for example X-Request-Timeout-Ms: 500")
-    return min(most, int(given) / 1000)

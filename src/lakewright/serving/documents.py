@@ -22,12 +22,14 @@ WHY = {
     400: "The body or a row cannot be read",
     401: "A key is needed",
     404: "There is no such model or version",
+    408: "The rest of the request did not come",
     413: "Too many rows, bytes or characters",
-    415: "Another content type is needed",
+    415: "Another content type, charset or encoding is needed",
     429: "Too much is asked: Retry-After says when to come again",
     503: "The server is stopping",
     504: "The deadline passed",
 }
+POSTED = (400, 401, 408, 413, 415, 429, 503, 504)
 STRING: Document = {"type": "string"}
 OBJECT: Document = {"type": "object"}
 
@@ -51,9 +53,7 @@ def predict(service: Service) -> Document:
         }
     said = {"type": "array", "items": OBJECT}
     answer = {"predictions": said, "model_version": STRING, "latency_ms": {"type": "number"}}
-    return _route(
-        {"application/json": ({"anyOf": forms}, example)}, _object(answer, list(answer)), (413, 429, 503, 504)
-    )
+    return _route({"application/json": ({"anyOf": forms}, example)}, _object(answer, list(answer)))
 
 
 def invocations(service: Service) -> Document:
@@ -79,7 +79,7 @@ def invocations(service: Service) -> Document:
     if _text_alone(model):
         bodies[mlflow.LINES[0]] = (STRING, '{"features": ["a text"]}\n')
     answer = _object({"predictions": {"type": "array", "items": OBJECT}}, ["predictions"])
-    return _route(bodies, answer, (413, 415, 429, 503, 504), lines=True)
+    return _route(bodies, answer, lines=True)
 
 
 def infer(service: Service) -> Document:
@@ -113,7 +113,7 @@ def infer(service: Service) -> Document:
     return _route(
         {"application/json": (body, {"inputs": tensors})},
         _object(answer, ["model_name", "model_version", "outputs"]),
-        (404, 413, 429, 503, 504),
+        404,
     )
 
 
@@ -135,7 +135,7 @@ def embeddings(service: Service) -> Document:
         {"object": STRING, "data": data, "model": STRING, "usage": OBJECT}, ["object", "data", "model", "usage"]
     )
     example = {"input": [str(row["text"]) for row in service.model.samples]}
-    return _route({"application/json": (body, example)}, answer, (413, 429, 503, 504))
+    return _route({"application/json": (body, example)}, answer)
 
 
 def model(service: Service) -> Document:
@@ -155,16 +155,14 @@ def text(what: str, example: str) -> Document:
     return {"responses": {200: told, **_refusals((401,))}}
 
 
-def _route(
-    bodies: dict[str, tuple[Document, Any]], answer: Document, refusals: Sequence[int], lines: bool = False
-) -> Document:
+def _route(bodies: dict[str, tuple[Document, Any]], answer: Document, *refusals: int, lines: bool = False) -> Document:
     content = {kind: {"schema": schema, "example": example} for kind, (schema, example) in bodies.items()}
     told = _response("A prediction for each row, in their order", answer, None)
     if lines:
         told["content"][mlflow.LINES[0]] = {"schema": STRING}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
-        "responses": {200: told, **_refusals((400, 401, *refusals))},
+        "responses": {200: told, **_refusals(sorted({*POSTED, *refusals}))},
     }
 
 

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
-
 from lakewright.errors import NotFound, UsageError, nearest
 from lakewright.records import ModelVersion, Record
 from lakewright.registry.apart import located
@@ -79,7 +77,7 @@ def parse(file: Path) -> Endpoint:
     """Raises FileNotFoundError, UsageError."""
     try:
         return Endpoint.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError:
+    except ValueError:  # pydantic's, or what is not UTF-8
         raise UsageError(f"{file} is damaged", "remove it: the next server that is started writes a new one") from None
 
 
@@ -97,6 +95,20 @@ def started(file: Path, wanted: Sequence[Variant]) -> Endpoint:
     if same(standing.meant, meant):
         return standing
     return standing.replaced(meant).model_copy(update={"meant": meant})
+
+
+def recalled(file: Path, model: str, shares: Mapping[str, int] | None) -> Sequence[Variant]:
+    """What the last server was started with, where it was started with this model and these shares, and where the
+    model folders are still those: it can be served while the registry is down. Empty where it cannot."""
+    name, _, wanted = model.removeprefix("models:/").replace("@", "/").partition("/")
+    percents = {f"v{each}" if each.isdecimal() else each: of for each, of in (shares or {wanted: 100}).items()}
+    try:
+        meant = parse(file).meant
+        there = [one.version for one in meant if one.version and digest_of(Path(one.folder)) == one.version.digest]
+    except (UsageError, OSError):
+        return ()
+    known = len(there) == len(meant) and {version.name for version in there} == {name}
+    return meant if known and {one.name: one.percent for one in meant} == percents else ()
 
 
 def same(some: Sequence[Variant], others: Sequence[Variant]) -> bool:

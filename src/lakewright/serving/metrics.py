@@ -45,6 +45,9 @@ class Metrics:
         self.switches = Counter(
             "lakewright_switches", "Models put in the place of others", ["outcome"], registry=registry
         )
+        self.closed = Counter(
+            "lakewright_closed_connections", "Connections ended from here, and why", ["reason"], registry=registry
+        )
         self.logged = Counter("lakewright_logged_rows", "Rows for the log table", ["outcome"], registry=registry)
 
     def page(self) -> bytes:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from pydantic_core import to_json
+
 from lakewright.errors import DataError
+
+LONGEST = 1000  # characters of a cause
 
 
 class Refused(DataError):
@@ -26,8 +30,25 @@ class WrongMethod(Refused):
     status = 405
 
 
+class TooSlow(Refused):
+    """408: the rest of the request did not come in time; whatever else does is not heard any more."""
+
+    status = 408
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Connection": "close"}
+
+
 class TooLarge(Refused):
     status = 413
+
+
+class LargeHead(Refused):
+    status = 431
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the head has more than {most:,} bytes", "send fewer or shorter headers")
 
 
 class WrongType(Refused):
@@ -51,6 +72,10 @@ class Failed(Refused):
 class Draining(Refused):
     status = 503
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
+
 
 class Late(Refused):
     status = 504
@@ -68,3 +93,9 @@ class Busy(Refused):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(max(1, math.ceil(self.seconds)))}
+
+
+def as_json(refused: Refused, request_id: str) -> bytes:
+    """What the caller gets to read: never as long as what a caller sent may be."""
+    told = {"error": refused.cause[:LONGEST], "remedy": refused.remedy[:LONGEST], "request_id": request_id}
+    return to_json(told)

@@ -1,7 +1,8 @@
 """Requests and what was answered, as rows of a Delta table, for monitoring: buffered, in a thread of its own.
 
 Nothing here slows or fails a request: where the table cannot be written the rows wait for the next time, and where too
-many wait the newest are dropped and counted. A server that is killed loses what it had not committed yet.
+many wait the newest are dropped and counted. So is a request that no table can hold. A server that is killed loses what
+it had not committed yet.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import NotFound, UsageError
+from lakewright.memory import size_of
 from lakewright.tasks import Prediction, Row
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ COLUMNS = {
     "milliseconds": "number",
 }
 ROWS = 50_000  # that may wait
+BYTES = 64 << 20  # that they may take
 Redact = Callable[[str], Any]  # a text; anything else is a mistake of the hook's
 
 
@@ -55,7 +58,7 @@ class Answered:
 
 
 class RequestLog:
-    """`count(outcome, rows)` is told what became of them: written, dropped."""
+    """`count(outcome, rows)` is told what became of them: written, dropped, unwritable, lost."""
 
     def __init__(
         self,
@@ -68,8 +71,8 @@ class RequestLog:
     ) -> None:
         self._lake, self._table, self._share, self._seconds = lake, table, share, seconds
         self._redact, self._count = redact, count
-        self._waiting: deque[Answered] = deque()
-        self._rows, self._counting = 0, threading.Lock()
+        self._waiting: deque[tuple[Answered, int]] = deque()  # with its bytes
+        self._rows, self._bytes, self._counting = 0, 0, threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         self._thread.start()
@@ -77,11 +80,13 @@ class RequestLog:
     def add(self, answered: Answered) -> None:
         if self._share < 1 and zlib.crc32(answered.id.encode()) >= self._share * 2**32:
             return
+        size = size_of(answered.rows) + size_of(answered.predictions)
         with self._counting:
-            room = self._rows + len(answered.rows) <= ROWS
+            room = self._rows + len(answered.rows) <= ROWS and self._bytes + size <= BYTES
             if room:
                 self._rows += len(answered.rows)
-                self._waiting.append(answered)
+                self._bytes += size
+                self._waiting.append((answered, size))
         if not room:
             self._count("dropped", len(answered.rows))
 
@@ -99,20 +104,24 @@ class RequestLog:
             self._count("lost", self._rows)
 
     def _write(self) -> None:
-        answered = [self._waiting[at] for at in range(len(self._waiting))]
-        if not answered:
+        waiting = [self._waiting[at] for at in range(len(self._waiting))]
+        if not waiting:
             return
-        rows = sum(len(one.rows) for one in answered)
+        rows = sum(len(one.rows) for one, _ in waiting)
+        written = table([one for one, _ in waiting], self._redact)
         try:
-            self._lake.write(self._table, table(answered, self._redact), mode="append", comment="Requests and answers")
+            if written.num_rows:
+                self._lake.write(self._table, written, mode="append", comment="Requests and answers")
         except Exception as failure:  # whatever it is, requests go on
             LOG.warning("%s rows could not be written to %s and wait: %s", rows, self._table, failure)
             return
         with self._counting:
-            for _ in answered:
+            for _ in waiting:
                 self._waiting.popleft()
             self._rows -= rows
-        self._count("written", rows)
+            self._bytes -= sum(size for _, size in waiting)
+        self._count("written", written.num_rows)
+        self._count("unwritable", rows - written.num_rows)
 
 
 def check(lake: Lake, name: str) -> None:
@@ -150,7 +159,8 @@ def redaction(reference: str | None) -> Redact | None:
 
 
 def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
-    """A row for each of the requests' rows; inputs and prediction as JSON."""
+    """A row for each of the requests' rows; inputs and prediction as JSON. Rows that no table can hold are left out:
+    half of a surrogate pair, say, from a hook or a token."""
     import pyarrow as pa
 
     rows = [
@@ -174,7 +184,18 @@ def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
     ]
     kinds = {"text": pa.string(), "count": pa.int64(), "time": pa.timestamp("us", "UTC"), "number": pa.float64()}
     schema = pa.schema({name: kinds.get(kind, pa.bool_()) for name, kind in COLUMNS.items()})
-    return pa.Table.from_pylist(rows, schema)
+
+    def written(rows: list[dict[str, Any]]) -> list[Any]:
+        try:
+            return [pa.RecordBatch.from_pylist(rows, schema)]
+        except Exception as failure:  # whatever it is, the others are written
+            if len(rows) > 1:
+                half = len(rows) // 2
+                return written(rows[:half]) + written(rows[half:])
+            LOG.warning("a row of request %s cannot be written: %s", rows[0]["request_id"], type(failure).__name__)
+            return []
+
+    return pa.Table.from_batches(written(rows), schema)
 
 
 def now() -> datetime:

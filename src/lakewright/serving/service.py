@@ -18,7 +18,7 @@ from lakewright.errors import LakewrightError
 from lakewright.profile import Serve
 from lakewright.serving import endpoint
 from lakewright.serving.batching import Batches
-from lakewright.serving.cache import Answers
+from lakewright.serving.cache import Answers, key_of
 from lakewright.serving.endpoint import Endpoint
 from lakewright.serving.metrics import Metrics
 from lakewright.serving.model import Model
@@ -52,7 +52,7 @@ class Service:
             self._changed = file.stat().st_mtime_ns
         self.refused: str | None = None
         """Why the endpoint's file is not what is served, where that is so."""
-        self._answers: Answers[Prediction] = Answers(serve.cache_rows)
+        self._answers: Answers[Prediction] = Answers(serve.cache_rows, serve.cache_bytes)
         self.batches: Batches[Model, Row, Prediction] = Batches(
             Model.predict,
             max(variant.model.many.runtime.streams for variant in self.variants),
@@ -85,18 +85,19 @@ class Service:
         self._check_rows(len(given))
         rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(given)]
         lengths = [self._length(row, at) for at, row in enumerate(rows)]
-        if not self.serve.cache_rows:
+        if not (self.serve.cache_rows and self.serve.cache_bytes):
             return rows, await self.batches.ask(model, rows, max(lengths), seconds) if rows else []
-        found = [self._answers.get(model.digest, row) for row in rows]
+        keys = [key_of(model.digest, row) for row in rows]
+        found = [self._answers.get(key) for key in keys]
         missing = [at for at, answer in enumerate(found) if answer is None]
         self.metrics.cached.labels("yes").inc(len(rows) - len(missing))
         self.metrics.cached.labels("no").inc(len(missing))
         if missing:
             asked = [rows[at] for at in missing]
             answers = await self.batches.ask(model, asked, max(lengths[at] for at in missing), seconds)
-            for at, row, answer in zip(missing, asked, answers, strict=True):
+            for at, answer in zip(missing, answers, strict=True):
                 found[at] = answer
-                self._answers.put(model.digest, row, answer)
+                self._answers.put(keys[at], answer)
         return rows, [answer for answer in found if answer is not None]
 
     async def follow(self) -> None:

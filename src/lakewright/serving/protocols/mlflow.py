@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from lakewright.serving.protocols import an_object, check_rows, of_columns, parsed
+from lakewright.serving.protocols import an_object, check_rows, media_type, of_columns, parsed
 from lakewright.serving.refusals import Refused, WrongType
 from lakewright.tasks import Kind, Prediction
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() reads NaN, 1_0 and ٣ as well
 LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
 
 
 def kind_of(content_type: str) -> str:
     """`json`, `csv` or `lines`. Raises WrongType."""
-    kind, _, parameters = content_type.partition(";")
-    kind, charset = kind.strip().lower() or "application/json", parameters.partition("charset=")[2].strip().lower()
-    if charset.strip('"') not in ("", "utf-8", "utf8"):
-        raise WrongType(f"the charset {charset} cannot be read", "encode the body as UTF-8")
+    kind = media_type(content_type) or "application/json"
     if kind in LINES:
         return "lines"
     if kind not in ("application/json", "text/csv"):
@@ -39,6 +39,8 @@ def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[
     if kind == "lines":
         lines = [(at, line) for at, line in enumerate(body.splitlines()) if line.strip()]
         check_rows(len(lines), most)
+        if not lines:
+            raise Refused("the body is empty", 'send a line for each row, for example {"features": ["a text"]}')
         return [_features(parsed(line), at) for at, line in lines]
     given = an_object(body, *FORMS, "params")
     forms = [form for form in FORMS if form in given]
@@ -85,6 +87,9 @@ def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any
         ) from None
     if not header or len(set(header)) < len(header):
         raise Refused("the first line does not name each column once", f"for example: {','.join(inputs)}")
+    if not inputs.keys() & set(header):
+        names = ", ".join(header)
+        raise Refused(f"the first line names none of the model's inputs: {names[:80]}", f"write: {','.join(inputs)}")
     check_rows(len(lines), most)
     rows = []
     for at, values in enumerate(lines):
@@ -101,10 +106,11 @@ def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any
 def _value(value: str, kind: Kind | None, at: int) -> Any:
     if kind != "number":
         return value if value or kind in (None, "text") else None
-    try:
-        return float(value) if value.strip() else None
-    except ValueError:
-        raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or nothing") from None
+    if not value.strip():
+        return None
+    if not NUMBER.fullmatch(value.strip()) or math.isinf(number := float(value)):
+        raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or nothing")
+    return number
 
 
 def _split(value: Any, most: int) -> list[Any]:

@@ -6,6 +6,7 @@ https://github.com/kserve/open-inference-protocol/blob/main/specification/protoc
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,11 @@ from lakewright.serving.protocols import an_object, of_columns
 from lakewright.serving.refusals import Refused
 from lakewright.tasks import Kind, Prediction, Task
 
-NUMBERS = ("FP64", "FP32", "FP16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
+LARGEST = {"FP64": sys.float_info.max, "FP32": 3.4028234663852886e38, "FP16": 65504.0}
+WHOLE = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)} | {
+    f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)
+}
+NUMBERS = (*LARGEST, *WHOLE)
 
 
 def metadata(name: str, versions: Sequence[str], task: Task) -> dict[str, Any]:
@@ -44,9 +49,11 @@ def read(
 ) -> tuple[list[dict[str, Any]], str | None, list[str]]:
     """The rows (at most so many), the request's id, and the names of the outputs that are wanted. Raises Refused."""
     given = an_object(body, "id", "parameters", "inputs", "outputs")
-    id, tensors, outputs = given.get("id"), given.get("inputs"), given.get("outputs") or []
+    id, tensors, outputs = given.get("id"), given.get("inputs"), given.get("outputs")
     if id is not None and not isinstance(id, str):
         raise Refused("the id is not a string", "leave it out, or send a string")
+    if not isinstance(given.get("parameters"), dict | None):
+        raise Refused("parameters is not an object", "leave it out, or send {}")
     if not isinstance(tensors, list) or not tensors:
         raise Refused("the body has no list of inputs", 'send {"inputs": [{"name": …, "shape": [1], …}]}')
     columns: dict[str, list[Any]] = {}
@@ -55,10 +62,12 @@ def read(
         if not isinstance(name, str) or name in columns:
             raise Refused(f"inputs[{at}] has no name of its own", "each needs name, shape, datatype and data")
         columns[name] = _flat(tensor, name, inputs.get(name))
-    listed = outputs if isinstance(outputs, list) else [None]
+    listed = outputs if isinstance(outputs, list) else [] if outputs is None else [None]
     wanted = [str(one.get("name")) if isinstance(one, dict) else "" for one in listed] or list(known)
     if not known.keys() >= set(wanted):
         raise Refused("outputs names what the model does not give", f"known: {', '.join(known)}")
+    if len(set(wanted)) < len(wanted):
+        raise Refused("outputs names a tensor twice", "name each once")
     return of_columns(columns, most), id, wanted
 
 
@@ -66,14 +75,30 @@ def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:
     datatype, shape, data = tensor.get("datatype"), tensor.get("shape"), tensor.get("data")
     if kind is not None and datatype not in (NUMBERS if kind == "number" else ("BYTES",)):
         raise Refused(
-            f"the input {name!r} has the datatype {datatype!r}", f"send {'FP64' if kind == 'number' else 'BYTES'}"
+            f"the input {name[:40]!r} has the datatype {str(datatype)[:40]!r}",
+            f"send {'FP64' if kind == 'number' else 'BYTES'}",
         )
     if not isinstance(data, list):
         raise Refused(f"the input {name!r} has no list of data", "tensors in binary form are not read")
     flat = [value for row in data for value in (row if isinstance(row, list) and kind != "words" else [row])]
     if shape not in ([len(flat)], [len(flat), 1]) or any(isinstance(size, bool) for size in shape):
         raise Refused(f"the input {name!r} has {len(flat)} values and another shape", f"send the shape [{len(flat)}]")
+    if (
+        kind == "number"
+        and (wrong := next((value for value in flat if not _fits(value, str(datatype))), None)) is not None
+    ):
+        raise Refused(f"the input {name!r} holds {wrong!r}, which is no {datatype}", "send FP64")
     return flat
+
+
+def _fits(value: Any, datatype: str) -> bool:
+    """Whether the datatype holds such a number. What is no number, the model's inputs refuse."""
+    if not isinstance(value, int | float):
+        return True
+    if datatype in LARGEST:
+        return abs(value) <= LARGEST[datatype]
+    low, high = WHOLE[datatype]
+    return low <= value <= high and value == int(value)
 
 
 def answer(
