@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-import pyarrow as pa
-
 from lakewright.errors import DataError, NotFound
 from lakewright.lake.scan import cause_of
 from lakewright.records import TableVersion
@@ -88,6 +86,7 @@ def _files(delta: DeltaTable) -> dict[str, int]:
 
 
 def _lost(delta: DeltaTable, there: Mapping[str, int]) -> list[str]:
-    added = pa.table(delta.get_add_actions(flatten=True)).select(["path", "size_bytes"])
-    sizes = {unquote(path): size for path, size in zip(*added.to_pydict().values(), strict=True)}
+    added = delta.get_add_actions(flatten=True)  # as it is: pa.table would import pandas
+    paths, bytes_ = added["path"].to_pylist(), added["size_bytes"].to_pylist()
+    sizes = {unquote(path): size for path, size in zip(paths, bytes_, strict=True)}
     return [path for path, size in sizes.items() if "://" not in path and there.get(path) != size]
