@@ -335,7 +335,7 @@ def floats(values: pa.Array) -> npt.NDArray[np.float64]:
     """As float64, NaN for null."""
     import pyarrow as pa
 
-    cast: npt.NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    cast: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return cast
 
 
