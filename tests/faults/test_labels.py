@@ -766,3 +766,8 @@ def test_a_word_without_which_nothing_can_be_seen_is_not_weighed(greeter: Path) 
 def test_labels_are_named_once(task: str, names: list[str]) -> None:
     with pytest.raises(ValidationError, match="label"):
         plugins.find("tasks", task).settings(name=task, labels=names)
+
+
+def test_a_profile_rounds_numbers_that_no_float_holds(lake: Lake) -> None:
+    table = lake.write("main.t.big", pa.table({"score": [2**62 + place for place in range(200)]}))
+    assert profile_labels(read_labels(lake, table, ["score"], "score")).mean == float(2**62)

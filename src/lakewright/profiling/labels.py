@@ -335,7 +335,7 @@ def floats(values: pa.Array) -> npt.NDArray[np.float64]:
     """As float64, NaN for null."""
     import pyarrow as pa
 
-    cast: npt.NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    cast: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return cast
 
 
@@ -353,5 +353,8 @@ def quantile_name(q: float) -> str:
 def _histogram(values: npt.NDArray[np.float64], bins: int = 30) -> list[tuple[float, float, int]]:
     if not len(values):
         return []
-    counts, edges = np.histogram(values, bins=bins)
+    try:
+        counts, edges = np.histogram(values, bins=bins)
+    except ValueError:  # there are not as many floats between the least and the greatest
+        return [(float(values.min()), float(values.max()), len(values))]
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))
