@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from conftest import serving
 from lakewright.errors import UsageError
 from lakewright.memory import size_of
-from lakewright.profile import Serve
+from lakewright.profile import Oidc, Serve
 from lakewright.serving import access, requestlog
 from lakewright.serving.access import Access, add_key, read_keys, remove_key
 from lakewright.serving.cache import Answers, key_of
@@ -373,6 +373,15 @@ def test_a_server_notices_keys_and_forgets_none_for_damage(tmp_path: Path, monke
     assert Access(file, None, needed=True).needed  # a worker process of a server that began with keys
 
 
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"keys": 1}', '{"keys": [{"kty": "RSA"}]}', "[" * 9000, "<html>"])
+def test_a_provider_that_answers_nonsense_lets_nobody_in(tmp_path: Path, text: str) -> None:
+    (tmp_path / "jwks.json").write_text(text)
+    oidc = Oidc(issuer="a", audience="b", keys=str(tmp_path / "jwks.json"))
+    guarded = Access(tmp_path / "keys.json", oidc)
+    with pytest.raises(NoKey):
+        asyncio.run(guarded.who({b"authorization": b"Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.e30.e30"}))
+
+
 def test_the_last_key_removed_opens_no_server_that_is_started_anew(greeter: Path, tmp_path: Path) -> None:
     add_key(tmp_path / "keys.json", "ann")
     remove_key(tmp_path / "keys.json", "ann")
@@ -513,6 +522,12 @@ def test_a_body_that_cannot_be_read(mixed: Door, path: str, body: bytes) -> None
 )
 def test_a_tensor_whose_datatype_holds_it(mixed: Door, value: str, datatype: str) -> None:
     assert mixed.ask("POST", INFER_AT, (INFER % (value, "")).replace("FP64", datatype).encode())[0] == 200
+
+
+def test_a_key_that_is_there_twice_among_many(mixed: Door) -> None:
+    body = "{" + ",".join(f'"{at}":0' for at in [*range(300_000), 299_999]) + "}"
+    status, told, _ = mixed.ask("POST", "/predict", body.encode())
+    assert status == 400 and "'299999' is there twice" in json.loads(told)["error"]
 
 
 def test_a_refusal_is_short_however_long_the_body_was(mixed: Door) -> None:
