@@ -87,8 +87,8 @@ class Requests:
         ]
 
     def __iter__(self) -> Iterator[Sent]:
-        kinds: list[Callable[[], Sent]] = [self.changed] * 6 + [self.as_lines] * 2 + [self.torn] * 2 + [
-            self.no_http, self.long, self.page, self.half,
+        kinds: list[Callable[[], Sent]] = [self.changed] * 6 + [self.long] * 4 + [self.as_lines] * 2 + [
+            self.torn, self.torn, self.no_http, self.page, self.half,
         ]  # fmt: skip
         while True:
             yield self.draw.choice(kinds)()

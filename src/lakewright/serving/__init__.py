@@ -1,5 +1,6 @@
 """Models behind HTTP: `lakewright serve`.
 
+connection what callers hold, within bounds   refusals     why a request is not answered
 app        a route for each way to ask        protocols/   a file for each: what it reads, what it answers
 door       what every request passes first    access       keys, tokens, rates
 service    the models, the queue, the answers kept          batching, cache, model: one each
@@ -188,9 +189,11 @@ def keys_file(workspace: Workspace, options: Serve | None = None) -> Path:
 
 def _listening(host: str, port: int) -> socket.socket:
     """Raises UsageError where nothing can listen there."""
+    from lakewright.serving.connection import BACKLOG
+
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as failure:
         why = failure.strerror or failure
         raise UsageError(f"nothing can listen at {host}:{port}: {why}", "name another --port or --host") from None

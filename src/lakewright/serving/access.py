@@ -217,7 +217,7 @@ class Provider:
             self._looked = time.monotonic()
             try:
                 self._keys = await asyncio.to_thread(_public_keys, self._oidc.keys)
-            except (OSError, ValueError) as failure:
+            except Exception as failure:  # whatever the provider answers
                 LOG.warning("the keys at %s could not be read, those that are known stay: %s", self._oidc.keys, failure)
 
 

@@ -1,4 +1,4 @@
-"""What holds a caller's connection: uvicorn's, with the bounds that it lacks.
+"""What holds a caller's connection, and lets go of it when the server stops: uvicorn's, with the bounds that it lacks.
 
 uvicorn waits for a request's head for ever, reads one of any length, starts on as many requests as one read holds, and
 keeps an answer until it is fetched. Here each of these is bounded in seconds or in bytes, and so is the number of
@@ -25,6 +25,7 @@ from uvicorn.supervisors.multiprocess import Process
 from lakewright.serving.refusals import Busy, LargeHead, Refused, TooSlow, as_json
 
 HEAD_BYTES = 32 << 10  # of a request's line and headers
+HEADERS = 100  # each takes more than its bytes
 AHEAD_REQUESTS = 16  # sent on one connection before the first was answered
 AHEAD_BYTES = 64 << 10  # of their bodies
 BACKLOG = 2048  # connections that the system has made, and that wait to be accepted
@@ -115,7 +116,7 @@ class Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
-                self.end(LargeHead(HEAD_BYTES))
+                self.end(_large_head())
                 return
         self._watch()
 
@@ -123,10 +124,15 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > HEADERS:
+            self._refuse(_large_head())
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
-            self._refuse(LargeHead(HEAD_BYTES))
+            self._refuse(_large_head())
         if len(self.pipeline) >= AHEAD_REQUESTS:
             self._refuse(Refused(f"{AHEAD_REQUESTS} requests wait for their turn", "wait for an answer"))
         super().on_headers_complete()
@@ -219,6 +225,10 @@ class Connection(HttpToolsProtocol):
         ]
         self.transport.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         self.transport.close()
+
+
+def _large_head() -> LargeHead:
+    return LargeHead(f"the head has more than {HEAD_BYTES:,} bytes or {HEADERS} headers", "send fewer or shorter ones")
 
 
 class Server(uvicorn.Server):

@@ -120,13 +120,13 @@ class Door:
         if asked.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise WrongType("the body is compressed", "send it as it is")
         media_type(asked.headers.get(b"content-type", b"").decode("latin-1"))
-        length = asked.headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._serve.request_bytes:
+        length = int(asked.headers.get(b"content-length", 0))  # the parser has seen to it that it is a number
+        if length > self._serve.request_bytes:
             raise self._too_large()
         asked.seconds = _seconds(asked, self._serve.deadline_seconds)
         if scope["method"] == "POST":
             self._service.batches.check()
-            self._room.check(int(length), whole=True)
+            self._room.check(length, whole=True)
             if self._rates is not None:
                 self._rates.take(asked.caller or (scope.get("client") or ("",))[0][:ADDRESS])
 

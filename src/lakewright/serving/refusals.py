@@ -47,9 +47,6 @@ class TooLarge(Refused):
 class LargeHead(Refused):
     status = 431
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"the head has more than {most:,} bytes", "send fewer or shorter headers")
-
 
 class WrongType(Refused):
     status = 415
