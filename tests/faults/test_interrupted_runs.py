@@ -33,9 +33,10 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".lakewright").mkdir()
     shutil.copy(mlflow_template, tmp_path / ".lakewright" / "mlflow.db")
-    write_csv(tmp_path / "things.csv", sentences(120))
+    write_csv(tmp_path / "things.csv", sentences(60))
     path = tmp_path / "project.yml"
-    path.write_text(yaml.safe_dump({**small_project(tmp_path), "train": {"learner": "linear"}}))
+    values = {**small_project(tmp_path), "train": {"learner": "linear"}, "gate": {"minimum": {"accuracy": 0.1}}}
+    path.write_text(yaml.safe_dump(values))
     return path
 
 

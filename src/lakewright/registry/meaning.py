@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+)|/(?P<stage>[^/@]+))")
 REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # a scheme, not the drive of C:\\models
 DIGEST = "lakewright.digest"
-MOST_MLMODEL = 1 << 20  # bytes; YAML is read slowly, and none is longer that describes a model of ours
+MOST_MLMODEL = 1 << 18  # bytes; YAML is read slowly, and none is longer that describes a model of ours
 
 
 class Registry(Protocol):

@@ -108,7 +108,8 @@ class Predictor:
             )
         found: Logits = []
         for start in range(0, len(texts), CHUNK):
-            found += self.logits(self.encoding.encode(texts[start : start + CHUNK]))
+            with working(self.folder):
+                found += self.logits(self.encoding.encode(texts[start : start + CHUNK]))
         return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
 
     def logits(self, encoded: Encoded) -> Logits:
