@@ -367,15 +367,15 @@ def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
     """What the stages of a run have left so far."""
     folder = workspace.folder / "runs" / run_id / "records"
     paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for stage, path in paths.items():
         try:
             if path.exists():
                 written = json.loads(path.read_text(encoding="utf-8"))
-                found[stage.name] = stage.record.from_kept(written, workspace.folder)
+                records[stage.name] = stage.record.from_kept(written, workspace.folder)
         except ValueError as error:
             raise DataError(f"the record {path} is damaged", "begin another run (--run NAME)") from error
-    return found
+    return records
 
 
 def stage_named(name: str) -> Stage:

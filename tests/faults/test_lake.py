@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,34 @@ def test_a_read_only_disk_can_be_read(disk: Path, call: Call) -> None:
         ended = call(*arguments)
         assert ended.code == 1
         assert re.search(r"error: the disk of .+ is read-only\n", ended.err), ended.err
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"add":{"path":"part', bytes(300)])
+def test_a_cut_commit_is_named_and_the_versions_before_it_are_read(tmp_path: Path, damage: bytes) -> None:
+    lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
+    for rows in range(1, 4):
+        lake.write(T, pa.table({"n": list(range(rows))}))
+    commit = max((tmp_path / "tables").rglob("_delta_log/*.json"))
+    commit.write_bytes(damage)
+    assert lake.read(lake.version(f"{T}@v1")).num_rows == 2
+    for use in (lambda: lake.version(T), lambda: lake.write(T, pa.table({"n": [1]})), lambda: lake.history(T)):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert caught.value.cause == f"the commit {commit} is damaged"
+        assert caught.value.remedy == "restore it, or move it away: the table is then at v1"
+    commit.unlink()
+    assert lake.version(T).version == 1
+
+
+def test_a_catalog_of_earlier_versions_becomes_readable_on_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    catalog = SqliteCatalog(path)
+    with closing(sqlite3.connect(path)) as earlier:
+        assert earlier.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+    assert catalog.list_tables() == []
+    catalog.ensure_schema("main", "h")
+    with closing(sqlite3.connect(path)) as now:
+        assert now.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
 
 def test_rows_that_quote_an_error_are_no_full_disk() -> None:

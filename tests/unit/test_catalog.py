@@ -50,7 +50,7 @@ def test_objects_have_unity_catalogs_fields(tmp_path: Path) -> None:
     for table, fields in UNITY.items():
         assert fields <= {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}, table
     assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     connection.close()
 
 

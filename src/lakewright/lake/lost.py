@@ -41,8 +41,10 @@ def unreadable(
 
 
 def check_commits(folder: str) -> None:
-    """Raises DataError for an empty commit of a local table, as a machine's crash may leave it: delta-rs skips them."""
-    if not all(path.stat().st_size for path in _commits(folder)) and (damaged := damaged_log(folder)) is not None:
+    """Raises DataError where a local table's last commit is empty, as a crash of the machine may leave it: delta-rs
+    would skip it."""
+    newest = max(_commits(folder), default=None)
+    if newest is not None and not newest.stat().st_size and (damaged := damaged_log(folder)) is not None:
         raise damaged
 
 

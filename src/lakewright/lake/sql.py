@@ -192,11 +192,12 @@ class _Session:
     def _placed(self, lake: Lake, statement: Statement) -> str:
         """The query over views: one for each table and version, with the columns that the query can name."""
         wanted, text = column_names(statement), statement.text
-        found = mentions(statement, lambda table: _exists(lake, table))
-        for each in sorted(found, key=lambda each: each.catalog.start, reverse=True):
-            catalog = f"{each.table.catalog}@" + ("" if each.version is None else f"v{each.version}")
+        mentioned = mentions(statement, lambda table: _exists(lake, table))
+        for each in sorted(mentioned, key=lambda each: each.catalog.start, reverse=True):
+            version = "" if each.version is None else f"v{each.version}"
+            catalog = f"{each.table.catalog}@{version}"
             if (catalog, each.table) not in self.views:
-                pinned = lake.version(str(each.table) + ("" if each.version is None else f"@v{each.version}"))
+                pinned = lake.version(f"{each.table}@{version}".removesuffix("@"))
                 self.views[catalog, each.table] = _Rows(lake, pinned, wanted)
             text = text[: each.catalog.start] + f'"{catalog}"'.encode() + text[each.catalog.end :]
         return text.decode()

@@ -134,17 +134,17 @@ def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Ment
             if name.start in places
             or (name.table in elsewhere and name.first and tokens[name.first - 1].word in _BEFORE_TABLES)
         ]
-    found = {name.start: _mention(name, statement.versions.get(name.start)) for name in tables}
-    if stray := statement.versions.keys() - found.keys():
+    mentioned = {name.start: _mention(name, statement.versions.get(name.start)) for name in tables}
+    if stray := statement.versions.keys() - mentioned.keys():
         version = statement.versions[min(stray)]
         raise UsageError(f"@v{version} stands behind a name that is no table's", "write catalog.schema.table@v3")
     # A column by its table's whole name: of the version that is read; the latest, where several are.
-    read = sorted(found.values(), key=lambda each: (each.version is None, each.version))
+    read = sorted(mentioned.values(), key=lambda each: (each.version is None, each.version))
     versions = {str(each.table): each.version for each in read}
     for name in names:
-        if len(name.parts) > 3 and name.start not in found and name.table in versions:
-            found[name.start] = _mention(name, versions[name.table])
-    return list(found.values())
+        if len(name.parts) > 3 and name.start not in mentioned and name.table in versions:
+            mentioned[name.start] = _mention(name, versions[name.table])
+    return list(mentioned.values())
 
 
 def column_names(statement: Statement) -> set[str] | None:
@@ -159,7 +159,7 @@ def column_names(statement: Statement) -> set[str] | None:
             node.get("class") in ("STAR", "POSITIONAL_REFERENCE")
             or node.get("type") in ("PIVOT", "SHOW_REF")
             or node.get("ref_type") == "NATURAL"
-            or (node in bases and node["column_name_alias"])
+            or node.get("column_name_alias")  # names by position
             # a table's name as a value is the whole row
             or (node.get("class") == "COLUMN_REF" and node["column_names"][-1].lower() in tables)
         ):
@@ -177,9 +177,8 @@ def _mention(name: Name, version: int | None) -> Mention:
 def _tokens(text: bytes) -> list[Token]:
     import duckdb
 
-    found = duckdb.tokenize(text.decode())
-    tokens = []
-    for (start, kind), (end, _) in pairwise([*found, (len(text), duckdb.token_type.comment)]):
+    tokens, end_of_text = [], (len(text), duckdb.token_type.comment)
+    for (start, kind), (end, _) in pairwise([*duckdb.tokenize(text.decode()), end_of_text]):
         if kind != duckdb.token_type.comment:
             word = text[start:end].rstrip()
             tokens.append(Token(word.decode(), start, start + len(word)))
