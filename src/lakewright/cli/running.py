@@ -37,14 +37,15 @@ def run(
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
     give_back()
-    away = place.target.name != "local"
-    goes_on = (
-        f"what was started on {place.target.name} goes on there",
-        f"lakewright runs --profile {place.name} --follow",
-    )
-    # A source of the user's may print; stdout belongs to results.
-    with redirect_stdout(sys.stderr), stoppable(*goes_on) if away else stoppable(KEPT):
-        finished: Run = plugins.find("targets", place.target.name).run(loaded, place, say, rerun)
+    target = place.target.name
+    if target == "local":
+        stop = stoppable(KEPT)
+    else:
+        stop = stoppable(
+            f"what was started on {target} goes on there", f"lakewright runs --profile {place.name} --follow"
+        )
+    with redirect_stdout(sys.stderr), stop:  # a source of the user's may print; stdout belongs to results
+        finished: Run = plugins.find("targets", target).run(loaded, place, say, rerun)
     if as_json:
         print_json(finished.as_json())
     else:

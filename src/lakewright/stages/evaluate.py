@@ -41,10 +41,10 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
     inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
-    began = time.perf_counter()
     with bar("predict", len(truths)) as advance:
+        began = time.perf_counter()
         predictions = predictor.predict(inputs_of, lambda rows: advance(rows, ""))
-    seconds = (time.perf_counter() - began) / len(truths) * 1000
+        seconds = (time.perf_counter() - began) / len(truths) * 1000
 
     scorer = predictor.task.scorer(truths, predictions, inputs_of)
     drawing = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
