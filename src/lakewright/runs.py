@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -144,10 +144,12 @@ def note(project: Project, workspace: Workspace, run: NotedRun) -> None:
 
 
 class _Concealing(logging.Formatter):
-    """Tracebacks repeat what libraries say, addresses with passwords among it."""
+    """Tracebacks repeat what libraries say, addresses with passwords and keys to a storage among it."""
+
+    hidden: Sequence[str] = ()
 
     def format(self, record: logging.LogRecord) -> str:
-        return concealed(super().format(record))
+        return concealed(super().format(record), self.hidden)
 
 
 @contextmanager
@@ -156,7 +158,9 @@ def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
     path = workspace.folder / "runs" / run_id / "log.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(_Concealing("%(asctime)s %(levelname)s %(message)s"))
+    formatter = _Concealing("%(asctime)s %(levelname)s %(message)s")
+    formatter.hidden = workspace.profile.hidden
+    handler.setFormatter(formatter)
     before = LOG.level, LOG.propagate
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
