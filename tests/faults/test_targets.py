@@ -435,6 +435,29 @@ def test_no_key_of_a_store_leaves_the_copy_and_the_others_are_brought(
     assert not any("\n" in line for line in warned)  # what a stranger wrote makes no lines of a log
 
 
+def test_a_workspace_in_a_mounted_folder_is_not_left_by_links(tmp_path: Path, warned: list[str]) -> None:
+    store, outside = tmp_path / "store", tmp_path / "outside"
+    for name in ("store/runs/ok/run.json", "outside/secret.json", "store/models/m/a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    links = {"runs/link": outside, "runs/one.json": outside / "secret.json", "models/n": outside}
+    for name, to in {**links, "runs/ok/up": "..", "runs/ok/up2": "..", "records": outside}.items():
+        (store / name).symlink_to(to)
+    folder = tmp_path / "copy"
+    mirror = Mirror(f"file://{store}", folder)
+    mirror.bring_small()
+    mirror.bring(folder / "models" / "m")
+    mirror.bring(folder / "models" / "n")
+    brought = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert brought == {"runs/ok/run.json", "models/m/a.txt"}
+    assert any("one.json" in line and "link" in line for line in warned)
+    (folder / "records").mkdir()
+    (folder / "records" / "ours.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"records/ours\.json lies behind a link"):
+        mirror.send()
+    assert [path.name for path in outside.iterdir()] == ["secret.json"]
+
+
 @pytest.mark.parametrize(
     "name", ["", "/etc/passwd", "..", "a/../b", "a//b", "a/.", "a\\b", "a\0b", "a\x1b[2J", "\udcff"]
 )
