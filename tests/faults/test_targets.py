@@ -574,9 +574,9 @@ def stages_read(target: str, deployment: Deployment) -> dict[str, list[str]]:
 def check_stages(target: str, project: Project, profile: Profile) -> None:
     found = stages_read(target, plugins.find("targets", target).deployment(project, profile))
     assert len(found) >= 5
-    for stage, words in found.items():
+    for words in {*map(tuple, found.values())}:  # one, but for the order
         again = load_project(project.path, words)
-        assert again.resolved == project.resolved, stage
+        assert again.resolved == project.resolved
         assert again.digest == project.digest
 
 
