@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from lakewright.errors import UsageError
 from lakewright.paths import stays_inside
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class Mirror:
             for inside, stands in sorted(new.items(), key=lambda each: "/records/" in each[0]):
                 known = there.get(f"{root}/{inside}")
                 if known is None or known.size != stands[0] or known.mtime_ns < stands[1]:
+                    if _linked(system, root, inside):
+                        raise UsageError(
+                            f"{self.uri}/{inside} lies behind a link, which may lead anywhere",
+                            "put a folder in the place of the link",
+                        )
                     _put(system, self.folder / inside, f"{root}/{inside}")
                 self._same[inside] = stands
 
@@ -79,6 +86,9 @@ class Mirror:
         path = self.folder / inside
         if not stays_inside(inside):
             LOG.warning("%r is left out: no file of the workspace's copy can have that name", f"{self.uri}/{inside}")
+            return
+        if _linked(system, root, inside):
+            LOG.warning("%r is left out: a link leads there, and may lead anywhere", f"{self.uri}/{inside}")
             return
         if path.is_dir() or any(folder.is_file() for folder in path.parents):  # the store has `a` and `a/b`
             LOG.warning("%r is left out: another key is its folder, or lies in it", f"{self.uri}/{inside}")
@@ -114,14 +124,26 @@ def _put(system: FileSystem, path: Path, target: str) -> None:
         system.move(written, target)
 
 
+def _linked(system: FileSystem, root: str, inside: str) -> bool:
+    """Whether a link lies on the way from the root, where that is a folder, to what is in it."""
+    from pyarrow.fs import LocalFileSystem
+
+    local = isinstance(system, LocalFileSystem)
+    return local and os.path.realpath(f"{root}/{inside}") != f"{os.path.realpath(root)}/{inside}"
+
+
 def _files(system: FileSystem, path: str) -> list[FileInfo]:
     """The files at or under the path; none where there is no such path."""
-    from pyarrow.fs import FileSelector, FileType
+    from pyarrow.fs import FileSelector, FileType, LocalFileSystem
 
     info = system.get_file_info(path)
     if info.type == FileType.File:
         return [info]
-    found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+    if isinstance(system, LocalFileSystem):  # its selector follows links, and goes in circles
+        names = [f"{folder}/{name}" for folder, _, names in os.walk(path) for name in names]
+        found = system.get_file_info([name for name in names if not re.search("[\ud800-\udfff]", name)])  # no text
+    else:
+        found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
     return [info for info in found if info.type == FileType.File and not info.path.endswith(".partial")]
 
 

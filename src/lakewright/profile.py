@@ -38,6 +38,7 @@ from pydantic.json_schema import models_json_schema
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
 from lakewright.project import Settings, SettingsOf, picked, validated
+from lakewright.secrets import names_secret, secret_in
 from lakewright.yamlfile import Key, YamlFile, explain, override, read_yaml
 
 REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -153,6 +154,14 @@ class Profile(Settings):
         of_name = _settings_of(PICKED[str(info.field_name)])
         return validated(of_name, given) if isinstance(given, dict) and "name" in given else given
 
+    @field_validator("workspace", "lake")
+    @classmethod
+    def _without_secret(cls, address: str | None) -> str | None:
+        """Where a table lies is noted in records."""
+        if address is not None and (kind := secret_in(address)):
+            raise ValueError(f"it holds {kind}, which records would show: keys belong in storage_options")
+        return address
+
     @property
     def name(self) -> str:
         """As profiles.yml has it."""
@@ -188,6 +197,11 @@ class Profile(Settings):
     def secrets(self) -> dict[str, str]:
         """The storage options in clear, for the one call that needs them; never stored or logged."""
         return {name: value.get_secret_value() for name, value in self.storage_options.items()}
+
+    @property
+    def hidden(self) -> list[str]:
+        """Of these the values that no text may show: long enough to be no other word, and secret by their names."""
+        return [value for name, value in self.secrets().items() if names_secret(name, value) and len(value) >= 8]
 
 
 class Profiles(Settings):

@@ -163,10 +163,12 @@ def _path(workspace: Workspace, run_id: str) -> Path:
 
 
 class _Concealing(logging.Formatter):
-    """Tracebacks repeat what libraries say, addresses with passwords among it."""
+    """Tracebacks repeat what libraries say, addresses with passwords and keys to a storage among it."""
+
+    hidden: Sequence[str] = ()
 
     def format(self, record: logging.LogRecord) -> str:
-        return concealed(super().format(record))
+        return concealed(super().format(record), self.hidden)
 
 
 @contextmanager
@@ -175,7 +177,9 @@ def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
     path = workspace.folder / "runs" / run_id / "log.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(_Concealing("%(asctime)s %(levelname)s %(message)s"))
+    formatter = _Concealing("%(asctime)s %(levelname)s %(message)s")
+    formatter.hidden = workspace.profile.hidden
+    handler.setFormatter(formatter)
     before = LOG.level, LOG.propagate
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)

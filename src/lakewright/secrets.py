@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 NAME = re.compile(
     r"SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|AUTHORIZATION|SIGNATURE|TOKEN(?!IZ)|CONNECTION_?STRING"
@@ -47,8 +48,11 @@ def secret_in(text: str) -> str:
     return found[0] if found else ""
 
 
-def concealed(text: str) -> str:
-    """The text with *** in place of each secret that is known by its form; an address is left without its user."""
+def concealed(text: str, hidden: Iterable[str] = ()) -> str:
+    """The text with *** in place of each secret that is known by its form, and of each that is `hidden`; an address is
+    left without its user."""
+    for value in hidden:
+        text = text.replace(value, "***")
     for form in FORMS.values():
         text = form.sub("***", text)
     return text.replace("//***@", "//")

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from lakewright import plugins
-from lakewright.errors import LakewrightError, ProjectError, UsageError
+from lakewright.errors import LakewrightError, ProfileError, ProjectError, UsageError
 from lakewright.mirror import Mirror
 from lakewright.paths import stays_inside
 from lakewright.profile import Profile, load_profile
@@ -172,7 +172,6 @@ def test_what_names_a_secret_that_the_platform_keeps_is_fine(target: str, tmp_pa
     [
         {"tracking": "https://user:hunter2hunter2@mlflow.example.org"},
         {"registry": "https://user:hunter2hunter2@mlflow.example.org"},
-        {"lake": "s3://key:hunter2hunter2@lake/tables"},
         {"storage_options": {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2"}},
         {"storage_options": {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2${env:OURS}"}},
         {"storage_options": {"endpoint": "https://ours.blob.core.windows.net?sig=hunter2hunter2"}},
@@ -226,17 +225,27 @@ def test_a_project_holds_no_secret_for_it_is_stored_and_logged(change: dict[str,
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("key", ["lake", "workspace"])
+def test_an_address_that_records_name_holds_no_secret(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=rf"profiles\.yml:\d+: .*{key}.*a password in an address") as refused:
+        made(tmp_path, "sagemaker", {key: "s3://key:hunter2@lake/tables"})
+    assert "hunter2" not in str(refused.value)
+
+
 def test_errors_and_logs_show_no_secret(tmp_path: Path) -> None:
     error = LakewrightError("cannot read https://user:hunter2@ours.org/x", "open https://user:hunter2@ours.org")
     assert str(error) == "cannot read https://ours.org/x\nopen https://ours.org"
-    workspace = Workspace.open(Profile(workspace=str(tmp_path)))
+    options = {"AWS_SECRET_ACCESS_KEY": "s3cr3t-s3cr3t", "AWS_REGION": "eu-west-1"}
+    workspace = Workspace.open(Profile(workspace=str(tmp_path), storage_options=options))  # type: ignore[arg-type]
     with log_to(workspace, "r") as log:
         LOG.warning("asked %s", "https://user:hunter2@ours.org")
         try:
             raise ValueError("https://user:hunter2@ours.org")
         except ValueError:
-            LOG.exception("failed")
-    assert "hunter2" not in Path(log).read_text() and "ours.org" in Path(log).read_text()
+            LOG.exception("failed with s3cr3t-s3cr3t in eu-west-1")
+    written = Path(log).read_text()
+    assert "hunter2" not in written and "s3cr3t" not in written
+    assert "ours.org" in written and "with *** in eu-west-1" in written
 
 
 # Files
@@ -426,6 +435,29 @@ def test_no_key_of_a_store_leaves_the_copy_and_the_others_are_brought(
     assert not any("\n" in line for line in warned)  # what a stranger wrote makes no lines of a log
 
 
+def test_a_workspace_in_a_mounted_folder_is_not_left_by_links(tmp_path: Path, warned: list[str]) -> None:
+    store, outside = tmp_path / "store", tmp_path / "outside"
+    for name in ("store/runs/ok/run.json", "outside/secret.json", "store/models/m/a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    links = {"runs/link": outside, "runs/one.json": outside / "secret.json", "models/n": outside}
+    for name, to in {**links, "runs/ok/up": "..", "runs/ok/up2": "..", "records": outside}.items():
+        (store / name).symlink_to(to)
+    folder = tmp_path / "copy"
+    mirror = Mirror(f"file://{store}", folder)
+    mirror.bring_small()
+    mirror.bring(folder / "models" / "m")
+    mirror.bring(folder / "models" / "n")
+    brought = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert brought == {"runs/ok/run.json", "models/m/a.txt"}
+    assert any("one.json" in line and "link" in line for line in warned)
+    (folder / "records").mkdir()
+    (folder / "records" / "ours.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"records/ours\.json lies behind a link"):
+        mirror.send()
+    assert [path.name for path in outside.iterdir()] == ["secret.json"]
+
+
 @pytest.mark.parametrize(
     "name", ["", "/etc/passwd", "..", "a/../b", "a//b", "a/.", "a\\b", "a\0b", "a\x1b[2J", "\udcff"]
 )
@@ -542,9 +574,9 @@ def stages_read(target: str, deployment: Deployment) -> dict[str, list[str]]:
 def check_stages(target: str, project: Project, profile: Profile) -> None:
     found = stages_read(target, plugins.find("targets", target).deployment(project, profile))
     assert len(found) >= 5
-    for stage, words in found.items():
+    for words in {*map(tuple, found.values())}:  # one, but for the order
         again = load_project(project.path, words)
-        assert again.resolved == project.resolved, stage
+        assert again.resolved == project.resolved
         assert again.digest == project.digest
 
 
@@ -561,7 +593,7 @@ def test_what_a_stage_reads_is_what_the_project_says(target: str, value: str, tm
 
 
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_read_as_it_is_written(value: str, tmp_path: Path) -> None:
     """Round trip over strings, through each target's definition."""
     assume(not secret_in(value) and "${env:" not in value)

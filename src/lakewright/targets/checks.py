@@ -97,7 +97,6 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
 def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
     """The secrets that would be sent in clear: in the profile, and in each file and request."""
     yield from _in_profile(profile)
-    hidden = [value for name, value in profile.secrets().items() if names_secret(name, value) and len(value) >= 8]
     made = {name: text.encode() for name, text in texts(deployment).items()}
     for name, content in (*uploads(deployment).items(), *made.items()):
         if name in PROFILES:  # whose secrets were found above, with their lines
@@ -109,9 +108,9 @@ def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
         elif not file.endswith(".py") and any(fnmatchcase(file, pattern) for pattern in LIKELY_FILES):
             yield Problem(name, f"{name} may hold a secret, by its name, and would be sent", remedy, "warning")
         text = "" if b"\0" in content else content.decode(errors="replace")
-        resolved = next((("a secret of storage_options", text.find(value)) for value in hidden if value in text), None)
-        if shown := first_secret(text) or resolved:
-            kind, at = shown
+        known = (("a secret of storage_options", text.find(value)) for value in profile.hidden if value in text)
+        if found := first_secret(text) or next(known, None):
+            kind, at = found
             line = text.count("\n", 0, at) + 1
             yield Problem(f"{name}:{line}", f"{name} holds {kind}, and would be sent", remedy, secret=True)
 

@@ -189,7 +189,7 @@ def test_who_is_not_signed_in_is_told_so_in_a_line(place: Path, monkeypatch: pyt
     settings: Any = load_profile(None, place).target
     with pytest.raises(LakewrightError) as failure, sending.answered(settings):
         raise ClientAuthenticationError("DefaultAzureCredential failed.\nAttempted credentials:\n\tEnvironment…\n" * 5)
-    assert failure.value.cause == "nobody is signed in to Azure: DefaultAzureCredential failed."
+    assert failure.value.cause == "signing in to Azure failed: DefaultAzureCredential failed."
     assert "az login" in failure.value.remedy
 
 

@@ -69,8 +69,9 @@ def answered(settings: AzureMLSettings) -> Iterator[None]:
         yield
     except ClientAuthenticationError as failure:
         raise LakewrightError(
-            f"nobody is signed in to Azure: {str(failure).splitlines()[0]}",
-            "az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or have an identity there",
+            f"signing in to Azure failed: {str(failure).splitlines()[0]}",
+            "az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; check the subscription, the "
+            "resource group, and what your identity may do there",
         ) from failure
     except (AzureError, MlException, ValidationError) as failure:
         raise LakewrightError(

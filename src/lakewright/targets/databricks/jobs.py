@@ -39,9 +39,9 @@ def job_parameters(project: Project, settings: DatabricksSettings) -> list[Param
 
 def stages_job(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
     known = job_parameters(project, settings)
-    filled = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in known]
+    given = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in known]
     options = ["--project", f"{folder_of(project, settings)}/{project.path.name}", "--profile", profile.name]
-    options += ["--run", RUN, *(part for setting in (*given_settings(project), *filled) for part in ("--set", setting))]
+    options += ["--run", RUN, *(part for setting in (*given_settings(project), *given) for part in ("--set", setting))]
     tasks: list[dict[str, Any]] = []
     before: list[dict[str, str]] = []
     for stage in STAGES:
@@ -125,24 +125,24 @@ def approval_job(project: Project, profile: Profile, settings: DatabricksSetting
     }
 
 
-def machines(wanted: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
+def machines(given: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
     """https://docs.databricks.com/api/workspace/clusters/create, without a name.
 
     The cloud shows in its machines' names. The first machine, which is the driver's, is never a spot machine.
     """
-    if wanted.node_type.startswith("Standard_"):
+    if given.node_type.startswith("Standard_"):
         attributes = {"azure_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK_AZURE"}}
-    elif "." in wanted.node_type:
+    elif "." in given.node_type:
         attributes = {"aws_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK"}}
     else:
         attributes = {"gcp_attributes": {"first_on_demand": 1, "availability": "PREEMPTIBLE_WITH_FALLBACK_GCP"}}
     return {
-        "spark_version": wanted.spark_version,
-        "node_type_id": wanted.node_type,
-        "autoscale": {"min_workers": wanted.workers.min, "max_workers": wanted.workers.max},
-        "data_security_mode": wanted.access_mode,
-        "custom_tags": {"lakewright": name_of(project), **wanted.tags},
-        **(attributes if wanted.spot else {}),
+        "spark_version": given.spark_version,
+        "node_type_id": given.node_type,
+        "autoscale": {"min_workers": given.workers.min, "max_workers": given.workers.max},
+        "data_security_mode": given.access_mode,
+        "custom_tags": {"lakewright": name_of(project), **given.tags},
+        **(attributes if given.spot else {}),
         **({"spark_env_vars": environment} if environment else {}),
     }
 

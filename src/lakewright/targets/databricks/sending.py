@@ -98,13 +98,15 @@ class Sending:
             path, body = request.operation.split(" ")[1], request.body
             if path == "/api/2.0/serving-endpoints":
                 self._refuse_foreign_endpoint(body["name"], self._asked(f"{path}/{body['name']}"))
-            elif path == "/api/2.2/jobs/create" and (number := job_id(self.client, body["name"])) is not None:
-                job = self._asked("/api/2.2/jobs/get", {"job_id": number}) or {}
-                self._refuse_unmarked(f"job {body['name']}", job.get("settings", {}).get("tags"))
-            elif (
-                path == "/api/2.1/clusters/create" and (there := self._cluster_named(body["cluster_name"])) is not None
-            ):
-                self._refuse_unmarked(f"cluster {body['cluster_name']}", there.custom_tags)
+            elif path == "/api/2.2/jobs/create":
+                number = job_id(self.client, body["name"])
+                job = self._asked("/api/2.2/jobs/get", {"job_id": number}) if number is not None else None
+                if job is not None:
+                    self._refuse_unmarked(f"job {body['name']}", job.get("settings", {}).get("tags"))
+            elif path == "/api/2.1/clusters/create":
+                cluster = self._cluster_named(body["cluster_name"])
+                if cluster is not None:
+                    self._refuse_unmarked(f"cluster {body['cluster_name']}", cluster.custom_tags)
 
     def _refuse_foreign_endpoint(self, name: str, there: Body | None) -> None:
         if there is None:

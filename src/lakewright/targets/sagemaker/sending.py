@@ -116,10 +116,9 @@ def _refuse_foreign(project: Project, profile: Profile, sagemaker: Any) -> None:
 def _groups_served(configuration: str, sagemaker: Any) -> list[str]:
     """The model package groups of an endpoint's models; "" for a model that is of none."""
     found = _described(sagemaker, "describe_endpoint_config", {"EndpointConfigName": configuration}) or {}
-    models = [variant["ModelName"] for variant in found.get("ProductionVariants", ()) if "ModelName" in variant]
-    return [
-        _package_of(_described(sagemaker, "describe_model", {"ModelName": name})).split("/")[-2:][0] for name in models
-    ]
+    names = [variant["ModelName"] for variant in found.get("ProductionVariants", ()) if "ModelName" in variant]
+    packages = [_package_of(_described(sagemaker, "describe_model", {"ModelName": name})) for name in names]
+    return [package.rpartition("/")[0].rpartition("/")[2] for package in packages]
 
 
 def _package_of(model: Mapping[str, Any] | None) -> str:
