@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from lakewright import pipeline
 from lakewright.errors import DataError, ProjectError, UsageError
 from lakewright.lake.sources import Intake, open_source
+from lakewright.lake.sources.written import types_of
 from lakewright.project import load_project
 from lakewright.records import Finding, Ingested
 
@@ -135,13 +136,22 @@ def test_forms_of_different_values_are_not(tmp_path: Path, values: list[str]) ->
     assert read(tmp_path, "data.csv")["x"].type != pa.string()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(st.lists(st.from_regex(r"-?(0|[1-9][0-9]{0,2})([.][0-9]{1,3})?(e-?[0-9])?", fullmatch=True), min_size=1))
-def test_a_finding_exactly_where_forms_fall_together(tmp_path: Path, values: list[str]) -> None:
-    assume("-0" not in {value.partition("e")[0].partition(".")[0] for value in values})
-    (tmp_path / "data.csv").write_bytes(column(*values))
-    lost = len(set(values)) > len({float(value) for value in values})
-    assert bool(noticed(tmp_path, "data.csv")) == lost
+FORMS = ["1", "1.0", "1.00", "2.5", "2.50", "1e-05", "0.00001", "1e1", "10", "10.0", "-3", "-3.0", ".5", "0.5", "5.",
+         "1e+16", "10000000000000000", "123456789012345678", "123456789012345679"]  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(FORMS), min_size=1, max_size=4).flatmap(
+    lambda some: st.lists(st.lists(st.sampled_from(some), max_size=5), min_size=1, max_size=3)
+))  # fmt: skip
+def test_a_finding_exactly_where_forms_fall_together(parts: list[list[str]]) -> None:
+    values = [value for part in parts for value in part]
+    assume(values)
+    findings: list[Finding] = []
+    batches = [pa.record_batch({"x": pa.array(part, pa.string())}) for part in parts]
+    kinds = types_of(lambda names: iter(batches), ["x"], findings.append)
+    number = int if kinds["x"] == "bigint" else float
+    assert bool(findings) == (len(set(values)) > len(set(map(number, values))))
 
 
 def test_a_telephone_number_stays_text(tmp_path: Path) -> None:
@@ -610,7 +620,12 @@ def test_times_that_a_table_cannot_hold(tmp_path: Path) -> None:
     assert (row["at"], row["took"]) == ("12:30:00.000000", 1.5)
     names = [each.name for each in noticed(tmp_path, "data.parquet")]
     assert names == ["cut_times", "cut_times", "times_of_day", "durations"]
-    kept = Intake(exclude=frozenset({"ns", "zoned", "at", "took"} - {"took"}))
+    deep = pa.array([[{"t": 1_700_000_000_123_456_789}]], pa.list_(pa.struct([("t", pa.timestamp("ns"))])))
+    pq.write_table(pa.table({"deep": deep}), tmp_path / "deep.parquet")
+    (row,) = read(tmp_path, "deep.parquet")["deep"].to_pylist()
+    assert row == [{"t": datetime(2023, 11, 14, 22, 13, 20, 123456)}]
+    assert [each.name for each in noticed(tmp_path, "deep.parquet")] == ["cut_times"]
+    kept = Intake(exclude=frozenset({"ns", "zoned", "at"}))
     assert read(tmp_path, "data.parquet", intake=kept).column_names == ["took"]
 
 

@@ -79,7 +79,7 @@ class _Forms:
             return
         fits = [kind for kind in self.possible if _fit(values, kind)]
         if fits and self.filled and fits[0] != self.possible[0]:
-            self.plain = self.pointed = False  # what was seen before was held against another type
+            self.plain = self.pointed = self.simple = False  # what came before was held against another type
         self.filled, self.possible = True, fits
         if not fits or fits[0] == "date":
             return
