@@ -116,6 +116,8 @@ def test_two_forms_of_one_value_are_noticed(tmp_path: Path, values: list[str], c
     assert finding.rows
     assert noticed(tmp_path, "data.csv", types={"x": "string"}) == []
     assert noticed(tmp_path, "data.csv", {"as_written": frozenset({"x"})}) == []
+    if all(value.replace(".", "").isdecimal() for value in values):  # the project says that it is a number
+        assert noticed(tmp_path, "data.csv", {"numbers": {"x": "numbers"}}) == []
 
 
 @pytest.mark.parametrize(
@@ -505,13 +507,17 @@ odd_texts = st.text('ab"\\,;\t\nN \u00e9', max_size=12)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
-@given(st.lists(st.tuples(odd_texts, odd_texts), min_size=1, max_size=6), st.sampled_from([as_spark, as_mysql]))
+@given(
+    st.lists(st.tuples(odd_texts, odd_texts), min_size=1, max_size=6),
+    st.sampled_from([as_spark, as_mysql]),
+    st.sampled_from(["\n", "\r\n"]),
+)
 def test_what_spark_and_mysql_write_is_read(
-    tmp_path: Path, rows: list[tuple[str, str]], write: Callable[[str, str], str]
+    tmp_path: Path, rows: list[tuple[str, str]], write: Callable[[str, str], str], end: str
 ) -> None:
     delimiter, quoted = (",", {}) if write is as_spark else ("\t", {"quote": ""})
     lines = [delimiter.join(write(value, delimiter) for value in row) for row in [("a", "b"), *rows]]
-    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n", newline="")
+    (tmp_path / "data.csv").write_text(end.join(lines) + end, newline="")
     intake = Intake(as_written=frozenset({"a", "b"}))
     table = read(tmp_path, "data.csv", intake=intake, delimiter=delimiter, escape="\\", **quoted)
     found = [tuple(value or "" for value in row.values()) for row in table.to_pylist()]
@@ -573,8 +579,11 @@ def test_mixed_times_name_those_of_the_rarer_kind(tmp_path: Path) -> None:
 
 
 def test_quoted_words_are_missing_too(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text('n\n"1"\n"NA"\n""\n')
-    assert read(tmp_path, "data.csv", null_values=["NA"])["n"].to_pylist() == [1, None, None]
+    (tmp_path / "data.csv").write_text('n\n"1"\n"NA"\n""\n-9\n')
+    assert read(tmp_path, "data.csv", null_values=["NA"])["n"].to_pylist() == [1, None, None, -9]
+    assert read(tmp_path, "data.csv", null_values=["NA", -9])["n"].to_pylist() == [1, None, None, None]
+    with pytest.raises(UsageError, match="null_values holds False"):
+        read(tmp_path, "data.csv", null_values=["NA", False])
 
 
 @pytest.mark.parametrize("digits", range(1, 10))
