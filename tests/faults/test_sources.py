@@ -507,7 +507,7 @@ def as_mysql(value: str, delimiter: str) -> str:
 odd_texts = st.text('ab"\\,;\t\nN \u00e9', max_size=12)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     st.lists(st.tuples(odd_texts, odd_texts), min_size=1, max_size=6),
     st.sampled_from([as_spark, as_mysql]),
@@ -652,26 +652,38 @@ def test_times_of_a_function(tmp_path: Path) -> None:
     assert row == {"t": datetime(2024, 1, 1, 10, 0, 0, 123456), "d": 1.0}
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet", "python", "delta"])
-def test_columns_are_left_out_of_any_source(tmp_path: Path, project: Callable[..., Path], kind: str) -> None:
-    rows = [{"text": "t", "label": "a", "Secret": "x", "n": 1}, {"text": "u", "label": "b", "Secret": "y", "n": 2}]
-    put(tmp_path, f"data.{kind}", rows) if kind in ("csv", "json", "parquet") else None
-    (tmp_path / "origin.py").write_text(f"def rows():\n    return {rows!r}\n")
-    if kind == "delta":
-        from deltalake import write_deltalake
+SECRET = [{"text": "t", "label": "a", "Secret": "x", "n": 1}, {"text": "u", "label": "b", "Secret": "y", "n": 2}]
 
-        write_deltalake(tmp_path / "data.delta", pa.Table.from_pylist(rows))
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet", "python", "delta"])
+def test_columns_are_left_out_of_any_source(tmp_path: Path, kind: str) -> None:
+    from deltalake import write_deltalake
+
+    if kind == "python":
+        (tmp_path / "origin.py").write_text(f"def rows():\n    return {SECRET!r}\n")
+    elif kind == "delta":
+        write_deltalake(tmp_path / "data.delta", pa.Table.from_pylist(SECRET))
+    else:
+        put(tmp_path, f"data.{kind}", SECRET)
+    intake = Intake(exclude=frozenset({"Secret", "n", "gone"}))
     source = "python:origin:rows" if kind == "python" else f"data.{kind}"
-    path = project(source, exclude=["Secret", "n"], **({"format": "delta"} if kind == "delta" else {}))
+    assert read(tmp_path, source, "delta" if kind == "delta" else None, intake).column_names == ["text", "label"]
+    assert intake.left_out == {"Secret", "n"}
+
+
+def test_what_is_left_out_is_part_of_the_project(tmp_path: Path, project: Callable[..., Path]) -> None:
+    path = project(written(tmp_path, SECRET).joinpath("data.csv").name, exclude=["Secret", "n"])
     before = ingested_by(path)
     assert columns_of(tmp_path) == ["text", "label"]
-    assert "exclude:" in path.read_text() and load_project(path).resolved["data"]["exclude"] == ["Secret", "n"]
+    assert load_project(path).resolved["data"]["exclude"] == ["Secret", "n"]
     after = ingested_by(path, "data.exclude=[Secret]")
     assert after.fingerprint != before.fingerprint and columns_of(tmp_path) == ["text", "label", "n"]
     with pytest.raises(DataError, match=r"no column 'secret' \(data.exclude\)"):
         ingested_by(path, "data.exclude=[secret]")
     with pytest.raises(ProjectError, match="exclude leaves out the column 'label'"):
         load_project(path, ["data.exclude=[label]"])
+    with pytest.raises(ProjectError, match="there is no source"):
+        load_project(path, ["data.source=null"])
 
 
 def test_a_column_of_two_kinds_can_be_left_out(tmp_path: Path) -> None:
@@ -775,9 +787,7 @@ except DataError as error:
     ("name", "head", "piece", "tail"),
     [
         ("bomb.jsonl.zst", b'{"a": "x"}\n{"a": "', b"a", b'"}\n'),
-        ("bomb.json.zst", b'[{"a": "x"},\n{"a": "', b"a", b'"}]'),
         ("list.json.zst", b'{"a": [1]}\n{"a": [1', b",1", b"]}"),
-        ("bomb.csv.zst", b"a,b\nx,", b"a", b"\n"),
         ("wide.csv.zst", b"a,b\nx,", b"a,", b"\n"),
         ("bomb.tsv.zst", b'a\tb\nx\t"', b"a", b'"\n'),
     ],
@@ -786,7 +796,7 @@ def test_an_endless_line_takes_little_memory(tmp_path: Path, name: str, head: by
     piece *= (1 << 20) // len(piece)
     with pa.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
         stream.write(head)
-        for _ in range(700):
+        for _ in range(500):
             stream.write(piece)
         stream.write(tail)
     limits = (4 << 30, 4 << 30)
