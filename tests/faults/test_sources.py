@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from lakewright import pipeline
 from lakewright.errors import DataError, ProjectError, UsageError
 from lakewright.lake.sources import Intake, open_source
+from lakewright.lake.sources.written import types_of
 from lakewright.project import load_project
 from lakewright.records import Finding, Ingested
 
@@ -115,6 +116,8 @@ def test_two_forms_of_one_value_are_noticed(tmp_path: Path, values: list[str], c
     assert finding.rows
     assert noticed(tmp_path, "data.csv", types={"x": "string"}) == []
     assert noticed(tmp_path, "data.csv", {"as_written": frozenset({"x"})}) == []
+    if all(value.replace(".", "").isdecimal() for value in values):  # the project says that it is a number
+        assert noticed(tmp_path, "data.csv", {"numbers": {"x": "numbers"}}) == []
 
 
 @pytest.mark.parametrize(
@@ -135,13 +138,22 @@ def test_forms_of_different_values_are_not(tmp_path: Path, values: list[str]) ->
     assert read(tmp_path, "data.csv")["x"].type != pa.string()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(st.lists(st.from_regex(r"-?(0|[1-9][0-9]{0,2})([.][0-9]{1,3})?(e-?[0-9])?", fullmatch=True), min_size=1))
-def test_a_finding_exactly_where_forms_fall_together(tmp_path: Path, values: list[str]) -> None:
-    assume("-0" not in {value.partition("e")[0].partition(".")[0] for value in values})
-    (tmp_path / "data.csv").write_bytes(column(*values))
-    lost = len(set(values)) > len({float(value) for value in values})
-    assert bool(noticed(tmp_path, "data.csv")) == lost
+FORMS = ["1", "1.0", "1.00", "2.5", "2.50", "1e-05", "0.00001", "1e1", "10", "10.0", "-3", "-3.0", ".5", "0.5", "5.",
+         "1e+16", "10000000000000000", "123456789012345678", "123456789012345679"]  # fmt: skip
+
+
+@settings(max_examples=100)
+@given(st.lists(st.sampled_from(FORMS), min_size=1, max_size=4).flatmap(
+    lambda some: st.lists(st.lists(st.sampled_from(some), max_size=5), min_size=1, max_size=3)
+))  # fmt: skip
+def test_a_finding_exactly_where_forms_fall_together(parts: list[list[str]]) -> None:
+    values = [value for part in parts for value in part]
+    assume(values)
+    findings: list[Finding] = []
+    batches = [pa.record_batch({"x": pa.array(part, pa.string())}) for part in parts]
+    kinds = types_of(lambda names: iter(batches), ["x"], findings.append)
+    number = int if kinds["x"] == "bigint" else float
+    assert bool(findings) == (len(set(values)) > len(set(map(number, values))))
 
 
 def test_a_telephone_number_stays_text(tmp_path: Path) -> None:
@@ -326,8 +338,9 @@ def test_the_encodings_that_fit_are_proposed(
 def test_the_wrong_line_is_found_far_into_a_file(tmp_path: Path) -> None:
     good = b"".join(b"%d,%s\n" % (number, "日本語".encode() * 20) for number in range(20_000))
     (tmp_path / "data.csv").write_bytes(b"id,text\n" + good + b"7,caf\xe9 x\n" + good)
-    with pytest.raises(DataError, match="line 20002 is not utf-8: byte 0xe9"):
+    with pytest.raises(DataError, match=r"line 20002 is not utf-8: byte 0xe9.* the rest is utf-8") as caught:
         read(tmp_path, "data.csv")
+    assert "options" not in caught.value.remedy  # another encoding would break the other lines
     (tmp_path / "none.csv").write_bytes(b"id,text\n1,\xff\x81\x8d \x81\n")
     with pytest.raises(DataError, match="line 2") as caught:
         read(tmp_path, "none.csv")
@@ -494,14 +507,18 @@ def as_mysql(value: str, delimiter: str) -> str:
 odd_texts = st.text('ab"\\,;\t\nN \u00e9', max_size=12)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
-@given(st.lists(st.tuples(odd_texts, odd_texts), min_size=1, max_size=6), st.sampled_from([as_spark, as_mysql]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    st.lists(st.tuples(odd_texts, odd_texts), min_size=1, max_size=6),
+    st.sampled_from([as_spark, as_mysql]),
+    st.sampled_from(["\n", "\r\n"]),
+)
 def test_what_spark_and_mysql_write_is_read(
-    tmp_path: Path, rows: list[tuple[str, str]], write: Callable[[str, str], str]
+    tmp_path: Path, rows: list[tuple[str, str]], write: Callable[[str, str], str], end: str
 ) -> None:
     delimiter, quoted = (",", {}) if write is as_spark else ("\t", {"quote": ""})
     lines = [delimiter.join(write(value, delimiter) for value in row) for row in [("a", "b"), *rows]]
-    (tmp_path / "data.csv").write_text("\n".join(lines) + "\n", newline="")
+    (tmp_path / "data.csv").write_text(end.join(lines) + end, newline="")
     intake = Intake(as_written=frozenset({"a", "b"}))
     table = read(tmp_path, "data.csv", intake=intake, delimiter=delimiter, escape="\\", **quoted)
     found = [tuple(value or "" for value in row.values()) for row in table.to_pylist()]
@@ -563,8 +580,11 @@ def test_mixed_times_name_those_of_the_rarer_kind(tmp_path: Path) -> None:
 
 
 def test_quoted_words_are_missing_too(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text('n\n"1"\n"NA"\n""\n')
-    assert read(tmp_path, "data.csv", null_values=["NA"])["n"].to_pylist() == [1, None, None]
+    (tmp_path / "data.csv").write_text('n\n"1"\n"NA"\n""\n-9\n')
+    assert read(tmp_path, "data.csv", null_values=["NA"])["n"].to_pylist() == [1, None, None, -9]
+    assert read(tmp_path, "data.csv", null_values=["NA", -9])["n"].to_pylist() == [1, None, None, None]
+    with pytest.raises(UsageError, match="null_values holds False"):
+        read(tmp_path, "data.csv", null_values=["NA", False])
 
 
 @pytest.mark.parametrize("digits", range(1, 10))
@@ -610,7 +630,12 @@ def test_times_that_a_table_cannot_hold(tmp_path: Path) -> None:
     assert (row["at"], row["took"]) == ("12:30:00.000000", 1.5)
     names = [each.name for each in noticed(tmp_path, "data.parquet")]
     assert names == ["cut_times", "cut_times", "times_of_day", "durations"]
-    kept = Intake(exclude=frozenset({"ns", "zoned", "at", "took"} - {"took"}))
+    deep = pa.array([[{"t": 1_700_000_000_123_456_789}]], pa.list_(pa.struct([("t", pa.timestamp("ns"))])))
+    pq.write_table(pa.table({"deep": deep}), tmp_path / "deep.parquet")
+    (row,) = read(tmp_path, "deep.parquet")["deep"].to_pylist()
+    assert row == [{"t": datetime(2023, 11, 14, 22, 13, 20, 123456)}]
+    assert [each.name for each in noticed(tmp_path, "deep.parquet")] == ["cut_times"]
+    kept = Intake(exclude=frozenset({"ns", "zoned", "at"}))
     assert read(tmp_path, "data.parquet", intake=kept).column_names == ["took"]
 
 
@@ -627,26 +652,38 @@ def test_times_of_a_function(tmp_path: Path) -> None:
     assert row == {"t": datetime(2024, 1, 1, 10, 0, 0, 123456), "d": 1.0}
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet", "python", "delta"])
-def test_columns_are_left_out_of_any_source(tmp_path: Path, project: Callable[..., Path], kind: str) -> None:
-    rows = [{"text": "t", "label": "a", "Secret": "x", "n": 1}, {"text": "u", "label": "b", "Secret": "y", "n": 2}]
-    put(tmp_path, f"data.{kind}", rows) if kind in ("csv", "json", "parquet") else None
-    (tmp_path / "origin.py").write_text(f"def rows():\n    return {rows!r}\n")
-    if kind == "delta":
-        from deltalake import write_deltalake
+SECRET = [{"text": "t", "label": "a", "Secret": "x", "n": 1}, {"text": "u", "label": "b", "Secret": "y", "n": 2}]
 
-        write_deltalake(tmp_path / "data.delta", pa.Table.from_pylist(rows))
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet", "python", "delta"])
+def test_columns_are_left_out_of_any_source(tmp_path: Path, kind: str) -> None:
+    from deltalake import write_deltalake
+
+    if kind == "python":
+        (tmp_path / "origin.py").write_text(f"def rows():\n    return {SECRET!r}\n")
+    elif kind == "delta":
+        write_deltalake(tmp_path / "data.delta", pa.Table.from_pylist(SECRET))
+    else:
+        put(tmp_path, f"data.{kind}", SECRET)
+    intake = Intake(exclude=frozenset({"Secret", "n", "gone"}))
     source = "python:origin:rows" if kind == "python" else f"data.{kind}"
-    path = project(source, exclude=["Secret", "n"], **({"format": "delta"} if kind == "delta" else {}))
+    assert read(tmp_path, source, "delta" if kind == "delta" else None, intake).column_names == ["text", "label"]
+    assert intake.left_out == {"Secret", "n"}
+
+
+def test_what_is_left_out_is_part_of_the_project(tmp_path: Path, project: Callable[..., Path]) -> None:
+    path = project(written(tmp_path, SECRET).joinpath("data.csv").name, exclude=["Secret", "n"])
     before = ingested_by(path)
     assert columns_of(tmp_path) == ["text", "label"]
-    assert "exclude:" in path.read_text() and load_project(path).resolved["data"]["exclude"] == ["Secret", "n"]
+    assert load_project(path).resolved["data"]["exclude"] == ["Secret", "n"]
     after = ingested_by(path, "data.exclude=[Secret]")
     assert after.fingerprint != before.fingerprint and columns_of(tmp_path) == ["text", "label", "n"]
     with pytest.raises(DataError, match=r"no column 'secret' \(data.exclude\)"):
         ingested_by(path, "data.exclude=[secret]")
     with pytest.raises(ProjectError, match="exclude leaves out the column 'label'"):
         load_project(path, ["data.exclude=[label]"])
+    with pytest.raises(ProjectError, match="there is no source"):
+        load_project(path, ["data.source=null"])
 
 
 def test_a_column_of_two_kinds_can_be_left_out(tmp_path: Path) -> None:
@@ -750,9 +787,7 @@ except DataError as error:
     ("name", "head", "piece", "tail"),
     [
         ("bomb.jsonl.zst", b'{"a": "x"}\n{"a": "', b"a", b'"}\n'),
-        ("bomb.json.zst", b'[{"a": "x"},\n{"a": "', b"a", b'"}]'),
         ("list.json.zst", b'{"a": [1]}\n{"a": [1', b",1", b"]}"),
-        ("bomb.csv.zst", b"a,b\nx,", b"a", b"\n"),
         ("wide.csv.zst", b"a,b\nx,", b"a,", b"\n"),
         ("bomb.tsv.zst", b'a\tb\nx\t"', b"a", b'"\n'),
     ],
@@ -761,7 +796,7 @@ def test_an_endless_line_takes_little_memory(tmp_path: Path, name: str, head: by
     piece *= (1 << 20) // len(piece)
     with pa.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
         stream.write(head)
-        for _ in range(700):
+        for _ in range(500):
             stream.write(piece)
         stream.write(tail)
     limits = (4 << 30, 4 << 30)

@@ -53,8 +53,8 @@ def storable(schema: pa.Schema, without_value: pa.DataType = _NAMES["string"][0]
 
 
 def simplified(schema: pa.Schema, notice: Callable[[Finding], object]) -> pa.Schema:
-    """The schema with a source's times as a table can hold them: times of day as text, durations as seconds, and
-    nanoseconds as microseconds. A finding for each such column; `cast` makes the values."""
+    """The schema with a source's times as a table can hold them: times of day as text, and durations as seconds. A
+    finding for each such column, and for nanoseconds; `cast` makes the values."""
     fields = []
     for field in schema:
         kind, name = field.type, field.name
@@ -64,8 +64,7 @@ def simplified(schema: pa.Schema, notice: Callable[[Finding], object]) -> pa.Sch
         elif pa.types.is_duration(kind):
             kind = pa.float64()
             notice(_noticed("durations", f"column {name!r} holds durations, which are read as seconds."))
-        elif pa.types.is_timestamp(kind) and kind.unit == "ns":
-            kind = pa.timestamp("us", kind.tz)
+        elif "timestamp[ns" in str(kind):  # also within lists and structs; `storable` makes them microseconds
             detail = f"column {name!r} counts nanoseconds; a table keeps microseconds: the digits beyond are cut."
             notice(_noticed("cut_times", detail))
         fields.append(pa.field(name, kind))
@@ -118,7 +117,7 @@ def _storable(kind: pa.DataType, column: str, without_value: pa.DataType) -> pa.
         return kind
     raise DataError(
         f"column {column!r} has the type {shown(kind)}, which a Delta table cannot hold",
-        f"cast it at the source, for example to string or bigint, or leave it out: data.exclude: [{column}]",
+        f"cast it, for example to string or bigint, or leave it out (of a source: data.exclude: [{column}])",
     )
 
 
@@ -186,7 +185,8 @@ def cast(batch: pa.RecordBatch, schema: pa.Schema, *, cut_times: bool = False) -
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
                 f"column {field.name!r} does not fit the type {shown(_words(field.type)[0])}: {shown(error)}",
-                f"correct the values at the source, or leave the column out: data.exclude: [{field.name}]",
+                "correct the values, give the column another type, or leave it out (of a source: data.exclude: "
+                f"[{field.name}])",
             ) from error
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

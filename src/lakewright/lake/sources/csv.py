@@ -69,6 +69,9 @@ class CsvSource:
         for name, example in (("column_names", "[id, text]"), ("null_values", "[NA]")):
             if not isinstance(options.get(name, []), list):
                 raise UsageError(f"options.{name} is {options[name]!r}", f"for example {name}: {example}")
+        for value in options.get("null_values", ()):
+            if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML reads no and ~ otherwise
+                raise UsageError(f"options.null_values holds {value!r}, which is no text", "write it in quotes")
         found = files.find(uri, storage_options, "csv", options.get("split"))
         encoding = encoding_of(options, intake.notice)
         formats = [_format(found, file, encoding, options) for file in found.files]
@@ -90,7 +93,8 @@ class CsvSource:
         written = {name: "string" for name in kept if name in intake.as_written} | declared
         # Of declared times too, which lose digits as others do.
         inferred = [name for name in kept if written.get(name, "timestamp").startswith("timestamp")]
-        kinds = types_of(texts, inferred, intake.notice) | written
+        meant = {*declared, *intake.numbers, *intake.times}
+        kinds = types_of(texts, inferred, intake.notice, meant) | written
         for name in kept:
             if name not in declared:
                 _expected(found, reads, name, kinds[name], intake)
@@ -137,7 +141,7 @@ def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str,
         raise DataError(f"{file.name} is empty", "check that the source is complete")
     if _is_json(sample):
         raise DataError(f"{file.name} holds JSON, not separated values", "set data.format: json")
-    format = _Format(quote, escape, encoding, ("", *options.get("null_values", ())))
+    format = _Format(quote, escape, encoding, ("", *map(str, options.get("null_values", ()))))
     format = replace(format, delimiter=options.get("delimiter") or _sniff(sample, file.name, format))
     if given := options.get("column_names"):
         return replace(format, names=tuple(given), header=False)

@@ -83,7 +83,7 @@ def _one_schema(schemas: Mapping[str, pa.Schema], intake: Intake) -> pa.Schema:
             raise DataError(
                 f"{name} and {first} do not agree: {shown(error)}",
                 "write the files with one schema, or leave the column out with data.exclude",
-            ) from error
+            ) from None  # it quotes the types whole
     for finding in findings.values():
         intake.notice(finding)
     return storable(whole)

@@ -116,7 +116,14 @@ def endless(name: str, line: int) -> DataError:
 
 def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:
     """The error for bytes that are not text in this encoding: the first such line, and the encodings that fit."""
-    number, cause = _first_line(files, file, encoding)
+    number, reason = _first_line(files, file, encoding)
+    cause = f"{file.name} line {number} is not {encoding}: {reason}"
+    letters, broken = _as_utf_8(files, file)
+    if decoding(encoding) == "utf-8-sig" and letters > broken:
+        return DataError(
+            f"{cause}; the rest is utf-8, but for {broken:,} bytes",
+            "correct the lines that were written in another encoding: to read all with it would break the rest",
+        )
     possible = [f"{name} ({language})" for name, language in _SEVERAL_BYTES.items() if _decodes(files, file, name)]
     usual = ["utf-8 (of most programs)"] if _decodes(files, file, "utf-8") else []
     windows = ["cp1252 (Western European text of Windows)"] if _decodes(files, file, "cp1252") else []
@@ -133,7 +140,7 @@ def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:
             f"set options: {{encoding: {first}}} {language}{others}; look at the texts then, since other alphabets "
             "have encodings of their own (cp1250, cp1251 …)"
         )
-    return DataError(f"{file.name} line {number} is not {encoding}: {cause}", remedy)
+    return DataError(cause, remedy)
 
 
 def _first_line(files: Files, file: SourceFile, encoding: str) -> tuple[int, str]:
@@ -152,6 +159,17 @@ def _first_line(files: Files, file: SourceFile, encoding: str) -> tuple[int, str
                 return number, str(error)
             if not chunk:
                 return number, "its end is missing"
+
+
+def _as_utf_8(files: Files, file: SourceFile) -> tuple[int, int]:
+    """How many letters beyond ASCII UTF-8 finds in a file, and how many places that it cannot decode."""
+    decoder, letters, broken = codecs.getincrementaldecoder("utf-8")("replace"), 0, 0
+    with files.open(file) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            text = decoder.decode(chunk)
+            broken += text.count("\ufffd")
+            letters += len(text) - len(text.encode("ascii", "ignore"))
+    return letters - broken, broken
 
 
 def _decodes(files: Files, file: SourceFile, encoding: str) -> bool:

@@ -79,7 +79,7 @@ class _Forms:
             return
         fits = [kind for kind in self.possible if _fit(values, kind)]
         if fits and self.filled and fits[0] != self.possible[0]:
-            self.plain = self.pointed = False  # what was seen before was held against another type
+            self.plain = self.pointed = self.simple = False  # what came before was held against another type
         self.filled, self.possible = True, fits
         if not fits or fits[0] == "date":
             return
@@ -111,11 +111,13 @@ def types_of(
     read: Callable[[Collection[str]], Iterator[pa.RecordBatch]],
     names: Sequence[str],
     notice: Callable[[Finding], object],
+    meant: Collection[str] = (),
 ) -> dict[str, str]:
     """The type (by its SQL name) that all values of each column fit, however late an odd one comes; else string.
 
     `read` gives batches of text that hold these columns, anew each time. Notices the columns where two written
-    forms fall on one value, and those whose times lose their last digits.
+    forms fall on one value (but for those whose values are `meant`, not their forms), and those whose times lose their
+    last digits.
     """
     forms = {name: _Forms() for name in names}
     for batch in read(names) if names else ():
@@ -124,7 +126,7 @@ def types_of(
     for name, column in forms.items():
         if column.kind.startswith("timestamp") and column.cut:
             notice(cut_times(name, column.cut))
-        if column.may_fall_together:
+        if column.may_fall_together and name not in meant:
             for finding in _fallen_together(read([name]), name, column.kind):
                 notice(finding)
     return {name: column.kind for name, column in forms.items()}
