@@ -84,6 +84,22 @@ class Encoded:
         return np.maximum.reduceat(self.ids.lengths, self.rows[:-1]) * self.counts
 
 
+@dataclass(frozen=True)
+class Shortfall:
+    """What a model cannot read, or cannot predict, of some rows, however well it learns: prepare makes a finding of it
+    where anything is lost. Every batch of rows has the same shortfalls, in the same words."""
+
+    name: str  # of the finding
+    noun: str  # what is counted
+    cause: str  # a verb and the rest: "are longer than …"
+    remedy: str  # `{needed}` is the least size that holds 99.5 % of train's
+    lost: NDArray[np.int64]  # [rows]; how many of the row's are lost
+    of: NDArray[np.int64]  # [rows]; how many the row has
+    needed: NDArray[np.int64] | None = None  # [rows]; what would hold the row's, where it is lost
+    least: float = 0.0  # the share of a split that makes a finding
+    vital: bool = False  # there is nothing to learn where nearly all of train's are lost
+
+
 class Encoding(Protocol):
     name: str
 
@@ -95,6 +111,9 @@ class Encoding(Protocol):
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
         """`pairs` holds each row's second text, read together with the first."""
+
+    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+        """What of the encoded rows means nothing to the network; `texts` holds all of each row's texts as one."""
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The named network inputs for these sequences, padded to the longest of them."""

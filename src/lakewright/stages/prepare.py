@@ -27,11 +27,12 @@ from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
 from lakewright.prepare.quality import Noticed, check_constant, check_train, told
 from lakewright.prepare.reading import Inputs, Reading
+from lakewright.prepare.roundtrip import RoundTrip
 from lakewright.prepare.splits import SPLITS, TRAIN, Method
 from lakewright.project import Columns, Prepare, Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import file_hash
-from lakewright.tasks import Task, column
+from lakewright.tasks import Task, column, whole_text
 from lakewright.workspace import Workspace
 
 
@@ -80,6 +81,7 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         ordered=False,  # who reads a split sorts it by row
     )
 
+    findings += features.round_trip.findings()
     max_length = getattr(encoding, "max_length", None)
     if features.truncated:
         findings.append(_truncated(features.truncated, features.encoded, max_length))
@@ -137,7 +139,10 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
 
 
 class _Features:
-    """The examples, encoded a batch at a time while they are written; counts what encoding lost."""
+    """The examples, encoded a batch at a time while they are written; counts what encoding lost.
+
+    Raises DataError behind the last batch where nearly nothing of train can be learned, so that nothing is written.
+    """
 
     def __init__(
         self,
@@ -153,6 +158,7 @@ class _Features:
         self.reading, self.task, self.encoding, self.columns = reading.only(stay), task, encoding, columns
         self.split, self.weights, self.times = chosen.split, weights, times
         self.encoded = self.truncated = 0
+        self.round_trip = RoundTrip()
 
     def reader(self) -> pa.RecordBatchReader:
         batches = self._batches()
@@ -162,9 +168,12 @@ class _Features:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns, splits = self.columns, pa.array(SPLITS)
         for batch in self.reading:
-            inputs, here = batch.inputs, batch.rows
+            inputs, truths, here = batch.inputs, batch.truths, batch.rows
             encoded = self.task.encode(self.encoding, inputs)
-            targets = self.task.targets(batch.truths, encoded, inputs)
+            targets = self.task.targets(truths, encoded, inputs)
+            unread = self.encoding.shortfalls(encoded, [whole_text(row) for row in inputs])
+            lost = self.task.shortfalls(truths, encoded, targets, inputs)
+            self.round_trip.see(here, self.split[here], inputs, truths, [*unread, *lost])
             self.encoded += len(inputs)
             self.truncated += encoded.truncated
             ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
@@ -184,6 +193,7 @@ class _Features:
             if (self.times[here] > 1).any():
                 table = table.take(pa.array(np.repeat(np.arange(len(inputs)), self.times[here])))
             yield from table.combine_chunks().to_batches()
+        self.round_trip.check()
 
 
 def _truncated(count: int, rows: int, limit: int | None) -> Finding:

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lakewright.encodings import Shortfall
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
-from lakewright.tasks.spans import Span, read_spans, read_tags
+from lakewright.tasks.spans import Offsets, Span, characters_at, read_spans, read_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lakewright.evaluation.scorers import Scorer
 
 
+SURE = 20.0  # a logit that decides by itself
 BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
 
 
@@ -40,6 +42,10 @@ class TokenClassificationSettings(TaskSettings):
         default="tuned",
         description="added to the log-probability of 'no entity': below 0 finds more; tuned: best entity F1 on "
         "validation",
+    )
+    offsets: Offsets = Field(
+        default="characters",
+        description="what start and end of `spans` count: characters, or UTF-16 units, of which most emoji have two",
     )
 
 
@@ -68,6 +74,7 @@ class TokenClassification:
         import pyarrow as pa
 
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
+        assert isinstance(settings, TokenClassificationSettings)
         tagged, problems, rows = "tokens" in columns or "tags" in columns, Problems(), 0
         for table in tables:
             if tagged:
@@ -76,7 +83,7 @@ class TokenClassification:
                 words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
             else:
                 text_name, spans_name = needed(columns, "text", "spans")
-                texts, truths = read_spans(table, text_name, spans_name, rows, problems)
+                texts, truths = read_spans(table, text_name, spans_name, rows, problems, settings.offsets)
                 words = {}
             rows += table.num_rows
             yield pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
@@ -141,6 +148,50 @@ class TokenClassification:
                         tags[inside[0]] = tag_of[span["label"]]
                 targets[encoded.ids.offsets[sequence] + words.piece] = tags
         return Ragged(targets, encoded.ids.offsets)
+
+    def shortfalls(
+        self, truths: Sequence[list[Span]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        spans = np.array([len(truth) for truth in truths], dtype=np.int64)
+        lost = {why: np.zeros(len(truths), dtype=np.int64) for why in ("within", "utf16", "unread", "cut")}
+        untuned, tags = replace(self, bias=0.0), np.arange(self.outputs)
+        for row in np.flatnonzero(spans).tolist():
+            text = rows[row]["text"]
+            sequences = encoded.sequences(np.array([row])).tolist()
+            logits = {i: SURE * (targets[i][:, None] == tags).astype(np.float32) for i in sequences}
+            read, start, end = _read_words(logits, encoded, row, rows[row])
+            predicted = {_triple(entity) for entity in untuned._decode_row(read, start, end, text)["entities"]}
+            for span in truths[row]:
+                if _triple(span) not in predicted:
+                    lost[_why_lost(span, start, end, text)][row] += 1
+
+        def of_spans(name: str, why: str, cause: str, remedy: str, vital: bool = False) -> Shortfall:
+            return Shortfall(name, "span", cause, remedy, lost[why], spans, vital=vital)
+
+        within = "begin or end within a word, while whole words are predicted"
+        return [
+            of_spans("spans_within_words", "within", within, "move them to the bounds of words"),
+            of_spans(
+                "spans_in_utf16",
+                "utf16",
+                "begin or end within a word, and would not if their offsets counted UTF-16 units",
+                "set task.offsets: utf16",
+            ),
+            of_spans(
+                "spans_unread",
+                "unread",
+                "hold no character that the base model reads",
+                "leave them out, or tag what can be seen",
+                vital=True,
+            ),
+            of_spans(
+                "spans_cut",
+                "cut",
+                "end behind what the model reads of their text",
+                "raise prepare.max_length, or set prepare.long_texts: windows",
+                vital=True,
+            ),
+        ]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """focal: Lin et al. 2017, a token at a time."""
@@ -210,18 +261,31 @@ class TokenClassification:
     def scorer(self, truths: Sequence[list[Span]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         from lakewright.evaluation.scorers.entities import EntityScorer
 
-        def triples(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
-            return [(span["start"], span["end"], span["label"]) for span in spans]
-
-        return EntityScorer(
-            [triples(spans) for spans in truths], [triples(row["entities"]) for row in predictions], list(self.labels)
-        )
+        true = [[_triple(span) for span in spans] for spans in truths]
+        predicted = [[_triple(entity) for entity in row["entities"]] for row in predictions]
+        return EntityScorer(true, predicted, list(self.labels))
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return [{"text": "Ada Lovelace met Charles Babbage in London."}, {"text": "Nobody was there."}]
 
 
 Places = NDArray[np.int64]
+
+
+def _triple(span: Span) -> tuple[int, int, str]:
+    return span["start"], span["end"], span["label"]
+
+
+def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["within", "utf16", "unread", "cut"]:
+    """`start` and `end` are those of the text's words."""
+    read = int(end.max(initial=0))
+    if span["end"] > read and any(map(str.isalnum, text[read:])):
+        return "cut"
+    if not np.any((start < span["end"]) & (end > span["start"])):
+        return "unread"
+    characters = characters_at(text)
+    begins, ends = (characters.get(span[side], -1) for side in ("start", "end"))
+    return "utf16" if begins != span["start"] and begins in start and ends in end else "within"
 
 
 @dataclass(frozen=True)
@@ -266,7 +330,9 @@ def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
     return found
 
 
-def _read_words(logits: Logits, encoded: Encoded, row: int, given: Row) -> tuple[NDArray[np.float32], Places, Places]:
+def _read_words(
+    logits: Logits | Mapping[int, NDArray[np.float32]], encoded: Encoded, row: int, given: Row
+) -> tuple[NDArray[np.float32], Places, Places]:
     """A row's words as the network read them: logits [words, outputs], and where they start and end."""
     sequences = encoded.sequences(np.array([row]))
     windows = [(logits[sequence], words_of(encoded, int(sequence), given)) for sequence in sequences]
