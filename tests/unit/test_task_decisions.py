@@ -195,7 +195,7 @@ def test_a_number_far_from_all_others_neither_hides_them_nor_breaks_a_prediction
     rare = OtherColumns.fit([pa.table({"n": [0.0] * 500 + [5.0]})], ["n"], [], 100).encode([{"n": 0.0}, {"n": 5.0}])
     assert rare[1, 0] - rare[0, 0] > 1
     for strange in ([1e300, -1e300], [7.0, 7.0], [None, None]):
-        made = OtherColumns.fit([pa.table({"n": pa.array(strange, pa.float64())})], ["n"], [])
+        made = OtherColumns.fit([pa.table({"n": pa.array(strange, pa.float64())})], ["n"], [], 100)
         assert np.isfinite(made.encode([{"n": value} for value in strange])).all()
 
 

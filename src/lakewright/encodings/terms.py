@@ -113,9 +113,10 @@ class Terms:
 
 def _terms(text: str, reading: int) -> Iterator[str]:
     text = text.lower()
-    if reading == 1 or text.isascii():
-        yield from _with_pairs(WORD.findall(text))
-        return
+    return _with_pairs(WORD.findall(text)) if reading == 1 or text.isascii() else _of_scripts(text)
+
+
+def _of_scripts(text: str) -> Iterator[str]:
     words: list[str] = []  # that stand beside each other
     for match in pieces().finditer(PRESENTATION.sub("", normalize("NFC", text))):
         piece = match.group()
