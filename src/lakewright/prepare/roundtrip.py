@@ -6,24 +6,17 @@ Tasks and encodings say what is lost (`Shortfall`); here it is counted by split 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lakewright.encodings import Shortfall
 from lakewright.errors import DataError
-from lakewright.prepare.facts import as_text
-from lakewright.prepare.quality import EXAMPLES, Rows, cut
-from lakewright.prepare.splits import SPLITS, TRAIN
+from lakewright.prepare.quality import EXAMPLES, Rows
+from lakewright.prepare.splits import SPLITS
 from lakewright.records import Finding
-from lakewright.tasks import whole_text
-
-if TYPE_CHECKING:
-    from lakewright.tasks import Row
 
 HELD = 0.995  # of train's, by the size that a remedy names
 NEARLY_ALL = 0.95  # of train's: more leaves nothing to learn
@@ -32,10 +25,14 @@ NEARLY_ALL = 0.95  # of train's: more leaves nothing to learn
 @dataclass
 class _Total:
     shortfall: Shortfall  # a batch's, for its words
-    lost: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(SPLITS), np.int64))
-    of: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(SPLITS), np.int64))
-    needed: Counter[int] = field(default_factory=Counter)  # in train
+    splits: Sequence[str]
+    lost: npt.NDArray[np.int64] = field(init=False)  # by split
+    of: npt.NDArray[np.int64] = field(init=False)
+    needed: Counter[int] = field(default_factory=Counter)  # in the first split
     first: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lost, self.of = np.zeros((2, len(self.splits)), np.int64)
 
     @property
     def shares(self) -> npt.NDArray[np.float64]:
@@ -44,7 +41,7 @@ class _Total:
 
     @property
     def cause(self) -> str:
-        shares = [f"{_percent(share)} in {name}" for name, share in zip(SPLITS, self.shares, strict=True)]
+        shares = [f"{_percent(share)} in {name}" for name, share in zip(self.splits, self.shares, strict=True)]
         lost, of = int(self.lost.sum()), int(self.of.sum())
         return f"{lost:,} of {of:,} {self.shortfall.noun}s {self.shortfall.cause} ({', '.join(shares)})"
 
@@ -53,47 +50,44 @@ class _Total:
         return self.shortfall.remedy.format(needed=self._size())
 
     def _size(self) -> int:
-        """The least that holds HELD of train's; all of them, where no more than the rest are lost."""
-        kept = int(self.of[SPLITS.index(TRAIN)]) - self.needed.total()
-        sizes = sorted(self.needed)
-        held = accumulate((self.needed[size] for size in sizes), initial=kept)
-        wanted = HELD * self.of[SPLITS.index(TRAIN)]
-        if not sizes or kept >= wanted:
-            return max(sizes, default=0)
-        return next(size for size, count in zip([0, *sizes], held, strict=True) if count >= wanted)
+        """The least that holds HELD of train's; all of them, where what is held already is as much."""
+        held = int(self.of[0]) - self.needed.total()
+        wanted = HELD * self.of[0] if held < HELD * self.of[0] else self.of[0]
+        for size, count in sorted(self.needed.items()):
+            held += count
+            if held >= wanted:
+                return size
+        return 0
 
 
 @dataclass
 class RoundTrip:
-    """Shown all rows that stay, a batch at a time and once each, it says in the end what does not come back."""
+    """Shown all rows, a batch at a time and once each, it says in the end what does not come back."""
 
+    splits: Sequence[str] = SPLITS  # train first
     totals: dict[tuple[str, str], _Total] = field(default_factory=dict)
 
     def see(
         self,
         numbers: Rows,
-        split: npt.NDArray[np.int8],
-        rows: Sequence[Row],
-        truths: Sequence[Any],
+        split: npt.NDArray[np.integer],
         shortfalls: Iterable[Shortfall],
+        show: Callable[[int], str],
     ) -> None:
-        """`numbers` are the rows' in the table, `split` their places in SPLITS."""
+        """`numbers` are the rows' in the table, `split` their places in `splits`; `show` tells the i-th of them."""
         for shortfall in shortfalls:
-            total = self.totals.setdefault((shortfall.name, shortfall.cause), _Total(shortfall))
-            for counted, more in ((total.lost, shortfall.lost), (total.of, shortfall.of)):
-                np.add.at(counted, split, more)
+            total = self.totals.setdefault((shortfall.name, shortfall.cause), _Total(shortfall, self.splits))
+            np.add.at(total.lost, split, shortfall.lost)
+            np.add.at(total.of, split, shortfall.of)
             places = np.flatnonzero(shortfall.lost)
-            for place in places[: EXAMPLES - len(total.first)]:
-                shown = f"{cut(as_text(truths[place]))!r}: {cut(whole_text(rows[place]))}"
-                total.first.append(f"row {numbers[place]}: {shown}")
+            total.first += [f"row {numbers[i]}: {show(i)}" for i in places[: EXAMPLES - len(total.first)].tolist()]
             if shortfall.needed is not None:
-                train = places[split[places] == SPLITS.index(TRAIN)]
-                total.needed.update(shortfall.needed[train].tolist())
+                total.needed.update(shortfall.needed[places[split[places] == 0]].tolist())
 
     def check(self) -> None:
         """Raises DataError where nearly nothing of train can be learned; to be called when all rows were seen."""
         for total in self.totals.values():
-            if total.shortfall.vital and total.shares[SPLITS.index(TRAIN)] >= NEARLY_ALL:
+            if total.shortfall.vital and total.shares[0] >= NEARLY_ALL:
                 shown = "\n  ".join(total.first)
                 raise DataError(f"there is nothing to learn: {total.cause}:\n  {shown}", total.remedy)
 

@@ -135,6 +135,8 @@ def _texts(profile: TableProfile) -> Iterator[Finding]:
                 count=text.without,
                 detail=f"{counted(text.without, 'row')} without a text in {text.column!r}.",
             )
+        for finding in text.unread:
+            yield finding.model_copy(update={"detail": f"{text.column!r}: {finding.detail}"})
         long = text.tokens.over["512"] if text.tokens is not None else 0.0
         if text.tokens is not None and long >= LONG:
             yield Finding(

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lakewright import plugins
-from lakewright.encodings import Encoding
+from lakewright.encodings import Encoded, Encoding
+from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.evaluation.report.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
@@ -25,14 +26,14 @@ from lakewright.prepare.choosing import LEFT_OUT, Chosen, choose
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
-from lakewright.prepare.quality import Noticed, check_constant, check_train, told
+from lakewright.prepare.quality import Noticed, Rows, check_constant, check_train, cut, told
 from lakewright.prepare.reading import Inputs, Reading
 from lakewright.prepare.roundtrip import RoundTrip
 from lakewright.prepare.splits import SPLITS, TRAIN, Method
 from lakewright.project import Columns, Prepare, Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import file_hash
-from lakewright.tasks import Task, column, whole_text
+from lakewright.tasks import Row, Task, column, whole_text
 from lakewright.workspace import Workspace
 
 
@@ -171,9 +172,7 @@ class _Features:
             inputs, truths, here = batch.inputs, batch.truths, batch.rows
             encoded = self.task.encode(self.encoding, inputs)
             targets = self.task.targets(truths, encoded, inputs)
-            unread = self.encoding.shortfalls(encoded, [whole_text(row) for row in inputs])
-            lost = self.task.shortfalls(truths, encoded, targets, inputs)
-            self.round_trip.see(here, self.split[here], inputs, truths, [*unread, *lost])
+            self._round_trip(batch.rows, inputs, truths, encoded, targets)
             self.encoded += len(inputs)
             self.truncated += encoded.truncated
             ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
@@ -194,6 +193,17 @@ class _Features:
                 table = table.take(pa.array(np.repeat(np.arange(len(inputs)), self.times[here])))
             yield from table.combine_chunks().to_batches()
         self.round_trip.check()
+
+    def _round_trip(
+        self, numbers: Rows, rows: Sequence[Row], truths: Sequence[Any], encoded: Encoded, targets: Ragged
+    ) -> None:
+        texts = [whole_text(row) for row in rows]
+        shortfalls = self.encoding.shortfalls(encoded, texts) + self.task.shortfalls(truths, encoded, targets, rows)
+
+        def show(at: int) -> str:
+            return f"{cut(as_text(truths[at]))!r}: {cut(texts[at])}"
+
+        self.round_trip.see(numbers, self.split[numbers], shortfalls, show)
 
 
 def _truncated(count: int, rows: int, limit: int | None) -> Finding:
