@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lakewright.evaluation.scorers import Scorer
 
 
-SURE = 20.0  # a logit that decides by itself
 BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
 
 
@@ -138,14 +137,14 @@ class TokenClassification:
         tag_of = {label: 1 + 2 * i for i, label in enumerate(self.labels)}
         targets = np.full(len(encoded.ids.values), IGNORED, dtype=np.int32)
         for row, spans in enumerate(truths):
-            for sequence in encoded.sequences(np.array([row])):
+            for window, sequence in enumerate(encoded.sequences(np.array([row]))):
                 words = words_of(encoded, int(sequence), rows[row])
                 tags = np.zeros(len(words.piece), dtype=np.int32)
                 for span in spans:
                     inside = np.flatnonzero((words.start < span["end"]) & (words.end > span["start"]))
                     tags[inside] = tag_of[span["label"]] + 1
-                    if len(inside) and words.start[inside[0]] <= span["start"]:  # else it begins in a window before
-                        tags[inside[0]] = tag_of[span["label"]]
+                    if len(inside) and (window == 0 or inside[0] > 0 or words.start[0] <= span["start"]):
+                        tags[inside[0]] = tag_of[span["label"]]  # else it begins in a window before
                 targets[encoded.ids.offsets[sequence] + words.piece] = tags
         return Ragged(targets, encoded.ids.offsets)
 
@@ -154,16 +153,14 @@ class TokenClassification:
     ) -> list[Shortfall]:
         spans = np.array([len(truth) for truth in truths], dtype=np.int64)
         lost = {why: np.zeros(len(truths), dtype=np.int64) for why in ("within", "utf16", "unread", "cut")}
-        untuned, tags = replace(self, bias=0.0), np.arange(self.outputs)
         for row in np.flatnonzero(spans).tolist():
-            text = rows[row]["text"]
-            sequences = encoded.sequences(np.array([row])).tolist()
-            logits = {i: SURE * (targets[i][:, None] == tags).astype(np.float32) for i in sequences}
-            read, start, end = _read_words(logits, encoded, row, rows[row])
-            predicted = {_triple(entity) for entity in untuned._decode_row(read, start, end, text)["entities"]}
+            tags = {i: targets[i][:, None] for i in encoded.sequences(np.array([row])).tolist()}
+            read, start, end = _read_words(tags, encoded, row, rows[row])
+            runs = _runs(read[:, 0].tolist())
+            predicted = {(int(start[first]), int(end[last]), self.labels[label]) for first, last, label in runs}
             for span in truths[row]:
                 if _triple(span) not in predicted:
-                    lost[_why_lost(span, start, end, text)][row] += 1
+                    lost[_why_lost(span, start, end, rows[row]["text"])][row] += 1
 
         def of_spans(name: str, why: str, cause: str, remedy: str, vital: bool = False) -> Shortfall:
             return Shortfall(name, "span", cause, remedy, lost[why], spans, vital=vital)
@@ -219,19 +216,11 @@ class TokenClassification:
         biased[:, 0] += self.bias
         tags = _best_tags(biased)
         entities: list[dict[str, Any]] = []
-        scores: list[list[float]] = []
-        for word, tag in enumerate(tags):
-            if tag == 0:
-                continue
-            if tag % 2 == 1:
-                label = self.labels[(tag - 1) // 2]
-                entities.append({"start": int(start[word]), "end": 0, "text": "", "label": label, "score": 0.0})
-                scores.append([])
-            entities[-1]["end"] = int(end[word])
-            scores[-1].append(float(np.exp(log_probabilities[word, tag])))
-        for entity, probabilities in zip(entities, scores, strict=True):
-            entity["text"] = text[entity["start"] : entity["end"]]
-            entity["score"] = float(np.mean(probabilities))
+        for first, last, label in _runs(tags):
+            place = {"start": int(start[first]), "end": int(end[last])}
+            scores = [float(np.exp(log_probabilities[word, tags[word]])) for word in range(first, last + 1)]
+            named = {"text": text[place["start"] : place["end"]], "label": self.labels[label]}
+            entities.append({**place, **named, "score": float(np.mean(scores))})
         sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
         return {"entities": entities, "confidence": sure}
 
@@ -331,15 +320,16 @@ def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
 
 
 def _read_words(
-    logits: Logits | Mapping[int, NDArray[np.float32]], encoded: Encoded, row: int, given: Row
-) -> tuple[NDArray[np.float32], Places, Places]:
-    """A row's words as the network read them: logits [words, outputs], and where they start and end."""
+    logits: Logits | Mapping[int, NDArray[Any]], encoded: Encoded, row: int, given: Row
+) -> tuple[NDArray[Any], Places, Places]:
+    """A row's words as the network read them: logits [words, outputs], and where they start and end. The same of
+    whatever else stands beside each sequence's pieces."""
     sequences = encoded.sequences(np.array([row]))
     windows = [(logits[sequence], words_of(encoded, int(sequence), given)) for sequence in sequences]
     if len(windows) == 1:
         found, words = windows[0]
         return found[words.piece], words.start, words.end
-    best: dict[int, tuple[int, NDArray[np.float32], int]] = {}  # start → distance from the edges, logits, end
+    best: dict[int, tuple[int, NDArray[Any], int]] = {}  # start → distance from the edges, logits, end
     for found, words in windows:
         for piece, start, end in zip(words.piece.tolist(), words.start.tolist(), words.end.tolist(), strict=True):
             margin = min(piece, len(found) - 1 - piece)
@@ -349,6 +339,18 @@ def _read_words(
     starts = sorted(best)
     read = np.stack([best[start][1] for start in starts]) if starts else windows[0][0][:0]
     return read, np.array(starts, np.int64), np.array([best[start][2] for start in starts], np.int64)
+
+
+def _runs(tags: Sequence[int]) -> list[tuple[int, int, int]]:
+    """The first and the last word of each entity, and its label's place."""
+    runs: list[tuple[int, int, int]] = []
+    for word, tag in enumerate(tags):
+        label = (tag - 1) // 2
+        if tag > 0 and tag % 2 == 0 and runs and runs[-1][1:] == (word - 1, label):
+            runs[-1] = (runs[-1][0], word, label)
+        elif tag > 0:
+            runs.append((word, word, label))
+    return runs
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
