@@ -100,12 +100,12 @@ class OtherColumns:
         return encoded
 
     def shortfalls(self, rows: Sequence[Mapping[str, Any]]) -> list[Shortfall]:
-        found = []
+        shortfalls = []
         for category in self.categories:
             values, kept = [row[category.name] for row in rows], set(category.values)
             every = len(kept) + category.rarer
             rarer = f"{category.rarer:,} of train's {every:,} values are rarer than the {len(kept):,} that count"
-            found.append(
+            shortfalls.append(
                 Shortfall(
                     "unknown_categories",
                     "row",
@@ -117,7 +117,7 @@ class OtherColumns:
                     of=np.array([value is not None for value in values], dtype=np.int64),
                 )
             )
-        return found
+        return shortfalls
 
 
 def _number(name: str, values: NDArray[np.float64]) -> Number:

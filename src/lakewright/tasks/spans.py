@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Literal
 from unicodedata import category
@@ -53,6 +53,21 @@ def read_spans(
                 )
         truths.append(read)
     return texts, truths
+
+
+def fits_in_utf16(span: Span, text: str, starts: Collection[int], ends: Collection[int]) -> bool:
+    """Whether the span would begin and end at these places if its offsets counted UTF-16 units. It may have lost blanks
+    at its ends that were none then."""
+    characters, start, end = characters_at(text), span["start"], span["end"]
+    first, last = start, end
+    while first > 0 and _is_blank(text[first - 1]):
+        first -= 1
+    while last < len(text) and _is_blank(text[last]):
+        last += 1
+    begins = {characters.get(at, -1) for at in range(first, start + 1)}
+    stops = {characters.get(at, -1) for at in range(end, last + 1)}
+    other = (characters.get(start, -1), characters.get(end, -1)) != (start, end)
+    return other and not begins.isdisjoint(starts) and not stops.isdisjoint(ends)
 
 
 def characters_at(text: str) -> dict[int, int]:

@@ -22,7 +22,7 @@ from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
-from lakewright.tasks.spans import Offsets, Span, characters_at, read_spans, read_tags
+from lakewright.tasks.spans import Offsets, Span, fits_in_utf16, read_spans, read_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -272,9 +272,7 @@ def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["wit
         return "cut"
     if not np.any((start < span["end"]) & (end > span["start"])):
         return "unread"
-    characters = characters_at(text)
-    begins, ends = (characters.get(span[side], -1) for side in ("start", "end"))
-    return "utf16" if begins != span["start"] and begins in start and ends in end else "within"
+    return "utf16" if fits_in_utf16(span, text, start.tolist(), end.tolist()) else "within"
 
 
 @dataclass(frozen=True)
