@@ -207,7 +207,8 @@ class TestSpans:
         far = "the dog " * 10
         rows[2] = {"text": far + "cow", "spans": json.dumps([{"start": 80, "end": 83, "label": "animal"}])}
         rows[3] = {"text": "a dog \ufffd", "spans": json.dumps([{"start": 6, "end": 7, "label": "animal"}])}
-        findings = findings_of(rows, SPANS, "token_classification", max_length=16, long_texts="cut")
+        cut = {"max_length": 16, "long_texts": "cut"}
+        findings = findings_of(rows, SPANS, "token_classification", **cut)
         assert [findings[name].rows[0].partition(":")[0] for name in ("spans_cut", "spans_unread")] == [
             "row 2",
             "row 3",
