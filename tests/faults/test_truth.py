@@ -117,7 +117,7 @@ class TestTexts:
         unread = findings_of(rows, THINGS, "text_classification", {"learner": "linear"})["unread_texts"]
         assert unread.count == 3 and "(0.0% in train, 20.0% in validation, 10.0% in test)" in unread.detail
         silent = [{**row, "text": "?" * (i + 1)} for i, row in enumerate(sentences(50))]
-        with pytest.raises(DataError, match="hold no term"):
+        with pytest.raises(DataError, match="hold no known term"):
             findings_of(silent, THINGS, "text_classification", {"learner": "linear"})
 
     def test_the_profile_tells_it_too(self, project: Path, tiny_base: Path) -> None:
@@ -152,7 +152,7 @@ def test_linear_reads_scripts_without_spaces_and_says_what_it_cannot(
     run = lw.run("project.yml", settings=["train={learner: linear}", columns, "evaluate={resamples: 100}"])
     assert run.report.metrics["accuracy"].value == 1.0
     print_run(run)
-    sentence = "1 of 200 texts hold no term that train holds (0.0% in train, 5.0% in validation, 0.0% in test)"
+    sentence = "1 of 200 texts hold no known term (0.0% in train, 5.0% in validation, 0.0% in test)"
     assert sentence in " ".join(capsys.readouterr().out.split())
     assert sentence in Path(run.report.html).read_text(encoding="utf-8")
     predictions = lw.load(run.model_folder).predict(["我的快递到了", "我的发票"])
@@ -315,3 +315,17 @@ def test_categories_beyond_those_that_count(findings_of: Any, task: str) -> None
     assert (
         findings.count == 1 and "train has no such value" in findings.detail and "4.2% in validation" in findings.detail
     )
+
+
+def test_what_is_cut_is_counted_by_split(findings_of: Any) -> None:
+    rows = split_of([{**row} for row in sentences(100)])
+    for i in (0, 1, 85):
+        rows[i]["text"] += " the dog" * 20
+    for long_texts, part in (("cut", "end"), ("head_tail", "middle")):
+        cut = findings_of(rows, THINGS, "text_classification", max_length=20, long_texts=long_texts)["truncated"]
+        assert f"3 of 100 rows are longer than 20 tokens and lose their {part}" in cut.detail
+        assert "(2.5% in train, 10.0% in validation, 0.0% in test)" in cut.detail and cut.rows[2].startswith("row 85: ")
+    asked = answered([2] * 60)
+    asked[7]["question"] = "the dog " * 20
+    cut = findings_of(asked, ANSWERS, "question_answering", max_length=24)["truncated"]
+    assert cut.count == 1 and "first text's end" in cut.detail

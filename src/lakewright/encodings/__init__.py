@@ -34,7 +34,7 @@ class Encoded:
     parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is of, -1 for special tokens
     columns: NDArray[np.float32] | None = None  # [rows, width]: what the other columns say, as numbers
     hidden: NDArray[np.float32] | None = None  # [tokens, width], beside ids: what layers that never change say of them
-    truncated: int = 0  # rows that lost a part of their text
+    truncated: NDArray[np.bool_] | None = None  # [sequences], where known: those that lost a part of their text
 
     def __len__(self) -> int:
         return len(self.ids) if self.rows is None else len(self.rows) - 1
@@ -44,7 +44,7 @@ class Encoded:
         return rows if self.rows is None else places(self.rows, rows)
 
     def take(self, rows: NDArray[np.int64]) -> Encoded:
-        """These rows, in this order; `truncated` is not known of them."""
+        """These rows, in this order."""
         sequences = self.sequences(rows)
 
         def beside(ragged: Ragged | None) -> Ragged | None:
@@ -60,6 +60,7 @@ class Encoded:
             parts=beside(self.parts),
             columns=None if self.columns is None else self.columns[rows],
             hidden=None if self.hidden is None else self.hidden[places(self.ids.offsets, sequences)],
+            truncated=None if self.truncated is None else self.truncated[sequences],
         )
 
     def first_alike(self) -> NDArray[np.int64]:

@@ -95,7 +95,7 @@ class Terms:
             Shortfall(
                 "unread_texts",
                 "text",
-                "hold no term that train holds",
+                "hold no known term",
                 "learn from texts with the same words, or set train.learner: embedding or encoder, with a base model "
                 "that reads them",
                 lost=(encoded.ids.lengths == 0).astype(np.int64),

@@ -102,11 +102,9 @@ class Tokens:
             named = text if positions or self.names is None else text.translate(self.names)
             return named.encode("utf-8", "replace").decode()
 
-        clean: Any = [readable(text) for text in texts]
-        if pairs is not None:
-            if self.first is not None:
-                clean = [self._half(self.first, text) for text in clean]
-            clean = list(zip(clean, map(readable, pairs), strict=True))
+        whole = [readable(text) for text in texts]
+        first = whole if self.first is None or pairs is None else [self._half(self.first, text) for text in whole]
+        clean: Any = first if pairs is None else list(zip(first, map(readable, pairs), strict=True))
         # encode_batch_fast skips the character positions, which only token-level tasks need.
         rows = self.tokenizer.encode_batch(clean) if positions else self.tokenizer.encode_batch_fast(clean)
 
@@ -114,11 +112,12 @@ class Tokens:
         if self.long_texts == "windows":
             offsets = np.concatenate([[0], np.cumsum([1 + len(row.overflowing) for row in rows])]).astype(np.int64)
             rows = [window for row in rows for window in (row, *row.overflowing)]
-            truncated = 0
+            shortened = [len(kept) < len(text) for kept, text in zip(first, whole, strict=True)]
+            truncated = np.repeat(np.array(shortened, dtype=np.bool_), np.diff(offsets))
         elif self.long_texts == "head_tail":
-            truncated = sum(len(row) > self.max_length for row in rows)
+            truncated = np.array([len(row) > self.max_length for row in rows], dtype=np.bool_)
         else:
-            truncated = sum(bool(row.overflowing) for row in rows)
+            truncated = np.array([bool(row.overflowing) for row in rows], dtype=np.bool_)
 
         def ragged(values: Iterable[list[int]], each: int = 1) -> Ragged:
             return Ragged.of([self._within(row, each) for row in values], np.int32)
@@ -159,6 +158,9 @@ class Tokens:
         most = getattr(self.tokenizer.model, "max_input_chars_per_word", 0)
         for row in np.flatnonzero(unknown).tolist() if most else ():
             long[row] = self._holds_unknown_word(texts[row], most)
+        assert encoded.truncated is not None
+        truncated = _by_row(encoded, encoded.truncated.astype(np.int64)) > 0
+        part = {"cut": "end", "head_tail": "middle", "windows": "first text's end"}[self.long_texts]
         one = np.ones(len(encoded), dtype=np.int64)
         reads = "set a train.base_model that reads their script"
         return [
@@ -186,6 +188,14 @@ class Tokens:
                 f"hold a word of more than {most} characters, which the tokenizer reads as one unknown piece",
                 "put spaces or punctuation into such words, or set a train.base_model that reads their script",
                 lost=long,
+                of=one,
+            ),
+            Shortfall(
+                "truncated",
+                "row",
+                f"are longer than {self.max_length} tokens and lose their {part}",
+                "raise prepare.max_length if it matters",
+                lost=truncated.astype(np.int64),
                 of=one,
             ),
         ]

@@ -107,12 +107,11 @@ def profile_text(
             scripts[script or "none"] += 1
             languages[language] += 1
         for start in range(0, len(measured) if tokens is not None else 0, 1000):
-            assert tokens is not None
             part, numbers = measured[start : start + 1000], np.array(rows[start : start + 1000])
+            assert tokens is not None
             encoded = tokens.encode(part)
             lengths += encoded.ids.lengths.tolist()
-            shortfalls = tokens.shortfalls(encoded, part)
-            round_trip.see(numbers, split[numbers], shortfalls, lambda at, part=part: cut(part[at]))  # type: ignore[misc]
+            round_trip.see(numbers, split[numbers], tokens.shortfalls(encoded, part), list(map(cut, part)).__getitem__)
     return TextProfile(
         column=column,
         texts=seen,

@@ -84,8 +84,6 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
 
     findings += features.round_trip.findings()
     max_length = getattr(encoding, "max_length", None)
-    if features.truncated:
-        findings.append(_truncated(features.truncated, features.encoded, max_length))
     if max_length is not None and settings.max_length != "auto":
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
         detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
@@ -140,7 +138,7 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
 
 
 class _Features:
-    """The examples, encoded a batch at a time while they are written; counts what encoding lost.
+    """The examples, encoded a batch at a time while they are written; counts what is lost of them.
 
     Raises DataError behind the last batch where nearly nothing of train can be learned, so that nothing is written.
     """
@@ -158,7 +156,6 @@ class _Features:
         stay = (chosen.split != LEFT_OUT) & (times > 0)
         self.reading, self.task, self.encoding, self.columns = reading.only(stay), task, encoding, columns
         self.split, self.weights, self.times = chosen.split, weights, times
-        self.encoded = self.truncated = 0
         self.round_trip = RoundTrip()
 
     def reader(self) -> pa.RecordBatchReader:
@@ -173,8 +170,6 @@ class _Features:
             encoded = self.task.encode(self.encoding, inputs)
             targets = self.task.targets(truths, encoded, inputs)
             self._round_trip(batch.rows, inputs, truths, encoded, targets)
-            self.encoded += len(inputs)
-            self.truncated += encoded.truncated
             ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
             no_time = pa.nulls(len(inputs), pa.timestamp("us", "UTC"))
             table = pa.table(
@@ -204,11 +199,6 @@ class _Features:
             return f"{cut(as_text(truths[at]))!r}: {cut(texts[at])}"
 
         self.round_trip.see(numbers, self.split[numbers], shortfalls, show)
-
-
-def _truncated(count: int, rows: int, limit: int | None) -> Finding:
-    cut = f"{count:,} of {rows:,} rows are longer than {limit} tokens and lose their end"
-    return Finding(name="truncated", count=count, detail=f"{cut}: raise prepare.max_length if it matters.")
 
 
 def _store(encoding: Encoding, workspace: Workspace) -> Path:
