@@ -22,7 +22,8 @@ from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
-from lakewright.tasks.spans import Offsets, Span, fits_in_utf16, read_spans, read_tags
+from lakewright.tasks.offsets import Offsets, fits_in_utf16
+from lakewright.tasks.spans import Span, read_spans, read_tags
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -272,7 +273,7 @@ def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["wit
         return "cut"
     if not np.any((start < span["end"]) & (end > span["start"])):
         return "unread"
-    return "utf16" if fits_in_utf16(span, text, start.tolist(), end.tolist()) else "within"
+    return "utf16" if fits_in_utf16(span["start"], span["end"], text, start.tolist(), end.tolist()) else "within"
 
 
 @dataclass(frozen=True)
