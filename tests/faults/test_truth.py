@@ -126,13 +126,27 @@ class TestTexts:
         rows[0]["text"] = THAI
         table = workspace.lake.write("main.t.things", pa.Table.from_pylist(rows))
         findings = {each.name: each for each in profile_table(str(table), project=project).findings}
-        assert findings["unread_texts"].count == 1 and findings["unread_texts"].rows == [f"row 0: {THAI}"]
-        assert findings["unknown_pieces"].detail.startswith("'text': ")
-        assert "in validation" in findings["unknown_pieces"].detail
+        assert findings["unread_texts"].count == 1 and "2.5% in train" in findings["unread_texts"].detail
+        assert findings["unread_texts"].rows == [f"row 0: '{rows[0]['label']}': {THAI}"]
         whole = pa.Table.from_pylist(rows).drop_columns("split")
         table = workspace.lake.write("main.t.whole", whole)
         findings = {each.name: each for each in profile_table(str(table), tokenizer=str(tiny_base)).findings}
+        assert findings["unread_texts"].detail.startswith("'text': 1 of 50 texts")
         assert "(2.0% in all rows)" in findings["unread_texts"].detail
+
+    def test_the_profile_makes_the_projects_round_trip(self, project: Path, tiny_base: Path) -> None:
+        workspace = lw.Workspace.open(lw.load_profile())
+        rows = named(60, lambda text, start, end: {"start": start, "end": end - 1})
+        table = workspace.lake.write("main.t.spans", pa.Table.from_pylist(rows))
+        train = {"learner": "encoder", "base_model": str(tiny_base)}
+        spans: dict[str, Any] = {"name": "spans", "schema": "main.t", "task": "token_classification", "train": train}
+        spans["data"] = {"table": "main.t.spans", "columns": SPANS}
+        project.write_text(yaml.safe_dump(spans))
+        profile = profile_table(str(table), project=project)
+        (within,) = (each for each in profile.findings if each.name == "spans_within_words")
+        assert within.detail.startswith("60 of 60 spans begin or end within a word")
+        project.write_text(yaml.safe_dump({**spans, "train": {"learner": "linear"}}))
+        assert any("cannot be prepared" in note for note in profile_table(str(table), project=project).notes)
 
 
 def test_linear_reads_scripts_without_spaces_and_says_what_it_cannot(

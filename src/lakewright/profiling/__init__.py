@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lakewright.errors import DataError, NotFound, UsageError, nearest
+from lakewright.learners import check_fit
+from lakewright.prepare.planning import plan
+from lakewright.prepare.shortfalls import Shortfalls
 from lakewright.profiling.bias import FacetBias, measure_bias
 from lakewright.profiling.columns import ColumnProfile, profile_column
 from lakewright.profiling.findings import worth_a_look
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakewright.encodings.tokens import Tokens
+    from lakewright.lake.tables import Lake
     from lakewright.prepare.splits import Method
     from lakewright.project import Columns, Project
     from lakewright.workspace import Workspace
@@ -67,6 +71,7 @@ class TableProfile(Record):
     labels: LabelProfile | None
     splits: SplitProfile | None
     bias: list[FacetBias]
+    lost: list[Finding] | None  # what the project's model cannot read or predict; None where it was not looked at
     notes: list[str]  # what was guessed, sampled or left out
     page: str
     json_file: str
@@ -113,7 +118,7 @@ def profile_table(
     counter, base = _tokenizer(loaded, tokenizer)
     notes: list[str] = []
 
-    with bar("profile", len(schema) + 4) as advance:
+    with bar("profile", len(schema) + 5) as advance:
         # First, since a name or a value that is not there is to be said before the work is done.
         labels = read_labels(lake, pinned, roles.label, roles.label_role) if roles.label else None
         facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
@@ -138,6 +143,9 @@ def profile_table(
         splits, split_of_row = _splits(workspace, pinned, roles, loaded, labels, known, notes)
         advance(1, "texts")
         texts = [profile_text(lake, pinned, name, counter, *_coded(split_of_row, pinned.rows)) for name in roles.text]
+        advance(1, "round trip")
+        by_project = loaded is not None and splits is not None and tokenizer is None
+        lost = _lost(lake, pinned, loaded, notes) if loaded is not None and by_project else None
     notes = [*_told(roles, texts, base), *notes, *left_out]
 
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
@@ -158,6 +166,7 @@ def profile_table(
         labels=None if labels is None else profile_labels(labels),
         splits=splits,
         bias=facets,
+        lost=lost,
         notes=notes,
         page=str(folder / "profile.html"),
         json_file=str(folder / "profile.json"),
@@ -249,6 +258,19 @@ def _splits(
         notes.append(f"The rows cannot be split as the project asks: {error.cause}. {error.remedy}.")
         return None, None
     return profile_splits(split, labels, known, source="project", by=method), split
+
+
+def _lost(lake: Lake, table: TableVersion, project: Project, notes: list[str]) -> list[Finding] | None:
+    """What does not come back of the rows, encoded as `prepare` will encode them."""
+    shortfalls = Shortfalls()
+    try:
+        check_fit(project)
+        for _ in plan(table, project, lake, []).encoded(shortfalls):
+            pass
+    except (DataError, UsageError) as error:
+        notes.append(f"The rows cannot be prepared as the project asks: {error.cause}. {error.remedy}.")
+        return None
+    return shortfalls.findings()
 
 
 def _coded(split: npt.NDArray[np.object_] | None, rows: int) -> tuple[list[str], npt.NDArray[np.intp]]:

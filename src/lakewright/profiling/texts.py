@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lakewright.prepare.duplicates import Duplicates, find_duplicates
 from lakewright.prepare.lengths import histogram
-from lakewright.prepare.roundtrip import RoundTrip
+from lakewright.prepare.shortfalls import Shortfalls
 from lakewright.profiling.columns import cut
 from lakewright.profiling.languages import guess
 from lakewright.records import Finding, Record, TableVersion
@@ -88,7 +88,7 @@ def profile_text(
     scripts: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     split = np.zeros(table.rows, np.intp) if split is None else split
-    round_trip = RoundTrip(splits)
+    shortfalls = Shortfalls(splits)
     for batch in _batches(lake, table, [column]):
         measured: list[str] = []
         rows: list[int] = []
@@ -111,7 +111,8 @@ def profile_text(
             assert tokens is not None
             encoded = tokens.encode(part)
             lengths += encoded.ids.lengths.tolist()
-            round_trip.see(numbers, split[numbers], tokens.shortfalls(encoded, part), list(map(cut, part)).__getitem__)
+            lost = tokens.shortfalls(encoded, part)
+            shortfalls.add(numbers, split[numbers], lost, list(map(cut, part)).__getitem__)
     return TextProfile(
         column=column,
         texts=seen,
@@ -121,7 +122,7 @@ def profile_text(
         every=every,
         scripts=_shares(scripts),
         languages=_shares(languages),
-        unread=round_trip.findings(),
+        unread=shortfalls.findings(),
     )
 
 

@@ -7,7 +7,7 @@ streamed anew for every step that reads it; between them a few numbers a row are
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,24 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright import plugins
-from lakewright.encodings import Encoded, Encoding
-from lakewright.encodings.ragged import Ragged
-from lakewright.errors import DataError
+from lakewright.encodings import Encoding
 from lakewright.evaluation.report.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
-from lakewright.prepare.choosing import LEFT_OUT, Chosen, choose
+from lakewright.prepare.choosing import Chosen
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
-from lakewright.prepare.quality import Noticed, Rows, check_constant, check_train, cut, told
-from lakewright.prepare.reading import Inputs, Reading
-from lakewright.prepare.roundtrip import RoundTrip
-from lakewright.prepare.splits import SPLITS, TRAIN, Method
+from lakewright.prepare.planning import Plan, plan
+from lakewright.prepare.quality import Noticed, told
+from lakewright.prepare.shortfalls import Shortfalls
+from lakewright.prepare.splits import SPLITS, TRAIN
 from lakewright.project import Columns, Prepare, Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import file_hash
-from lakewright.tasks import Row, Task, column, whole_text
 from lakewright.workspace import Workspace
 
 
@@ -41,39 +37,10 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
     ingested = inputs["ingest"]
     assert isinstance(ingested, Ingested)
     settings, columns = project.prepare, project.data.columns
-    learner = plugins.find("learners", project.train.learner)
-    Kind: type[Task] = plugins.find("tasks", project.task.name)  # noqa: N806
-    schema = workspace.lake.scan(ingested.table).schema
-    for role, name in columns.names:
-        column(schema.empty_table(), name, role)
-    method = _method(project, schema.names)
-    used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
-    read = [name for name in schema.names if name in used]
-    reading = Reading(workspace.lake, ingested.table, Kind, project.task, columns.roles, read)
-
-    # Split first, before anything is fitted
-    chosen, findings = choose(reading, method, settings, columns)
-    train = reading.only(chosen.of(TRAIN))
-
-    # Labels, and whatever else the task learns from the rows, from train
-    task = Kind.fit((batch.read for batch in train), project.task)
-    counts = chosen.label_counts
-    bare = sorted(name for name in SPLITS if not counts[name])
-    if bare and task.labels:
-        raise DataError(
-            f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
-        )
-    if task.labels:
-        if Kind.level == "row" and not Kind.one_label:
-            findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
-        check_train(counts, columns=columns)
-
-    # Encoding, from train
-    sequences = settings.model_copy(
-        update={"long_texts": task.long_texts if settings.long_texts == "auto" else settings.long_texts}
-    )
-    encoding, whole = learner.fit_encoding(task, Inputs(train), project.train, sequences, project.folder)
-    features = _Features(reading, task, encoding, columns, chosen, *_balanced(chosen, settings))
+    findings: list[Finding | Noticed] = []
+    planned = plan(ingested.table, project, workspace.lake, findings)
+    chosen, encoding, whole = planned.chosen, planned.encoding, planned.lengths
+    features = _Features(planned, columns, *_balanced(chosen, settings))
     version = workspace.lake.write(
         project.features_table,
         features.reader(),
@@ -82,41 +49,32 @@ def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace
         ordered=False,  # who reads a split sorts it by row
     )
 
-    findings += features.round_trip.findings()
+    findings += features.shortfalls.findings()
     max_length = getattr(encoding, "max_length", None)
     if max_length is not None and settings.max_length != "auto":
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
         detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
         findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
     shown = {row for each in findings if isinstance(each, Noticed) for row in each.rows}
-    known = {row: (text or "", as_text(truth)) for row, (text, truth) in reading.texts(shown).items()}
+    known = {row: (text or "", as_text(truth)) for row, (text, truth) in planned.reading.texts(shown).items()}
 
     if workspace.log is not None:
         workspace.log.table(ingested.table, "source")
-        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": method})
+        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": planned.method})
         workspace.log.metrics({f"rows_{name}": count for name, count in chosen.counts.items()})
         workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
     return Prepared(
         table=ingested.table,
         features=version,
         encoding=str(_store(encoding, workspace)),
-        task=task.describe(),
+        task=planned.task.describe(),
         splits=chosen.counts,
-        label_counts=counts,
+        label_counts=chosen.label_counts,
         lengths=summary(whole),
         length_histogram=histogram(whole),
         max_length=max_length,
         findings=told(findings, known),
     )
-
-
-def _method(project: Project, columns: Sequence[str]) -> Method:
-    asked = project.prepare.split.method
-    if asked != "auto":
-        return asked
-    if project.data.columns.split or "split" in columns:
-        return "predefined"
-    return "grouped" if project.data.columns.group else "random"
 
 
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
@@ -144,19 +102,11 @@ class _Features:
     """
 
     def __init__(
-        self,
-        reading: Reading,
-        task: Task,
-        encoding: Encoding,
-        columns: Columns,
-        chosen: Chosen,
-        weights: npt.NDArray[np.float32],
-        times: npt.NDArray[np.int32],
+        self, planned: Plan, columns: Columns, weights: npt.NDArray[np.float32], times: npt.NDArray[np.int32]
     ) -> None:
-        stay = (chosen.split != LEFT_OUT) & (times > 0)
-        self.reading, self.task, self.encoding, self.columns = reading.only(stay), task, encoding, columns
-        self.split, self.weights, self.times = chosen.split, weights, times
-        self.round_trip = RoundTrip()
+        self.planned, self.columns, self.split = planned, columns, planned.chosen.split
+        self.weights, self.times = weights, times
+        self.shortfalls = Shortfalls()
 
     def reader(self) -> pa.RecordBatchReader:
         batches = self._batches()
@@ -165,13 +115,10 @@ class _Features:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns, splits = self.columns, pa.array(SPLITS)
-        for batch in self.reading:
-            inputs, truths, here = batch.inputs, batch.truths, batch.rows
-            encoded = self.task.encode(self.encoding, inputs)
-            targets = self.task.targets(truths, encoded, inputs)
-            self._round_trip(batch.rows, inputs, truths, encoded, targets)
+        for batch, encoded, targets in self.planned.encoded(self.shortfalls, self.times > 0):
+            here = batch.rows
             ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
-            no_time = pa.nulls(len(inputs), pa.timestamp("us", "UTC"))
+            no_time = pa.nulls(len(here), pa.timestamp("us", "UTC"))
             table = pa.table(
                 {
                     "record_id": pa.array(map(str, ids), pa.string()),
@@ -185,20 +132,9 @@ class _Features:
                 }
             )
             if (self.times[here] > 1).any():
-                table = table.take(pa.array(np.repeat(np.arange(len(inputs)), self.times[here])))
+                table = table.take(pa.array(np.repeat(np.arange(len(here)), self.times[here])))
             yield from table.combine_chunks().to_batches()
-        self.round_trip.check()
-
-    def _round_trip(
-        self, numbers: Rows, rows: Sequence[Row], truths: Sequence[Any], encoded: Encoded, targets: Ragged
-    ) -> None:
-        texts = [whole_text(row) for row in rows]
-        shortfalls = self.encoding.shortfalls(encoded, texts) + self.task.shortfalls(truths, encoded, targets, rows)
-
-        def show(at: int) -> str:
-            return f"{cut(as_text(truths[at]))!r}: {cut(texts[at])}"
-
-        self.round_trip.see(numbers, self.split[numbers], shortfalls, show)
+        self.shortfalls.check()
 
 
 def _store(encoding: Encoding, workspace: Workspace) -> Path:

@@ -1,6 +1,6 @@
-"""Whether each row comes back: its text means something to the encoding, and its truth can be predicted.
+"""What does not come back of the rows: texts that mean nothing to the encoding, truths that cannot be predicted.
 
-Tasks and encodings say what is lost (`Shortfall`); here it is counted by split while the rows are encoded.
+Tasks and encodings tell it of a batch (`Shortfall`); here it is counted by split and becomes findings.
 """
 
 from __future__ import annotations
@@ -61,26 +61,26 @@ class _Total:
 
 
 @dataclass
-class RoundTrip:
-    """Shown all rows, a batch at a time and once each, it says in the end what does not come back."""
+class Shortfalls:
+    """What is lost of rows that are added a batch at a time."""
 
     splits: Sequence[str] = SPLITS  # train first
     totals: dict[tuple[str, str], _Total] = field(default_factory=dict)
 
-    def see(
+    def add(
         self,
-        numbers: Rows,
+        rows: Rows,
         split: npt.NDArray[np.integer],
         shortfalls: Iterable[Shortfall],
         show: Callable[[int], str],
     ) -> None:
-        """`numbers` are the rows' in the table, `split` their places in `splits`; `show` tells the i-th of them."""
+        """`rows` are their numbers in the table, `split` their places in `splits`; `show` shows the i-th of them."""
         for shortfall in shortfalls:
             total = self.totals.setdefault((shortfall.name, shortfall.cause), _Total(shortfall, self.splits))
             np.add.at(total.lost, split, shortfall.lost)
             np.add.at(total.of, split, shortfall.of)
             places = np.flatnonzero(shortfall.lost)
-            total.first += [f"row {numbers[i]}: {show(i)}" for i in places[: EXAMPLES - len(total.first)].tolist()]
+            total.first += [f"row {rows[i]}: {show(i)}" for i in places[: EXAMPLES - len(total.first)].tolist()]
             if shortfall.needed is not None:
                 total.needed.update(shortfall.needed[places[split[places] == 0]].tolist())
 
