@@ -144,8 +144,9 @@ def profile_table(
         advance(1, "texts")
         texts = [profile_text(lake, pinned, name, counter, *_coded(split_of_row, pinned.rows)) for name in roles.text]
         advance(1, "round trip")
-        by_project = loaded is not None and splits is not None and tokenizer is None
-        lost = _lost(lake, pinned, loaded, notes) if loaded is not None and by_project else None
+        lost = None
+        if loaded is not None and splits is not None and tokenizer is None:
+            lost = _lost(lake, pinned, loaded, notes)
     notes = [*_told(roles, texts, base), *notes, *left_out]
 
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
