@@ -31,6 +31,7 @@ from lakewright.errors import (
     of_disk,
 )
 from lakewright.evaluation.metrics import check_bound
+from lakewright.learners import check_fit
 from lakewright.profile import load_profile
 from lakewright.project import Project, load_project
 from lakewright.records import (
@@ -152,30 +153,20 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
 
 def _check(project: Project) -> None:
     """The parts of a project that are right one by one but not together."""
-    task, learner = plugins.find("tasks", project.task.name), plugins.find("learners", project.train.learner)
+    task = plugins.find("tasks", project.task.name)
     gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
         raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
     for kind, bounds in (("minimum", gate.minimum), ("maximum", gate.maximum)):
         for metric, bound in bounds.items():
             check_bound(metric, kind, bound)
-    if task.name in learner.gaps:
-        able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
-        raise UsageError(
-            f"{learner.name} does not learn {task.name}: {learner.gaps[task.name]}",
-            f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
-        )
+    check_fit(project)
     for role in project.data.columns.roles:
         if role not in {*task.roles, "id", "group", "event_time", "split"}:
             raise ProjectError(f"data.columns.{role} means nothing to {task.name}", f"it reads {', '.join(task.roles)}")
     loss = getattr(project.train, "loss", "auto")
     if loss not in {"auto", *task.losses}:
         raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))
-    unfit = {"row": (), "token": ("head_tail",), "vector": ("windows",)}[task.level]
-    if project.prepare.long_texts in unfit:
-        raise ProjectError(
-            f"prepare.long_texts: {project.prepare.long_texts} means nothing to {task.name}", "leave it at auto"
-        )
     for name in {"dimensions", "similarity_scale"} & type(project.train).model_fields.keys():
         default = type(project.train).model_fields[name].default
         if task.level != "vector" and getattr(project.train, name) != default:

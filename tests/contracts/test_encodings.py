@@ -13,6 +13,7 @@ from conftest import sentences
 from lakewright import plugins
 from lakewright.encodings import Encoding, open_encoding
 from lakewright.encodings.terms import Terms
+from lakewright.errors import ModelError
 from lakewright.learners.encoder.base import load_tokens
 
 TEXTS = [row["text"] for row in sentences(50)]
@@ -56,10 +57,17 @@ class TestEncoding:
         for row, text in enumerate(texts):
             assert np.array_equal(encoding.encode([text]).ids[0], together.ids[row])
 
+    def test_a_row_without_anything_to_read_is_a_shortfall(self, encodings: dict[str, Encoding], name: str) -> None:
+        texts = ["the dog", "\u200b", "the \U00010330 dog"]
+        unread, *others = encodings[name].shortfalls(encodings[name].encode(texts), texts)
+        assert unread.name == "unread_texts" and unread.lost.tolist() == [0, 1, 0]
+        assert all(len(each.lost) == len(each.of) == 3 for each in others)
+
 
 def test_tokens_count_what_they_cut(encodings: dict[str, Encoding]) -> None:
     encoded = encodings["tokens"].encode(["dog " * 100, "dog"])
-    assert encoded.truncated == 1 and encoded.ids.lengths.max() == 16
+    assert encoded.truncated is not None and encoded.truncated.tolist() == [True, False]
+    assert encoded.ids.lengths.max() == 16
 
 
 def test_terms_weigh_as_scikit_learn_does(encodings: dict[str, Encoding]) -> None:
@@ -75,6 +83,55 @@ def test_terms_weigh_as_scikit_learn_does(encodings: dict[str, Encoding]) -> Non
     for row in range(len(TEXTS)):
         for term, weight in zip(encoded.ids[row], encoded.weights[row], strict=True):
             assert weight == pytest.approx(expected[row, theirs.vocabulary_[names[term - 1]]], abs=1e-6)
+
+
+def terms_of(*texts: str) -> set[str]:
+    return set(Terms.fit(texts, min_df=1, max_terms=1000).vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("भाषा में हिन्दी", {"भाषा", "में", "हिन्दी", "भाषा में", "में हिन्दी"}),
+        ("cafe\u0301 İ", {"caf\xe9", "i\u0307", "caf\xe9 i\u0307"}),
+        ("ශ්\u200dරී", {"ශ්\u200dරී"}),
+        ("شُكْرًا", {"شُكْرًا"}),
+        ("한국어 말", {"한국어", "말", "한국어 말"}),
+        ("2个iPhone。买", {"2", "个", "iphone", "买"}),
+        ("日本語", {"日", "本", "語", "日本", "本語", "日本語"}),
+        ("カギ ひ", {"カ", "ギ", "カギ", "ひ"}),
+        ("ນ້ຳ", {"ນ", "້", "ຳ", "ນ້", "້ຳ", "ນ້ຳ"}),
+        ("ที่", {"ท", "ี", "่", "ที", "ี่", "ที่"}),
+        ("ទឹក", {"ទ", "ឹ", "ក", "ទឹ", "ឹក", "ទឹក"}),
+        ("မြို", {"မ", "ြ", "ိ", "ု", "မြ", "ြိ", "ို", "မြိ", "ြို"}),
+        ("❤\ufe0f!", {"❤"}),
+        ("👍🏽🇩🇪", {"👍", "🇩🇪", "👍 🇩🇪"}),
+        ("so 😀", {"so", "😀", "so 😀"}),
+    ],
+)
+def test_terms_of_any_script(text: str, terms: set[str]) -> None:
+    assert terms_of(text) == terms
+
+
+@given(st.lists(st.text(alphabet="ab_1 '-.,!A\n", max_size=20), min_size=1, max_size=5))
+def test_ascii_is_read_as_it_always_was(texts: list[str]) -> None:
+    from lakewright.encodings.terms import _terms
+
+    assert [list(_terms(text, 1)) for text in texts] == [list(_terms(text, 2)) for text in texts]
+
+
+def test_a_folder_of_before_reads_as_it_did(tmp_path: Path) -> None:
+    import json
+
+    text = "我的 भाषा 😀 dog"
+    described = {"name": "terms", "terms": ["dog", "我的", "ष"], "idf": [1.0, 1.0, 1.0]}
+    (tmp_path / "encoding.json").write_text(json.dumps(described))
+    assert sorted(open_encoding(tmp_path).encode([text]).ids[0].tolist()) == [1, 2, 3]
+    (tmp_path / "encoding.json").write_text(json.dumps({**described, "reading": 2}))
+    assert open_encoding(tmp_path).encode([text]).ids[0].tolist() == [2, 1]  # 我的 as two characters in a row
+    (tmp_path / "encoding.json").write_text(json.dumps({**described, "reading": 3}))
+    with pytest.raises(ModelError, match="reads texts in a way"):
+        open_encoding(tmp_path)
 
 
 def test_emoji_that_the_tokenizer_does_not_know_are_read_by_their_names(tiny_base: Path) -> None:

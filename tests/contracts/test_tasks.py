@@ -138,6 +138,13 @@ class TestTask:
         assert all(0.0 <= task.confidence(prediction) <= 1.0 for prediction in predictions)
         json.dumps(predictions)
 
+    def test_what_comes_back_is_no_shortfall(self, name: str, tiny_base: Path) -> None:
+        task, rows, truths = opened(name)
+        encoded = encode(task, rows, tiny_base)
+        shortfalls = task.shortfalls(truths, encoded, task.targets(truths, encoded, rows), rows)
+        assert [each.name for each in shortfalls if each.lost.any()] == []
+        assert {(len(each.lost), len(each.of)) for each in shortfalls} <= {(len(rows), len(rows))}
+
     def test_predictions_fit_their_columns(self, name: str, tiny_base: Path) -> None:
         task, rows, truths = opened(name)
         encoded = encode(task, rows, tiny_base)

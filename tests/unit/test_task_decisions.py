@@ -189,13 +189,13 @@ def test_a_column_is_read_once_and_never_as_its_own_answer(columns: dict[str, An
 def test_a_number_far_from_all_others_neither_hides_them_nor_breaks_a_prediction() -> None:
     values = [*range(200), 1e300]
     table = pa.table({"n": pa.array(values, pa.float64())})
-    fitted = OtherColumns.fit([table], ["n"], [])
+    fitted = OtherColumns.fit([table], ["n"], [], 100)
     encoded = fitted.encode([{"n": value} for value in (0.0, 199.0, 1e300, -1e308, None)])[:, 0]
     assert encoded[1] - encoded[0] > 2 and encoded[2:].tolist() == [10.0, -10.0, 0.0]
-    rare = OtherColumns.fit([pa.table({"n": [0.0] * 500 + [5.0]})], ["n"], []).encode([{"n": 0.0}, {"n": 5.0}])
+    rare = OtherColumns.fit([pa.table({"n": [0.0] * 500 + [5.0]})], ["n"], [], 100).encode([{"n": 0.0}, {"n": 5.0}])
     assert rare[1, 0] - rare[0, 0] > 1
     for strange in ([1e300, -1e300], [7.0, 7.0], [None, None]):
-        made = OtherColumns.fit([pa.table({"n": pa.array(strange, pa.float64())})], ["n"], [])
+        made = OtherColumns.fit([pa.table({"n": pa.array(strange, pa.float64())})], ["n"], [], 100)
         assert np.isfinite(made.encode([{"n": value} for value in strange])).all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakewright.encodings.scripts import is_mark
 from lakewright.encodings.tokens import Tokens
 from lakewright.errors import DataError
 from lakewright.learners.encoder.base import load_tokens
@@ -47,6 +49,7 @@ def test_words_lie_in_the_text_in_order(tokens: Tokens, text: str) -> None:
     assert all(0 <= start < end <= len(text) for start, end in bounds)
     assert all(left[1] <= right[0] for left, right in pairwise(bounds))
     assert not any(text[start].isspace() for start, _ in bounds)
+    assert not any(end < len(text) and is_mark(text[end]) for _, end in bounds)
 
 
 @given(st.integers(0, 12), st.integers(1, 3), st.randoms(use_true_random=False))
@@ -73,6 +76,66 @@ def test_viterbi_finds_the_best_of_all_valid_sequences() -> None:
         assert tuple(_best_tags(scores)) == best
 
 
+def spanned(spans: list[tuple[int, int]]) -> list[dict[str, object]]:
+    return [{"start": start, "end": end, "label": "place"} for start, end in spans]
+
+
+@given(st.data())
+def test_shortfalls_are_the_spans_that_do_not_come_back(tiny_base: Path, data: st.DataObject) -> None:
+    text = data.draw(st.text(alphabet=st.sampled_from("ab d😀é\u0301ß.,\ufffd\u200b漢"), min_size=1, max_size=40))
+    places = data.draw(st.lists(st.integers(0, len(text)), max_size=8).map(sorted))
+    spans = spanned([(start, end) for start, end in zip(places[::2], places[1::2], strict=False) if start < end])
+    long_texts, stride = data.draw(st.sampled_from([("cut", 0), ("windows", 3)]))
+    row, encoding = {"text": text}, load_tokens(tiny_base, 12, long_texts, stride)
+    encoded = TASK.encode(encoding, [row])
+    targets = TASK.targets([spans], encoded, [row])
+    logits = []
+    for sequence in range(len(encoded.ids)):
+        tags = targets[sequence]
+        logits.append(np.where(np.arange(TASK.outputs) == tags[:, None], 9.0, -9.0).astype(np.float32))
+    (prediction,) = TASK.decode(logits, encoded, [row])
+    predicted = {(entity["start"], entity["end"]) for entity in prediction["entities"]}
+    missing = [span for span in spans if (span["start"], span["end"]) not in predicted]
+    shortfalls = TASK.shortfalls([spans], encoded, targets, [row])
+    assert sum(int(each.lost[0]) for each in shortfalls) == len(missing)
+
+
+@given(st.text(alphabet=st.sampled_from("ab 😀𝐀é\u0301"), min_size=1, max_size=20), st.data())
+def test_offsets_in_utf16_are_read_as_those_in_characters(text: str, data: st.DataObject) -> None:
+    start, end = sorted(data.draw(st.tuples(st.integers(0, len(text) - 1), st.integers(1, len(text)))))
+    if start == end:
+        return
+    units = [len(text[:at].encode("utf-16-le")) // 2 for at in (start, end)]
+    read = []
+    for offsets, place in (("characters", (start, end)), ("utf16", units)):
+        span = {"start": place[0], "end": place[1], "label": "x", "text": text[start:end]}
+        table = pa.table({"text": [text], "spans": [json.dumps([span])]})
+        settings = TokenClassification.settings(offsets=offsets)
+        read += list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, settings))
+    assert read[0].equals(read[1])
+
+
+def test_an_offset_within_an_emoji_is_named(tokens: Tokens) -> None:
+    table = pa.table({"text": ["😀 dog"], "spans": ['[{"start": 1, "end": 3, "label": "x"}]']})
+    settings = TokenClassification.settings(offsets="utf16")
+    with pytest.raises(DataError, match="row 0: span 1–3 lies outside"):
+        list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, settings))
+
+
+@given(st.lists(st.sampled_from(["a b", " ", "\n", "\u00a0", "\u200b"]), min_size=2, max_size=6), st.data())
+def test_white_space_around_a_span_changes_nothing(parts: list[str], data: st.DataObject) -> None:
+    text = "".join(parts)
+    blank = " \n\u00a0\u200b"
+    start, end = sorted(data.draw(st.tuples(st.integers(0, len(text) - 1), st.integers(1, len(text)))))
+    inner = text[start:end].strip(blank)
+    if not inner:
+        return
+    table = pa.table({"text": [text], "spans": [json.dumps([{"start": start, "end": end, "label": "x"}])]})
+    (read,) = TokenClassification.read([table], {"text": "text", "spans": "spans"}, TokenClassification.settings())
+    ((span,),) = read["truth"].to_pylist()
+    assert text[span["start"] : span["end"]] == inner and start <= span["start"] and span["end"] <= end
+
+
 def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> None:
     text = "😀😀 cafe\u0301 ruby 👩‍👩‍👧 granite"
     start = text.index("granite")
@@ -91,10 +154,13 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
         ([{"start": 0, "end": 99, "label": "x"}], "lies outside"),
         ([{"start": 0, "end": 3, "label": "x"}, {"start": 2, "end": 5, "label": "x"}], "overlap"),
         ([{"from": 0}], "not a list of"),
+        ([[0, 4, "x"]], "not a list of"),
+        ([{"start": -1, "end": 3, "label": "x"}], "lies outside"),
+        ([{"start": 5, "end": 9, "label": "x", "word": "some"}], "is 'text', not 'some'"),
     ],
 )
 def test_impossible_spans_are_named_by_row(spans: list[dict[str, object]], problem: str) -> None:
-    table = pa.table({"text": ["fine", "some text"], "spans": pa.array(["[]", __import__("json").dumps(spans)])})
+    table = pa.table({"text": ["fine", "some text"], "spans": pa.array(["[]", json.dumps(spans)])})
     with pytest.raises(DataError, match=problem) as caught:
         list(TokenClassification.read([table], {"text": "text", "spans": "spans"}, TokenClassification.settings()))
     assert "row 1" in caught.value.cause

@@ -33,7 +33,7 @@ class Encoded:
     parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is of, -1 for special tokens
     columns: NDArray[np.float32] | None = None  # [rows, width]: what the other columns say, as numbers
     hidden: NDArray[np.float32] | None = None  # [tokens, width], beside ids: what layers that never change say of them
-    truncated: int = 0  # rows that lost a part of their text
+    truncated: NDArray[np.bool_] | None = None  # [sequences], where known: those that lost a part of their text
 
     def __len__(self) -> int:
         return len(self.ids) if self.rows is None else len(self.rows) - 1
@@ -43,7 +43,7 @@ class Encoded:
         return rows if self.rows is None else places(self.rows, rows)
 
     def take(self, rows: NDArray[np.int64]) -> Encoded:
-        """These rows, in this order; `truncated` is not known of them."""
+        """These rows, in this order."""
         sequences = self.sequences(rows)
 
         def beside(ragged: Ragged | None) -> Ragged | None:
@@ -59,6 +59,7 @@ class Encoded:
             parts=beside(self.parts),
             columns=None if self.columns is None else self.columns[rows],
             hidden=None if self.hidden is None else self.hidden[places(self.ids.offsets, sequences)],
+            truncated=None if self.truncated is None else self.truncated[sequences],
         )
 
     def first_alike(self) -> NDArray[np.int64]:
@@ -83,6 +84,22 @@ class Encoded:
         return np.maximum.reduceat(self.ids.lengths, self.rows[:-1]) * self.counts
 
 
+@dataclass(frozen=True)
+class Shortfall:
+    """What a model cannot read, or cannot predict, of some rows, however well it learns: prepare makes a finding of it
+    where anything is lost. Every batch of rows has the same shortfalls, in the same words."""
+
+    name: str  # of the finding
+    noun: str  # what is counted
+    cause: str  # a verb and the rest: "are longer than …"
+    remedy: str  # `{needed}` is the least size that holds 99.5 % of train's
+    lost: NDArray[np.int64]  # [rows]; how many of the row's are lost
+    of: NDArray[np.int64]  # [rows]; how many the row has
+    needed: NDArray[np.int64] | None = None  # [rows]; what would hold the row's, where it is lost
+    least: float = 0.0  # the share of a split that makes a finding
+    vital: bool = False  # there is nothing to learn where nearly all of train's are lost
+
+
 class Encoding(Protocol):
     name: str
 
@@ -94,6 +111,9 @@ class Encoding(Protocol):
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
         """`pairs` holds each row's second text, read together with the first."""
+
+    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+        """What of the encoded rows means nothing to the network; `texts` holds all of each row's texts as one."""
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The named network inputs for these sequences, padded to the longest of them."""

@@ -2,8 +2,8 @@
 
 A number is scaled to mean 0 and deviation 1 over train (over its middle 98 %, so that one absurd value does not shrink
 all others to nothing), further than FURTHEST deviations counts as that; a missing one is the mean, and where train has
-missing ones a column says so. A category is one column for each of its values in train, all of them 0 for a value that
-train has not.
+missing ones a column says so. A category is one column for each of its most frequent values in train, all of them 0 for
+any other value.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lakewright.encodings import Shortfall
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_VALUES = 100  # of one category; rarer ones count as unknown
 FURTHEST = 10.0  # deviations from the mean
 
 
@@ -35,6 +36,7 @@ class Number:
 class Category:
     name: str
     values: tuple[str, ...]
+    rarer: int = 0  # values of train that are left out
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ class OtherColumns:
     categories: tuple[Category, ...]
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], numbers: Sequence[str], categories: Sequence[str]) -> OtherColumns:
+    def fit(
+        cls, train: Iterable[pa.Table], numbers: Sequence[str], categories: Sequence[str], most: int
+    ) -> OtherColumns:
         """From train's columns: float64 numbers and string categories, null where missing. Numbers are kept until the
-        last table (quantiles need all of them), 8 bytes each; of categories how often each stands."""
+        last table (quantiles need all of them), 8 bytes each; of categories how often each stands, and in the end the
+        `most` frequent values of each."""
         values: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
         counts: dict[str, Counter[str | None]] = {name: Counter() for name in categories}
         for table in train:
@@ -55,14 +60,14 @@ class OtherColumns:
                 counts[name].update(table[name].to_pylist())
         return cls(
             tuple(_number(name, np.concatenate(values[name])) for name in numbers),
-            tuple(_category(name, counts[name]) for name in categories),
+            tuple(_category(name, counts[name], most) for name in categories),
         )
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> OtherColumns:
         return cls(
             tuple(Number(**number) for number in described["numbers"]),
-            tuple(Category(category["name"], tuple(category["values"])) for category in described["categories"]),
+            tuple(Category(**category | {"values": tuple(category["values"])}) for category in described["categories"]),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -94,6 +99,26 @@ class OtherColumns:
             at += len(category.values)
         return encoded
 
+    def shortfalls(self, rows: Sequence[Mapping[str, Any]]) -> list[Shortfall]:
+        shortfalls = []
+        for category in self.categories:
+            values, kept = [row[category.name] for row in rows], set(category.values)
+            every = len(kept) + category.rarer
+            rarer = f"{category.rarer:,} of train's {every:,} values are rarer than the {len(kept):,} that count"
+            shortfalls.append(
+                Shortfall(
+                    "unknown_categories",
+                    "row",
+                    f"hold a value of column {category.name!r} that counts as unknown",
+                    f"{rarer}; set task.max_categories: {every}, or merge values"
+                    if category.rarer
+                    else "train has no such value; add rows that hold it, or merge values",
+                    lost=np.array([value is not None and value not in kept for value in values], dtype=np.int64),
+                    of=np.array([value is not None for value in values], dtype=np.int64),
+                )
+            )
+        return shortfalls
+
 
 def _number(name: str, values: NDArray[np.float64]) -> Number:
     known = values[~np.isnan(values)]
@@ -110,6 +135,7 @@ def _number(name: str, values: NDArray[np.float64]) -> Number:
     return Number(name, mean, deviation, len(known) < len(values))
 
 
-def _category(name: str, counts: Counter[str | None]) -> Category:
+def _category(name: str, counts: Counter[str | None], most: int) -> Category:
     known = Counter({value: count for value, count in counts.items() if value is not None})
-    return Category(name, tuple(sorted(value for value, _ in known.most_common(MOST_VALUES))))
+    kept = sorted(value for value, _ in known.most_common(most))
+    return Category(name, tuple(kept), len(known) - len(kept))

@@ -10,6 +10,7 @@ What does not fit into max_length is told by `long_texts`:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import jsonfile
-from lakewright.encodings import Encoded
+from lakewright.encodings import Encoded, Shortfall
 from lakewright.encodings.ragged import Ragged
+from lakewright.encodings.scripts import is_mark
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LongTexts = Literal["cut", "head_tail", "windows"]
+MANY_UNKNOWN = 0.01  # of a split's pieces
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,9 @@ class Tokens:
             named = text if positions or self.names is None else text.translate(self.names)
             return named.encode("utf-8", "replace").decode()
 
-        clean: Any = [readable(text) for text in texts]
-        if pairs is not None:
-            if self.first is not None:
-                clean = [self._half(self.first, text) for text in clean]
-            clean = list(zip(clean, map(readable, pairs), strict=True))
+        whole = [readable(text) for text in texts]
+        first = whole if self.first is None or pairs is None else [self._half(self.first, text) for text in whole]
+        clean: Any = first if pairs is None else list(zip(first, map(readable, pairs), strict=True))
         # encode_batch_fast skips the character positions, which only token-level tasks need.
         rows = self.tokenizer.encode_batch(clean) if positions else self.tokenizer.encode_batch_fast(clean)
 
@@ -116,11 +117,12 @@ class Tokens:
         if self.long_texts == "windows":
             offsets = np.concatenate([[0], np.cumsum([1 + len(row.overflowing) for row in rows])]).astype(np.int64)
             rows = [window for row in rows for window in (row, *row.overflowing)]
-            truncated = 0
+            shortened = [len(kept) < len(text) for kept, text in zip(first, whole, strict=True)]
+            truncated = np.repeat(np.array(shortened, dtype=np.bool_), np.diff(offsets))
         elif self.long_texts == "head_tail":
-            truncated = sum(len(row) > self.max_length for row in rows)
+            truncated = np.array([len(row) > self.max_length for row in rows], dtype=np.bool_)
         else:
-            truncated = sum(bool(row.overflowing) for row in rows)
+            truncated = np.array([bool(row.overflowing) for row in rows], dtype=np.bool_)
 
         def ragged(values: Iterable[list[int]], each: int = 1) -> Ragged:
             return Ragged.of([self._within(row, each) for row in values], np.int32)
@@ -129,7 +131,7 @@ class Tokens:
         types = ragged(row.type_ids for row in rows) if self.types and pairs is not None else None
         if not positions:
             return Encoded(ids, rows=offsets, types=types, truncated=truncated)
-        return Encoded(
+        encoded = Encoded(
             ids,
             rows=offsets,
             types=types,
@@ -138,6 +140,9 @@ class Tokens:
             parts=ragged([-1 if part is None else part for part in row.sequence_ids] for row in rows),
             truncated=truncated,
         )
+        for part, side in enumerate([texts] if pairs is None else [texts, pairs]):
+            _take_marks(encoded, side, part)
+        return encoded
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """input_ids, attention_mask and, where the model has them for pairs, token_type_ids: int64 [sequences, most]"""
@@ -148,6 +153,67 @@ class Tokens:
         if encoded.types is not None:
             inputs["token_type_ids"] = encoded.types.pad(sequences, 0, np.int64)
         return inputs
+
+    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+        special = self.tokenizer.num_special_tokens_to_add(self.pairs)
+        pieces = _by_row(encoded, np.maximum(encoded.ids.lengths - special, 0))
+        marks = np.concatenate([[0], np.cumsum(np.isin(encoded.ids.values, list(unknown_ids(self.tokenizer))))])
+        unknown = _by_row(encoded, np.diff(marks[encoded.ids.offsets]))
+        long = np.zeros(len(encoded), dtype=np.int64)
+        most = getattr(self.tokenizer.model, "max_input_chars_per_word", 0)
+        for row in np.flatnonzero(unknown).tolist() if most else ():
+            long[row] = self._holds_unknown_word(texts[row], most)
+        assert encoded.truncated is not None
+        truncated = _by_row(encoded, encoded.truncated.astype(np.int64)) > 0
+        part = {"cut": "end", "head_tail": "middle", "windows": "first text's end"}[self.long_texts]
+        one = np.ones(len(encoded), dtype=np.int64)
+        reads = "set a train.base_model that reads their script"
+        return [
+            Shortfall(
+                "unread_texts",
+                "text",
+                "mean nothing to the base model: its tokenizer knows less than half of their pieces, or they have none",
+                reads,
+                lost=(2 * unknown > pieces).astype(np.int64) | (pieces == 0),
+                of=one,
+                vital=encoded.columns is None,
+            ),
+            Shortfall(
+                "unknown_pieces",
+                "piece",
+                "are unknown to the base model's tokenizer, which reads all of them as the same one",
+                reads,
+                lost=unknown,
+                of=pieces,
+                least=MANY_UNKNOWN,
+            ),
+            Shortfall(
+                "long_words",
+                "text",
+                f"hold a word of more than {most} characters, which the tokenizer reads as one unknown piece",
+                "put spaces or punctuation into such words, or set a train.base_model that reads their script",
+                lost=long,
+                of=one,
+            ),
+            Shortfall(
+                "truncated",
+                "row",
+                f"are longer than {self.max_length} tokens and lose their {part}",
+                "raise prepare.max_length if it matters",
+                lost=truncated.astype(np.int64),
+                of=one,
+            ),
+        ]
+
+    def _holds_unknown_word(self, text: str, most: int) -> bool:
+        if not re.search(rf"\S{{{most + 1}}}", text):
+            return False
+        read = self.tokenizer.encode(text.encode("utf-8", "replace").decode())
+        unknown = unknown_ids(self.tokenizer)
+        return any(
+            number in unknown and end - start > most
+            for number, (start, end) in zip(read.ids, read.offsets, strict=True)
+        )
 
     def _half(self, tokenizer: Tokenizer, text: str) -> str:
         """A first text that would leave no room for windows of the second loses its end."""
@@ -167,6 +233,34 @@ class Tokens:
         return values[:head] + values[head - most :]
 
 
+def unknown_ids(tokenizer: Tokenizer) -> set[int]:
+    """The pieces that stand for whatever the tokenizer does not know: none where it reads bytes."""
+    names = {"[UNK]", "<unk>", getattr(tokenizer.model, "unk_token", None) or "<unk>"}
+    return {number for name in names if (number := tokenizer.token_to_id(name)) is not None}
+
+
+def _take_marks(encoded: Encoded, texts: Sequence[str], part: int) -> None:
+    """A piece ends behind the marks (accents, vowel signs) of its last letter, which some tokenizers drop unread."""
+    assert encoded.chars is not None and encoded.parts is not None
+    for row, text in enumerate(texts):
+        if text.isascii() or not any(map(is_mark, text)):
+            continue
+        for sequence in encoded.sequences(np.array([row])):
+            chars = encoded.chars[sequence].reshape(-1, 2)
+            ours = np.flatnonzero(encoded.parts[sequence] == part)
+            begins = {int(at) for at in chars[ours, 0]}
+            for piece in ours:
+                end = int(chars[piece, 1])
+                while end < len(text) and end not in begins and is_mark(text[end]):
+                    end += 1
+                chars[piece, 1] = end
+
+
+def _by_row(encoded: Encoded, of_sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+    sums = np.concatenate([[0], np.cumsum(of_sequences)])
+    return np.diff(sums if encoded.rows is None else sums[encoded.rows])
+
+
 class SymbolNames(dict[int, int | str]):
     """For `str.translate`: an emoji or another symbol of which the tokenizer only says that it is unknown → its Unicode
     name. BERT's vocabularies hold next to no emoji, and in a tweet they say most. Filled as texts ask."""
@@ -174,7 +268,7 @@ class SymbolNames(dict[int, int | str]):
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.tokenizer = tokenizer
-        self.unknown = {tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")} - {None}
+        self.unknown = unknown_ids(tokenizer)
 
     def __missing__(self, code: int) -> int | str:
         character = chr(code)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lakewright import plugins
+from lakewright.errors import ProjectError, UsageError
 from lakewright.project import LearnerSettings
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from lakewright.encodings import Encoded, Encoding
     from lakewright.encodings.ragged import Ragged
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.project import Prepare
+    from lakewright.project import Prepare, Project
     from lakewright.tasks import Logits, Row, Task
     from lakewright.tracking import StageLog
 
@@ -107,3 +109,20 @@ class Learner(Protocol):
 
     def network(self, folder: Path) -> torch.nn.Module:
         """The network of a model folder in torch: named inputs in, logits out."""
+
+
+def check_fit(project: Project) -> None:
+    """Raises UsageError where the project's learner does not learn its task, ProjectError where that has no use for its
+    prepare.long_texts."""
+    task, learner = plugins.find("tasks", project.task.name), plugins.find("learners", project.train.learner)
+    if task.name in learner.gaps:
+        able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
+        raise UsageError(
+            f"{learner.name} does not learn {task.name}: {learner.gaps[task.name]}",
+            f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
+        )
+    unfit = {"row": (), "token": ("head_tail",), "vector": ("windows",)}[task.level]
+    if project.prepare.long_texts in unfit:
+        raise ProjectError(
+            f"prepare.long_texts: {project.prepare.long_texts} means nothing to {task.name}", "leave it at auto"
+        )

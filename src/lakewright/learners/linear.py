@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lakewright.encodings import Encoding
-from lakewright.encodings.terms import Terms
+from lakewright.encodings.terms import READING, Terms
 from lakewright.errors import ProjectError
 from lakewright.learners import Examples, Fitted, Training
 from lakewright.progress import bar
@@ -48,7 +48,7 @@ class Linear:
     }
 
     def encoding_depends(self, settings: LinearSettings, base: Path) -> dict[str, Any]:
-        return {"min_df": settings.min_df, "max_features": settings.max_features}
+        return {"min_df": settings.min_df, "max_features": settings.max_features, "reading": READING}
 
     def fit_encoding(
         self, task: Task, train: Iterable[Sequence[Row]], settings: LinearSettings, sequences: Prepare, base: Path

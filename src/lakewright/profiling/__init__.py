@@ -18,11 +18,14 @@ import numpy as np
 from pydantic import Field
 
 from lakewright.errors import DataError, NotFound, UsageError, nearest
+from lakewright.learners import check_fit
+from lakewright.prepare.planning import plan
+from lakewright.prepare.shortfalls import Shortfalls
 from lakewright.profiling.bias import FacetBias, measure_bias
 from lakewright.profiling.columns import ColumnProfile, profile_column
 from lakewright.profiling.findings import worth_a_look
 from lakewright.profiling.labels import LabelProfile, Labels, profile_labels, read_labels
-from lakewright.profiling.splits import SplitProfile, planned_split, profile_splits, split_of_column
+from lakewright.profiling.splits import SplitProfile, names_of, planned_split, profile_splits, split_of_column
 from lakewright.profiling.texts import (
     DuplicateProfile,
     Known,
@@ -37,8 +40,9 @@ from lakewright.records import Finding, Record, TableVersion, as_json
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
-    from tokenizers import Tokenizer
 
+    from lakewright.encodings.tokens import Tokens
+    from lakewright.lake.tables import Lake
     from lakewright.prepare.splits import Method
     from lakewright.project import Columns, Project
     from lakewright.workspace import Workspace
@@ -69,6 +73,7 @@ class TableProfile(Record):
     labels: LabelProfile | None
     splits: SplitProfile | None
     bias: list[FacetBias]
+    lost: list[Finding] | None  # what the project's model cannot read or predict; None where it was not looked at
     notes: list[str]  # what was guessed, sampled or left out
     page: str
     json_file: str
@@ -115,7 +120,7 @@ def profile_table(
     counter, base = _tokenizer(loaded, tokenizer)
     notes: list[str] = []
 
-    with bar("profile", len(schema) + 4) as advance:
+    with bar("profile", len(schema) + 5) as advance:
         # First, since a name or a value that is not there is to be said before the work is done.
         labels = read_labels(lake, pinned, roles.label, roles.label_role, roles.vector) if roles.label else None
         facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
@@ -131,15 +136,19 @@ def profile_table(
             roles = roles.model_copy(
                 update={"text": texts_found, "found": [*roles.found, *["text"] * bool(texts_found)]}
             )
-        advance(1, "texts")
-        texts = [profile_text(lake, pinned, name, counter) for name in roles.text]
         advance(1, "duplicates")
         truths = None if labels is None else labels.truth_codes()
         known = find_known(lake, pinned, roles.text, truths) if roles.text else None
         names = labels.names if labels is not None and labels.kind == "class" else ()
         duplicates = profile_duplicates(lake, pinned, roles.text, known, truths, names) if known is not None else None
         advance(1, "splits")
-        splits = _splits(workspace, pinned, roles, loaded, labels, known, notes)
+        splits, split_of_row = _splits(workspace, pinned, roles, loaded, labels, known, notes)
+        advance(1, "texts")
+        texts = [profile_text(lake, pinned, name, counter, *_coded(split_of_row, pinned.rows)) for name in roles.text]
+        advance(1, "round trip")
+        lost = None
+        if loaded is not None and splits is not None and tokenizer is None:
+            lost = _lost(lake, pinned, loaded, notes)
     notes = [*_told(roles, texts, base), *notes, *left_out]
 
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
@@ -160,6 +169,7 @@ def profile_table(
         labels=None if labels is None else profile_labels(labels),
         splits=splits,
         bias=facets,
+        lost=lost,
         notes=notes,
         page=str(folder / "profile.html"),
         json_file=str(folder / "profile.json"),
@@ -210,8 +220,8 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
     }, role
 
 
-def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokenizer | None, str | None]:
-    """The tokenizer that counts whole texts, special tokens included, and the base model it comes from."""
+def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | None, str | None]:
+    """The encoding that counts whole texts, special tokens included, and the base model that it comes from."""
     from lakewright.learners.encoder.base import base_folder, load_tokens, local_folder
 
     base = named or (getattr(project.train, "base_model", None) if project is not None else None)
@@ -221,9 +231,8 @@ def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokenizer | 
     folder = base_folder(base, root)
     if not base.startswith("package:") and local_folder(base, root) is not None:
         base = str(folder)  # so that the notebook finds it from anywhere
-    tokenizer = load_tokens(folder, max_length=512).tokenizer
-    tokenizer.no_truncation()
-    return tokenizer, base
+    symbols = project.prepare.symbols if project is not None else "keep"
+    return load_tokens(folder, max_length=1_000_000, symbols=symbols), base
 
 
 def _splits(
@@ -234,25 +243,49 @@ def _splits(
     labels: Labels | None,
     known: Known | None,
     notes: list[str],
-) -> SplitProfile | None:
+) -> tuple[SplitProfile | None, npt.NDArray[np.object_] | None]:
+    """How rows are split, and the split of each row [rows]."""
     asked = "auto" if project is None else project.prepare.split.method
     split: npt.NDArray[np.object_]
     if roles.split is not None and asked in ("auto", "predefined"):
         split = split_of_column(workspace.lake, table, roles.split)
-        return profile_splits(split, labels, known, source="column", by=roles.split)
+        return profile_splits(split, labels, known, source="column", by=roles.split), split
     if project is None or known is None or asked == "predefined":
-        return None
+        return None, None
     told, _ = _of_project(workspace.lake.scan(table).schema, project.data.columns)
     if roles.text != told["text"] or roles.label != told["label"]:
         notes.append("The project's split is not told: it depends on its own text and label columns.")
-        return None
+        return None, None
     method: Method = asked if asked != "auto" else "grouped" if project.data.columns.group else "random"
     try:
         split = planned_split(workspace.lake, table, project, method, known, labels)
     except DataError as error:
         notes.append(f"The rows cannot be split as the project asks: {error.cause}. {error.remedy}.")
+        return None, None
+    return profile_splits(split, labels, known, source="project", by=method), split
+
+
+def _lost(lake: Lake, table: TableVersion, project: Project, notes: list[str]) -> list[Finding] | None:
+    """What does not come back of the rows, encoded as `prepare` will encode them."""
+    shortfalls = Shortfalls()
+    try:
+        check_fit(project)
+        for _ in plan(table, project, lake, []).encoded(shortfalls):
+            pass
+    except (DataError, UsageError) as error:
+        notes.append(f"The rows cannot be prepared as the project asks: {error.cause}. {error.remedy}.")
         return None
-    return profile_splits(split, labels, known, source="project", by=method)
+    return shortfalls.findings()
+
+
+def _coded(split: npt.NDArray[np.object_] | None, rows: int) -> tuple[list[str], npt.NDArray[np.intp]]:
+    """The splits, and each row's place among them."""
+    if split is None:
+        return ["all rows"], np.zeros(rows, np.intp)
+    names = names_of(split)
+    place = {name: i for i, name in enumerate(names)}
+    codes = np.array([place.get(name, len(names)) for name in split.tolist()], dtype=np.intp)
+    return [*names, "rows of no split"] if None in split.tolist() else names, codes
 
 
 def _told(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[str]:

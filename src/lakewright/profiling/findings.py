@@ -32,8 +32,8 @@ _FLAGS = {
 def worth_a_look(profile: TableProfile) -> list[Finding]:
     if not profile.table.rows:
         return [Finding(name="no_rows", count=0, detail="The table holds no rows.")]
-    return [*_splits(profile), *_duplicates(profile), *_labels(profile), *_texts(profile), *_bias(profile),
-            *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
+    return [*_splits(profile), *_duplicates(profile), *_labels(profile), *_texts(profile), *(profile.lost or ()),
+            *_bias(profile), *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
 
 
 def _splits(profile: TableProfile) -> Iterator[Finding]:
@@ -142,6 +142,8 @@ def _texts(profile: TableProfile) -> Iterator[Finding]:
                 count=text.without,
                 detail=f"{counted(text.without, 'row')} without a text in {text.column!r}.",
             )
+        for finding in text.unread if profile.lost is None else ():
+            yield finding.model_copy(update={"detail": f"{text.column!r}: {finding.detail}"})
         long = text.tokens.over["512"] if text.tokens is not None else 0.0
         if text.tokens is not None and long >= LONG:
             yield Finding(

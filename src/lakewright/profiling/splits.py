@@ -74,6 +74,12 @@ def planned_split(
     return split
 
 
+def names_of(split: npt.NDArray[np.object_]) -> list[str]:
+    """The splits that rows stand in, those of SPLITS first."""
+    present = {name for name in split.tolist() if name is not None}
+    return [name for name in SPLITS if name in present] + sorted(present - set(SPLITS))
+
+
 def profile_splits(
     split: npt.NDArray[np.object_],
     labels: Labels | None,
@@ -82,8 +88,7 @@ def profile_splits(
     source: Literal["column", "project"],
     by: str,
 ) -> SplitProfile:
-    present = {name for name in split.tolist() if name is not None}
-    names = [name for name in SPLITS if name in present] + sorted(present - set(SPLITS))
+    names = names_of(split)
     shares: dict[str, dict[str, float]] = {}
     drift: dict[str, float] = {}
     if labels is not None:

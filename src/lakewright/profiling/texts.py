@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from lakewright.prepare.duplicates import Duplicates, find_duplicates
 from lakewright.prepare.lengths import histogram
+from lakewright.prepare.shortfalls import Shortfalls
 from lakewright.profiling.columns import cut
 from lakewright.profiling.languages import guess
-from lakewright.records import Record, TableVersion
+from lakewright.records import Finding, Record, TableVersion
 from lakewright.tasks import is_blank
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
+    from lakewright.encodings.tokens import Tokens
     from lakewright.lake.tables import Lake
 
 MEASURED = 100_000  # texts
@@ -52,6 +52,7 @@ class TextProfile(Record):
     every: int  # tokens and languages were measured on every `every`-th text
     scripts: dict[str, float]  # share of the measured texts, by the script of most letters; none: no letters
     languages: dict[str, float]  # a rough guess: see `languages`
+    unread: list[Finding]  # of the measured texts: what the base model cannot read
 
 
 class Repeated(Record):
@@ -72,40 +73,57 @@ class DuplicateProfile(Record):
     conflicts: list[Repeated]  # of the conflicting ones, those that stand most often
 
 
-def profile_text(lake: Lake, table: TableVersion, column: str, tokenizer: Tokenizer | None) -> TextProfile:
+def profile_text(
+    lake: Lake,
+    table: TableVersion,
+    column: str,
+    tokens: Tokens | None,
+    splits: Sequence[str] = ("all rows",),
+    split: npt.NDArray[np.intp] | None = None,
+) -> TextProfile:
+    """`tokens` cut nothing; `split` [rows] is each row's place in `splits`, the first of them where it is None."""
     every = -(-max(table.rows, 1) // MEASURED)
     words: list[int] = []
-    tokens: list[int] = []
-    without = seen = 0
+    lengths: list[int] = []
+    without = seen = first = 0
     scripts: Counter[str] = Counter()
     languages: Counter[str] = Counter()
+    split = np.zeros(table.rows, np.intp) if split is None else split
+    shortfalls = Shortfalls(splits)
     for batch in _batches(lake, table, [column]):
-        measured = []
-        for text in batch:
+        measured: list[str] = []
+        rows: list[int] = []
+        for row, text in enumerate(batch, start=first):
             if text is None:
                 without += 1
                 continue
             words.append(len(text.split()))
             if seen % every == 0:
                 measured.append(text)
+                rows.append(row)
             seen += 1
+        first += len(batch)
         for text in measured:
             script, language = guess(text)
             scripts[script or "none"] += 1
             languages[language] += 1
-        if tokenizer is not None:
-            for start in range(0, len(measured), 1000):
-                encoded: Any = tokenizer.encode_batch_fast(measured[start : start + 1000])
-                tokens += [len(each.ids) for each in encoded]
+        for start in range(0, len(measured) if tokens is not None else 0, 1000):
+            part, numbers = measured[start : start + 1000], np.array(rows[start : start + 1000])
+            assert tokens is not None
+            encoded = tokens.encode(part)
+            lengths += encoded.ids.lengths.tolist()
+            lost = tokens.shortfalls(encoded, part)
+            shortfalls.add(numbers, split[numbers], lost, list(map(cut, part)).__getitem__)
     return TextProfile(
         column=column,
         texts=seen,
         without=without,
         words=_lengths("words", words) if words else None,
-        tokens=_lengths("tokens", tokens) if tokens else None,
+        tokens=_lengths("tokens", lengths) if lengths else None,
         every=every,
         scripts=_shares(scripts),
         languages=_shares(languages),
+        unread=shortfalls.findings(),
     )
 
 

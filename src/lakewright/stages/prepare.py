@@ -6,7 +6,7 @@ streamed anew for every step that reads it; between them a few numbers a row are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -14,22 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright import plugins
 from lakewright.encodings import Encoding
-from lakewright.errors import DataError, LakewrightError
+from lakewright.errors import LakewrightError
 from lakewright.evaluation.report.pictures import length_histogram
 from lakewright.prepare.balancing import class_weights, oversample, undersample
-from lakewright.prepare.choosing import LEFT_OUT, Chosen, choose
+from lakewright.prepare.choosing import Chosen
 from lakewright.prepare.examples import as_columns
 from lakewright.prepare.facts import as_text
 from lakewright.prepare.lengths import histogram, suggest_max_length, summary
-from lakewright.prepare.quality import Noticed, check_constant, check_test, check_train, told
-from lakewright.prepare.reading import Inputs, Reading
-from lakewright.prepare.splits import SPLITS, TRAIN, Method
+from lakewright.prepare.planning import Plan, plan
+from lakewright.prepare.quality import Noticed, told
+from lakewright.prepare.shortfalls import Shortfalls
+from lakewright.prepare.splits import SPLITS, TRAIN
 from lakewright.project import Columns, Prepare, Project
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.runtimes.folder import content_of
-from lakewright.tasks import Task, column
 from lakewright.workspace import Workspace
 
 
@@ -48,41 +47,9 @@ def _prepare(
     ingested = inputs["ingest"]
     assert isinstance(ingested, Ingested)
     settings, columns = project.prepare, project.data.columns
-    learner = plugins.find("learners", project.train.learner)
-    Kind: type[Task] = plugins.find("tasks", project.task.name)  # noqa: N806
-    schema = workspace.lake.scan(ingested.table).schema
-    for role, name in columns.names:
-        column(schema.empty_table(), name, role)
-    method = _method(project, schema.names)
-    used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
-    read = [name for name in schema.names if name in used]
-    reading = Reading(workspace.lake, ingested.table, Kind, project.task, columns.roles, read)
-
-    # Split first, before anything is fitted
-    chosen = choose(reading, method, settings, columns, findings)
-    train = reading.only(chosen.of(TRAIN))
-
-    # Labels, and whatever else the task learns from the rows, from train
-    task = Kind.fit((batch.read for batch in train), project.task)
-    counts = chosen.label_counts
-    bare = sorted(name for name in SPLITS if not counts[name])
-    if bare and task.labels:
-        raise DataError(
-            f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
-        )
-    if task.labels:
-        if Kind.level == "row" and not Kind.one_label:
-            findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
-        check_train(counts, columns=columns)
-        if Kind.one_label:
-            findings += check_test(counts, columns=columns)
-
-    # Encoding, from train
-    sequences = settings.model_copy(
-        update={"long_texts": task.long_texts if settings.long_texts == "auto" else settings.long_texts}
-    )
-    encoding, whole = learner.fit_encoding(task, Inputs(train), project.train, sequences, project.folder)
-    features = _Features(reading, task, encoding, columns, chosen, *_balanced(chosen, settings))
+    planned = plan(ingested.table, project, workspace.lake, findings)
+    chosen, encoding, whole = planned.chosen, planned.encoding, planned.lengths
+    features = _Features(planned, columns, *_balanced(chosen, settings))
     version = workspace.lake.write(
         project.features_table,
         features.reader(),
@@ -91,42 +58,32 @@ def _prepare(
         ordered=False,  # who reads a split sorts it by row
     )
 
+    findings += features.shortfalls.findings()
     max_length = getattr(encoding, "max_length", None)
-    if features.truncated:
-        findings.append(_truncated(features.truncated, features.encoded, max_length))
     if max_length is not None and settings.max_length != "auto":
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
         detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
         findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
     shown = {row for each in findings if isinstance(each, Noticed) for row in each.rows}
-    known = {row: (text or "", as_text(truth)) for row, (text, truth) in reading.texts(shown).items()}
+    known = {row: (text or "", as_text(truth)) for row, (text, truth) in planned.reading.texts(shown).items()}
 
     if workspace.log is not None:
         workspace.log.table(ingested.table, "source")
-        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": method})
+        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": planned.method})
         workspace.log.metrics({f"rows_{name}": count for name, count in chosen.counts.items()})
         workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
     return Prepared(
         table=ingested.table,
         features=version,
         encoding=str(_store(encoding, workspace)),
-        task=task.describe(),
+        task=planned.task.describe(),
         splits=chosen.counts,
-        label_counts=counts,
+        label_counts=chosen.label_counts,
         lengths=summary(whole),
         length_histogram=histogram(whole),
         max_length=max_length,
         findings=[*ingested.findings, *told(findings, known)],
     )
-
-
-def _method(project: Project, columns: Sequence[str]) -> Method:
-    asked = project.prepare.split.method
-    if asked != "auto":
-        return asked
-    if project.data.columns.split or "split" in columns:
-        return "predefined"
-    return "grouped" if project.data.columns.group else "random"
 
 
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
@@ -148,22 +105,17 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
 
 
 class _Features:
-    """The examples, encoded a batch at a time while they are written; counts what encoding lost."""
+    """The examples, encoded a batch at a time while they are written; counts what is lost of them.
+
+    Raises DataError behind the last batch where nearly nothing of train can be learned, so that nothing is written.
+    """
 
     def __init__(
-        self,
-        reading: Reading,
-        task: Task,
-        encoding: Encoding,
-        columns: Columns,
-        chosen: Chosen,
-        weights: npt.NDArray[np.float32],
-        times: npt.NDArray[np.int32],
+        self, planned: Plan, columns: Columns, weights: npt.NDArray[np.float32], times: npt.NDArray[np.int32]
     ) -> None:
-        stay = (chosen.split != LEFT_OUT) & (times > 0)
-        self.reading, self.task, self.encoding, self.columns = reading.only(stay), task, encoding, columns
-        self.split, self.weights, self.times = chosen.split, weights, times
-        self.encoded = self.truncated = 0
+        self.planned, self.columns, self.split = planned, columns, planned.chosen.split
+        self.weights, self.times = weights, times
+        self.shortfalls = Shortfalls()
 
     def reader(self) -> pa.RecordBatchReader:
         batches = self._batches()
@@ -172,14 +124,10 @@ class _Features:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns, splits = self.columns, pa.array(SPLITS)
-        for batch in self.reading:
-            inputs, here = batch.inputs, batch.rows
-            encoded = self.task.encode(self.encoding, inputs)
-            targets = self.task.targets(batch.truths, encoded, inputs)
-            self.encoded += len(inputs)
-            self.truncated += encoded.truncated
+        for batch, encoded, targets in self.planned.encoded(self.shortfalls, self.times > 0):
+            here = batch.rows
             ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
-            no_time = pa.nulls(len(inputs), pa.timestamp("us", "UTC"))
+            no_time = pa.nulls(len(here), pa.timestamp("us", "UTC"))
             table = pa.table(
                 {
                     "record_id": pa.array(map(str, ids), pa.string()),
@@ -193,13 +141,9 @@ class _Features:
                 }
             )
             if (self.times[here] > 1).any():
-                table = table.take(pa.array(np.repeat(np.arange(len(inputs)), self.times[here])))
+                table = table.take(pa.array(np.repeat(np.arange(len(here)), self.times[here])))
             yield from table.combine_chunks().to_batches()
-
-
-def _truncated(count: int, rows: int, limit: int | None) -> Finding:
-    cut = f"{count:,} of {rows:,} rows are longer than {limit} tokens and lose their end"
-    return Finding(name="truncated", count=count, detail=f"{cut}: raise prepare.max_length if it matters.")
+        self.shortfalls.check()
 
 
 def _store(encoding: Encoding, workspace: Workspace) -> Path:

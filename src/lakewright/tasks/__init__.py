@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.encodings import Encoded, Encoding
+    from lakewright.encodings import Encoded, Encoding, Shortfall
     from lakewright.encodings.ragged import Ragged
     from lakewright.evaluation.scorers import Scorer
     from lakewright.project import TaskSettings
@@ -104,6 +104,12 @@ class Task(Protocol):
     def targets(self, truths: Sequence[Any], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """Numbers for the loss, beside the row (levels "row" and "vector") or beside each sequence's tokens, IGNORED
         where a token has none. int32, or float32 where the truth is a number."""
+
+    def shortfalls(
+        self, truths: Sequence[Any], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """The round trip: what of the truths `decode` does not give back from logits that agree with the targets, and
+        what of the inputs beside the texts the encoding does not hold."""
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """Losses, float [rows], or [sequences, tokens] where every token counts for itself (0 where IGNORED).

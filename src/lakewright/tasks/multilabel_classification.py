@@ -16,14 +16,14 @@ from lakewright.errors import DataError, ProjectError
 from lakewright.project import TaskSettings
 from lakewright.tasks import Kind, Logits, Loss, Prediction, Problems, Row, column, in_order, missing, needed
 from lakewright.tasks.label_lists import LabelLists
-from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
+from lakewright.tasks.text_inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
 from lakewright.tasks.truths import LabelNames, truth_numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.encodings import Encoded, Encoding
+    from lakewright.encodings import Encoded, Encoding, Shortfall
     from lakewright.evaluation.scorers import Scorer
 
 FORMS = (
@@ -34,7 +34,7 @@ GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
 SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
 
 
-class MultilabelSettings(TaskSettings):
+class MultilabelSettings(TextInputsSettings):
     name: Literal["multilabel_classification"] = "multilabel_classification"
     labels: LabelNames | None = Field(
         default=None,
@@ -121,7 +121,7 @@ class MultilabelClassification:
                 rows += table.num_rows
                 yield table
 
-        reads = TextInputs.fit(counted())
+        reads = TextInputs.fit(counted(), settings)
         if all(count == rows for count in counts.values()):
             what = "no row of train has a label" if not counts else "every row of train has the same labels"
             raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
@@ -158,6 +158,12 @@ class MultilabelClassification:
         """0 and 1, one a label."""
         size = len(self.labels)
         return Ragged(self._hot(truths).astype(np.int32).ravel(), np.arange(len(truths) + 1) * size)
+
+    def shortfalls(
+        self, truths: Sequence[list[str]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """None of labels: train has them all, else nothing is prepared."""
+        return self.reads.shortfalls(rows)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """The sum over the labels of binary cross-entropies. focal: Lin et al. 2017."""

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from lakewright.encodings import Shortfall
 from lakewright.encodings.ragged import Ragged
 from lakewright.project import TaskSettings
 from lakewright.tasks import (
@@ -142,6 +144,61 @@ class QuestionAnswering:
                     own[first] |= FIRST
                     own[last] |= LAST
         return Ragged(targets, encoded.ids.offsets)
+
+    def shortfalls(
+        self, truths: Sequence[list[Answer]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """Of each row's first answer, which is the one that is learned."""
+        from lakewright.evaluation.scorers.answers import normalised
+
+        assert encoded.chars is not None
+        # A window that holds the answer has other targets than its first piece, where "no answer" is learned.
+        first, last = (np.flatnonzero((targets.values > 0) & (targets.values & bit > 0)) for bit in (FIRST, LAST))
+        whole = np.flatnonzero(first > targets.offsets[:-1])
+        row_of = np.repeat(np.arange(len(encoded)), encoded.counts)[whole]
+        pieces = np.zeros(len(truths), dtype=np.int64)
+        pieces[row_of] = (last - first)[whole] + 1
+        differs = np.zeros(len(truths), dtype=np.bool_)
+        starts, ends = encoded.chars.values[2 * first[whole]], encoded.chars.values[2 * last[whole] + 1]
+        for row, start, end in zip(row_of.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            answer = truths[row][0]
+            if (start, end) != (answer["start"], answer["end"]):
+                differs[row] = normalised(rows[row]["context"][start:end]) != normalised(answer["text"])
+        answered = np.array([len(answers) > 0 for answers in truths], dtype=np.bool_)
+
+        def of_answers(name: str, cause: str, remedy: str, lost: NDArray[np.bool_], **more: Any) -> Shortfall:
+            return Shortfall(name, "answer", cause, remedy, lost.astype(np.int64), answered.astype(np.int64), **more)
+
+        return [
+            of_answers(
+                "answers_too_long",
+                f"are longer than task.max_answer_length ({self.max_answer_length} pieces) and never predicted",
+                "set task.max_answer_length: {needed}, which holds 99.5% of train's",
+                pieces > self.max_answer_length,
+                needed=pieces,
+            ),
+            of_answers(
+                "answers_cut",
+                "stand whole in no sequence that the model reads",
+                "raise prepare.max_length or prepare.stride, or set prepare.long_texts: windows",
+                answered & (pieces == 0),
+                vital=True,
+            ),
+            of_answers(
+                "answers_within_words",
+                "begin or end within a word piece, so that more than the answer is predicted",
+                "give answers of whole words",
+                differs,
+            ),
+            Shortfall(
+                "no_answer_unlearned",
+                "question",
+                "have no answer where train has no such question, and get one predicted",
+                "add train rows without an answer",
+                lost=(~answered & (not self.may_lack)).astype(np.int64),
+                of=np.ones(len(truths), dtype=np.int64),
+            ),
+        ]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """The mean cross-entropy of the first and the last piece, over the pieces where an answer can stand."""

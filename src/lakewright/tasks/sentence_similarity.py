@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from lakewright.encodings import Shortfall
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
@@ -124,6 +125,23 @@ class SentenceSimilarity:
         if self.scored:
             scores = (scores - self.low) / (self.high - self.low)
         return Ragged(scores, np.arange(len(scores) + 1))
+
+    def shortfalls(
+        self, truths: Sequence[float], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        if not self.scored:
+            return []
+        scores = np.array(truths, dtype=np.float64)
+        return [
+            Shortfall(
+                "scores_out_of_range",
+                "score",
+                f"lie outside train's, {self.low:g} to {self.high:g}, and are predicted as the nearer of the two",
+                "split otherwise (another prepare.split.seed or method), or bring all scores to one unit",
+                lost=((scores < self.low) | (scores > self.high)).astype(np.int64),
+                of=np.ones(len(scores), dtype=np.int64),
+            )
+        ]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """From unit vectors [rows, 2 or 3, width], the whole batch's loss, the same for each of its rows.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakewright.tasks import Problems, column, missing, text_column
+from lakewright.tasks import Problems, column, is_blank, missing, text_column
+from lakewright.tasks.offsets import Offsets, in_characters, mistake, without_blanks
 from lakewright.tasks.truths import check_unicode, from_json, label_name, offset, shown
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ FORMS = (
     "(JSON-MIN) and spaCy write it: start and end count characters (end not included), and spans must not overlap"
 )
 LISTS = ("entities", "spans", "result")
+REPEATED = ("text", "word", "surface", "mention")  # where a source repeats what a span holds
 
 
 def read_spans(
-    table: pa.Table, text_name: str, spans_name: str, first: int, problems: Problems
+    table: pa.Table, text_name: str, spans_name: str, first: int, problems: Problems, offsets: Offsets = "characters"
 ) -> tuple[list[str | None], list[list[Span] | None]]:
-    """Texts and their spans; `first` is the table's first row's number. What is wrong goes into `problems`."""
+    """Texts and their spans, without white space at their ends; `first` is the table's first row's number. What is
+    wrong goes into `problems`."""
     texts = text_column(table, text_name, "text").to_pylist()
     truths: list[list[Span] | None] = []
     given_spans = column(table, spans_name, "spans").to_pylist()
@@ -42,21 +45,26 @@ def read_spans(
             problems.add(f"row {row}: not a list of {{start, end, label}} ({failure})")
             truths.append(None)
             continue
-        read.sort(key=lambda span: (span["start"], span["end"]))
-        wrong = [
-            f"span {span['start']}–{span['end']} lies outside its text of {len(text)} characters"
-            for span in read
-            if not 0 <= span["start"] < span["end"] <= len(text)
-        ]
-        wrong += [
-            f"spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
-            for left, right in pairwise(read)
-            if right["start"] < left["end"]
-        ]
-        for problem in wrong:
-            problems.add(f"row {row}: {problem}")
-        truths.append(None if wrong else read)
+        mistakes = [mistake(one["start"], one["end"], one["form"], text, offsets) for one in read]
+        for wrong in filter(None, mistakes):
+            problems.add(f"row {row}: {wrong}")
+        if any(mistakes):
+            truths.append(None)
+            continue
+        read = sorted((_placed(one, text, offsets) for one in read), key=lambda span: (span["start"], span["end"]))
+        for left, right in pairwise(read):
+            if right["start"] < left["end"]:
+                problems.add(
+                    f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
+                )
+        truths.append(read)
     return texts, truths
+
+
+def _placed(given: Span, text: str, offsets: Offsets) -> Span:
+    start, end = in_characters((given["start"], given["end"]), text, offsets)
+    start, end = without_blanks(start, end, text)
+    return {"start": start, "end": end, "label": given["label"]}
 
 
 def spans_of(given: Any) -> list[Span]:
@@ -91,9 +99,12 @@ def _transposed(given: dict[str, Any]) -> list[Any]:
 
 
 def _span(given: Any) -> Span:
+    """As the source has it, and as `form` what it holds, where the source repeats that."""
+    form = None
     if isinstance(given, dict):
         given = given["value"] if isinstance(given.get("value"), dict) else given  # one of Label Studio's results
         start, end, label = (_value(given, keys) for keys in KEYS.values())
+        form = _value(given, REPEATED)
     elif isinstance(given, list | tuple) and len(given) == 3:
         start, end, label = given
     else:
@@ -102,7 +113,7 @@ def _span(given: Any) -> Span:
         if len(label) != 1:
             raise ValueError(f"a span with {len(label)} labels")
         (label,) = label
-    return {"start": offset(start), "end": offset(end), "label": label_name(label)}
+    return {"start": offset(start), "end": offset(end), "label": label_name(label), "form": form}
 
 
 def _value(given: dict[str, Any], keys: Sequence[str]) -> Any:
@@ -147,20 +158,30 @@ def _words(given: Any, name: str) -> list[str]:
 
 
 def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
-    """The spans of tagged tokens, in characters of the tokens joined by one space. Raises ValueError at an odd tag."""
-    spans: list[Span] = []
-    at, open_label = 0, None
-    for token, tag in zip(tokens, tags, strict=True):
+    """The spans of tagged tokens, in characters of the tokens joined by one space; without tokens at their ends that
+    cannot be seen, where others are left. Raises ValueError at an odd tag, and where all that is tagged is empty."""
+    tagged: list[tuple[int, int, str]] = []  # first and last token, label
+    open_label = None
+    for place, tag in enumerate(tags):
         prefix, _, label = tag.partition("-")
         if tag != "O" and (prefix not in {"B", "I", "E", "S", "L", "U"} or not label):
             raise ValueError(f"{tag!r} is not a tag")
         if tag == "O":
             open_label = None
         elif prefix in {"B", "S", "U"} or label != open_label:
-            spans.append({"start": at, "end": at + len(token), "label": label})
+            tagged.append((place, place, label))
             open_label = None if prefix in {"S", "U"} else label
         else:
-            spans[-1]["end"] = at + len(token)
+            tagged[-1] = (tagged[-1][0], place, label)
             open_label = None if prefix in {"E", "L"} else label
-        at += len(token) + 1
-    return [span for span in spans if span["start"] < span["end"]]
+    starts = list(accumulate((len(token) + 1 for token in tokens), initial=0))
+    spans: list[Span] = []
+    for first, last, label in tagged:
+        seen = [place for place in range(first, last + 1) if not is_blank(tokens[place])]
+        if seen:
+            first, last = seen[0], seen[-1]
+        start, end = starts[first], starts[last] + len(tokens[last])
+        if start == end:
+            raise ValueError(f"the token {first} is empty, and is tagged {tags[first]!r}")
+        spans.append({"start": start, "end": end, "label": label})
+    return spans

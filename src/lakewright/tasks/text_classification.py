@@ -14,18 +14,18 @@ from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.project import TaskSettings
 from lakewright.tasks import WHOLE_NUMBER, Kind, Logits, Loss, Prediction, Row, in_order, label_column, needed
-from lakewright.tasks.text_inputs import ROLES, TextInputs, read_inputs
+from lakewright.tasks.text_inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
 from lakewright.tasks.truths import LabelNames
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.encodings import Encoded, Encoding
+    from lakewright.encodings import Encoded, Encoding, Shortfall
     from lakewright.evaluation.scorers import Scorer
 
 
-class TextClassificationSettings(TaskSettings):
+class TextClassificationSettings(TextInputsSettings):
     name: Literal["text_classification"] = "text_classification"
     labels: LabelNames | None = Field(
         default=None, description="the classes, in order; none: as found in train, sorted"
@@ -93,7 +93,7 @@ class TextClassification:
                 found.update(table["truth"].unique().to_pylist())
                 yield table
 
-        reads = TextInputs.fit(counted())
+        reads = TextInputs.fit(counted(), settings)
         if settings.labels is None:
             labels = in_order(found)
             if settings.ordinal and not all(map(WHOLE_NUMBER.fullmatch, labels)):
@@ -137,6 +137,12 @@ class TextClassification:
         index = {label: i for i, label in enumerate(self.labels)}
         values = np.array([index[truth] for truth in truths], dtype=np.int32)
         return Ragged(values, np.arange(len(values) + 1))
+
+    def shortfalls(
+        self, truths: Sequence[str], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """None of labels: train has them all, else nothing is prepared."""
+        return self.reads.shortfalls(rows)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """focal: Lin et al. 2017. earth_mover: the squared earth mover's distance between the predicted distribution

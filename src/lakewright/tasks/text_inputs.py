@@ -7,17 +7,28 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from lakewright.encodings.columns import OtherColumns
 from lakewright.errors import ProjectError
+from lakewright.project import TaskSettings
 from lakewright.tasks import TEXTS, Kind, Row, category, column, needed, number_column, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakewright.encodings import Encoded, Encoding
+    from lakewright.encodings import Encoded, Encoding, Shortfall
 
 ROLES = ("text", "text_pair", "numbers", "categories")
 RESERVED = {*TEXTS, "truth"}
+
+
+class TextInputsSettings(TaskSettings):
+    max_categories: int = Field(
+        default=100,
+        ge=1,
+        description="values of each of `categories` that count, the most frequent in train; others are unknown",
+    )
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class TextInputs:
         return kinds
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table]) -> TextInputs:
+    def fit(cls, train: Iterable[pa.Table], settings: TextInputsSettings) -> TextInputs:
         """`train` as `read_inputs` gave it, to its end: float columns are numbers, string columns categories."""
         import pyarrow as pa
 
@@ -45,7 +56,7 @@ class TextInputs:
         others = [field for field in first.schema if field.name not in RESERVED]
         numbers = [field.name for field in others if pa.types.is_floating(field.type)]
         categories = [field.name for field in others if not pa.types.is_floating(field.type)]
-        fitted = OtherColumns.fit(chain([first], tables), numbers, categories)
+        fitted = OtherColumns.fit(chain([first], tables), numbers, categories, settings.max_categories)
         return cls("text_pair" in first.column_names, fitted if others else None)
 
     @classmethod
@@ -61,6 +72,9 @@ class TextInputs:
         pairs = [row["text_pair"] for row in rows] if self.pair else None
         encoded = encoding.encode(texts, pairs)
         return encoded if self.others is None else replace(encoded, columns=self.others.encode(rows))
+
+    def shortfalls(self, rows: Sequence[Row]) -> list[Shortfall]:
+        return [] if self.others is None else self.others.shortfalls(rows)
 
     def sample_rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = [

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from lakewright.encodings import Shortfall
 from lakewright.encodings.ragged import Ragged
 from lakewright.errors import DataError
 from lakewright.project import TaskSettings
 from lakewright.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
+from lakewright.tasks.offsets import Offsets, fits_in_utf16
 from lakewright.tasks.spans import FORMS, Span, read_spans, read_tags
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class TokenClassificationSettings(TaskSettings):
         default="tuned",
         description="added to the log-probability of 'no entity': below 0 finds more; tuned: best entity F1 on "
         "validation",
+    )
+    offsets: Offsets = Field(
+        default="characters",
+        description="what start and end of `spans` count: characters, or UTF-16 units, of which most emoji have two",
     )
 
 
@@ -68,6 +74,7 @@ class TokenClassification:
         import pyarrow as pa
 
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]))
+        assert isinstance(settings, TokenClassificationSettings)
         tagged, problems, rows = "tokens" in columns or "tags" in columns, Problems(), 0
         for table in tables:
             if tagged:
@@ -76,7 +83,7 @@ class TokenClassification:
                 words = {"tokens": pa.array(tokens, pa.list_(pa.string()))}
             else:
                 text_name, spans_name = needed(columns, "text", "spans")
-                texts, truths = read_spans(table, text_name, spans_name, rows, problems)
+                texts, truths = read_spans(table, text_name, spans_name, rows, problems, settings.offsets)
                 words = {}
             rows += table.num_rows
             yield pa.table({"text": pa.array(texts, pa.string()), **words, "truth": pa.array(truths, kind)})
@@ -130,16 +137,58 @@ class TokenClassification:
         tag_of = {label: 1 + 2 * i for i, label in enumerate(self.labels)}
         targets = np.full(len(encoded.ids.values), IGNORED, dtype=np.int32)
         for row, spans in enumerate(truths):
-            for sequence in encoded.sequences(np.array([row])):
+            for window, sequence in enumerate(encoded.sequences(np.array([row]))):
                 words = words_of(encoded, int(sequence), rows[row])
                 tags = np.zeros(len(words.piece), dtype=np.int32)
                 for span in spans:
                     inside = np.flatnonzero((words.start < span["end"]) & (words.end > span["start"]))
                     tags[inside] = tag_of[span["label"]] + 1
-                    if len(inside) and words.start[inside[0]] <= span["start"]:  # else it begins in a window before
-                        tags[inside[0]] = tag_of[span["label"]]
+                    if len(inside) and (window == 0 or inside[0] > 0 or words.start[0] <= span["start"]):
+                        tags[inside[0]] = tag_of[span["label"]]  # else it begins in a window before
                 targets[encoded.ids.offsets[sequence] + words.piece] = tags
         return Ragged(targets, encoded.ids.offsets)
+
+    def shortfalls(
+        self, truths: Sequence[list[Span]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        spans = np.array([len(truth) for truth in truths], dtype=np.int64)
+        lost = {why: np.zeros(len(truths), dtype=np.int64) for why in ("within", "utf16", "unread", "cut")}
+        for row in np.flatnonzero(spans).tolist():
+            tags = {i: targets[i][:, None] for i in encoded.sequences(np.array([row])).tolist()}
+            read, start, end = _read_words(tags, encoded, row, rows[row])
+            runs = _runs(read[:, 0].tolist())
+            predicted = {(int(start[first]), int(end[last]), self.labels[label]) for first, last, label in runs}
+            for span in truths[row]:
+                if _triple(span) not in predicted:
+                    lost[_why_lost(span, start, end, rows[row]["text"])][row] += 1
+
+        def of_spans(name: str, why: str, cause: str, remedy: str, vital: bool = False) -> Shortfall:
+            return Shortfall(name, "span", cause, remedy, lost[why], spans, vital=vital)
+
+        within = "begin or end within a word, while whole words are predicted"
+        return [
+            of_spans("spans_within_words", "within", within, "move them to the bounds of words"),
+            of_spans(
+                "spans_in_utf16",
+                "utf16",
+                "begin or end within a word, and would not if their offsets counted UTF-16 units",
+                "set task.offsets: utf16",
+            ),
+            of_spans(
+                "spans_unread",
+                "unread",
+                "hold no character that the base model reads",
+                "leave them out, or tag what can be seen",
+                vital=True,
+            ),
+            of_spans(
+                "spans_cut",
+                "cut",
+                "end behind what the model reads of their text",
+                "raise prepare.max_length, or set prepare.long_texts: windows",
+                vital=True,
+            ),
+        ]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """focal: Lin et al. 2017, a token at a time."""
@@ -167,19 +216,11 @@ class TokenClassification:
         biased[:, 0] += self.bias
         tags = _best_tags(biased)
         entities: list[dict[str, Any]] = []
-        scores: list[list[float]] = []
-        for word, tag in enumerate(tags):
-            if tag == 0:
-                continue
-            if tag % 2 == 1:
-                label = self.labels[(tag - 1) // 2]
-                entities.append({"start": int(start[word]), "end": 0, "text": "", "label": label, "score": 0.0})
-                scores.append([])
-            entities[-1]["end"] = int(end[word])
-            scores[-1].append(float(np.exp(log_probabilities[word, tag])))
-        for entity, probabilities in zip(entities, scores, strict=True):
-            entity["text"] = text[entity["start"] : entity["end"]]
-            entity["score"] = float(np.mean(probabilities))
+        for first, last, label in _runs(tags):
+            place = {"start": int(start[first]), "end": int(end[last])}
+            scores = [float(np.exp(log_probabilities[word, tags[word]])) for word in range(first, last + 1)]
+            named = {"text": text[place["start"] : place["end"]], "label": self.labels[label]}
+            entities.append({**place, **named, "score": float(np.mean(scores))})
         sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
         return {"entities": entities, "confidence": sure}
 
@@ -209,18 +250,29 @@ class TokenClassification:
     def scorer(self, truths: Sequence[list[Span]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
         from lakewright.evaluation.scorers.entities import EntityScorer
 
-        def triples(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
-            return [(span["start"], span["end"], span["label"]) for span in spans]
-
-        return EntityScorer(
-            [triples(spans) for spans in truths], [triples(row["entities"]) for row in predictions], list(self.labels)
-        )
+        true = [[_triple(span) for span in spans] for spans in truths]
+        predicted = [[_triple(entity) for entity in row["entities"]] for row in predictions]
+        return EntityScorer(true, predicted, list(self.labels))
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return [{"text": "Ada Lovelace met Charles Babbage in London."}, {"text": "Nobody was there."}]
 
 
 Places = NDArray[np.int64]
+
+
+def _triple(span: Span) -> tuple[int, int, str]:
+    return span["start"], span["end"], span["label"]
+
+
+def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["within", "utf16", "unread", "cut"]:
+    """`start` and `end` are those of the text's words."""
+    read = int(end.max(initial=0))
+    if span["end"] > read and any(map(str.isalnum, text[read:])):
+        return "cut"
+    if not np.any((start < span["end"]) & (end > span["start"])):
+        return "unread"
+    return "utf16" if fits_in_utf16(span["start"], span["end"], text, start.tolist(), end.tolist()) else "within"
 
 
 @dataclass(frozen=True)
@@ -265,14 +317,17 @@ def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
     return found
 
 
-def _read_words(logits: Logits, encoded: Encoded, row: int, given: Row) -> tuple[NDArray[np.float32], Places, Places]:
-    """A row's words as the network read them: logits [words, outputs], and where they start and end."""
+def _read_words(
+    logits: Logits | Mapping[int, NDArray[Any]], encoded: Encoded, row: int, given: Row
+) -> tuple[NDArray[Any], Places, Places]:
+    """A row's words as the network read them: logits [words, outputs], and where they start and end. The same of
+    whatever else stands beside each sequence's pieces."""
     sequences = encoded.sequences(np.array([row]))
     windows = [(logits[sequence], words_of(encoded, int(sequence), given)) for sequence in sequences]
     if len(windows) == 1:
         found, words = windows[0]
         return found[words.piece], words.start, words.end
-    best: dict[int, tuple[int, NDArray[np.float32], int]] = {}  # start → distance from the edges, logits, end
+    best: dict[int, tuple[int, NDArray[Any], int]] = {}  # start → distance from the edges, logits, end
     for found, words in windows:
         for piece, start, end in zip(words.piece.tolist(), words.start.tolist(), words.end.tolist(), strict=True):
             margin = min(piece, len(found) - 1 - piece)
@@ -282,6 +337,18 @@ def _read_words(logits: Logits, encoded: Encoded, row: int, given: Row) -> tuple
     starts = sorted(best)
     read = np.stack([best[start][1] for start in starts]) if starts else windows[0][0][:0]
     return read, np.array(starts, np.int64), np.array([best[start][2] for start in starts], np.int64)
+
+
+def _runs(tags: Sequence[int]) -> list[tuple[int, int, int]]:
+    """The first and the last word of each entity, and its label's place."""
+    runs: list[tuple[int, int, int]] = []
+    for word, tag in enumerate(tags):
+        label = (tag - 1) // 2
+        if tag > 0 and tag % 2 == 0 and runs and runs[-1][1:] == (word - 1, label):
+            runs[-1] = (runs[-1][0], word, label)
+        elif tag > 0:
+            runs.append((word, word, label))
+    return runs
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
