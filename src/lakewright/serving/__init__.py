@@ -93,7 +93,7 @@ def serve(
     called = name or (registered if named else Path(model).resolve().name)
     file = endpoint.place(workspace, called)
     with (
-        workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}"),
+        workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}", writes=False),
         _listening(host, port) as listening,
     ):
         started = endpoint.started(file, variants)
