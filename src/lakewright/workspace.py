@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,13 +151,23 @@ class Workspace:
         return False
 
     @contextmanager
-    def lock(self, name: str, doing: str = "running this project") -> Iterator[None]:
-        """Held by one process; the system lets go of it when that process ends, however it ends. Raises Busy."""
+    def lock(self, name: str, doing: str = "running this project", writes: bool = True) -> Iterator[None]:
+        """Held by one process; the system lets go of it when that process ends, however it ends. Raises Busy.
+
+        Without `writes`, a disk on which no lock can be made is no hindrance.
+        """
         import fcntl
 
         path = self.folder / "locks" / name
-        path.parent.mkdir(exist_ok=True)
-        with path.open("a+") as file:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            opened = path.open("a+")
+        except OSError as failure:
+            if writes or of_disk(failure, path) is None:
+                raise
+            yield
+            return
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -167,9 +177,9 @@ class Workspace:
                     f"another process (pid {holder}) is {doing} in {self.folder}",
                     "wait for it to end, or use another workspace (--profile)",
                 ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            with suppress(OSError):  # on a full disk, nobody learns whose it is
+                file.truncate(0)
+                os.write(file.fileno(), str(os.getpid()).encode())
             yield
 
 

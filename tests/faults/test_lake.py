@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from conftest import sentences
+from conftest import sentences, serving
 from lakewright.errors import DataError, DiskError, of_disk
 from lakewright.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.lake.sources import open_source
@@ -89,6 +89,14 @@ def test_a_full_disk_can_be_read_and_says_so_when_written(disk: Path, call: Call
     (disk / "filler").unlink()
     assert call("run", "--rerun", "train").code == 0
     assert call(*READS[0]).json["rows"] == [{"n": 60}]
+
+
+@pytest.mark.slow
+def test_a_full_disk_can_be_served_from(disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "profiles.yml").write_text(f"profiles:\n  local: {{workspace: {disk}/.lakewright}}\n")
+    fill(disk)
+    with serving("models:/main.h.t@champion", folder=tmp_path) as server:
+        assert server.ask("POST", "/predict", {"texts": ["the dog is here"]}).status == 200
 
 
 def test_a_read_only_disk_can_be_read(disk: Path, call: Call) -> None:

@@ -109,7 +109,7 @@ def serve(
         told = ", ".join(one.at for one in variants)
         print(f"{failure.cause}, so what was served last is: {told}", file=sys.stderr)
     with (
-        workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}"),
+        workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}", writes=False),
         _listening(host, port) as listening,
     ):
         started = endpoint.started(file, variants)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lakewright.errors import LakewrightError
+from lakewright.errors import LakewrightError, of_disk
 from lakewright.profile import Serve
 from lakewright.serving import endpoint
 from lakewright.serving.batching import Batches
@@ -48,8 +48,13 @@ class Service:
         self._changed = 0 if started else file.stat().st_mtime_ns
         self.variants = self._opened(started or endpoint.parse(file), ())
         if started is not None:
-            endpoint.write(file, started)
-            self._changed = file.stat().st_mtime_ns
+            try:
+                endpoint.write(file, started)
+            except OSError as failure:
+                if (full := of_disk(failure, file)) is None:
+                    raise
+                LOG.warning("%s: the endpoint cannot be split or rolled back until a restart", full.cause)
+            self._changed = file.stat().st_mtime_ns if file.exists() else 0
         self.refused: str | None = None
         """Why the endpoint's file is not what is served, where that is so."""
         self._answers: Answers[Prediction] = Answers(serve.cache_rows, serve.cache_bytes)
