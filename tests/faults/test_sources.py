@@ -156,6 +156,13 @@ def test_a_finding_exactly_where_forms_fall_together(parts: list[list[str]]) -> 
     assert bool(findings) == (len(set(values)) > len(set(map(number, values))))
 
 
+def test_the_fingerprint_tells_how_a_column_is_read(tmp_path: Path) -> None:
+    written(tmp_path, [{"x": "1"}])
+    source, located = open_source("data.csv", None, {}, tmp_path)
+    ways = [Intake(), Intake(as_written=frozenset("x")), Intake(numbers={"x": "numbers"}), Intake(times={"x": "time"})]
+    assert len({source.fingerprint(located, {}, {}, way) for way in ways}) == len(ways)
+
+
 def test_a_telephone_number_stays_text(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_bytes(column("+4915112345678", "+4930123456"))
     assert read(tmp_path, "data.csv")["x"].to_pylist() == ["+4915112345678", "+4930123456"]

@@ -117,7 +117,7 @@ class CsvSource:
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
         found = files.find(uri, storage_options, "csv", options.get("split"))
-        return files.fingerprint(found, options, {*intake.as_written, *intake.numbers, *intake.times})
+        return files.fingerprint(found, options, intake.as_written, intake.numbers, intake.times)
 
 
 def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str, Any]) -> _Format:

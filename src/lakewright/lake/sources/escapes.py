@@ -28,10 +28,10 @@ def _quoted(lines: Iterable[str], delimiter: str, quote: str, escape: str) -> It
         parts, position = [], 0
         while position < len(line):
             if not open_value:
-                found = opening.search(line, position)
-                end = found.end() if found else len(line)
+                match = opening.search(line, position)
+                end = match.end() if match else len(line)
                 parts.append(line[position:end])
-                position, open_value = end, found is not None
+                position, open_value = end, match is not None
             else:
                 value = inside.match(line, position)
                 assert value is not None  # it matches nothing, too
@@ -63,11 +63,11 @@ def _bare(lines: Iterable[str], delimiter: str, escape: str, name: str) -> Itera
 def _as_quoted(row: str, delimiter: str, value: re.Pattern[str], escaped: re.Pattern[str]) -> str:
     parts, position = [], 0
     while True:
-        found = value.match(row, position)
-        assert found is not None  # it matches nothing, too
-        text = escaped.sub(r"\1", found[0])
-        parts.append('"' + text.replace('"', '""') + '"' if text != found[0] or '"' in text else text)
-        position = found.end()
+        match = value.match(row, position)
+        assert match is not None  # it matches nothing, too
+        text = escaped.sub(r"\1", match[0])
+        parts.append('"' + text.replace('"', '""') + '"' if text != match[0] or '"' in text else text)
+        position = match.end()
         if row[position : position + 1] != delimiter:
             return "".join(parts) + row[position:]
         parts.append(delimiter)

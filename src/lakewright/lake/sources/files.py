@@ -139,14 +139,14 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
     return [file.name for file in find(uri, storage_options, "data").files]
 
 
-def fingerprint(files: Files, options: Mapping[str, Any], columns: Collection[str]) -> str:
-    """sha256 over names, splits, contents (or sizes and times, where that is too much to read), options, and the
-    columns whose reading depends on what the project makes of them."""
+def fingerprint(files: Files, options: Mapping[str, Any], *columns: Collection[str]) -> str:
+    """sha256 over names, splits, contents (or sizes and times, where that is too much to read), options, and the columns that
+    the project has read in one way or another."""
     small = files.local and sum(file.size for file in files.files) <= _HASHED_BYTES
     states = [
         [file.name, file.split, file.size, _content(file) if small else _stamp(files, file)] for file in files.files
     ]
-    state = [states, dict(options), sorted(columns)]
+    state = [states, dict(options), *map(sorted, columns)]
     return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
 
 

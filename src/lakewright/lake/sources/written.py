@@ -276,8 +276,8 @@ def _shapes(values: pa.Array) -> list[str]:
 
     for pattern, shape in (("^-?[0-9]+", "N"), ("[0-9]", "9"), ("[a-z]+", "a"), ("[A-Z]+", "A")):
         values = pc.replace_substring_regex(values, pattern, shape)
-    found: list[str] = pc.unique(values).slice(0, 2).to_pylist()
-    return found
+    shapes: list[str] = pc.unique(values).slice(0, 2).to_pylist()
+    return shapes
 
 
 def _fallen_together(batches: Iterator[pa.RecordBatch], name: str, kind: str) -> list[Finding]:
