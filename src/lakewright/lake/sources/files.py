@@ -140,8 +140,8 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
 
 
 def fingerprint(files: Files, options: Mapping[str, Any], *columns: Collection[str]) -> str:
-    """sha256 over names, splits, contents (or sizes and times, where that is too much to read), options, and the columns that
-    the project has read in one way or another."""
+    """sha256 over names, splits, contents (or sizes and times, where that is too much to read), options, and the
+    columns that the project has read in one way or another."""
     small = files.local and sum(file.size for file in files.files) <= _HASHED_BYTES
     states = [
         [file.name, file.split, file.size, _content(file) if small else _stamp(files, file)] for file in files.files
