@@ -164,6 +164,7 @@ def labels_a_row(true: NDArray[np.integer], said: NDArray[np.integer]) -> Figure
     axes.bar(places - 0.2, np.bincount(true, minlength=most + 1), 0.38, color=INK, alpha=0.4, label="true")
     axes.bar(places + 0.2, np.bincount(said, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="said")
     axes.set(xlabel="labels a row", ylabel="rows")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(places)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
