@@ -47,6 +47,10 @@ def test_the_report_works_in_a_browser(project: Path) -> None:
             assert tab.evaluate("scrollY") > 900 and tab.evaluate(top + "top") == 0  # the navigation stays in sight
             heading = tab.evaluate(f"document.querySelector('#slices h2').{bottom}")
             assert tab.evaluate(top + "bottom") <= heading < 300  # and covers no heading
+        tab.send("Emulation.setEmulatedMedia", media="print")  # where nothing scrolls
+        style = "getComputedStyle(document.querySelector('{}')).{}"
+        assert tab.evaluate(style.format("nav", "display")) == "none"
+        assert tab.evaluate(style.format(".scroll.tall, .scroll", "overflowX")) == "visible"
 
 
 @needs_axe

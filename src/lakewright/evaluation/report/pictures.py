@@ -106,8 +106,8 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     or without "validation_" before, drawn right. Other keys are left alone; an entry need not hold every key. Of more
     than 300 points the means of neighbours are drawn.
 
-    A loss of many points is drawn faintly, under its moving mean. The axis of the metrics is all that they can reach,
-    so that what is noise looks flat; their best values are in the legend."""
+    A loss of more than 40 points is drawn faintly, under its moving mean. The axis of the metrics begins at 0, or at
+    the lowest value below it, and ends at 1, so that noise looks flat; their best values are in the legend."""
     along = "step" if any("step" in entry for entry in history) else "epoch"
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
