@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 import tarfile
@@ -108,11 +109,12 @@ def browser() -> Iterator[Page]:
         finally:
             os.close(to)  # which ends it
             os.close(back)
-            process.wait(30)
+            process.wait(60)
 
 
 def _messages(back: int) -> Iterator[dict[str, Any]]:
     unread = b""
-    while read := os.read(back, 1 << 16):
+    while select.select([back], [], [], 120)[0] and (read := os.read(back, 1 << 16)):
         *whole, unread = (unread + read).split(b"\0")
         yield from map(json.loads, whole)
+    raise EOFError("Chromium has ended, or has not answered for two minutes")
