@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile
 TORCH := torch==2.13.0
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
+AXE := axe-core-4.14.1
 
-.PHONY: demo test chromium curl nginx node systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
+.PHONY: demo test axe chromium curl nginx node systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-gpu clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -29,7 +30,7 @@ $(DEMO) $(DEV):
 demo: $(DEMO)  ## a real run, from PyPI's data and encoder to a registered model
 	$(BIN)/lakewright run $(EXAMPLE)
 
-test: $(DEV) chromium curl nginx systemd  ## the whole suite but its slow part
+test: $(DEV) axe chromium curl nginx systemd  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist loadfile --durations=8
 
 test-slow: $(DEV) node
@@ -51,6 +52,11 @@ check: $(DEV) nginx node  ## style, types, infrastructure
 debian = @PATH="$$PATH:/usr/sbin"; export DEBIAN_FRONTEND=noninteractive; command -v $(1) >/dev/null \
   || why=$$({ apt-get update -qq && apt-get install -qq -y --no-install-recommends $(2) $(4); } 2>&1 >/dev/null) \
   || echo "$(1) is not here, and Debian's package $(2) could not be installed: $(3) ($$(echo "$$why" | tail -n 1))"
+
+axe: node  # MPL-2.0, so it is not in the repository
+	@test -f .axe/$(AXE).tgz \
+	  || why=$$(mkdir -p .axe && npm pack --silent --pack-destination .axe $(subst core-,core@,$(AXE)) 2>&1 >/dev/null) \
+	  || echo "$(AXE) could not be had from npm: the pages' accessibility will not be tested ($$(echo "$$why" | tail -n 1))"
 
 chromium:
 	$(call debian,chromium,chromium,the tests in a browser will be skipped)

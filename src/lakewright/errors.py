@@ -178,7 +178,8 @@ def of_disk(failure: BaseException, place: object) -> DiskError | None:
         cause = cause.__cause__ or cause.__context__
     for cause in causes:
         code = cause.errno if isinstance(cause, OSError) else None
-        where = getattr(cause, "filename", None) or place
+        # of a copy, the second is what is written
+        where = getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place
         # a LakewrightError's text may quote rows
         text = "" if isinstance(cause, LakewrightError) else str(cause)
         if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _FULL.search(text):

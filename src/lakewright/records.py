@@ -170,6 +170,9 @@ class Decision(Record):
     passed: bool
     checks: list[Check]
     champion: str | None = Field(default=None, description="the model version compared with")
+    against_champion: dict[str, Metric] = Field(
+        default={}, description="metric → this model's value minus the champion's, on the same test rows"
+    )
 
 
 class ModelVersion(Record):

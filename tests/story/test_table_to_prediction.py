@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,7 +170,12 @@ def test_a_significantly_worse_model_does_not_replace_the_champion(project: Path
     assert lakewright("run", "--set", "train={learner: linear}", *gate).returncode == 0
     refused = lakewright("run", "--set", "train={learner: linear, max_features: 2}", *gate, "--json")
     assert refused.returncode == 3, refused.stderr
-    (check,) = one_object(refused.stdout)["decision"]["checks"]
+    found = one_object(refused.stdout)
+    (check,) = found["decision"]["checks"]
+    difference = found["decision"]["against_champion"]["accuracy"]
+    assert difference["low"] <= difference["value"] <= difference["high"] < 0
+    headline = re.findall(r"<h1>.*?</h1>", Path(found["report"]).read_text(encoding="utf-8"), flags=re.DOTALL)[0]
+    assert f"{-difference['value']:.3f} lower than that of the champion, main.demo.things version 1 (" in headline
     assert not check["passed"] and "main.demo.things version 1" in check["name"]
     assert "McNemar" in check["detail"] and check["value"] < check["threshold"]
     assert [row["version"] for row in one_object(lakewright("models", "--json").stdout)["models"]] == [1]

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from browser import browser, needs_axe
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
@@ -164,14 +165,15 @@ def test_the_page_of_a_classifier(tmp_path: Path, classification: Classification
     decision = Decision(
         passed=False,
         checks=[Check(name="accuracy is at least 0.99", passed=False, value=0.8, threshold=0.99)],
-        champion="demo.texts.model version 2",
+        champion="demo.texts.<model> version 2",
+        against_champion={"macro_f1": Metric(value=0.0123, low=-0.0031, high=0.027)},
     )
     context = ReportContext(**{**vars(CONTEXT), "texts": texts})
     path = tmp_path / "report.html"
     write_html(path, title="Demo <1>", report=report, scorer=classification, context=context)
     waiting = path.read_text()
-    passed = with_decision(waiting, decision.model_copy(update={"passed": True}))
-    path.write_text(with_decision(passed, decision))  # decided again: what was said before is gone
+    passed = with_decision(waiting, report, decision.model_copy(update={"passed": True}))
+    path.write_text(with_decision(passed, report, decision))  # decided again: what was said before is gone
     page = Page(path)
 
     assert fetches(page) == []
@@ -181,8 +183,11 @@ def test_the_page_of_a_classifier(tmp_path: Path, classification: Classification
     assert page.ids() == {
         "gate", "metrics", "classes", "confusions", "mistakes", "slices", "calibration", "training", "data", "run",
     }  # fmt: skip
-    accuracy = report.metrics["accuracy"]
-    assert f"Right on {100 * accuracy.value:.1f}\N{NO-BREAK SPACE}% of 300 test rows" in page.text
+    right = f"Right on {100 * report.metrics['accuracy'].value:.1f}\N{NO-BREAK SPACE}% of 300 test rows"
+    assert [heading for heading in re.findall(r"<h1>.*?</h1>", waiting, flags=re.DOTALL) if right in heading]
+    (headline,) = re.findall(r"<h1>.*?</h1>", page.source, flags=re.DOTALL)
+    assert right in headline and headline.count("0.012 higher than that of the champion, demo.texts.&lt;model&gt;") == 1
+    assert "champion" not in waiting
     assert "below the gate: accuracy is at least 0.99" in page.text
     assert "passed the gate" in passed and "passed the gate" not in page.text and "The gate" not in waiting
     for shown in (
@@ -268,11 +273,16 @@ def test_label_mistakes_by_hand(multilabel: MultilabelScorer) -> None:
     ]  # fmt: skip
 
 
-def test_the_page_of_ratings(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ratings() -> tuple[OrdinalScorer, ReportContext]:
     probabilities = np.array([[0.8, 0.2, 0], [0.9, 0.1, 0], [0.1, 0.2, 0.7], [0, 0.4, 0.6], [0.3, 0.6, 0.1]])
     scorer = OrdinalScorer(np.array([0, 2, 2, 1, 1]), probabilities, ["1", "2", "3"])
     rows = [{"text": f"review {i}", "text_pair": f"title <{i}>"} for i in range(5)]
-    context = ReportContext(rows=rows, inputs={"text": "text", "text_pair": "text"})
+    return scorer, ReportContext(rows=rows, inputs={"text": "text", "text_pair": "text"})
+
+
+def test_the_page_of_ratings(tmp_path: Path, ratings: tuple[OrdinalScorer, ReportContext]) -> None:
+    scorer, context = ratings
     path = tmp_path / "report.html"
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
@@ -349,9 +359,14 @@ def test_answers_are_marked_in_a_context_cut_around_them(asked: tuple[AnswersSco
     }
 
 
-def test_the_page_of_scored_pairs(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def scored_pairs() -> tuple[SimilarityScorer, ReportContext]:
     scorer = SimilarityScorer(np.array([0.0, 1.5, 3, 4, 5]), np.array([1.0, 1.5, 2.5, 4.5, 2.0]))
-    context = ReportContext(rows=[{"text": f"left <{i}>", "text_pair": f"right {i}"} for i in range(5)])
+    return scorer, ReportContext(rows=[{"text": f"left <{i}>", "text_pair": f"right {i}"} for i in range(5)])
+
+
+def test_the_page_of_scored_pairs(tmp_path: Path, scored_pairs: tuple[SimilarityScorer, ReportContext]) -> None:
+    scorer, context = scored_pairs
     path = tmp_path / "report.html"
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
@@ -368,18 +383,24 @@ def test_the_page_of_scored_pairs(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_page_of_pairs_that_belong_together(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def pairs() -> tuple[SimilarityScorer, ReportContext]:
     left = np.eye(3, dtype=np.float32)
     right = np.array([[0.6, 0.8, 0], [0, 1, 0], [0.8, 0, 0.6]], dtype=np.float32)
-    pairs = ["near <0>", "one", "two"]
-    scorer = SimilarityScorer(None, np.array([0.6, 1.0, 0.6]), left, right, pairs)
-    (lost,) = lost_queries(scorer.ranks, left, right, pairs)  # type: ignore[arg-type]
-    assert (lost.row, lost.rank, lost.first) == (0, 2, 2)
-    assert (lost.cosine, lost.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
+    partners = ["near <0>", "one", "two"]
     context = ReportContext(
-        rows=[{"text": f"query {i}", "text_pair": pair} for i, pair in enumerate(pairs)],
+        rows=[{"text": f"query {i}", "text_pair": partner} for i, partner in enumerate(partners)],
         predictions=[{"embeddings": [a.tolist(), b.tolist()]} for a, b in zip(left, right, strict=True)],
     )
+    return SimilarityScorer(None, np.array([0.6, 1.0, 0.6]), left, right, partners), context
+
+
+def test_the_page_of_pairs_that_belong_together(tmp_path: Path, pairs: tuple[SimilarityScorer, ReportContext]) -> None:
+    scorer, context = pairs
+    left, right = (np.array(side) for side in zip(*(row["embeddings"] for row in context.predictions), strict=True))
+    (lost,) = lost_queries(scorer.ranks, left, right, [row["text_pair"] for row in context.rows])  # type: ignore[arg-type]
+    assert (lost.row, lost.rank, lost.first) == (0, 2, 2)
+    assert (lost.cosine, lost.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
     path = tmp_path / "report.html"
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
@@ -431,6 +452,42 @@ def test_the_words_that_decide_are_shaded_in_their_row(
     assert 'title="+0.40">In</mark> <mark class="said">1833</mark> they met.</span>' in Page(path).source
 
 
+@needs_axe
+def test_no_page_of_a_task_breaks_a_rule_of_accessibility(
+    tmp_path: Path,
+    classification: ClassificationScorer,
+    ratings: tuple[OrdinalScorer, ReportContext],
+    multilabel: MultilabelScorer,
+    entities: tuple[EntityScorer, list[str]],
+    asked: tuple[AnswersScorer, ReportContext],
+    scored_pairs: tuple[SimilarityScorer, ReportContext],
+    pairs: tuple[SimilarityScorer, ReportContext],
+) -> None:
+    texts = [f"a good text {i}" for i in range(300)]
+    words = [Word("text", 0, 1, "a", -2.0), Word("text", 2, 6, "good", 2.0)]  # of full colour
+    attributions = [Attribution(0, "a & b", "log-odds", 0.0, words, untried=0)]
+    rows = [{"text": text} for text in texts]
+    classes = {**vars(CONTEXT), "texts": texts, "rows": rows, "attributions": attributions}
+    worse = {"rows": Metric(value=40, low=40, high=40), "macro_f1": Metric(value=0.1, low=0.05, high=0.2)}
+    cases: list[tuple[Scorer, ReportContext]] = [
+        (classification, ReportContext(**classes)),
+        ratings,
+        (multilabel, ReportContext(rows=rows[:6])),
+        (entities[0], ReportContext(texts=entities[1])),
+        asked,
+        scored_pairs,
+        pairs,
+    ]
+    decision = Decision(passed=False, checks=[Check(name="accuracy", passed=False), Check(name="mae", passed=True)])
+    with browser() as tab:
+        for scorer, context in cases:
+            path = tmp_path / f"{type(scorer).__name__}.html"
+            report = report_of(scorer, notes=["int8 was not kept"], slices={"planted": {"hard": worse}})
+            write_html(path, title="t", report=report, scorer=scorer, context=context)
+            path.write_text(with_decision(path.read_text(), report, decision))
+            assert tab.violations(path) == [], path.name
+
+
 def test_a_page_needs_no_context(tmp_path: Path, classification: ClassificationScorer) -> None:
     perfect = ClassificationScorer(classification.truth, np.eye(3)[classification.truth], classification.labels)
     path = tmp_path / "report.html"
@@ -458,7 +515,16 @@ def test_the_verdict_in_each_tasks_words(
     report = base.model_copy(update={"metrics": {"accuracy": metric, "macro_f1": metric}, "confidence": 0.9})
     said = verdict(report).replace("\N{NO-BREAK SPACE}", " ")
     assert said == "Right on 50.0 % of 300 test rows (90 % CI 25.0–75.0 %). Macro F1 is 0.500 (90 % CI 0.250–0.750)."
-    assert verdict(report, Decision(passed=True, checks=[])).endswith(" It passed the gate.")
+    assert verdict(report, Decision(passed=True, checks=[])) == verdict(report)  # no champion
+    differences = {name: Metric(value=-0.02, low=-0.05, high=0.01) for name in ("macro_f1", "rmse")}
+    differences["accuracy"] = Metric(value=0, low=0, high=0)
+    decision = Decision(passed=True, checks=[], champion="m version 2", against_champion=differences)
+    said = verdict(report, decision).removeprefix(verdict(report)).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == (
+        " Macro F1 is 0.020 lower than that of the champion, m version 2 (90 % CI -0.050 to +0.010)."
+        " RMSE, where less is better, is 0.020 lower than that of the champion, m version 2 (90 % CI -0.050 to +0.010)."
+        " Accuracy is equal to that of the champion, m version 2 (90 % CI +0.000 to +0.000)."
+    )
     said = verdict(report_of(entities[0])).replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith(
         "Found 60.0 % of the entities in 3 test rows; 50.0 % of what it marked is right. Entity F1 is"
@@ -547,10 +613,34 @@ def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> N
 def test_a_long_learning_curve_stays_small_and_keeps_its_shape() -> None:
     history = [{"step": step, "loss": 3 - step / 5000} for step in range(10_000)]
     figure = pictures.learning_curve(history)
-    (line,) = figure.axes[0].lines
-    assert len(line.get_xdata()) == 300
-    assert np.allclose(line.get_ydata(), 3 - np.asarray(line.get_xdata()) / 5000)
+    raw, smoothed = figure.axes[0].lines
+    for line in (raw, smoothed):
+        assert len(line.get_xdata()) == 300
+        middle = slice(10, -10)  # at its ends a moving mean has neighbours on one side
+        steps, losses = np.asarray(line.get_xdata())[middle], np.asarray(line.get_ydata())[middle]
+        assert np.allclose(losses, 3 - steps / 5000)
     assert len(pictures.svg(figure, "curve")) < 40_000
+
+
+def test_a_noisy_loss_stands_faintly_behind_its_moving_mean() -> None:
+    losses = np.random.default_rng(0).normal(1, 0.3, 200)
+    figure = pictures.learning_curve([{"step": step, "loss": loss} for step, loss in enumerate(losses)])
+    raw, smoothed = figure.axes[0].lines
+    assert raw.get_alpha() < 0.5 and smoothed.get_alpha() is None
+    assert np.array_equal(raw.get_ydata(), losses)
+    means = [losses[max(0, step - 5) : step + 6].mean() for step in range(200)]
+    assert np.allclose(smoothed.get_ydata(), means)
+    (few,) = pictures.learning_curve([{"epoch": epoch, "loss": 1.0} for epoch in range(9)]).axes[0].lines
+    assert few.get_alpha() is None  # few points are drawn as they are
+
+
+@pytest.mark.parametrize("worst, lowest", [(0.93, 0), (-0.2, -0.2)])
+def test_validation_has_the_whole_axis_and_its_best_value_in_words(worst: float, lowest: float) -> None:
+    history = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in enumerate([worst, 0.9412, 0.94])]
+    history.append({"epoch": 3, "validation_accuracy": float("nan")})  # not defined at that point
+    (axes,) = pictures.learning_curve(history).axes
+    assert axes.get_ylim() == (lowest, 1.02)
+    assert axes.get_legend().get_texts()[0].get_text() == "validation_accuracy, best 0.941"
 
 
 def test_the_learning_curve_draws_losses_and_followed_metrics_only() -> None:

@@ -154,6 +154,7 @@ def test_the_picture_numbers_every_run_once() -> None:
     labels = re.findall(r">(\d★?)</text>", drawn)
     assert sorted(labels) == ["1★", "2", "3", "4"]
     assert "seconds for 1,000 rows" in drawn and ">0.1<" in drawn
+    assert "fill: currentColor" in re.findall(r'style="([^"]*)"[^>]*>1★</text>', drawn)[0]  # not black in a dark page
 
 
 def test_labels_in_a_crowd_cover_neither_each_other_nor_a_point() -> None:

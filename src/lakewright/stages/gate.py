@@ -17,7 +17,7 @@ from lakewright.errors import ProjectError, nearest
 from lakewright.evaluation.report import with_decision
 from lakewright.evaluation.significance import compare
 from lakewright.project import Project
-from lakewright.records import Check, Decision, Record, Report, Trained, as_json
+from lakewright.records import Check, Decision, Metric, Record, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
 from lakewright.runtimes.predictor import Predictor
 from lakewright.workspace import Workspace, note_test_read, write_whole
@@ -32,14 +32,19 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
     checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
     checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
     compared = champion(workspace.tracking, project.model) if project.gate.champion else None
+    difference: dict[str, Metric] = {}
     if compared is not None and compared.digest != trained.digest:
-        checks.append(_against(compared, report, trained, project, workspace))
+        check, difference = _against(compared, report, trained, project, workspace)
+        checks.append(check)
     decision = Decision(
-        passed=all(check.passed for check in checks), checks=checks, champion=str(compared) if compared else None
+        passed=all(check.passed for check in checks),
+        checks=checks,
+        champion=str(compared) if compared else None,
+        against_champion=difference,
     )
     write_whole(workspace.run_folder / "decision.json", as_json(decision))
     page = Path(report.html)
-    write_whole(page, with_decision(page.read_text(encoding="utf-8"), decision))  # nothing draws it again
+    write_whole(page, with_decision(page.read_text(encoding="utf-8"), report, decision))  # nothing draws it again
     if workspace.log is not None:
         workspace.log.params({"gate": project.gate.model_dump(mode="json")})
         workspace.log.metrics({"gate_passed": float(decision.passed)})
@@ -66,19 +71,21 @@ def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
     return Check(name=name, passed=passed, value=values[0], threshold=threshold, detail=detail)
 
 
-def _against(compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace) -> Check:
+def _against(
+    compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace
+) -> tuple[Check, dict[str, Metric]]:
+    """The check, and by how much this model's metric differs, where the two can be compared."""
     folder = download(workspace.tracking, compared, workspace.folder / "downloads")
     predictor = Predictor.open(folder, threads=workspace.threads)
     name = f"not significantly worse than the champion ({compared})"
     rows = pq.read_table(report.test_rows).to_pylist()
     challenger = Predictor.open(Path(trained.model_folder), threads=workspace.threads)
     if (predictor.task.name, predictor.task.labels) != (challenger.task.name, challenger.task.labels):
-        return Check(
-            name=name,
-            passed=False,
-            detail=f"cannot be compared: the champion learned {_labels(predictor)}, this model {_labels(challenger)}; "
-            "set gate.champion: false to let a model with other labels through",
+        detail = (
+            f"cannot be compared: the champion learned {_labels(predictor)}, this model {_labels(challenger)}; "
+            "set gate.champion: false to let a model with other labels through"
         )
+        return Check(name=name, passed=False, detail=detail), {}
     note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
     truths = [json.loads(row["truth"]) for row in rows]
     inputs_of = [json.loads(row["inputs"]) for row in rows]
@@ -89,7 +96,8 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
     for model, scorer in (("this model", ours), ("the champion", theirs)):
         if np.isnan(scorer.metrics(np.ones(scorer.rows)).get(metric, 0.0)):
             why = f"{metric} of {model} is not defined on the test rows: {scorer.undefined(metric)}"
-            return Check(name=name, passed=False, detail=f"cannot be compared: {why}; set gate.compare_by to another")
+            detail = f"cannot be compared: {why}; set gate.compare_by to another"
+            return Check(name=name, passed=False, detail=detail), {}
     found = compare(
         ours, theirs, metric, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
     )
@@ -98,9 +106,10 @@ def _against(compared: ModelVersion, report: Report, trained: Trained, project: 
         f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; "
         f"{found.method}, one-sided p of being worse {found.p:.3g})"
     )
-    return Check(
+    check = Check(
         name=name, passed=not found.significantly_worse, value=found.p, threshold=1 - settings.confidence, detail=detail
     )
+    return check, {metric: Metric(value=found.difference, low=found.low, high=found.high)}
 
 
 def _labels(predictor: Predictor) -> str:

@@ -147,10 +147,10 @@ def write_html(
     path.write_text(page, encoding="utf-8")
 
 
-def with_decision(page: str, decision: Decision) -> str:
+def with_decision(page: str, report: Report, decision: Decision) -> str:
     """The report's page with what the gate said, where room was left for it; in place of what it said before."""
-    for part in ("badge", "link", "section"):
-        said = rendered("decision.html.j2", part=part, decision=decision)
+    for part in ("verdict", "badge", "link", "section"):
+        said = rendered("decision.html.j2", part=part, decision=decision, verdict=verdict(report, decision))
         filled = _slot(part, said)
         page = re.sub(_slot(part, ".*?"), lambda _, filled=filled: filled, page, flags=re.DOTALL)  # type: ignore[misc]
     return page
@@ -181,7 +181,7 @@ def rendered(
 
 
 def verdict(report: Report, decision: Decision | None = None) -> str:
-    """One or two sentences: how good, how sure, and what the gate said."""
+    """A few sentences: how good, how sure, and how far from the champion."""
     metrics, on = report.metrics, f"{_count(report.rows)} test rows"
     level = f"{100 * report.confidence:g}\N{NO-BREAK SPACE}% CI"
 
@@ -223,9 +223,13 @@ def verdict(report: Report, decision: Decision | None = None) -> str:
             text += f" A score is off by {number(metrics['mae'].value)} on average."
     else:
         text = f"{_words(report.primary)} is not defined on {on}."
-    if decision is not None:
-        failed = ", ".join(check.name for check in decision.checks if not check.passed)
-        text += " It passed the gate." if decision.passed else f" It did not pass the gate: {failed}."
+    if decision is None:
+        return text
+    for name, difference in decision.against_champion.items():
+        value, low, high = difference.value, _signed(difference.low), _signed(difference.high)
+        than = f"{number(abs(value))} {'higher' if value > 0 else 'lower'} than" if value else "equal to"
+        text += f" {_words(name)}{'' if higher_is_better(name) else ', where less is better,'} is {than} that of "
+        text += f"the champion, {decision.champion} ({level} {low} to {high})."
     return text
 
 
@@ -326,6 +330,10 @@ def _words(metric: str) -> str:
     known = {"qa_f1": "F1", "mrr": "MRR", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
     text = known.get(metric, metric.replace("_", " ").replace("f1", "F1"))
     return text[0].upper() + text[1:]
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else ''}{number(value)}"
 
 
 def _count(value: float) -> str:

@@ -34,7 +34,7 @@ FOLLOWED = (
     *("spearman", "mrr", "r2"),
 )
 """The metrics worth a line in the learning curve; the others follow them or are on another scale."""
-MORE = ["#3d7edb", "#d9903a", "#3f9f6f", "#a566c4", "#cc4f6c", "#5aa5b8"]
+MORE = ["#3d7edb", "#c07a1f", "#3f9f6f", "#a566c4", "#cc4f6c", "#3d8fa3"]
 
 
 def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most: int = 25) -> Figure:
@@ -53,7 +53,7 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
     figure, axes = _matrix(labels)
     for truth, predicted in np.argwhere(counts > 0):
         right = truth == predicted
-        alpha = 0.12 + 0.78 * float(share[truth, predicted]) ** (1.0 if right else 0.6)
+        alpha = 0.1 + 0.5 * float(share[truth, predicted]) ** (1.0 if right else 0.6)
         _cell(axes, truth, predicted, f"{counts[truth, predicted]:.0f}", RIGHT if right else WRONG, alpha)
     axes.set(title=title)
     axes.set_xlabel("predicted")
@@ -77,7 +77,7 @@ def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int 
         if one == other:
             _cell(axes, one, other, "", INK, 0.08)
         else:
-            _cell(axes, one, other, f"{100 * share[one, other]:.0f}", RIGHT, 0.05 + 0.85 * float(share[one, other]))
+            _cell(axes, one, other, f"{100 * share[one, other]:.0f}", RIGHT, 0.05 + 0.55 * float(share[one, other]))
     axes.set(title=title)
     axes.set_xlabel("has too")
     axes.set_ylabel("of the rows with")
@@ -95,7 +95,7 @@ def reliability_diagram(
     above.plot(bins.confidence[held], bins.accuracy[held], "o", color=RIGHT, markersize=4)
     above.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="perfect calibration")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=f"expected calibration error {ece(bins):.3f}")
-    above.legend(frameon=True, framealpha=0.8, edgecolor="none", labelcolor=INK, loc="upper left", fontsize=8)
+    above.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
     below.bar(middle, bins.count, width * 0.92, color=INK, alpha=0.35)
     below.set(xlim=(0, 1), xlabel=sure, ylabel=counted)
     return figure
@@ -104,12 +104,16 @@ def reliability_diagram(
 def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     """Entries with "step" (or "epoch") and any of: keys that end in "loss", drawn left; the metrics in `FOLLOWED`, with
     or without "validation_" before, drawn right. Other keys are left alone; an entry need not hold every key. Of more
-    than 300 points the means of neighbours are drawn."""
+    than 300 points the means of neighbours are drawn.
+
+    A loss of more than 40 points is drawn faintly, under its moving mean. The axis of the metrics begins at 0, or at
+    the lowest value below it, and ends at 1, so that noise looks flat; their best values are in the legend."""
     along = "step" if any("step" in entry for entry in history) else "epoch"
     curves: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
         for key, value in entry.items():
-            if along in entry and (key.endswith("loss") or key.removeprefix("validation_") in FOLLOWED):
+            followed = key.endswith("loss") or key.removeprefix("validation_") in FOLLOWED
+            if along in entry and followed and np.isfinite(value):
                 curves.setdefault(key, []).append((float(entry[along]), float(value)))
     panels = [
         panel
@@ -122,9 +126,18 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     figure, places = _figure(4.2 * max(len(panels), 1), 3.0, columns=max(len(panels), 1))
     for axes, (title, lines) in zip(np.atleast_1d(places), panels, strict=False):
         for colour, (key, points) in zip(MORE * (len(lines) // len(MORE) + 1), lines.items(), strict=False):
-            drawn = _thinned(np.array(points), 300)
-            marker = "o" if len(drawn) <= 40 else ""
-            axes.plot(drawn[:, 0], drawn[:, 1], color=colour, marker=marker, markersize=3, linewidth=1.4, label=key)
+            line, label = np.array(points), key
+            marker = "o" if len(line) <= 40 else ""
+            if title == "loss" and not marker:
+                axes.plot(*_thinned(line, 300).T, color=colour, alpha=0.35, linewidth=0.8)
+                near = len(line) // 40
+                line, label = _smoothed(line, near), f"{key}, mean of {2 * near + 1}"
+            if title == "validation":
+                label = f"{key}, best {line[:, 1].max():.3f}"
+            axes.plot(*_thinned(line, 300).T, color=colour, marker=marker, markersize=3, linewidth=1.4, label=label)
+        if title == "validation":
+            lowest = min(value for points in lines.values() for _, value in points)
+            axes.set_ylim(min(0, lowest), 1.02)
         axes.set(xlabel=along, title=title)
         axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
@@ -137,7 +150,7 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
     axes.bar((shortest + longest) / 2, rows, width=longest - shortest + 1, color=RIGHT, alpha=0.7)
     if max_length is not None:
         axes.axvline(max_length + 0.5, color=WRONG, linewidth=1.5)
-        axes.set_title(f"cut at max_length {max_length}", color=WRONG, fontsize=8, loc="right")
+        axes.set_title(f"cut at max_length {max_length}", fontsize=8, loc="right")
     axes.set(xlabel="encoded length", ylabel="texts of train")
     axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -151,6 +164,7 @@ def labels_a_row(true: NDArray[np.integer], said: NDArray[np.integer]) -> Figure
     axes.bar(places - 0.2, np.bincount(true, minlength=most + 1), 0.38, color=INK, alpha=0.4, label="true")
     axes.bar(places + 0.2, np.bincount(said, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="said")
     axes.set(xlabel="labels a row", ylabel="rows")
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(places)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
@@ -275,6 +289,7 @@ def trade_off(leaderboard: Leaderboard) -> Figure:
             axes.scatter([x], [metric.value], s=area, facecolor="none", edgecolor=INK, linewidth=1.3)
     # So wide at least that one of 1, 2, 5, 10 … is within.
     axes.set(xscale="log", xlim=(seconds.min() / 1.7, seconds.max() * 1.7))
+    axes.margins(y=0.15)  # a large point at the top is not cut
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -291,6 +306,7 @@ def trade_off(leaderboard: Leaderboard) -> Figure:
             textcoords="offset points",
             ha="center",
             va="center",
+            color=INK,
             in_layout=False,
         )
     return figure
@@ -365,6 +381,13 @@ def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     if len(points) <= most:
         return points
     return np.array([group.mean(axis=0) for group in np.array_split(points, most)])
+
+
+def _smoothed(points: NDArray[np.float64], near: int) -> NDArray[np.float64]:
+    """[n, 2] → [n, 2]: the mean of each value and of `near` neighbours either way, of fewer at the ends."""
+    weights = np.ones(2 * near + 1)
+    sums, counts = (np.convolve(values, weights, "same") for values in (points[:, 1], np.ones(len(points))))
+    return np.column_stack([points[:, 0], sums / counts])
 
 
 def _short(label: str) -> str:
