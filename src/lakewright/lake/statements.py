@@ -7,6 +7,7 @@ DuckDB's own tokenizer and parser say so; places are in bytes, as DuckDB counts 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -86,7 +87,7 @@ class Mention:
 def parse(query: str) -> Statement:
     """Raises UsageError for what is not one statement of the supported kinds."""
     try:
-        text = query.encode()
+        text = _with_plain_blanks(query).encode()
     except UnicodeEncodeError as error:
         raise UsageError(f"the statement is not UTF-8: {error}", "write it in UTF-8") from error
     tokens = _tokens(text)
@@ -172,6 +173,26 @@ def _mention(name: Name, version: int | None) -> Mention:
 
 
 # Text ----------------------------------------------------------------------------------------------------------------
+
+
+# Comments, then what is quoted: 'text', E'it\\'s', "name", $tag$text$tag$.
+_PARTS = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?\*/)|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$).*?\2"""
+    r"""|(?P<blank>[\u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff])""",
+    re.DOTALL,
+)
+
+
+def _with_plain_blanks(query: str) -> str:
+    """As many ASCII blanks as bytes for each of Unicode's outside of quotes: DuckDB makes one blank of each before it
+    counts places."""
+
+    def plain(part: re.Match[str]) -> str:
+        if part["blank"]:
+            return " " * len(part["blank"].encode())
+        return "".join(c if c.isascii() else " " * len(c.encode()) for c in part[0]) if part["comment"] else part[0]
+
+    return _PARTS.sub(plain, query)
 
 
 def _tokens(text: bytes) -> list[Token]:
