@@ -25,8 +25,12 @@ FORKS.set_forkserver_preload(
         "deltalake",
         "duckdb",
         "fastapi",
+        "jinja2",
         "matplotlib.pyplot",
+        "mlflow.pyfunc",
+        "mlflow.store.model_registry.sqlalchemy_store",
         "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.system_metrics.system_metrics_monitor",
         "mlflow.tracking",
         "onnx",
         "onnxruntime",
@@ -35,6 +39,7 @@ FORKS.set_forkserver_preload(
         "sklearn.linear_model",
         "sqlglot",
         "tokenizers",
+        "torch",
         "uvicorn",
     ]
 )
