@@ -189,10 +189,7 @@ def test_whole_sums_are_whole_numbers(lake: Lake) -> None:
         (f"select main.s.t from {T} as main where id = 2", 1),  # a struct, though main.s.t could be a table
         (f"with main as (select {{'a': {{'orders': 5}}}} as x) select main.x.a.orders from main, {T}@v0 limit 1", 5),
         (f"with orders as (select 1 as id) select count(*) from orders, {T}", 8),
-        (
-            f"select {T}.id + main.shop.people.id from {T} join {P} using (customer) where city = 'Bonn' order by 1 limit 1",
-            4,
-        ),
+        (f"select min({T}.id + main.shop.people.id) from {T} join {P} using (customer) where city = 'Bonn'", 4),
         (f"select {T}.id from {T}@v0 order by 1 desc limit 1", 5),
         ('select count(*) from "main" . shop/**/."Orders"@v0', 5),
         (f"select count(*) from {T} as z(a, b, c) where c > 3", 6),  # names by position, columns that are not named
