@@ -158,7 +158,10 @@ def _cut(text: str) -> str:
 
 def shown(value: object) -> str:
     """A value, a type or a text as a message quotes it: on one line, and cut, since data can be of any length."""
-    text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
+    try:
+        text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
+    except RecursionError:
+        text = "a list of lists of lists …"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 

@@ -69,8 +69,12 @@ def test_what_a_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_file_of_a_run_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_csv(tmp_path / "things.csv", sentences(60))
+    rows = [
+        row | {"split": "test" if row["label"] == "plant" and i % 2 else "train"} for i, row in enumerate(sentences(60))
+    ]
+    write_csv(tmp_path / "things.csv", rows)  # the test rows have one class, for which some metrics are not defined
     project = {**small_project(tmp_path), "train": {"learner": "linear"}, "gate": {}}
+    project["data"]["columns"]["split"] = "split"
     (tmp_path / "project.yml").write_text(json.dumps(project))
     lw.run("project.yml")
     files = (tmp_path / ".lakewright").rglob("*.json")
@@ -80,4 +84,6 @@ def test_every_file_of_a_run_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyP
     }  # fmt: skip
     for path in written:
         jsonfile.parse(path.read_bytes())
+    evaluation = next(jsonfile.parse(path.read_bytes()) for path in written if path.name == "evaluation.json")
+    assert set(evaluation["undefined"]) == {"roc_auc"}
     assert lw.run("project.yml").stages["register"].status == "skipped"  # what was written is read again

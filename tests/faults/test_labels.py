@@ -272,6 +272,21 @@ def test_odd_answers_are_named_by_their_rows(form: Any, problem: str) -> None:
     assert "answer_start" in caught.value.remedy
 
 
+@pytest.mark.parametrize("written", [lambda at: [{"text": "Berlin", "answer_start": at}],
+                                     lambda at: {"text": ["Berlin"], "answer_start": [at]}])  # fmt: skip
+def test_answers_counted_in_utf_16(written: Callable[[int], Any]) -> None:
+    table = {"question": ["Where?"] * 2, "context": ["😀🎉 in Berlin", "in Berlin"], "answers": [written(8), written(3)]}
+    columns = {name: name for name in table}
+    with pytest.raises(DataError, match=r"row 0: .*at 8 in its context \(it does with task.offsets: utf16\)"):
+        read("question_answering", table, columns)
+    first, second = read("question_answering", table, columns, offsets="utf16")
+    assert first == [{"start": 6, "end": 12, "text": "Berlin"}] and second[0]["start"] == 3
+    with pytest.raises(DataError, match=r"at 1 in its context"):  # within an emoji
+        read("question_answering", table | {"answers": [written(1)] * 2}, columns, offsets="utf16")
+    with pytest.raises(DataError, match=r"row 0: .*at 6 .*it does with task.offsets: characters"):
+        read("question_answering", table | {"answers": [written(6), written(3)]}, columns, offsets="utf16")
+
+
 TEXT = "Anna saw Rome"
 SPANS = [{"start": 0, "end": 4, "label": "PER"}, {"start": 9, "end": 13, "label": "LOC"}]
 

@@ -586,6 +586,30 @@ def test_mixed_times_name_those_of_the_rarer_kind(tmp_path: Path) -> None:
         read(tmp_path, "data.csv", intake=Intake(times={"x": "event_time"}))
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["2024-01-03 10:00:00", "2024-01-03T10:00:00Z", "2024-01-04T10:00:00+02:00"], "timestamp"),
+        (["2024-01-03 10:00", "2024-01-03", "2024-01-04T11:00Z"], "timestamp"),
+        (["2024-01-01", "2024-01-02", "2024-01-03 10:00"], "timestamp_ntz"),
+    ],
+)
+def test_the_type_proposed_for_mixed_times_reads_them(tmp_path: Path, values: list[str], kind: str) -> None:
+    (tmp_path / "data.csv").write_bytes(column(*values))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "data.csv", intake=Intake(times={"x": "event_time"}))
+    assert f"data.options: {{types: {{column: {kind}}}}}" in caught.value.remedy
+    assert read(tmp_path, "data.csv", types={"x": kind})["x"].null_count == 0
+
+
+@pytest.mark.parametrize("value", ["01.02.2024", "1/31/24 10:30", "31-01-2024"])
+def test_the_error_proposes_the_year_first(tmp_path: Path, value: str) -> None:
+    (tmp_path / "data.csv").write_bytes(column(value, value))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, "data.csv", intake=Intake(times={"x": "event_time"}))
+    assert "2024-01-31" in caught.value.remedy and "strptime(column, '%d.%m.%Y')" in caught.value.remedy
+
+
 def test_quoted_words_are_missing_too(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text('n\n"1"\n"NA"\n""\n-9\n')
     assert read(tmp_path, "data.csv", null_values=["NA"])["n"].to_pylist() == [1, None, None, -9]
@@ -699,6 +723,29 @@ def test_a_column_of_two_kinds_can_be_left_out(tmp_path: Path) -> None:
         read(tmp_path, "data.jsonl")
     assert "data.exclude: [a]" in caught.value.remedy
     assert read(tmp_path, "data.jsonl", intake=Intake(exclude=frozenset({"a"}))).column_names == ["b"]
+
+
+SPANS = [[0, 4, "PER"], [5, 9, "LOC"]]
+
+
+@pytest.mark.parametrize("first", [[SPANS], [[]] * 6_000, [None] * 6_000, [SPANS] * 6_000])
+@pytest.mark.parametrize("last", [[SPANS], [[], None] * 3_000])
+def test_lists_of_several_types_are_json(tmp_path: Path, first: list[Any], last: list[Any]) -> None:
+    """As doccano exports them; whatever stands before and after, in batches of their own."""
+    values = [*first, SPANS, None, *last]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps({"s": value}) + "\n" for value in values))
+    kept = read(tmp_path, "data.jsonl")["s"].to_pylist()
+    assert [value if value is None else json.loads(value) for value in kept] == values
+
+
+@pytest.mark.parametrize("other", ["x", 5, {"start": 0}])
+@pytest.mark.parametrize("count", [1, 6_000])
+def test_lists_and_other_values_do_not_go_together(tmp_path: Path, other: Any, count: int) -> None:
+    values = [SPANS] * count + [other]
+    for some in (values, values[::-1]):
+        (tmp_path / "data.jsonl").write_text("".join(json.dumps({"s": value}) + "\n" for value in some))
+        with pytest.raises(DataError, match=r"the value of column 's' does not go together"):
+            read(tmp_path, "data.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def _by_time(
     if texts:
         odd = misfits([([text for text, _ in texts], [row for _, row in texts])], TIMES)
         if odd.count:
-            cause, remedy = f": {odd}", "correct the values and cast the column in SQL"
+            cause, remedy = f": {odd}", odd.remedy
         else:
             cause, remedy = "", f"cast it in SQL, or set data.options.types: {{{column}: {odd.kind}}} (csv, json)"
         raise DataError(

@@ -339,7 +339,7 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     if not (
         pa.types.is_string(found.type) or pa.types.is_large_string(found.type) or pa.types.is_string_view(found.type)
     ):
-        first = [value for value in found.slice(0, 100).to_pylist() if value is not None][:3]
+        first = list({str(value): value for value in found.slice(0, 100).to_pylist() if value is not None}.values())[:3]
         raise DataError(
             f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not text; the first values: "
             f"{shown(first)}",
@@ -362,7 +362,7 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         if len(fractions):
             raise DataError(
                 f"the column {name!r} (data.columns.{role}) holds fractions, such as "
-                f"{fractions.slice(0, 3).to_pylist()}",
+                f"{shown(pc.unique(fractions).slice(0, 3).to_pylist())}",
                 "name a column of classes: strings, whole numbers or booleans",
             )
         short = known.cast(pa.int64(), safe=False).cast(pa.string())

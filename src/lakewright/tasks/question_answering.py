@@ -17,6 +17,7 @@ from pydantic import Field
 
 from lakewright.encodings import Shortfall
 from lakewright.encodings.ragged import Ragged
+from lakewright.errors import shown
 from lakewright.project import TaskSettings
 from lakewright.tasks import (
     IGNORED,
@@ -31,7 +32,8 @@ from lakewright.tasks import (
     needed,
     text_column,
 )
-from lakewright.tasks.truths import from_json, offset, shown
+from lakewright.tasks.offsets import Offsets, in_characters
+from lakewright.tasks.truths import from_json, offset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +47,8 @@ Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[star
 FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
 FORMS = (
     "a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of texts, or one text, also as "
-    "JSON in a string; [] where there is no answer: answer_start counts characters, and each text stands in its context"
+    "JSON in a string; [] where there is no answer: answer_start counts what task.offsets names, and each text stands "
+    "in its context"
 )
 TRIED = 20  # first and last pieces that are paired, a window
 
@@ -54,6 +57,10 @@ class QuestionAnsweringSettings(TaskSettings):
     name: Literal["question_answering"] = "question_answering"
     n_best: int = Field(default=5, ge=1, description="answers given, the best first")
     max_answer_length: int = Field(default=30, ge=1, description="word pieces")
+    offsets: Offsets = Field(
+        default="characters",
+        description="what answer_start counts: characters, or UTF-16 units, of which most emoji have two",
+    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class QuestionAnswering:
         answer."""
         import pyarrow as pa
 
+        assert isinstance(settings, QuestionAnsweringSettings)
         question_name, context_name, answers_name = needed(columns, "question", "context", "answers")
         kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
         problems, rows = Problems(), 0
@@ -95,8 +103,9 @@ class QuestionAnswering:
             given = column(table, answers_name, "answers").to_pylist()
             truths: list[list[Answer] | None] = []
             for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True), start=rows):
+                known = not missing(answers) and context is not None
                 try:
-                    truths.append(None if missing(answers) or context is None else _answers(answers, context))
+                    truths.append(_answers(answers, context, settings.offsets) if known else None)
                 except ValueError as failure:
                     problems.add(f"row {row}: {failure}")
                     truths.append(None)
@@ -324,36 +333,44 @@ def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, in
     return (int(inside[0]), int(inside[-1])) if whole else (-1, -1)
 
 
-def _answers(given: Any, context: str) -> list[Answer]:
+def _answers(given: Any, context: str, counted: Offsets) -> list[Answer]:
     """Raises ValueError for what is no list of answers, and where one does not stand where it should."""
     if isinstance(given, str):
         if given.lstrip()[:1] not in ("[", "{") or given in context:
-            return [_answer(given, None, context)]
+            return [_answer(given, None, context, counted)]
         given = from_json(given)
     if isinstance(given, dict):
         texts, starts = given.get("text"), given.get("answer_start")
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
             raise ValueError(f"{shown(given)} does not hold text and answer_start, lists of the same length")
-        return [_answer(text, start, context) for text, start in zip(texts, starts, strict=True)]
+        return [_answer(text, start, context, counted) for text, start in zip(texts, starts, strict=True)]
     if not isinstance(given, list):
         raise ValueError(f"{shown(given)} is no list of answers")
     answers: list[Answer] = []
     for one in given:
         if isinstance(one, dict):
             start = one.get("answer_start")
-            answers.append(_answer(one.get("text"), one.get("start") if start is None else start, context))
+            start = one.get("start") if start is None else start
+            answers.append(_answer(one.get("text"), start, context, counted))
         elif isinstance(one, str):
-            answers.append(_answer(one, None, context))
+            answers.append(_answer(one, None, context, counted))
         else:
             raise ValueError("an answer is null" if one is None else f"an answer is {shown(one)}, not a text")
     return answers
 
 
-def _answer(text: Any, start: Any, context: str) -> Answer:
+def _answer(text: Any, start: Any, context: str, counted: Offsets) -> Answer:
     if not isinstance(text, str) or not text:
         raise ValueError(f"an answer has the text {shown(text)}")
-    start = context.find(text) if start is None else offset(start)
-    if start < 0 or context[start : start + len(text)] != text:
-        place = "" if start < 0 else f"at {start} "
-        raise ValueError(f"the answer {shown(text)} does not stand {place}in its context")
-    return {"start": start, "end": start + len(text), "text": text}
+    if start is None:
+        first = context.find(text)
+        if first < 0:
+            raise ValueError(f"the answer {shown(text)} does not stand in its context")
+    else:
+        (first,) = in_characters([offset(start)], context, counted)
+        if first < 0 or not context.startswith(text, first):
+            other: Offsets = "characters" if counted == "utf16" else "utf16"
+            (at,) = in_characters([offset(start)], context, other)
+            hint = f" (it does with task.offsets: {other})" if at >= 0 and context.startswith(text, at) else ""
+            raise ValueError(f"the answer {shown(text)} does not stand at {start} in its context{hint}")
+    return {"start": first, "end": first + len(text), "text": text}

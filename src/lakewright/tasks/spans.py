@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from lakewright.errors import shown
 from lakewright.tasks import Problems, column, is_blank, missing, text_column
 from lakewright.tasks.offsets import Offsets, in_characters, mistake, without_blanks
-from lakewright.tasks.truths import check_unicode, from_json, label_name, offset, shown
+from lakewright.tasks.truths import check_unicode, from_json, label_name, offset
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
+from lakewright.errors import shown
 from lakewright.evaluation.scorers.ordinal import number_of
 from lakewright.tasks import EXACT, Problems, category, column, is_blank, missing, number_column
 
@@ -97,11 +98,3 @@ def truth_numbers(table: pa.Table, name: str, role: str, first: int, problems: P
                 number = None
         numbers.append(number)
     return pa.chunked_array([pa.array(numbers, pa.float64())])
-
-
-def shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = "a list of lists of lists …"
-    return text if len(text) <= 60 else text[:59] + "…"

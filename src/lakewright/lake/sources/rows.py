@@ -22,6 +22,7 @@ from lakewright.lake.sources.written import typed
 
 _ROWS = 5_000
 _IN_MEMORY_BYTES = 64 << 20
+_JSON = {b"as": b"json"}  # on the field of a column of text: its values were lists that hold several types
 
 
 def from_rows(
@@ -30,7 +31,8 @@ def from_rows(
     """The rows' columns and batches. Each row comes with its place ("data.json line 3"), for messages.
 
     A key that a row lacks is null. `types` (SQL names) fixes columns, None where the source has no such option; the
-    others take the type that holds all their values: whole numbers become floats where floats turn up. Raises DataError
+    others take the type that holds all their values: whole numbers become floats where floats turn up, and lists that
+    hold values of several types, such as the span [0, 4, "PER"], are text: JSON. Raises DataError
     naming the place where a column changes its kind, UsageError for a type of a column that no row has.
     """
     waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - it is read as long as the stream lives
@@ -66,15 +68,24 @@ def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake
         names.update(dict.fromkeys(row))
     kept = intake.kept(names)
     columns = [_column(name, chunk, types) for name in kept]
-    return pa.RecordBatch.from_arrays(columns, names=[str(name) for name in kept])
+    fields = [
+        pa.field(str(name), column.type, metadata=metadata)
+        for name, (column, metadata) in zip(kept, columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays([column for column, _ in columns], schema=pa.schema(fields))
 
 
-def _column(name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None) -> pa.Array:
+def _column(
+    name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None
+) -> tuple[pa.Array, dict[bytes, bytes] | None]:
     values, kind = [row.get(name) for _, row in chunk], (types or {}).get(name)
     try:
         str(name).encode()
-        return _array(values, kind)
+        return _array(values, kind), None
     except (pa.ArrowException, OverflowError) as error:
+        lists = kind is None and all(value is None or isinstance(value, list) for value in values)
+        if lists and not all(_go_together([value], None) for value in values):
+            return _array(values, "string"), _JSON
         # the first row that does not go together with those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
         raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
@@ -125,14 +136,25 @@ def _widened(
         if position < 0:
             schema = schema.append(field)
             continue
+        both = (schema.field(position), field)
         try:
-            both = [pa.schema([schema.field(position)]), pa.schema([field])]
-            schema = schema.set(position, pa.unify_schemas(both, promote_options="permissive").field(0))
+            if any(one.metadata == _JSON for one in both):
+                schema = schema.set(position, _json_field(both))
+            else:
+                unified = pa.unify_schemas([pa.schema([one]) for one in both], promote_options="permissive")
+                schema = schema.set(position, unified.field(0))
         except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
-            cause = f"{shown(schema.field(position).type)} before, {shown(field.type)} here"
+            cause = f"{shown(both[0].type)} before, {shown(both[1].type)} here"
             raise _changed(field.name, place, cause, types) from None
     return schema
+
+
+def _json_field(both: Iterable[pa.Field]) -> pa.Field:
+    for one in both:
+        if one.metadata != _JSON and not (pa.types.is_list(one.type) or pa.types.is_null(one.type)):
+            raise pa.ArrowInvalid("lists and other values")
+    return pa.field(one.name, pa.string(), metadata=_JSON)
 
 
 def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
@@ -156,6 +178,10 @@ def _cut(cause: str) -> str:
 
 def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     for field in schema:
-        if field.name not in batch.schema.names:
+        position = batch.schema.get_field_index(field.name)
+        if position < 0:
             batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+        elif pa.types.is_string(field.type) and pa.types.is_list(batch.column(position).type):
+            texts = _array(batch.column(position).to_pylist(), "string")
+            batch = batch.set_column(position, field, texts)
     return cast(batch, schema, cut_times=True)

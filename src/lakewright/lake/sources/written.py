@@ -5,6 +5,7 @@ the values that two written forms fall on.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,9 @@ _PATTERNS = {
     "timestamp": rf"^{_TIME}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$",
 }
 NUMBERS = ("bigint", "double")
-TIMES = ("date", "timestamp_ntz", "timestamp", *NUMBERS)
+_TIMES = ("date", "timestamp_ntz", "timestamp")
+TIMES = (*_TIMES, *NUMBERS)
+_NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: nothing tells which
 
 # Words for "nothing is known", in lower case.
 PLACEHOLDERS = (
@@ -208,11 +211,21 @@ class Misfits:
 
     @property
     def remedy(self) -> str:
+        if all(re.fullmatch(_NOT_ISO, value) for value in self.different):
+            return (
+                "write them with the year first (2024-01-31), or read them as text and make them times in SQL: "
+                "strptime(column, '%d.%m.%Y'), or '%m/%d/%Y' where the month comes first"
+            )
         if self.count == self.total:
             return "name another column"
         if all(value.strip().lower() in PLACEHOLDERS for value in self.different):
             words = json.dumps(self.different, ensure_ascii=False)
             return f"read them as missing: data.options: {{null_values: {words}}}"
+        others = [_PATTERNS[kind] for kind in _TIMES if kind != self.kind]
+        if self.kind in _TIMES and all(any(re.match(other, value) for other in others) for value in self.different):
+            zoned = self.kind == "timestamp" or any(value[16:].strip("0123456789:.") for value in self.different)
+            kind, means = ("timestamp", "no zone: UTC") if zoned else ("timestamp_ntz", "no time: midnight")
+            return f"write all in one form, or declare the type ({means}): data.options: {{types: {{column: {kind}}}}}"
         return "correct them; those that mean that nothing is known can be named: data.options: {null_values: [NA]}"
 
 
