@@ -26,8 +26,8 @@ from page import ROOT, commit, stamp, write
 from run import run
 from training import trainer
 
-from lakewright.learners.encoder.base import base_folder
-from lakewright.runtimes.predictor import Predictor
+from lakewright.learning.learners.encoder.base import base_folder
+from lakewright.model.predictor import Predictor
 
 LONGEST, ROWS, LABELS, BATCH = 128, 40_000, 4, 256
 PARAMETERS = 12 * 12 * 768**2  # of the linear layers, each used once a token

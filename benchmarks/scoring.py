@@ -48,7 +48,7 @@ import json, sys, time
 import numpy as np
 import pyarrow.parquet as pq
 from pathlib import Path
-from lakewright.runtimes.predictor import Predictor
+from lakewright.model.predictor import Predictor
 folder, runtime, threads, data, bf16 = sys.argv[1:]
 if bf16 == "bf16":
     import openvino
@@ -93,7 +93,7 @@ def trained(data: Path, scratch: Path, *settings: str) -> Path:
 
 def tokens(rows: Path, folder: Path) -> float:
     """Mean tokens a text."""
-    from lakewright.runtimes.predictor import Predictor
+    from lakewright.model.predictor import Predictor
 
     predictor = Predictor.open(folder)
     texts = pq.read_table(rows)["text"].to_pylist()
@@ -110,7 +110,7 @@ def with_scales_of_the_batch(whole: Path, into: Path) -> Path:
     """The model folder with int8 as ONNX Runtime's dynamic quantisation makes it."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from lakewright.runtimes.folder import seal
+    from lakewright.model.folder import seal
 
     shutil.copytree(whole, into)
     quantize_dynamic(whole / "model.onnx", into / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)

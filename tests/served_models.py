@@ -14,23 +14,23 @@ import numpy as np
 import uvicorn
 
 from conftest import greeting_model, sealed_model
-from lakewright.encodings.columns import Category, Number, OtherColumns
-from lakewright.encodings.terms import Terms
-from lakewright.learners.encoder.base import load_encoder, load_tokens
-from lakewright.learners.linear import _export
-from lakewright.profile import Oidc, Serve
-from lakewright.serving import connection, endpoint
-from lakewright.serving.access import Access
-from lakewright.serving.app import make_app
-from lakewright.serving.endpoint import Endpoint
-from lakewright.serving.service import Service
-from lakewright.tasks import Task
-from lakewright.tasks.multilabel_classification import MultilabelClassification
-from lakewright.tasks.question_answering import QuestionAnswering
-from lakewright.tasks.sentence_similarity import SentenceSimilarity
-from lakewright.tasks.text_classification import TextClassification
-from lakewright.tasks.text_inputs import TextInputs
-from lakewright.tasks.token_classification import TokenClassification
+from lakewright.model.recipe.dense import Category, Number, OtherColumns
+from lakewright.model.recipe.terms import Terms
+from lakewright.learning.learners.encoder.base import load_encoder, load_tokens
+from lakewright.learning.learners.linear import _export
+from lakewright.settings.profile import Oidc, Serve
+from lakewright.service.server import connection, endpoint
+from lakewright.service.server.access import Access
+from lakewright.service.server.app import make_app
+from lakewright.service.server.endpoint import Endpoint
+from lakewright.service.server.service import Service
+from lakewright.model.tasks import Task
+from lakewright.model.tasks.multilabel import MultilabelClassification
+from lakewright.model.tasks.answering import QuestionAnswering
+from lakewright.model.tasks.similarity import SentenceSimilarity
+from lakewright.model.tasks.classification import TextClassification
+from lakewright.model.recipe.inputs import TextInputs
+from lakewright.model.tasks.tagging import TokenClassification
 
 BOTH = {"text": "the dog is here", "text_pair": "my rose is old"}
 OTHERS = OtherColumns((Number("age", 40.0, 10.0, True),), (Category("place", ("north", "south")),))
@@ -63,8 +63,8 @@ def linear(folder: Path, name: str, task: Task, columns: int) -> Path:
 def encoder(folder: Path, name: str, task: Task, base: Path, pairs: bool = False) -> Path:
     import torch
 
-    from lakewright.learners.encoder.export import export
-    from lakewright.learners.encoder.network import EncoderNetwork
+    from lakewright.learning.learners.encoder.export import export
+    from lakewright.learning.learners.encoder.network import EncoderNetwork
 
     tokens = load_tokens(base, 32, task.long_texts, 8 if task.long_texts == "windows" else 0, pairs)
     (folder / "encoding").mkdir(parents=True)

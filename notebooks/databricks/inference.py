@@ -6,8 +6,8 @@
 # COMMAND ----------
 
 import lakewright as lw
-from lakewright.runtimes.folder import sample_rows
-from lakewright.scoring import score
+from lakewright.model.folder import sample_rows
+from lakewright.service.scoring import score
 from lakewright.targets.databricks.dbutils import dbutils
 
 dbutils.widgets.text("model", "models:/main.demo.things@champion", "Model version")

@@ -16,10 +16,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lakewright.errors import LakewrightError
     from lakewright.pipeline import load, plan, run
-    from lakewright.profile import load_profile
-    from lakewright.project import load_project
-    from lakewright.runs import Run
-    from lakewright.runtimes.predictor import Predictor
+    from lakewright.settings.profile import load_profile
+    from lakewright.settings.project import load_project
+    from lakewright.pipeline.runs import Run
+    from lakewright.model.predictor import Predictor
     from lakewright.workspace import Workspace
 
 _HOME = {

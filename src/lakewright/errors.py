@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from lakewright.secrets import concealed
+from lakewright.system.secrets import concealed
 
 if TYPE_CHECKING:
     from lakewright.records import Finding

@@ -23,8 +23,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from lakewright import jsonfile
-from lakewright.paths import stays_inside
+from lakewright.system import jsonfile
+from lakewright.system.paths import stays_inside
 
 INSIDE = "workspace:"
 

@@ -141,7 +141,7 @@ def look() -> list[str]:
     import lakewright as lw
     from lakewright.plugins import find
     from lakewright.registry.versions import list_models
-    from lakewright.runtimes.predictor import Predictor
+    from lakewright.model.predictor import Predictor
 
     profile = lw.load_profile()
     workspace = lw.Workspace.open(profile)

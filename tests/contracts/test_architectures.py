@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from lakewright.errors import ModelError, ProjectError
-from lakewright.learners.encoder import int8, packed
-from lakewright.learners.encoder.base import FAMILIES, base_folder, load_encoder, load_tokens, longest
-from lakewright.learners.encoder.export import export
-from lakewright.learners.encoder.lora import LowRank, add_lora, merge
-from lakewright.learners.encoder.network import EncoderNetwork
-from lakewright.learners.encoder.optimizer import depth_of, make_optimizer
-from lakewright.learners.encoder.settings import EncoderSettings
-from lakewright.runtimes.onnx import load
+from lakewright.learning.learners.encoder import int8, packed
+from lakewright.learning.learners.encoder.base import FAMILIES, base_folder, load_encoder, load_tokens, longest
+from lakewright.learning.learners.encoder.export import export
+from lakewright.learning.learners.encoder.lora import LowRank, add_lora, merge
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.optimizer import depth_of, make_optimizer
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.runtimes.onnx import load
 
 LAYERS = 3
 WIDTH: dict[str, Any] = {
@@ -465,7 +465,7 @@ def test_sentencepiece_is_converted_or_asked_for(tmp_path: Path, monkeypatch: py
     if find_spec("sentencepiece"):
         with pytest.raises(ModelError, match="cannot be converted"):
             load_tokens(folder, 20)
-    monkeypatch.setattr("lakewright.learners.encoder.base.find_spec", lambda name: None)
+    monkeypatch.setattr("lakewright.learning.learners.encoder.base.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"spm\.model.* sentencepiece reads") as caught:
         load_tokens(folder, 20)
     assert "pip install sentencepiece" in caught.value.remedy

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from conftest import sentences
 from lakewright import plugins
-from lakewright.encodings import Encoding, open_encoding
-from lakewright.encodings.terms import Terms
+from lakewright.model.recipe import Encoding, open_encoding
+from lakewright.model.recipe.terms import Terms
 from lakewright.errors import ModelError
-from lakewright.learners.encoder.base import load_tokens
+from lakewright.learning.learners.encoder.base import load_tokens
 
 TEXTS = [row["text"] for row in sentences(50)]
 
@@ -115,7 +115,7 @@ def test_terms_of_any_script(text: str, terms: set[str]) -> None:
 
 @given(st.lists(st.text(alphabet="ab_1 '-.,!A\n", max_size=20), min_size=1, max_size=5))
 def test_ascii_is_read_as_it_always_was(texts: list[str]) -> None:
-    from lakewright.encodings.terms import _terms
+    from lakewright.model.recipe.terms import _terms
 
     assert [list(_terms(text, 1)) for text in texts] == [list(_terms(text, 2)) for text in texts]
 
@@ -135,7 +135,7 @@ def test_a_folder_of_before_reads_as_it_did(tmp_path: Path) -> None:
 
 
 def test_emoji_that_the_tokenizer_does_not_know_are_read_by_their_names(tiny_base: Path) -> None:
-    from lakewright.learners.encoder.base import load_tokens
+    from lakewright.learning.learners.encoder.base import load_tokens
 
     text = "the dog 😀 is here ❤\ufe0f"
     named, kept = (load_tokens(tiny_base, 64, symbols=how) for how in ("names", "keep"))

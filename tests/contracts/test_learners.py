@@ -17,11 +17,11 @@ import yaml
 from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import ModelError, UsageError
-from lakewright.runtimes import Runtime
-from lakewright.runtimes.folder import sample_rows, serving, verify
-from lakewright.runtimes.predictor import Predictor
-from lakewright.serving.model import Model
-from lakewright.tasks import Task
+from lakewright.model.runtimes import Runtime
+from lakewright.model.folder import sample_rows, serving, verify
+from lakewright.model.predictor import Predictor
+from lakewright.service.server.model import Model
+from lakewright.model.tasks import Task
 
 PAIRS = [(learner, task) for learner in plugins.names("learners") for task in plugins.names("tasks")]
 TOLERANCE = 1e-4  # largest difference of a logit between torch and onnx, both fp32; stated in docs/models.md
@@ -172,7 +172,7 @@ def test_a_text_that_stands_often_is_computed_once(folders: dict[tuple[str, str]
 def test_mlflow_predicts_the_same(folders: dict[tuple[str, str], Path]) -> None:
     import pandas as pd
 
-    from lakewright.runtimes.pyfunc import _load_pyfunc
+    from lakewright.model.pyfunc import _load_pyfunc
 
     for folder in folders.values():
         predictor = Predictor.open(folder)

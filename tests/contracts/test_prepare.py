@@ -19,10 +19,10 @@ import lakewright as lw
 from conftest import sentences
 from lakewright import plugins
 from lakewright.errors import DataError
-from lakewright.prepare import reading
-from lakewright.prepare.examples import Values, read_split
+from lakewright.data.rows import reading
+from lakewright.learning.examples import Values, read_split
 from lakewright.records import Ingested, Prepared
-from lakewright.stages.prepare import prepare
+from lakewright.pipeline.stages.prepare import prepare
 
 Rows = list[dict[str, Any]]
 

@@ -24,11 +24,11 @@ import pytest
 from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError
 from lakewright.records import ModelVersion
 from lakewright.registry import versions
-from lakewright.registry.apart import located
-from lakewright.registry.lookup import alias_version, reader
-from lakewright.registry.meaning import meant
-from lakewright.runtimes.folder import digest_of, seal
-from lakewright.tracking import Tracking
+from lakewright.registry.mlflow_process import located
+from lakewright.registry.without_mlflow import alias_version, reader
+from lakewright.registry.uri import meant
+from lakewright.model.folder import digest_of, seal
+from lakewright.workspace.tracking import Tracking
 
 NAME = "main.demo.greetings"
 ROWS = [{"text": "good morning"}, {"text": "good night"}]
@@ -37,8 +37,8 @@ ROWS = [{"text": "good morning"}, {"text": "good night"}]
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole linear model folder, small: "morning" is hello, "night" is goodbye."""
-    from lakewright.encodings.terms import Terms
-    from lakewright.learners.linear import _export
+    from lakewright.model.recipe.terms import Terms
+    from lakewright.learning.learners.linear import _export
 
     folder = tmp_path_factory.mktemp("made") / "model"
     (folder / "encoding").mkdir(parents=True)
@@ -335,7 +335,7 @@ from pathlib import Path
 import shutil
 from mlflow.tracking import MlflowClient
 from lakewright.registry import versions
-from lakewright.tracking import Tracking
+from lakewright.workspace.tracking import Tracking
 
 uri, artifacts, folder, digest, name, rows = sys.argv[1:]
 warm = uri + "-warm"  # a database of its own: an open SQLite connection must not cross a fork

@@ -19,12 +19,12 @@ from test_learners import inputs_of, task_rows
 
 from conftest import sentences, small_project
 from lakewright import plugins
-from lakewright.learners import Examples, Training
-from lakewright.learners.encoder import serving
-from lakewright.learners.encoder.int8 import quantise
-from lakewright.learners.encoder.network import EncoderNetwork
-from lakewright.learners.encoder.settings import EncoderSettings
-from lakewright.runtimes.predictor import Predictor
+from lakewright.learning.learners import Examples, Training
+from lakewright.learning.learners.encoder import serving
+from lakewright.learning.learners.encoder.int8 import quantise
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.predictor import Predictor
 
 # The largest difference of a logit, as a share of the largest one: stated in docs/models.md. The shape of a batch
 # decides in which order floats are summed, so that a value on the edge between two steps of int8 may fall to the other

@@ -26,8 +26,8 @@ import pytest
 
 from lakewright import plugins
 from lakewright.errors import DataError, NotFound, UsageError
-from lakewright.lake.columns import storable
-from lakewright.lake.sources import Intake, Source, open_source
+from lakewright.data.lake.types import storable
+from lakewright.data.sources import Intake, Source, open_source
 
 ROWS: list[dict[str, Any]] = [
     {"id": "001", "text": 'naïve, "quoted"\nand a second line', "label": "a", "score": 1.5, "count": 1, "ok": True},
@@ -206,7 +206,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
 
     def put(path: str, content: bytes) -> None:
         if place == "s3":
-            from lakewright.lake.sources.files import file_system
+            from lakewright.data.sources.files import file_system
 
             system, located = file_system(f"s3://lake/{run}/{path}", storage_options)
             with system.open_output_stream(located, compression=None) as stream:
@@ -338,7 +338,7 @@ class TestFolders:
         root = f"s3://lake/{uuid.uuid4().hex}" if place == "s3" else str(tmp_path / "data")
 
         def made(names: list[str], columns: list[str] | None = None) -> Made:
-            from lakewright.lake.sources.files import file_system
+            from lakewright.data.sources.files import file_system
 
             system, located = file_system(root, options)
             if place == "local":

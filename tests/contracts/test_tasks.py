@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 
 from lakewright import plugins
-from lakewright.encodings import Encoded
-from lakewright.encodings.tokens import Tokens
+from lakewright.model.recipe import Encoded
+from lakewright.model.recipe.tokens import Tokens
 from lakewright.errors import DataError, ProjectError
-from lakewright.lake.columns import storable
-from lakewright.learners.encoder.base import load_tokens
-from lakewright.tasks import IGNORED, Logits, Loss, Task
-from lakewright.tasks.question_answering import FIRST, LAST
+from lakewright.data.lake.types import storable
+from lakewright.learning.learners.encoder.base import load_tokens
+from lakewright.model.tasks import IGNORED, Logits, Loss, Task
+from lakewright.model.tasks.answering import FIRST, LAST
 
 
 @dataclass(frozen=True)

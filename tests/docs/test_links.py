@@ -119,7 +119,7 @@ def _value(cell: str) -> Any:
 
 
 def test_the_project_table_is_the_schema() -> None:
-    from lakewright.project import json_schema
+    from lakewright.settings.project import json_schema
 
     schema = json_schema()
     del schema["properties"]["train"]
@@ -149,7 +149,7 @@ def test_every_task_is_told_of() -> None:
     import yaml
 
     from lakewright import pipeline, plugins
-    from lakewright.project import Project
+    from lakewright.settings.project import Project
 
     page, metrics = read(ROOT / "docs" / "tasks.md"), read(ROOT / "docs" / "evaluation.md")
     for name in plugins.names("tasks"):
@@ -171,7 +171,7 @@ def test_every_task_is_told_of() -> None:
 
 
 def test_the_profile_table_is_the_schema() -> None:
-    from lakewright.profile import Profiles
+    from lakewright.settings.profile import Profiles
 
     schema = Profiles.model_json_schema()
     profile = schema["$defs"]["Profile"]

@@ -23,10 +23,10 @@ from packaging.utils import canonicalize_name
 
 import lakewright as lw
 from conftest import one_object, sentences, write_csv
-from lakewright import progress
+from lakewright.system import progress
 from lakewright.errors import ProfileError
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models:/main.demo.things@champion"
@@ -145,8 +145,8 @@ IMPATIENT = """
 import sys
 from lakewright import progress
 from lakewright.errors import ProfileError
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.cli import main
 progress.SECONDS, sys.modules["lakewright.cli.app"].PATIENCE = 0.1, 0.5
 main()

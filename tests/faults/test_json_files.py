@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import lakewright as lw
 from conftest import sentences, small_project, write_csv
-from lakewright import jsonfile
+from lakewright.system import jsonfile
 from lakewright.records import Metric, Report, kept
-from lakewright.show import print_json
+from lakewright.cli.show import print_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -34,22 +34,22 @@ from lakewright.evaluation.scorers.entities import EntityScorer
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.tables import Lake
 from lakewright.pipeline import plan
-from lakewright.prepare.duplicates import IDENTITY
-from lakewright.prepare.quality import check_labels, check_spellings, told
-from lakewright.profile import load_profile
-from lakewright.profiling.labels import profile_labels, read_labels
-from lakewright.project import Columns
+from lakewright.data.rows.duplicates import IDENTITY
+from lakewright.data.rows.quality import check_labels, check_spellings, told
+from lakewright.settings.profile import load_profile
+from lakewright.data.profile.labels import profile_labels, read_labels
+from lakewright.settings.project import Columns
 from lakewright.records import Prepared
-from lakewright.runtimes.folder import seal
-from lakewright.runtimes.predictor import Predictor
-from lakewright.runtimes.pyfunc import PyfuncModel
-from lakewright.scoring import score
-from lakewright.serving.metrics import labels_of
-from lakewright.serving.protocols import mlflow, open_inference, openai, plain
-from lakewright.show import complain
-from lakewright.tasks import Kind, Task, in_order, is_blank, lacks, no_prediction
+from lakewright.model.folder import seal
+from lakewright.model.predictor import Predictor
+from lakewright.model.pyfunc import PyfuncModel
+from lakewright.service.scoring import score
+from lakewright.service.server.prometheus import labels_of
+from lakewright.service.server.protocols import mlflow, open_inference, openai, plain
+from lakewright.cli.show import complain
+from lakewright.model.tasks import Kind, Task, in_order, is_blank, lacks, no_prediction
 from lakewright.workspace import Workspace
 
 
@@ -153,7 +153,7 @@ def test_columns_of_0_and_1_may_be_texts() -> None:
 
 
 def test_the_order_of_labels_is_the_same_in_every_process() -> None:
-    command = "from lakewright.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
+    command = "from lakewright.model.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
     orders = {
         subprocess.run(
             [sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True

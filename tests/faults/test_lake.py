@@ -18,10 +18,10 @@ from deltalake import DeltaTable
 
 from conftest import sentences, serving
 from lakewright.errors import DataError, DiskError, of_disk
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.sources import open_source
-from lakewright.lake.sql import insert_once
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.sources import open_source
+from lakewright.data.lake.sql import insert_once
+from lakewright.data.lake.tables import Lake
 from projects import Call, Ended, T, write_linear_project, write_rows
 
 

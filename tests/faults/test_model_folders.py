@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import GREETINGS, greeting_model, sealed_model
-from lakewright.encodings.tokens import Tokens
+from lakewright.model.recipe.tokens import Tokens
 from lakewright.errors import ModelError, UsageError
 from lakewright.records import ModelVersion
-from lakewright.registry.meaning import at_hand, downloaded, model_folder
-from lakewright.runtimes.folder import SERVING, digest_of, holds, seal, serving
-from lakewright.runtimes.predictor import Predictor
-from lakewright.serving import endpoint
-from lakewright.serving.model import Model
+from lakewright.registry.uri import at_hand, downloaded, model_folder
+from lakewright.model.folder import SERVING, digest_of, holds, seal, serving
+from lakewright.model.predictor import Predictor
+from lakewright.service.server import endpoint
+from lakewright.service.server.model import Model
 
 
 @pytest.fixture
@@ -514,11 +514,11 @@ def test_what_is_no_folder(folder: Path, tmp_path: Path) -> None:
         b"flavors: 5",
         b"\xff\xfe",
         b"flavors: {python_function: [1]}",
-        b"flavors: {python_function: {loader_module: lakewright.runtimes.pyfunc}}",
-        b"flavors: {python_function: {loader_module: lakewright.runtimes.pyfunc, data: [x]}}",
-        b"flavors: {python_function: {loader_module: lakewright.runtimes.pyfunc, data: ../model}}",
-        b"flavors: {python_function: {loader_module: lakewright.runtimes.pyfunc, data: /etc}}",
-        b"flavors: {python_function: {loader_module: lakewright.runtimes.pyfunc, data: 2020-99-99}}",
+        b"flavors: {python_function: {loader_module: lakewright.model.pyfunc}}",
+        b"flavors: {python_function: {loader_module: lakewright.model.pyfunc, data: [x]}}",
+        b"flavors: {python_function: {loader_module: lakewright.model.pyfunc, data: ../model}}",
+        b"flavors: {python_function: {loader_module: lakewright.model.pyfunc, data: /etc}}",
+        b"flavors: {python_function: {loader_module: lakewright.model.pyfunc, data: 2020-99-99}}",
         b"a: &a [*a]",
         b"!!python/object/apply:os.system [touch loaded]",
         b"[" * 5000,

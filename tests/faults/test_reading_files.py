@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 
 from lakewright import pipeline
 from lakewright.errors import DataError, ProjectError, UsageError
-from lakewright.lake.sources import Intake, open_source
-from lakewright.lake.sources.written import types_of
-from lakewright.project import load_project
+from lakewright.data.sources import Intake, open_source
+from lakewright.data.sources.written import types_of
+from lakewright.settings.project import load_project
 from lakewright.records import Finding, Ingested
 
 ODD = ["250.0", "250.00", "250", "+4915112345678", "0e0", "007", "1e5", "0x1F", "1_000", "True", "true", "2024-01-05",
@@ -200,7 +200,7 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
 
 
 def ingested_by(project: Path, *settings: str) -> Ingested:
-    from lakewright.profile import load_profile
+    from lakewright.settings.profile import load_profile
     from lakewright.workspace import Workspace
 
     workspace = Workspace.open(load_profile(None, project.parent))
@@ -219,7 +219,7 @@ def columns_of(folder: Path) -> list[str]:
 def test_codes_are_classes_and_findings_are_seen(
     tmp_path: Path, project: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lakewright.show import print_run
+    from lakewright.cli.show import print_run
 
     written(tmp_path, rows_of("250.0", "250.00", "401.0"))
     run = pipeline.run(project("data.csv"))
@@ -379,8 +379,8 @@ def test_latin_1_never_without_a_word(tmp_path: Path) -> None:
 def test_prepare_notices_broken_characters() -> None:
     import numpy as np
 
-    from lakewright.prepare.usable import Usable
-    from lakewright.project import Columns
+    from lakewright.data.rows.usable import Usable
+    from lakewright.settings.project import Columns
 
     texts = [
         "fine é – €",
@@ -825,7 +825,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from lakewright.errors import DataError
-from lakewright.lake.sources import open_source
+from lakewright.data.sources import open_source
 import pyarrow.csv, pyarrow.compute
 source, uri = open_source(sys.argv[1], None, {}, Path())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

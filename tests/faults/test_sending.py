@@ -21,20 +21,20 @@ from hypothesis import strategies as st
 
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProfileError, ProjectError, UsageError
-from lakewright.mirror import Mirror
-from lakewright.paths import stays_inside
-from lakewright.profile import Profile, load_profile
-from lakewright.project import Project, load_project
+from lakewright.workspace.mirror import Mirror
+from lakewright.system.paths import stays_inside
+from lakewright.settings.profile import Profile, load_profile
+from lakewright.settings.project import Project, load_project
 from lakewright.records import Trained
-from lakewright.runs import LOG, log_to
-from lakewright.secrets import concealed, names_secret, secret_in
+from lakewright.pipeline.runs import LOG, log_to
+from lakewright.system.secrets import concealed, names_secret, secret_in
 from lakewright.targets import Deployment, Problem
 from lakewright.targets.checks import problems
 from lakewright.targets.parameters import as_text
-from lakewright.targets.shipped import shipped
-from lakewright.targets.written import texts, write
+from lakewright.targets.project_files import shipped
+from lakewright.targets.files import texts, write
 from lakewright.workspace import Workspace
-from lakewright.yamlfile import value_of
+from lakewright.settings.yamlfile import value_of
 
 PLACE = {"workspace": "s3://our-lake/lakewright", "tracking": "https://mlflow.example.org"}
 TARGETS: dict[str, dict[str, Any]] = {
@@ -339,7 +339,7 @@ def test_the_python_of_a_project_is_looked_at_on_every_target(target: str, tmp_p
 
 
 def test_more_files_than_code_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakewright.targets import shipped as module
+    from lakewright.targets import project_files as module
 
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("x" * number)

@@ -18,10 +18,10 @@ import yaml
 import lakewright as lw
 from conftest import ANIMALS, sentences
 from lakewright.errors import DataError
-from lakewright.profiling import profile_table
+from lakewright.data.profile import profile_table
 from lakewright.records import Finding, Ingested, Prepared
-from lakewright.show import print_run
-from lakewright.stages.prepare import prepare
+from lakewright.cli.show import print_run
+from lakewright.pipeline.stages.prepare import prepare
 
 Rows = list[dict[str, Any]]
 THAI = "ขนมปัง"

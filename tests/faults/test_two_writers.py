@@ -12,12 +12,13 @@ from typing import Any, Literal
 import pyarrow as pa
 import pytest
 
-from lakewright import Workspace, load_profile, scoring
+from lakewright import Workspace, load_profile
+from lakewright.service import scoring
 from lakewright.errors import Busy
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.tables import Lake
-from lakewright.runtimes.folder import seal
-from lakewright.scoring.predictions import Scoring
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.tables import Lake
+from lakewright.model.folder import seal
+from lakewright.service.scoring.predictions import Scoring
 
 NAME = "main.demo.new"
 SCHEMA = pa.schema({"i": pa.int64()})

@@ -18,13 +18,14 @@ import yaml
 
 import lakewright as lw
 from conftest import free_port, sentences, small_project, write_csv
-from lakewright import scoring, tracking
+from lakewright.service import scoring
+from lakewright.workspace import tracking
 from lakewright.errors import LakewrightError
 from lakewright.records import ModelVersion
-from lakewright.registry import apart, versions
-from lakewright.runtimes.folder import seal
-from lakewright.serving import endpoint
-from lakewright.tracking import Tracking
+from lakewright.registry import mlflow_process, versions
+from lakewright.model.folder import seal
+from lakewright.service.server import endpoint
+from lakewright.workspace.tracking import Tracking
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def everywhere(tmp_path: Path, s3: dict[str, str], mlflow_server: str, monkeypat
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lakewright.lake.sources.files import file_system
+    from lakewright.data.sources.files import file_system
 
     folder, name = tmp_path / "project", f"things_{uuid4().hex[:8]}"
     folder.mkdir()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lakewright import plugins
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.targets.checks import problems
-from lakewright.targets.written import REQUESTS, texts, write
+from lakewright.targets.files import REQUESTS, texts, write
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/project.yml"))

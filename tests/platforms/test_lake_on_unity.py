@@ -21,11 +21,11 @@ from deltalake import DeltaTable, write_deltalake
 import lakewright as lw
 from conftest import one_object
 from lakewright.errors import Busy, DataError, LakewrightError, NotFound, ProfileError, UsageError
-from lakewright.lake.catalogs import Denied, Location
-from lakewright.lake.catalogs.unity import UnityCatalog, UnitySettings
-from lakewright.lake.catalogs.unity.credentials import unlocked
-from lakewright.lake.names import TableName
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs import Denied, Location
+from lakewright.data.lake.catalogs.unity import UnityCatalog, UnitySettings
+from lakewright.data.lake.catalogs.unity.credentials import unlocked
+from lakewright.data.lake.names import TableName
+from lakewright.data.lake.tables import Lake
 
 if TYPE_CHECKING:
     from platforms.everywhere import Everywhere

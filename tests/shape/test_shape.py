@@ -132,7 +132,7 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
 def test_predicting_from_a_folder_needs_no_training_library() -> None:
     parts = [(seam, name) for seam in ("tasks", "encodings") for name in plugins.names(seam)]
     found = "; ".join(f"plugins.find({seam!r}, {name!r})" for seam, name in [*parts, ("runtimes", "onnx")])
-    code = f"import lakewright.runtimes.predictor; from lakewright import plugins; {found}"
+    code = f"import lakewright.model.predictor; from lakewright import plugins; {found}"
     loads(code, "torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake")
 
 
@@ -149,7 +149,7 @@ def test_an_outsider_uses_the_same_door(tmp_path: Path) -> None:
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lakewright.runtimes]\ntheirs = theirs:load\n")
+    (info / "entry_points.txt").write_text("[lakewright.model.runtimes]\ntheirs = theirs:load\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom lakewright import plugins\n"
         "assert plugins.find('runtimes', 'theirs')('x') == 'their runtime'\nassert 'onnx' in plugins.names('runtimes')"

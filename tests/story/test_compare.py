@@ -14,9 +14,9 @@ from scipy.stats import chi2
 
 import lakewright as lw
 from conftest import one_object, sentences, write_csv
-from lakewright.comparison import compare
+from lakewright.pipeline.comparison import compare
 from lakewright.errors import DataError, NotFound
-from lakewright.runs import Run
+from lakewright.pipeline.runs import Run
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -97,7 +97,7 @@ def test_runs_become_a_leaderboard(project: Path, lakewright: Lakewright, monkey
     shown = lakewright("compare", good.model_version.at, bad.run_id[:10], same.run_id)
     assert shown.returncode == 0, shown.stderr
     assert "macro_f1" in shown.stdout
-    monkeypatch.setattr("lakewright.runtimes.predictor.Predictor.predict", None)  # nothing is predicted again
+    monkeypatch.setattr("lakewright.model.predictor.Predictor.predict", None)  # nothing is predicted again
     again = compare(["things"])
     assert [line.split()[2] for line in shown.stdout.splitlines() if re.match(r" \d+ +=?\d ", line)] == [
         place["run_id"][:8] for place in again["runs"]

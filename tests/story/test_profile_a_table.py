@@ -18,7 +18,7 @@ import yaml
 import lakewright as lw
 from conftest import one_object, sentences, small_project
 from lakewright.errors import ModelError, NotFound
-from lakewright.profiling import profile_table
+from lakewright.data.profile import profile_table
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """

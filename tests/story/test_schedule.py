@@ -11,7 +11,7 @@ import pytest
 
 from conftest import one_object
 from lakewright.errors import UsageError
-from lakewright.schedule import When, cron, timer
+from lakewright.targets.local.schedule import When, cron, timer
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 SYSTEMD = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian: systemd)")

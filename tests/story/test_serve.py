@@ -25,8 +25,8 @@ import lakewright as lw
 from conftest import Server, greeting_model, one_object, serving
 from lakewright.errors import LakewrightError
 from lakewright.registry import versions
-from lakewright.runtimes.folder import digest_of
-from lakewright.runtimes.predictor import Predictor
+from lakewright.model.folder import digest_of
+from lakewright.model.predictor import Predictor
 
 TEXTS = ["Good morning to you", "good night", "what?"]
 NAME = "main.demo.greetings"
@@ -91,7 +91,7 @@ def test_mlflow_gives_the_same_answer_to_the_same_body(greeter: Path, server: Se
     from mlflow.pyfunc.scoring_server import init, load_model
     from starlette.testclient import TestClient
 
-    from lakewright.runtimes.pyfunc import save_model
+    from lakewright.model.pyfunc import save_model
 
     save_model(greeter, tmp_path / "mlflow", [{"text": "a"}])
     with TestClient(init(load_model(str(tmp_path / "mlflow")))) as theirs:
@@ -217,8 +217,8 @@ def test_a_server_imports_no_torch_no_transformers_no_mlflow(server: Server) -> 
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "onnxruntime" in maps and "libtorch" not in maps
     code = (
-        "import sys\nfrom pathlib import Path\nfrom lakewright import serving\nimport lakewright.serving.app\n"
-        "import lakewright.serving.model\nfound = {'torch', 'transformers', 'mlflow', 'pandas'} & set(sys.modules)\n"
+        "import sys\nfrom pathlib import Path\nfrom lakewright import serving\nimport lakewright.service.server.app\n"
+        "import lakewright.service.server.model\nfound = {'torch', 'transformers', 'mlflow', 'pandas'} & set(sys.modules)\n"
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -597,7 +597,7 @@ def test_embeddings(tiny_base: Path, project: Path, tmp_path: Path) -> None:
 
 
 def test_the_error_tree_holds() -> None:
-    from lakewright.serving import refusals
+    from lakewright.service.server import refusals
 
     statuses = {kind.status for kind in vars(refusals).values() if isinstance(kind, type) and hasattr(kind, "status")}
     assert statuses == {400, 401, 404, 405, 408, 413, 415, 429, 431, 500, 503, 504}

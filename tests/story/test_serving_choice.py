@@ -23,16 +23,16 @@ from safetensors.numpy import load_file
 import lakewright as lw
 from conftest import sentences
 from conftest import serving as served
-from lakewright.learners.encoder import serving
-from lakewright.runtimes.folder import seal
-from lakewright.runtimes.predictor import Predictor
+from lakewright.learning.learners.encoder import serving
+from lakewright.model.folder import seal
+from lakewright.model.predictor import Predictor
 
 AT_ONCE = """
 import sys, threading
 import numpy as np
 from pathlib import Path
-from lakewright.encodings import network_inputs
-from lakewright.runtimes.predictor import Predictor
+from lakewright.model.recipe import network_inputs
+from lakewright.model.predictor import Predictor
 
 sys.setswitchinterval(1e-6)  # threads take turns as often as they can
 predictor = Predictor.open(Path(sys.argv[1]), "openvino", 2)

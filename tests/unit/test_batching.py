@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.serving.batching import Batches
-from lakewright.serving.refusals import Busy, Draining, Late
+from lakewright.service.server.batching import Batches
+from lakewright.service.server.refusals import Busy, Draining, Late
 
 
 class Compute:

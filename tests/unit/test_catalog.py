@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lakewright.errors import LakewrightError
-from lakewright.lake.catalogs.sqlite import VERSION, SqliteCatalog
-from lakewright.lake.names import TableName
+from lakewright.data.lake.catalogs.sqlite import VERSION, SqliteCatalog
+from lakewright.data.lake.names import TableName
 
 NAME = TableName("main", "default", "reviews")
 COLUMN = {"name": "id", "type_text": "bigint", "type_name": "LONG", "position": 0, "nullable": True, "comment": ""}
@@ -122,8 +122,8 @@ def test_many_processes_open_and_write_one_new_catalog(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.names import TableName
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.names import TableName
 print("ready", flush=True)
 sys.stdin.readline()
 catalog = SqliteCatalog(Path({str(tmp_path / "catalog.sqlite")!r}))

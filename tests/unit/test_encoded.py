@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.encodings import Encoded, network_inputs
-from lakewright.encodings.ragged import Ragged
-from lakewright.encodings.tokens import Tokens
+from lakewright.model.recipe import Encoded, network_inputs
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.recipe.tokens import Tokens
 
 SEQUENCE = st.lists(st.integers(1, 99), max_size=5)
 ROWS = st.lists(st.lists(SEQUENCE, min_size=1, max_size=3), min_size=1, max_size=8)
@@ -51,7 +51,7 @@ def test_taken_rows_are_the_rows(rows: list[list[list[int]]], windows: bool, dat
 def test_a_batch_put_together_on_the_device_is_the_encodings(
     rows: list[list[list[int]]], windows: bool, types: bool, data: st.DataObject
 ) -> None:
-    from lakewright.learners.encoder.forward import resident
+    from lakewright.learning.learners.encoder.forward import resident
 
     rows = [[[5, *sequence] for sequence in row] for row in rows]  # no sequence is without a special token
     whole = replace(encoded(rows, windows), hidden=None)

@@ -16,21 +16,10 @@ from browser import browser, needs_axe
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
-from lakewright.evaluation.report import ReportContext, pictures, verdict, with_decision, write_html, write_json
-from lakewright.evaluation.report.mistakes import (
-    Piece,
-    confident_label_mistakes,
-    confident_mistakes,
-    confident_wrong_answers,
-    confused_pairs,
-    furthest_mistakes,
-    lost_queries,
-    marked_answer,
-    marked_mistakes,
-    swapped_labels,
-    worst_pairs,
-)
-from lakewright.evaluation.report.sections.answers import question_kinds
+from lakewright.pages.report import ReportContext, verdict, with_decision, write_html, write_json
+from lakewright.pages import pictures
+from lakewright.pages.report.mistakes import Piece, confident_label_mistakes, confident_mistakes, confident_wrong_answers, confused_pairs, furthest_mistakes, lost_queries, marked_answer, marked_mistakes, swapped_labels, worst_pairs
+from lakewright.pages.report.sections.answers import question_kinds
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.answers import AnswersScorer
 from lakewright.evaluation.scorers.classification import ClassificationScorer

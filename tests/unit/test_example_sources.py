@@ -89,7 +89,7 @@ def test_an_example_can_run_from_what_its_header_says(
     import pyarrow.parquet as pq
 
     from lakewright import pipeline, plugins
-    from lakewright.project import load_project
+    from lakewright.settings.project import load_project
 
     settings, files, row = LOCAL[name]
     if settings:
@@ -120,7 +120,7 @@ def test_rows_as_the_hub_has_them_are_read(monkeypatch: pytest.MonkeyPatch) -> N
     import pyarrow as pa
 
     from lakewright import plugins
-    from lakewright.project import load_project
+    from lakewright.settings.project import load_project
 
     class Hub:
         def open(self, uri: str, options: dict[str, Any], storage_options: dict[str, str]) -> pa.RecordBatchReader:

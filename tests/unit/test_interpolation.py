@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lakewright.learners.encoder import interpolation
+from lakewright.learning.learners.encoder import interpolation
 
 
 class Line(torch.nn.Module):

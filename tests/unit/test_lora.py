@@ -10,11 +10,11 @@ import torch
 from pydantic import ValidationError
 
 from lakewright.errors import ProjectError
-from lakewright.learners.encoder.base import load_encoder
-from lakewright.learners.encoder.lora import LowRank, add_lora, merge
-from lakewright.learners.encoder.network import EncoderNetwork
-from lakewright.learners.encoder.optimizer import body_rate, make_optimizer
-from lakewright.learners.encoder.settings import EncoderSettings
+from lakewright.learning.learners.encoder.base import load_encoder
+from lakewright.learning.learners.encoder.lora import LowRank, add_lora, merge
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.optimizer import body_rate, make_optimizer
+from lakewright.learning.learners.encoder.settings import EncoderSettings
 
 LORA = EncoderSettings(lora_rank=4, lora_alpha=8, learning_rate=1e-2)
 LAYERS, WIDTH, INTERMEDIATE, OUTPUTS = 2, 32, 64, 3  # of tiny_base, and of the head

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from lakewright.errors import ProfileError
-from lakewright.mirror import SENT, Mirror
-from lakewright.profile import Profile
+from lakewright.workspace.mirror import SENT, Mirror
+from lakewright.settings.profile import Profile
 from lakewright.records import Trained, kept
 from lakewright.workspace import Workspace, copy_of, note_test_read
 
 SEND = """
 import sys
 from pathlib import Path
-from lakewright.mirror import Mirror
+from lakewright.workspace.mirror import Mirror
 Mirror(sys.argv[1], Path(sys.argv[2])).send()
 """
 

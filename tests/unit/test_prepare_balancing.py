@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from lakewright.prepare.balancing import class_weights, oversample, undersample
+from lakewright.data.rows.balancing import class_weights, oversample, undersample
 
 labels_of_rows = st.lists(st.sampled_from("aaaaabbc"), min_size=1, max_size=60)
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lakewright.errors import UsageError
-from lakewright.prepare.duplicates import codes, drop_duplicates, find_duplicates, normalise
+from lakewright.data.rows.duplicates import codes, drop_duplicates, find_duplicates, normalise
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.errors import DataError
-from lakewright.prepare import quality
-from lakewright.prepare.duplicates import codes, drop_duplicates, find_duplicates, identities
-from lakewright.prepare.quality import Noticed
-from lakewright.prepare.usable import Usable
-from lakewright.project import Columns
+from lakewright.data.rows import quality
+from lakewright.data.rows.duplicates import codes, drop_duplicates, find_duplicates, identities
+from lakewright.data.rows.quality import Noticed
+from lakewright.data.rows.usable import Usable
+from lakewright.settings.project import Columns
 from lakewright.records import Finding
 
 COLUMNS = Columns(text="description", label="chapter", id="code")

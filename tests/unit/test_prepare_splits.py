@@ -15,8 +15,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lakewright.errors import DataError, UsageError
-from lakewright.prepare.splits import SPELLINGS, SPLITS, Method, assign
-from lakewright.project import Columns
+from lakewright.data.rows.splits import SPELLINGS, SPLITS, Method, assign
+from lakewright.settings.project import Columns
 
 COLUMNS = Columns(text="text", label="label", group="patient", event_time="seen_at", split="part")
 SHARES: dict[str, Any] = {"test": 0.15, "validation": 0.15, "seed": 13}
@@ -292,9 +292,9 @@ def test_split_columns_that_cannot_be_used() -> None:
 
 SPLIT_ALL = """
 import hashlib, numpy as np
-from lakewright.prepare.splits import assign
-from lakewright.prepare.duplicates import find_duplicates
-from lakewright.project import Columns
+from lakewright.data.rows.splits import assign
+from lakewright.data.rows.duplicates import find_duplicates
+from lakewright.settings.project import Columns
 rng = np.random.default_rng(0)
 n = 500
 truth = np.array([f"label {i}" for i in rng.integers(0, 7, n)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lakewright.errors import ProfileError
-from lakewright.profile import load_profile
+from lakewright.settings.profile import load_profile
 from lakewright.workspace import Workspace
 
 PROFILES = """\

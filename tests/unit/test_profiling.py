@@ -18,10 +18,10 @@ from sklearn.metrics import jaccard_score
 
 import lakewright as lw
 from lakewright.errors import DataError, NotFound
-from lakewright.profiling import bias, labels, profile_table, texts
-from lakewright.profiling.columns import ColumnProfile, profile_column
-from lakewright.profiling.languages import WORDS, guess
-from lakewright.profiling.splits import profile_splits
+from lakewright.data.profile import bias, labels, profile_table, texts
+from lakewright.data.profile.columns import ColumnProfile, profile_column
+from lakewright.data.profile.languages import WORDS, guess
+from lakewright.data.profile.splits import profile_splits
 
 
 @pytest.fixture

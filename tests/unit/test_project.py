@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.errors import ProjectError
-from lakewright.project import Project, json_schema, load_project
+from lakewright.settings.project import Project, json_schema, load_project
 
 GOOD = """\
 name: things

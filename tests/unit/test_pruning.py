@@ -13,9 +13,9 @@ from transformers import AlbertConfig, AlbertModel
 
 import lakewright as lw
 from lakewright.errors import ProjectError
-from lakewright.learners.encoder import packed, pruning, serving
-from lakewright.learners.encoder.network import EncoderNetwork
-from lakewright.runtimes.onnx import load
+from lakewright.learning.learners.encoder import packed, pruning, serving
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.model.runtimes.onnx import load
 
 TOKENS, NEURONS, WIDTH = 4000, 240, 8  # ten neurons go at once
 

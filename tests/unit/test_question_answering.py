@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.evaluation.scorers.answers import exact_match
-from lakewright.learners.encoder.base import load_tokens
-from lakewright.tasks.question_answering import FIRST, LAST, QuestionAnswering
+from lakewright.learning.learners.encoder.base import load_tokens
+from lakewright.model.tasks.answering import FIRST, LAST, QuestionAnswering
 
 
 @given(st.data())

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from lakewright import retrieval
+from lakewright.service import search
 from lakewright.errors import DataError, ModelError, NotFound, UsageError
-from lakewright.profile import Profile
+from lakewright.settings.profile import Profile
 from lakewright.records import TableVersion
-from lakewright.retrieval import approximate, embeddings, find
+from lakewright.service.search import approximate, embeddings, find
 from lakewright.workspace import Workspace
 
 NAME = "main.demo.things"
@@ -193,7 +193,8 @@ def test_another_table_under_the_name_is_left_alone(workspace: Workspace) -> Non
 
 
 def test_the_model_of_the_last_search_is_known(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakewright import pipeline, profile
+    from lakewright import pipeline
+    from lakewright.settings import profile
 
     table = write(workspace, ["dog", "cat"])
     loaded: list[str] = []

@@ -12,8 +12,8 @@ import pytest
 
 from lakewright import plugins
 from lakewright.errors import ModelError
-from lakewright.runtimes.folder import seal
-from lakewright.serving.model import Model
+from lakewright.model.folder import seal
+from lakewright.service.server.model import Model
 
 
 @pytest.fixture

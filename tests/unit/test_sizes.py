@@ -8,8 +8,8 @@ import pytest
 
 from lakewright import plugins
 from lakewright.errors import ProjectError
-from lakewright.learners.encoder.settings import EncoderSettings
-from lakewright.project import Project, load_project
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.settings.project import Project, load_project
 
 GOOD = """\
 name: things

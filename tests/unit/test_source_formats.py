@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakewright.errors import DataError, NotFound, UsageError
-from lakewright.lake.sources import files, open_source
+from lakewright.data.sources import files, open_source
 
 
 def read(folder: Path, uri: str, format: str | None = None, **options: Any) -> pa.Table:
@@ -328,7 +328,7 @@ def test_json_is_read_alike_in_pieces_of_any_size(
         "lines": "\n".join(json.dumps(row) for row in rows),
         "indented": "\n".join(json.dumps(row, indent=1) for row in rows),
     }[shape]
-    from lakewright.lake.sources import json as source
+    from lakewright.data.sources import json as source
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "_CHARACTERS", size)
@@ -484,7 +484,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import pyarrow.csv, pyarrow.compute, pyarrow.fs
-from lakewright.lake.sources import open_source, rows
+from lakewright.data.sources import open_source, rows
 rows._IN_MEMORY_BYTES = 1 << 20
 source, uri = open_source(sys.argv[1], None, {}, Path())
 assert sum(batch.num_rows for batch in source.open(uri, {}, {})) == int(sys.argv[2])

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.tables import Lake
 from lakewright.records import TableVersion
 
 T = "main.default.t"

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakewright.errors import DataError, UsageError
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.tables import Lake
 
 ORDERS = pa.table(
     {

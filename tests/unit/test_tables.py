@@ -17,9 +17,9 @@ import pyarrow as pa
 import pytest
 
 from lakewright.errors import DataError, NotFound, UsageError
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.names import TableName
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.names import TableName
+from lakewright.data.lake.tables import Lake
 from lakewright.records import TableVersion
 
 NAME = "main.default.reviews"
@@ -253,8 +253,8 @@ WRITER = """
 import sys
 import pyarrow as pa
 from pathlib import Path
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.tables import Lake
 
 folder, start = Path(sys.argv[1]), int(sys.argv[2])
 lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
@@ -308,8 +308,8 @@ def test_two_processes_appending_lose_nothing(tmp_path: Path) -> None:
 import sys
 import pyarrow as pa
 from pathlib import Path
-from lakewright.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.lake.tables import Lake
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.tables import Lake
 lake = Lake(SqliteCatalog(Path({str(tmp_path)!r}) / "catalog.sqlite"), str(Path({str(tmp_path)!r}) / "tables"))
 for i in range(8):
     n = int(sys.argv[1]) * 100 + i

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from lakewright.encodings import Encoded
-from lakewright.encodings.columns import OtherColumns
-from lakewright.encodings.ragged import Ragged
+from lakewright.model.recipe import Encoded
+from lakewright.model.recipe.dense import OtherColumns
+from lakewright.model.recipe.ragged import Ragged
 from lakewright.errors import DataError, ProjectError
-from lakewright.learners.encoder.base import load_tokens
-from lakewright.project import Columns
-from lakewright.tasks import complete_texts, read_row, whole_text
-from lakewright.tasks.multilabel_classification import MultilabelClassification, MultilabelSettings
-from lakewright.tasks.question_answering import QuestionAnswering
-from lakewright.tasks.sentence_similarity import SentenceSimilarity, SimilaritySettings
-from lakewright.tasks.text_classification import TextClassification, TextClassificationSettings
+from lakewright.learning.learners.encoder.base import load_tokens
+from lakewright.settings.project import Columns
+from lakewright.model.tasks import complete_texts, read_row, whole_text
+from lakewright.model.tasks.multilabel import MultilabelClassification, MultilabelSettings
+from lakewright.model.tasks.answering import QuestionAnswering
+from lakewright.model.tasks.similarity import SentenceSimilarity, SimilaritySettings
+from lakewright.model.tasks.classification import TextClassification, TextClassificationSettings
 
 NOTHING = Encoded(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)))
 

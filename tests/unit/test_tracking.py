@@ -16,10 +16,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lakewright import tracking as module
+from lakewright.workspace import tracking as module
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.records import TableVersion
-from lakewright.tracking import Tracking
+from lakewright.workspace.tracking import Tracking
 
 
 def run_of(tracking: Tracking, run_id: str) -> Any:
@@ -238,7 +238,7 @@ def test_errors_say_what_to_do(tracking: Tracking, tmp_path: Path, monkeypatch: 
     with pytest.raises(LakewrightError, match="migrate to a database"):
         Tracking(str(tmp_path / "mlruns"), None, "").start("demo", "run", {})
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("lakewright.tracking.reach", lambda uri: None)  # it was there, and went away since
+    monkeypatch.setattr("lakewright.workspace.tracking.reach", lambda uri: None)  # it was there, and went away since
     with pytest.raises(LakewrightError, match=r"MLflow at http://127\.0\.0\.1:9 answered: API request") as refused:
         Tracking(f"http://user:{'word'[::-1]}@127.0.0.1:9", None, "").start("demo", "run", {})
     assert "drow" not in "".join(traceback.format_exception(refused.value))
@@ -248,7 +248,7 @@ def test_errors_say_what_to_do(tracking: Tracking, tmp_path: Path, monkeypatch: 
 NEW_WORKSPACE = """
 import os, signal, sys, time
 from pathlib import Path
-from lakewright.tracking import Tracking
+from lakewright.workspace.tracking import Tracking
 
 path = Path(sys.argv[1])
 tracking = Tracking(f"sqlite:///{path}", None, str(path.parent / "artifacts"))
@@ -298,7 +298,7 @@ def test_a_new_workspace_is_made_whole_silently_and_once(tmp_path: Path, mlflow_
 
 
 def test_the_next_workspace_is_a_copy_of_an_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakewright import tracking
+    from lakewright.workspace import tracking
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first, second, third = (

@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import sentences
-from lakewright.encodings.ragged import longest_first
+from lakewright.model.recipe.ragged import longest_first
 from lakewright.errors import TrainingError
-from lakewright.learners import Examples, Training
-from lakewright.learners.encoder import loop
-from lakewright.learners.encoder.base import load_encoder, load_tokens
-from lakewright.learners.encoder.batches import epoch_batches
-from lakewright.learners.encoder.frozen import remember
-from lakewright.learners.encoder.network import EncoderNetwork
-from lakewright.learners.encoder.optimizer import make_optimizer, rate_at
-from lakewright.learners.encoder.probe import fit_head
-from lakewright.learners.encoder.settings import EncoderSettings
-from lakewright.tasks import Loss
-from lakewright.tasks.text_classification import TextClassification
+from lakewright.learning.learners import Examples, Training
+from lakewright.learning.learners.encoder import loop
+from lakewright.learning.learners.encoder.base import load_encoder, load_tokens
+from lakewright.learning.learners.encoder.batches import epoch_batches
+from lakewright.learning.learners.encoder.frozen import remember
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
+from lakewright.learning.learners.encoder.probe import fit_head
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.tasks import Loss
+from lakewright.model.tasks.classification import TextClassification
 
 
 def training(base: Path, folder: Path, **settings: Any) -> Training:

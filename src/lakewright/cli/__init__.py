@@ -15,8 +15,8 @@ from typing import NoReturn
 from lakewright.cli import running, deploying, predicting, serving, looking  # noqa: F401 (as `--help` lists the commands)
 from lakewright.cli.app import app
 from lakewright.errors import LakewrightError, missing_package, of_disk
-from lakewright.secrets import concealed
-from lakewright.show import complain, print_json
+from lakewright.system.secrets import concealed
+from lakewright.cli.show import complain, print_json
 
 
 def main() -> NoReturn:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from lakewright.errors import Stopped
-from lakewright.show import complain, note
+from lakewright.cli.show import complain, note
 
 if TYPE_CHECKING:
     from lakewright.workspace import Workspace
@@ -78,7 +78,7 @@ def stoppable(kept: str, remedy: str = "the same command again goes on from ther
 
 
 def open_workspace(profile: str | None) -> Workspace:
-    from lakewright.profile import load_profile
+    from lakewright.settings.profile import load_profile
     from lakewright.workspace import Workspace
 
     return Workspace.open(load_profile(profile))

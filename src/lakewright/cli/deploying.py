@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
-from lakewright.show import complain, note, print_json, print_rows, say
+from lakewright.cli.show import complain, note, print_json, print_rows, say
 
 if TYPE_CHECKING:
-    from lakewright.profile import Profile
-    from lakewright.project import Project
+    from lakewright.settings.profile import Profile
+    from lakewright.settings.project import Project
 
 
 @app.command()
@@ -49,7 +49,7 @@ def deploy(
     from lakewright.errors import ProfileError
     from lakewright.plugins import find
     from lakewright.targets.checks import problems, refuse
-    from lakewright.targets.written import texts, write
+    from lakewright.targets.files import texts, write
 
     loaded, place = _loaded(project, settings, profile)
     target = find("targets", place.target.name)
@@ -88,7 +88,7 @@ def runs(
     """List the runs of a project where its profile runs it."""
     from lakewright.errors import LakewrightError, NotFound
     from lakewright.plugins import find
-    from lakewright.targets.away import follow as followed
+    from lakewright.targets.remote import follow as followed
 
     loaded, place = _loaded(project, settings, profile)
     target = find("targets", place.target.name)
@@ -119,8 +119,8 @@ def runs(
 
 
 def _loaded(project: str, settings: list[str], profile: str | None) -> tuple[Project, Profile]:
-    from lakewright.profile import load_profile
-    from lakewright.project import load_project
+    from lakewright.settings.profile import load_profile
+    from lakewright.settings.project import load_project
 
     loaded = load_project(project, settings)
     return loaded, load_profile(profile, loaded.folder)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, open_workspace
-from lakewright.show import print_json, print_rows
+from lakewright.cli.show import print_json, print_rows
 
 
 @app.command("profile")
@@ -34,8 +34,8 @@ def profile_data(
     as_json: AsJson = False,
 ) -> None:
     """Look at the data first: missing and suspicious values, lengths, duplicates, labels, splits and bias."""
-    from lakewright.profiling import profile_table
-    from lakewright.profiling.page import summary, verdict
+    from lakewright.data.profile import profile_table
+    from lakewright.pages.profile import summary, verdict
     from lakewright.records import plain
 
     found = profile_table(
@@ -111,7 +111,7 @@ def sql(
     as_json: AsJson = False,
 ) -> None:
     """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
-    from lakewright.lake.sql import insert_once, run_sql
+    from lakewright.data.lake.sql import insert_once, run_sql
     from lakewright.records import TableVersion, plain
 
     lake, written = open_workspace(profile).lake, True

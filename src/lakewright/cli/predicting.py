@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, stoppable
-from lakewright.memory import give_back
-from lakewright.show import print_json, print_rows
+from lakewright.system.memory import give_back
+from lakewright.cli.show import print_json, print_rows
 
 
 @app.command()
@@ -67,7 +67,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a table's new rows into a predictions table: each row once, whatever happens; run it again to go on."""
-    from lakewright import scoring
+    from lakewright.service import scoring
     from lakewright.errors import UsageError
 
     pairs = [pair.partition("=") for pair in columns or ()]
@@ -118,7 +118,7 @@ def schedule(
     """Write what runs a command at regular times here: a systemd timer, or a line for cron. Options come first."""
     from pathlib import Path
 
-    from lakewright import schedule as jobs
+    from lakewright.targets.local import schedule as jobs
     from lakewright.errors import UsageError, nearest
 
     known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
@@ -172,7 +172,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
-    from lakewright import retrieval
+    from lakewright.service import search
 
     with stoppable("the embeddings that were committed are kept"):
         found = retrieval.search(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
-from lakewright.memory import give_back
-from lakewright.show import complain, print_json, print_rows, print_run, say
+from lakewright.system.memory import give_back
+from lakewright.cli.show import complain, print_json, print_rows, print_run, say
 
 if TYPE_CHECKING:
-    from lakewright.runs import Run
+    from lakewright.pipeline.runs import Run
 
 KEPT = "the stages that finished are kept, and training's last checkpoint"
 ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
@@ -31,8 +31,8 @@ def run(
     """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
     gc.set_threshold(ALLOCATIONS)
     from lakewright import plugins
-    from lakewright.profile import load_profile
-    from lakewright.project import load_project
+    from lakewright.settings.profile import load_profile
+    from lakewright.settings.project import load_project
 
     loaded = load_project(project, settings)
     place = load_profile(profile, loaded.folder)
@@ -85,8 +85,8 @@ def stage(
     gc.set_threshold(ALLOCATIONS)
     from lakewright import plugins
     from lakewright.pipeline import run_stage
-    from lakewright.profile import load_profile
-    from lakewright.project import load_project
+    from lakewright.settings.profile import load_profile
+    from lakewright.settings.project import load_project
     from lakewright.records import plain
     from lakewright.workspace import Workspace
 
@@ -111,7 +111,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Rank finished runs, tell ties from differences, and recommend the cheapest that is not significantly worse."""
-    from lakewright import comparison
+    from lakewright.pipeline import comparison
 
     found = comparison.compare(runs or (), by=by, out=out, profile=profile)
     if as_json:
@@ -134,11 +134,11 @@ def schema(
     from lakewright.errors import UsageError, nearest
 
     if what == "profiles":
-        from lakewright import profile
+        from lakewright.settings import profile
 
         print_json(profile.json_schema())
     elif what == "project":
-        from lakewright.project import json_schema
+        from lakewright.settings.project import json_schema
 
         print_json(json_schema())
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, open_workspace
-from lakewright.show import print_json, print_rows
+from lakewright.cli.show import print_json, print_rows
 
 
 @app.command()
@@ -33,7 +33,7 @@ def serve(
     profile: ProfileName = None,
 ) -> None:
     """Answer predictions over HTTP: POST /predict, MLflow's /invocations, /v2 and others; pages at /docs."""
-    from lakewright import serving
+    from lakewright.service import server
 
     serving.serve(
         model,
@@ -60,7 +60,7 @@ def traffic(
     as_json: AsJson = False,
 ) -> None:
     """Show or change which versions an endpoint's servers answer with. They follow within a second or two."""
-    from lakewright.serving import endpoint as endpoints
+    from lakewright.service.server import endpoint as endpoints
 
     changed = endpoints.change(open_workspace(profile), endpoint, split, rollback, profile)
     rows = [
@@ -79,7 +79,7 @@ def keys(
 ) -> None:
     """The API keys that servers take. A key is shown once, when it is made; only its hash is kept."""
     from lakewright.errors import UsageError, nearest
-    from lakewright.serving import access, keys_file
+    from lakewright.service.server import access, keys_file
 
     file = keys_file(open_workspace(profile))
     if action not in ("add", "remove", "list") or (name is None) != (action == "list"):

@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lakewright import jsonfile
+from lakewright.system import jsonfile
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
-from lakewright.tasks import Kind, Prediction, Row
+from lakewright.model.tasks import Kind, Prediction, Row
 
 MOST_WORDS = 60
 """tried of a row: the first of each text, or those nearest to what was said of it"""

@@ -18,22 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError, nearest
 from lakewright.records import ModelVersion
-from lakewright.registry.lookup import reader
-from lakewright.registry.meaning import (
-    DIGEST,
-    REMOTE,
-    Registry,
-    at_hand,
-    downloaded,
-    known,
-    local_path,
-    meant,
-    model_folder,
-    record,
-)
-from lakewright.runtimes import pyfunc
-from lakewright.runtimes.folder import verify
-from lakewright.tracking import Tracking, literal
+from lakewright.registry.without_mlflow import reader
+from lakewright.registry.uri import DIGEST, REMOTE, Registry, at_hand, downloaded, known, local_path, meant, model_folder, record
+from lakewright.model import pyfunc
+from lakewright.model.folder import verify
+from lakewright.workspace.tracking import Tracking, literal
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lakewright.errors import ProfileError
-from lakewright.project import Project
+from lakewright.settings.project import Project
 
-TAG = "lakewright.project"
+TAG = "lakewright.settings.project"
 
 
 def full_name(project: Project) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lakewright.errors import ProfileError, nearest
-from lakewright.project import Project
-from lakewright.yamlfile import value_of
+from lakewright.settings.project import Project
+from lakewright.settings.yamlfile import value_of
 
 SETTINGS = {
     "InputData": "data.source",

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from lakewright.plugins import find
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.targets import Deployment
-from lakewright.targets.written import texts, write
+from lakewright.targets.files import texts, write
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -17,12 +17,12 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from conftest import free_port
-from lakewright.lake.sources.files import file_system
+from lakewright.data.sources.files import file_system
 from lakewright.pipeline import STAGES
 from lakewright.plugins import find
-from lakewright.profile import load_profile
-from lakewright.project import load_project
-from lakewright.targets.written import write
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
+from lakewright.targets.files import write
 from platforms.azureml.runner import Runner, edges
 from platforms.everywhere import FAILING, Everywhere, metrics_here
 

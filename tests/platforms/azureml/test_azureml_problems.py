@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.targets import Problem
 from lakewright.targets.checks import problems
 

@@ -20,7 +20,7 @@ import pytest
 
 from conftest import free_port
 from lakewright.errors import DataError, ModelError
-from lakewright.serving.refusals import Refused
+from lakewright.service.server.refusals import Refused
 from lakewright.targets.azureml import score
 from lakewright.targets.azureml.endpoint import BATCH_CODE, ONLINE_CODE
 

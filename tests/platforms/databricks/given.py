@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from lakewright.profile import Profile, load_profile
-from lakewright.project import Project, load_project
+from lakewright.settings.profile import Profile, load_profile
+from lakewright.settings.project import Project, load_project
 from platforms.everywhere import ROOT
 
 WHO = "0b8a1e5c-0000-4000-8000-444455556666"  # a service principal

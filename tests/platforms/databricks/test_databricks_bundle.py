@@ -18,7 +18,7 @@ from databricks.bundles.volumes import Volume
 from databricks.sdk.service import jobs as sdk
 
 from lakewright.targets.databricks import TARGET
-from lakewright.targets.written import texts
+from lakewright.targets.files import texts
 from platforms.databricks.given import SMALL, WHOLE, banking
 from platforms.databricks.strict import Refused, conforms
 from platforms.databricks.work import check_job

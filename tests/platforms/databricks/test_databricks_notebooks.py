@@ -90,7 +90,7 @@ def test_model_serving_answers_the_golden_rows(greeter: Path, tmp_path: Path) ->
     from fastapi.testclient import TestClient
     from mlflow.pyfunc.scoring_server import init
 
-    from lakewright.runtimes import pyfunc
+    from lakewright.model import pyfunc
 
     samples = json.loads((greeter / "samples.json").read_text())
     golden_ones = samples["predictions"]["onnx"]

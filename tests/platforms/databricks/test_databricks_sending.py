@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lakewright.errors import LakewrightError, NotFound, ProfileError
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets.databricks import TARGET
-from lakewright.tracking import Tracking
+from lakewright.workspace.tracking import Tracking
 from platforms.databricks.given import SMALL, WHO, WHOLE, banking
 from platforms.databricks.server import TOKEN, served
 from platforms.databricks.workspace import Databricks
@@ -147,7 +147,7 @@ def test_an_endpoint_of_another_project_is_left_alone(databricks: Databricks, tm
     named = {**SMALL, "host": databricks.host, "endpoint": {"name": "messages"}}
     support, sales = (of_schema(tmp_path / schema, schema, named) for schema in schemas)
     assert "endpoint messages: made" in deploy(*support)
-    for tags in ([{"key": "lakewright.project", "value": "main.support.banking77"}], None, []):
+    for tags in ([{"key": "lakewright.settings.project", "value": "main.support.banking77"}], None, []):
         databricks.endpoints["messages"]["tags"] = tags
         before = json.dumps([databricks.endpoints, databricks.jobs, databricks.catalog], default=str)
         databricks.calls.clear()

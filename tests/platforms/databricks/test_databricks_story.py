@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import one_object
-from lakewright.profile import load_profile
-from lakewright.project import load_project
-from lakewright.targets import away
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
+from lakewright.targets import remote
 from lakewright.targets.databricks import TARGET
 from platforms.databricks.runner import Runner
 from platforms.databricks.server import TOKEN, served

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from lakewright.errors import LakewrightError, ProfileError
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.targets import Problem
 from lakewright.targets.sagemaker import TARGET
 from platforms.everywhere import ROOT
@@ -160,7 +160,7 @@ def test_a_deployment_with_an_error_is_not_sent_and_a_dry_run_needs_no_boto3(
 
 def test_data_and_workspaces_are_no_code(folder: Path) -> None:
     from lakewright.errors import UsageError
-    from lakewright.targets import shipped
+    from lakewright.targets import project_files
     from lakewright.targets.sagemaker import code
 
     profiles(LEAST)

@@ -16,8 +16,8 @@ import yaml
 from botocore.stub import Stubber
 
 from lakewright.errors import ProfileError
-from lakewright.profile import Profile, load_profile
-from lakewright.project import Project, load_project
+from lakewright.settings.profile import Profile, load_profile
+from lakewright.settings.project import Project, load_project
 from lakewright.targets import Deployment, Execution
 from lakewright.targets.sagemaker import TARGET, sending
 from lakewright.targets.sagemaker.endpoint import endpoint, updating
@@ -358,7 +358,7 @@ def test_what_is_of_another_project_is_left_alone(
             send("main.sales")
         assert "target.endpoint.endpoint" in refused.value.remedy
         assert ("is of the project main.support.banking77" in refused.value.cause) == tagged
-        sagemaker.delete_tags(ResourceArn=served["EndpointArn"], TagKeys=["lakewright.project"])
+        sagemaker.delete_tags(ResourceArn=served["EndpointArn"], TagKeys=["lakewright.settings.project"])
     assert sagemaker.describe_endpoint(EndpointName="shared")["EndpointConfigName"] == served["EndpointConfigName"]
     names = [each["PipelineName"] for each in sagemaker.list_pipelines()["PipelineSummaries"]]
     assert "main-support-banking77" in names and "main-sales-banking77" not in names

@@ -17,11 +17,11 @@ import yaml
 
 from conftest import Server, free_port
 from lakewright.errors import ProfileError
-from lakewright.profile import load_profile
-from lakewright.project import load_project
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.records import Decision
 from lakewright.registry.versions import champion
-from lakewright.runs import noted_runs
+from lakewright.pipeline.runs import noted_runs
 from lakewright.targets.sagemaker import TARGET
 from lakewright.workspace import Workspace
 from platforms.everywhere import FAILING, Everywhere, metrics_here
@@ -133,7 +133,7 @@ def test_what_was_sent_runs_as_it_does_here(
 
 def endpoint_answers(archive: str, digest: str, runner: Runner, folder: Path) -> None:
     """`docker run IMAGE serve`, with the model that SageMaker unpacks into /opt/ml/model."""
-    from lakewright.runtimes.folder import verify
+    from lakewright.model.folder import verify
 
     opt, port = folder / "opt" / "ml", free_port()
     (opt / "model").mkdir(parents=True)
@@ -219,7 +219,7 @@ def with_times(source: str, everywhere: Everywhere) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lakewright.lake.sources.files import file_system
+    from lakewright.data.sources.files import file_system
 
     system, path = file_system(source, everywhere.environment)
     table = pq.read_table(path, filesystem=system)

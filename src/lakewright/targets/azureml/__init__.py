@@ -15,10 +15,10 @@ from lakewright.targets.azureml.settings import AzureMLSettings
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
-    from lakewright.profile import Profile, TargetSettings
-    from lakewright.project import Project
+    from lakewright.settings.profile import Profile, TargetSettings
+    from lakewright.settings.project import Project
     from lakewright.records import Record
-    from lakewright.runs import Run
+    from lakewright.pipeline.runs import Run
     from lakewright.targets import Deployment, Execution, Problem
     from lakewright.workspace import Workspace
 
@@ -28,7 +28,7 @@ class AzureMLTarget:
     settings: type[TargetSettings] = AzureMLSettings
 
     def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
-        from lakewright.targets.away import run_away
+        from lakewright.targets.remote import run_away
 
         return run_away(self, project, profile, watch, rerun)
 

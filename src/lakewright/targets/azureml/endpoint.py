@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lakewright.project import Project
+from lakewright.settings.project import Project
 from lakewright.targets.azureml.pipeline import SCHEMAS, environment_named
 from lakewright.targets.azureml.resources import identity
 from lakewright.targets.azureml.settings import AzureMLSettings, Batch, Online, Share

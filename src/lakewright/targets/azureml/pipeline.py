@@ -22,12 +22,12 @@ from typing import Any
 
 from lakewright.errors import ProfileError, UsageError, nearest
 from lakewright.pipeline import STAGES, Stage
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.parameters import Parameter, given_settings, parameters, unmistakable
-from lakewright.targets.shipped import shipped
+from lakewright.targets.project_files import shipped
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
 RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops where it is not set

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.azureml.resources import DATA, clusters
 from lakewright.targets.azureml.settings import AzureMLSettings, Online

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from lakewright.project import Project
+from lakewright.settings.project import Project
 from lakewright.targets import Request
 from lakewright.targets.azureml.pipeline import SCHEMAS, version_of
 from lakewright.targets.azureml.settings import AzureMLSettings, Cluster

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lakewright import jsonfile
+from lakewright.system import jsonfile
 from lakewright.errors import DataError, ModelError
-from lakewright.runtimes.predictor import Predictor
-from lakewright.serving.protocols import mlflow, parsed, plain
+from lakewright.model.predictor import Predictor
+from lakewright.service.server.protocols import mlflow, parsed, plain
 
 ROWS = 1000  # in one request, as `lakewright serve` has it
 KINDS = {".csv": "csv", ".json": "json", ".jsonl": "lines", ".ndjson": "lines"}
@@ -52,7 +52,7 @@ def answered(predictor: Predictor, body: bytes) -> dict[str, Any]:
 
 
 def _predicted(predictor: Predictor, rows: Sequence[Any]) -> list[Any]:
-    from lakewright.serving.protocols import check_rows
+    from lakewright.service.server.protocols import check_rows
 
     check_rows(len(rows), ROWS)
     return predictor.predict(rows)

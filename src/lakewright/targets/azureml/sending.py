@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, MissingPackage
 from lakewright.pipeline import STAGES
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Execution, Request, Status
 from lakewright.targets.azureml.endpoint import model_asset
 from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.owned import TAG, full_name, refuse_foreign
-from lakewright.targets.written import write
+from lakewright.targets.files import write
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -173,7 +173,7 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     from azure.core.exceptions import ResourceNotFoundError
 
     from lakewright.registry.versions import champion, download
-    from lakewright.runtimes.folder import verify
+    from lakewright.model.folder import verify
     from lakewright.workspace import Workspace
 
     workspace = Workspace.open(profile)

@@ -19,8 +19,8 @@ from typing import Literal
 from pydantic import Field
 
 import lakewright
-from lakewright.profile import TargetSettings
-from lakewright.project import Settings
+from lakewright.settings.profile import TargetSettings
+from lakewright.settings.project import Settings
 
 COMPUTE_NAME = r"^[A-Za-z][A-Za-z0-9-]{1,23}$"
 ASSET_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"

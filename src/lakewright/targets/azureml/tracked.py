@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lakewright.errors import LakewrightError
 from lakewright.records import Decision, ModelVersion, Record, Report
-from lakewright.tracking import Tracking
+from lakewright.workspace.tracking import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,10 +19,10 @@ from lakewright.targets.databricks.settings import DatabricksSettings
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
-    from lakewright.profile import Profile, TargetSettings
-    from lakewright.project import Project
+    from lakewright.settings.profile import Profile, TargetSettings
+    from lakewright.settings.project import Project
     from lakewright.records import Record
-    from lakewright.runs import Run
+    from lakewright.pipeline.runs import Run
     from lakewright.workspace import Workspace
 
 
@@ -44,7 +44,7 @@ class DatabricksTarget:
                 raise
 
     def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
-        from lakewright.targets.away import run_away
+        from lakewright.targets.remote import run_away
 
         finished = run_away(self, project, profile, watch, rerun)
         if finished.model_version is not None:  # the endpoint serves versions: there may be a new champion

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Request
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.owned import TAG
-from lakewright.targets.shipped import shipped
-from lakewright.targets.written import as_yaml
+from lakewright.targets.project_files import shipped
+from lakewright.targets.files import as_yaml
 
 BUNDLE = "databricks.yml"
 CATALOG = "/api/2.1/unity-catalog"

@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from lakewright.pipeline import STAGES
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
 from lakewright.targets.owned import full_name
 from lakewright.targets.parameters import Parameter, as_text, given_settings, parameters

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.checks import Variables, variable_problems
 from lakewright.targets.databricks import jobs

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import lakewright
 from lakewright.errors import LakewrightError, MissingPackage, NotFound
 from lakewright.pipeline import STAGES
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.databricks.bundle import BUNDLE, CATALOG, full_name
 from lakewright.targets.databricks.jobs import name_of

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 import lakewright
-from lakewright.profile import TargetSettings
-from lakewright.project import IDENTIFIER, Settings
+from lakewright.settings.profile import TargetSettings
+from lakewright.settings.project import IDENTIFIER, Settings
 
 Privilege = Literal[
     "ALL_PRIVILEGES",

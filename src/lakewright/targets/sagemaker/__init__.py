@@ -15,16 +15,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from lakewright.profile import TargetSettings
+from lakewright.settings.profile import TargetSettings
 from lakewright.targets import Deployment, Execution, Problem, Request
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
-    from lakewright.profile import Profile
-    from lakewright.project import Project
+    from lakewright.settings.profile import Profile
+    from lakewright.settings.project import Project
     from lakewright.records import Record
-    from lakewright.runs import Run
+    from lakewright.pipeline.runs import Run
     from lakewright.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ class SageMakerTarget:
     settings: type[TargetSettings] = SageMakerSettings
 
     def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
-        from lakewright.targets.away import run_away
+        from lakewright.targets.remote import run_away
 
         return run_away(self, project, profile, watch, rerun)
 

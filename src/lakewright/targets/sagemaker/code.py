@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import hashlib
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets.sagemaker.names import name_of, store_of
-from lakewright.targets.shipped import shipped
-from lakewright.targets.written import as_yaml
+from lakewright.targets.project_files import shipped
+from lakewright.targets.files import as_yaml
 
 
 def project_files(project: Project, profile: Profile) -> dict[str, bytes]:

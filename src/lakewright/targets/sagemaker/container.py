@@ -108,7 +108,7 @@ def _stage(folder: Path, *arguments: str) -> None:
 
 def _train() -> None:
     """A hyperparameter whose name has a dot is a setting; `given` holds those that were given as it was deployed."""
-    from lakewright.profile import load_profile
+    from lakewright.settings.profile import load_profile
     from lakewright.workspace import copy_of
 
     config = base() / "input" / "config" / "hyperparameters.json"
@@ -124,7 +124,7 @@ def _train() -> None:
 
 def _serve() -> None:
     """Callers are known to SageMaker before they get here: nobody else reaches an endpoint's container."""
-    from lakewright.serving import serve
+    from lakewright.service.server import serve
 
     model = _model().resolve()
     os.chdir(mkdtemp(prefix="lakewright-"))  # for the server's own files

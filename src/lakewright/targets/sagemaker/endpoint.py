@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Request
 from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.sagemaker.names import group_of, settings_of, vpc

@@ -6,8 +6,8 @@ import hashlib
 import re
 from typing import Any
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets.owned import full_name
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from lakewright.errors import ProfileError
 from lakewright.pipeline import STAGES
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets.parameters import Parameter, given_settings, parameters
 from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings

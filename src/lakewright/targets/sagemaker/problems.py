@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.checks import Variables, variable_problems
 from lakewright.targets.parameters import given_settings, parameters, stage_settings

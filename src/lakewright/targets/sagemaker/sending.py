@@ -11,8 +11,8 @@ from typing import Any
 
 from lakewright.errors import LakewrightError, MissingPackage, NotFound, ProfileError
 from lakewright.pipeline import STAGES
-from lakewright.profile import Profile
-from lakewright.project import Project
+from lakewright.settings.profile import Profile
+from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Execution, Status
 from lakewright.targets.owned import TAG, refuse_foreign
 from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
@@ -224,7 +224,7 @@ def _lines(step: str, group: str, job: str, logs: Any) -> Iterator[str]:
 def _carry_approval(project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
     """Approval is given in one place, by `lakewright models approve`; SageMaker's registry follows."""
     from lakewright.registry.versions import champion
-    from lakewright.runs import noted_runs
+    from lakewright.pipeline.runs import noted_runs
     from lakewright.workspace import Workspace
 
     if project.register_.approval != "manual":

@@ -20,8 +20,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from lakewright.profile import TargetSettings
-from lakewright.project import Settings
+from lakewright.settings.profile import TargetSettings
+from lakewright.settings.project import Settings
 
 INSTANCE = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
 S3 = r"^s3://[^/]+(/.*)?$"

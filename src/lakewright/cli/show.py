@@ -1,0 +1,128 @@
+"""How results look: tables and lines for people on stdout, one JSON object for scripts, messages on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lakewright.system import jsonfile
+from lakewright.errors import LakewrightError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lakewright.pipeline.runs import Run
+
+
+def print_json(value: dict[str, Any], indent: int | None = 2) -> None:
+    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")  # else a locale may lack a character
+    print(jsonfile.text(value, indent, str, escaped), end="", flush=indent is None)
+
+
+def say(stage: str, status: str, why: str) -> None:
+    mark = {"run": "…", "done": "✓", "skipped": "–", "failed": "✗"}[status]
+    print(f"{mark} {stage:<9} {status:<8} {why if status != 'failed' else ''}".rstrip(), file=sys.stderr, flush=True)
+
+
+def note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def complain(error: LakewrightError) -> None:
+    print("\n  ".join([f"error: {error.cause}", f"→ {error.remedy}", *error.noticed]), file=sys.stderr)
+    if error.log:
+        print(f"  log: {error.log}", file=sys.stderr)
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
+    if as_json:
+        print_json({title: rows})
+        return
+    if not rows:
+        print(f"no {title}")
+        return
+    _console()(_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows]))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def _table(headers: list[str], rows: list[list[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _console() -> Callable[..., None]:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False).print
+
+
+def print_run(finished: Run) -> None:
+    from lakewright.records import Ingested, Prepared
+
+    show = _console()
+    noticed = finished.records.get("prepare") or finished.records.get("ingest")  # prepare's are ingest's, and more
+    if isinstance(noticed, Ingested | Prepared):
+        for finding in noticed.findings:
+            show(f"noticed: {finding.name}: {finding.detail}", markup=False)
+    if "evaluate" in finished.records:
+        report = finished.report
+        confidence = f"{report.confidence:.0%} interval"
+        rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
+        show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
+        show(
+            f"{report.model_bytes / 1e6:.3g} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"
+        )
+        for name, why in report.undefined.items():
+            show(f"not defined on the test rows: {name}: {why}", markup=False)
+        show(f"report: {report.html}")
+    if "gate" in finished.records:
+        decision = finished.decision
+        show(f"gate: {'passed' if decision.passed else 'NOT passed, nothing registered'}")
+        for check in decision.checks:
+            show(f"  {'✓' if check.passed else '✗'} {check.name}: {check.detail}", markup=False)
+    version = finished.model_version
+    if version is None or finished.error is not None:
+        return
+    show(f"registered: {version} ({', '.join(version.aliases) or 'another version is the champion by now'})\n\nnext:")
+    command = _command()
+    if finished.exit_code == 4:
+        print(f"  {command} models approve {version.at}")
+    uri = f"models:/{version.name}@champion" if "champion" in version.aliases else version.at
+    print(f"  {command} predict {uri} {shlex.quote(_first_row(finished))}")
+    table = finished.records["ingest"]
+    print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
+    print(f"  {command} ui")
+
+
+def _command() -> str:
+    """How this very command can be typed again: a virtual environment need not be on the PATH."""
+    return "lakewright" if shutil.which("lakewright") else os.path.relpath(sys.argv[0])
+
+
+def _first_row(finished: Run) -> str:
+    """The first test row as `predict` takes it, long texts cut."""
+    import pyarrow.parquet as pq
+
+    # read_table would import pandas.
+    first = next(pq.ParquetFile(finished.report.test_rows).iter_batches(1, columns=["inputs"]))
+    given = json.loads(first["inputs"][0].as_py())
+    row = {name: value[:80] if isinstance(value, str) else value for name, value in given.items() if value is not None}
+    row.pop("tokens", None)  # the text is the same
+    return row["text"] if list(row) == ["text"] else json.dumps(row, ensure_ascii=False)

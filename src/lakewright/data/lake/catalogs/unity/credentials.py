@@ -1,0 +1,99 @@
+"""Unity Catalog's temporary credentials, and what delta-rs makes of them.
+
+To a table: https://docs.databricks.com/api/workspace/temporarytablecredentials/generatetemporarytablecredentials, to
+where a new one shall lie: …/temporarypathcredentials/generatetemporarypathcredentials. The storage options are
+object_store's: https://docs.rs/object_store (AmazonS3ConfigKey, AzureConfigKey).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lakewright.errors import LakewrightError, NotFound
+from lakewright.data.lake.catalogs import KEYS, Denied, Location
+from lakewright.data.lake.catalogs.unity.refusals import explained
+
+if TYPE_CHECKING:
+    from databricks.sdk import WorkspaceClient
+    from databricks.sdk.service.catalog import (
+        GenerateTemporaryPathCredentialResponse,
+        GenerateTemporaryTableCredentialResponse,
+        TableInfo,
+    )
+
+    from lakewright.data.lake.names import TableName
+
+SPARE_SECONDS = 600  # keys that end sooner are not begun with: a scan keeps those that it began with
+OWN_KEYS = "let the profile's own keys be used: catalog: {name: unity, credentials: profile}, with storage_options"
+
+
+class Keys:
+    """Those that were asked for; those to read are used again. They are in memory alone."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Location, float]] = {}  # a table's id → with its keys, until when (epoch seconds)
+
+    def to_table(
+        self, client: WorkspaceClient, name: TableName, table: TableInfo, there: Location, *, write: bool
+    ) -> Location:
+        from databricks.sdk.service.catalog import TableOperation
+
+        kept, until = self._kept.get(str(table.table_id), (there, 0.0))
+        if not write and until > time.time() + SPARE_SECONDS:
+            return kept
+        needs = [
+            f"EXTERNAL USE SCHEMA on {name.catalog}.{name.schema}",
+            f"{'SELECT and MODIFY' if write else 'SELECT'} on {name}",
+        ]
+        with explained(f"have the keys to {name}", needs):
+            answer = client.temporary_table_credentials.generate_temporary_table_credentials(
+                operation=TableOperation.READ_WRITE if write else TableOperation.READ, table_id=table.table_id
+            )
+        found = unlocked(there, answer)
+        if not write:
+            self._kept[str(table.table_id)] = found, (answer.expiration_time or 0) / 1000
+        return found
+
+    def to_path(self, client: WorkspaceClient, name: TableName, new: Location, *, write: bool) -> Location:
+        from databricks.sdk.service.catalog import PathOperation
+
+        needs = [f"EXTERNAL USE LOCATION{' and CREATE EXTERNAL TABLE' if write else ''} on the external location"]
+        try:
+            with explained(f"have the keys to {new.uri}", needs):
+                answer = client.temporary_path_credentials.generate_temporary_path_credentials(
+                    new.uri, PathOperation.PATH_CREATE_TABLE if write else PathOperation.PATH_READ
+                )
+        except Denied as denied:
+            if write:
+                raise
+            # To whoever may only read, a table that Unity Catalog does not know is one that is not there.
+            raise NotFound(
+                f"Unity Catalog knows no table {name}, and you may not see whether one lies at {new.uri}",
+                f"correct the name; or {denied.remedy}",
+            ) from denied
+        return unlocked(new, answer)
+
+
+def unlocked(
+    place: Location, answer: GenerateTemporaryTableCredentialResponse | GenerateTemporaryPathCredentialResponse
+) -> Location:
+    """The place with the vended keys, beside those of its options that are no keys (a region, an endpoint).
+
+    Raises LakewrightError for kinds of keys that delta-rs does not take.
+    """
+    options = {option: value for option, value in place.storage_options.items() if not KEYS.search(option)}
+    if (aws := answer.aws_temp_credentials) is not None and not aws.access_point:
+        keys = {
+            "AWS_ACCESS_KEY_ID": aws.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": aws.secret_access_key,
+            "AWS_SESSION_TOKEN": aws.session_token,
+        }
+    elif (sas := answer.azure_user_delegation_sas) is not None:
+        keys = {"AZURE_STORAGE_SAS_TOKEN": sas.sas_token}
+    elif (entra := answer.azure_aad) is not None:
+        keys = {"AZURE_STORAGE_TOKEN": entra.aad_token}
+    else:
+        kind = "an S3 access point" if aws else "Google Cloud" if answer.gcp_oauth_token else "another cloud"
+        raise LakewrightError(f"the keys to {place.uri} are of {kind}, and delta-rs takes none such", OWN_KEYS)
+    return Location(place.uri, options | {option: value for option, value in keys.items() if value})

@@ -1,0 +1,68 @@
+"""What Unity Catalog refuses, as cause and remedy: which privilege is missing on what.
+
+It says "User does not have EXTERNAL USE SCHEMA on Schema 'main.health'."; where it says less, all privileges that the
+call takes are named: https://docs.databricks.com/data-governance/unity-catalog/manage-privileges/privileges.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from lakewright.errors import Busy, LakewrightError, NotFound
+from lakewright.data.lake.catalogs import Denied
+
+_LACKS = re.compile(r"does not have (?P<privilege>[A-Z][A-Z_ ]*[A-Z]) on (?P<kind>[A-Za-z ]+) '(?P<name>[^']+)'")
+_FROM_OUTSIDE = re.compile("UNITY_CATALOG_EXTERNAL_GENERATE_[A-Z]+_CREDENTIALS_DENIED")
+
+
+@contextmanager
+def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
+    """Turns the SDK's errors into ours; `doing` completes "to …", `needs` are privileges and on what.
+
+    Raises Denied (401 and 403), NotFound, Busy (still throttled or out of reach after all that patience), else
+    LakewrightError.
+    """
+    from databricks.sdk import errors
+    from databricks.sdk.errors.base import DatabricksError
+
+    try:
+        yield
+    except errors.PermissionDenied as refused:
+        raise Denied(f"Unity Catalog does not let you {doing}: {_said(refused)}", _grant(refused, needs)) from refused
+    except errors.Unauthenticated as refused:
+        info = refused.get_error_details().error_info
+        if info is not None and _FROM_OUTSIDE.match(info.reason or ""):
+            remedy = (
+                "a metastore admin has to turn on external data access, see "
+                f"https://docs.databricks.com/external-access/admin.html; beside that it takes {'; '.join(needs)}"
+            )
+        else:
+            remedy = "check the token and the host (catalog.token, catalog.host, or DATABRICKS_TOKEN, DATABRICKS_HOST)"
+        raise Denied(f"Unity Catalog does not let you {doing}: {_said(refused)}", remedy) from refused
+    except errors.NotFound as missing:
+        raise NotFound(
+            f"Unity Catalog cannot {doing}: {_said(missing)}",
+            "correct the name, or have the catalog made in Databricks",
+        ) from missing
+    except TimeoutError as ended:
+        reason = _said(ended.__cause__ or ended)
+        raise Busy(f"Unity Catalog took no request to {doing}: {reason}", "wait and run the command again") from ended
+    except DatabricksError as failure:
+        raise LakewrightError(
+            f"Unity Catalog cannot {doing}: {_said(failure)}", "correct what it names, and run the command again"
+        ) from failure
+
+
+def _said(error: BaseException) -> str:
+    """Without the SDK's account of its own settings."""
+    return str(error).partition(" Config: ")[0]
+
+
+def _grant(refused: Exception, needs: Sequence[str]) -> str:
+    lacks = _LACKS.search(str(refused))
+    if lacks is None:
+        return f"it takes {'; '.join(needs)}: ask whoever owns these for them"
+    privilege = lacks["privilege"].replace("_", " ")
+    return f"ask its owner for it: GRANT {privilege} ON {lacks['kind'].upper()} {lacks['name']} TO `…`"

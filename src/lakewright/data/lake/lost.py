@@ -1,0 +1,94 @@
+"""Tables and versions whose files are gone or damaged: which files, why, and what can be read in their place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from lakewright.errors import DataError, NotFound
+from lakewright.data.lake.scan import cause_of
+from lakewright.records import TableVersion
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_TRIED = 50  # versions that are looked at for one that can be read
+
+
+def lost(delta: DeltaTable) -> list[str]:
+    """The version's files in the table's folder that are gone, or not of the size that the log says."""
+    return _lost(delta, _files(delta))
+
+
+def unreadable(
+    table: TableVersion, delta: DeltaTable, failure: Exception, at_version: Callable[[int | None], DeltaTable]
+) -> DataError:
+    """The error for a version whose rows could not be read; `at_version` opens another one, or the latest (None)."""
+    there = _files(delta)
+    missing = _lost(delta, there)
+    if not missing:
+        return DataError(f"{table} cannot be read: {cause_of(failure)}", _remedy(table, there, at_version))
+    damaged = next((path for path in missing if path in there), None)
+    if damaged is not None:
+        cause = f"the file {damaged} of {table} is damaged: it has {there[damaged]:,} bytes, not those of its commit"
+        return DataError(cause, _remedy(table, there, at_version))
+    emptied = next((commit for commit in at_version(None).history() if "VACUUM" in commit.get("operation", "")), None)
+    why = f" (VACUUM, v{emptied['version']})" if emptied else f": {missing[0]} and {len(missing) - 1} more"
+    return NotFound(f"the files of {table} are gone{why}", _remedy(table, there, at_version))
+
+
+def check_commits(folder: str) -> None:
+    """Raises DataError where a local table's last commit is empty, as a crash of the machine may leave it: delta-rs
+    would skip it."""
+    newest = max(_commits(folder), default=None)
+    if newest is not None and not newest.stat().st_size and (damaged := damaged_log(folder)) is not None:
+        raise damaged
+
+
+def damaged_log(folder: str) -> DataError | None:
+    """The error for the newest commit of a local table that is no JSON, if there is one."""
+    newest_first = sorted(_commits(folder), reverse=True)
+    for path in newest_first:
+        try:
+            if [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]:
+                continue
+        except ValueError:  # neither JSON nor text
+            pass
+        before = int(path.stem) - 1
+        last = path == newest_first[0] and before >= 0
+        instead = (
+            f"move it away: the table is then at v{before}" if last else "remove the table's folder, and ingest anew"
+        )
+        return DataError(f"the commit {path} is damaged", f"restore it, or {instead}")
+    return None
+
+
+def _commits(folder: str) -> list[Path]:
+    return [] if "://" in folder else [p for p in Path(folder, "_delta_log").glob("*.json") if p.stem.isdecimal()]
+
+
+def _remedy(table: TableVersion, there: Mapping[str, int], at_version: Callable[[int | None], DeltaTable]) -> str:
+    latest = at_version(None).version()
+    tried = [version for version in range(latest, max(-1, latest - _TRIED), -1) if version != table.version]
+    readable = [f"@v{version}" for version in tried if not _lost(at_version(version), there)]
+    again = "write it again (lakewright run --rerun ingest, where a run wrote it)"
+    return f"read {table.name}{', '.join(readable)}, or {again}" if readable else f"restore its files, or {again}"
+
+
+def _files(delta: DeltaTable) -> dict[str, int]:
+    """The files in the table's folder, with their sizes in bytes."""
+    from deltalake.fs import DeltaStorageHandler
+    from pyarrow.fs import FileSelector, PyFileSystem
+
+    files = PyFileSystem(DeltaStorageHandler.from_table(delta._table))
+    return {info.path: info.size for info in files.get_file_info(FileSelector("", recursive=True)) if info.is_file}
+
+
+def _lost(delta: DeltaTable, there: Mapping[str, int]) -> list[str]:
+    added = delta.get_add_actions(flatten=True)  # as it is: pa.table would import pandas
+    paths, bytes_ = added["path"].to_pylist(), added["size_bytes"].to_pylist()
+    sizes = {unquote(path): size for path, size in zip(paths, bytes_, strict=True)}
+    return [path for path, size in sizes.items() if "://" not in path and there.get(path) != size]

@@ -1,0 +1,231 @@
+"""SQL over the lake: DuckDB runs the statement as it is written, delta-rs reads and writes the tables.
+
+DuckDB 2.0 has no Delta extension, and takes no catalog called `main`. So each version that a statement reads is a view
+over an Arrow stream, in a catalog of DuckDB's that is named for it (`main@v3`), and nothing of the statement's text
+changes but the first part of its tables' names. DuckDB itself sees no file, no network and no other setting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakewright.errors import Busy, DataError, NotFound, UsageError
+from lakewright.data.lake.types import cast
+from lakewright.data.lake.writing import keep_failure
+from lakewright.data.lake.names import TableName
+from lakewright.data.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
+from lakewright.records import TableVersion
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
+
+    from lakewright.data.lake.tables import Lake
+
+
+def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
+    """The rows of a select, or the table version that a `create table … as` or `insert into … select` wrote.
+
+    Every table is read at one version throughout the statement. `insert` matches columns by position, as SQL does.
+    Whole numbers of 128 bits, which DuckDB's sums are, become bigint; of two columns `n` the second is `n_1`.
+    Raises UsageError for anything else or for SQL that does not parse or bind, NotFound for unknown tables, DataError
+    for values that the query cannot work on.
+    """
+    statement = parse(query)
+    if statement.target is None:
+        with _Session(lake, statement) as session:
+            rows = session.stream()
+            return pa.Table.from_batches(list(rows), rows.schema)
+    if statement.inserts:
+        return _insert(lake, statement)
+    if not statement.replaces and _exists(lake, str(statement.target)):
+        raise UsageError(
+            f"the table {statement.target} is there already", "write: create or replace table … as select …"
+        )
+    with _Session(lake, statement) as session:
+        return lake.write(str(statement.target), session.stream(), properties={"sql": query})
+
+
+def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
+    """The version that an `insert into … select` wrote under this name, and whether it is this call that did.
+
+    However often the statement runs under the name, and by however many processes at once, its rows are there once:
+    the name is an application transaction of Delta's, in the commit that brings the rows.
+    Raises UsageError for other statements, and for a name under which the table holds another statement's rows.
+    """
+    statement = parse(query)
+    if statement.target is None or not statement.inserts:
+        raise UsageError("--once goes with insert into … select …", "leave it out")
+    table, application = str(statement.target), f"lakewright.sql.{name}"
+    number = int(hashlib.sha256(query.encode()).hexdigest()[:15], 16)
+    kept = lake.transactions(table, [application])[application]
+    if kept is None:
+        try:
+            return _insert(lake, statement, {application: (None, number)}, {"once": name}), True
+        except Busy:
+            kept = lake.transactions(table, [application])[application]
+            if kept is None:  # another process wrote other rows
+                raise
+    if kept != number:
+        raise UsageError(f"{table} holds rows of another statement under the name {name!r}", "choose another name")
+    return lake.find_commit(table, "once", name) or lake.version(table), False
+
+
+def _insert(
+    lake: Lake,
+    statement: Statement,
+    transactions: Mapping[str, tuple[int | None, int]] = {},
+    properties: Mapping[str, str] = {},
+) -> TableVersion:
+    table = str(statement.target)
+    columns = lake.scan(lake.version(table)).schema.names
+    with _Session(lake, statement) as session:
+        return lake.write(
+            table,
+            _by_position(session.stream(), columns, table),
+            mode="append",
+            properties={"sql": statement.written, **properties},
+            transactions=transactions,
+        )
+
+
+def _exists(lake: Lake, table: str) -> bool:
+    try:
+        lake.version(table)
+    except (NotFound, UsageError):  # no table, or no name of one
+        return False
+    return True
+
+
+def _by_position(rows: pa.RecordBatchReader, columns: list[str], table: str) -> pa.RecordBatchReader:
+    if len(rows.schema) != len(columns):
+        raise DataError(
+            f"{table} has {len(columns)} columns ({', '.join(columns)}), the query gives {len(rows.schema)}",
+            "select one value for each column, in this order",
+        )
+    schema = pa.schema([field.with_name(name) for field, name in zip(rows.schema, columns, strict=True)])
+    return pa.RecordBatchReader.from_batches(
+        schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in rows)
+    )
+
+
+class _Rows:
+    """One version of a table, in the columns `wanted`, as an Arrow stream that DuckDB can read again and again."""
+
+    def __init__(self, lake: Lake, table: TableVersion, wanted: set[str] | None) -> None:
+        schema = lake.scan(table).schema
+        named = [name for name in schema.names if wanted is None or name.lower() in wanted]
+        self.lake, self.table, self.columns = lake, table, named or schema.names[:1]
+        self.schema = pa.schema([schema.field(name) for name in self.columns])
+        self.failures: list[BaseException] = []  # DuckDB makes text of them
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        def batches() -> Iterator[pa.RecordBatch]:
+            # DuckDB also asks for a stream only to look at its columns: the scan begins with the first batch.
+            yield from self.lake.scan(self.table, self.columns)
+
+        rows = keep_failure(batches(), self.failures)
+        return pa.RecordBatchReader.from_batches(self.schema, rows).__arrow_c_stream__(requested_schema)
+
+
+class _Session:
+    """A DuckDB connection in which one query, and nothing else, can run."""
+
+    def __init__(self, lake: Lake, statement: Statement) -> None:
+        self.views: dict[tuple[str, TableName], _Rows] = {}  # by the catalog that they are in, and their table
+        self.query = self._placed(lake, statement)
+        self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
+
+    def __enter__(self) -> _Session:
+        import duckdb
+
+        self.connection: DuckDBPyConnection = duckdb.connect(config={"temp_directory": self.spill.name})
+        for catalog in dict.fromkeys(catalog for catalog, _ in self.views):
+            self.connection.execute(f"ATTACH ':memory:' AS \"{catalog}\"")
+        for number, ((catalog, table), rows) in enumerate(self.views.items()):
+            self.connection.register(f"table_{number}", rows)
+            schema = f'"{catalog}"."{table.schema}"'
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            self.connection.execute(f'CREATE VIEW {schema}."{table.table}" AS FROM table_{number}')
+        for setting in ("enable_external_access", "python_enable_replacements"):
+            self.connection.execute(f"SET {setting} = false")
+        self.connection.execute("SET lock_configuration = true")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self.spill.cleanup()
+
+    def stream(self) -> pa.RecordBatchReader:
+        relation = self._explained(lambda: self.connection.sql(self.query))
+        reader: pa.RecordBatchReader = self._explained(relation.to_arrow_reader)
+        names = list(_distinct(relation.columns))
+        types = map(_stored, relation.types, reader.schema.types)
+        schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            while (batch := self._explained(lambda: next(reader, None))) is not None:
+                yield cast(batch.rename_columns(names), schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _explained(self, step: Callable[[], Any]) -> Any:
+        import duckdb
+
+        try:
+            return step()
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+            raise UsageError(str(error), "correct the statement") from error
+        except duckdb.PermissionException as error:
+            raise UsageError(str(error), SUPPORTED) from error
+        except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+            for rows in self.views.values():
+                if rows.failures:
+                    raise rows.failures[0] from None
+            raise DataError(f"the query failed: {error}", "correct the statement or the rows it reads") from error
+
+    def _placed(self, lake: Lake, statement: Statement) -> str:
+        """The query over views: one for each table and version, with the columns that the query can name."""
+        wanted, text = column_names(statement), statement.text
+        mentioned = mentions(statement, lambda table: _exists(lake, table))
+        for each in sorted(mentioned, key=lambda each: each.catalog.start, reverse=True):
+            version = "" if each.version is None else f"v{each.version}"
+            catalog = f"{each.table.catalog}@{version}"
+            if (catalog, each.table) not in self.views:
+                pinned = lake.version(f"{each.table}@{version}".removesuffix("@"))
+                self.views[catalog, each.table] = _Rows(lake, pinned, wanted)
+            text = text[: each.catalog.start] + f'"{catalog}"'.encode() + text[each.catalog.end :]
+        return text.decode()
+
+
+def _distinct(names: list[str]) -> Iterator[str]:
+    """As DuckDB makes them distinct where it has to: n, n_1, n_2; whatever their case."""
+    taken = set[str]()
+    for name in names:
+        distinct, number = name, 0
+        while distinct.lower() in taken:
+            number += 1
+            distinct = f"{name}_{number}"
+        taken.add(distinct.lower())
+        yield distinct
+
+
+def _stored(kind: DuckDBPyType, arrow: pa.DataType) -> pa.DataType:
+    """The Arrow type with bigint where DuckDB has whole numbers of 128 bits, which it hands over as decimals."""
+    if kind.id in ("hugeint", "uhugeint"):
+        return pa.int64()
+    if kind.id == "struct":
+        fields = zip(arrow, kind.children, strict=True)
+        return pa.struct([field.with_type(_stored(inner, field.type)) for field, (_, inner) in fields])
+    if kind.id == "map":
+        (_, key), (_, value) = kind.children
+        return pa.map_(_stored(key, arrow.key_type), _stored(value, arrow.item_type))
+    if kind.id in ("list", "array"):
+        element = arrow.value_field.with_type(_stored(dict(kind.children)["child"], arrow.value_type))
+        return pa.list_(element, arrow.list_size if kind.id == "array" else -1)
+    return arrow

@@ -1,0 +1,322 @@
+"""A SQL statement as it is written: what it writes to, and where in its text the names of tables stand.
+
+DuckDB's own tokenizer and parser say so; places are in bytes, as DuckDB counts them. `catalog.schema.table@v3` and
+`… VERSION AS OF 3` are the lake's own words: DuckDB gets blanks in their place, so that nothing moves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from lakewright.errors import UsageError
+from lakewright.data.lake.names import TableName
+
+SUPPORTED = (
+    "one statement is supported: select …, create [or replace] table catalog.schema.table as select …, "
+    "or insert into catalog.schema.table select …; files come in by `lakewright run`"
+)
+_QUERIES = ("select", "with", "from", "values", "table", "(")  # a query begins with one of these
+_WRITES = (("insert", "into"), ("create", "table"), ("create", "or", "replace", "table"))
+_BEFORE_TABLES = ("table", "describe", "desc", "summarize")  # DuckDB's parser does not say where their tables stand
+
+
+@dataclass(frozen=True)
+class Token:
+    text: str
+    start: int
+    end: int
+
+    @property
+    def word(self) -> str:
+        return self.text.lower()
+
+    @property
+    def is_name(self) -> bool:
+        return self.text[0] in '"`' or self.text.isidentifier()
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name of one part or more, with dots between them; its tokens are numbered `first` to `last`."""
+
+    parts: tuple[Token, ...]
+    first: int
+    last: int
+
+    @property
+    def start(self) -> int:
+        return self.parts[0].start
+
+    @property
+    def written(self) -> str:
+        return ".".join(part.text for part in self.parts)
+
+    @property
+    def table(self) -> str:
+        """What it names if it is a table, or a column by its table's whole name."""
+        return ".".join(part.text.strip('"`') for part in self.parts[:3]).lower()
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A query, and the table that its rows go into, if any."""
+
+    written: str
+    text: bytes  # the query, with blanks for all that is not it
+    versions: Mapping[int, int]  # where a name starts → the version that stood behind it
+    tree: Any  # the query as DuckDB parses it; None for what it does not show (PIVOT … ON without its values)
+    target: TableName | None = None
+    inserts: bool = False
+    replaces: bool = False
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A place in the query where a table is named, or a column by its table's whole name."""
+
+    table: TableName
+    version: int | None
+    catalog: Token  # the name's first part
+
+
+def parse(query: str) -> Statement:
+    """Raises UsageError for what is not one statement of the supported kinds."""
+    try:
+        text = _with_plain_blanks(query).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the statement is not UTF-8: {error}", "write it in UTF-8") from error
+    tokens = _tokens(text)
+    if not tokens:
+        raise UsageError("the statement is empty", SUPPORTED)
+    if tokens[0].word not in {*_QUERIES, *(words[0] for words in _WRITES)}:
+        raise UsageError(f"{tokens[0].text!r} statements are not supported", SUPPORTED)
+    text, versions = _without_versions(text)
+    tokens = _tokens(text)
+    verb = _verb(tokens)
+    if verb is None:
+        return Statement(query, text, versions, _tree(text))
+    words = next((words for words in _WRITES if _words(tokens, verb, len(words)) == words), None)
+    name = next((name for name in _names(tokens) if words and name.first == verb + len(words)), None)
+    begin = name.last + 1 if name else 0  # of the query
+    if words and words[0] == "create":
+        begin = begin + 1 if _words(tokens, begin) == ("as",) else len(tokens)
+    first = next((token.word for token in tokens[begin:] if token.text != "("), None)
+    if words is None or name is None or first not in _QUERIES:
+        raise UsageError(f"not supported here: {text[tokens[verb].start :].decode().strip()[:80]}", SUPPORTED)
+    target, _ = TableName.parse(name.written)
+    if name.start in versions:
+        raise UsageError(f"{target}@v{versions[name.start]} cannot be written to", SUPPORTED)
+    if verb and first == "with":
+        raise UsageError("WITH stands both before and after INSERT", "write: insert into … with … select …")
+    text = _blank(text, tokens[verb].start, tokens[begin].start)
+    return Statement(query, text, versions, _tree(text), target, words[0] == "insert", "replace" in words)
+
+
+def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Mention]:
+    """Every place where the query names one of the lake's tables.
+
+    `is_table` is asked where DuckDB's parser does not tell a table from a column. Raises UsageError for the name of a
+    table that cannot be the lake's.
+    """
+    tokens = _tokens(statement.text)
+    names = list(_names(tokens))
+    if statement.tree is None:
+        tables = [name for name in names if len(name.parts) >= 3 and is_table(name.table)]
+    else:
+        places, elsewhere = _tables(statement.tree)
+        tables = [
+            name
+            for name in names
+            if name.start in places
+            or (name.table in elsewhere and name.first and tokens[name.first - 1].word in _BEFORE_TABLES)
+        ]
+    mentioned = {name.start: _mention(name, statement.versions.get(name.start)) for name in tables}
+    if stray := statement.versions.keys() - mentioned.keys():
+        version = statement.versions[min(stray)]
+        raise UsageError(f"@v{version} stands behind a name that is no table's", "write catalog.schema.table@v3")
+    # A column by its table's whole name: of the version that is read; the latest, where several are.
+    read = sorted(mentioned.values(), key=lambda each: (each.version is None, each.version))
+    versions = {str(each.table): each.version for each in read}
+    for name in names:
+        if len(name.parts) > 3 and name.start not in mentioned and name.table in versions:
+            mentioned[name.start] = _mention(name, versions[name.table])
+    return list(mentioned.values())
+
+
+def column_names(statement: Statement) -> set[str] | None:
+    """All names in the query, in lower case; None where it can also mean columns that it does not name."""
+    if statement.tree is None:
+        return None
+    nodes = [node for node, _ in _nodes(statement.tree)]
+    bases = [node for node in nodes if node.get("type") == "BASE_TABLE"]
+    tables = {(base["alias"] or base["table_name"]).lower() for base in bases}
+    for node in nodes:
+        if (
+            node.get("class") in ("STAR", "POSITIONAL_REFERENCE")
+            or node.get("type") in ("PIVOT", "SHOW_REF")
+            or node.get("ref_type") == "NATURAL"
+            or node.get("column_name_alias")  # names by position
+            # a table's name as a value is the whole row
+            or (node.get("class") == "COLUMN_REF" and node["column_names"][-1].lower() in tables)
+        ):
+            return None
+    return {text.lower() for node in nodes for value in node.values() for text in _texts(value)}
+
+
+def _mention(name: Name, version: int | None) -> Mention:
+    return Mention(TableName.parse(name.table)[0], version, name.parts[0])
+
+
+# Text ----------------------------------------------------------------------------------------------------------------
+
+
+# Comments, then what is quoted: 'text', E'it\\'s', "name", $tag$text$tag$.
+_PARTS = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?\*/)|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$).*?\2"""
+    r"""|(?P<blank>[\u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff])""",
+    re.DOTALL,
+)
+
+
+def _with_plain_blanks(query: str) -> str:
+    """As many ASCII blanks as bytes for each of Unicode's outside of quotes: DuckDB makes one blank of each before it
+    counts places."""
+
+    def plain(part: re.Match[str]) -> str:
+        if part["blank"]:
+            return " " * len(part["blank"].encode())
+        return "".join(c if c.isascii() else " " * len(c.encode()) for c in part[0]) if part["comment"] else part[0]
+
+    return _PARTS.sub(plain, query)
+
+
+def _tokens(text: bytes) -> list[Token]:
+    import duckdb
+
+    tokens, end_of_text = [], (len(text), duckdb.token_type.comment)
+    for (start, kind), (end, _) in pairwise([*duckdb.tokenize(text.decode()), end_of_text]):
+        if kind != duckdb.token_type.comment:
+            word = text[start:end].rstrip()
+            tokens.append(Token(word.decode(), start, start + len(word)))
+    return tokens
+
+
+def _names(tokens: list[Token]) -> Iterator[Name]:
+    first = 0
+    while first < len(tokens):
+        last = first
+        if tokens[first].is_name and _words(tokens, first - 1) != (".",):
+            while _words(tokens, last + 1) == (".",) and last + 2 < len(tokens) and tokens[last + 2].is_name:
+                last += 2
+            yield Name(tuple(tokens[first : last + 1 : 2]), first, last)
+        first = last + 1
+
+
+def _words(tokens: list[Token], at: int, count: int = 1) -> tuple[str, ...]:
+    """The words from token `at` on, as many as there are."""
+    return tuple(token.word for token in tokens[at : at + count]) if at >= 0 else ()
+
+
+def _verb(tokens: list[Token]) -> int | None:
+    """The number of the token CREATE or INSERT, which may stand behind WITH; None for a query."""
+    if tokens[0].word in ("create", "insert"):
+        return 0
+    depth = 0
+    for at, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if tokens[0].word == "with" and depth == 0 and _words(tokens, at, 2) == ("insert", "into"):
+            return at
+    return None
+
+
+def _without_versions(text: bytes) -> tuple[bytes, dict[int, int]]:
+    """Blanks for @v3 and [FOR] VERSION AS OF 3 behind names, and the versions by where those names start."""
+    tokens, versions = _tokens(text), dict[int, int]()
+    for name in _names(tokens):
+        if len(name.parts) != 3:
+            continue
+        at = name.last + 1
+        if _words(tokens, at) == ("@",) and tokens[at].start == tokens[name.last].end:
+            last = at + 1
+            version = "".join(_words(tokens, last))
+            if version[:1] != "v" or not version[1:].isdecimal():
+                raise UsageError(f"'@{version}' is not a version of a table", f"write {name.written}@v3")
+        else:
+            words = _words(tokens, at, 5)
+            words = words[1:] if words[:1] == ("for",) else words[:4]
+            if words[:1] not in (("version",), ("timestamp",)) or words[1:3] != ("as", "of"):
+                continue
+            last = at + 3 + (_words(tokens, at) == ("for",))
+            version = "v" + "".join(words[3:])
+            if words[0] == "timestamp" or not version[1:].isdecimal():
+                raise UsageError(
+                    f"not supported: {' '.join(words)}", f"write {name.written}@v3 or {name.written} VERSION AS OF 3"
+                )
+        versions[name.start] = int(version[1:])
+        text = _blank(text, tokens[at].start, tokens[last].end)
+    return text, versions
+
+
+def _blank(text: bytes, start: int, end: int) -> bytes:
+    return text[:start] + b" " * (end - start) + text[end:]
+
+
+# DuckDB's parse tree -------------------------------------------------------------------------------------------------
+
+
+def _tree(text: bytes) -> Any:
+    import duckdb
+
+    query = text.decode()
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise UsageError(f"this is not SQL: {error}", SUPPORTED) from error
+    if len(statements) != 1:
+        raise UsageError(f"{len(statements)} statements were given", SUPPORTED)
+    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI):  # several: of a PIVOT
+        raise UsageError(f"this kind of statement is not supported: {query.strip()[:80]}", SUPPORTED)
+    with duckdb.connect() as connection:
+        ((shown,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    tree = json.loads(shown)
+    return None if tree["error"] else tree["statements"][0]
+
+
+def _nodes(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
+    """Each node, and the names that WITH gives where it stands."""
+    if isinstance(tree, dict):
+        ctes |= {entry["key"].lower() for entry in (tree.get("cte_map") or {"map": []})["map"]}
+        yield tree, ctes
+    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _nodes(inner, ctes)
+
+
+def _tables(tree: Any) -> tuple[set[int], set[str]]:
+    """Where names of tables start, and the names of those tables whose place is not told."""
+    places, elsewhere = set[int](), set[str]()
+    for node, ctes in _nodes(tree):
+        if node.get("type") != "BASE_TABLE":
+            continue
+        path = node["qualified_name"]["path"]
+        if len(path) == 1 and path[0].lower() in ctes:
+            continue
+        table, version = TableName.parse(".".join(path))
+        if node["at_clause"] or version is not None:
+            raise UsageError("AT (…) is not supported", f"write {table}@v3 or {table} VERSION AS OF 3")
+        if node["query_location_length"]:
+            places.add(node["query_location"])
+        else:
+            elsewhere.add(str(table))
+    return places, elsewhere
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from (text for text in value if isinstance(text, str))

@@ -1,0 +1,417 @@
+"""Delta tables by name: write one atomically, read one at a pinned version, ask for its history.
+
+Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies where its catalog says, a new one at
+`root/catalog/schema/table`: the Delta log there alone decides what there is, and a catalog entry lost to a crash is
+written again.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
+from lakewright.data.lake.catalogs import Catalog, Denied, Location
+from lakewright.data.lake.types import cast, columns_info, storable
+from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty
+from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadable
+from lakewright.data.lake.names import TableName
+from lakewright.data.lake.scan import cause_of, scan, schema_of
+from lakewright.records import TableVersion
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+LOG = logging.getLogger("lakewright")
+
+FINGERPRINT = "fingerprint"  # the property of a commit that holds a source's rows
+# A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
+_PREFIX = "lakewright."
+_ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
+
+
+class Lake:
+    """The tables of one catalog; new ones are kept under `root`: a local folder, s3://bucket/…, or abfss://….
+
+    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); a catalog may lend keys in their place.
+    """
+
+    def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
+        self.catalog = catalog
+        self.root = root.rstrip("/") if "://" in root else str(Path(root).resolve())
+        self.storage_options = dict(storage_options)
+
+    def write(
+        self,
+        name: str,
+        batches: pa.RecordBatchReader | pa.Table,
+        *,
+        mode: Literal["overwrite", "append"] = "overwrite",
+        properties: Mapping[str, str] = {},
+        comment: str = "",
+        ordered: bool = True,
+        transactions: Mapping[str, tuple[int | None, int]] = {},
+    ) -> TableVersion:
+        """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
+
+        The rows are streamed. Rows keep their order up to 16 MiB; past that, or at once where they need not be
+        `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
+        append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
+        `transactions` are Delta's application transactions, which make a repeated write harmless: application → where
+        it has to stand (None: nowhere yet; see `transactions`) and where this commit puts it.
+        Raises DataError for input without rows or with columns that do not fit, Busy when another process wrote the
+        table in the meantime; an error raised by `batches` comes through as it is.
+        """
+        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        table = _unpinned(name)
+        reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
+        schema = storable(reader.schema)
+        location = self._location(table, write=True)
+        check_commits(location.uri)
+        existing = self._delta(table, location)
+        if mode == "append" and existing is not None:
+            schema = fit(schema, schema_of(existing), table)
+        stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
+        if any(stands[name] != expected for name, (expected, _) in transactions.items()):
+            raise _busy(table)
+        commit = uuid.uuid4().hex
+        failures: list[BaseException] = []
+        fitted = (cast(batch, schema) for batch in not_empty(reader, table))
+        rows = keep_failure(as_one(fitted) if ordered else fitted, failures)
+        try:
+            write_deltalake(
+                # From the version that was looked at: a transaction that another process commits meanwhile conflicts.
+                existing if existing is not None and transactions else location.uri,
+                pa.RecordBatchReader.from_batches(schema, rows),
+                mode="error" if existing is None else mode,
+                schema_mode="overwrite" if mode == "overwrite" and existing is not None else None,
+                name=str(table),
+                description=comment or None,
+                storage_options=dict(location.storage_options),
+                writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
+                commit_properties=CommitProperties(
+                    custom_metadata=_commit_info(properties, commit),
+                    app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
+                    # A first version is the first one or none: delta-rs would make it the second one of a table that
+                    # another process made meanwhile, with the rows of both, whatever the transactions say.
+                    max_commit_retries=0 if existing is None else None,
+                ),
+            )
+        except CommitFailedError as error:
+            raise _busy(table) from error
+        except Exception as error:
+            if failures:  # delta-rs makes text of whatever the stream raised
+                raise failures[0] from None
+            if existing is None and self._delta(table, location) is not None:
+                raise _busy(table) from error
+            if (full := of_disk(error, location.uri)) is not None:
+                raise full from error
+            if (damaged := damaged_log(location.uri)) is not None:
+                raise damaged from error
+            cause = location.hide(cause_of(error))
+            raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
+        self._register(table, location, self._existing(table, location), comment)
+        # Another process may have added a version since.
+        commits = self._commits(table, location)
+        written = next(entry["version"] for entry in commits if entry.get("txnId") == commit)
+        return self.version(f"{table}@v{written}")
+
+    def transactions(self, name: str, applications: Iterable[str]) -> dict[str, int | None]:
+        """Where each application's transactions stand in the latest version; None: nowhere yet, or no such table."""
+        table = _unpinned(name)
+        delta = self._delta(table, self._location(table))
+        return {each: None if delta is None else delta.transaction_version(each) for each in applications}
+
+    def version(self, reference: str) -> TableVersion:
+        """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
+        table, version = TableName.parse(reference)
+        location = self._location(table)
+        try:
+            latest = self._existing(table, location)
+        except NotFound:
+            raise
+        except DataError:  # a damaged commit does no harm to the versions before it
+            if version is None:
+                raise
+            pinned = self._pinned(table, location, version)
+            return TableVersion(name=str(table), version=version, uri=location.uri, rows=self._rows(pinned))
+        entry = self.catalog.get_table(table)
+        # Not every catalog keeps the version: then there is nothing to bring up to date.
+        noted = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
+        if noted != str(latest.version()):
+            try:
+                self._register(table, location, latest, "")
+            except (Denied, DiskError) as refused:  # who may read a table need not be able to change its entry
+                LOG.warning("the catalog's entry of %s is not up to date: %s", table, refused.cause)
+        pinned = latest if version is None or version == latest.version() else self._pinned(table, location, version)
+        return TableVersion(name=str(table), version=pinned.version(), uri=location.uri, rows=self._rows(pinned))
+
+    def scan(
+        self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None
+    ) -> pa.RecordBatchReader:
+        """Stream the rows of one version, always in the same order; deletion vectors are applied.
+
+        `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
+        """
+        delta = self._open(table)
+        rows = scan(delta, columns, predicate)
+        return pa.RecordBatchReader.from_batches(rows.schema, self._explained(table, delta, rows))
+
+    def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
+        """The rows of `scan`, in memory."""
+        return self.scan(table, columns, predicate).read_all()
+
+    def added(
+        self, table: TableVersion, since: int, columns: Sequence[str], batch_size: int = 8192
+    ) -> tuple[int | None, Iterator[pa.RecordBatch]]:
+        """The rows that were appended after version `since`, streamed, always in the same order; before them how many
+        they are, where the log tells.
+
+        Raises Rewritten where it does not tell which they are: rows were changed, or its entries are gone.
+        """
+        from lakewright.data.lake.appended import added
+
+        delta = self._open(table)
+        rows, batches = added(delta, since, columns, batch_size)
+        return rows, self._explained(table, delta, batches)
+
+    def is_lost(self, table: TableVersion) -> bool:
+        """Whether files of the version are gone (VACUUM, a person, a disk), or are not as long as they were."""
+        return bool(lost(self._open(table)))
+
+    def ingested(self, name: str, fingerprint: str) -> TableVersion | None:
+        """The version that `ingest` wrote for this fingerprint, if its rows are those that the table holds now."""
+        from lakewright.data.lake.appended import Rewritten
+
+        committed = self.find_commit(name, FINGERPRINT, fingerprint)
+        if committed is None or self.is_lost(committed):
+            return None
+        latest = self.version(name)
+        try:  # later commits may have rearranged the rows (OPTIMIZE), or cleaned up (VACUUM)
+            new = 0 if latest.version == committed.version else self.added(latest, committed.version, [])[0]
+        except Rewritten:
+            return None
+        return committed if new == 0 else None
+
+    def identity(self, table: TableVersion) -> str:
+        """The table's own id, which another table of the same name does not have."""
+        return str(self._open(table).metadata().id)
+
+    def history(self, reference: str) -> list[dict[str, Any]]:
+        """The commits of the table up to the version named, newest first.
+
+        Each with version, timestamp (ms), operation, rows (written by the commit, None when not told), properties
+        (as given to `write`) and user_metadata (as Spark writes it, or None).
+        """
+        table, version = TableName.parse(reference)
+        commits = self._commits(table, self._location(table))
+        if version is None:
+            version = commits[0]["version"]
+        elif not any(commit["version"] == version for commit in commits):
+            raise _no_version(table, version, commits)
+        return [
+            {
+                "version": commit["version"],
+                "timestamp": commit.get("timestamp"),
+                "operation": commit.get("operation"),
+                "rows": _rows_written(commit.get("operationMetrics", {})),
+                "properties": {k.removeprefix(_PREFIX): v for k, v in commit.items() if k.startswith(_PREFIX)},
+                "user_metadata": commit.get("userMetadata"),
+            }
+            for commit in commits
+            if commit["version"] <= version
+        ]
+
+    def find_commit(self, name: str, key: str, value: str) -> TableVersion | None:
+        """The newest version written with the property `key` = `value`; None when there is none, or no such table."""
+        table = _unpinned(name)
+        if self._delta(table, self._location(table)) is None:
+            return None
+        for commit in self.history(str(table)):
+            if commit["properties"].get(key) == value:
+                return self.version(f"{table}@v{commit['version']}")
+        return None
+
+    def list(self) -> list[dict[str, Any]]:
+        """The catalog's entries: full_name, version, rows, bytes, comment, updated_at (ms) and storage_location.
+
+        Version, rows and bytes are None where the catalog does not know them: no table is opened.
+        """
+        return [
+            {
+                "full_name": entry["full_name"],
+                "version": _whole(entry["properties"].get("delta.lastUpdateVersion")),
+                "rows": _whole(entry["properties"].get("spark.sql.statistics.numRows")),
+                "bytes": _whole(entry["properties"].get("spark.sql.statistics.totalSize")),
+                **{key: entry.get(key) for key in ("comment", "updated_at", "storage_location")},
+            }
+            for entry in self.catalog.list_tables()
+        ]
+
+    def show(self, reference: str) -> dict[str, Any]:
+        """One version's full_name, version, rows, bytes, storage_location, columns, comment, table_id and times.
+
+        `columns` have Unity Catalog's ColumnInfo fields; created_at and updated_at are the table's, in ms.
+        """
+        pinned = self.version(reference)
+        table, _ = TableName.parse(reference)
+        delta = self._open(pinned)
+        entry = self.catalog.get_table(table) or {}
+        # type_json says for machines what type_text says
+        columns = [{k: v for k, v in column.items() if k != "type_json"} for column in columns_info(schema_of(delta))]
+        return {
+            "full_name": pinned.name,
+            "version": pinned.version,
+            "rows": pinned.rows,
+            "bytes": _bytes(delta),
+            "storage_location": pinned.uri,
+            "columns": columns,
+            "comment": entry.get("comment") or delta.metadata().description or "",
+            **{key: entry.get(key) for key in ("table_id", "created_at", "updated_at")},
+        }
+
+    def sql(self, query: str) -> pa.Table | TableVersion:
+        """Run one SQL statement: see `lakewright.data.lake.sql.run_sql`."""
+        from lakewright.data.lake.sql import run_sql
+
+        return run_sql(self, query)
+
+    def _location(self, table: TableName, *, write: bool = False) -> Location:
+        new = f"{self.root}/{table.catalog}/{table.schema}/{table.table}"
+        return self.catalog.locate(table, Location(new, self.storage_options), write=write)
+
+    def _open(self, table: TableVersion) -> DeltaTable:
+        name, _ = TableName.parse(table.name)
+        location = Location(table.uri, self._location(name).storage_options)
+        try:
+            return _delta_at(location, table.version)
+        except Exception as error:
+            raise _unreadable(location, error) from error
+
+    def _explained(
+        self, table: TableVersion, delta: DeltaTable, batches: Iterable[pa.RecordBatch]
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except LakewrightError:
+            raise
+        except Exception as error:
+            name, _ = TableName.parse(table.name)
+            location = Location(table.uri, self._location(name).storage_options)
+            raise unreadable(table, delta, error, lambda version: _delta_at(location, version)) from error
+
+    def _delta(self, table: TableName, location: Location) -> DeltaTable | None:
+        from deltalake.exceptions import TableNotFoundError
+
+        try:
+            delta = _delta_at(location)
+        except TableNotFoundError:
+            return None
+        except Exception as error:
+            raise _unreadable(location, error) from error
+        check_commits(location.uri)
+        return delta
+
+    def _existing(self, table: TableName, location: Location) -> DeltaTable:
+        delta = self._delta(table, location)
+        if delta is None:
+            known = [entry["full_name"] for entry in self.catalog.list_tables(table.catalog, table.schema)]
+            raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in known if n != str(table)]))
+        return delta
+
+    def _pinned(self, table: TableName, location: Location, version: int) -> DeltaTable:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return _delta_at(location, version)
+        except DeltaError as error:
+            raise _no_version(table, version, self._commits(table, location)) from error
+
+    def _commits(self, table: TableName, location: Location) -> Sequence[dict[str, Any]]:
+        """The commitInfo of each version, newest first, with its `version`."""
+        while True:
+            # delta-rs lists all commits there are and counts down from the version that it has loaded: a commit of
+            # another process in between would shift all the numbers by one.
+            latest = self._existing(table, location)
+            commits: Sequence[dict[str, Any]] = latest.history()
+            if self._existing(table, location).version() == latest.version():
+                return commits
+
+    def _rows(self, delta: DeltaTable) -> int:
+        counts = _files(delta)["num_records"]
+        if counts.null_count == 0 and "deletionVectors" not in (delta.protocol().reader_features or ()):
+            return sum(counts.to_pylist())
+        return sum(batch.num_rows for batch in pa.RecordBatchReader.from_stream(delta.scan()))
+
+    def _register(self, table: TableName, location: Location, delta: DeltaTable, comment: str) -> None:
+        self.catalog.register_table(
+            table,
+            table_id=str(delta.metadata().id),
+            storage_location=location.uri,
+            columns=columns_info(schema_of(delta)),
+            comment=comment,
+            properties={
+                "delta.lastUpdateVersion": str(delta.version()),
+                "spark.sql.statistics.numRows": str(self._rows(delta)),
+                "spark.sql.statistics.totalSize": str(_bytes(delta)),
+            },
+        )
+
+
+def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
+    from deltalake import DeltaTable
+
+    return DeltaTable(location.uri, version=version, storage_options=dict(location.storage_options))
+
+
+def _unreadable(location: Location, error: Exception) -> DataError:
+    return damaged_log(location.uri) or DataError(
+        f"{location.uri} cannot be read as a Delta table: {location.hide(cause_of(error))}",
+        "check where the profile keeps the tables, its storage options, and what its catalog lets you read",
+    )
+
+
+def _unpinned(name: str) -> TableName:
+    table, version = TableName.parse(name)
+    if version is not None:
+        raise UsageError(f"{name} is one version of a table and stays as it is", f"write {table} without @v{version}")
+    return table
+
+
+def _busy(table: TableName) -> Busy:
+    return Busy(f"another process wrote {table} at the same time", "run the command again")
+
+
+def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:
+    # txnId is commitInfo's own field for telling one's commit from the others':
+    # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#commit-provenance-information
+    return {"txnId": commit, **{_PREFIX + key: value for key, value in properties.items()}}
+
+
+def _no_version(table: TableName, version: int, commits: Sequence[Mapping[str, Any]]) -> NotFound:
+    there = f"its versions go from v{commits[-1]['version']} to v{commits[0]['version']}"
+    return NotFound(f"{table} has no version {version}", there)
+
+
+def _whole(text: str | None) -> int | None:
+    return None if text is None else int(text)
+
+
+def _files(delta: DeltaTable) -> pa.Table:
+    return pa.RecordBatchReader.from_stream(delta.get_add_actions(flatten=True)).read_all()  # pa.table imports pandas
+
+
+def _bytes(delta: DeltaTable) -> int:
+    return sum(_files(delta)["size_bytes"].to_pylist())
+
+
+def _rows_written(metrics: Mapping[str, Any]) -> int | None:
+    rows = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # as delta-rs and as Spark name it
+    return None if rows is None else int(rows)

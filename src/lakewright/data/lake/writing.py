@@ -1,0 +1,70 @@
+"""Rows on their way into a Delta table: never none, of the table's types, with their own failures."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from lakewright.errors import DataError, nearest
+from lakewright.data.lake.types import accepts, storable
+from lakewright.data.lake.names import TableName
+
+# delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
+# batch, so its rows keep their order. Larger input gains nothing from being joined.
+_ONE_BATCH_BYTES = 16 << 20
+
+
+def fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
+    """The table's schema, once every column of `given` may go into it."""
+    wanted = storable(wanted)
+    remedy = f"append the columns of {table} ({', '.join(wanted.names)}), or overwrite the table"
+    if unknown := [name for name in given.names if name not in wanted.names]:
+        raise DataError(f"{table} has no column {unknown[0]!r}; {nearest(unknown[0], wanted.names)}", remedy)
+    if missing := [name for name in wanted.names if name not in given.names]:
+        raise DataError(f"the column {missing[0]!r} of {table} is missing in the rows to append", remedy)
+    for field in wanted:
+        kind = given.field(field.name).type
+        if not accepts(field.type, kind):
+            raise DataError(f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}", remedy)
+    return wanted
+
+
+def not_empty(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.RecordBatch]:
+    empty = True
+    for batch in batches:
+        if batch.num_rows:
+            empty = False
+            yield batch
+    if empty:
+        raise DataError(
+            f"there are no rows to write to {table}", "check the source or the query that the rows come from"
+        )
+
+
+def as_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    held: deque[pa.RecordBatch] = deque()
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > _ONE_BATCH_BYTES:
+            break
+    else:
+        whole = pa.concat_batches(held)
+        held.clear()
+        yield whole
+    while held:
+        yield held.popleft()
+    yield from batches
+
+
+def keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from batches
+    except GeneratorExit:  # whoever reads them gave up
+        raise
+    except BaseException as error:
+        failures.append(error)
+        raise

@@ -1,0 +1,186 @@
+"""What of a table's profile deserves a look before anything is learned, the gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lakewright.data.rows.quality import counted
+from lakewright.data.profile.labels import RARE
+from lakewright.records import Finding
+
+if TYPE_CHECKING:
+    from lakewright.data.profile import TableProfile
+    from lakewright.data.profile.columns import ColumnProfile
+
+IMBALANCED = 10.0  # rows of the most frequent label / rows of the rarest
+DRIFTED = 0.01  # nats of Jensen-Shannon divergence between the labels of two splits
+LONG = 0.01  # of the texts longer than 512 tokens
+UNEQUAL = 0.1  # difference in proportions of a label between a facet and the rest …
+FEW = 30  # … of at least as many rows
+
+_FLAGS = {
+    "all missing": "holds nothing: leave it out.",
+    "mostly missing": "is missing in most rows: leave it out, or see how the table was joined.",
+    "constant": "holds one value only: nothing can be learned from it.",
+    "near-constant": "holds one value in nearly all rows.",
+    "numbers as text": "holds numbers, stored as text: cast it.",
+    "mixed types": "holds numbers or dates in some rows and text in others: see what the odd ones are.",
+}
+
+
+def worth_a_look(profile: TableProfile) -> list[Finding]:
+    if not profile.table.rows:
+        return [Finding(name="no_rows", count=0, detail="The table holds no rows.")]
+    return [*_splits(profile), *_duplicates(profile), *_labels(profile), *_texts(profile), *(profile.lost or ()),
+            *_bias(profile), *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
+
+
+def _splits(profile: TableProfile) -> Iterator[Finding]:
+    splits = profile.splits
+    if splits is None:
+        return
+    for leak in splits.leaks or ():
+        first, second = leak.splits
+        yield Finding(
+            name="leakage",
+            count=leak.texts,
+            detail=f"{counted(leak.texts, 'text')} standing in both {first} and {second} "
+            f"({counted(leak.rows, 'row')} of {second}), which makes "
+            "metrics too good: prepare.duplicates: drop keeps each in one split.",
+        )
+    for name, drift in splits.drift.items():
+        if drift >= DRIFTED:
+            yield Finding(
+                name="label_drift",
+                count=splits.rows[name],
+                detail=f"The labels of {name} are spread otherwise than train's (Jensen–Shannon divergence {drift:.3f} "
+                "nats): metrics there speak of other data than was learned.",
+            )
+    if splits.without and splits.source == "column":
+        yield Finding(
+            name="no_split",
+            count=splits.without,
+            detail=f"{counted(splits.without, 'row')} with no split in column {splits.by!r}.",
+        )
+
+
+def _duplicates(profile: TableProfile) -> Iterator[Finding]:
+    found = profile.duplicates
+    if found is None:
+        return
+    if found.conflicting:
+        yield Finding(
+            name="conflicting_labels",
+            count=found.conflicting,
+            detail=f"{counted(found.conflicting, 'row')} whose text stands elsewhere with another label, so that no "
+            "model can have both right: settle which it is at the source.",
+            rows=[
+                f"{each.text!r}: {', '.join(f'{k} ({n:,})' for k, n in each.labels.items())}"
+                for each in found.conflicts[:5]
+            ]
+            if any(each.labels for each in found.conflicts)
+            else [repr(each.text) for each in found.conflicts[:5]],
+        )
+    if found.normalised:
+        yield Finding(
+            name="duplicates",
+            count=found.normalised,
+            detail=f"{counted(found.normalised, 'row')} repeating the text of an earlier row ({found.exact:,} letter "
+            "for letter, the others but for case, white space or Unicode form): prepare.duplicates: drop keeps one.",
+            rows=[f"{each.text!r} ({each.rows:,} rows)" for each in found.repeated[:5]],
+        )
+
+
+def _labels(profile: TableProfile) -> Iterator[Finding]:
+    labels = profile.labels
+    if labels is None:
+        return
+    if labels.unknown:
+        yield Finding(
+            name="unlabelled", count=labels.unknown, detail=f"{counted(labels.unknown, 'row')} without a label."
+        )
+    if labels.kind != "number" and labels.classes == 1:
+        yield Finding(name="one_label", count=labels.rows, detail="All labelled rows have the same label.")
+    if labels.rare:
+        yield Finding(
+            name="rare_labels",
+            count=labels.rare,
+            detail=f"{counted(labels.rare, 'label')} of fewer than {RARE} rows, too few to learn and to test: add "
+            "rows or merge labels.",
+            rows=[f"{each.label} ({counted(each.rows, 'row')})" for each in labels.rarest],
+        )
+    if labels.imbalance_ratio is not None and labels.imbalance_ratio >= IMBALANCED:
+        most = labels.balance[0]
+        yield Finding(
+            name="imbalance",
+            count=most.rows,
+            detail=f"The most frequent label, {most.label}, has {labels.imbalance_ratio:,.0f} times the rows of the "
+            f"rarest and {most.share:.1%} of all: read macro F1, not accuracy; prepare.balance: weights may help.",
+        )
+    if labels.unnamed_places:
+        yield Finding(
+            name="multi_hot",
+            count=labels.rows,
+            detail=f"Column {labels.columns[0]!r} holds multi-hot vectors of 0 and 1, whose places have no names: give "
+            "them with task.labels, in their order.",
+        )
+    if labels.without_label:
+        yield Finding(
+            name="no_label_at_all",
+            count=labels.without_label,
+            detail=f"{counted(labels.without_label, 'row')} with no label among those there are: is it that none "
+            "applies, or that nobody looked?",
+        )
+
+
+def _texts(profile: TableProfile) -> Iterator[Finding]:
+    for text in profile.texts:
+        if text.without:
+            yield Finding(
+                name="no_text",
+                count=text.without,
+                detail=f"{counted(text.without, 'row')} without a text in {text.column!r}.",
+            )
+        for finding in text.unread if profile.lost is None else ():
+            yield finding.model_copy(update={"detail": f"{text.column!r}: {finding.detail}"})
+        long = text.tokens.over["512"] if text.tokens is not None else 0.0
+        if text.tokens is not None and long >= LONG:
+            yield Finding(
+                name="long_texts",
+                count=round(long * text.texts),
+                detail=f"{long:.1%} of the texts in {text.column!r} are longer than 512 tokens, what most encoders "
+                "read at most: see prepare.long_texts.",
+            )
+
+
+def _bias(profile: TableProfile) -> Iterator[Finding]:
+    told = set()  # of a column of two values, one says what the other does
+    for facet in profile.bias:
+        if not facet.proportions or min(facet.rows, facet.rest_rows) < FEW:
+            continue
+        label, difference = next(iter(facet.proportions.items()))
+        if abs(difference) >= UNEQUAL and (facet.column, label, round(abs(difference), 12)) not in told:
+            told.add((facet.column, label, round(abs(difference), 12)))
+            yield Finding(
+                name="unequal_labels",
+                count=facet.rows,
+                detail=f"Where {facet.column} is {facet.value}, the label {label} is {100 * abs(difference):.0f} "
+                f"points {'rarer' if difference > 0 else 'more frequent'} than in the other rows.",
+            )
+
+
+def _column(column: ColumnProfile) -> Iterator[Finding]:
+    for flag in column.flags:
+        if flag in _FLAGS:
+            known = column.rows - column.missing
+            yield Finding(
+                name=flag.replace(" ", "_").replace("-", "_"),
+                count=column.missing if "missing" in flag else known,
+                detail=f"{column.name!r} {_FLAGS[flag]}",
+                rows=[f"{value.value!r} ({value.rows:,})" for value in column.top[:3]] if "missing" not in flag else [],
+            )
+    for finding in column.suspicious:
+        if finding.name == "padded" and column.kind == "text":
+            continue  # white space around a text means nothing to a model; around a label it makes another label
+        yield finding.model_copy(update={"detail": f"{column.name!r}: {finding.detail}"})

@@ -1,0 +1,270 @@
+"""The texts of a table: how long they are, in which languages, and which stand more than once.
+
+Texts are streamed, never held; what is kept is a number or a hash a row. Duplicates are looked for in all rows; lengths
+in tokens and languages are measured on every k-th row where there are more than MEASURED.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright.data.rows.duplicates import Duplicates, find_duplicates
+from lakewright.data.rows.lengths import histogram
+from lakewright.data.rows.shortfalls import Shortfalls
+from lakewright.data.profile.columns import cut
+from lakewright.data.profile.languages import guess
+from lakewright.records import Finding, Record, TableVersion
+from lakewright.model.tasks import is_blank
+
+if TYPE_CHECKING:
+    from lakewright.model.recipe.tokens import Tokens
+    from lakewright.data.lake.tables import Lake
+
+MEASURED = 100_000  # texts
+PERCENTS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 99)
+LIMITS = (64, 128, 256, 512)  # what models commonly read
+EXAMPLES = 10
+
+
+class Lengths(Record):
+    """pN is the least length that N percent of the texts do not exceed; words are what stands between white space."""
+
+    unit: str  # words or tokens (special tokens included)
+    texts: int  # measured
+    mean: float
+    quantiles: dict[str, int]  # min, p10 … p99, max; p25, p50 and p75 are the quartiles
+    over: dict[str, float]  # 64, 128, 256, 512 → the share of texts that are longer
+    histogram: list[tuple[int, int, int]]  # from, to, texts; the last bin holds the longest one percent
+
+
+class TextProfile(Record):
+    column: str
+    texts: int  # rows with one
+    without: int  # rows with none: null or blank
+    words: Lengths | None  # None where there is no text
+    tokens: Lengths | None  # None without a tokenizer
+    every: int  # tokens and languages were measured on every `every`-th text
+    scripts: dict[str, float]  # share of the measured texts, by the script of most letters; none: no letters
+    languages: dict[str, float]  # a rough guess: see `languages`
+    unread: list[Finding]  # of the measured texts: what the base model cannot read
+
+
+class Repeated(Record):
+    text: str
+    rows: int
+    labels: dict[str, int]  # label → rows, where labels are known
+
+
+class DuplicateProfile(Record):
+    """Of the rows' texts, all text columns together. Rows count that repeat an earlier one."""
+
+    columns: list[str]
+    texts: int
+    exact: int
+    normalised: int  # but for case, white space and Unicode form; exact is among them
+    conflicting: int | None  # rows whose text stands elsewhere with another label; None without labels
+    repeated: list[Repeated]  # the texts that stand most often
+    conflicts: list[Repeated]  # of the conflicting ones, those that stand most often
+
+
+def profile_text(
+    lake: Lake,
+    table: TableVersion,
+    column: str,
+    tokens: Tokens | None,
+    splits: Sequence[str] = ("all rows",),
+    split: npt.NDArray[np.intp] | None = None,
+) -> TextProfile:
+    """`tokens` cut nothing; `split` [rows] is each row's place in `splits`, the first of them where it is None."""
+    every = -(-max(table.rows, 1) // MEASURED)
+    words: list[int] = []
+    lengths: list[int] = []
+    without = seen = first = 0
+    scripts: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    split = np.zeros(table.rows, np.intp) if split is None else split
+    shortfalls = Shortfalls(splits)
+    for batch in _batches(lake, table, [column]):
+        measured: list[str] = []
+        rows: list[int] = []
+        for row, text in enumerate(batch, start=first):
+            if text is None:
+                without += 1
+                continue
+            words.append(len(text.split()))
+            if seen % every == 0:
+                measured.append(text)
+                rows.append(row)
+            seen += 1
+        first += len(batch)
+        for text in measured:
+            script, language = guess(text)
+            scripts[script or "none"] += 1
+            languages[language] += 1
+        for start in range(0, len(measured) if tokens is not None else 0, 1000):
+            part, numbers = measured[start : start + 1000], np.array(rows[start : start + 1000])
+            assert tokens is not None
+            encoded = tokens.encode(part)
+            lengths += encoded.ids.lengths.tolist()
+            lost = tokens.shortfalls(encoded, part)
+            shortfalls.add(numbers, split[numbers], lost, list(map(cut, part)).__getitem__)
+    return TextProfile(
+        column=column,
+        texts=seen,
+        without=without,
+        words=_lengths("words", words) if words else None,
+        tokens=_lengths("tokens", lengths) if lengths else None,
+        every=every,
+        scripts=_shares(scripts),
+        languages=_shares(languages),
+        unread=shortfalls.findings(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Which rows have a text, and what repeats among those texts."""
+
+    rows: npt.NDArray[np.int64]  # the table's row numbers
+    duplicates: Duplicates  # over these rows
+    complete: npt.NDArray[np.bool_]  # of these rows: none of their texts is missing
+
+
+def find_known(
+    lake: Lake, table: TableVersion, columns: Sequence[str], truth_of_row: npt.NDArray[np.int64] | None
+) -> Known:
+    """`truth_of_row`: the label's number of each row of the table, -1 where unknown; such rows conflict with none."""
+    present, complete = _present(lake, table, columns)
+    rows = np.flatnonzero(present)
+
+    class Streamed:
+        def __iter__(self) -> Iterator[str]:
+            return (text for batch in _batches(lake, table, columns) for text in batch if text is not None)
+
+        def __len__(self) -> int:
+            return len(rows)
+
+    texts = cast("Sequence[str]", Streamed())  # it is read from first to last, twice, and never held
+    duplicates = find_duplicates(texts, None)
+    if truth_of_row is not None:
+        truths = truth_of_row[rows]
+        known = truths >= 0
+        width = int(truths.max(initial=0)) + 1
+        pairs = np.unique(duplicates.group_of_row[known] * width + truths[known]) // width
+        several = np.bincount(pairs, minlength=int(duplicates.group_of_row.max(initial=-1)) + 1) > 1
+        conflicting = np.flatnonzero(several[duplicates.group_of_row] & known) if len(rows) else rows
+        duplicates = Duplicates(duplicates.exact, duplicates.normalised, conflicting, duplicates.group_of_row)
+    return Known(rows, duplicates, complete[rows])
+
+
+def profile_duplicates(
+    lake: Lake,
+    table: TableVersion,
+    columns: Sequence[str],
+    known: Known,
+    truth_of_row: npt.NDArray[np.int64] | None,
+    names: Sequence[str],
+) -> DuplicateProfile:
+    """`names[i]` is the label whose number is i; without names the examples tell no labels."""
+    group_of_row, conflicting = known.duplicates.group_of_row, known.duplicates.conflicting
+    sizes = np.bincount(group_of_row)
+    by_size = np.argsort(-sizes, kind="stable")
+    repeated = [group for group in by_size[:EXAMPLES].tolist() if sizes[group] > 1]
+    in_conflict = np.zeros(len(sizes), dtype=np.bool_)
+    in_conflict[group_of_row[conflicting]] = True
+    conflicts = by_size[in_conflict[by_size]][:EXAMPLES].tolist()
+    shown = {group: np.flatnonzero(group_of_row == group) for group in {*repeated, *conflicts}}
+    texts = _texts_at(lake, table, columns, {int(known.rows[places[0]]) for places in shown.values()})
+
+    def told(group: int) -> Repeated:
+        places = shown[group]
+        labels: Counter[str] = Counter()
+        if truth_of_row is not None and names:
+            truths = truth_of_row[known.rows[places]]
+            labels.update(names[truth] for truth in truths.tolist() if truth >= 0)
+        return Repeated(
+            text=cut(texts[int(known.rows[places[0]])]), rows=len(places), labels=dict(labels.most_common(8))
+        )
+
+    return DuplicateProfile(
+        columns=list(columns),
+        texts=len(known.rows),
+        exact=len(known.duplicates.exact),
+        normalised=len(known.duplicates.normalised),
+        conflicting=None if truth_of_row is None else len(conflicting),
+        repeated=[told(group) for group in repeated],
+        conflicts=[told(group) for group in conflicts],
+    )
+
+
+def _batches(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Iterator[list[str | None]]:
+    """The texts of each row as one, as `tasks.whole_text` joins them; None where there is none."""
+    for batch in lake.scan(table, list(columns)):
+        values = [[_text(value) for value in batch.column(name).to_pylist()] for name in columns]
+        yield [
+            "\n".join(text for text in texts if text is not None) if any(text is not None for text in texts) else None
+            for texts in zip(*values, strict=True)
+        ]
+
+
+def _text(value: object) -> str | None:
+    """A string, or a list of words; None where it is null or blank."""
+    if isinstance(value, list):
+        value = " ".join(str(word) for word in value if word is not None)
+    return value if isinstance(value, str) and not is_blank(value) else None
+
+
+def _present(
+    lake: Lake, table: TableVersion, columns: Sequence[str]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(rows,) each: whether any of the row's texts is there, and whether all are."""
+    some, every = [np.empty(0, np.bool_)], [np.empty(0, np.bool_)]
+    for batch in lake.scan(table, list(columns)):
+        there = np.array(
+            [[_text(value) is not None for value in batch.column(name).to_pylist()] for name in columns], dtype=np.bool_
+        )
+        some.append(np.asarray(there.any(axis=0)))
+        every.append(np.asarray(there.all(axis=0)))
+    return np.concatenate(some), np.concatenate(every)
+
+
+def _texts_at(lake: Lake, table: TableVersion, columns: Sequence[str], rows: set[int]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    start = 0
+    for batch in _batches(lake, table, columns) if rows else ():
+        found |= {row: batch[row - start] or "" for row in rows if start <= row < start + len(batch)}
+        start += len(batch)
+        if len(found) == len(rows):
+            break
+    return found
+
+
+def _lengths(unit: str, counted: list[int]) -> Lengths:
+    lengths = np.array(counted, dtype=np.int64)
+    percentiles = np.percentile(lengths, PERCENTS, method="inverted_cdf").tolist()
+    longest = int(lengths.max())
+    bins = histogram(np.minimum(lengths, int(percentiles[-1])))
+    bins[-1] = (bins[-1][0], max(longest, bins[-1][0]), bins[-1][2])
+    return Lengths(
+        unit=unit,
+        texts=len(lengths),
+        mean=float(lengths.mean()),
+        quantiles={
+            "min": int(lengths.min()),
+            **{f"p{p}": int(value) for p, value in zip(PERCENTS, percentiles, strict=True)},
+            "max": longest,
+        },
+        over={str(limit): float((lengths > limit).mean()) for limit in LIMITS},
+        histogram=bins,
+    )
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    total = counts.total()
+    return {name: count / total for name, count in counts.most_common()}

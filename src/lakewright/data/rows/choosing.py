@@ -1,0 +1,104 @@
+"""Which rows stay, and in which split each: decided on what is kept of them (facts), before anything is fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright.data.rows.duplicates import drop_duplicates, duplicates_of
+from lakewright.data.rows.facts import gather
+from lakewright.data.rows.quality import Noticed, check_duplicates, check_labels, check_leakage, check_spellings, check_splits
+from lakewright.data.rows.splits import SPLITS, Method, assign
+from lakewright.records import Finding
+
+if TYPE_CHECKING:
+    from lakewright.data.rows.reading import Reading
+    from lakewright.settings.project import Columns, Prepare
+
+
+LEFT_OUT = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """All rows of the table, [rows] each: 5 bytes a row."""
+
+    split: npt.NDArray[np.int8]  # the place in SPLITS; LEFT_OUT
+    labels: npt.NDArray[np.int32]  # which of `names` stand in the row, where it stays
+    names: list[tuple[str, ...]]
+
+    def of(self, split: str) -> npt.NDArray[np.bool_]:
+        """A split's rows."""
+        return np.equal(self.split, SPLITS.index(split))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: int(self.of(name).sum()) for name in SPLITS}
+
+    @property
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """Split → label → rows, labels sorted."""
+        counts: dict[str, dict[str, int]] = {}
+        for name in SPLITS:
+            found: dict[str, int] = {}
+            times = np.bincount(self.labels[self.of(name)], minlength=len(self.names)).tolist()
+            for labels, count in zip(self.names, times, strict=True):
+                for label in labels if count else ():
+                    found[label] = found.get(label, 0) + count
+            counts[name] = dict(sorted(found.items()))
+        return counts
+
+
+def choose(
+    reading: Reading, method: Method, settings: Prepare, columns: Columns, findings: list[Finding | Noticed]
+) -> Chosen:
+    """Adds to the findings. Raises DataError where nothing can be learned from the rows, or a split has none."""
+    kind = reading.task
+    facts, found = gather(reading, columns, method)
+    findings += found
+    if kind.one_label:
+        single = [name for (name,) in facts.names]
+        findings += check_labels(facts.text, facts.labels, single, columns=columns, rows=facts.rows)
+    else:
+        findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
+
+    # No text twice, where the split is ours to make
+    duplicates = duplicates_of(facts.text, facts.truth)
+    findings += check_duplicates(duplicates, columns=columns, rows=facts.rows)
+    facts = replace(facts, text=facts.text[:0].copy())  # the hashes have said what they can: two thirds of the memory
+    groups, first = duplicates.group_of_row, np.ones(len(facts.rows), dtype=np.bool_)
+    drop, published = settings.duplicates == "drop", method == "predefined"
+    if drop and not published:
+        first[duplicates.normalised] = False
+    stay = np.flatnonzero(first)
+
+    split = assign(
+        method,
+        len(stay),
+        columns=columns,
+        truth=facts.truth[stay] if kind.level == "row" else None,
+        groups=None if facts.group is None else facts.group[stay],
+        times=None if facts.time is None else facts.time[stay],
+        predefined=facts.published,
+        names=settings.split.names,
+        test=settings.split.test,
+        validation=settings.split.validation,
+        seed=settings.split.seed,
+        rows=facts.rows[stay],
+    )
+
+    # No text in two splits; a published test split keeps all its rows
+    if published or not drop:
+        findings += check_leakage(split, groups[stay], rows=facts.rows[stay])
+    if published and drop:
+        keep = drop_duplicates(groups[stay], split)
+        stay, split = stay[keep], split[keep]
+    check_splits(split)
+    place, labels = np.full(reading.table.rows, LEFT_OUT, np.int8), np.zeros(reading.table.rows, np.int32)
+    for i, name in enumerate(SPLITS):
+        place[facts.rows[stay[split == name]]] = i
+    labels[facts.rows] = facts.labels
+    return Chosen(place, labels, facts.names)

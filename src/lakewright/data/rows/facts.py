@@ -1,0 +1,113 @@
+"""What prepare keeps of each row while it streams the table: hashes and numbers, never the text.
+
+A row that can be used takes 36 bytes: its number (8), what its text is known by (24) and which labels it has (4).
+8 more where a row's truth is not one label, and for each of the columns id, group and event_time that is named; 4 for a
+published split.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright.data.rows.duplicates import IDENTITY, identities
+from lakewright.data.rows.splits import NO_GROUP, Method
+from lakewright.data.rows.usable import Usable
+from lakewright.records import Finding
+from lakewright.model.tasks import complete_texts, missing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.rows.reading import Reading
+    from lakewright.settings.project import Columns
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Of the rows that can be used, in the table's order, [rows] each."""
+
+    rows: npt.NDArray[np.int64]  # their numbers in the table
+    text: npt.NDArray[np.void]  # see `identities`
+    labels: npt.NDArray[np.int32]  # which of `names` stand in the row's truth
+    truth: npt.NDArray[np.integer]  # equal where truths are
+    names: list[tuple[str, ...]]
+    group: npt.NDArray[np.int64] | None = None  # equal where groups are; NO_GROUP where there is none
+    time: npt.NDArray[Any] | None = None
+    published: list[str | None] | None = None  # the split, as a column says it
+
+
+def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, list[Finding]]:
+    """One pass over the table. Raises DataError as `Task.read` and `Usable.findings` do."""
+    size, one_label = reading.table.rows, reading.task.one_label
+    rows, text, labels = np.empty(size, np.int64), np.empty(size, IDENTITY), np.empty(size, np.int32)
+    truth = labels if one_label else np.empty(size, np.int64)
+    group = np.empty(size, np.int64) if columns.group else None
+    split = np.empty(size, np.int32) if method == "predefined" else None
+    times: list[npt.NDArray[Any]] = []
+    numbers: dict[tuple[str, ...], int] = {}
+    published: dict[str | None, int] = {}
+    check = Usable(columns)
+    used = 0
+    for batch in reading:
+        texts, truths = complete_texts(batch.read), batch.truths
+        ids = batch.given[columns.id].to_pylist() if columns.id else None
+        usable = np.flatnonzero(check.see(batch.rows, texts, truths, ids))
+        here = slice(used, used + len(usable))
+        used += len(usable)
+        if isinstance(columns.labels, list):
+            check.blanks.update({name: _blank(batch.given[name]) for name in columns.labels})
+        kept = [truths[i] for i in usable]
+        rows[here] = batch.rows[usable]
+        text[here] = identities(texts[i] or "" for i in usable)
+        labels[here] = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in kept]
+        if not one_label:
+            # 64 bits: two different truths of one text pass for the same with a chance of 5e-20.
+            truth[here] = [hash(as_text(each)) for each in kept]
+        if group is not None:
+            group[here] = [_group(value) for value in batch.given[columns.group].take(usable).to_pylist()]
+        if method == "time" and columns.event_time:
+            times.append(batch.given[columns.event_time].take(usable).to_numpy())
+        if split is not None:
+            given = batch.given[columns.split or "split"].take(usable).to_pylist()
+            split[here] = [published.setdefault(value, len(published)) for value in given]
+    findings = check.findings(lambda suspects: reading.values(columns.id or "", suspects))
+    named = list(published)
+    return Facts(
+        rows=rows[:used],
+        text=text[:used],
+        labels=labels[:used],
+        truth=truth[:used],
+        names=list(numbers),
+        group=None if group is None else group[:used],
+        time=np.concatenate(times) if times else None,
+        published=None if split is None else [named[code] for code in split[:used].tolist()],
+    ), findings
+
+
+def as_text(truth: Any) -> str:
+    """A truth as findings show it and as it is compared: a label as it is, all else as JSON."""
+    return truth if isinstance(truth, str) else json.dumps(truth)
+
+
+def _blank(column: pa.ChunkedArray) -> int:
+    """How many rows have nothing in it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    elif pa.types.is_string(column.type):
+        return sum(map(missing, column.to_pylist()))
+    return int(column.null_count)
+
+
+def _group(value: Any) -> int:
+    """64 bits: of a million groups two become one with a chance of 3e-8, and then share a split, which does no harm."""
+    if value is None or value != value:
+        return NO_GROUP
+    return hash(value if isinstance(value, str) else repr(value))

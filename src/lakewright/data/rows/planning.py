@@ -1,0 +1,108 @@
+"""What prepare decides before it writes: which rows go where, and all that is fitted on train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright import plugins
+from lakewright.errors import DataError
+from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
+from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
+from lakewright.data.rows.reading import Batch, Inputs, Reading
+from lakewright.data.rows.shortfalls import Shortfalls
+from lakewright.data.rows.splits import SPLITS, TRAIN, Method
+from lakewright.records import Finding, TableVersion
+from lakewright.model.tasks import Task, column, whole_text
+
+if TYPE_CHECKING:
+    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.ragged import Ragged
+    from lakewright.data.lake.tables import Lake
+    from lakewright.settings.project import Project
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    reading: Reading
+    method: Method
+    chosen: Chosen
+    task: Task
+    encoding: Encoding
+    lengths: npt.NDArray[np.int32]  # of train's sequences, before any cut
+
+    def encoded(
+        self, shortfalls: Shortfalls, rows: npt.NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[Batch, Encoded, Ragged]]:
+        """The batches of the rows that stay, or of `rows` among them, with what the network reads and learns; what is
+        lost of them is added to the shortfalls."""
+        split = self.chosen.split
+        stay = split != LEFT_OUT
+        for batch in self.reading.only(stay if rows is None else stay & rows):
+            inputs, truths = batch.inputs, batch.truths
+            encoded = self.task.encode(self.encoding, inputs)
+            targets = self.task.targets(truths, encoded, inputs)
+            texts = [whole_text(row) for row in inputs]
+            lost = self.encoding.shortfalls(encoded, texts) + self.task.shortfalls(truths, encoded, targets, inputs)
+            shortfalls.add(batch.rows, split[batch.rows], lost, partial(_shown, texts, truths))
+            yield batch, encoded, targets
+
+
+def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Finding | Noticed]) -> Plan:
+    """Adds to the findings. Raises DataError where nothing can be learned from the rows, ProjectError for settings that
+    do not fit them."""
+    settings, columns = project.prepare, project.data.columns
+    learner = plugins.find("learners", project.train.learner)
+    Kind: type[Task] = plugins.find("tasks", project.task.name)  # noqa: N806
+    schema = lake.scan(table).schema
+    for role, name in columns.names:
+        column(schema.empty_table(), name, role)
+    method = _method(project, schema.names)
+    used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
+    read = [name for name in schema.names if name in used]
+    reading = Reading(lake, table, Kind, project.task, columns.roles, read)
+
+    # Split first, before anything is fitted
+    chosen = choose(reading, method, settings, columns, findings)
+    train = reading.only(chosen.of(TRAIN))
+
+    # Labels, and whatever else the task learns from the rows, from train
+    task = Kind.fit((batch.read for batch in train), project.task)
+    counts = chosen.label_counts
+    bare = sorted(name for name in SPLITS if not counts[name])
+    if bare and task.labels:
+        raise DataError(
+            f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
+        )
+    if task.labels:
+        if Kind.level == "row" and not Kind.one_label:
+            findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
+        check_train(counts, columns=columns)
+        if Kind.one_label:
+            findings += check_test(counts, columns=columns)
+
+    # Encoding, from train
+    sequences = settings.model_copy(
+        update={"long_texts": task.long_texts if settings.long_texts == "auto" else settings.long_texts}
+    )
+    encoding, lengths = learner.fit_encoding(task, Inputs(train), project.train, sequences, project.folder)
+    return Plan(reading, method, chosen, task, encoding, lengths)
+
+
+def _shown(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:
+    return f"{cut(as_text(truths[at]))!r}: {cut(texts[at])}"
+
+
+def _method(project: Project, columns: Sequence[str]) -> Method:
+    asked = project.prepare.split.method
+    if asked != "auto":
+        return asked
+    if project.data.columns.split or "split" in columns:
+        return "predefined"
+    return "grouped" if project.data.columns.group else "random"

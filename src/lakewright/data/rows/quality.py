@@ -1,0 +1,305 @@
+"""What is wrong with the data, found before anything is learned: errors that stop, and findings that go on record.
+
+On what was kept of each row (facts): check_labels and check_duplicates; after the split check_leakage, and check_splits
+and check_train on the rows that stay once duplicates are dropped. What no model can be learned from is a DataError, all
+else a finding. The texts are not at hand any more: a finding is first `Noticed`, with the rows to show, and `told` once
+they have been looked up. `rows[i]` is the table's row number (counted from 0) of the i-th row checked, so that messages
+name the table's rows even where rows were left out before; by default 0, 1, 2, …
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright.errors import DataError
+from lakewright.data.rows.duplicates import Duplicates, identities, normalise
+from lakewright.data.rows.splits import SPLITS, TEST, TRAIN
+from lakewright.records import Finding
+from lakewright.model.tasks import missing
+
+if TYPE_CHECKING:
+    from lakewright.settings.project import Columns
+
+EXAMPLES = 5
+CUT = 80  # characters of an example
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """A finding whose rows are yet to be looked up."""
+
+    name: str
+    count: int
+    detail: str
+    rows: list[int]  # the table's numbers of those to show
+    show: Callable[[int, str, str], str]  # of a row's number, text and truth
+
+    @property
+    def without_texts(self) -> Finding:
+        return Finding(name=self.name, count=self.count, detail=self.detail, rows=[f"row {row}" for row in self.rows])
+
+
+def told(noticed: Iterable[Finding | Noticed], known: Mapping[int, tuple[str, str]]) -> list[Finding]:
+    """The findings; `known` has the text and the truth of every row that is to be shown."""
+    return [
+        each
+        if isinstance(each, Finding)
+        else Finding(
+            name=each.name,
+            count=each.count,
+            detail=each.detail,
+            rows=[each.show(row, *known[row]) for row in each.rows],
+        )
+        for each in noticed
+    ]
+
+
+def check_labels(
+    texts: npt.NDArray[np.void],
+    labels: npt.NDArray[np.integer],
+    names: Sequence[str],
+    *,
+    columns: Columns,
+    rows: Rows | None = None,
+) -> list[Noticed]:
+    """Findings about labels, for tasks where a row has one: rare ones, two spellings of one, texts that give it away.
+
+    `texts` are `identities`; a row's label is `names[labels[i]]`, and every name stands in a row. Raises DataError
+    where all rows have the same label.
+    """
+    column = truth_name(columns)
+    number = _numbers(rows, len(texts))
+    count_of = np.bincount(labels, minlength=len(names))
+    counts = Counter(dict(zip(names, count_of.tolist(), strict=True)))
+    if len(counts) < 2:
+        raise DataError(
+            f"column {column} holds one label only, {names[0]!r}, in all {counted(len(labels), 'row')}",
+            "add rows of other labels (there is nothing to learn from one), or see whether the table was filtered, or "
+            "task.merge merges all of them",
+        )
+    noticed = _noticed(
+        "rare_labels",
+        number[count_of[labels] == 1],
+        f"alone with its label in column {column}, which can be learned or tested, not both: add rows or merge labels.",
+        _with_truth,
+    )
+
+    noticed += check_spellings(labels, [(name,) for name in names], columns=columns, rows=number)
+    named = identities(names)
+    noticed += _noticed(
+        "text_equals_label",
+        number[(texts["high"] == named["high"][labels]) & (texts["low"] == named["low"][labels])],
+        f"whose text is the label itself, which needs no model and makes the metrics too good: see whether column "
+        f"{text_names(columns, 'and')} was filled from column {column}.",
+        _with_truth,
+    )
+    return noticed
+
+
+def check_spellings(
+    labels: npt.NDArray[np.integer], names: Sequence[tuple[str, ...]], *, columns: Columns, rows: Rows | None = None
+) -> list[Noticed]:
+    """The finding `label_spellings`; a row's labels are `names[labels[i]]`."""
+    counts: Counter[str] = Counter()
+    for held, times in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
+        counts.update(dict.fromkeys(held, times))
+    usual: dict[str | Decimal, str] = {}  # its most frequent spelling
+    for label, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0])):
+        usual.setdefault(_spelt(label), label)
+    doubtful = {label: usual[_spelt(label)] for label in counts if usual[_spelt(label)] != label}
+    places = np.flatnonzero(np.array([any(label in doubtful for label in held) for held in names])[labels])
+    number = _numbers(rows, len(labels))
+    shown = {
+        int(number[place]): next(label for label in names[labels[place]] if label in doubtful)
+        for place in places[:EXAMPLES]
+    }
+
+    def show(row: int, text: str, truth: str) -> str:
+        label, other = shown[row], doubtful[shown[row]]
+        both = [f"{_quoted(each)} ({counted(counts[each], 'row')})" for each in (label, other)]
+        return f"row {row}: {both[0]}, elsewhere {both[1]}"
+
+    return _noticed(
+        "label_spellings",
+        number[places],
+        f"whose label in column {truth_name(columns)} differs from a more frequent one only in case, white space, "
+        "Unicode form or the digits of a number, and is learned as another label: write them alike at the source.",
+        show,
+    )
+
+
+def _spelt(label: str) -> str | Decimal:
+    """The same for labels that a reader would call one: 'Billing' and 'billing ', 01 and 1."""
+    visible = normalise("".join(each for each in label if unicodedata.category(each) != "Cf"))
+    return Decimal(visible) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", visible) else visible
+
+
+def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) -> list[Finding]:
+    """The finding `constant_label`, for tasks where a row has several: labels that every row of train has, by how many
+    of train's `rows` have each."""
+    constant = sorted(label for label, count in counts.items() if count == rows)
+    if not constant:
+        return []
+    detail = (
+        f"{counted(len(constant), 'label')} in column {truth_name(columns)} that every row of train has, so that no "
+        "model can tell when it does not hold, and the metrics are too good: leave it out."
+    )
+    return [Finding(name="constant_label", count=len(constant), detail=detail, rows=constant[:EXAMPLES])]
+
+
+def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | None = None) -> list[Noticed]:
+    """Findings about texts that stand more than once, and about those that stand with different truths."""
+    number = _numbers(rows, len(duplicates.group_of_row))
+    text_column, truth_column = text_names(columns, "and"), truth_name(columns)
+    noticed = _noticed(
+        "exact_duplicates",
+        number[duplicates.exact],
+        f"repeating the text of an earlier row in column {text_column} letter for letter: with "
+        "prepare.duplicates: drop, train and validation keep the first.",
+        _with_truth,
+    )
+    noticed += _noticed(
+        "normalised_duplicates",
+        number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
+        f"repeating the text of an earlier row in column {text_column} but for case, white space or Unicode form: with "
+        "prepare.duplicates: drop, train and validation keep the first.",
+        _with_truth,
+    )
+    noticed += _noticed(
+        "conflicting_labels",
+        number[duplicates.conflicting],
+        f"whose text stands elsewhere with another value in column {truth_column}, so that no model can have both "
+        "right: settle which it is at the source.",
+        _with_truth,
+    )
+    return noticed
+
+
+def check_leakage(
+    split: npt.NDArray[np.generic], group_of_row: npt.NDArray[np.int64], *, rows: Rows | None = None
+) -> list[Noticed]:
+    """The finding `leakage`: how many normalised texts (Duplicates.group_of_row) stand in more than one split."""
+    number = _numbers(rows, len(split))
+    stands_in = np.zeros((int(group_of_row.max(initial=-1)) + 1, len(SPLITS)), dtype=np.bool_)
+    for place, name in enumerate(SPLITS):
+        stands_in[group_of_row[split == name], place] = True
+    leaking = stands_in.sum(axis=1) > 1
+    count = int(leaking.sum())
+    if not count:
+        return []
+    shared = [
+        f"{first} and {second}: {both}"
+        for place, first in enumerate(SPLITS)
+        for other, second in enumerate(SPLITS[place + 1 :], start=place + 1)
+        if (both := int((stands_in[:, place] & stands_in[:, other]).sum()))
+    ]
+    examples: dict[int, list[int]] = {}
+    for row in np.flatnonzero(leaking[group_of_row]).tolist():
+        group = int(group_of_row[row])
+        if group in examples or len(examples) < EXAMPLES:
+            examples.setdefault(group, []).append(row)
+    stand = {
+        int(number[same[0]]): ", ".join(f"row {number[row]} ({split[row]})" for row in same[:EXAMPLES])
+        for same in examples.values()
+    }
+    return [
+        Noticed(
+            name="leakage",
+            count=count,
+            detail=f"{counted(count, 'text')} standing in more than one split ({', '.join(shared)}), which makes the "
+            "metrics too good: prepare.duplicates: drop keeps it in test, else in validation; where rows are related "
+            "beyond that, name a group under data.columns.group.",
+            rows=list(stand),
+            show=lambda row, text, truth: f"{stand[row]}: {cut(text)}",
+        )
+    ]
+
+
+def check_splits(split: npt.NDArray[np.generic]) -> None:
+    """Raises DataError where a split has no rows; to be called with those that stay."""
+    for name in SPLITS:
+        if not np.any(split == name):
+            raise DataError(
+                f"no rows stay in {name} once duplicates are dropped",
+                "set prepare.duplicates: keep, give it a larger share under prepare.split, or add rows",
+            )
+
+
+def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> list[Finding]:
+    """The finding `one_class_in_test`, for tasks where a row has one label."""
+    if len(counts[TEST]) != 1:
+        return []
+    ((label, count),) = counts[TEST].items()
+    detail = (
+        f"{counted(count, 'row')} of test all of class {_quoted(label)} in column {truth_name(columns)}, so that "
+        "roc_auc is not defined and no metric tells how well the classes are told apart: test on rows of every class."
+    )
+    return [Finding(name="one_class_in_test", count=count, detail=detail)]
+
+
+def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> None:
+    """Raises DataError where a label of validation or test is not in train; `counts` are split → label → rows."""
+    others = [name for name in SPLITS if name != TRAIN]
+    unseen = sorted({label for name in others for label in counts[name]} - set(counts[TRAIN]))
+    if unseen:
+        shown = [
+            f"{label!r} ({', '.join(f'{counts[name][label]} in {name}' for name in others if label in counts[name])})"
+            for label in unseen[:EXAMPLES]
+        ]
+        raise DataError(
+            f"column {truth_name(columns)}: {counted(len(unseen), 'label')} not in train: "
+            f"{', '.join(shown)}{', …' * (len(unseen) > EXAMPLES)}",
+            "add train rows of these labels, merge them into others, leave their rows out, or split otherwise "
+            "(another prepare.split.seed or method)",
+        )
+
+
+def _noticed(name: str, found: Rows, detail: str, show: Callable[[int, str, str], str]) -> list[Noticed]:
+    """One about the table's rows found, the first few to be shown; none where there are none."""
+    if len(found) == 0:
+        return []
+    return [Noticed(name, len(found), f"{counted(len(found), 'row')} {detail}", found[:EXAMPLES].tolist(), show)]
+
+
+def _with_truth(row: int, text: str, truth: str) -> str:
+    return f"row {row}: {cut(truth)!r}: {cut(text)}"
+
+
+def text_names(columns: Columns, joined: str) -> str:
+    texts = (columns.text or columns.tokens, columns.text_pair, columns.negative, columns.question, columns.context)
+    return f" {joined} ".join(repr(name) for name in texts if name) or "'text'"
+
+
+def truth_name(columns: Columns) -> str:
+    found = (columns.label, columns.labels, columns.tags, columns.spans, columns.answers, columns.score)
+    return repr(next((name for name in found if name), "label"))
+
+
+def _numbers(rows: Rows | None, n: int) -> Rows:
+    return np.arange(n) if rows is None else rows
+
+
+def cut(value: object) -> str:
+    """At most CUT characters on one line; the start is enough to look for."""
+    text = "(nothing)" if missing(value) else " ".join(str(value)[: 4 * CUT].split())
+    return text if len(text) <= CUT else text[: CUT - 1] + "…"
+
+
+def _quoted(label: str) -> str:
+    """White space as it is, since that may be all that two labels differ in."""
+    return repr(label[:CUT])
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -1,0 +1,124 @@
+"""A pinned table as a task reads it, a batch at a time and as often as asked: nothing is held between two batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lakewright.system.progress import bar
+from lakewright.model.tasks import Row, Task, complete_texts
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
+    from lakewright.settings.project import TaskSettings
+    from lakewright.records import TableVersion
+
+ROWS = 2048  # of a batch at most: more at once gains no speed and costs memory
+BYTES = 4 << 20  # of a batch, about: long texts come fewer at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    rows: npt.NDArray[np.int64]  # their numbers in the table
+    given: pa.Table  # the columns as the table holds them
+    read: pa.Table  # as the task reads them: inputs, and `truth`
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        names = [name for name in self.read.column_names if name != "truth"]
+        columns = [self.read[name].to_pylist() for name in names]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+    @property
+    def truths(self) -> list[Any]:
+        truths: list[Any] = self.read["truth"].to_pylist()
+        return truths
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Iterated, it streams the table anew, in the table's order."""
+
+    lake: Lake
+    table: TableVersion
+    task: type[Task]
+    settings: TaskSettings
+    roles: Mapping[str, Any]  # role → column or columns
+    columns: Sequence[str]  # all that are read
+    kept: npt.NDArray[np.bool_] | None = field(default=None)  # of the table's rows, those that are read; None: all
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Reading:
+        return replace(self, kept=kept)
+
+    def __iter__(self) -> Iterator[Batch]:
+        waiting: deque[pa.Table] = deque()  # the one that the task is reading
+
+        def given() -> Iterator[pa.Table]:
+            for table in self._tables():
+                waiting.append(table)
+                yield table
+
+        first = 0
+        with bar(f"reading {self.table}", self.table.rows) as advance:
+            for read in self.task.read(given(), self.roles, self.settings):
+                table = waiting.popleft()
+                rows = np.arange(first, first + len(table))
+                first += len(table)
+                advance(len(table), "")
+                if self.kept is not None:
+                    places = np.flatnonzero(self.kept[first - len(table) : first])
+                    if len(places) < len(rows):
+                        rows, table, read = rows[places], table.take(places), read.take(places)
+                if len(rows) or self.kept is None:
+                    yield Batch(rows, table, read)
+
+    def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
+        """The text and the truth of a few rows, by number."""
+        found: dict[int, tuple[str | None, Any]] = {}
+        if rows:
+            kept = np.zeros(self.table.rows, np.bool_)
+            kept[list(rows)] = True
+            for batch in self.only(kept):
+                found.update(zip(batch.rows.tolist(), zip(complete_texts(batch.read), batch.truths), strict=True))  # noqa: B905
+                if len(found) == len(rows):
+                    break
+        return found
+
+    def values(self, column: str, rows: npt.NDArray[np.int64]) -> list[Any]:
+        """One column of the table at these rows (ascending), the task not asked."""
+        found: list[Any] = []
+        first = 0
+        for batch in self.lake.scan(self.table, [column]):
+            start, end = np.searchsorted(rows, [first, first + len(batch)])
+            found += batch.column(0).take(pa.array(rows[start:end] - first)).to_pylist()
+            first += len(batch)
+        return found
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """At least one, of no rows where the table has none."""
+        reader = self.lake.scan(self.table, self.columns)
+        empty = True
+        for batch in reader:
+            parts = max(-(-batch.num_rows // ROWS), -(-batch.nbytes // BYTES))
+            size = -(-batch.num_rows // max(1, parts))
+            for start in range(0, batch.num_rows, max(1, size)):
+                empty = False
+                yield pa.Table.from_batches([batch.slice(start, size)])
+        if empty:
+            yield reader.schema.empty_table()
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The inputs of a reading's rows, a batch at a time; iterated again, they are streamed again."""
+
+    reading: Reading
+
+    def __iter__(self) -> Iterator[Sequence[Row]]:
+        return (batch.inputs for batch in self.reading)

@@ -1,0 +1,325 @@
+"""Which row stands in train, which in validation, which in test. The same for the same rows, settings and seed.
+
+random      stratified by label: every class is divided as the whole is, to within a row
+grouped     no group stands in two splits; stratified by label as far as groups allow
+time        the oldest rows are train, the newest test
+predefined  a column says so
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lakewright.errors import DataError, UsageError, nearest, shown
+from lakewright.data.sources.written import TIMES, misfits
+from lakewright.data.rows.duplicates import codes
+
+if TYPE_CHECKING:
+    from lakewright.settings.project import Columns
+
+Method = Literal["random", "grouped", "time", "predefined"]
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+SPELLINGS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+NO_GROUP = int(np.iinfo(np.int64).min)  # among groups given as int64 codes: a row without one
+ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
+
+
+def assign(
+    method: Method,
+    n: int,
+    *,
+    columns: Columns,
+    truth: Sequence[str] | npt.NDArray[np.generic] | None = None,
+    groups: Sequence[Hashable] | npt.NDArray[np.generic] | None = None,
+    times: npt.NDArray[np.generic] | None = None,
+    predefined: Sequence[str | None] | npt.NDArray[np.str_] | None = None,
+    names: Mapping[str, str] | None = None,
+    test: float,
+    validation: float,
+    seed: int,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> npt.NDArray[np.object_]:
+    """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
+
+    `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
+    where rows have no single label (tags, spans). `groups` (values, or int64 codes with NO_GROUP), `times` (numbers or
+    datetime64) and `predefined` have one value a row; `names` says what some of the latter are here
+    ({"validation": "test"}). `rows` are the table's row numbers, for messages; by default 0 … n - 1. `columns` names
+    the columns.
+
+    Raises UsageError for shares that leave nothing to a split and for a column the method needs and does not get;
+    DataError for values it cannot use (nulls, unknown split names) and where a split would be empty.
+    """
+    if not (test > 0 and validation > 0 and test + validation < 1):
+        raise UsageError(
+            f"prepare.split: test {test:g} and validation {validation:g} leave one of train, validation and test empty",
+            "give both a share above 0 that leave the rest to train, for example test: 0.15 and validation: 0.15",
+        )
+    if names and method != "predefined":
+        raise UsageError(
+            f"prepare.split.names means nothing to the method {method}", "leave it out, or choose method: predefined"
+        )
+    if n == 0:
+        raise DataError("there are no rows to split", "see whether the table holds rows with a text and a label")
+    shares = {TEST: test, VALIDATION: validation, TRAIN: 1 - test - validation}
+    strata = codes(truth) if truth is not None else np.zeros(n, dtype=np.int64)
+    rows = np.arange(n) if rows is None else rows
+
+    if method == "random":
+        split = _stratified(strata, shares, seed)
+    elif method == "grouped":
+        split = _grouped(_groups(groups, columns, rows), strata, shares, seed)
+    elif method == "time":
+        split = _by_time(times, shares, columns, rows)
+    else:
+        split = _predefined(predefined, columns, rows, names or {})
+        if not np.any(split == VALIDATION):  # most published data sets have none
+            train = np.flatnonzero(split == TRAIN)
+            carved = {VALIDATION: validation, TRAIN: 1 - validation}
+            if groups is None:
+                split[train] = _stratified(codes(strata[train]), carved, seed)
+            else:
+                group_of_row = codes(_groups(groups, columns, rows)[train])
+                split[train] = _grouped(group_of_row, codes(strata[train]), carved, seed)
+    _require_all(split)
+    return split
+
+
+def _stratified(strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int) -> npt.NDArray[np.object_]:
+    """Every stratum divided by `shares`: each split gets its quota rounded down or up (see `_apportion`)."""
+    shuffled = np.random.default_rng(seed).permutation(len(strata))
+    by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    split = np.empty(len(strata), dtype=object)
+    owed = dict.fromkeys(shares, 0.0)
+    start = 0
+    for size in np.bincount(strata).tolist():
+        for name, count in _apportion(size, shares, owed).items():
+            split[by_stratum[start : start + count]] = name
+            start += count
+    return split
+
+
+def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
+    """How many of `size` rows each split gets: the largest-remainder method, remainders carried from class to class.
+
+    Each split gets its quota rounded down; the rows left go, one each, to the splits that are owed most. `owed` adds up
+    what earlier classes' rounding kept from a split, so that a thousand classes of three rows, none of which has a
+    whole row for test, still give test its share. A class too small for a whole train row gives train its first one:
+    no label is left out of train.
+    """
+    quotas = {name: share * size for name, share in shares.items()}
+    counts = {name: math.floor(quota + ROUNDING_ERROR) for name, quota in quotas.items()}
+    for name, quota in quotas.items():
+        owed[name] += quota - counts[name]
+    may_round_up = [name for name, quota in quotas.items() if quota - counts[name] > ROUNDING_ERROR]
+    may_round_up.sort(key=lambda name: (name == TRAIN and counts[TRAIN] == 0, owed[name]), reverse=True)
+    for name in may_round_up[: size - sum(counts.values())]:
+        counts[name] += 1
+        owed[name] -= 1
+    return counts
+
+
+def _grouped(
+    group_of_row: npt.NDArray[np.int64], strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int
+) -> npt.NDArray[np.object_]:
+    """Whole groups, largest first and equal ones in seeded order, each to the split that it brings nearest to plan.
+
+    Near is Pearson's chi-squared between a split's rows by label (and in all) and its share of them: the greedy idea of
+    Sechidis et al. (2011), On the Stratification of Multi-Label Data, and of scikit-learn's StratifiedGroupKFold. A
+    split that has its share gets no more groups, so that it exceeds it by less than one group. Two cases go before: the
+    last group that can bring a label to train goes there, and no split stays empty while there are groups to fill it.
+    """
+    labels = int(strata.max()) + 1
+    everything = labels  # one more than the labels: the count of all rows
+    sizes = np.bincount(group_of_row)
+    pairs, counts = np.unique(group_of_row * labels + strata, return_counts=True)
+    starts = np.searchsorted(pairs // labels, np.arange(len(sizes) + 1)).tolist()
+    label_of_pair, rows_of_pair = (pairs % labels).tolist(), counts.tolist()
+
+    totals = [*np.bincount(strata).tolist(), len(strata)]
+    plan = {name: [share * total for total in totals] for name, share in shares.items()}
+    placed = {name: [0] * len(totals) for name in shares}
+    groups_left_with = np.bincount(pairs % labels).tolist()
+
+    def distance_added(name: str, held: list[tuple[int, int]]) -> float:
+        of, have = plan[name], placed[name]
+        return math.fsum(count * (2 * (have[label] - of[label]) + count) / of[label] for label, count in held)
+
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")].tolist()
+    split_of_group = np.empty(len(sizes), dtype=object)
+    for done, group in enumerate(largest_first):
+        pair = slice(starts[group], starts[group + 1])
+        held = list(zip(label_of_pair[pair], rows_of_pair[pair], strict=True))
+        last_for_train = any(groups_left_with[label] == 1 and placed[TRAIN][label] == 0 for label, _ in held)
+        held.append((everything, int(sizes[group])))
+        empty = [name for name in shares if placed[name][everything] == 0]
+        if last_for_train:
+            open_splits = [TRAIN]
+        elif len(empty) >= len(largest_first) - done:
+            open_splits = empty
+        else:
+            open_splits = [name for name in shares if placed[name][everything] < plan[name][everything]]
+        distances = [distance_added(name, held) for name in open_splits]
+        chosen = open_splits[distances.index(min(distances))]
+        split_of_group[group] = chosen
+        for label, count in held:
+            placed[chosen][label] += count
+        for label, _ in held[:-1]:
+            groups_left_with[label] -= 1
+    return split_of_group[group_of_row]
+
+
+def _groups(
+    groups: Sequence[Hashable] | npt.NDArray[np.generic] | None, columns: Columns, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    if groups is None:
+        raise UsageError(
+            "prepare.split.method is grouped, but no column says which rows belong together",
+            "name it under data.columns.group, or choose prepare.split.method: random",
+        )
+    if isinstance(groups, np.ndarray) and groups.dtype == np.int64:
+        without = np.flatnonzero(groups == NO_GROUP)
+    else:
+        groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
+        without = np.flatnonzero([value is None or value != value for value in groups])
+    if len(without):
+        raise DataError(
+            f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(groups)} rows "
+            f"({_first(rows[without])}), so their group is unknown",
+            "fill it in (a value of its own for a row that belongs to none), or choose prepare.split.method: random",
+        )
+    return codes(groups)
+
+
+def _by_time(
+    times: npt.NDArray[np.generic] | None,
+    shares: dict[str, float],
+    columns: Columns,
+    rows: npt.NDArray[np.int64],
+) -> npt.NDArray[np.object_]:
+    """Oldest rows to train, newest to test. A boundary within rows of one time moves to that time's nearer end."""
+    if times is None:
+        raise UsageError(
+            "prepare.split.method is time, but no column says when a row happened",
+            "name it under data.columns.event_time, or choose prepare.split.method: random",
+        )
+    column = repr(columns.event_time or "event_time")
+    texts = [(str(value), f"row {row}") for value, row in zip(times, rows, strict=True) if isinstance(value, str)]
+    if texts:
+        odd = misfits([([text for text, _ in texts], [row for _, row in texts])], TIMES)
+        if odd.count:
+            cause, remedy = f": {odd}", odd.remedy
+        else:
+            cause, remedy = "", f"cast it in SQL, or set data.options.types: {{{column}: {odd.kind}}} (csv, json)"
+        raise DataError(
+            f"column {column} is text, which has no order in time{cause}",
+            f"{remedy}, or choose prepare.split.method: random",
+        )
+    if times.dtype.kind not in "Miuf":
+        raise DataError(
+            f"column {column} holds values that have no order in time (first: {shown(times[0])})",
+            "cast it to a timestamp, a date or a number in SQL, or choose prepare.split.method: random",
+        )
+    without = np.flatnonzero(np.isnat(times) if times.dtype.kind == "M" else np.isnan(times.astype(np.float64)))
+    if len(without):
+        raise DataError(
+            f"column {column} has no value in {len(without)} of {len(times)} rows ({_first(rows[without])})",
+            "fill it in or leave these rows out of the table, or choose prepare.split.method: random",
+        )
+    order = np.argsort(times, kind="stable")
+    in_order = times[order]
+    ends = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1  # where one time ends and the next begins
+    if len(ends) < 2:
+        raise DataError(
+            f"column {column} holds {len(ends) + 1} different times; train, validation and test need one each at least",
+            "give a finer time, or choose prepare.split.method: random",
+        )
+    n = len(times)
+    oldest = _nearest(ends[:-1], shares[TRAIN] * n)
+    newest = _nearest(ends[ends > oldest], (shares[TRAIN] + shares[VALIDATION]) * n)
+    split = np.empty(n, dtype=object)
+    split[order[:oldest]], split[order[oldest:newest]], split[order[newest:]] = SPLITS
+    return split
+
+
+def _predefined(
+    values: Sequence[str | None] | npt.NDArray[np.str_] | None,
+    columns: Columns,
+    rows: npt.NDArray[np.int64],
+    names: Mapping[str, str],
+) -> npt.NDArray[np.object_]:
+    """The splits that a column names, in any of SPELLINGS and any case; validation may be missing, the others not.
+
+    `names` comes first, by the column's own word or by the split that it is a spelling of: {validation: test} holds for
+    rows marked dev as well.
+    """
+    if values is None:
+        raise UsageError(
+            "prepare.split.method is predefined, but no column says which split a row stands in",
+            "name it under data.columns.split, or choose prepare.split.method: random",
+        )
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    column = repr(columns.split or "split")
+    others = "choose prepare.split.method: random, grouped or time"
+    given = {name.strip().lower(): split for name, split in names.items()}
+    words = {value: value.strip().lower() if isinstance(value, str) else "" for value in set(values)}
+    usual = {value: SPELLINGS.get(word) for value, word in words.items()}
+    read = {value: given.get(word, given.get(usual[value] or "", usual[value])) for value, word in words.items()}
+    there = {*words.values(), *filter(None, usual.values())}
+    if unused := [name for name in given if name not in there]:
+        raise DataError(
+            f"prepare.split.names tells of {unused[0]!r}, which column {column} does not hold",
+            nearest(unused[0], sorted(there)),
+        )
+    unknown = [row for row, value in enumerate(values) if read[value] is None]
+    if unknown:
+        value = values[unknown[0]]
+        first = [row for row in unknown if values[row] == value]
+        what = "no value" if value is None else repr(value)
+        raise DataError(
+            f"column {column} holds {what} ({_first(rows[first])}), which names no split; "
+            f"{len(unknown)} of {len(values)} rows name none",
+            f"write one of {', '.join(SPELLINGS)} there, or {others}",
+        )
+    split = np.array([read[value] for value in values], dtype=object)
+    for name in (TRAIN, TEST):
+        if not np.any(split == name):
+            of_files = "if files' names (train.csv) made the column, name one file as data.source; else "
+            raise DataError(
+                f"column {column} names no {name} rows (it holds {', '.join(sorted(map(repr, read)))})",
+                f"{'' if columns.split else of_files}"
+                f"mark the {name} rows {name!r} there, say which published split they are (prepare.split.names: "
+                f"{{validation: {name}}}), or {others}",
+            )
+    return split
+
+
+def _require_all(split: npt.NDArray[np.object_]) -> None:
+    counts = {name: int(np.sum(split == name)) for name in SPLITS}
+    for name, count in counts.items():
+        if count == 0:
+            raise DataError(
+                f"{len(split)} rows leave {name} empty ({', '.join(f'{c} {of}' for of, c in counts.items())})",
+                f"add rows (every label needs one in train first, every group stays whole), or give {name} a larger "
+                "share under prepare.split",
+            )
+
+
+def _nearest(positions: npt.NDArray[np.int64], wanted: float) -> int:
+    return int(positions[np.argmin(np.abs(positions - wanted))])
+
+
+def _first(rows: Iterable[int]) -> str:
+    numbers = [str(row) for row in rows]
+    return f"row{'s' * (len(numbers) > 1)} {', '.join(numbers[:5])}{', …' * (len(numbers) > 5)}"

@@ -1,0 +1,100 @@
+"""The values of truth columns, one by one: JSON in strings, labels, places in a text, numbers.
+
+What a value should not be is a ValueError, whose words `Problems` shows beside the row.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator
+
+from lakewright.errors import shown
+from lakewright.evaluation.scorers.ordinal import number_of
+from lakewright.model.tasks import EXACT, Problems, category, column, is_blank, missing, number_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    if not labels or len(set(labels)) < len(labels):
+        raise ValueError("name each label once")
+    if any(map(is_blank, labels)):
+        raise ValueError("a label is blank")
+    return labels
+
+
+LabelNames = Annotated[list[str], AfterValidator(_distinct)]
+
+
+def from_json(given: Any) -> Any:
+    """What a string holds as JSON; any other value as it is."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except ValueError:
+        printed = ", but as Python prints a list: write it by json.dumps" if given[:2] in ("['", '["', "[{") else ""
+        raise ValueError(f"{shown(given)} is no JSON{printed}") from None
+
+
+def label_name(value: Any) -> str:
+    """A label as text, the same from a table of any type and from JSON."""
+    if value is None or value != value:
+        raise ValueError("a label is null")
+    if isinstance(value, list | tuple | dict | bytes):
+        raise ValueError(f"{shown(value)} is no label")
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"the label {value!r} is a fraction")
+    name = str(value) if isinstance(value, float) and abs(value) >= EXACT else str(category(value))
+    if is_blank(name):
+        raise ValueError("a label is blank")
+    check_unicode([name])
+    return name
+
+
+def check_unicode(texts: Iterable[str]) -> None:
+    """JSON can write half of a surrogate pair, which no table can hold."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{shown(text)} is no Unicode text") from None
+
+
+def offset(value: Any) -> int:
+    """A count of characters: a whole number, however it is written."""
+    if value is None:
+        raise ValueError("a start or an end is missing")
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value != value // 1:
+        raise ValueError(f"{shown(value)} is no place in a text")
+    return int(value)
+
+
+def truth_numbers(table: pa.Table, name: str, role: str, first: int, problems: Problems) -> pa.ChunkedArray:
+    """`number_column` of a truth, whose texts are read as numbers; those that are none go into `problems`. `first` is
+    the table's first row's number."""
+    import pyarrow as pa
+
+    given = column(table, name, role)
+    if not (pa.types.is_string(given.type) or pa.types.is_large_string(given.type)):
+        return number_column(table, name, role)
+    numbers: list[float | None] = []
+    for row, text in enumerate(given.to_pylist(), start=first):
+        number = None
+        if not missing(text):
+            number = number_of(text)
+            if not math.isfinite(number):
+                problems.add(f"row {row}: {shown(text)} is no number")
+                number = None
+        numbers.append(number)
+    return pa.chunked_array([pa.array(numbers, pa.float64())])

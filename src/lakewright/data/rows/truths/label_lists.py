@@ -1,0 +1,106 @@
+"""A column of lists, row by row: names of labels or, where they can be nothing else, multi-hot vectors of 0 and 1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lakewright.errors import DataError, nearest, shown
+from lakewright.data.rows.truths import from_json, label_name
+
+BITS = {"0": False, "0.0": False, "1": True, "1.0": True}
+PRINTED = {"0": False, "0.": False, "1": True, "1.": True, "True": True, "False": False}  # as numpy prints a vector
+
+
+@dataclass
+class LabelLists:
+    """Shown every list of a column, it says which labels each has, and in the end whether that was right.
+
+    `labels` are the names of the labels, in the order of a vector's places; without them no list is taken for a vector.
+    """
+
+    labels: Sequence[str] | None = None
+    vectors: bool = False  # there are lists that were read as vectors
+    names: bool = False  # there are lists that were read as names
+    lengths: set[int] = field(default_factory=set)  # of the latter
+    only_bits: bool = True  # they hold nothing but 0 and 1
+    repeats: bool = False  # one of them has the same bit twice, as no list of names would
+
+    def read(self, given: Any) -> list[str]:
+        """The labels of one row, sorted. Raises ValueError for what is neither names nor a vector."""
+        values = _values(given)
+        bits = _bits(values)
+        repeats = bits is not None and len(set(bits)) < len(bits)
+        if self.labels is not None and values and bits is not None and (repeats or len(bits) == len(self.labels)):
+            self.vectors = True
+            return sorted(_marked(bits, self.labels))
+        self.names |= bool(values)
+        self.lengths.add(len(values))
+        self.only_bits &= bits is not None
+        self.repeats |= repeats
+        found = sorted({label_name(value) for value in values})
+        unknown = next((name for name in found if self.labels is not None and name not in self.labels), None)
+        if unknown is not None:
+            raise ValueError(f"task.labels lacks {shown(unknown)}: {nearest(unknown, self.labels or ())}")
+        return found
+
+    @property
+    def unnamed_vectors(self) -> bool:
+        """What was read as names were vectors: lists of one length that hold only 0 and 1."""
+        alike = len(self.lengths) == 1 and self.lengths != {0}
+        return self.labels is None and self.only_bits and (alike or self.repeats)
+
+    def check(self, column: str) -> None:
+        """To be called behind the last row. Raises DataError."""
+        if self.unnamed_vectors:
+            size = " or ".join(str(length) for length in sorted(self.lengths - {0})[:3])
+            raise DataError(
+                f"the column {column!r} (data.columns.labels) holds lists of {size} values that are all 0 or 1: "
+                "multi-hot vectors, whose places have no names",
+                "name the label of each place, in their order: task: {name: multilabel_classification, "
+                "labels: [one, two]}; or make columns of 0 and 1 of them: data.columns.labels: [one, two]",
+            )
+        if self.vectors and self.names:
+            raise DataError(
+                f"the column {column!r} (data.columns.labels) holds multi-hot vectors in some rows and names of labels "
+                "in others",
+                "write all rows alike at the source",
+            )
+
+
+def _values(given: Any) -> list[Any]:
+    if isinstance(given, str) and re.fullmatch(r"\[[\s,.01TrueFals]*\]", given):
+        printed = [PRINTED.get(word) for word in re.split(r"[\s,]+", given[1:-1].strip(", \n")) if word]
+        if None not in printed:
+            return printed
+    values = from_json(given)
+    if isinstance(values, dict) and values.keys() == {"choices"}:  # as Label Studio exports several choices
+        values = values["choices"]
+    if not isinstance(values, list):
+        raise ValueError(f"{shown(given)} is no list of labels")
+    return values
+
+
+def _bits(values: Sequence[Any]) -> list[bool | None] | None:
+    """None among them where a value is null; None for a list that holds anything but 0 and 1."""
+    bits: list[bool | None] = []
+    for value in values:
+        if value is None or value != value:
+            bits.append(None)
+        elif isinstance(value, str) and value in BITS:
+            bits.append(BITS[value])
+        elif not isinstance(value, str | list | dict) and value in (0, 1):
+            bits.append(bool(value))
+        else:
+            return None
+    return bits
+
+
+def _marked(bits: Sequence[bool | None], labels: Sequence[str]) -> list[str]:
+    if len(bits) != len(labels):
+        raise ValueError(f"a vector of {len(bits)} places, and task.labels names {len(labels)}")
+    if None in bits:
+        raise ValueError("a place of the vector is null")
+    return [label for label, bit in zip(labels, bits, strict=True) if bit]

@@ -1,0 +1,67 @@
+"""Where a span stands in its text: offsets in characters or in UTF-16 units, and no blanks at its ends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import accumulate
+from typing import Any, Literal
+
+from lakewright.model.tasks import is_blank
+
+Offsets = Literal["characters", "utf16"]
+
+
+def in_characters(offsets: Iterable[int], text: str, counted: Offsets) -> list[int]:
+    """-1 where no character begins or ends, beyond the text or within a character."""
+    if counted == "characters":
+        return [offset if 0 <= offset <= len(text) else -1 for offset in offsets]
+    places = _characters_at(text)
+    return [places.get(offset, -1) for offset in offsets]
+
+
+def mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str | None:
+    """What is wrong with a span that its source repeats as `form` (or not: None), and whether other offsets mend it."""
+    wrong = _mistake(start, end, form, text, counted)
+    other: Offsets = "characters" if counted == "utf16" else "utf16"
+    if wrong and not _mistake(start, end, form, text, other):
+        wrong += f" (it is right with task.offsets: {other})"
+    return wrong
+
+
+def _mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str | None:
+    first, last = in_characters((start, end), text, counted)
+    if not 0 <= first < last:
+        return f"span {start}–{end} lies outside its text of {len(text)} characters"
+    if isinstance(form, str) and _plain(form) != _plain(text[first:last]):
+        return f"span {start}–{end} is {text[first:last]!r}, not {form!r}"
+    return None
+
+
+def _plain(form: str) -> str:
+    return " ".join(form.split()).casefold()
+
+
+def without_blanks(start: int, end: int, text: str) -> tuple[int, int]:
+    """The bounds moved off what is blank; as they are where all is."""
+    seen = [at for at in range(start, end) if not is_blank(text[at])]
+    return (seen[0], seen[-1] + 1) if seen else (start, end)
+
+
+def fits_in_utf16(start: int, end: int, text: str, starts: Collection[int], ends: Collection[int]) -> bool:
+    """Whether a span that was taken to count characters would begin and end at these places if it counted UTF-16 units.
+    It may have lost blanks at its ends."""
+    first, last = start, end
+    while first > 0 and is_blank(text[first - 1]):
+        first -= 1
+    while last < len(text) and is_blank(text[last]):
+        last += 1
+    begins = in_characters(range(first, start + 1), text, "utf16")
+    stops = in_characters(range(end, last + 1), text, "utf16")
+    other = (begins[-1], stops[0]) != (start, end)
+    return other and not set(starts).isdisjoint(begins) and not set(ends).isdisjoint(stops)
+
+
+def _characters_at(text: str) -> dict[int, int]:
+    """Offset in UTF-16 units → offset in characters, where a character begins or the text ends."""
+    units = accumulate((1 + (character > "\uffff") for character in text), initial=0)
+    return {offset: at for at, offset in enumerate(units)}

@@ -1,0 +1,188 @@
+"""Entities as a table gives them: character spans, or tokens with a tag each (BIO, IOB, IOBES or BILOU)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import shown
+from lakewright.model.tasks import Problems, column, is_blank, missing, text_column
+from lakewright.data.rows.truths.offsets import Offsets, in_characters, mistake, without_blanks
+from lakewright.data.rows.truths import check_unicode, from_json, label_name, offset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Span = dict[str, Any]  # {"start": int, "end": int, "label": str}: text[start:end] in characters
+KEYS = {
+    "start": ("start", "start_offset", "start_char", "begin"),
+    "end": ("end", "end_offset", "end_char", "stop"),
+    "label": ("label", "labels", "entity_group", "entity_type", "entity", "type", "tag"),
+}
+FORMS = (
+    "a list of {start, end, label} or of [start, end, label], also as JSON in a string, or as doccano, Label Studio "
+    "(JSON-MIN) and spaCy write it: start and end count characters (end not included), and spans must not overlap"
+)
+LISTS = ("entities", "spans", "result")
+REPEATED = ("text", "word", "surface", "mention")  # where a source repeats what a span holds
+
+
+def read_spans(
+    table: pa.Table, text_name: str, spans_name: str, first: int, problems: Problems, offsets: Offsets = "characters"
+) -> tuple[list[str | None], list[list[Span] | None]]:
+    """Texts and their spans, without white space at their ends; `first` is the table's first row's number. What is
+    wrong goes into `problems`."""
+    texts = text_column(table, text_name, "text").to_pylist()
+    truths: list[list[Span] | None] = []
+    given_spans = column(table, spans_name, "spans").to_pylist()
+    for row, (text, given) in enumerate(zip(texts, given_spans, strict=True), start=first):
+        if missing(given) or text is None:
+            truths.append(None)
+            continue
+        try:
+            read = spans_of(given)
+        except ValueError as failure:
+            problems.add(f"row {row}: not a list of {{start, end, label}} ({failure})")
+            truths.append(None)
+            continue
+        mistakes = [mistake(one["start"], one["end"], one["form"], text, offsets) for one in read]
+        for wrong in filter(None, mistakes):
+            problems.add(f"row {row}: {wrong}")
+        if any(mistakes):
+            truths.append(None)
+            continue
+        read = sorted((_placed(one, text, offsets) for one in read), key=lambda span: (span["start"], span["end"]))
+        for left, right in pairwise(read):
+            if right["start"] < left["end"]:
+                problems.add(
+                    f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
+                )
+        truths.append(read)
+    return texts, truths
+
+
+def _placed(given: Span, text: str, offsets: Offsets) -> Span:
+    start, end = in_characters((given["start"], given["end"]), text, offsets)
+    start, end = without_blanks(start, end, text)
+    return {"start": start, "end": end, "label": given["label"]}
+
+
+def spans_of(given: Any) -> list[Span]:
+    """One row's spans, as tables, doccano, Label Studio and spaCy write them. Raises ValueError.
+
+    A list of dicts (see KEYS) or of [start, end, label]; such a list in an object under one of LISTS; a dict of lists;
+    a list of one annotation of Label Studio's; each of them also as JSON in a string.
+    """
+    given = from_json(given)
+    if isinstance(given, list) and given and all(isinstance(one, dict) and "result" in one for one in given):
+        if len(given) > 1:
+            raise ValueError(f"{len(given)} annotations of one text")
+        (given,) = given
+        if given.get("was_cancelled"):
+            raise ValueError("an annotation that was cancelled")
+    if isinstance(given, dict):
+        held = next((given[key] for key in LISTS if isinstance(given.get(key), list)), None)
+        given = _transposed(given) if held is None else held
+    if not isinstance(given, list):
+        raise ValueError(f"{shown(given)} is no list")
+    return [_span(one) for one in given]
+
+
+def _transposed(given: dict[str, Any]) -> list[Any]:
+    """Rows of a dict of lists, as `datasets` keeps a list of dicts."""
+    values = [_value(given, keys) for keys in KEYS.values()]
+    if not all(isinstance(each, list) for each in values):
+        raise ValueError(f"{shown(given)} is no list")
+    if len({len(each) for each in values}) > 1:
+        raise ValueError(f"lists of {', '.join(str(len(each)) for each in values)} starts, ends and labels")
+    return [list(one) for one in zip(*values, strict=True)]
+
+
+def _span(given: Any) -> Span:
+    """As the source has it, and as `form` what it holds, where the source repeats that."""
+    form = None
+    if isinstance(given, dict):
+        given = given["value"] if isinstance(given.get("value"), dict) else given  # one of Label Studio's results
+        start, end, label = (_value(given, keys) for keys in KEYS.values())
+        form = _value(given, REPEATED)
+    elif isinstance(given, list | tuple) and len(given) == 3:
+        start, end, label = given
+    else:
+        raise ValueError(f"{shown(given)} is no span")
+    if isinstance(label, list):
+        if len(label) != 1:
+            raise ValueError(f"a span with {len(label)} labels")
+        (label,) = label
+    return {"start": offset(start), "end": offset(end), "label": label_name(label), "form": form}
+
+
+def _value(given: dict[str, Any], keys: Sequence[str]) -> Any:
+    return next((given[key] for key in keys if given.get(key) is not None), None)
+
+
+def read_tags(
+    table: pa.Table, tokens_name: str, tags_name: str, first: int, problems: Problems
+) -> tuple[list[str | None], list[list[str] | None], list[list[Span] | None]]:
+    """Texts, their words and their spans, as `read_spans` gives them."""
+    texts: list[str | None] = []
+    words: list[list[str] | None] = []
+    truths: list[list[Span] | None] = []
+    tokens_column, tags_column = column(table, tokens_name, "tokens"), column(table, tags_name, "tags")
+    both = zip(tokens_column.to_pylist(), tags_column.to_pylist(), strict=True)
+    for row, (tokens, tags) in enumerate(both, start=first):
+        spans = None
+        if not missing(tokens) and not missing(tags):
+            try:
+                tokens, tags = _words(tokens, tokens_name), _words(tags, tags_name)
+                if len(tokens) != len(tags):
+                    raise ValueError(f"{len(tokens)} {tokens_name} and {len(tags)} {tags_name}")
+                spans = spans_of_tags(tokens, tags)
+            except ValueError as failure:
+                problems.add(f"row {row}: {failure}")
+        texts.append(None if spans is None else " ".join(tokens))
+        words.append(None if spans is None else tokens)
+        truths.append(spans)
+    return texts, words, truths
+
+
+def _words(given: Any, name: str) -> list[str]:
+    values = from_json(given)
+    if not isinstance(values, list):
+        raise ValueError(f"{name} is {shown(values)}, no list")
+    wrong = [value for value in values if value is None or value != value or isinstance(value, list | dict | bytes)]
+    if wrong:
+        raise ValueError(f"{name} holds {shown(wrong[0])}")
+    words = list(map(str, values))
+    check_unicode(words)
+    return words
+
+
+def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
+    """The spans of tagged tokens, in characters of the tokens joined by one space; without tokens at their ends that
+    cannot be seen, where others are left. Raises ValueError at an odd tag, and where all that is tagged is empty."""
+    tagged: list[tuple[int, int, str]] = []  # first and last token, label
+    open_label = None
+    for place, tag in enumerate(tags):
+        prefix, _, label = tag.partition("-")
+        if tag != "O" and (prefix not in {"B", "I", "E", "S", "L", "U"} or not label):
+            raise ValueError(f"{tag!r} is not a tag")
+        if tag == "O":
+            open_label = None
+        elif prefix in {"B", "S", "U"} or label != open_label:
+            tagged.append((place, place, label))
+            open_label = None if prefix in {"S", "U"} else label
+        else:
+            tagged[-1] = (tagged[-1][0], place, label)
+            open_label = None if prefix in {"E", "L"} else label
+    starts = list(accumulate((len(token) + 1 for token in tokens), initial=0))
+    spans: list[Span] = []
+    for first, last, label in tagged:
+        seen = [place for place in range(first, last + 1) if not is_blank(tokens[place])]
+        if seen:
+            first, last = seen[0], seen[-1]
+        start, end = starts[first], starts[last] + len(tokens[last])
+        if start == end:
+            raise ValueError(f"the token {first} is empty, and is tagged {tags[first]!r}")
+        spans.append({"start": start, "end": end, "label": label})
+    return spans

@@ -1,0 +1,175 @@
+"""Which rows can be learned from, told while the table streams by: what lacks a text or a truth is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakewright.errors import DataError
+from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, text_names, truth_name
+from lakewright.records import Finding
+from lakewright.model.tasks import missing
+
+if TYPE_CHECKING:
+    from lakewright.settings.project import Columns
+
+# UTF-8's bytes 80–BF as Windows-1252 or Latin-1 show them: what follows a lead byte in text that was read wrongly.
+_CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+# Characters that tell of a wrong encoding: by finding, RE2's pattern and what to do.
+BROKEN = {
+    "control_characters": (
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]",
+        "with control characters: strip them, or see which program wrote them; U+0080 to U+009F come of cp1252 read as "
+        "latin-1 (data.options.encoding).",
+    ),
+    "replacement_characters": (
+        r"\x{fffd}",
+        "with U+FFFD (�), where a letter was lost before: read the source with its own encoding.",
+    ),
+    "mojibake": (
+        f"[ÃÂ][{_CONTINUED}]|â[€„][{_CONTINUED}]|ï»¿|ðŸ[{_CONTINUED}]",
+        "that look like UTF-8 read as another encoding (Ã© for é): read the source as UTF-8.",
+    ),
+}
+VERY_LONG = 20_000  # characters: about 5,000 tokens, ten times what a BERT-type encoder reads
+
+
+@dataclass
+class Tally:
+    """Rows that something was found about: how many, and the first few with a value of theirs."""
+
+    count: int = 0
+    first: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, rows: Rows, found: npt.NDArray[np.bool_], values: Sequence[object]) -> None:
+        places = np.flatnonzero(found)
+        self.count += len(places)
+        self.first += [(int(rows[i]), cut(values[i])) for i in places[: EXAMPLES - len(self.first)]]
+
+    def finding(self, name: str, detail: str) -> list[Finding]:
+        """One, or none where nothing was found."""
+        if not self.count:
+            return []
+        shown = [f"row {row}: {value}" for row, value in self.first]
+        return [Finding(name=name, count=self.count, detail=f"{counted(self.count, 'row')} {detail}", rows=shown)]
+
+
+@dataclass
+class Usable:
+    """Shown all rows in order, a batch at a time, it says which can be used, and in the end what was found."""
+
+    columns: Columns
+    rows: int = 0
+    texts: int = 0  # rows that have one
+    truths: int = 0
+    both: int = 0
+    blanks: Counter[str] = field(default_factory=Counter)  # where several columns are the truth: column → rows
+    without_text: Tally = field(default_factory=Tally)
+    without_truth: Tally = field(default_factory=Tally)
+    very_long: Tally = field(default_factory=Tally)
+    without_id: Tally = field(default_factory=Tally)
+    broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
+    ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their hashes
+
+    def see(
+        self, rows: Rows, texts: Sequence[str | None], truths: Sequence[object], ids: Sequence[Hashable] | None
+    ) -> npt.NDArray[np.bool_]:
+        """Which of these rows can be used; `rows` are their numbers, `truths` labels, lists of tags, … one a row."""
+        n = len(texts)
+        has_text = np.fromiter((not missing(text) for text in texts), np.bool_, n)
+        has_truth = np.fromiter((not missing(truth) for truth in truths), np.bool_, n)
+        long = np.fromiter((text is not None and len(text) > VERY_LONG for text in texts), np.bool_, n)
+        self.without_text.add(rows, ~has_text, truths)
+        self.without_truth.add(rows, ~has_truth, texts)
+        self.very_long.add(rows, long, texts)
+        column = pa.array(texts, pa.string())
+        for name, (pattern, _) in BROKEN.items():
+            matches = pc.fill_null(pc.match_substring_regex(column, pattern), False)
+            self.broken[name].add(rows, matches.to_numpy(zero_copy_only=False), texts)
+        if ids is not None:
+            self.without_id.add(rows, np.fromiter(map(missing, ids), np.bool_, n), ids)
+            self.ids.append(np.fromiter(map(hash, ids), np.int64, n))
+        usable = has_text & has_truth
+        self.rows += n
+        self.texts += int(has_text.sum())
+        self.truths += int(has_truth.sum())
+        self.both += int(usable.sum())
+        return usable
+
+    def findings(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> list[Finding]:
+        """Raises DataError for an empty table, for ids that are missing or stand twice, and where no row has both a
+        text and a truth. `ids_at` gives the ids of these rows (ascending): asked where hashes repeat."""
+        text_column, label_column = text_names(self.columns, "or"), truth_name(self.columns)
+        if self.rows == 0:
+            raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
+        if self.ids:
+            self._require_unique(ids_at)
+        for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
+            if not count:
+                raise DataError(
+                    f"column {column} is empty in all {counted(self.rows, 'row')}{more}",
+                    "name the right column under data.columns, or see how the source was read (data.options)",
+                )
+        if not self.both:
+            raise DataError(
+                f"no row has a value in both columns {text_column} and {label_column}", "see how the table was joined"
+            )
+        return [
+            *self.without_text.finding(
+                "empty_text",
+                f"with nothing in column {text_column} left out: fill them in at the source if they matter.",
+            ),
+            *self.without_truth.finding(
+                "missing_label",
+                f"of {self.rows:,} with nothing in column {label_column} left out{self._blank_columns()}: label them "
+                "to learn from them.",
+            ),
+            *self.very_long.finding(
+                "very_long_text",
+                f"of more than {VERY_LONG:,} characters in column {text_column}, of which a model reads only the first "
+                "max_length tokens: split them into parts, or see whether a separator was missed.",
+            ),
+            *(
+                finding
+                for name, (_, detail) in BROKEN.items()
+                for finding in self.broken[name].finding(name, f"in column {text_column} {detail}")
+            ),
+        ]
+
+    def _blank_columns(self) -> str:
+        """What each of several columns lacks."""
+        return "".join(
+            f", {name!r} is blank in {count:,}" for name, count in self.blanks.most_common(EXAMPLES) if count
+        )
+
+    def _require_unique(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> None:
+        column = self.columns.id or "id"
+        remedy = (
+            f"make {column!r} unique, name another column under data.columns.id, or none: the row number is the id then"
+        )
+        without = self.without_id
+        if without.count:
+            shown = ", ".join(f"row {row}" for row, _ in without.first)
+            raise DataError(f"column {column!r} holds no id in {counted(without.count, 'row')} ({shown})", remedy)
+        hashes = np.concatenate(self.ids)
+        self.ids.clear()
+        in_order = np.sort(hashes)
+        repeated = in_order[1:][in_order[1:] == in_order[:-1]]
+        if not len(repeated):
+            return
+        suspects = np.flatnonzero(np.isin(hashes, repeated))
+        first_row: dict[Hashable, int] = {}
+        again: list[tuple[Hashable, int]] = []
+        for row, value in zip(suspects.tolist(), ids_at(suspects), strict=True):  # two ids may share a hash
+            if first_row.setdefault(value, row) != row:
+                again.append((value, row))
+        if again:
+            shown = ", ".join(f"{value!r} (rows {first_row[value]} and {row})" for value, row in again[:EXAMPLES])
+            raise DataError(f"column {column!r} repeats an id in {counted(len(again), 'row')}: {shown}", remedy)

@@ -1,0 +1,167 @@
+"""Where rows come from. A source turns a URI into one stream of rows; `ingest` writes them as a table.
+
+Each source is a module of its own, registered as an entry point under "lakewright.sources" (see `lakewright.plugins`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lakewright import plugins
+from lakewright.errors import DataError, NotFound, UsageError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.records import Finding
+
+# Compressed files count by the ending before these.
+COMPRESSED = (".gz", ".bz2", ".zst")
+EXTENSIONS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How a project takes in the rows of any source, and what is noticed while one is opened."""
+
+    as_written: frozenset[str] = frozenset()  # columns that stay text where a source holds text only
+    exclude: frozenset[str] = frozenset()  # columns that are left out
+    numbers: Mapping[str, str] = field(default_factory=dict)  # columns that have to be numbers → their role
+    times: Mapping[str, str] = field(default_factory=dict)  # columns that have to have an order in time → their role
+    notice: Callable[[Finding], object] = lambda finding: None
+    left_out: set[str] = field(default_factory=set)  # of `exclude`, those that were there
+
+    def kept(self, names: Iterable[str]) -> list[str]:
+        """The names of a source's columns without those to leave out."""
+        names = list(names)
+        self.left_out.update(self.exclude.intersection(names))
+        return [name for name in names if name not in self.exclude]
+
+
+AS_IT_IS = Intake()
+
+
+class Source(Protocol):
+    """Both functions take what `open_source` returned as `uri`, and the project's options for the source."""
+
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
+        """Stream the rows. Raises DataError when there are none or they cannot be read, NotFound, UsageError."""
+
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
+        """A sha256 in hex that changes when the rows do, without reading them all where that can be known; the columns
+        left out aside."""
+
+
+def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
+    """The source that reads `uri`, and the URI as that source takes it.
+
+    The scheme decides (`hf://`, `python:`), then `format`, then the file's extension or what is in the folder. A
+    relative path, and a `python:` module, is looked for in `base`, the project's folder, and then in the current
+    directory (a module: among the installed ones).
+    """
+    from lakewright.data.sources import files
+
+    if uri.startswith("hf://"):
+        return _find("hf"), uri
+    if uri.startswith("python:"):
+        from lakewright.data.sources.python import locate
+
+        return _find("python"), locate(uri, base)
+    located = files.locate(uri, base)
+    name = format or _format_of_name(located) or _format_of_folder(located, storage_options)
+    return _find(name), located
+
+
+def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str, intake: Intake) -> pa.RecordBatchReader:
+    """The stream that every source returns: at least one row, plain column types, no column twice or to be left out."""
+    import pyarrow as pa
+
+    from lakewright.data.lake.types import cast, simplified, storable
+
+    kept = intake.kept(schema.names)
+    plain = storable(simplified(pa.schema([each for each in schema if each.name in kept]), intake.notice))
+    first = next((batch for batch in batches if batch.num_rows), None)
+    if first is None:
+        raise DataError(f"{uri} holds no rows", "check that the source is complete")
+
+    def rest() -> Iterator[pa.RecordBatch]:
+        yield cast(first, plain, cut_times=True)
+        for batch in batches:
+            yield cast(batch, plain, cut_times=True)
+
+    return pa.RecordBatchReader.from_batches(plain, rest())
+
+
+def known_options(options: Mapping[str, Any], known: set[str], source: str) -> None:
+    """Raises UsageError for an option that the source does not have."""
+    for name in options:
+        if name not in known:
+            raise UsageError(f"the source {source} has no option {name!r}", nearest(name, known))
+
+
+def declared_types(options: Mapping[str, Any]) -> dict[str, str]:
+    """`options.types`: column → SQL type. Raises UsageError for anything else."""
+    from lakewright.data.lake.types import named
+
+    types = options.get("types", {})
+    if not isinstance(types, dict):
+        raise UsageError(f"options.types is {types!r}", "for example types: {id: string}")
+    for kind in types.values():
+        named(kind)
+    return types
+
+
+def known_types(types: Mapping[str, str], names: Collection[str]) -> None:
+    """Raises UsageError for a type of a column that is not there."""
+    for name in types:
+        if name not in names:
+            raise UsageError(f"options.types names a column that is not there: {name!r}", nearest(name, names))
+
+
+def format_of_file(name: str) -> str | None:
+    """The source that reads a file of this name, by its ending."""
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    ending = Path(name).suffix.lower()
+    # An extension nobody knows here may be a plug-in's name: data.orc is read by a source named orc.
+    return EXTENSIONS.get(ending) or (ending[1:] if ending[1:] in plugins.names("sources") else None)
+
+
+def _find(name: str) -> Source:
+    source: Source = plugins.find("sources", name)
+    return source
+
+
+def _format_of_name(uri: str) -> str | None:
+    return format_of_file(uri.rstrip("/").rpartition("/")[2])
+
+
+def _format_of_folder(uri: str, storage_options: Mapping[str, str]) -> str:
+    from lakewright.data.sources import files
+
+    names = files.names_in(uri, storage_options)
+    if "_delta_log" in names:
+        return "delta"
+    formats = {found for name in names if (found := format_of_file(name)) is not None}
+    if len(formats) == 1:
+        return formats.pop()
+    remedy = f"say which to read, with data.format: {', '.join(sorted(formats) or plugins.names('sources'))}"
+    if not formats:
+        raise NotFound(
+            f"{uri} holds no file of a known format (it holds: {', '.join(names[:10]) or 'nothing'})", remedy
+        )
+    raise DataError(f"{uri} holds files of several formats", remedy)

@@ -1,0 +1,350 @@
+"""Text with separated values: csv, tsv and their like.
+
+Read three times: to check every line, to find the types that all values of a column fit, however late an odd one
+comes, and to convert.
+What stands between two separators is kept as it is; nothing at all is null, and a quoted "" is an empty string.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import DataError, UsageError
+from lakewright.data.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options, known_types
+from lakewright.data.sources.escapes import unescaped
+from lakewright.data.sources.text import check_marks, decoding, encoding_of, lines, undecodable
+from lakewright.data.sources.written import NUMBERS, TIMES, misfits, typed, types_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.sources.files import Files, SourceFile
+
+_OPTIONS = {"delimiter", "quote", "escape", "encoding", "column_names", "types", "null_values", "split"}
+_SEPARATORS = ",;\t|"
+_SAMPLE_BYTES = 1 << 20
+# pyarrow reads about 40 blocks ahead (with or without threads), and a row has to fit into one: small blocks keep memory
+# flat, and only a file with longer rows gets larger ones.
+_BLOCK_BYTES = 1 << 20
+_LONGEST_VALUE = 8 << 20
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How a file is written. `header`: the names stand in the first line, else the project gives them."""
+
+    quote: str | None
+    escape: str | None
+    encoding: str
+    null_values: tuple[str, ...]
+    delimiter: str = ","
+    names: tuple[str, ...] = ()
+    header: bool = True
+    block_bytes: int = _BLOCK_BYTES
+
+
+class CsvSource:
+    """Options: delimiter (found out when not given), quote ('' for none), escape (for quotes within quoted values;
+    without it they are doubled), encoding (utf-8), column_names (for files without a header line), types (column → SQL
+    type), null_values (texts that mean null, besides nothing at all).
+    """
+
+    def open(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        from lakewright.data.lake.types import named
+
+        known_options(options, _OPTIONS, "csv")
+        for name, example in (("column_names", "[id, text]"), ("null_values", "[NA]")):
+            if not isinstance(options.get(name, []), list):
+                raise UsageError(f"options.{name} is {options[name]!r}", f"for example {name}: {example}")
+        for value in options.get("null_values", ()):
+            if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML reads no and ~ otherwise
+                raise UsageError(f"options.null_values holds {value!r}, which is no text", "write it in quotes")
+        found = files.find(uri, storage_options, "csv", options.get("split"))
+        encoding = encoding_of(options, intake.notice)
+        formats = [_format(found, file, encoding, options) for file in found.files]
+        names = formats[0].names
+        for file, format in zip(found.files, formats, strict=True):
+            _same_columns(names, found.files[0].name, format.names, file.name)
+        declared = declared_types(options)
+        known_types(declared, names)
+
+        reads = {
+            file.name: replace(format, block_bytes=max(_BLOCK_BYTES, _check(found, file, format)))
+            for file, format in zip(found.files, formats, strict=True)
+        }
+
+        def texts(wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+            return (batch for file in found.files for batch in _texts(found, file, reads[file.name], wanted))
+
+        kept = intake.kept(names)
+        written = {name: "string" for name in kept if name in intake.as_written} | declared
+        # Of declared times too, which lose digits as others do.
+        inferred = [name for name in kept if written.get(name, "timestamp").startswith("timestamp")]
+        meant = {*declared, *intake.numbers, *intake.times}
+        kinds = types_of(texts, inferred, intake.notice, meant) | written
+        for name in kept:
+            if name not in declared:
+                _expected(found, reads, name, kinds[name], intake)
+        schema = pa.schema([(name, named(kinds[name])) for name in kept])
+
+        def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
+            for batch in _texts(found, file, reads[file.name], kept):
+                columns = []
+                for name, column in zip(kept, batch.columns, strict=True):
+                    try:
+                        columns.append(typed(column, kinds[name]))
+                    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                        odd = misfits(_values(found, reads, name), [kinds[name]], inferred=False)
+                        raise DataError(f"column {name!r} (options.types): {odd}", odd.remedy) from error
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+        return checked(*files.joined(found, schema, read, intake), uri, intake)
+
+    def fingerprint(
+        self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
+    ) -> str:
+        found = files.find(uri, storage_options, "csv", options.get("split"))
+        return files.fingerprint(found, options, intake.as_written, intake.numbers, intake.times)
+
+
+def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str, Any]) -> _Format:
+    quote, escape = options.get("quote", '"') or None, options.get("escape") or None
+    if escape == r"\\":  # in YAML's single quotes both characters stay
+        escape = "\\"
+    for option, value in (("delimiter", options.get("delimiter")), ("quote", quote), ("escape", escape)):
+        if value is not None and (not isinstance(value, str) or len(value) != 1):
+            example = {"escape": r"escape: '\'"}.get(option, f'{option}: ";"')
+            raise UsageError(f"options.{option} {value!r} is not one character", f"for example {example}")
+    if escape is not None and escape == quote:
+        raise UsageError(f"options.escape is the quote itself ({quote})", "leave it out: doubled quotes are read so")
+    check_marks(found, file, encoding)
+    with found.open(file) as stream:
+        try:
+            # A character that the end of the sample cuts is left out.
+            sample = codecs.getincrementaldecoder(decoding(encoding))("replace").decode(stream.read(_SAMPLE_BYTES))
+        except UnicodeError as error:
+            raise undecodable(found, file, encoding) from error
+    if not sample.strip():
+        raise DataError(f"{file.name} is empty", "check that the source is complete")
+    if _is_json(sample):
+        raise DataError(f"{file.name} holds JSON, not separated values", "set data.format: json")
+    format = _Format(quote, escape, encoding, ("", *map(str, options.get("null_values", ()))))
+    format = replace(format, delimiter=options.get("delimiter") or _sniff(sample, file.name, format))
+    if given := options.get("column_names"):
+        return replace(format, names=tuple(given), header=False)
+    # As Spark does: a column whose name is missing (an index that pandas wrote) is called by its position.
+    first = next(row for row in _sampled(sample, format) if row)
+    return replace(format, names=tuple(name or f"_c{position}" for position, name in enumerate(first)))
+
+
+def _is_json(sample: str) -> bool:
+    if re.match(r'\s*(\[\s*\{\s*"|\{\s*\n\s*")', sample):
+        return True
+    try:
+        return isinstance(json.loads(sample.strip().partition("\n")[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _sniff(sample: str, name: str, format: _Format) -> str:
+    """The separator that cuts most lines into as many fields as the first line; of several, that with most fields."""
+    if ".tsv" in name.lower():
+        return "\t"
+    best, delimiter = (0.0, 0), ","
+    for candidate in _SEPARATORS:
+        counts = [len(row) for row in islice(_sampled(sample, replace(format, delimiter=candidate)), 200) if row]
+        counts = counts[: max(1, len(counts) - 1)]  # the sample may cut the last one
+        if counts[0] > 1:
+            score = (sum(count == counts[0] for count in counts) / len(counts), counts[0])
+            if score > best:
+                best, delimiter = score, candidate
+    return delimiter
+
+
+def _sampled(sample: str, format: _Format) -> Any:
+    return _rows(io.StringIO(sample, newline=""), format, "", strict=False)
+
+
+def _rows(lines: Iterable[str], format: _Format, name: str, *, strict: bool = True) -> Any:
+    """Python's reader of the rows; its `line_num` counts lines."""
+    csv.field_size_limit(_LONGEST_VALUE)  # Python's own limit is a document of 128 KiB
+    quote = format.quote
+    if format.escape:
+        lines, quote = unescaped(lines, format.delimiter, quote, format.escape, name), quote or '"'
+    quoting: Any = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    return csv.reader(lines, delimiter=format.delimiter, quotechar=quote, quoting=quoting, strict=strict)
+
+
+def _check(found: Files, file: SourceFile, format: _Format) -> int:
+    """The most bytes that a row can take; raises DataError naming the lines that hold no whole row.
+
+    pyarrow counts rows, not lines, and takes a quote that is never closed for a value up to the end of the file. So
+    Python's reader goes first, strictly; it is about as fast.
+    """
+    ragged, count, first, start, longest = [], 0, 0, 1, 0
+    with found.open(file) as stream:
+        reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
+        try:
+            for row in reader:
+                longest = max(longest, sum(map(len, row)))
+                if len(row) != len(format.names) and row:
+                    count += 1
+                    if count <= _SHOWN:
+                        ragged.append(f"line {start} has {len(row)}")
+                        first = first or start
+                start = reader.line_num + 1
+        except csv.Error as error:
+            wrong = "has a quote in the wrong place or one that is not closed"
+            if "field larger" in str(error):
+                wrong += f", or a value of more than {_LONGEST_VALUE:,} characters"
+            raise DataError(
+                f"{file.name} line {start}: this row {wrong}: {error}",
+                _escape_it(found, file, format, start)
+                or "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing here",
+            ) from error
+        except UnicodeError as error:
+            raise undecodable(found, file, format.encoding) from error
+    if ragged:
+        more = f" and so on: {count} such rows" if count > len(ragged) else ""
+        raise DataError(
+            f"{file.name} has {len(format.names)} columns, but {', '.join(ragged)}{more}",
+            _escape_it(found, file, format, first)
+            or f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
+        )
+    return 4 * (longest + len(format.names))  # a character has up to 4 bytes; quotes and separators come on top
+
+
+def _escape_it(found: Files, file: SourceFile, format: _Format, line: int) -> str:
+    """The remedy for a row from this line on that cannot be read, where it has escapes; else none."""
+    with found.open(file) as stream:
+        row = islice(lines(stream, file.name, format.encoding), line - 1, line + _SHOWN)
+        if format.escape or not any('\\"' in each for each in row):
+            return ""
+    return r"the row has \" in it, as Spark and MySQL write quotes: set options: {escape: '\\'}"
+
+
+def _texts(found: Files, file: SourceFile, format: _Format, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """The file's batches with the wanted columns as text."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    # Positions serve as names while reading: pyarrow sets types by name, and the header's may be missing.
+    names = [str(position) for position in range(len(format.names))]
+    included = [str(position) for position, name in enumerate(format.names) if name in wanted]
+    header, quote = format.header, format.quote or ('"' if format.escape else None)
+    with found.open(file) as stream:
+        try:
+            reader = arrow_csv.open_csv(
+                _Unescaped(stream, file.name, format) if format.escape else stream,
+                read_options=arrow_csv.ReadOptions(
+                    block_size=format.block_bytes,
+                    encoding="utf-8" if format.escape else format.encoding,
+                    column_names=names,
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=format.delimiter, quote_char=quote or False, newlines_in_values=quote is not None
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()),
+                    include_columns=included,
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+            for batch in reader:
+                rows = batch.slice(1) if header else batch
+                header = header and batch.num_rows == 0
+                columns = [_without(column, format.null_values) for column in rows.columns]
+                yield pa.RecordBatch.from_arrays(columns, names=[name for name in format.names if name in wanted])
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{file.name}: {error}", "set options.delimiter, quote or encoding") from error
+
+
+def _without(column: pa.Array, null_values: Sequence[str]) -> pa.Array:
+    """The column with null for these texts, quoted or not; "" is one only where nothing stands there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    given = [value for value in null_values if value]
+    return pc.if_else(pc.is_in(column, pa.array(given)), pa.scalar(None, pa.string()), column) if given else column
+
+
+class _Unescaped(io.RawIOBase):
+    """A file's bytes as pyarrow reads them: UTF-8, quotes doubled."""
+
+    def __init__(self, stream: Any, name: str, format: _Format) -> None:
+        decoded = lines(stream, name, format.encoding)
+        assert format.escape is not None
+        self._lines = unescaped(decoded, format.delimiter, format.quote, format.escape, name)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        parts, size = [self._rest], len(self._rest)
+        while size < len(buffer) and (line := next(self._lines, None)) is not None:
+            parts.append(line.encode())
+            size += len(parts[-1])
+        whole = b"".join(parts)
+        given = whole[: len(buffer)]
+        self._rest = whole[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+
+def _expected(found: Files, reads: Mapping[str, _Format], name: str, kind: str, intake: Intake) -> None:
+    """Raises DataError for a column that has to be numbers, or times, and is text because of some values."""
+    for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
+        if kind == "string" and name in roles:
+            odd = misfits(_values(found, reads, name), kinds)
+            if odd.total:
+                raise DataError(f"column {name!r} (data.columns.{roles[name]}): {odd}", odd.remedy)
+
+
+def _values(found: Files, reads: Mapping[str, _Format], name: str) -> Iterator[tuple[list[str], list[str]]]:
+    """A column's values that are not missing, and their places, a few thousand at a time."""
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        for file in found.files:
+            format = reads[file.name]
+            position, start = format.names.index(name), 1
+            with found.open(file) as stream:
+                reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
+                for number, row in enumerate(reader):
+                    if row and (number or not format.header) and row[position] not in format.null_values:
+                        yield row[position], f"{file.name} line {start}"
+                    start = reader.line_num + 1
+
+    several = pairs()
+    while chunk := list(islice(several, 5_000)):
+        yield [value for value, _ in chunk], [place for _, place in chunk]
+
+
+def _same_columns(names: tuple[str, ...], first: str, other_names: tuple[str, ...], other: str) -> None:
+    from lakewright.data.lake.types import storable_names
+
+    storable_names(other_names)
+    if names != other_names:
+        different = sorted(set(names) ^ set(other_names)) or list(other_names)
+        raise DataError(
+            f"{first} and {other} do not have the same columns in the same order: {', '.join(map(repr, different))}",
+            "read only files with the same columns, by a glob",
+        )
+
+
+SOURCE = CsvSource()

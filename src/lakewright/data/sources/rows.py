@@ -1,0 +1,187 @@
+"""Python dicts as one Arrow stream, whatever the order in which their keys and types turn up.
+
+The type of a column is only known after the last row: batches wait, each with its own types, in a temporary file (in
+memory while small) and are then read back with the types of all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+import pyarrow as pa
+
+from lakewright.errors import SHOWN, DataError, shown
+from lakewright.data.lake.types import cast, named, simplified, storable
+from lakewright.data.sources import Intake, known_types
+from lakewright.data.sources.written import typed
+
+_ROWS = 5_000
+_IN_MEMORY_BYTES = 64 << 20
+_JSON = {b"as": b"json"}  # on the field of a column of text: its values were lists that hold several types
+
+
+def from_rows(
+    rows: Iterable[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The rows' columns and batches. Each row comes with its place ("data.json line 3"), for messages.
+
+    A key that a row lacks is null. `types` (SQL names) fixes columns, None where the source has no such option; the
+    others take the type that holds all their values: whole numbers become floats where floats turn up, and lists that
+    hold values of several types, such as the span [0, 4, "PER"], are text: JSON. Raises DataError
+    naming the place where a column changes its kind, UsageError for a type of a column that no row has.
+    """
+    waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - it is read as long as the stream lives
+    schema = pa.schema([])
+    rows = iter(rows)
+    while chunk := list(islice(rows, _ROWS)):
+        batch = _batch(chunk, types, intake)
+        schema = _widened(schema, batch, chunk, types)
+        with pa.ipc.new_stream(waiting, batch.schema) as writer:
+            writer.write_batch(batch)
+    written = waiting.tell()
+    if written:
+        known_types(types or {}, [*schema.names, *intake.left_out])
+    schema = storable(simplified(schema, intake.notice))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with waiting:
+            waiting.seek(0)
+            while waiting.tell() < written:
+                for batch in pa.ipc.open_stream(waiting):
+                    yield _completed(batch, schema)
+
+    return schema, batches()
+
+
+def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake) -> pa.RecordBatch:
+    names: dict[str, None] = {}
+    for place, row in chunk:
+        if not isinstance(row, Mapping):
+            raise DataError(
+                f"{place}: this is no row but a {type(row).__name__}", "each row is an object: {column: value}"
+            )
+        names.update(dict.fromkeys(row))
+    kept = intake.kept(names)
+    columns = [_column(name, chunk, types) for name in kept]
+    fields = [
+        pa.field(str(name), column.type, metadata=metadata)
+        for name, (column, metadata) in zip(kept, columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays([column for column, _ in columns], schema=pa.schema(fields))
+
+
+def _column(
+    name: str, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None
+) -> tuple[pa.Array, dict[bytes, bytes] | None]:
+    values, kind = [row.get(name) for _, row in chunk], (types or {}).get(name)
+    try:
+        str(name).encode()
+        return _array(values, kind), None
+    except (pa.ArrowException, OverflowError) as error:
+        lists = kind is None and all(value is None or isinstance(value, list) for value in values)
+        if lists and not all(_go_together([value], None) for value in values):
+            return _array(values, "string"), _JSON
+        # the first row that does not go together with those before it
+        row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
+        raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
+    except UnicodeEncodeError as error:
+        place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
+        raise DataError(
+            f"{place}: the value of column {shown(name)} holds half of a surrogate pair, which is no character: "
+            f"{error.object[error.start]!a}",
+            "write the whole character, or U+FFFD in its place; a text that was cut has to be cut between characters",
+        ) from error
+
+
+def _array(values: list[Any], kind: str | None) -> pa.Array:
+    if kind is None:
+        return pa.array(values, from_pandas=True)
+    if kind == "string" or any(isinstance(value, str) for value in values):
+        texts = [
+            value
+            if value is None or isinstance(value, str)
+            else getattr(value, "written", None) or json.dumps(value, default=str)
+            for value in values
+        ]
+        return typed(pa.array(texts, pa.string()), kind)
+    return pa.array(values, type=named(kind), from_pandas=True)
+
+
+def _is_unicode(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _go_together(values: list[Any], kind: str | None) -> bool:
+    try:
+        _array(values, kind)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return True
+
+
+def _widened(
+    schema: pa.Schema, batch: pa.RecordBatch, chunk: list[tuple[str, Any]], types: Mapping[str, str] | None
+) -> pa.Schema:
+    for field in batch.schema:
+        position = schema.get_field_index(field.name)
+        if position < 0:
+            schema = schema.append(field)
+            continue
+        both = (schema.field(position), field)
+        try:
+            if any(one.metadata == _JSON for one in both):
+                schema = schema.set(position, _json_field(both))
+            else:
+                unified = pa.unify_schemas([pa.schema([one]) for one in both], promote_options="permissive")
+                schema = schema.set(position, unified.field(0))
+        except pa.ArrowException:
+            place = next(place for place, row in chunk if row.get(field.name) is not None)
+            cause = f"{shown(both[0].type)} before, {shown(both[1].type)} here"
+            raise _changed(field.name, place, cause, types) from None
+    return schema
+
+
+def _json_field(both: Iterable[pa.Field]) -> pa.Field:
+    for one in both:
+        if one.metadata != _JSON and not (pa.types.is_list(one.type) or pa.types.is_null(one.type)):
+            raise pa.ArrowInvalid("lists and other values")
+    return pa.field(one.name, pa.string(), metadata=_JSON)
+
+
+def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
+    if column in (types or {}):
+        return DataError(
+            f"{place}: the value of column {shown(column)} is no {(types or {})[column]}: {_cut(cause)}",
+            "correct the value, write null where nothing is known, or declare another type",
+        )
+    as_text = "" if types is None else f", read them as text with options: {{types: {{{column}: string}}}}"
+    return DataError(
+        f"{place}: the value of column {shown(column)} does not go together with those before it: {_cut(cause)}",
+        f"make its values one type{as_text}, or leave the column out: data.exclude: [{column}]",
+    )
+
+
+def _cut(cause: str) -> str:
+    """pyarrow quotes values whole."""
+    text = " ".join(cause[:1000].split())
+    return text if len(text) <= 3 * SHOWN else f"{text[: 2 * SHOWN]} … {text[-SHOWN:]}"
+
+
+def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    for field in schema:
+        position = batch.schema.get_field_index(field.name)
+        if position < 0:
+            batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
+        elif pa.types.is_string(field.type) and pa.types.is_list(batch.column(position).type):
+            texts = _array(batch.column(position).to_pylist(), "string")
+            batch = batch.set_column(position, field, texts)
+    return cast(batch, schema, cut_times=True)

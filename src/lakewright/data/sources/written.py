@@ -1,0 +1,334 @@
+"""Values that are written out as text, in csv files and in the names of folders: the type that all of a column fit, and
+the values that two written forms fall on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lakewright.errors import shown
+from lakewright.records import Finding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.sources import Intake
+
+_WHOLE = r"(0|[1-9][0-9]{0,17})"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
+# Tried in this order. A number with leading zeros is a code and stays text; so does one too long for 64 bits, and a
+# whole one after a plus sign, which is a telephone number.
+_PATTERNS = {
+    "boolean": r"^(true|false|True|False|TRUE|FALSE)$",
+    "bigint": rf"^-?{_WHOLE}$",
+    "double": rf"^(-?{_WHOLE}|[+-]?({_WHOLE}?[.][0-9]+|{_WHOLE}[.]))([eE][+-]?[0-9]{{1,2}})?$",
+    "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    "timestamp_ntz": rf"^{_TIME}$",
+    "timestamp": rf"^{_TIME}(Z|[+-][0-9]{{2}}:?[0-9]{{2}})$",
+}
+NUMBERS = ("bigint", "double")
+_TIMES = ("date", "timestamp_ntz", "timestamp")
+TIMES = (*_TIMES, *NUMBERS)
+_NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: nothing tells which
+
+# Words for "nothing is known", in lower case.
+PLACEHOLDERS = (
+    *("n/a", "#n/a", "na", "n.a.", "null", "<null>", "(null)", "none", "nil", "nan", "undefined", "unknown", "missing"),
+    *("not available", "not applicable", "no data", "tbd", "todo", "xxx", "-", "--", "---", "?", "??", "???", "."),
+    *("...", "_", "\\n", "(blank)", "(none)", "(empty)", "[deleted]", "[removed]"),
+)
+# Forms that differ in value where they differ in their digits: a double keeps 15 of these apart.
+_SIMPLE = {
+    "boolean": "",
+    "bigint": "^(-?[1-9]|0$)",
+    "double": r"^-?[0-9.]{1,16}$",
+    "timestamp_ntz": "",
+    "timestamp": r"(Z|[+]00:?00)$",
+}
+_EXAMPLES = 5
+_LISTED = 20  # different values that a remedy may list
+_MEMORY = "1GB"  # of DuckDB, before it spills
+
+
+@dataclass
+class _Forms:
+    """What is known of a column after some of its batches.
+
+    `plain`: every value has its usual form, so that no two forms fall on one value; `pointed`: the same, with the `.0`
+    of whole numbers, as Python writes floats. `shapes`: the other forms, every digit a 9 (two are enough); such as have
+    one shape differ in value, if they are `simple`.
+    """
+
+    possible: list[str] = field(default_factory=lambda: list(_PATTERNS))
+    filled: bool = False
+    plain: bool = True
+    pointed: bool = True
+    simple: bool = True
+    shapes: set[str] = field(default_factory=set)
+    cut: int = 0
+
+    def see(self, column: pa.Array) -> None:
+        import pyarrow.compute as pc
+
+        if not self.possible:
+            return
+        values = known(column).drop_null().unique()
+        if len(values) == 0:
+            return
+        fits = [kind for kind in self.possible if _fit(values, kind)]
+        if fits and self.filled and fits[0] != self.possible[0]:
+            self.plain = self.pointed = self.simple = False  # what came before was held against another type
+        self.filled, self.possible = True, fits
+        if not fits or fits[0] == "date":
+            return
+        usual = _usual(values, fits[0])
+        zeros = pc.any(pc.ends_with(values, ".0")).as_py()
+        self.plain &= usual and not zeros
+        self.pointed &= usual and pc.all(pc.match_substring_regex(values, "[.e]")).as_py()
+        if usual:
+            self.shapes.update(["usual", ".0"] if zeros else ["usual"])
+            return
+        self.simple &= pc.all(pc.match_substring_regex(values, _SIMPLE[fits[0]])).as_py()
+        if len(self.shapes) < 2:
+            self.shapes.update(_shapes(values))
+        if fits[0].startswith("timestamp"):
+            self.cut += pc.sum(pc.match_substring_regex(column, r"[.][0-9]{6}[0-9]*[1-9]")).as_py() or 0
+
+    @property
+    def kind(self) -> str:
+        return self.possible[0] if self.filled and self.possible else "string"
+
+    @property
+    def may_fall_together(self) -> bool:
+        if self.kind in ("string", "date") or self.plain or (self.kind == "double" and self.pointed):
+            return False
+        return len(self.shapes) > 1 or not self.simple
+
+
+def types_of(
+    read: Callable[[Collection[str]], Iterator[pa.RecordBatch]],
+    names: Sequence[str],
+    notice: Callable[[Finding], object],
+    meant: Collection[str] = (),
+) -> dict[str, str]:
+    """The type (by its SQL name) that all values of each column fit, however late an odd one comes; else string.
+
+    `read` gives batches of text that hold these columns, anew each time. Notices the columns where two written
+    forms fall on one value (but for those whose values are `meant`, not their forms), and those whose times lose their
+    last digits.
+    """
+    forms = {name: _Forms() for name in names}
+    for batch in read(names) if names else ():
+        for name in names:
+            forms[name].see(batch.column(name))
+    for name, column in forms.items():
+        if column.kind.startswith("timestamp") and column.cut:
+            notice(cut_times(name, column.cut))
+        if column.may_fall_together and name not in meant:
+            for finding in _fallen_together(read([name]), name, column.kind):
+                notice(finding)
+    return {name: column.kind for name, column in forms.items()}
+
+
+def typed_columns(columns: Mapping[str, pa.Array], intake: Intake) -> dict[str, pa.Array]:
+    """Whole columns of text as the types that their values fit; those to be read as written stay text."""
+    import pyarrow as pa
+
+    batch = pa.record_batch(dict(columns)) if columns else pa.record_batch([], [])
+    kinds = types_of(lambda names: iter([batch]), [n for n in columns if n not in intake.as_written], intake.notice)
+    return {name: typed(column, kinds.get(name, "string")) for name, column in columns.items()}
+
+
+def typed(column: pa.Array, kind: str) -> pa.Array:
+    """Text as values of a type by its SQL name; "" is null, as some writers quote even what is missing. Raises
+    pyarrow's ArrowInvalid where a value does not fit.
+
+    Seconds have up to nine digits after the point, of which six are kept. A time without a zone is UTC where the type
+    has one.
+    """
+    import pyarrow.compute as pc
+
+    from lakewright.data.lake.types import named
+
+    if kind == "string":
+        return column
+    values = known(column)
+    if kind.startswith("timestamp"):
+        values = pc.replace_substring_regex(values, r"([.][0-9]{6})[0-9]{1,3}(Z|[+-]|$)", r"\1\2")
+    if kind == "timestamp":
+        values = pc.replace_substring_regex(values, r"^([0-9]{4}-[0-9]{2}-[0-9]{2})$", r"\1T00:00")
+        values = pc.replace_substring_regex(values, rf"^({_TIME})$", r"\1Z")
+    return values.cast(named(kind))
+
+
+def known(column: pa.Array) -> pa.Array:
+    """The column with null for ""."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+
+
+@dataclass
+class Misfits:
+    """The values of a column that do not fit a type: counted, the first few kept with their places."""
+
+    kind: str
+    inferred: bool  # by the pattern that types are found with, which takes less than a declared type does
+    total: int = 0
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+    def add(self, values: Sequence[str], places: Sequence[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = pa.array(values, pa.string())
+        usual = pc.match_substring_regex(column, _PATTERNS.get(self.kind, "^$"))
+        usual_fit = _cast(column.filter(usual), self.kind)
+        self.total += len(values)
+        for value, place, as_usual in zip(values, places, usual.to_pylist(), strict=True):
+            if as_usual and usual_fit:
+                continue
+            if (as_usual or not self.inferred) and _cast(pa.array([value]), self.kind):
+                continue
+            self.count += 1
+            if len(self.first) < _EXAMPLES:
+                self.first.append(f"{shown(value)} ({place})" if place else shown(value))
+            if value not in self.different and len(self.different) <= _LISTED:
+                self.different.append(value)
+
+    def __str__(self) -> str:
+        word = "number" if self.inferred and self.kind in NUMBERS else self.kind
+        verb, more = "are" if self.count > 1 else "is", ", …" * (self.count > len(self.first))
+        return f"{self.count:,} of {self.total:,} values {verb} no {word}: {', '.join(self.first)}{more}"
+
+    @property
+    def remedy(self) -> str:
+        if all(re.fullmatch(_NOT_ISO, value) for value in self.different):
+            return (
+                "write them with the year first (2024-01-31), or read them as text and make them times in SQL: "
+                "strptime(column, '%d.%m.%Y'), or '%m/%d/%Y' where the month comes first"
+            )
+        if self.count == self.total:
+            return "name another column"
+        if all(value.strip().lower() in PLACEHOLDERS for value in self.different):
+            words = json.dumps(self.different, ensure_ascii=False)
+            return f"read them as missing: data.options: {{null_values: {words}}}"
+        others = [_PATTERNS[kind] for kind in _TIMES if kind != self.kind]
+        if self.kind in _TIMES and all(any(re.match(other, value) for other in others) for value in self.different):
+            zoned = self.kind == "timestamp" or any(value[16:].strip("0123456789:.") for value in self.different)
+            kind, means = ("timestamp", "no zone: UTC") if zoned else ("timestamp_ntz", "no time: midnight")
+            return f"write all in one form, or declare the type ({means}): data.options: {{types: {{column: {kind}}}}}"
+        return "correct them; those that mean that nothing is known can be named: data.options: {null_values: [NA]}"
+
+
+def misfits(
+    values: Iterable[tuple[Sequence[str], Sequence[str]]], kinds: Sequence[str], *, inferred: bool = True
+) -> Misfits:
+    """Those of the type that most of the values fit; the values come with their places, some at a time."""
+    odd = [Misfits(kind, inferred) for kind in kinds]
+    for some, places in values:
+        for each in odd:
+            each.add(some, places)
+    return min(odd, key=lambda each: each.count)
+
+
+def cut_times(column: str, count: int) -> Finding:
+    return Finding(
+        name="cut_times",
+        count=count,
+        detail=f"column {column!r} holds times finer than a microsecond, which is all that a table keeps: the digits "
+        f"beyond are cut. Where they matter: data.options.types: {{{column}: string}}.",
+    )
+
+
+def _fit(values: pa.Array, kind: str) -> bool:
+    import pyarrow.compute as pc
+
+    # 2024-02-31 looks like a date
+    return bool(pc.all(pc.match_substring_regex(values, _PATTERNS[kind])).as_py()) and _cast(values, kind)
+
+
+def _cast(values: pa.Array, kind: str) -> bool:
+    import pyarrow as pa
+
+    try:
+        typed(values, kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _usual(values: pa.Array, kind: str) -> bool:
+    """Whether every value has the form in which Python writes it, the `.0` of whole numbers aside."""
+    import pyarrow.compute as pc
+
+    if kind.startswith("timestamp"):
+        return False
+    again = typed(values, kind)
+    alike = pc.equal(values, again.cast(values.type))
+    if kind != "double":
+        return bool(pc.all(alike).as_py())
+    # Very large and very small ones Arrow writes otherwise than Python.
+    size = pc.abs(again)
+    alike = pc.or_(alike, pc.equal(values, pc.binary_join_element_wise(again.cast(values.type), ".0", "")))
+    alike = pc.and_(alike, pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)))
+    others = values.filter(pc.invert(alike))
+    return all(repr(float(value.as_py())).removesuffix(".0") == value.as_py().removesuffix(".0") for value in others)
+
+
+def _shapes(values: pa.Array) -> list[str]:
+    import pyarrow.compute as pc
+
+    for pattern, shape in (("^-?[0-9]+", "N"), ("[0-9]", "9"), ("[a-z]+", "a"), ("[A-Z]+", "A")):
+        values = pc.replace_substring_regex(values, pattern, shape)
+    shapes: list[str] = pc.unique(values).slice(0, 2).to_pylist()
+    return shapes
+
+
+def _fallen_together(batches: Iterator[pa.RecordBatch], name: str, kind: str) -> list[Finding]:
+    """One finding, or none, from all of a column's values."""
+    import duckdb
+    import pyarrow as pa
+
+    from lakewright.data.lake.types import named
+
+    schema = pa.schema([("form", pa.string()), ("value", named(kind))])
+
+    def pairs() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            forms = known(batch.column(name)).drop_null()
+            yield pa.record_batch([forms, typed(forms, kind)], schema=schema)
+
+    with tempfile.TemporaryDirectory(prefix="lakewright-forms-") as spill:
+        con = duckdb.connect(config={"temp_directory": spill, "memory_limit": _MEMORY})
+        try:
+            con.register("pairs", pa.RecordBatchReader.from_batches(schema, pairs()))
+            together = con.execute(
+                "with counted as (select form, value, count(*) as n from pairs group by all) "
+                "select list(form order by n desc, form), list(n order by n desc, form), sum(sum(n)) over () "
+                f"from counted group by value having count(*) > 1 order by sum(n) desc, 1 limit {_EXAMPLES}"
+            ).fetchall()
+        finally:
+            con.close()
+    if not together:
+        return []
+    rows = [
+        ", ".join(f"{shown(form)} ({n:,})" for form, n in zip(forms[:_EXAMPLES], counts, strict=False))
+        for forms, counts, _ in together
+    ]
+    count = int(together[0][2])
+    called = {"boolean": "truth value", "timestamp": "time", "timestamp_ntz": "time"}.get(kind, "number")
+    detail = (
+        f"column {name!r} is read as {kind}, and in {count:,} rows several written forms fall on one {called}, such as "
+        f"{', '.join(map(shown, together[0][0][:_EXAMPLES]))}. Where they differ in meaning: "
+        f"data.options.types: {{{name}: string}}."
+    )
+    return [Finding(name="written_forms", count=count, detail=detail, rows=rows)]

@@ -1,0 +1,115 @@
+"""Encoded examples as columns of the features table, and back: one table row a row, whatever it is made of.
+
+row       the row's number in the source table: what the rows of a split are sorted by when they are read
+
+ids       the token ids of all the row's sequences, one after another
+lengths   how many of them each sequence has; only where a row may be several sequences
+types, weights, columns   as in Encoded, where it has them
+target    as the task makes them: numbers of the row, or one beside each id
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from lakewright.model.recipe import Encoded
+from lakewright.model.recipe.ragged import Ragged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.lake.tables import Lake
+    from lakewright.records import TableVersion
+
+MADE = 1000  # Python objects made at once
+
+
+def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
+    def by_row(ragged: Ragged) -> pa.Array:
+        if encoded.rows is None or len(ragged) == len(encoded):
+            return _lists(ragged)
+        return _lists(Ragged(ragged.values, ragged.offsets[encoded.rows]))
+
+    columns = {"ids": by_row(encoded.ids), "target": by_row(targets)}
+    if encoded.rows is not None:
+        columns["lengths"] = _lists(Ragged(encoded.ids.lengths.astype(np.int32), encoded.rows))
+    if encoded.types is not None:
+        columns["types"] = by_row(encoded.types)
+    if encoded.weights is not None:
+        columns["weights"] = by_row(encoded.weights)
+    if encoded.columns is not None:
+        size, width = encoded.columns.shape
+        columns["columns"] = _lists(Ragged(encoded.columns.ravel(), np.arange(size + 1) * width))
+    return columns
+
+
+def from_columns(table: pa.Table, targets_beside_ids: bool) -> tuple[Encoded, Ragged]:
+    """What `as_columns` stored, without positions. `targets_beside_ids`: the task reads tokens."""
+    ids, offsets = _ragged(table, "ids"), None
+    if "lengths" in table.column_names:
+        lengths = _ragged(table, "lengths")
+        offsets = lengths.offsets
+        ids = Ragged(ids.values, np.concatenate([[0], np.cumsum(lengths.values, dtype=np.int64)]))
+
+    def beside_ids(name: str) -> Ragged | None:
+        return Ragged(_ragged(table, name).values, ids.offsets) if name in table.column_names else None
+
+    targets = _ragged(table, "target")
+    if targets_beside_ids:
+        targets = Ragged(targets.values, ids.offsets)
+    columns = None
+    if "columns" in table.column_names:
+        columns = _ragged(table, "columns").values.reshape(table.num_rows, -1)
+    encoded = Encoded(ids, rows=offsets, types=beside_ids("types"), weights=beside_ids("weights"), columns=columns)
+    return encoded, targets
+
+
+def _lists(ragged: Ragged) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.ListArray.from_arrays(pa.array(ragged.offsets, pa.int32()), pa.array(ragged.values))
+
+
+def _ragged(table: pa.Table, name: str) -> Ragged:
+    """Its offsets have 64 bits, so that a split may hold more than 2³¹ ids."""
+    chunks = table[name].chunks
+    lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in chunks]
+    offsets = np.zeros(len(table) + 1, dtype=np.int64)
+    np.cumsum(np.concatenate(lengths), out=offsets[1:])
+    return Ragged(np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]), offsets)
+
+
+def read_split(lake: Lake, features: TableVersion, split: str, columns: Sequence[str]) -> pa.Table:
+    """A split's examples, these columns and `row`, in the source table's order: a large table is not written in it."""
+    table = lake.read(features, columns=["row", *columns], predicate=f"split = '{split}'")
+    rows = table["row"].to_numpy()
+    return table if np.all(rows[1:] >= rows[:-1]) else table.take(np.argsort(rows, kind="stable"))
+
+
+@dataclass(frozen=True, eq=False)
+class Values(Sequence[Any]):
+    """A column's values as Python objects, which are made when they are asked for."""
+
+    column: pa.ChunkedArray
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Any]: ...
+
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return self.column.take(np.arange(len(self))[at]).to_pylist()
+        return self.column[at].as_py()
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), MADE):
+            yield from self.column.slice(start, MADE).to_pylist()

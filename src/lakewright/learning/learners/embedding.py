@@ -1,0 +1,76 @@
+"""A frozen encoder and a linear head: minutes become seconds, since every text goes through the encoder once.
+
+Of sentence_similarity nothing is trained: the embeddings are the base model's, and only the score's scale is fitted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from lakewright.learning.learners import Fitted, Training
+from lakewright.learning.learners.encoder import Encoder, untrained
+from lakewright.learning.learners.encoder.settings import SMALL, PretrainedSettings
+from lakewright.system.memory import memory_kept
+
+if TYPE_CHECKING:
+    from lakewright.learning.learners.encoder.network import EncoderNetwork
+    from lakewright.model.runtimes import Runtime
+    from lakewright.model.tasks import Logits
+
+
+class EmbeddingSettings(PretrainedSettings):
+    learner: Literal["embedding"] = "embedding"
+
+
+class Embedding(Encoder):
+    """An encoder that is left as it is; what it reads and what serves it are the same."""
+
+    name = "embedding"
+    settings = EmbeddingSettings
+    sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "static"}}
+    gaps: Mapping[str, str] = {
+        "question_answering": "never: where an answer begins cannot be read off an encoder that was not trained for it",
+    }
+
+    @memory_kept()
+    def fit(self, training: Training) -> Fitted:
+        import torch
+
+        from lakewright.learning.learners.encoder.rounded import leave_rounded, rounded
+        from lakewright.learning.learners.encoder.serving import leave
+
+        settings: EmbeddingSettings = training.settings
+        torch.set_num_threads(training.threads)
+        network = untrained(training, dropout=0.0).to(training.device)
+        if training.task.level == "vector":
+            return leave(network, training)
+        plain = settings.bf16 == "auto" and not settings.prune_error
+        if settings.quantize == "static" and plain and training.device == "cpu":
+            read = rounded(network, training)
+            if read is not None:
+                details, said = _fit_head(network, training, read.runtime)
+                left = leave_rounded(network, training, read, said)
+                if left.details["precision"] == "int8":
+                    return replace(left, details=details | left.details)
+        details, _ = _fit_head(network, training)
+        left = leave(network, training)
+        return Fitted([], details | left.details, left.validation)
+
+
+def _fit_head(
+    network: EncoderNetwork, training: Training, reads: Runtime | None = None
+) -> tuple[dict[str, float | int | str], Logits]:
+    from lakewright.learning.learners.encoder.probe import fit_head
+    from lakewright.model.tasks import Loss
+
+    began = time.monotonic()
+    loss = Loss(training.task.losses[0])
+    details, said = fit_head(network, training, loss, training.settings.seed, reads=reads)
+    seconds = time.monotonic() - began
+    return {**details, "samples_per_second": round(len(training.train) / max(seconds, 1e-9), 2)}, said
+
+
+LEARNER: Any = Embedding()

@@ -1,0 +1,147 @@
+"""Fine-tune a pretrained encoder of the BERT family: any checkpoint of BERT, DistilBERT, RoBERTa, MiniLM and the like.
+
+settings   the hyperparameters           base      where the base model comes from
+network    encoder and head              forward   rows through it
+probe      the head that it starts from  lora      small updates in the weights' place
+packed     the forward without padding   frozen    what frozen layers say, once
+batches    which rows are together       optimizer rates, freezing, schedule
+loop       the training loop             interpolation  a part of the way back
+export     ONNX                          pruning   fewer neurons for int8
+serving    int8 where it pays, and in which runtime
+rounded    a head that learns from int8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakewright.model.recipe import Encoding
+from lakewright.errors import ProjectError
+from lakewright.learning.learners import Fitted, Training
+from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
+from lakewright.system.memory import memory_kept
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from lakewright.learning.learners.encoder.network import EncoderNetwork
+    from lakewright.settings.project import Prepare
+    from lakewright.model.tasks import Row, Task
+
+
+class Encoder:
+    name = "encoder"
+    settings: type[PretrainedSettings] = EncoderSettings
+    # Sentence encoders all: what they say as they are is worth a probe to start from.
+    sizes: Mapping[str, Mapping[str, Any]] = {
+        "small": {"base_model": SMALL},
+        "base": {"base_model": "sentence-transformers/all-mpnet-base-v2"},
+        "large": {"base_model": "sentence-transformers/all-roberta-large-v1"},
+    }
+    gaps: Mapping[str, str] = {}
+
+    def encoding_depends(self, settings: PretrainedSettings, base: Path) -> dict[str, Any]:
+        from lakewright.learning.learners.encoder.base import identity
+
+        return identity(settings.base_model, base)
+
+    def fit_encoding(
+        self, task: Task, train: Iterable[Sequence[Row]], settings: PretrainedSettings, sequences: Prepare, base: Path
+    ) -> tuple[Encoding, NDArray[np.int32]]:
+        from lakewright.learning.learners.encoder.base import fit_tokens
+
+        return fit_tokens(task, train, settings.base_model, sequences, base)
+
+    @memory_kept()
+    def fit(self, training: Training) -> Fitted:
+        import torch
+
+        from lakewright.learning.learners.encoder.forward import use_bf16
+        from lakewright.learning.learners.encoder.frozen import remember
+        from lakewright.learning.learners.encoder.interpolation import SHARES, interpolate
+        from lakewright.learning.learners.encoder.loop import train, write_whole
+        from lakewright.learning.learners.encoder.lora import add_lora, merge
+        from lakewright.learning.learners.encoder.optimizer import body_rate
+        from lakewright.learning.learners.encoder.probe import fit_head
+        from lakewright.learning.learners.encoder.serving import leave
+
+        settings: EncoderSettings = training.settings
+        torch.set_num_threads(training.threads)
+        network = untrained(training, settings.dropout).to(training.device)
+        learning = remember(network, training)
+        found: dict[str, float | int | str] = {}
+        probe = settings.head_start == "probe" or (
+            settings.head_start == "auto" and training.task.counted != "sequences"
+        )
+        at_start = training.checkpoints / "start.pt"
+        if not at_start.exists():
+            if probe and training.task.level != "vector":
+                loss = settings.loss_of(training.task)
+                found, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
+            write_whole(at_start, network.state_dict())
+        network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
+        add_lora(network.encoder, settings)
+        state = train(network, learning)
+        trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+        merge(network.encoder)
+        start = torch.load(at_start, map_location=training.device, weights_only=True)
+        sensible = probe or training.task.level == "vector"  # between it and the end, too
+        shares = SHARES if settings.interpolate == "auto" and sensible else ()
+        found |= interpolate(network, start, learning, state.best, shares)
+        details: dict[str, float | int | str] = {
+            **found,
+            "learning_rate": body_rate(network, settings),
+            "num_train_epochs": settings.epochs(len(training.train)),
+            "steps": state.step,
+            "best_step": state.best_step,
+            "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "trained_parameters": trained,
+            "bf16": str(use_bf16(settings, torch.device(training.device))),
+        }
+        left = leave(network, training)
+        return Fitted(state.history, details | left.details, left.validation)
+
+    def network(self, folder: Path) -> torch.nn.Module:
+        from lakewright.learning.learners.encoder.network import EncoderNetwork
+
+        return EncoderNetwork.open(folder)
+
+
+def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
+    """The base model with a random head of the task's shape; `dropout` None: as the base model has it.
+
+    Raises ProjectError where it is of a family that cannot be pruned, and should be.
+    """
+    import torch
+
+    from lakewright.learning.learners.encoder import packed
+    from lakewright.learning.learners.encoder.base import base_folder, load_encoder
+    from lakewright.learning.learners.encoder.network import EncoderNetwork
+
+    settings: PretrainedSettings = training.settings
+    encoder = load_encoder(base_folder(settings.base_model, training.base), dropout, settings.seed)
+    if settings.prune_error and not packed.is_packed(encoder):
+        raise ProjectError(
+            f"train.prune_error does not prune a {encoder.config.model_type}",
+            f"leave it out, or choose a base model of {', '.join(sorted(packed.PACKED))}",
+        )
+    torch.manual_seed(settings.seed)
+    task, columns = training.task, training.train.encoded.columns
+    return EncoderNetwork(
+        encoder,
+        task.outputs,
+        task.level,
+        settings.pooling,
+        float(getattr(encoder.config, "hidden_dropout_prob", 0.1)) if dropout is None else dropout,
+        types=training.train.encoded.types is not None,
+        columns=0 if columns is None else columns.shape[1],
+        dimensions=settings.dimensions,
+    )
+
+
+LEARNER: Any = Encoder()

@@ -1,0 +1,92 @@
+"""What layers that never change say of every row, computed once for all epochs.
+
+With the embeddings and the lower layers frozen, and no dropout in them, each epoch would compute the same numbers
+again. They are kept in a file as wide as the network and as long as all tokens, mapped into memory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lakewright.model.recipe import Encoded, network_inputs
+from lakewright.model.recipe.ragged import longest_first
+from lakewright.learning.learners import Examples, Training
+from lakewright.learning.learners.encoder import packed
+from lakewright.learning.learners.encoder.forward import mixed_precision, on_device
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.optimizer import lowest_trained
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.system.progress import bar
+
+TOKENS = 4096  # computed at once
+DISK = 0.5  # of what is free may be taken
+
+
+def remember(network: EncoderNetwork, training: Training) -> Training:
+    """The training with what its frozen layers say of both splits; the network then begins above them.
+
+    Unchanged where that would not be the same (dropout below, LoRA), would not pay (no layer is frozen, but perhaps the
+    embeddings), or would not fit on the disk.
+    """
+    settings: EncoderSettings = training.settings
+    frozen = lowest_trained(network, settings)
+    layers = int(network.encoder.config.num_hidden_layers)
+    splits = (training.train, training.validation)
+    tokens = sum(len(examples.encoded.ids.values) for examples in splits)
+    size = 4 * tokens * int(network.encoder.config.hidden_size)
+    same = packed.is_packed(network.encoder) and not settings.lora_rank and _without_dropout(network)
+    if not same or not 2 <= frozen <= layers + 1 or size > DISK * shutil.disk_usage(training.checkpoints).free:
+        return training
+    network.frozen = frozen
+    with bar("frozen layers", tokens) as advance:
+        train, validation = (
+            _remembered(network, training, examples, training.checkpoints / f"frozen-{name}.f32", advance)
+            for name, examples in zip(("train", "validation"), splits, strict=True)
+        )
+    return replace(training, train=train, validation=validation)
+
+
+def _without_dropout(network: EncoderNetwork) -> bool:
+    config = network.encoder.config
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+    return all(getattr(config, name, 0.0) == 0.0 for name in names)
+
+
+def _remembered(network: EncoderNetwork, training: Training, examples: Examples, path: Path, advance: Any) -> Examples:
+    encoded = examples.encoded
+    shape = (len(encoded.ids.values), int(network.encoder.config.hidden_size))
+    if not path.exists():  # a resumed run has it
+        partial = path.with_suffix(".partial")
+        _write(network, training, encoded, np.memmap(partial, np.float32, "w+", shape=shape), advance)
+        partial.replace(path)
+    return replace(examples, encoded=replace(encoded, hidden=np.memmap(path, np.float32, "r", shape=shape)))
+
+
+def _write(network: EncoderNetwork, training: Training, encoded: Encoded, into: Any, advance: Any) -> None:
+    device = next(network.parameters()).device
+    autocast = mixed_precision(training.settings, device)
+    offsets, lengths = encoded.ids.offsets, encoded.ids.lengths
+    network.eval()
+    for sequences in longest_first(np.arange(len(lengths)), lengths, TOKENS):
+        inputs: Mapping[str, torch.Tensor] = on_device(network_inputs(training.encoding, encoded, sequences), device)
+        with torch.inference_mode(), autocast:
+            said = packed.lowest(
+                network.encoder,
+                inputs["input_ids"],
+                inputs["attention_mask"],
+                inputs.get("token_type_ids"),
+                network.frozen,
+            )
+        ends = np.cumsum(lengths[sequences])
+        values = said.float().cpu().numpy()
+        for sequence, end in zip(sequences, ends, strict=True):
+            into[offsets[sequence] : offsets[sequence + 1]] = values[end - lengths[sequence] : end]
+        advance(int(ends[-1]), "")
+    into.flush()

@@ -1,0 +1,279 @@
+"""The training loop, top to bottom: steps, schedule, validation, early stopping, checkpoints, exact resume.
+
+Every random draw of a step comes from (seed, step) and every epoch's batches from (seed, epoch), so a run that was
+killed and resumed from a checkpoint ends with the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lakewright.model.recipe.ragged import Ragged, longest_first
+from lakewright.errors import ProjectError, TrainingError
+from lakewright.evaluation.scorers import Scorer
+from lakewright.learning.learners import Training, tuned
+from lakewright.learning.learners.encoder import packed
+from lakewright.learning.learners.encoder.batches import Rows, epoch_batches
+from lakewright.learning.learners.encoder.forward import InputsOf, as_runtime, inputs_of, mixed_precision, through, use_bf16
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.system.progress import bar
+from lakewright.model.runtimes import GPU_TOKENS
+from lakewright.model.predictor import Predictor
+from lakewright.model.tasks import IGNORED
+
+LOG = logging.getLogger("lakewright")
+
+
+@dataclass
+class State:
+    """Where a run stands, beside the weights and the optimizer's moments."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    epochs_without_better: int = 0
+    max_tokens: int = 0  # shrinks when memory runs out
+    samples: int = 0  # rows trained on so far, and the seconds that their steps took
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(network: EncoderNetwork, training: Training) -> State:
+    """Trains in place and leaves the weights that were best on validation. Raises TrainingError when it diverges."""
+    settings: EncoderSettings = training.settings
+    device = torch.device(training.device)
+    torch.set_num_threads(training.threads)
+    network.to(device)
+    if settings.gradient_checkpointing:
+        network.encoder.activation_checkpointing_enable()
+    if settings.torch_compile:
+        if not packed.is_packed(network.encoder):
+            raise ProjectError(
+                f"train.torch_compile does not compile a {network.encoder.config.model_type}",
+                f"leave it out, or choose a base model of {', '.join(sorted(packed.PACKED))}",
+            )
+        network.through = torch.compile(packed.through_layer, dynamic=True)
+    autocast = mixed_precision(settings, device)
+    if use_bf16(settings, device) and device.type == "cpu":
+        # The fused attention's backward is slow there (docs/experiments.md).
+        network.encoder.set_attn_implementation("eager")
+    optimizer = make_optimizer(network, settings)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    most = settings.max_tokens_per_batch
+    state = State(max_tokens=most if most != "auto" else 2048 if device.type == "cpu" else GPU_TOKENS)
+    _resume(training.checkpoints, network, optimizer, state, device)
+
+    lengths = training.train.encoded.lengths
+    inputs = inputs_of(training.encoding, training.train.encoded, device)
+    # A loss that compares the rows of a batch has to meet all kinds of rows there, not those of one length alone.
+    alike = np.zeros_like(lengths) if training.task.level == "vector" else lengths
+    batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
+    steps_an_epoch = math.ceil(batches_an_epoch / settings.gradient_accumulation_steps)
+    total_steps = max(1, math.ceil(settings.epochs(len(training.train)) * steps_an_epoch))
+    saved_at = time.monotonic()
+    stopped = _out_of_patience(state, settings)
+
+    with bar("train", total_steps, state.step) as advance:
+        while state.step < total_steps and not stopped:
+            epoch, first = divmod(state.step, steps_an_epoch)
+            batches = epoch_batches(alike, settings.per_device_train_batch_size, settings.seed, epoch)
+            per_step = settings.gradient_accumulation_steps
+            steps = [batches[i : i + per_step] for i in range(0, len(batches), per_step)]
+            for step_batches in steps[first : total_steps - epoch * steps_an_epoch]:
+                began = time.monotonic()
+                for group, base_rate in zip(optimizer.param_groups, base_rates, strict=True):
+                    group["lr"] = base_rate * rate_at(state.step, total_steps, settings)
+                torch.manual_seed(settings.seed * 1_000_003 + state.step)
+                network.train()
+                loss = _backward_within_memory(network, training, inputs, step_batches, state, autocast)
+                torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                state.step += 1
+
+                seconds = time.monotonic() - began
+                rows = np.concatenate(step_batches)
+                samples, tokens = len(rows) / seconds, int(lengths[rows].sum()) / seconds
+                state.samples, state.seconds = state.samples + len(rows), state.seconds + seconds
+                state.history.append({"step": state.step, "loss": loss})
+                if training.log is not None:
+                    rate = optimizer.param_groups[0]["lr"]
+                    speed = {"samples_per_second": samples, "tokens_per_second": tokens}
+                    training.log.metrics({"loss": loss, "learning_rate": rate, **speed}, state.step)
+                advance(1, f"{samples:.0f} samples/s  {tokens:.0f} tokens/s  loss {loss:.3f}")
+                # Not at an epoch's last step: a run resumed from there would pass over the epoch's validation.
+                between = state.step % steps_an_epoch != 0 and state.step < total_steps
+                if between and time.monotonic() - saved_at > settings.save_seconds:
+                    _save(training.checkpoints, network, optimizer, state)
+                    saved_at = time.monotonic()
+
+            scorer = validate(network, training)
+            scores = scorer.metrics(np.ones(scorer.rows))
+            score = scores[scorer.primary]
+            at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
+            state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
+            losses = [
+                each["loss"] for each in state.history if each["step"] > epoch * steps_an_epoch and "loss" in each
+            ]
+            LOG.info(
+                "epoch %.3g, step %d of %d: loss %.4f; validation %s",
+                at_epoch["epoch"],
+                state.step,
+                total_steps,
+                np.mean(losses),
+                ", ".join(f"{name} {value:.4f}" for name, value in scores.items()),
+            )
+            if training.log is not None:
+                training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
+            if score > state.best:
+                state.best, state.best_step, state.epochs_without_better = score, state.step, 0
+                write_whole(training.checkpoints / "best.pt", network.state_dict())
+            else:
+                state.epochs_without_better += 1
+            _save(training.checkpoints, network, optimizer, state)
+            saved_at = time.monotonic()
+            stopped = _out_of_patience(state, settings)
+
+    network.load_state_dict(torch.load(training.checkpoints / "best.pt", map_location=device, weights_only=True))
+    return state
+
+
+def _backward_within_memory(
+    network: EncoderNetwork,
+    training: Training,
+    inputs: InputsOf,
+    batches: list[Rows],
+    state: State,
+    autocast: torch.autocast,
+) -> float:
+    """One step's gradients. Out of memory: the same rows again in parts half as large, so the step stays the same."""
+    while True:
+        try:
+            return _backward(network, training, inputs, batches, state.max_tokens, autocast)
+        except RuntimeError as failure:
+            if not _is_out_of_memory(failure):
+                raise
+            longest = max(int(training.train.encoded.lengths[rows].max()) for rows in batches)
+            whole = training.task.level == "vector"  # its loss compares the rows of a batch with each other
+            if whole or state.max_tokens <= longest:
+                raise TrainingError(
+                    f"memory ran out at step {state.step} with "
+                    + ("a whole batch" if whole else f"one row of {longest} tokens at a time"),
+                    "lower prepare.max_length, or set train.gradient_checkpointing: true, or freeze layers"
+                    + (", or lower train.per_device_train_batch_size" if whole else ""),
+                ) from None
+        # Outside the except: the failed graph is held by the exception until here.
+        network.zero_grad(set_to_none=True)
+        if training.device != "cpu":
+            torch.cuda.empty_cache()
+        state.max_tokens = max(1, state.max_tokens // 2)
+
+
+def _is_out_of_memory(failure: RuntimeError) -> bool:
+    text = str(failure)
+    return isinstance(failure, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _backward(
+    network: EncoderNetwork,
+    training: Training,
+    inputs: InputsOf,
+    batches: list[Rows],
+    max_tokens: int,
+    autocast: torch.autocast,
+) -> float:
+    """Adds one step's gradients and returns its loss: the weighted mean over all targets of all its batches."""
+    examples, task, device = training.train, training.task, torch.device(training.device)
+    encoded, options = examples.encoded, training.settings.loss_of(task)
+    units = _units(training)
+    rows = np.concatenate(batches)
+    total = float((examples.weights[rows] * units[rows]).sum()) or 1.0
+    loss = 0.0
+    for batch in batches:
+        for part in [batch] if task.level == "vector" else longest_first(batch, encoded.lengths, max_tokens):
+            beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
+            targets = torch.from_numpy(_padded(examples.targets, beside)).to(device)
+            with autocast:
+                logits = through(network, inputs, encoded, part)
+            losses = task.loss(logits, targets, options)
+            counts = encoded.counts[part] if len(losses) != len(part) else 1
+            weights = torch.from_numpy(np.repeat(examples.weights[part], counts)).to(device)
+            part_loss = (losses.reshape(len(losses), -1).sum(dim=1) * weights).sum() / total
+            part_loss.backward()
+            loss += float(part_loss.detach())
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {loss}: training diverged",
+            f"lower train.learning_rate (now {training.settings.learning_rate}), or raise train.warmup_ratio",
+        )
+    return loss
+
+
+def _units(training: Training) -> NDArray[np.int64]:
+    """How many losses each row has, [rows]: what a step's loss is the mean over."""
+    examples = training.train
+    if training.task.counted == "rows":
+        return np.ones(len(examples), dtype=np.int64)
+    if training.task.counted == "sequences":
+        return examples.encoded.counts
+    offsets = examples.encoded.ids.offsets
+    starts = offsets[:-1] if examples.encoded.rows is None else offsets[examples.encoded.rows[:-1]]
+    return np.add.reduceat(examples.targets.values != IGNORED, starts)
+
+
+def _padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
+    kind = np.float32 if targets.values.dtype.kind == "f" else np.int64
+    return targets.pad(rows, IGNORED, kind)
+
+
+def validate(network: EncoderNetwork, training: Training) -> Scorer:
+    """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
+    network.eval()
+    runtime = as_runtime(network, training.settings, torch.device(training.device))
+    predictor = Predictor(training.folder, "", training.task, training.encoding, runtime)
+    return tuned(training, predictor.logits(training.validation.encoded))[1]
+
+
+def _out_of_patience(state: State, settings: EncoderSettings) -> bool:
+    patience = settings.early_stopping_patience
+    return patience is not None and state.epochs_without_better >= patience
+
+
+def _resume(
+    folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State, device: torch.device
+) -> None:
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        return
+    saved = torch.load(path, map_location=device, weights_only=True)
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    for name, value in saved["state"].items():
+        setattr(state, name, value)
+
+
+def _save(folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State) -> None:
+    saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": dict(vars(state))}
+    write_whole(folder / "checkpoint.pt", saved)
+
+
+def write_whole(path: Path, saved: object) -> None:
+    """Whole or not at all: a kill in the middle leaves the one before."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(saved, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -1,0 +1,135 @@
+"""The linear probe: the head that is best on the encoder as it is, by L-BFGS on the loss of the task.
+
+It is the whole of the `embedding` learner, and what the `encoder` learner's head starts from: a head that is right
+already does not pull the encoder away while it learns (Kumar et al. 2022, LP-FT).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lakewright.learning.learners import Examples, Training, tuned
+from lakewright.learning.learners.encoder.forward import as_runtime
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.system.progress import bar
+from lakewright.model.runtimes import Runtime
+from lakewright.model.predictor import Predictor
+from lakewright.model.tasks import IGNORED, Logits, Loss
+
+# Of the squared weights; each fit starts from the last. Stronger ones where none of the weaker ones is better.
+PENALTY, WEAKER, STRONGER = 1e-2, (1e-3, 1e-4, 1e-5), (1e-1, 1.0)
+MOST_TOKENS = 200_000  # of a tagging task, drawn from train
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    score: float  # on validation, higher is better
+    penalty: float
+    weight: torch.Tensor
+    bias: torch.Tensor
+    primary: float
+    said: Logits  # of validation
+
+
+def fit_head(
+    network: EncoderNetwork,
+    training: Training,
+    loss: Loss,
+    seed: int,
+    most: int | None = None,
+    reads: Runtime | None = None,
+) -> tuple[dict[str, float | int | str], Logits]:
+    """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there.
+
+    `most`: rows of train, drawn from all. `reads` computes what the head reads; None: the network, as precise as it
+    trains. Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
+    """
+    task, examples = training.task, training.train
+    if most is not None and most < len(examples):
+        examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
+    found = _features(network, training, examples, reads)
+    inputs, targets, weights = _stacked(found, examples, task.level == "token", seed)
+    validation = _features(network, training, training.validation, reads)
+    mean, scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
+    inputs = (inputs - mean) / scale
+    weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
+    bias = torch.zeros(network.head.out_features, requires_grad=True)
+
+    def objective(penalty: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = inputs @ weight.T + bias
+        # A tagging task's loss is over the tokens of a sequence: here all of them are one.
+        losses = (
+            task.loss(logits[None], targets[None], loss)[0]
+            if task.level == "token"
+            else task.loss(logits, targets, loss)
+        )
+        value: torch.Tensor = (losses * weights).sum() / weights.sum() + penalty * weight.square().sum() / 2
+        value.backward()
+        return value
+
+    def fitted(penalty: float) -> _Head:
+        optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
+        optimizer.step(lambda: objective(penalty, optimizer))
+        with torch.no_grad():
+            own = weight / scale
+            head = own, bias - own @ mean
+        said: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
+        _, scorer = tuned(training, said)
+        metrics = scorer.metrics(np.ones(scorer.rows))
+        primary = metrics[scorer.primary]
+        advance(1, f"penalty {penalty:g}  validation {scorer.primary} {primary:.4f}")
+        # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
+        return _Head(-metrics.get("log_loss", -primary), penalty, *head, primary, said)
+
+    with bar("probe", None) as advance:
+        best = fitted(PENALTY)
+        for ways in (WEAKER, STRONGER):
+            for penalty in ways:
+                head = fitted(penalty)
+                if head.score < best.score - 0.01:  # those that follow only fit train closer, or less
+                    break
+                best = max(best, head, key=lambda each: each.score)
+            if best.penalty != PENALTY:
+                break
+    with torch.no_grad():
+        network.head.weight.copy_(best.weight)
+        network.head.bias.copy_(best.bias)
+    return {"probe_validation": best.primary, "probe_penalty": best.penalty}, best.said
+
+
+def _features(
+    network: EncoderNetwork, training: Training, examples: Examples, reads: Runtime | None
+) -> list[NDArray[np.float32]]:
+    """What the head reads of each row [width], or of each sequence [tokens, width]."""
+    network.eval()
+    runtime = reads or as_runtime(network.features, training.settings, next(network.parameters()).device)
+    with bar("features", len(examples.encoded.ids)) as advance:
+
+        def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+            values = runtime.compute(inputs)
+            advance(len(values), "")
+            return values
+
+        counted = replace(runtime, compute=compute)
+        return Predictor(training.folder, "", training.task, training.encoding, counted).logits(examples.encoded)
+
+
+def _stacked(
+    found: list[NDArray[np.float32]], examples: Examples, tokens: bool, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]: n rows, or n tokens with a target."""
+    if not tokens:
+        targets = examples.targets.pad(np.arange(len(examples)), IGNORED, np.int64)
+        return torch.from_numpy(np.stack(found)), torch.from_numpy(targets), torch.from_numpy(examples.weights)
+    have = np.flatnonzero(examples.targets.values != IGNORED)
+    if len(have) > MOST_TOKENS:
+        have = np.sort(np.random.default_rng(seed).choice(have, MOST_TOKENS, replace=False))
+    inputs, targets = np.concatenate(found)[have], examples.targets.values[have].astype(np.int64)
+    return torch.from_numpy(inputs), torch.from_numpy(targets), torch.ones(len(have))

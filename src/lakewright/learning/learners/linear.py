@@ -1,0 +1,205 @@
+"""TF-IDF and multinomial logistic regression: seconds to train, and the bar that anything larger has to clear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lakewright.model.recipe import Encoding
+from lakewright.model.recipe.terms import READING, Terms
+from lakewright.errors import ProjectError
+from lakewright.learning.learners import Examples, Fitted, Training
+from lakewright.system.progress import bar
+from lakewright.settings.project import LearnerSettings
+from lakewright.model.tasks import whole_text
+
+if TYPE_CHECKING:
+    import torch
+    from scipy.sparse import csr_matrix
+
+    from lakewright.settings.project import Prepare
+    from lakewright.model.tasks import Row, Task
+
+
+class LinearSettings(LearnerSettings):
+    learner: Literal["linear"] = "linear"
+    C: float = Field(default=10.0, gt=0, description="inverse strength of the L2 penalty, as in scikit-learn")
+    max_iter: int = Field(default=1000, ge=1)
+    min_df: int = Field(
+        default=1, ge=1, description="a term counts when it stands in at least this many training texts"
+    )
+    max_features: int = Field(default=200_000, ge=1)
+    seed: int = 13
+
+
+class Linear:
+    name = "linear"
+    settings = LinearSettings
+    sizes: Mapping[str, Mapping[str, Any]] = {}
+    gaps: Mapping[str, str] = {
+        "token_classification": "never: it sees a text as a bag of terms, which have no place in it",
+        "question_answering": "never: it sees a text as a bag of terms, which have no place in it",
+        "sentence_similarity": "never: its terms carry no meaning that a text with other words could share",
+    }
+
+    def encoding_depends(self, settings: LinearSettings, base: Path) -> dict[str, Any]:
+        return {"min_df": settings.min_df, "max_features": settings.max_features, "reading": READING}
+
+    def fit_encoding(
+        self, task: Task, train: Iterable[Sequence[Row]], settings: LinearSettings, sequences: Prepare, base: Path
+    ) -> tuple[Encoding, NDArray[np.int32]]:
+        if sequences.max_length != "auto":
+            raise ProjectError(
+                "prepare.max_length means nothing to linear, which reads whole texts", "leave it at auto"
+            )
+        if sequences.long_texts != task.long_texts:
+            raise ProjectError(
+                f"prepare.long_texts: {sequences.long_texts} means nothing to linear, which reads whole texts",
+                "leave it at auto",
+            )
+        texts = (whole_text(row) for rows in train for row in rows)
+        terms = Terms.fit(texts, settings.min_df, settings.max_features)
+        lengths = [task.encode(terms, rows).ids.lengths.astype(np.int32) for rows in train]
+        return terms, np.concatenate(lengths)
+
+    def fit(self, training: Training) -> Fitted:
+        from safetensors.numpy import save_file
+
+        settings: LinearSettings = training.settings
+        features, outputs = _matrix(training.train, training.encoding), training.task.outputs
+        targets = training.train.targets.values.reshape(len(training.train), -1)
+        weight = np.zeros((features.shape[1], outputs), dtype=np.float32)
+        bias = np.zeros(outputs, dtype=np.float32)
+        iterations = 0
+        if training.task.one_label:
+            iterations = _fit_classes(features, targets[:, 0], training.train.weights, settings, weight, bias)
+        else:
+            with bar("labels", outputs) as advance:
+                for label in range(outputs):
+                    iterations += _fit_label(features, targets[:, label], settings, weight, bias, label)
+                    advance(1, training.task.labels[label])
+        terms = features.shape[1] - _width(training.train)
+        weights = {"weight": weight[:terms], "columns": weight[terms:], "bias": bias}
+        save_file(weights, training.folder / "model.safetensors")
+        _export(**weights, path=training.folder / "model.onnx")
+        return Fitted(details={"terms": terms - 1, "iterations": iterations})
+
+    def network(self, folder: Path) -> torch.nn.Module:
+        import torch
+        from safetensors.torch import load_file
+
+        class Network(torch.nn.Module):
+            def __init__(self, weight: torch.Tensor, columns: torch.Tensor, bias: torch.Tensor) -> None:
+                super().__init__()
+                self.weight = torch.nn.Parameter(weight)
+                self.columns = torch.nn.Parameter(columns)
+                self.bias = torch.nn.Parameter(bias)
+
+            def forward(
+                self, ids: torch.Tensor, weights: torch.Tensor, columns: torch.Tensor | None = None
+            ) -> torch.Tensor:
+                logits = (weights[:, None, :] @ self.weight[ids])[:, 0] + self.bias
+                return logits if columns is None else logits + columns @ self.columns
+
+        return Network(**load_file(folder / "model.safetensors"))
+
+
+def _fit_classes(
+    features: csr_matrix,
+    truth: NDArray[np.int32],
+    row_weights: NDArray[np.float32],
+    settings: LinearSettings,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> int:
+    """One class a row: multinomial logistic regression, into `weight` and `bias`. Returns the iterations."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=settings.C, max_iter=settings.max_iter, random_state=settings.seed)
+    model.fit(features, truth, sample_weight=row_weights)
+    # scikit-learn leaves out classes without examples, and one of two classes: give every label its column.
+    bias[:] = -1e4
+    if len(model.classes_) == 2:
+        bias[model.classes_] = [0.0, model.intercept_[0]]
+        weight[:, model.classes_[1]] = model.coef_[0]
+    else:
+        bias[model.classes_] = model.intercept_
+        weight[:, model.classes_] = model.coef_.T
+    return int(model.n_iter_.max())
+
+
+def _fit_label(
+    features: csr_matrix,
+    truth: NDArray[np.int32],
+    settings: LinearSettings,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    label: int,
+) -> int:
+    """One label of many: logistic regression of its own. A label on every row or on none has only a bias."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(truth)) < 2:
+        bias[label] = 1e4 if truth[0] else -1e4
+        return 0
+    model = LogisticRegression(C=settings.C, max_iter=settings.max_iter, random_state=settings.seed)
+    model.fit(features, truth)
+    weight[:, label], bias[label] = model.coef_[0], model.intercept_[0]
+    return int(model.n_iter_.max())
+
+
+def _width(examples: Examples) -> int:
+    return 0 if examples.encoded.columns is None else examples.encoded.columns.shape[1]
+
+
+def _matrix(examples: Examples, encoding: Encoding) -> csr_matrix:
+    from scipy.sparse import csr_matrix, hstack
+
+    assert isinstance(encoding, Terms) and examples.encoded.weights is not None
+    ids = examples.encoded.ids
+    shape = (len(examples), len(encoding.idf))
+    terms = csr_matrix((examples.encoded.weights.values, ids.values, ids.offsets), shape=shape)
+    return terms if examples.encoded.columns is None else hstack([terms, examples.encoded.columns], format="csr")
+
+
+def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDArray[np.float32], path: Path) -> None:
+    """logits = Σ weights · weight[ids] + columns · their weights + bias, as an ONNX graph."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    others = len(columns) > 0
+    nodes = [
+        helper.make_node("Gather", ["weight", "ids"], ["rows"]),
+        helper.make_node("Unsqueeze", ["weights", "middle"], ["row_weights"]),
+        helper.make_node("MatMul", ["row_weights", "rows"], ["products"]),
+        helper.make_node("Squeeze", ["products", "middle"], ["sums"]),
+        helper.make_node("Add", ["sums", "bias"], ["of_text" if others else "logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("ids", TensorProto.INT64, ["rows", "terms"]),
+        helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "terms"]),
+    ]
+    constants = {"weight": weight, "bias": bias, "middle": np.array([1], dtype=np.int64)}
+    if others:
+        nodes.append(helper.make_node("MatMul", ["columns", "column_weights"], ["of_columns"]))
+        nodes.append(helper.make_node("Add", ["of_text", "of_columns"], ["logits"]))
+        inputs.append(helper.make_tensor_value_info("columns", TensorProto.FLOAT, ["rows", len(columns)]))
+        constants["column_weights"] = columns
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        inputs,
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows", len(bias)])],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+LEARNER: Any = Linear()

@@ -1,0 +1,205 @@
+"""The model folder: everything a prediction needs, in safe formats, with the hash of every file.
+
+    model.json          format, task and its labels, learner, lakewright's version
+    project.json        the resolved project that made it
+    encoding/           encoding.json, tokenizer.json …
+    model.safetensors   the weights                     model.onnx    the network that serves
+    serving.json        which runtime for which use     openvino.xml, openvino.bin   where OpenVINO is one of them
+    samples.json        sample rows and what this model says of them in each runtime that serves it
+    manifest.json       sha256 of each file; the folder's digest is the manifest's
+
+The folder that was evaluated and gated is, byte for byte, the folder that is served: opening one checks the hashes, and
+that nothing lies in it beside the files that were sealed. Whether a file belongs to a folder is asked of its manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from lakewright.system import jsonfile
+from lakewright.errors import LakewrightError, ModelError
+from lakewright.model.runtimes import Use, cores
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+SERVING = "serving.json"
+BLOCK = 4 << 20  # bytes hashed at once: after each, other threads have their turn
+MOST_MANIFEST = 1 << 20  # bytes; some twenty files are a thousand
+AGAIN = "register or download the model again"
+TRAIN_AGAIN = "open it with the lakewright that made it, or train again; serve nothing whose maker you do not know"
+OTHER_MODEL = "name a folder that a run made, or a registered version: models:/NAME@champion"
+
+
+def seal(folder: Path) -> str:
+    """Writes manifest.json over the folder's files and returns the folder's digest."""
+    files = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files.pop(MANIFEST, None)
+    for name in files:  # safetensors writes files that its user alone can read; a server is another
+        (folder / name).chmod(0o644)
+    (folder / MANIFEST).write_text(json.dumps(files, indent=2) + "\n", encoding="utf-8")
+    return digest_of(folder)
+
+
+def digest_of(folder: Path) -> str:
+    """The digest that the folder claims; `verify` proves it. Raises ModelError where it is no model folder."""
+    return hashlib.sha256(_manifest(folder)).hexdigest()
+
+
+def verify(folder: Path) -> str:
+    """The folder's digest, after every file was found to be as it was sealed, and nothing else to be there.
+
+    Raises ModelError naming what is not.
+    """
+    content = _manifest(folder)
+    sealed = _sealed(folder, content)
+    try:
+        _only(folder, sealed)
+        with ThreadPoolExecutor(cores()) as pool:
+            for name, hashed in zip(sealed, pool.map(lambda name: file_hash(folder / name), sealed), strict=True):
+                if hashed != sealed[name]:
+                    raise ModelError(
+                        f"{folder / name} is not the file that was evaluated: its hash differs from the manifest's",
+                        f"do not serve it; {AGAIN}",
+                    )
+    except OSError as failure:
+        _unreadable(folder, failure)
+    return hashlib.sha256(content).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def content_of(folder: Path) -> str:
+    """A name for what the folder's files hold, for folders that are named so."""
+    hashes = sorted((path.name, file_hash(path)) for path in folder.iterdir())
+    return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether the file is one of the folder's: by its manifest, and by the disk while it is being made and has none."""
+    if (folder / MANIFEST).exists():
+        return name in _sealed(folder, _manifest(folder))
+    return (folder / name).is_file()
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """Raises ModelError where the folder lacks the file or it is damaged."""
+    if not holds(folder, name):
+        raise ModelError(f"the model folder {folder} lacks {name}", AGAIN)
+    try:
+        return jsonfile.parse((folder / name).read_bytes())
+    except (OSError, ValueError) as failure:
+        raise ModelError(f"{folder / name} cannot be read: {failure}", AGAIN) from None
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[None]:
+    """Hashes tell that a file is as it was sealed, not that it makes sense: what fails within, on what the folder's
+    files say, is a ModelError. What Lakewright raises itself, and a package that is not installed, stay as they are."""
+    try:
+        yield
+    except (LakewrightError, ImportError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as failure:  # a panic of the library tokenizers is no Exception
+        cause = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
+        raise ModelError(
+            f"{folder} does not work, though its files are as they were sealed: {cause}",
+            TRAIN_AGAIN,
+        ) from failure
+
+
+def serving(folder: Path, use: Use) -> tuple[str, str]:
+    """The runtime that was measured to be the best for this use where the folder was made, and its precision."""
+    if not holds(folder, SERVING):
+        return "onnx", "fp32"
+    with working(folder):
+        chosen = read_json(folder, SERVING)[use]
+        return str(chosen["runtime"]), str(chosen["precision"])
+
+
+def sample_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows in samples.json: what the signature and the input example are made from."""
+    with working(folder):
+        rows: list[dict[str, Any]] = read_json(folder, "samples.json")["rows"]
+        return rows
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """model.json. Raises ModelError for a format that this version does not read."""
+    described = read_json(folder, "model.json")
+    with working(folder):
+        if described["format"] != FORMAT:
+            raise ModelError(
+                f"{folder} has the model folder format {described['format']}; this version reads {FORMAT}",
+                f"use the lakewright that made it ({described.get('lakewright', 'unknown')}), or train again",
+            )
+        return {**described, "task": {**described["task"]}, "learner": str(described["learner"])}
+
+
+def _manifest(folder: Path) -> bytes:
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            content = file.read(MOST_MANIFEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(f"{folder} is no model folder: it holds no {MANIFEST}", OTHER_MODEL) from None
+    except (OSError, ValueError) as failure:  # ValueError: a path with a null character
+        _unreadable(folder, failure)
+    if len(content) > MOST_MANIFEST:
+        raise ModelError(f"{folder / MANIFEST} is longer than {MOST_MANIFEST:,} bytes", OTHER_MODEL)
+    return content
+
+
+def _sealed(folder: Path, manifest: bytes) -> dict[str, str]:
+    """The manifest: file → sha256."""
+    try:
+        sealed = jsonfile.parse(manifest)
+    except ValueError:
+        sealed = None
+    if not isinstance(sealed, dict) or not all(isinstance(sha256, str) for sha256 in sealed.values()):
+        raise ModelError(f"{folder / MANIFEST} is damaged", AGAIN)
+    return sealed
+
+
+def _only(folder: Path, sealed: Collection[str]) -> None:
+    """Raises ModelError where anything but the sealed files lies in the folder, or one of them does not: names that
+    lead out of it are never looked up."""
+    folders = {str(parent) for name in sealed for parent in PurePosixPath(name).parents}
+    files: set[str] = set()
+    for at, inner, names in os.walk(folder, onerror=_raise):
+        for path in (Path(at, name) for name in (*inner, *names)):
+            inside, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
+            shown = os.fsencode(path).decode(errors="replace")
+            if stat.S_ISLNK(mode):
+                raise ModelError(f"{shown} is a link, and a model folder holds none", f"do not serve it; {AGAIN}")
+            if inside == MANIFEST or (inside in folders and stat.S_ISDIR(mode)):
+                continue
+            if inside not in sealed or not stat.S_ISREG(mode):
+                raise ModelError(
+                    f"{shown} is not among the files that were sealed",
+                    f"do not serve it; remove what does not belong there, or {AGAIN}",
+                )
+            files.add(inside)
+    missing = [name for name in sealed if name not in files]
+    if missing:
+        raise ModelError(f"the model folder {folder} lacks {missing[0]}", AGAIN)
+
+
+def _unreadable(folder: Path, failure: Exception) -> NoReturn:
+    raise ModelError(f"{folder} cannot be read: {failure}", "check that you may read it, or name another one") from None
+
+
+def _raise(failure: OSError) -> NoReturn:
+    raise failure

@@ -1,0 +1,146 @@
+"""The predictor: a model folder and a runtime. Evaluation, the server and batch scoring all predict through it.
+
+Needs numpy, tokenizers and the runtime's own library; never torch, transformers or mlflow to serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright import plugins
+from lakewright.model.recipe import Encoded, Encoding, network_inputs, open_encoding
+from lakewright.model.recipe.ragged import longest_first
+from lakewright.errors import ModelError
+from lakewright.model.runtimes import Runtime, Use, cores
+from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
+from lakewright.model.tasks import Logits, Row, lacks, no_prediction, read_row
+
+if TYPE_CHECKING:
+    from lakewright.model.tasks import Prediction, Task
+
+CHUNK = 8192  # rows encoded at once
+
+
+@dataclass(frozen=True)
+class Predictor:
+    folder: Path
+    digest: str
+    task: Task
+    encoding: Encoding
+    runtime: Runtime
+
+    @classmethod
+    def open(
+        cls, folder: Path, runtime: str = "auto", threads: int | None = None, use: Use = "throughput"
+    ) -> Predictor:
+        """Checks every file's hash, then loads, and predicts the task's sample rows. `runtime` auto: the one that the
+        folder names for this use; `threads` None: one a core. For throughput, many rows are computed in parts side by
+        side, a thread each; for latency, a row by all threads together.
+
+        Raises ModelError where the folder is damaged, not one or does not fit together, UsageError for an unknown
+        `runtime`, and MissingPackage where it is not installed.
+        """
+        digest = verify(folder)
+        with working(folder):
+            described = describe(folder)["task"]
+            task = plugins.named_in(folder / "model.json", "tasks", described["name"]).open(described)
+            encoding = open_encoding(folder / "encoding")
+            predictor = cls(folder, digest, task, encoding, _network(folder, runtime, threads, use))
+            predictor._check()
+        return predictor
+
+    def reopened(self, runtime: str, threads: int | None, use: Use) -> Predictor:
+        """The same model for another use: its files are not checked again."""
+        with working(self.folder):
+            return replace(self, runtime=_network(self.folder, runtime, threads, use))
+
+    def _check(self) -> None:
+        """Whether encoding, network and task fit together: rows go through all three, and numbers come out."""
+        labels, outputs = self.task.labels, self.task.outputs
+        if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+            raise ModelError(f"the labels in {self.folder / 'model.json'} are not different texts", TRAIN_AGAIN)
+        rows = [read_row(self.task.inputs, row, at) for at, row in enumerate(self.task.sample_rows())]
+        encoded = self.task.encode(self.encoding, rows)
+        logits = self.logits(encoded)
+        widths = {np.shape(values)[-1] for values in logits}
+        if outputs and widths != {outputs}:
+            raise ModelError(f"the network in {self.folder} has {widths} outputs, its task {outputs}", TRAIN_AGAIN)
+        if not all(np.isfinite(values).all() for values in logits):
+            raise ModelError(f"the network in {self.folder} gives no number for a sample row", TRAIN_AGAIN)
+        self.task.decode(logits, encoded, rows)
+
+    def predict(
+        self, rows: Sequence[Row | str], progress: Callable[[int], None] = lambda rows: None
+    ) -> list[Prediction]:
+        """One JSON-ready prediction a row, in the rows' order, `no_prediction` where a text is blank. A row is a
+        mapping of the task's inputs, or a text where that is all a row needs. `progress` is called with the number of
+        rows predicted since the call before.
+
+        Raises DataError naming the first row that lacks an input.
+        """
+        read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
+        blank = [lacks(self.task.inputs, row) for row in read]
+        written = [row for row, nothing in zip(read, blank, strict=True) if not nothing]
+        predictions: list[Prediction] = []
+        for start in range(0, len(written), CHUNK):
+            chunk = written[start : start + CHUNK]
+            with working(self.folder):
+                encoded = self.task.encode(self.encoding, chunk)
+                predictions += self.task.decode(self.logits(encoded), encoded, chunk)
+            progress(len(chunk))
+        found = iter(predictions)
+        return [no_prediction(self.task) if nothing else next(found) for nothing in blank]
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors [texts, width]. Raises ModelError where the model was not trained for sentence_similarity."""
+        if self.task.level != "vector":
+            raise ModelError(
+                f"the model learned {self.task.name}, which gives labels, not embeddings",
+                "name a model whose task is sentence_similarity",
+            )
+        found: Logits = []
+        for start in range(0, len(texts), CHUNK):
+            with working(self.folder):
+                found += self.logits(self.encoding.encode(texts[start : start + CHUNK]))
+        return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
+
+    def logits(self, encoded: Encoded) -> Logits:
+        """What the network says, longest sequences first so that little is padded, and of equal ones once: logits
+        [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
+        lengths, first = encoded.ids.lengths, encoded.first_alike()
+        found: list[Any] = [None] * len(lengths)
+
+        def compute(sequences: NDArray[np.int64]) -> None:
+            computed = self.runtime.compute(network_inputs(self.encoding, encoded, sequences))
+            for sequence, values in zip(sequences, computed, strict=True):
+                found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
+
+        parts = list(longest_first(np.unique(first), lengths, self.runtime.tokens))
+        if self.runtime.streams == 1 or len(parts) == 1:
+            for sequences in parts:
+                compute(sequences)
+        else:
+            with ThreadPoolExecutor(self.runtime.streams) as pool:
+                for _ in pool.map(compute, parts):  # raises what a part raised
+                    pass
+        found = [found[i] for i in first]
+        if self.task.level == "row" and encoded.rows is not None:
+            return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
+        return found
+
+
+def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:
+    if runtime == "auto":
+        load = plugins.named_in(folder / SERVING, "runtimes", serving(folder, use)[0])
+    else:
+        load = plugins.find("runtimes", runtime)
+    network: Runtime = load(folder, threads or cores(), use)
+    return network

@@ -1,0 +1,100 @@
+"""The model folder as an MLflow model: saved with the code that reads it, loaded by `mlflow.pyfunc.load_model`.
+
+Where that runs (Databricks Model Serving, SageMaker, Azure ML, `mlflow models serve`) only MLflow and the packages in
+REQUIREMENTS are installed, so the MLflow model carries Lakewright's source. Plug-ins are found through entry points, so
+it carries the package's metadata as well: importlib.metadata finds a dist-info folder that lies on sys.path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import ModelError
+from lakewright.model.folder import serving
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lakewright.model.predictor import Predictor
+
+REQUIREMENTS = ("numpy", "onnxruntime", "pandas", "tokenizers")
+
+
+class PyfuncModel:
+    """What MLflow calls: rows in, a table of predictions out, one row each."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+
+    def predict(self, model_input: pd.DataFrame | Sequence[Any] | Mapping[str, Any]) -> pd.DataFrame:
+        """One row of predictions an input row: label, confidence, probabilities (a dict) or entities (a list of dicts).
+
+        Takes a DataFrame, a list of texts or dicts, or a dict of columns.
+        """
+        import pandas as pd
+
+        if isinstance(model_input, Mapping):
+            model_input = pd.DataFrame([model_input])
+        if not isinstance(model_input, pd.DataFrame):
+            return pd.DataFrame(self.predictor.predict(model_input))
+        # {"text": ["a", "b"]}, the form of serving's `inputs`, reaches us from MLflow as one row of whole columns.
+        if len(model_input) == 1 and all(isinstance(value, list) for value in model_input.iloc[0]):
+            model_input = model_input.explode(list(model_input.columns), ignore_index=True)
+        missing_as_none = model_input.astype(object).where(model_input.notna(), None)
+        rows: list[Any] = missing_as_none.to_dict("records")
+        return pd.DataFrame(self.predictor.predict(rows))
+
+
+def _load_pyfunc(data_path: str) -> PyfuncModel:
+    """Called by MLflow, which knows it by this name, with the model folder."""
+    from lakewright.model.predictor import Predictor
+
+    return PyfuncModel(Predictor.open(Path(data_path), use="latency"))
+
+
+def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, Any]], identity: Any = None) -> None:
+    """Write `folder` as an MLflow model into `destination` (which must not exist or be empty).
+
+    The signature is inferred from `example` and the model's predictions for it; `example` becomes the input example.
+    `identity` is the `mlflow.models.Model` that names the run and the logged model it belongs to.
+    Raises ModelError where Lakewright is not an installed package.
+    """
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import infer_signature
+
+    runtime, _ = serving(folder, "latency")  # as `_load_pyfunc` opens it
+    required = [*REQUIREMENTS, *(["openvino"] if runtime == "openvino" else [])]
+    model = _load_pyfunc(str(folder))
+    rows = pd.DataFrame(list(example))
+    with TemporaryDirectory() as scratch:
+        mlflow.pyfunc.save_model(
+            path=str(destination),
+            mlflow_model=identity,
+            loader_module=__name__,
+            data_path=str(folder),
+            code_paths=[str(Path(__file__).parents[1]), str(_metadata(Path(scratch)))],
+            pip_requirements=[f"{package}=={version(package)}" for package in required],
+            signature=infer_signature(rows, model.predict(rows)),
+            input_example=rows,
+        )
+
+
+def _metadata(folder: Path) -> Path:
+    """A dist-info folder with the entry points, without the installation's own paths (RECORD, direct_url.json)."""
+    try:
+        installed = distribution("lakewright")
+    except PackageNotFoundError:
+        raise ModelError(
+            "lakewright runs from a folder that is not an installed package, so its plug-ins cannot be carried along",
+            "pip install lakewright (in a checkout: pip install -e .)",
+        ) from None
+    copy = folder / f"lakewright-{installed.version}.dist-info"
+    copy.mkdir()
+    for name in ("METADATA", "entry_points.txt"):
+        (copy / name).write_text(installed.read_text(name) or "", encoding="utf-8")
+    return copy

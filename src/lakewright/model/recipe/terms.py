@@ -1,0 +1,141 @@
+"""TF-IDF terms: lower-cased words and word pairs weighted by how rare they are, as in scikit-learn's defaults; of
+scripts without spaces between words, one to three characters in a row.
+
+tf-idf(t, d) = (1 + ln tf) · (ln((1 + n) / (1 + df)) + 1), each row scaled to length one (Salton & Buckley 1988, with
+scikit-learn's smoothing). The vocabulary is fitted on train alone. Needs numpy only, so it serves as it trained.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.system import jsonfile
+from lakewright.model.recipe import Encoded, Shortfall
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.recipe.scripts import PRESENTATION, pieces
+from lakewright.errors import ModelError
+
+WORD = re.compile(r"\w+")
+LONGEST_RUN = 3  # characters of a term, in a script without spaces
+READING = 2  # how texts become terms; 1, of older folders: every text by WORD alone
+
+
+@dataclass(frozen=True)
+class Terms:
+    vocabulary: dict[str, int]  # term → id from 1; 0 pads
+    idf: NDArray[np.float32]  # [terms + 1]; idf[0] = 0
+    reading: int = READING
+
+    name = "terms"
+
+    @classmethod
+    def fit(cls, texts: Iterable[str], min_df: int, max_terms: int) -> Terms:
+        """The terms that stand in at least `min_df` texts, the `max_terms` most frequent of them.
+
+        Texts are not held, but every term is until the last has been counted: memory grows with the vocabulary.
+        """
+        document_frequency: Counter[str] = Counter()
+        n = 0
+        for text in texts:
+            document_frequency.update(set(_terms(text, READING)))
+            n += 1
+        frequent = [(term, df) for term, df in document_frequency.items() if df >= min_df]
+        frequent.sort(key=lambda pair: (-pair[1], pair[0]))
+        kept = sorted(frequent[:max_terms])
+        df = np.array([0] + [count for _, count in kept], dtype=np.float64)
+        idf = np.log((1 + n) / (1 + df)) + 1
+        idf[0] = 0
+        return cls({term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
+
+    @classmethod
+    def open(cls, folder: Path) -> Terms:
+        described = jsonfile.parse((folder / "encoding.json").read_bytes())
+        terms, reading = described["terms"], described.get("reading", 1)
+        if reading > READING:
+            raise ModelError(
+                f"{folder / 'encoding.json'} reads texts in a way ({reading}) that this Lakewright does not know",
+                "install the Lakewright that made the model, or a newer one",
+            )
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused
+            idf = np.array([0, *described["idf"]], dtype=np.float32)
+        if len(idf) != len(terms) + 1 or not np.isfinite(idf).all():
+            raise ValueError("encoding.json does not hold a number for each of its terms")
+        return cls({term: i for i, term in enumerate(terms, start=1)}, idf, reading)
+
+    def save(self, folder: Path) -> None:
+        idf = [float(value) for value in self.idf[1:]]
+        described = {"name": self.name, "reading": self.reading, "terms": list(self.vocabulary), "idf": idf}
+        text = json.dumps(described, ensure_ascii=False) + "\n"
+        (folder / "encoding.json").write_text(text, encoding="utf-8")
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
+        """Terms have no place in the text, so the two texts of a pair are one bag."""
+        if positions:
+            raise ValueError("terms have no positions")
+        if pairs is not None:
+            texts = [f"{text}\n{pair}" for text, pair in zip(texts, pairs, strict=True)]
+        ids, weights = [], []
+        for text in texts:
+            counts = Counter(self.vocabulary[t] for t in _terms(text, self.reading) if t in self.vocabulary)
+            row = np.fromiter(counts, dtype=np.int32, count=len(counts))
+            tf = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
+            weight = (1 + np.log(tf)) * self.idf[row]
+            ids.append(row)
+            weights.append(weight / max(float(np.linalg.norm(weight)), 1e-12))
+        return Encoded(Ragged.of(ids, np.int32), weights=Ragged.of(weights, np.float32))
+
+    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+        return [
+            Shortfall(
+                "unread_texts",
+                "text",
+                "hold no known term",
+                "learn from texts with the same words, or set train.learner: embedding or encoder, with a base model "
+                "that reads them",
+                lost=(encoded.ids.lengths == 0).astype(np.int64),
+                of=np.ones(len(encoded), dtype=np.int64),
+                vital=encoded.columns is None,
+            )
+        ]
+
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """ids int64 and weights float32, [rows, most terms]."""
+        assert encoded.weights is not None
+        ids, weights = encoded.ids.pad(sequences, 0, np.int64), encoded.weights.pad(sequences, 0.0, np.float32)
+        return {"ids": ids, "weights": weights}
+
+
+def _terms(text: str, reading: int) -> Iterator[str]:
+    text = text.lower()
+    return _with_pairs(WORD.findall(text)) if reading == 1 or text.isascii() else _of_scripts(text)
+
+
+def _of_scripts(text: str) -> Iterator[str]:
+    words: list[str] = []  # that stand beside each other
+    for match in pieces().finditer(PRESENTATION.sub("", normalize("NFC", text))):
+        piece = match.group()
+        if match["run"] is None:
+            words.append(piece)
+            continue
+        yield from _with_pairs(words)
+        words = []
+        for length in range(1, LONGEST_RUN + 1):
+            yield from (piece[at : at + length] for at in range(len(piece) - length + 1))
+    yield from _with_pairs(words)
+
+
+def _with_pairs(words: Sequence[str]) -> Iterator[str]:
+    yield from words
+    for first, second in pairwise(words):
+        yield f"{first} {second}"

@@ -1,0 +1,279 @@
+"""Word pieces: a Hugging Face fast tokenizer (tokenizer.json), run by the `tokenizers` library alone.
+
+What does not fit into max_length is told by `long_texts`:
+
+    cut        the end is lost (of a pair, the longer text's)
+    head_tail  the middle is lost: a quarter of the pieces is the beginning, the rest the end (Sun et al. 2019)
+    windows    nothing is lost: windows that overlap by `stride` pieces (of a pair, of the second text)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+from unicodedata import category, name
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.system import jsonfile
+from lakewright.model.recipe import Encoded, Shortfall
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.recipe.scripts import is_mark
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+LongTexts = Literal["cut", "head_tail", "windows"]
+MANY_UNKNOWN = 0.01  # of a split's pieces
+
+
+@dataclass(frozen=True)
+class Tokens:
+    tokenizer: Tokenizer
+    max_length: int  # word pieces a sequence, special tokens included
+    pad_id: int
+    long_texts: LongTexts = "cut"
+    stride: int = 0  # pieces that two windows share
+    pairs: bool = False  # rows are two texts, read together
+    types: bool = False  # the base model tells the two texts of a pair apart by token types
+    symbols: Literal["names", "keep"] = "keep"  # names: emoji that the tokenizer does not know are read by their names
+    first: Tokenizer | None = None  # windows of a pair: the tokenizer without truncation, for the first text
+    names: SymbolNames | None = None
+
+    name = "tokens"
+
+    @classmethod
+    def make(
+        cls,
+        tokenizer_json: str,
+        max_length: int,
+        pad_id: int,
+        long_texts: LongTexts = "cut",
+        stride: int = 0,
+        pairs: bool = False,
+        types: bool = False,
+        symbols: Literal["names", "keep"] = "keep",
+    ) -> Tokens:
+        """From the text of a tokenizer.json. Its own padding is dropped and its truncation set: rows stay ragged."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(tokenizer_json)
+        tokenizer.no_padding()
+        if long_texts == "head_tail":
+            tokenizer.no_truncation()
+        elif long_texts == "windows":
+            strategy = "only_second" if pairs else "longest_first"
+            tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy)
+        else:
+            tokenizer.enable_truncation(max_length)
+        first = Tokenizer.from_str(tokenizer_json) if long_texts == "windows" and pairs else None
+        if first is not None:
+            first.no_truncation()
+        names = SymbolNames(tokenizer) if symbols == "names" else None
+        return cls(tokenizer, max_length, pad_id, long_texts, stride, pairs, types, symbols, first, names)
+
+    @classmethod
+    def open(cls, folder: Path) -> Tokens:
+        described = jsonfile.parse((folder / "encoding.json").read_bytes())
+        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        opened = cls.make(text, **{key: value for key, value in described.items() if key != "name"})
+        room = opened.max_length - opened.tokenizer.num_special_tokens_to_add(opened.pairs)
+        if opened.long_texts not in get_args(LongTexts) or not 0 <= opened.stride < room:  # tokenizers would panic
+            raise ValueError(f"encoding.json asks for what cannot be done: {described}")
+        return opened
+
+    def save(self, folder: Path) -> None:
+        kept = ("name", "max_length", "pad_id", "long_texts", "stride", "pairs", "types", "symbols")
+        described = {key: getattr(self, key) for key in kept}
+        (folder / "encoding.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        (folder / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=False), encoding="utf-8")
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
+        """Word-piece ids a sequence; with `positions`, also each piece's word, characters and text.
+
+        A lone surrogate (half of an emoji, as cut-off text can hold) is no Unicode text: it is read as "?", one
+        character for one, so that positions stay right. Names of symbols are longer than the symbols, so they are not
+        read where positions are asked for.
+        """
+
+        def readable(text: str) -> str:
+            if text.isascii():
+                return text
+            named = text if positions or self.names is None else text.translate(self.names)
+            return named.encode("utf-8", "replace").decode()
+
+        whole = [readable(text) for text in texts]
+        first = whole if self.first is None or pairs is None else [self._half(self.first, text) for text in whole]
+        clean: Any = first if pairs is None else list(zip(first, map(readable, pairs), strict=True))
+        # encode_batch_fast skips the character positions, which only token-level tasks need.
+        rows = self.tokenizer.encode_batch(clean) if positions else self.tokenizer.encode_batch_fast(clean)
+
+        offsets = None
+        if self.long_texts == "windows":
+            offsets = np.concatenate([[0], np.cumsum([1 + len(row.overflowing) for row in rows])]).astype(np.int64)
+            rows = [window for row in rows for window in (row, *row.overflowing)]
+            shortened = [len(kept) < len(text) for kept, text in zip(first, whole, strict=True)]
+            truncated = np.repeat(np.array(shortened, dtype=np.bool_), np.diff(offsets))
+        elif self.long_texts == "head_tail":
+            truncated = np.array([len(row) > self.max_length for row in rows], dtype=np.bool_)
+        else:
+            truncated = np.array([bool(row.overflowing) for row in rows], dtype=np.bool_)
+
+        def ragged(values: Iterable[list[int]], each: int = 1) -> Ragged:
+            return Ragged.of([self._within(row, each) for row in values], np.int32)
+
+        ids = ragged(row.ids for row in rows)
+        types = ragged(row.type_ids for row in rows) if self.types and pairs is not None else None
+        if not positions:
+            return Encoded(ids, rows=offsets, types=types, truncated=truncated)
+        encoded = Encoded(
+            ids,
+            rows=offsets,
+            types=types,
+            words=ragged([-1 if word is None else word for word in row.word_ids] for row in rows),
+            chars=ragged(([at for span in row.offsets for at in span] for row in rows), each=2),
+            parts=ragged([-1 if part is None else part for part in row.sequence_ids] for row in rows),
+            truncated=truncated,
+        )
+        for part, side in enumerate([texts] if pairs is None else [texts, pairs]):
+            _take_marks(encoded, side, part)
+        return encoded
+
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """input_ids, attention_mask and, where the model has them for pairs, token_type_ids: int64 [sequences, most]"""
+        input_ids = encoded.ids.pad(sequences, self.pad_id, np.int64)
+        lengths = encoded.ids.lengths[sequences]
+        mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
+        inputs = {"input_ids": input_ids, "attention_mask": mask}
+        if encoded.types is not None:
+            inputs["token_type_ids"] = encoded.types.pad(sequences, 0, np.int64)
+        return inputs
+
+    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+        special = self.tokenizer.num_special_tokens_to_add(self.pairs)
+        pieces = _by_row(encoded, np.maximum(encoded.ids.lengths - special, 0))
+        marks = np.concatenate([[0], np.cumsum(np.isin(encoded.ids.values, list(unknown_ids(self.tokenizer))))])
+        unknown = _by_row(encoded, np.diff(marks[encoded.ids.offsets]))
+        long = np.zeros(len(encoded), dtype=np.int64)
+        most = getattr(self.tokenizer.model, "max_input_chars_per_word", 0)
+        for row in np.flatnonzero(unknown).tolist() if most else ():
+            long[row] = self._holds_unknown_word(texts[row], most)
+        assert encoded.truncated is not None
+        truncated = _by_row(encoded, encoded.truncated.astype(np.int64)) > 0
+        part = {"cut": "end", "head_tail": "middle", "windows": "first text's end"}[self.long_texts]
+        one = np.ones(len(encoded), dtype=np.int64)
+        reads = "set a train.base_model that reads their script"
+        return [
+            Shortfall(
+                "unread_texts",
+                "text",
+                "mean nothing to the base model: its tokenizer knows less than half of their pieces, or they have none",
+                reads,
+                lost=(2 * unknown > pieces).astype(np.int64) | (pieces == 0),
+                of=one,
+                vital=encoded.columns is None,
+            ),
+            Shortfall(
+                "unknown_pieces",
+                "piece",
+                "are unknown to the base model's tokenizer, which reads all of them as the same one",
+                reads,
+                lost=unknown,
+                of=pieces,
+                least=MANY_UNKNOWN,
+            ),
+            Shortfall(
+                "long_words",
+                "text",
+                f"hold a word of more than {most} characters, which the tokenizer reads as one unknown piece",
+                "put spaces or punctuation into such words, or set a train.base_model that reads their script",
+                lost=long,
+                of=one,
+            ),
+            Shortfall(
+                "truncated",
+                "row",
+                f"are longer than {self.max_length} tokens and lose their {part}",
+                "raise prepare.max_length if it matters",
+                lost=truncated.astype(np.int64),
+                of=one,
+            ),
+        ]
+
+    def _holds_unknown_word(self, text: str, most: int) -> bool:
+        if not re.search(rf"\S{{{most + 1}}}", text):
+            return False
+        read = self.tokenizer.encode(text.encode("utf-8", "replace").decode())
+        unknown = unknown_ids(self.tokenizer)
+        return any(
+            number in unknown and end - start > most
+            for number, (start, end) in zip(read.ids, read.offsets, strict=True)
+        )
+
+    def _half(self, tokenizer: Tokenizer, text: str) -> str:
+        """A first text that would leave no room for windows of the second loses its end."""
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(True) - self.stride - 1
+        most = min(self.max_length // 2, room)
+        if len(text.encode()) <= most:  # no piece is shorter than a byte
+            return text
+        pieces = tokenizer.encode(text, add_special_tokens=False)
+        return text if len(pieces) <= most else text[: pieces.offsets[most - 1][1]]
+
+    def _within(self, values: list[int], each: int) -> list[int]:
+        """A whole row's values, `each` a piece, without the middle where that is what is lost."""
+        most = self.max_length * each
+        if self.long_texts != "head_tail" or len(values) <= most:
+            return values
+        head = self.max_length // 4 * each
+        return values[:head] + values[head - most :]
+
+
+def unknown_ids(tokenizer: Tokenizer) -> set[int]:
+    """The pieces that stand for whatever the tokenizer does not know: none where it reads bytes."""
+    names = {"[UNK]", "<unk>", getattr(tokenizer.model, "unk_token", None) or "<unk>"}
+    return {number for name in names if (number := tokenizer.token_to_id(name)) is not None}
+
+
+def _take_marks(encoded: Encoded, texts: Sequence[str], part: int) -> None:
+    """A piece ends behind the marks (accents, vowel signs) of its last letter, which some tokenizers drop unread."""
+    assert encoded.chars is not None and encoded.parts is not None
+    for row, text in enumerate(texts):
+        if text.isascii() or not any(map(is_mark, text)):
+            continue
+        for sequence in encoded.sequences(np.array([row])):
+            chars = encoded.chars[sequence].reshape(-1, 2)
+            ours = np.flatnonzero(encoded.parts[sequence] == part)
+            begins = {int(at) for at in chars[ours, 0]}
+            for piece in ours:
+                end = int(chars[piece, 1])
+                while end < len(text) and end not in begins and is_mark(text[end]):
+                    end += 1
+                chars[piece, 1] = end
+
+
+def _by_row(encoded: Encoded, of_sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+    sums = np.concatenate([[0], np.cumsum(of_sequences)])
+    return np.diff(sums if encoded.rows is None else sums[encoded.rows])
+
+
+class SymbolNames(dict[int, int | str]):
+    """For `str.translate`: an emoji or another symbol of which the tokenizer only says that it is unknown → its Unicode
+    name. BERT's vocabularies hold next to no emoji, and in a tweet they say most. Filled as texts ask."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.unknown = unknown_ids(tokenizer)
+
+    def __missing__(self, code: int) -> int | str:
+        character = chr(code)
+        said: int | str = code
+        if category(character) in ("So", "Sk") and self.unknown & set(self.tokenizer.encode(character).ids):
+            said = f" {name(character, '').lower()} "
+        self[code] = said
+        return said

@@ -1,0 +1,39 @@
+"""ONNX Runtime on the CPU: what serves. Needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lakewright.model.runtimes import Runtime, Use
+
+
+def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
+    """The network in `path`, a model folder or an ONNX file."""
+    streams = threads if use == "throughput" else 1
+    file = path / "model.onnx" if path.is_dir() else path
+    opened = session(str(file), threads // streams)
+
+    def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        logits: NDArray[Any] = opened.run(["logits"], dict(inputs))[0]
+        return logits
+
+    return Runtime(compute, streams)
+
+
+def session(model: str | bytes, threads: int) -> Any:
+    """An onnxruntime.InferenceSession of a file, by its path, or of a model's bytes."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it notes in the user's home what to send its maker
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Its threads would wait for the next row by turning in circles, on the cores that something else needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Where a network cannot be read, it would say so on stdout, which belongs to results, and try the same again.
+    return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)

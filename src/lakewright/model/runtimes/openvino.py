@@ -1,0 +1,102 @@
+"""OpenVINO on the CPU: int8 with calibrated activations where the model folder has such a network, else model.onnx.
+
+Needs the `openvino` extra, and neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.errors import MissingPackage
+from lakewright.model.runtimes import Runtime, Use
+from lakewright.model.folder import holds, read_json
+
+PART = 1024  # padded tokens at once
+NETWORK = "openvino.xml"  # its weights in openvino.bin
+
+
+def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
+    """The network in `path`, a model folder or a file in ONNX or OpenVINO format.
+
+    Raises MissingPackage where OpenVINO is not installed.
+    """
+    openvino = without_telemetry()
+    streams = threads if use == "throughput" else 1
+    file = path
+    if path.is_dir():
+        file = path / (NETWORK if holds(path, NETWORK) else "model.onnx")
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": streams,
+        # It would take bf16 where the processor has it, also between products in int8: a row's logits then differ with
+        # the padding of its batch by as much as they are large (docs/experiments.md).
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    network = openvino.Core().compile_model(str(file), "CPU", settings)
+    # Its bindings learn to read NumPy's arrays when they first meet one. Two threads that do so at once deadlock: one
+    # waits for Python's lock, and the other, which holds it, for the first.
+    openvino.Tensor(np.zeros(1, np.float32)).data.sum()
+    idle: SimpleQueue[Any] = SimpleQueue()  # one request computes one thing at a time
+    for _ in range(streams):
+        idle.put(network.create_infer_request())
+
+    most = _most_tokens(path)
+
+    def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        given = fitted(inputs, most)
+        request = idle.get()
+        try:
+            logits: NDArray[Any] = request.infer(given)[0][: _rows(inputs)].copy()  # its memory is used again
+        finally:
+            idle.put(request)
+        return logits
+
+    return Runtime(compute, streams, PART)
+
+
+def fitted(inputs: Mapping[str, NDArray[Any]], most: int) -> dict[str, NDArray[Any]]:
+    """The inputs filled up to one of few shapes, with rows and tokens that are not looked at; never more than `most`
+    tokens. OpenVINO keeps some 3 MB for each shape that it meets, in each of its streams, and takes 6 to 15 ms to meet
+    a new one: a server of short texts grew by gigabytes (docs/experiments.md). A full part of many rows, of which there
+    is one for each length, stays as it is."""
+    if "attention_mask" not in inputs or not most:
+        return dict(inputs)
+    rows, tokens = inputs["attention_mask"].shape
+    if rows == PART // tokens:
+        return dict(inputs)
+    more_rows = (1 << (rows - 1).bit_length() if rows <= 16 else -(-rows // 8) * 8) - rows
+    step = 4 if tokens <= 32 else 8 if tokens <= 64 else 16
+    more_tokens = max(0, min(-(-tokens // step) * step, most) - tokens)
+    filled = {}
+    for name, values in inputs.items():
+        beside = (0, 0) if name == "columns" else (0, more_tokens)
+        filled[name] = np.pad(values, ((0, more_rows), beside), mode="edge")
+    filled["attention_mask"][:, tokens:] = 0
+    return filled
+
+
+def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _most_tokens(path: Path) -> int:
+    """What the encoding cuts at, which the network can read; 0 where that is not known, so that nothing is added."""
+    file = "encoding/encoding.json"
+    return int(read_json(path, file).get("max_length", 0)) if holds(path, file) else 0
+
+
+def without_telemetry() -> Any:
+    """The package, kept from sending its maker what it is used for. Raises MissingPackage."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO and NNCF do without it then
+    try:
+        import openvino
+    except ImportError:
+        raise MissingPackage("openvino", "openvino") from None
+    return openvino

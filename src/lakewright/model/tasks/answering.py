@@ -1,0 +1,364 @@
+"""Extractive question answering: the span of a context that answers a question, or that there is none.
+
+The question and a window of the context are read together; every piece of the context has a logit for being the
+answer's first and one for being its last (Devlin et al. 2019). A window without the answer points at its first piece,
+which is how "no answer" is learned (Rajpurkar, Jia & Liang 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lakewright.model.recipe import Shortfall
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.errors import shown
+from lakewright.settings.project import TaskSettings
+from lakewright.model.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, column, missing, needed, text_column
+from lakewright.data.rows.truths.offsets import Offsets, in_characters
+from lakewright.data.rows.truths import from_json, offset
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.evaluation.scorers import Scorer
+    from lakewright.evaluation.scorers.answers import AnswersScorer
+
+Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
+FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
+FORMS = (
+    "a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of texts, or one text, also as "
+    "JSON in a string; [] where there is no answer: answer_start counts what task.offsets names, and each text stands "
+    "in its context"
+)
+TRIED = 20  # first and last pieces that are paired, a window
+
+
+class QuestionAnsweringSettings(TaskSettings):
+    name: Literal["question_answering"] = "question_answering"
+    n_best: int = Field(default=5, ge=1, description="answers given, the best first")
+    max_answer_length: int = Field(default=30, ge=1, description="word pieces")
+    offsets: Offsets = Field(
+        default="characters",
+        description="what answer_start counts: characters, or UTF-16 units, of which most emoji have two",
+    )
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    n_best: int = 5
+    max_answer_length: int = 30
+    may_lack: bool = False  # train has questions without an answer
+    threshold: float = 0.0  # "no answer" is said where its logit is greater than the best answer's by more than this
+
+    name: ClassVar[str] = "question_answering"
+    settings: ClassVar[type[TaskSettings]] = QuestionAnsweringSettings
+    roles: ClassVar[tuple[str, ...]] = ("question", "context", "answers")
+    level: ClassVar[Literal["row", "token", "vector"]] = "token"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "sequences"
+    one_label: ClassVar[bool] = False
+    long_texts: ClassVar[Literal["cut", "windows"]] = "windows"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy",)
+    labels: ClassVar[tuple[str, ...]] = ()
+    inputs: ClassVar[dict[str, Kind]] = {"question": "text", "context": "text"}
+    outputs: ClassVar[int] = 2
+
+    @classmethod
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        return ("exact_match", "qa_f1", "answer_f1", "no_answer_accuracy")
+
+    @classmethod
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of strings to be
+        found in the context, or one such string; JSON in a string is read. An empty list: the context has no
+        answer."""
+        import pyarrow as pa
+
+        assert isinstance(settings, QuestionAnsweringSettings)
+        question_name, context_name, answers_name = needed(columns, "question", "context", "answers")
+        kind = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]))
+        problems, rows = Problems(), 0
+        for table in tables:
+            questions = text_column(table, question_name, "question")
+            contexts = text_column(table, context_name, "context")
+            given = column(table, answers_name, "answers").to_pylist()
+            truths: list[list[Answer] | None] = []
+            for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True), start=rows):
+                known = not missing(answers) and context is not None
+                try:
+                    truths.append(_answers(answers, context, settings.offsets) if known else None)
+                except ValueError as failure:
+                    problems.add(f"row {row}: {failure}")
+                    truths.append(None)
+            rows += table.num_rows
+            yield pa.table({"question": questions, "context": contexts, "truth": pa.array(truths, kind)})
+        problems.refuse(answers_name, "answers", FORMS)
+
+    @classmethod
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+        assert isinstance(settings, QuestionAnsweringSettings)
+        may_lack = False
+        for table in train:
+            may_lack = may_lack or any(len(answers) == 0 for answers in table["truth"].to_pylist())
+        return cls(settings.n_best, settings.max_answer_length, may_lack)
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        return cls(**{key: value for key, value in described.items() if key not in ("name", "labels")})
+
+    def describe(self) -> dict[str, Any]:
+        kept = ("n_best", "max_answer_length", "may_lack", "threshold")
+        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in kept}}
+
+    @staticmethod
+    def label_of(truth: list[Answer]) -> list[str]:
+        return ["answer" if truth else "no answer"]
+
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        contexts = [row["context"] for row in rows]
+        return encoding.encode([row["question"] for row in rows], contexts, positions=positions)
+
+    def targets(self, truths: Sequence[list[Answer]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        """Beside each piece: FIRST and LAST bits; IGNORED where no answer can stand (the question)."""
+        assert encoded.parts is not None and encoded.chars is not None
+        targets = np.where(encoded.parts.values == 1, 0, IGNORED).astype(np.int32)
+        for row, answers in enumerate(truths):
+            for sequence in encoded.sequences(np.array([row])):
+                at = int(encoded.ids.offsets[sequence])
+                own = targets[at : at + int(encoded.ids.lengths[sequence])]
+                first, last = _pieces_of(answers[0], encoded, int(sequence)) if answers else (-1, -1)
+                if first < 0:
+                    own[0] = FIRST | LAST
+                else:
+                    own[0] = 0
+                    own[first] |= FIRST
+                    own[last] |= LAST
+        return Ragged(targets, encoded.ids.offsets)
+
+    def shortfalls(
+        self, truths: Sequence[list[Answer]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """Of each row's first answer, which is the one that is learned."""
+        from lakewright.evaluation.scorers.answers import normalised
+
+        assert encoded.chars is not None
+        # A window that holds the answer has other targets than its first piece, where "no answer" is learned.
+        first, last = (np.flatnonzero((targets.values > 0) & (targets.values & bit > 0)) for bit in (FIRST, LAST))
+        whole = np.flatnonzero(first > targets.offsets[:-1])
+        row_of = np.repeat(np.arange(len(encoded)), encoded.counts)[whole]
+        pieces = np.zeros(len(truths), dtype=np.int64)
+        pieces[row_of] = (last - first)[whole] + 1
+        differs = np.zeros(len(truths), dtype=np.bool_)
+        starts, ends = encoded.chars.values[2 * first[whole]], encoded.chars.values[2 * last[whole] + 1]
+        for row, start, end in zip(row_of.tolist(), starts.tolist(), ends.tolist(), strict=True):
+            answer = truths[row][0]
+            if (start, end) != (answer["start"], answer["end"]):
+                differs[row] = normalised(rows[row]["context"][start:end]) != normalised(answer["text"])
+        answered = np.array([len(answers) > 0 for answers in truths], dtype=np.bool_)
+
+        def of_answers(name: str, cause: str, remedy: str, lost: NDArray[np.bool_], **more: Any) -> Shortfall:
+            return Shortfall(name, "answer", cause, remedy, lost.astype(np.int64), answered.astype(np.int64), **more)
+
+        return [
+            of_answers(
+                "answers_too_long",
+                f"are longer than task.max_answer_length ({self.max_answer_length} pieces) and never predicted",
+                "set task.max_answer_length: {needed}, which holds 99.5% of train's",
+                pieces > self.max_answer_length,
+                needed=pieces,
+            ),
+            of_answers(
+                "answers_cut",
+                "stand whole in no sequence that the model reads",
+                "raise prepare.max_length or prepare.stride, or set prepare.long_texts: windows",
+                answered & (pieces == 0),
+                vital=True,
+            ),
+            of_answers(
+                "answers_within_words",
+                "begin or end within a word piece, so that more than the answer is predicted",
+                "give answers of whole words",
+                differs,
+            ),
+            Shortfall(
+                "no_answer_unlearned",
+                "question",
+                "have no answer where train has no such question, and get one predicted",
+                "add train rows without an answer",
+                lost=(~answered & (not self.may_lack)).astype(np.int64),
+                of=np.ones(len(truths), dtype=np.int64),
+            ),
+        ]
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """The mean cross-entropy of the first and the last piece, over the pieces where an answer can stand."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        possible = (targets != IGNORED).unsqueeze(-1)
+        by_piece = torch.where(possible, logits.float(), -1e4)
+        losses = []
+        for side, bit in enumerate((FIRST, LAST)):
+            place = (((targets & bit) > 0) & possible[..., 0]).int().argmax(dim=1)
+            losses.append(cross_entropy(by_piece[..., side], place, reduction="none"))
+        return (losses[0] + losses[1]) / 2
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """answer, start and end (characters; "" and -1 where there is none), its score, n_best answers, and
+        no_answer: the probability that the context has none, among the spans considered."""
+        return [self._decode_row(logits, encoded, row, given) for row, given in enumerate(rows)]
+
+    def _decode_row(self, logits: Logits, encoded: Encoded, row: int, given: Row) -> Prediction:
+        spans, nothing = self._spans(logits, encoded, row)
+        scores = np.array([score for score, _, _ in spans] + [nothing])
+        if not self.may_lack:
+            scores[-1] = -np.inf
+        if not np.isfinite(scores).any():
+            return {"answer": "", "start": -1, "end": -1, "score": 1.0, "no_answer": 1.0, "answers": []}
+        probabilities = np.exp(scores - scores.max())
+        probabilities /= probabilities.sum()
+        context = given["context"]
+        answers = [
+            {"answer": context[start:end], "start": start, "end": end, "score": float(probability)}
+            for (_, start, end), probability in zip(spans, probabilities, strict=False)
+        ][: self.n_best]
+        none = float(probabilities[-1])
+        if not spans or (self.may_lack and nothing - spans[0][0] > self.threshold):
+            best = {"answer": "", "start": -1, "end": -1, "score": none}
+        else:
+            best = answers[0]
+        return {**best, "no_answer": none, "answers": answers}
+
+    def _spans(self, logits: Logits, encoded: Encoded, row: int) -> tuple[list[tuple[float, int, int]], float]:
+        """(logit, start, end in characters) of the best spans of all windows, the best first and each text's place
+        once; and the least logit that a window gives to "no answer"."""
+        assert encoded.parts is not None and encoded.chars is not None
+        found: dict[tuple[int, int], float] = {}
+        nothing = np.inf
+        for sequence in encoded.sequences(np.array([row])):
+            ours = logits[sequence]
+            chars = encoded.chars[sequence].reshape(-1, 2)
+            context = np.flatnonzero(encoded.parts[sequence] == 1)
+            nothing = min(nothing, float(ours[0].sum()))
+            if not len(context):
+                continue
+            firsts = context[np.argsort(-ours[context, 0], kind="stable")[:TRIED]]
+            lasts = context[np.argsort(-ours[context, 1], kind="stable")[:TRIED]]
+            first, last = (grid.ravel() for grid in np.meshgrid(firsts, lasts, indexing="ij"))
+            fits = (last >= first) & (last - first < self.max_answer_length)
+            for one, other in zip(first[fits], last[fits], strict=True):
+                place = (int(chars[one, 0]), int(chars[other, 1]))
+                found[place] = max(found.get(place, -np.inf), float(ours[one, 0] + ours[other, 1]))
+        best = sorted(((score, *place) for place, score in found.items()), key=lambda span: (-span[0], span[1:]))
+        return best[:TRIED], float(nothing)
+
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        answer = {"answer": pa.string(), "start": pa.int32(), "end": pa.int32(), "score": pa.float64()}
+        return pa.schema({**answer, "no_answer": pa.float64(), "answers": pa.list_(pa.struct(answer))})
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[Answer]]) -> Self:
+        """The threshold with the best F1 on validation, where questions may lack an answer."""
+        if not self.may_lack:
+            return self
+        margins = np.empty(len(rows))
+        for row in range(len(rows)):
+            spans, nothing = self._spans(logits, encoded, row)
+            margins[row] = nothing - spans[0][0] if spans else np.inf
+        always = replace(self, threshold=np.inf).decode(logits, encoded, rows)
+        answered = self._scorer(truths, always).f1
+        lacking = np.array([len(truth) == 0 for truth in truths], dtype=np.float64)
+        order = np.argsort(margins, kind="stable")  # a threshold between two rows: those below answer, those above not
+        gain = np.concatenate([[lacking.sum()], lacking.sum() + np.cumsum((answered - lacking)[order])])
+        best = int(gain.argmax())
+        edges = np.concatenate([[margins[order[0]] - 1], margins[order], [margins[order[-1]] + 1]])
+        threshold = (edges[best] + edges[best + 1]) / 2
+        return replace(self, threshold=float(threshold) if np.isfinite(threshold) else 0.0)
+
+    def confidence(self, prediction: Prediction) -> float:
+        return float(prediction["score"] or 0.0)
+
+    def scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
+        return self._scorer(truths, predictions)
+
+    def _scorer(self, truths: Sequence[list[Answer]], predictions: Sequence[Prediction]) -> AnswersScorer:
+        from lakewright.evaluation.scorers.answers import AnswersScorer
+
+        return AnswersScorer(
+            [[answer["text"] for answer in truth] for truth in truths],
+            [prediction["answer"] for prediction in predictions],
+            [prediction["score"] for prediction in predictions],
+        )
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        context = "Ada Lovelace met Charles Babbage in London in 1833."
+        return [
+            {"question": "Where did they meet?", "context": context},
+            {"question": "When did they meet?", "context": context},
+        ]
+
+
+def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, int]:
+    """The first and the last piece of the answer in this window; -1, -1 where it does not stand in it whole."""
+    assert encoded.parts is not None and encoded.chars is not None
+    chars = encoded.chars[sequence].reshape(-1, 2)
+    context = np.flatnonzero(encoded.parts[sequence] == 1)
+    inside = context[(chars[context, 0] < answer["end"]) & (chars[context, 1] > answer["start"])]
+    whole = len(inside) and chars[inside[0], 0] <= answer["start"] and chars[inside[-1], 1] >= answer["end"]
+    # White space at either end of an answer is of no piece.
+    if not whole and len(inside):
+        text_starts = chars[context, 0].min() <= answer["start"]
+        text_ends = chars[context, 1].max() >= answer["end"]
+        whole = text_starts and text_ends
+    return (int(inside[0]), int(inside[-1])) if whole else (-1, -1)
+
+
+def _answers(given: Any, context: str, counted: Offsets) -> list[Answer]:
+    """Raises ValueError for what is no list of answers, and where one does not stand where it should."""
+    if isinstance(given, str):
+        if given.lstrip()[:1] not in ("[", "{") or given in context:
+            return [_answer(given, None, context, counted)]
+        given = from_json(given)
+    if isinstance(given, dict):
+        texts, starts = given.get("text"), given.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            raise ValueError(f"{shown(given)} does not hold text and answer_start, lists of the same length")
+        return [_answer(text, start, context, counted) for text, start in zip(texts, starts, strict=True)]
+    if not isinstance(given, list):
+        raise ValueError(f"{shown(given)} is no list of answers")
+    answers: list[Answer] = []
+    for one in given:
+        if isinstance(one, dict):
+            start = one.get("answer_start")
+            start = one.get("start") if start is None else start
+            answers.append(_answer(one.get("text"), start, context, counted))
+        elif isinstance(one, str):
+            answers.append(_answer(one, None, context, counted))
+        else:
+            raise ValueError("an answer is null" if one is None else f"an answer is {shown(one)}, not a text")
+    return answers
+
+
+def _answer(text: Any, start: Any, context: str, counted: Offsets) -> Answer:
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"an answer has the text {shown(text)}")
+    if start is None:
+        first = context.find(text)
+        if first < 0:
+            raise ValueError(f"the answer {shown(text)} does not stand in its context")
+    else:
+        (first,) = in_characters([offset(start)], context, counted)
+        if first < 0 or not context.startswith(text, first):
+            other: Offsets = "characters" if counted == "utf16" else "utf16"
+            (at,) = in_characters([offset(start)], context, other)
+            hint = f" (it does with task.offsets: {other})" if at >= 0 and context.startswith(text, at) else ""
+            raise ValueError(f"the answer {shown(text)} does not stand at {start} in its context{hint}")
+    return {"start": first, "end": first + len(text), "text": text}

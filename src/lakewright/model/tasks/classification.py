@@ -1,0 +1,213 @@
+"""One class a text: two classes or many, ordered (ratings) or not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.errors import DataError, ProjectError, nearest
+from lakewright.settings.project import TaskSettings
+from lakewright.model.tasks import WHOLE_NUMBER, Kind, Logits, Loss, Prediction, Row, in_order, label_column, needed
+from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
+from lakewright.data.rows.truths import LabelNames
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.model.recipe import Encoded, Encoding, Shortfall
+    from lakewright.evaluation.scorers import Scorer
+
+
+class TextClassificationSettings(TextInputsSettings):
+    name: Literal["text_classification"] = "text_classification"
+    labels: LabelNames | None = Field(
+        default=None, description="the classes, in order; none: as found in train, sorted"
+    )
+    merge: dict[str, str] = Field(
+        default={}, description="label in the column → the class that it counts as; the others stay as they are"
+    )
+    ordinal: bool = Field(
+        default=False, description="the classes are ordered, as ratings are: measured by distance too"
+    )
+
+
+@dataclass(frozen=True)
+class TextClassification:
+    labels: tuple[str, ...]
+    ordinal: bool = False
+    reads: TextInputs = field(default=TextInputs())
+
+    name: ClassVar[str] = "text_classification"
+    settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
+    roles: ClassVar[tuple[str, ...]] = (*ROLES, "label")
+    level: ClassVar[Literal["row", "token", "vector"]] = "row"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
+    one_label: ClassVar[bool] = True
+    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "earth_mover")
+
+    @classmethod
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        assert isinstance(settings, TextClassificationSettings)
+        averages = ("macro", "micro", "weighted")
+        named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
+        ordered = ("mae", "quadratic_weighted_kappa", "within_one") if settings.ordinal else ()
+        return ("accuracy", *named, "roc_auc", "pr_auc", "log_loss", "brier", "ece", *ordered)
+
+    @classmethod
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        assert isinstance(settings, TextClassificationSettings)
+        held: set[str | None] = set()
+        for table in tables:
+            inputs = read_inputs(table, columns)
+            (label_name,) = needed(columns, "label")
+            label = label_column(table, label_name, "label")
+            if settings.merge:
+                given = label.to_pylist()
+                held.update(given)
+                label = pa.chunked_array([pa.array([settings.merge.get(value, value) for value in given], pa.string())])
+            yield pa.table({**inputs, "truth": label})
+        unused = sorted(settings.merge.keys() - held)
+        if unused:
+            raise DataError(
+                f"task.merge names the label {unused[0]!r}, which the column {columns['label']!r} does not hold",
+                nearest(unused[0], sorted(value for value in held if value is not None)[:1000]),
+            )
+
+    @classmethod
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+        assert isinstance(settings, TextClassificationSettings)
+        found: set[str] = set()
+
+        def counted() -> Iterator[pa.Table]:
+            for table in train:
+                found.update(table["truth"].unique().to_pylist())
+                yield table
+
+        reads = TextInputs.fit(counted(), settings)
+        if settings.labels is None:
+            labels = in_order(found)
+            if settings.ordinal and not all(map(WHOLE_NUMBER.fullmatch, labels)):
+                raise ProjectError(
+                    f"task.ordinal: the order of the labels {', '.join(labels[:5])} … is not known",
+                    "give it: task: {name: text_classification, ordinal: true, labels: [lowest, …, highest]}",
+                )
+        else:
+            unknown = sorted(found - set(settings.labels))
+            if unknown:
+                raise DataError(
+                    f"train holds the label {unknown[0]!r}, which task.labels lacks",
+                    nearest(unknown[0], settings.labels),
+                )
+            labels = tuple(settings.labels)
+        return cls(labels, settings.ordinal, reads)
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        return cls(tuple(described["labels"]), described.get("ordinal", False), TextInputs.open(described))
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "labels": list(self.labels), "ordinal": self.ordinal, **self.reads.describe()}
+
+    @property
+    def inputs(self) -> dict[str, Kind]:
+        return self.reads.kinds
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    @staticmethod
+    def label_of(truth: str) -> list[str]:
+        return [truth]
+
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        return self.reads.encode(encoding, rows)
+
+    def targets(self, truths: Sequence[str], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        index = {label: i for i, label in enumerate(self.labels)}
+        values = np.array([index[truth] for truth in truths], dtype=np.int32)
+        return Ragged(values, np.arange(len(values) + 1))
+
+    def shortfalls(
+        self, truths: Sequence[str], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """None of labels: train has them all, else nothing is prepared."""
+        return self.reads.shortfalls(rows)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """focal: Lin et al. 2017. earth_mover: the squared earth mover's distance between the predicted distribution
+        over ordered classes and the true class (Hou, Yu & Samaras 2016)."""
+        import torch
+        from torch.nn.functional import cross_entropy, one_hot
+
+        logits, truth = logits.float(), targets[:, 0]
+        if loss.name == "earth_mover":
+            gap = torch.softmax(logits, dim=1).cumsum(dim=1) - one_hot(truth, len(self.labels)).cumsum(dim=1)
+            return gap.square().sum(dim=1)
+        losses = cross_entropy(logits, truth, reduction="none", label_smoothing=loss.label_smoothing)
+        if loss.name == "focal":
+            missed = 1 - torch.softmax(logits, dim=1).gather(1, truth[:, None])[:, 0]
+            losses = losses * missed**loss.focal_gamma
+        return losses
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """label, its probability as confidence, and all probabilities, highest first; of ordered classes also what is
+        expected: the mean place of the class, or its mean value where the labels are numbers."""
+        if not logits:
+            return []
+        probabilities = softmax(np.stack(logits))
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        names = np.array(self.labels, dtype=object)[order].tolist()
+        shares = np.take_along_axis(probabilities, order, axis=1).tolist()
+        predictions: list[Prediction] = [
+            {"label": ranked[0], "confidence": row[0], "probabilities": dict(zip(ranked, row, strict=True))}
+            for ranked, row in zip(names, shares, strict=True)
+        ]
+        if self.ordinal:
+            from lakewright.evaluation.scorers.ordinal import label_values
+
+            for prediction, expected in zip(predictions, probabilities @ label_values(self.labels), strict=True):
+                prediction["expected"] = float(expected)
+        return predictions
+
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        expected = {"expected": pa.float64()} if self.ordinal else {}
+        shares = pa.map_(pa.string(), pa.float64())
+        return pa.schema({"label": pa.string(), "probabilities": shares, **expected})
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[str]) -> Self:
+        return self
+
+    def confidence(self, prediction: Prediction) -> float:
+        return float(prediction["confidence"])
+
+    def scorer(self, truths: Sequence[str], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
+        from lakewright.evaluation.scorers.classification import ClassificationScorer
+        from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+
+        index = {label: i for i, label in enumerate(self.labels)}
+        truth = np.array([index[label] for label in truths])
+        probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
+        kind = OrdinalScorer if self.ordinal else ClassificationScorer
+        return kind(truth, probabilities, list(self.labels))
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        return self.reads.sample_rows()
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return result

@@ -1,0 +1,334 @@
+"""Any number of labels a text, none among them: each label has a probability and a threshold of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.errors import DataError, ProjectError
+from lakewright.settings.project import TaskSettings
+from lakewright.model.tasks import Kind, Logits, Loss, Prediction, Problems, Row, column, in_order, missing, needed
+from lakewright.data.rows.truths.label_lists import LabelLists
+from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
+from lakewright.data.rows.truths import LabelNames, truth_numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.model.recipe import Encoded, Encoding, Shortfall
+    from lakewright.evaluation.scorers import Scorer
+
+FORMS = (
+    'a list of labels (["one", "two"]; [] where there is none), the same as JSON in a string, or several columns of 0 '
+    "and 1: labels: [one, two]; names in one text become a list by SQL's string_split(labels, ',')"
+)
+GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
+SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
+
+
+class MultilabelSettings(TextInputsSettings):
+    name: Literal["multilabel_classification"] = "multilabel_classification"
+    labels: LabelNames | None = Field(
+        default=None,
+        description="all labels, in the order of a multi-hot vector's places; none: as found in train, sorted",
+    )
+    threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
+        default="tuned", description="tuned: each label's own, by F1 on validation; or one for all, such as 0.5"
+    )
+
+
+@dataclass(frozen=True)
+class MultilabelClassification:
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    tuned: bool = True  # are the thresholds to be tuned
+    reads: TextInputs = field(default=TextInputs())
+
+    name: ClassVar[str] = "multilabel_classification"
+    settings: ClassVar[type[TaskSettings]] = MultilabelSettings
+    roles: ClassVar[tuple[str, ...]] = (*ROLES, "labels")
+    level: ClassVar[Literal["row", "token", "vector"]] = "row"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
+    one_label: ClassVar[bool] = False
+    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
+    losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
+
+    @classmethod
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        averages = ("micro", "macro", "samples")
+        named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
+        return (*named, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")
+
+    @classmethod
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+        """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row
+        of zeros, is a row without labels; null is a row whose labels nobody knows. Where `task.labels` names as many
+        labels, a list of 0 and 1 is a multi-hot vector."""
+        import pyarrow as pa
+
+        assert isinstance(settings, MultilabelSettings)
+        (given,) = needed(columns, "labels")
+        names = settings.labels or ([] if isinstance(given, str) else given)
+        if not isinstance(given, str) and set(names) != set(given):
+            raise ProjectError(
+                f"task.labels names {', '.join(names)}, and data.columns.labels the columns {', '.join(given)}",
+                "columns of 0 and 1 are named as their labels: leave task.labels out",
+            )
+        problems = {name: Problems() for name in ([given] if isinstance(given, str) else given)}
+        seen, lists, rows = Seen(), LabelLists(settings.labels), 0
+        for table in tables:
+            inputs = read_inputs(table, columns)
+            if isinstance(given, str):
+                truths = _of_list(table, given, rows, lists, problems[given])
+                seen.ones.update(*filter(None, truths))
+            else:
+                truths = _of_columns(table, given, rows, seen, problems)
+            rows += table.num_rows
+            yield pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
+        for name, found in problems.items():
+            found.refuse(name, "labels", FORMS)
+        if isinstance(given, str):
+            lists.check(given)
+        else:
+            seen.check(given)
+        never = [name for name in names if name not in seen.ones]
+        if never:
+            raise DataError(
+                f"the label {never[0]!r} (data.columns.labels) is in no row: nobody can learn it"
+                if isinstance(given, str)
+                else f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
+                "leave it out, or see whether the table was filtered",
+            )
+
+    @classmethod
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+        assert isinstance(settings, MultilabelSettings)
+        counts: Counter[str] = Counter()
+        rows = 0
+
+        def counted() -> Iterator[pa.Table]:
+            nonlocal rows
+            for table in train:
+                counts.update(label for labels in table["truth"].to_pylist() for label in labels)
+                rows += table.num_rows
+                yield table
+
+        reads = TextInputs.fit(counted(), settings)
+        if all(count == rows for count in counts.values()):
+            what = "no row of train has a label" if not counts else "every row of train has the same labels"
+            raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
+        labels = tuple(settings.labels) if settings.labels else in_order(set(counts))
+        tuned = settings.threshold == "tuned"
+        start = 0.5 if settings.threshold == "tuned" else settings.threshold
+        return cls(labels, (float(start),) * len(labels), tuned, reads)
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        labels, thresholds = tuple(described["labels"]), tuple(described["thresholds"])
+        return cls(labels, thresholds, described["tuned"], TextInputs.open(described))
+
+    def describe(self) -> dict[str, Any]:
+        own = {"labels": list(self.labels), "thresholds": list(self.thresholds), "tuned": self.tuned}
+        return {"name": self.name, **own, **self.reads.describe()}
+
+    @property
+    def inputs(self) -> dict[str, Kind]:
+        return self.reads.kinds
+
+    @property
+    def outputs(self) -> int:
+        return len(self.labels)
+
+    @staticmethod
+    def label_of(truth: list[str]) -> list[str]:
+        return truth
+
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        return self.reads.encode(encoding, rows)
+
+    def targets(self, truths: Sequence[list[str]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        """0 and 1, one a label."""
+        size = len(self.labels)
+        return Ragged(self._hot(truths).astype(np.int32).ravel(), np.arange(len(truths) + 1) * size)
+
+    def shortfalls(
+        self, truths: Sequence[list[str]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        """None of labels: train has them all, else nothing is prepared."""
+        return self.reads.shortfalls(rows)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """The sum over the labels of binary cross-entropies. focal: Lin et al. 2017."""
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits
+
+        logits, truth = logits.float(), targets.float()
+        smoothed = truth * (1 - loss.label_smoothing) + loss.label_smoothing / 2
+        losses = binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
+        if loss.name == "focal":
+            losses = losses * (truth - torch.sigmoid(logits)).abs() ** loss.focal_gamma
+        return losses.sum(dim=1)
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """labels over their thresholds, the most probable first; every label's probability; and as confidence the
+        probability that all of it is right, were the labels independent: the geometric mean over them."""
+        if not logits:
+            return []
+        probabilities = _sigmoid(np.stack(logits))
+        over = probabilities >= np.array(self.thresholds)
+        sure = np.exp(np.log(np.clip(np.where(over, probabilities, 1 - probabilities), 1e-12, 1)).mean(axis=1))
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            {
+                "labels": [self.labels[i] for i in ranks if said[i]],
+                "confidence": float(confidence),
+                "probabilities": {self.labels[i]: float(row[i]) for i in ranks},
+            }
+            for row, said, confidence, ranks in zip(probabilities, over, sure, order, strict=True)
+        ]
+
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        shares = pa.map_(pa.string(), pa.float64())
+        return pa.schema({"labels": pa.list_(pa.string()), "probabilities": shares})
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[str]]) -> Self:
+        if not self.tuned:
+            return self
+        probabilities, truth = _sigmoid(np.stack(logits)), self._hot(truths)
+        return replace(self, thresholds=tuple(best_thresholds(probabilities, truth).tolist()))
+
+    def confidence(self, prediction: Prediction) -> float:
+        return float(prediction["confidence"])
+
+    def scorer(self, truths: Sequence[list[str]], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
+        from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+
+        probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
+        said = self._hot([row["labels"] for row in predictions])
+        return MultilabelScorer(self._hot(truths), probabilities, said, list(self.labels))
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        return self.reads.sample_rows()
+
+    def _hot(self, truths: Sequence[list[str]]) -> NDArray[np.bool_]:
+        place = {label: i for i, label in enumerate(self.labels)}
+        hot = np.zeros((len(truths), len(self.labels)), dtype=np.bool_)
+        for row, labels in enumerate(truths):
+            hot[row, [place[label] for label in labels if label in place]] = True
+        return hot
+
+
+def best_thresholds(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Each label's threshold, [labels]: half way between the one that is best for its own F1 and the one that is best
+    for the F1 of all decisions together, found a label at a time.
+
+    The first alone says rare labels too often: on a label that the model hardly knows, the best F1 is near to saying
+    it always (Lipton, Elkan & Naryanaswamy 2014). The second alone hardly says them.
+    """
+    places = np.searchsorted(GRID, probabilities, side="right")  # how many of the thresholds a probability reaches
+    all_said, right = (
+        np.stack([_reaching(places[:, i], weight[:, i]) for i in range(truth.shape[1])])
+        for weight in (np.ones_like(truth), truth)
+    )  # [labels, grid]
+    true = truth.sum(axis=0)
+    own = np.array([_peak(2 * right[i] / np.maximum(all_said[i] + true[i], 1)) for i in range(len(true))])
+    together = np.full(len(true), np.argmax(2 * right.sum(axis=0) / (all_said.sum(axis=0) + true.sum() + 1e-9)))
+    for _ in range(2):
+        for i in range(len(true)):
+            others = np.arange(len(true)) != i
+            at = (others.nonzero()[0], together[others])
+            hits, total = right[at].sum() + right[i], all_said[at].sum() + all_said[i] + true.sum()
+            together[i] = _peak(2 * hits / np.maximum(total, 1))
+    thresholds: NDArray[np.float64] = np.where(true > 0, (GRID[own] + GRID[together]) / 2, 0.5)
+    return thresholds
+
+
+def _reaching(places: NDArray[np.intp], weight: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How many rows reach each threshold, [grid]."""
+    counts = np.bincount(places, weight, minlength=len(GRID) + 1)
+    return counts[::-1].cumsum()[::-1][1:]
+
+
+def _peak(f1: NDArray[np.float64]) -> int:
+    """The middle of the grid's best stretch."""
+    window = np.ones(2 * SMOOTH + 1) / (2 * SMOOTH + 1)
+    smooth = np.convolve(np.pad(f1, SMOOTH, mode="edge"), window, mode="valid")
+    return int(np.median(np.flatnonzero(smooth >= smooth.max() - 1e-12)))
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+    return result
+
+
+@dataclass
+class Seen:
+    """What stands in columns of 0 and 1, once all rows were seen."""
+
+    ones: set[str] = field(default_factory=set)  # columns (of lists: labels) that are 1 somewhere
+    zeros: set[str] = field(default_factory=set)
+    blanks: Counter[str] = field(default_factory=Counter)  # column → rows
+    rows: int = 0
+    unknown: int = 0  # rows that are blank in one of the columns
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises DataError for columns of 1 and blank."""
+        unclear = [name for name in names if name in self.ones and name not in self.zeros and self.blanks[name]]
+        if unclear:
+            shown = ", ".join(f"{name!r} is blank in {self.blanks[name]:,}" for name in unclear[:5])
+            zeros = ", ".join(f"coalesce({name}, 0) as {name}" for name in unclear[:5])
+            raise DataError(
+                f"of {self.rows:,} rows {self.unknown:,} have no labels (data.columns.labels): {shown}, "
+                "1 in the others and never 0",
+                f"write 0 where a label does not hold; where blank means that, in SQL: select {zeros}, …",
+            )
+
+
+def _of_columns(
+    table: pa.Table, names: Sequence[str], first: int, seen: Seen, problems: Mapping[str, Problems]
+) -> list[list[str] | None]:
+    """`first` is the table's first row's number."""
+    values = [truth_numbers(table, name, "labels", first, problems[name]).to_numpy() for name in names]
+    for name, column_values in zip(names, values, strict=True):
+        blank = np.isnan(column_values)
+        strange = np.flatnonzero(~(blank | np.isin(column_values, [0.0, 1.0])))
+        if len(strange):
+            raise DataError(
+                f"the column {name!r} (data.columns.labels) holds {column_values[strange[0]]:g} in row "
+                f"{first + int(strange[0])}, not 0 or 1",
+                f"give {FORMS}",
+            )
+        seen.blanks[name] += int(blank.sum())
+        if (column_values == 1).any():
+            seen.ones.add(name)
+        if (column_values == 0).any():
+            seen.zeros.add(name)
+    hot = np.stack(values, axis=1)
+    known = ~np.isnan(hot).any(axis=1)
+    seen.rows += len(known)
+    seen.unknown += int((~known).sum())
+    return [
+        [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None
+        for row, complete in zip(hot, known, strict=True)
+    ]
+
+
+def _of_list(table: pa.Table, name: str, first: int, lists: LabelLists, problems: Problems) -> list[list[str] | None]:
+    truths: list[list[str] | None] = []
+    for row, given in enumerate(column(table, name, "labels").to_pylist(), start=first):
+        try:
+            truths.append(None if missing(given) else lists.read(given))
+        except ValueError as failure:
+            problems.add(f"row {row}: {failure}")
+            truths.append(None)
+    return truths

@@ -1,0 +1,236 @@
+"""How near two texts are: an embedding a text, the cosine of two, and a score in the data's own unit.
+
+Learned from pairs with scores, or from pairs that belong together (a text, its partner and, where there is one, a text
+that is not its partner). A row may hold one text alone: its embedding is the prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from lakewright.model.recipe import Shortfall
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.errors import DataError
+from lakewright.settings.project import TaskSettings
+from lakewright.model.tasks import Kind, Logits, Loss, Prediction, Problems, Row, needed, text_column
+from lakewright.data.rows.truths import truth_numbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.evaluation.scorers import Scorer
+
+SIDES = ("text", "text_pair", "negative")
+
+
+class SimilaritySettings(TaskSettings):
+    name: Literal["sentence_similarity"] = "sentence_similarity"
+
+
+@dataclass(frozen=True)
+class SentenceSimilarity:
+    scored: bool  # learned from scores; else from pairs that belong together
+    negatives: bool = False
+    low: float = -1.0  # the least and the greatest score in train
+    high: float = 1.0
+    slope: float = 1.0  # score = slope · cosine + intercept, kept between low and high
+    intercept: float = 0.0
+
+    name: ClassVar[str] = "sentence_similarity"
+    settings: ClassVar[type[TaskSettings]] = SimilaritySettings
+    roles: ClassVar[tuple[str, ...]] = ("text", "text_pair", "negative", "score")
+    level: ClassVar[Literal["row", "token", "vector"]] = "vector"
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
+    one_label: ClassVar[bool] = False
+    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
+    losses: ClassVar[tuple[str, ...]] = ("auto", "cosent", "cosine", "contrastive", "in_batch_negatives")
+    labels: ClassVar[tuple[str, ...]] = ()
+    outputs: ClassVar[int] = 0
+
+    @classmethod
+    def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
+        if "score" in roles:
+            return ("spearman", "pearson", "rmse", "mae")
+        return ("mrr", "recall_at_1", "recall_at_5", "recall_at_10")
+
+    @classmethod
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        problems, rows = Problems(), 0
+        scores: set[float] = set()  # two are enough to know that they differ
+        for table in tables:
+            texts = {
+                role: text_column(table, name, role)
+                for role, name in zip(SIDES[:2], needed(columns, *SIDES[:2]), strict=True)
+            }
+            if "negative" in columns:
+                texts["negative"] = text_column(table, columns["negative"], "negative")
+            if "score" in columns:
+                truth = truth_numbers(table, columns["score"], "score", rows, problems)
+                if len(scores) < 2:
+                    scores.update(truth.drop_null().unique().to_pylist())
+            else:  # that the two belong together is all that is known
+                truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
+            rows += table.num_rows
+            yield pa.table({**texts, "truth": truth})
+        problems.refuse(columns.get("score", ""), "score", "write a number, such as 4.5, or nothing")
+        if len(scores) == 1:
+            raise DataError(
+                f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
+                "name a column of scores that differ, or none: then all pairs are taken to belong together",
+            )
+
+    @classmethod
+    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+        low, high, negatives = np.inf, -np.inf, False
+        for table in train:
+            truth = table["truth"].to_numpy()
+            low, high = min(low, float(truth.min())), max(high, float(truth.max()))
+            negatives = "negative" in table.column_names
+        return cls(low < high, negatives, *((low, high) if low < high else (-1.0, 1.0)))
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any]) -> Self:
+        return cls(**{key: value for key, value in described.items() if key not in ("name", "labels")})
+
+    def describe(self) -> dict[str, Any]:
+        kept = ("scored", "negatives", "low", "high", "slope", "intercept")
+        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in kept}}
+
+    @property
+    def inputs(self) -> dict[str, Kind]:
+        more: dict[str, Kind] = {"negative": "optional text"} if self.negatives else {}
+        return {"text": "text", "text_pair": "optional text", **more}
+
+    @staticmethod
+    def label_of(truth: float) -> list[str]:
+        return []
+
+    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
+        """A row is as many sequences as it has texts."""
+        texts = [[row[side] for side in SIDES if row.get(side) is not None] for row in rows]
+        encoded = encoding.encode([text for row in texts for text in row])
+        return replace(encoded, rows=np.concatenate([[0], np.cumsum([len(row) for row in texts])]).astype(np.int64))
+
+    def targets(self, truths: Sequence[float], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
+        """The score, from 0 to 1 between the least and the greatest of train."""
+        scores = np.array(truths, dtype=np.float32)
+        if self.scored:
+            scores = (scores - self.low) / (self.high - self.low)
+        return Ragged(scores, np.arange(len(scores) + 1))
+
+    def shortfalls(
+        self, truths: Sequence[float], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
+    ) -> list[Shortfall]:
+        if not self.scored:
+            return []
+        scores = np.array(truths, dtype=np.float64)
+        return [
+            Shortfall(
+                "scores_out_of_range",
+                "score",
+                f"lie outside train's, {self.low:g} to {self.high:g}, and are predicted as the nearer of the two",
+                "split otherwise (another prepare.split.seed or method), or bring all scores to one unit",
+                lost=((scores < self.low) | (scores > self.high)).astype(np.int64),
+                of=np.ones(len(scores), dtype=np.int64),
+            )
+        ]
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
+        """From unit vectors [rows, 2 or 3, width], the whole batch's loss, the same for each of its rows.
+
+        cosent: pairs with a greater score should have the greater cosine (Su 2022, CoSENT: a smooth rank loss).
+        cosine: the squared distance of the cosine from the score.
+        contrastive: Hadsell, Chopra & LeCun 2006, a score over a half counting as alike, margin a half.
+        in_batch_negatives: each text must find its partner among the batch's (Henderson et al. 2017; InfoNCE).
+        """
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        left, right, scores = logits[:, 0].float(), logits[:, 1].float(), targets[:, 0].float()
+        cosines = (left * right).sum(dim=1)
+        name = loss.name if loss.name != "auto" else "cosent" if self.scored else "in_batch_negatives"
+        if name == "cosine":
+            return (cosines - scores).square()
+        if name == "contrastive":
+            distance = 1 - cosines
+            alike = (scores > 0.5).float()
+            return alike * distance.square() + (1 - alike) * torch.relu(0.5 - distance).square()
+        if name == "in_batch_negatives":
+            others = torch.cat([right, *logits[:, 2:].float().unbind(dim=1)])
+            places = torch.arange(len(left), device=left.device)
+            return cross_entropy(loss.scale * left @ others.T, places, reduction="none")
+        gaps = loss.scale * (cosines[None, :] - cosines[:, None])  # [i, j]: how far j is above i
+        wrong = torch.where(scores[:, None] > scores[None, :], gaps, -torch.inf).reshape(-1)
+        whole = torch.logsumexp(torch.cat([wrong, wrong.new_zeros(1)]), dim=0)
+        return whole.expand(len(left))
+
+    def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
+        """score (in the data's unit) and cosine of two texts; the embedding where a row holds one text, or where the
+        task was learned from pairs without scores, which are judged by finding each other."""
+        predictions: list[Prediction] = []
+        offsets = encoded.rows
+        assert offsets is not None
+        for row in range(len(encoded)):
+            vectors = logits[offsets[row] : offsets[row + 1]]
+            prediction: Prediction = {}
+            if len(vectors) > 1:
+                cosine = round(min(1.0, max(-1.0, float(vectors[0] @ vectors[1]))), 6)  # float32 knows no more digits
+                prediction = {"score": self._score(cosine), "cosine": cosine}
+            if len(vectors) == 1:
+                prediction["embedding"] = [round(float(value), 6) for value in vectors[0]]
+            elif not self.scored:
+                prediction["embeddings"] = [[round(float(v), 6) for v in vector] for vector in vectors[:2]]
+            predictions.append(prediction)
+        return predictions
+
+    def columns(self) -> pa.Schema:
+        import pyarrow as pa
+
+        vector = pa.list_(pa.float32())
+        both = {} if self.scored else {"embeddings": pa.list_(vector)}
+        return pa.schema({"score": pa.float64(), "cosine": pa.float64(), "embedding": vector, **both})
+
+    def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[float]) -> Self:
+        """slope and intercept by least squares; cosines alone where there are no scores."""
+        if not self.scored:
+            return self
+        offsets = encoded.rows
+        assert offsets is not None
+        cosines = np.array([logits[at] @ logits[at + 1] for at in offsets[:-1]], dtype=np.float64)
+        if np.ptp(cosines) == 0:
+            return self
+        slope, intercept = np.polyfit(cosines, np.array(truths, dtype=np.float64), 1)
+        return replace(self, slope=float(slope), intercept=float(intercept))
+
+    def confidence(self, prediction: Prediction) -> float:
+        """There is no probability in a distance: the cosine, from 0 to 1."""
+        return 0.0 if prediction.get("abstain") else (float(prediction.get("cosine", 1.0)) + 1) / 2
+
+    def scorer(self, truths: Sequence[float], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:
+        from lakewright.evaluation.scorers.similarity import SimilarityScorer
+
+        scores = np.array([prediction["score"] for prediction in predictions])
+        if self.scored:
+            return SimilarityScorer(np.array(truths, dtype=np.float64), scores, None, None, None)
+        left, right = (
+            np.array([prediction["embeddings"][side] for prediction in predictions], dtype=np.float32)
+            for side in (0, 1)
+        )
+        return SimilarityScorer(None, scores, left, right, [row["text_pair"] for row in rows])
+
+    def sample_rows(self) -> list[dict[str, Any]]:
+        return [
+            {"text": "A short example.", "text_pair": "An example that is short."},
+            {"text": "Another example.", "text_pair": "Something else altogether."},
+        ]
+
+    def _score(self, cosine: float) -> float:
+        return float(np.clip(self.slope * cosine + self.intercept, self.low, self.high)) if self.scored else cosine

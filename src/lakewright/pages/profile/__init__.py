@@ -1,0 +1,67 @@
+"""profile.html: one page that a person reads, with nothing fetched. All texts and names are escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakewright.pages.report import rendered
+from lakewright.workspace import write_whole
+
+if TYPE_CHECKING:
+    from lakewright.data.profile import TableProfile
+
+
+def write_page(profile: TableProfile) -> None:
+    filters = {"percent": _percent, "number": number}  # of data, which has more digits than a metric needs
+    page = rendered("page.html.j2", "lakewright.data.profile", filters, profile=profile, verdict=verdict(profile))
+    write_whole(Path(profile.page), page)
+
+
+def verdict(profile: TableProfile) -> str:
+    """How much there is, and how much of it deserves a look."""
+    size = f"{profile.table.rows:,} rows in {len(profile.columns)} columns"
+    cells = sum(column.rows for column in profile.columns)
+    missing = sum(column.missing for column in profile.columns)
+    if cells:
+        size += f", {_percent(missing / cells)} of the values missing" if missing else ", nothing missing"
+    things = len(profile.findings)
+    return f"{size}. " + (f"{things} thing{'s' * (things != 1)} to look at." if things else "Nothing stands out.")
+
+
+def number(value: Any) -> str:
+    """Four digits that count; times and texts as they are."""
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    digits = 1 if percent == 0 or percent >= 0.1 else 3
+    return f"{percent:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def summary(profile: TableProfile) -> list[dict[str, str]]:
+    """A line a column, as a terminal shows it."""
+    lines = []
+    for column in profile.columns:
+        named = column.quantiles
+        middle = f"{number(named['min'])} … {number(named['p50'])} … {number(named['max'])}" if named else ""
+        common = column.top[0] if column.top and column.distinct < column.rows - column.missing else None
+        most = f"{common.value[:40]!r} ({_percent(common.share)})" if common is not None and not named else ""
+        lines.append(
+            {
+                "column": column.name,
+                "type": f"{column.type[:30]} ({column.kind})",
+                "missing": _percent(column.missing_share) if column.missing else "",
+                "distinct": f"{column.distinct:,}",
+                "min … median … max, or most frequent": middle or most,
+                "flags": ", ".join(column.flags),
+            }
+        )
+    return lines

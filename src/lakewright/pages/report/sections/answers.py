@@ -1,0 +1,139 @@
+"""Answers in a context: by question and length, what the n best hold, mistakes with both answers marked."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lakewright.pages.report.mistakes import Piece, confident_wrong_answers, marked_answer
+from lakewright.pages.pictures import coverage, figures
+from lakewright.pages.parts import Card, Cell, Column, Fact, Key, Line, Section, Table, drawing, mistakes_section, percent, row_id, shortened
+from lakewright.evaluation.scorers import Mask
+from lakewright.evaluation.scorers.answers import AnswersScorer, exact_match, f1
+from lakewright.evaluation.slices import OTHER, slices
+
+if TYPE_CHECKING:
+    from lakewright.pages.report import ReportContext
+    from lakewright.records import Report
+
+QUESTION_WORDS = frozenset({"what", "who", "whom", "whose", "when", "where", "which", "why", "how"})
+_ANSWER_WORDS = ((0, 0, "no answer"), (1, 1, "1"), (2, 2, "2"), (3, 3, "3"), (4, 5, "4–5"), (6, 10, "6–10"),
+                 (11, 10**9, "11 or more"))  # fmt: skip
+
+
+def sections(scorer: AnswersScorer, report: Report, context: ReportContext) -> list[Section]:
+    if not scorer.rows:
+        return []
+    found: list[Section] = []
+    if context.rows:
+        by_question = _by(scorer, question_kinds([row["question"] for row in context.rows]), "question word")
+        by_context = _by(scorer, slices([len(row["context"].split()) for row in context.rows]), "words of the context")
+        by_answer = _by(scorer, _answer_lengths(scorer), "words of the answer")
+        words = (
+            "The question word, or the first word where there is none. A true answer's length is the shortest one's."
+        )
+        found.append(
+            Section("kinds", "Questions", "By question and length", words, [by_question, by_answer, by_context])
+        )
+    answerable = np.flatnonzero(scorer.answerable).tolist()
+    if len(answerable) < scorer.rows:
+        found.append(_none(scorer))
+    if context.predictions and any(context.predictions[row].get("answers") for row in answerable):
+        found.append(_n_best(scorer, context))
+    cards = [_card(scorer, row, context) for row in confident_wrong_answers(scorer)]
+    key = Key({"correct": "both", "missed": "true answer", "spurious": "said"}) if context.rows else None
+    words = "Those that share no word with a true answer first, the surest first. The context is cut around them."
+    found += mistakes_section(cards, "Confident mistakes", words, key)
+    words = (
+        "When the score is 80 %, is the answer exactly right four times in five? On average the score is "
+        f"{percent(scorer.confidence.mean())} and {percent(scorer.em.mean())} are exactly right."
+    )
+    picture = drawing(figures(scorer)["reliability"], "share exactly right by score")
+    found.append(Section("calibration", "Calibration", "Calibration", words, [picture]))
+    return found
+
+
+def question_kinds(questions: list[str], most: int = 10) -> dict[str, Mask]:
+    """Rows by question word, the most frequent first: the first of `QUESTION_WORDS`, or the question's first word,
+    which is where many languages have theirs. The rarer ones together are "(other)"."""
+    kinds = []
+    for question in questions:
+        words = re.findall(r"\w+", question.lower()) or [""]
+        kinds.append(next((word for word in words if word in QUESTION_WORDS), words[0]))
+    known = [kind for kind, _ in Counter(kinds).most_common(most)]
+    masks = {kind: np.array([one == kind for one in kinds]) for kind in known}
+    rest = np.array([one not in known for one in kinds])
+    return masks | ({OTHER: rest} if rest.any() else {})
+
+
+def _answer_lengths(scorer: AnswersScorer) -> dict[str, Mask]:
+    words = np.array([min((len(text.split()) for text in truth), default=0) for truth in scorer.truths])
+    masks = {name: (words >= least) & (words <= most) for least, most, name in _ANSWER_WORDS}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _by(scorer: AnswersScorer, masks: Mapping[str, Mask], name: str) -> Table:
+    columns = [Column(name, "name"), Column("rows", "count"), Column("exact match", "share"), Column("F1", "bar")]
+    rows: list[list[Cell]] = [
+        [part, int(mask.sum()), float(scorer.em[mask].mean()), float(scorer.f1[mask].mean())]
+        for part, mask in masks.items()
+    ]
+    return Table(columns, rows)
+
+
+def _none(scorer: AnswersScorer) -> Section:
+    says = np.array([bool(text) for text in scorer.predictions])
+    columns = [Column("the context", "name"), Column("says an answer", "count"), Column("says there is none", "count")]
+    rows: list[list[Cell]] = [
+        [name, int((mask & says).sum()), int((mask & ~says).sum())]
+        for name, mask in (("has an answer", scorer.answerable), ("has none", ~scorer.answerable))
+    ]
+    words = "Whether there is an answer at all; with an answer said, it may still be a wrong one."
+    return Section("none", "No answer", "Questions without an answer", words, [Table(columns, rows)])
+
+
+def _n_best(scorer: AnswersScorer, context: ReportContext) -> Section:
+    """Over the rows with a true answer: is it among the first k of the n best?"""
+    rows = np.flatnonzero(scorer.answerable).tolist()
+    given = [[one["answer"] for one in context.predictions[row].get("answers", ())] for row in rows]
+    most = max(map(len, given), default=0)
+    best = []
+    for score in (exact_match, f1):
+        scores = np.zeros((len(rows), most))
+        for place, (row, texts) in enumerate(zip(rows, given, strict=True)):
+            scores[place, : len(texts)] = [score(scorer.truths[row], text) for text in texts]
+        best.append(np.maximum.accumulate(scores, axis=1).mean(axis=0).tolist())
+    exact, overlap = best
+    words = (
+        f"The best of the first k answers, over the {len(rows):,} rows with a true answer. The first is exactly right "
+        f"on {percent(exact[0])}, one of the first {most} on {percent(exact[-1])}."
+    )
+    picture = drawing(coverage(exact, overlap), "exact match and F1 of the best of the first k answers")
+    return Section("n-best", "n best", "Is it among the n best?", words, [picture])
+
+
+def _card(scorer: AnswersScorer, row: int, context: ReportContext) -> Card:
+    said, truth = scorer.predictions[row], list(dict.fromkeys(scorer.truths[row]))
+    facts = [
+        Fact("said", shortened(said, 120) or "no answer", "bad", percent(float(scorer.confidence[row]))),
+        Fact("true", shortened(" / ".join(truth), 240) or "no answer", "good"),
+        Fact("F1", f"{scorer.f1[row]:.2f}"),
+    ]
+    return Card(row_id(context, row), facts, _lines(row, context))
+
+
+def _lines(row: int, context: ReportContext) -> list[Line]:
+    if not context.rows:
+        return []
+    given = context.rows[row]
+    truths = [(one["start"], one["end"]) for one in (context.truths[row] if context.truths else ())]
+    prediction: Mapping[str, Any] = context.predictions[row] if context.predictions else {"start": -1}
+    predicted = (prediction["start"], prediction["end"]) if prediction["start"] >= 0 else None
+    return [
+        Line([Piece(shortened(given["question"], 500))], "question"),
+        Line(marked_answer(given["context"], truths, predicted), "context"),
+    ]

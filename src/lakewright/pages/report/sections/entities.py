@@ -1,0 +1,110 @@
+"""Entities in texts: what became of them by type and length, mistakes in their text, how far to trust the scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lakewright.evaluation.calibration import reliability
+from lakewright.pages.report.mistakes import MarkedRow, marked_mistakes
+from lakewright.pages.pictures import reliability_diagram
+from lakewright.pages.parts import Card, Cell, Column, Key, Line, Outcomes, Section, Table, drawing, mistakes_section, percent, row_id
+from lakewright.evaluation.scorers.entities import OUTCOMES, EntityScorer, Outcome
+
+if TYPE_CHECKING:
+    from lakewright.pages.report import ReportContext
+    from lakewright.records import Report
+
+_COLUMN = {
+    "correct": "correct",
+    "type": "type_errors",
+    "boundary": "boundary_errors",
+    "missed": "missed",
+    "spurious": "spurious",
+}
+_NAMES: dict[Outcome, str] = {
+    "correct": "correct",
+    "type": "right bounds, wrong type",
+    "boundary": "right type, wrong bounds",
+    "missed": "missed",
+    "spurious": "spurious",
+}
+_LENGTHS = ((1, 1, "1 word"), (2, 2, "2 words"), (3, 3, "3 words"), (4, None, "4 words or more"))
+
+
+def sections(scorer: EntityScorer, report: Report, context: ReportContext) -> list[Section]:
+    found = [_types(report)] if report.classes else []
+    if not scorer.rows or not context.texts:
+        return found
+    lengths = _lengths(scorer, context)
+    if lengths.rows:
+        words = "Longer names have more bounds to get wrong. Counted in words of the text."
+        found.append(Section("lengths", "Lengths", "By length", words, [lengths]))
+    cards = [_card(row, context) for row in marked_mistakes(scorer, context.texts)]
+    key = Key({name: _NAMES[name].rpartition(", ")[2] for name in OUTCOMES})
+    found += mistakes_section(cards, "Mistakes in their text", "Rows with an error, every kind in turn.", key)
+    return found + _calibration(scorer, context)
+
+
+def _types(report: Report) -> Section:
+    columns = [Column("type", "name"), Column("F1", "bar"), Column("precision", "bar"), Column("recall", "bar")]
+    counts = ("support", "predicted", "type_errors", "boundary_errors", "missed", "spurious")
+    columns += [
+        Column(name, "count") for name in ("true", "marked", "wrong type", "wrong bounds", "missed", "spurious")
+    ]
+    rows: list[list[Cell]] = [
+        [name, row["f1"], row["precision"], row["recall"], *(row.get(count, 0.0) for count in counts)]
+        for name, row in sorted(report.classes.items(), key=lambda item: item[1]["f1"])
+    ]
+    became = {name: sum(row.get(_COLUMN[name], 0.0) for row in report.classes.values()) for name in OUTCOMES}
+    words = (
+        "The worst first. An entity counts only with both its bounds and its type right. What became of all of them:"
+    )
+    return Section("classes", "Types", "By entity type", words, [Outcomes(became, _NAMES), Table(columns, rows)])
+
+
+def _lengths(scorer: EntityScorer, context: ReportContext) -> Table:
+    def words(row: int, start: int, end: int) -> int:
+        return len(context.texts[row][start:end].split())
+
+    true = [(row, span) for row, spans in enumerate(scorer.truth) for span in set(spans)]
+    marked = [(row, span) for row, spans in enumerate(scorer.predicted) for span in set(spans)]
+    right = set(true) & set(marked)
+    columns = [Column("length", "name"), Column("found", "share"), Column("right of the marked", "share")]
+    columns += [Column("true", "count"), Column("marked", "count")]
+    rows: list[list[Cell]] = []
+    for least, most, name in _LENGTHS:
+        here = [
+            [one for one in side if least <= words(one[0], *one[1][:2]) <= (most or np.inf)] for side in (true, marked)
+        ]
+        hits = [sum(one in right for one in side) for side in here]
+        if any(here):
+            shares = [hit / len(side) if side else None for hit, side in zip(hits, here, strict=True)]
+            rows.append([name, *shares, *map(len, here)])
+    return Table(columns, rows)
+
+
+def _card(row: MarkedRow, context: ReportContext) -> Card:
+    return Card(row_id(context, row.row), [], [Line(row.truth, "truth"), Line(row.predicted, "marked")])
+
+
+def _calibration(scorer: EntityScorer, context: ReportContext) -> list[Section]:
+    """Of the entities marked, by their score: the scorer knows none, the frozen predictions do."""
+    marked = [
+        (float(one["score"]), (one["start"], one["end"], one["label"]) in scorer.truth[row])
+        for row, prediction in enumerate(context.predictions)
+        for one in prediction.get("entities", ())
+        if "score" in one
+    ]
+    if not marked:
+        return []
+    scores, right = np.array([score for score, _ in marked]), np.array([hit for _, hit in marked])
+    words = (
+        "Of the entities marked with a score of 80 %, are four in five right? On average the score is "
+        f"{percent(scores.mean())} and {percent(right.mean())} are right. What was missed has no score."
+    )
+    figure = reliability_diagram(reliability(scores, right), sure="score", counted="entities")
+    return [
+        Section("calibration", "Calibration", "Calibration", words, [drawing(figure, "share right by entity score")])
+    ]

@@ -1,0 +1,98 @@
+"""How alike two texts are: against people's scores, or as a search for the partner among all right texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lakewright.pages.report.mistakes import LostQuery, Piece, lost_queries, worst_pairs
+from lakewright.pages.pictures import figures
+from lakewright.pages.parts import Card, Cell, Column, Fact, Line, Section, Table, drawing, lines_of, mistakes_section, number, percent, row_id, shortened
+from lakewright.evaluation.scorers.similarity import SimilarityScorer
+
+if TYPE_CHECKING:
+    from lakewright.pages.report import ReportContext
+    from lakewright.records import Report
+
+BANDS = 5
+
+
+def sections(scorer: SimilarityScorer, report: Report, context: ReportContext) -> list[Section]:
+    if not scorer.rows:
+        return []
+    return _agreement(scorer, context) if scorer.truth is not None else _retrieval(scorer, context)
+
+
+def _agreement(scorer: SimilarityScorer, context: ReportContext) -> list[Section]:
+    assert scorer.truth is not None
+    drawn, errors = figures(scorer), scorer.scores - scorer.truth
+    parts = [drawing(drawn["scores"], "predicted by true scores"), drawing(drawn["errors"], "errors of the scores")]
+    words = "Each point is a pair of texts; on the dashed line the prediction is the truth."
+    found = [Section("scores", "Scores", "Predicted and true scores", words, parts)]
+    words = (
+        "A bias above 0: the model's scores are too high here. Too high at the low end and too low at the high end is "
+        "what an unsure model does: it keeps to the middle."
+    )
+    found.append(Section("bands", "Bands", "By true score", words, [_bands(scorer.truth, errors)]))
+    cards = []
+    for row in worst_pairs(scorer):
+        facts = [
+            Fact("predicted", number(scorer.scores[row]), "bad"),
+            Fact("true", number(scorer.truth[row]), "good"),
+            Fact("off by", f"{errors[row]:+.2f}"),
+        ]
+        cards.append(Card(row_id(context, row), facts, lines_of(context, row)))
+    words = "The pairs furthest from their true score. Where the model looks right to you, the score may be wrong."
+    return found + mistakes_section(cards, "Worst pairs", words)
+
+
+def _bands(truth: np.ndarray, errors: np.ndarray) -> Table:
+    edges = np.linspace(truth.min(), truth.max(), BANDS + 1)
+    band = np.clip(np.searchsorted(edges, truth, side="right") - 1, 0, BANDS - 1)
+    columns = [Column("true score", "name"), Column("rows", "count"), Column("mean absolute error", "number")]
+    columns += [Column("bias", "number")]
+    rows: list[list[Cell]] = []
+    for i in range(BANDS):
+        own = errors[band == i]
+        if len(own):
+            name = f"{edges[i]:.3g} to {edges[i + 1]:.3g}"
+            rows.append([name, len(own), float(np.abs(own).mean()), float(own.mean())])
+    return Table(columns, rows)
+
+
+def _retrieval(scorer: SimilarityScorer, context: ReportContext) -> list[Section]:
+    assert scorer.ranks is not None
+    drawn = figures(scorer)
+    first = float((scorer.ranks == 1).mean())
+    words = (
+        f"Each text looks for its partner among all {scorer.rows:,} right texts of the test split. It comes first for "
+        f"{percent(first)}; half of them have it at rank {np.median(scorer.ranks):g} or better. In a larger collection "
+        "it is harder to find."
+    )
+    parts = [drawing(drawn["ranks"], "rows by rank"), drawing(drawn["recall"], "recall at k")]
+    found = [Section("ranks", "Ranks", "Where the partner was found", words, parts)]
+    if not context.rows or not all("embeddings" in prediction for prediction in context.predictions):
+        return found
+    left, right = (
+        np.array([prediction["embeddings"][side] for prediction in context.predictions], dtype=np.float32)
+        for side in (0, 1)
+    )
+    groups = [row["text_pair"] for row in context.rows]
+    cards = [_lost(query, context) for query in lost_queries(scorer.ranks, left, right, groups)]
+    words = "The texts whose partner was ranked furthest down, and the text that came first in its place."
+    return found + mistakes_section(cards, "Lost", words)
+
+
+def _lost(query: LostQuery, context: ReportContext) -> Card:
+    facts = [
+        Fact("rank of its partner", f"{query.rank:,}", "bad", f"cosine {query.own_cosine:.2f}"),
+        Fact("cosine of the first", f"{query.cosine:.2f}"),
+    ]
+    shown = {
+        "text": context.rows[query.row]["text"],
+        "partner": context.rows[query.row]["text_pair"],
+        "first": context.rows[query.first]["text_pair"],
+    }
+    lines = [Line([Piece(shortened(text, 400))], name) for name, text in shown.items()]
+    return Card(row_id(context, query.row), facts, lines)

@@ -1,0 +1,395 @@
+"""The story, told by STAGES: source → table → features → model folder → report → decision → model version.
+
+ingest    source → table              evaluate  model folder → report, on the test split
+prepare   table → features            gate      report → decision
+train     features → model folder     register  model folder → model version, if the decision is yes
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from lakewright.pipeline import skipping, runs
+from lakewright.system import jsonfile
+from lakewright import plugins
+from lakewright.pipeline.skipping import Step
+from lakewright.errors import (
+    DataError,
+    LakewrightError,
+    NotFound,
+    ProjectError,
+    UsageError,
+    missing_package,
+    nearest,
+    of_disk,
+)
+from lakewright.evaluation.metrics import check_bound
+from lakewright.learning.learners import check_fit
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import Project, load_project
+from lakewright.records import (
+    Decision,
+    Ingested,
+    ModelVersion,
+    Prepared,
+    Record,
+    Report,
+    StageResult,
+    Trained,
+    kept,
+)
+from lakewright.pipeline.runs import Run
+from lakewright.model.predictor import Predictor
+from lakewright.workspace import Workspace, write_whole
+
+LOG = logging.getLogger("lakewright")
+Watch = Callable[[str, str, str], None]  # stage, "run" | "done" | "skipped" | "failed", a few words
+Records = Mapping[str, Record]
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str  # lakewright.pipeline.stages.NAME holds a function NAME
+    record: type[Record]
+    needs: tuple[str, ...]
+    depends: Callable[[Project, Workspace], dict[str, Any]]  # beside the needed records: settings, and the source
+    unless: Callable[[Records], str] = lambda records: ""  # why the stage is left out; empty: it is not
+
+
+def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
+    from lakewright.pipeline.stages.ingest import fingerprint
+
+    read = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "columns"})
+    return {"settings": {"data": read, "table": project.table}, "source": fingerprint(project, workspace)}
+
+
+def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
+    learner = plugins.find("learners", project.train.learner)
+    settings = {
+        "task": project.resolved["task"],
+        "columns": project.resolved["data"]["columns"],
+        "prepare": project.resolved["prepare"],
+        "features": project.features_table,
+        "learner": learner.name,
+        "encoding": learner.encoding_depends(project.train, project.folder),
+    }
+    return {"settings": settings}
+
+
+def _settings(*names: str) -> Callable[[Project, Workspace], dict[str, Any]]:
+    return lambda project, _: {"settings": {**{name: project.resolved[name] for name in names}, "model": project.model}}
+
+
+def _refused(records: Records) -> str:
+    return "" if cast(Decision, records["gate"]).passed else "the gate refused the model"
+
+
+STAGES = (
+    Stage("ingest", Ingested, (), _source),
+    Stage("prepare", Prepared, ("ingest",), _preparation),
+    Stage("train", Trained, ("prepare",), _settings("train")),
+    Stage("evaluate", Report, ("prepare", "train"), _settings("evaluate")),
+    Stage("gate", Decision, ("train", "evaluate"), _settings("gate")),
+    Stage("register", ModelVersion, ("prepare", "train", "evaluate", "gate"), _settings("register"), unless=_refused),
+)
+
+
+def run(
+    project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None, rerun: str | None = None
+) -> Run:
+    """Run the project file on its profile's target: `lakewright run`, from Python.
+
+    Below the gate, the run is returned with `decision.passed` False and nothing registered. Raises LakewrightError when
+    a stage fails; run again to resume.
+    """
+    loaded = load_project(project, settings)
+    place = load_profile(profile, loaded.folder)
+    finished: Run = plugins.find("targets", place.target.name).run(loaded, place, lambda *_: None, rerun)
+    if finished.error is not None:
+        raise finished.error
+    return finished
+
+
+def load(model: str | Path, *, profile: str | None = None, runtime: str = "auto") -> Predictor:
+    """The predictor of a model version (`models:/NAME@alias`, `models:/NAME/3`) or of a model folder's path."""
+    if not str(model).startswith("models:/"):
+        return Predictor.open(Path(model), runtime)
+    from lakewright.registry.versions import download, resolve
+
+    workspace = Workspace.open(load_profile(profile))
+    version = resolve(workspace.tracking, str(model))
+    return Predictor.open(download(workspace.tracking, version, workspace.folder / "downloads"), runtime)
+
+
+def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
+    """What `run` would do now, stage by stage, and why. Nothing is run."""
+    loaded = load_project(project, settings)
+    return steps(loaded, Workspace.open(load_profile(profile, loaded.folder)))
+
+
+def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
+    """What is to be done about each stage. Raises UsageError for what can be seen to be wrong before any work."""
+    _check(project)
+    found: list[Step] = []
+    records: dict[str, Record] = {}
+    for stage in STAGES:
+        waiting = next((need for need in stage.needs if need not in records), None)
+        if waiting is not None:
+            found.append(Step(stage.name, False, f"{waiting} is to run first"))
+            continue
+        step = _step(stage, project, workspace, records, rerun)
+        if step.record is not None:
+            records[stage.name] = step.record
+        found.append(step)
+    return found
+
+
+def _check(project: Project) -> None:
+    """The parts of a project that are right one by one but not together."""
+    task = plugins.find("tasks", project.task.name)
+    gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
+    for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
+        raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
+    for kind, bounds in (("minimum", gate.minimum), ("maximum", gate.maximum)):
+        for metric, bound in bounds.items():
+            check_bound(metric, kind, bound)
+    check_fit(project)
+    for role in project.data.columns.roles:
+        if role not in {*task.roles, "id", "group", "event_time", "split"}:
+            raise ProjectError(f"data.columns.{role} means nothing to {task.name}", f"it reads {', '.join(task.roles)}")
+    loss = getattr(project.train, "loss", "auto")
+    if loss not in {"auto", *task.losses}:
+        raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))
+    for name in {"dimensions", "similarity_scale"} & type(project.train).model_fields.keys():
+        default = type(project.train).model_fields[name].default
+        if task.level != "vector" and getattr(project.train, name) != default:
+            raise ProjectError(
+                f"train.{name} means nothing to {task.name}", "it belongs to sentence_similarity: leave it out"
+            )
+    if project.prepare.balance != "none" and not task.one_label:
+        raise UsageError(
+            f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} has not",
+            "set prepare.balance: none",
+        )
+
+
+def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | None = None) -> Run:
+    """All stages, in order. A stage's failure ends the run and is in `Run.error`, with the path of the log."""
+    if rerun is not None:
+        stage_named(rerun)
+    with workspace.lock(f"{project.schema_}.{project.name}"):
+        planned = steps(project, workspace, rerun)
+        if all(step.skip for step in planned) and runs.unfinished(project, workspace) is None:
+            return _nothing_to_do(project, workspace, planned, watch)
+        run_id = runs.open_run(project, workspace)
+        with runs.log_to(workspace, run_id) as log:
+            try:
+                return _run_stages(project, workspace, run_id, watch, rerun, log)
+            except KeyboardInterrupt:  # run.json stays as it is: the next `lakewright run` goes on with this run
+                with suppress(LakewrightError):
+                    workspace.tracking.finish(run_id, "KILLED", {}, {})
+                raise
+
+
+def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watch, rerun: str | None, log: str) -> Run:
+    results: dict[str, StageResult] = {}
+    records: dict[str, Record] = {}
+    error: LakewrightError | None = None
+    for stage in STAGES:
+        began = time.monotonic()
+        try:
+            step = _step(stage, project, workspace, records, rerun)
+            if not step.skip:
+                watch(stage.name, "run", step.why)
+                LOG.info("%s: %s", stage.name, step.why)
+            record = _record(stage, step, project, workspace, run_id, records)
+            if record is not None:
+                records[stage.name] = record
+            result = StageResult(
+                status="skipped" if step.skip else "done", seconds=time.monotonic() - began, why=step.why
+            )
+        except (Exception, SystemExit) as failure:  # a source of the user's may call sys.exit
+            LOG.exception("%s failed", stage.name)
+            error = _explained(failure, stage.name, log)
+            result = StageResult(status="failed", seconds=time.monotonic() - began, why=error.cause)
+        results[stage.name] = result
+        LOG.info("%s: %s in %.1f s", stage.name, result.status, result.seconds)
+        watch(stage.name, result.status, f"in {result.seconds:.1f} s" if result.status == "done" else result.why)
+        if error is not None:
+            break
+    finished = Run(run_id, results, records, error)
+    _close(finished, project, workspace, log)
+    return finished
+
+
+def _close(run: Run, project: Project, workspace: Workspace, log: str) -> None:
+    report = cast(Report | None, run.records.get("evaluate"))
+    metrics = {name: metric.value for name, metric in report.metrics.items()} if report else {}
+    tags = {"lakewright.log": log}
+    if run.model_version is not None:
+        tags["lakewright.model_version"] = str(run.model_version)
+    try:
+        workspace.tracking.finish(run.run_id, "FAILED" if run.error else "FINISHED", metrics, tags)
+    except LakewrightError as failure:
+        if run.error is None:  # the run stays unfinished, and the next `lakewright run` closes it
+            failure.log = log
+            raise
+        LOG.warning("MLflow was not told that the run failed: %s", failure.cause)
+    runs.close_run(project, workspace, run.run_id, "failed" if run.error else "done")
+    workspace.send()
+
+
+def _record(
+    stage: Stage, step: Step, project: Project, workspace: Workspace, run_id: str, records: Records
+) -> Record | None:
+    """The stage's record, kept or new, noted among the run's; None where the stage is left out."""
+    if step.skip and step.record is None:
+        return None
+    if step.record is not None:
+        record = _as_kept(step.record, workspace)
+    else:
+        work = cache.work_folder(workspace, stage.name, step.key)
+        work.mkdir(parents=True, exist_ok=True)
+        function = getattr(import_module(f"lakewright.pipeline.stages.{stage.name}"), stage.name)
+        inputs = {need: records[need] for need in stage.needs}
+        for place in (place for record in inputs.values() for place in record.places):
+            workspace.bring(place)
+        try:
+            with workspace.tracking.stage(run_id, stage.name) as log:
+                record = function(inputs, project, workspace.at_stage(run_id, work, log))
+        except KeyboardInterrupt:
+            LOG.warning("%s was stopped", stage.name)
+            raise
+        cache.keep(step, record, run_id, project, workspace)
+        shutil.rmtree(work)
+    path = workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json"
+    write_whole(path, jsonfile.text(kept(record, workspace.folder)))
+    workspace.send()
+    return record
+
+
+def _as_kept(record: Record, workspace: Workspace) -> Record:
+    if isinstance(record, ModelVersion):  # approved since, or no longer the champion: aliases move
+        from lakewright.registry.versions import resolve
+
+        return resolve(workspace.tracking, record.at)
+    return record
+
+
+def _step(stage: Stage, project: Project, workspace: Workspace, records: Records, rerun: str | None) -> Step:
+    left_out = stage.unless(records)
+    if left_out:
+        return Step(stage.name, True, left_out)
+    depends = {
+        **stage.depends(project, workspace),
+        "inputs": {need: kept(records[need], workspace.folder) for need in stage.needs},
+    }
+    step = cache.look_up(stage.name, depends, stage.record, project, workspace)
+    names = [each.name for each in STAGES]
+    if step.skip and rerun is not None and names.index(stage.name) >= names.index(rerun):
+        return Step(stage.name, False, f"asked to run again from {rerun}", step.key, step.depends)
+    return step
+
+
+def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], watch: Watch) -> Run:
+    records: dict[str, Record] = {}
+    for stage, step in zip(STAGES, planned, strict=True):
+        if step.record is not None:
+            records[stage.name] = _as_kept(step.record, workspace)
+        watch(stage.name, "skipped", step.why)
+    same = runs.runs_of(project, workspace)
+    run_id = same[0].run_id if same else next(step.run_id for step in reversed(planned) if step.run_id)
+    return Run(
+        run_id, {step.stage: StageResult(status="skipped", seconds=0.0, why=step.why) for step in planned}, records
+    )
+
+
+def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Record | None:
+    """One stage of a run, from the records that the stages before it left: what targets execute.
+
+    `run` is the id of a run that was begun, or the name of one (a platform's own id of what it executes), which the
+    first stage begins and the last one ends. None where the stage is left out (register, below the gate).
+    Raises NotFound for a run that is not there, or where a stage before has not run.
+    """
+    stage = stage_named(name)
+    with workspace.lock(f"{project.schema_}.{project.name}"):
+        run_id = _run_id(stage, project, workspace, run)
+        records = records_of(workspace, run_id)
+        for need in stage.needs:
+            if need not in records:
+                raise NotFound(f"run {run} has no record of {need}, which {name} needs", f"run the stage {need} first")
+        with runs.log_to(workspace, run_id) as log:
+            try:
+                step = _step(stage, project, workspace, records, rerun=None)
+                record = _record(stage, step, project, workspace, run_id, records)
+            except (Exception, SystemExit) as failure:
+                LOG.exception("%s failed", name)
+                error = _explained(failure, name, log)
+                _close(Run(run_id, {}, records, error), project, workspace, log)
+                raise error from failure
+            if stage == STAGES[-1] or (isinstance(record, Decision) and not record.passed):
+                records |= {name: record} if record is not None else {}
+                _close(Run(run_id, {}, records), project, workspace, log)
+        return record
+
+
+def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> str:
+    known = runs.runs_of(project, workspace)
+    found = next((noted.run_id for noted in known if run in (noted.run_id, noted.name)), None)
+    if found is not None:
+        return found
+    if stage != STAGES[0]:
+        raise NotFound(
+            f"{workspace.profile.workspace} has no run {run} of this project with these settings",
+            f"`lakewright run` begins one, and so does the stage {STAGES[0].name}; "
+            + nearest(run, [name for noted in known for name in (noted.run_id, noted.name)]),
+        )
+    return runs.open_run(project, workspace, run)
+
+
+def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
+    """What the stages of a run have left so far."""
+    folder = workspace.folder / "runs" / run_id / "records"
+    paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
+    records: dict[str, Record] = {}
+    for stage, path in paths.items():
+        try:
+            if path.exists():
+                written = json.loads(path.read_text(encoding="utf-8"))
+                records[stage.name] = stage.record.from_kept(written, workspace.folder)
+        except ValueError as error:
+            raise DataError(f"the record {path} is damaged", "begin another run (--run NAME)") from error
+    return records
+
+
+def stage_named(name: str) -> Stage:
+    found = next((stage for stage in STAGES if stage.name == name), None)
+    if found is None:
+        raise UsageError(f"there is no stage {name!r}", nearest(name, [stage.name for stage in STAGES]))
+    return found
+
+
+def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
+    missing = missing_package(failure) if isinstance(failure, ImportError) else None
+    full = of_disk(failure, Path(log).parent)
+    error: LakewrightError
+    if full is not None:
+        error = full
+    elif isinstance(failure, LakewrightError):
+        error = failure
+    elif missing is not None:
+        error = missing
+    else:
+        remedy = "the log has the whole traceback; run again to go on from here"
+        error = LakewrightError(f"{stage} failed: {type(failure).__name__}: {failure}", remedy)
+    error.log = log
+    return error

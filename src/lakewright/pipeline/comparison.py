@@ -1,0 +1,393 @@
+"""Finished runs side by side: which is best, which are ties with it, and which one to take.
+
+Everything is read from what the runs left: their records, their frozen test rows, their logs. No model predicts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakewright.system import jsonfile
+from lakewright import plugins
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
+from lakewright.evaluation.leaderboard import Entry, Leaderboard, rank
+from lakewright.evaluation.metrics import meaning
+from lakewright.evaluation.scorers import Scorer
+from lakewright.settings.profile import load_profile
+from lakewright.system.progress import bar
+from lakewright.settings.project import load_project
+from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
+from lakewright.model.folder import describe
+from lakewright.workspace import Workspace, note_test_read, write_whole
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FROZEN = ["record_id", "truth", "prediction", "inputs"]  # columns of test_rows.parquet
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run left."""
+
+    run_id: str
+    name: str  # in MLflow
+    project: Mapping[str, Any]  # as resolved
+    prepared: Prepared
+    trained: Trained
+    report: Report
+    decision: Decision
+    model: Mapping[str, Any]  # model.json
+    truths: pa.Table  # record_id and truth of the test rows, by record_id
+
+
+def compare(
+    names: Sequence[str] = (), *, by: str = "auto", out: str | Path | None = None, profile: str | None = None
+) -> dict[str, Any]:
+    """Rank runs by their primary metric, or `by` another one; returns what comparison.json holds.
+
+    `names` are run ids (or how they begin), `models:/NAME/3`, project names or files; none: every finished run. The
+    newest of them says on which test rows runs are compared; one that cannot be compared on them is left out, with the
+    reason.
+    comparison.html and comparison.json go to `out`, by default a folder of the workspace.
+
+    Raises UsageError or NotFound for a name or a metric that is not there, DataError where fewer than two are left.
+    """
+    workspace = Workspace.open(load_profile(profile))
+    runs, left_out = _comparable(_chosen(names, workspace), by)
+    metric = runs[0].report.primary if by == "auto" else by
+    folder = _folder(out, runs, metric, workspace)
+    note_test_read(workspace, runs[0].report.test_rows, runs[0].report.rows, f"comparison of {len(runs)} runs")
+
+    settings = runs[0].project["evaluate"]
+    entries = [_entry(run, metric) for run in runs]
+    with bar("compare", len(runs) - 1) as advance:
+        leaderboard = rank(
+            entries,
+            metric,
+            resamples=settings["resamples"],
+            seed=settings["seed"],
+            confidence=settings["confidence"],
+            progress=lambda: advance(1, ""),
+        )
+    found = _found(leaderboard, dict(zip(entries, runs, strict=True)), left_out, workspace)
+    found |= {"page": str(folder / "comparison.html"), "json_file": str(folder / "comparison.json")}
+    write_whole(folder / "comparison.html", _page(found, leaderboard))
+    write_whole(folder / "comparison.json", jsonfile.text(found))
+    return found
+
+
+def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The leaderboard of what `compare` returned, a line a run, as a terminal shows it."""
+    rows = []
+    for number, run in enumerate(found["runs"], start=1):
+        metric, seconds = run["metrics"][found["metric"]], run["training_seconds"]
+        second = run["metrics"].get(found["second_metric"])
+        base = [run["base_model"].rstrip("/").rpartition("/")[2]] if run["base_model"] else []
+        settings = [f"{name}={value}" for name, value in run["settings"].items()]
+        versions = [" ".join([version["uri"], *version["aliases"]]) for version in run["model_versions"]]
+        rows.append(
+            {
+                "#": str(number),
+                "rank": run["rank"],
+                "run": run["run_id"][:8],
+                "learner": " ".join([run["learner"], *base, *settings]),
+                found["metric"]: f"{metric['value']:.4f} ({metric['low']:.3f}–{metric['high']:.3f})",
+                **(
+                    {found["second_metric"]: f"{second['value']:.4f}" if second else ""}
+                    if found["second_metric"]
+                    else {}
+                ),
+                "s/1000 rows": f"{run['seconds_per_1000_rows']:.3g}",
+                "MB": f"{run['model_bytes'] / 1e6:.3g}",
+                "trained in": "" if seconds is None else f"{seconds:.3g} s",
+                "gate": "passed" if run["gate_passed"] else "below",
+                "registered": ", ".join(versions),
+            }
+        )
+    return rows
+
+
+def _chosen(names: Sequence[str], workspace: Workspace) -> list[Path]:
+    """The folders of the named runs, or of all finished ones; the newest first."""
+    paths = sorted((workspace.folder / "runs").glob("*/run.json"), key=lambda path: -path.stat().st_mtime_ns)
+    known = [path.parent.name for path in paths]
+    finished: list[str] = []
+    projects: dict[str, list[str]] = {}
+    for run_id, path in zip(known, paths, strict=True):
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            project, status = noted["resolved"], noted["status"]
+            titles = project["name"], f"{project['schema']}.{project['name']}"
+        except (ValueError, KeyError, TypeError):
+            continue  # damaged: who asks for it by its id is told so
+        if status == "done":
+            finished.append(run_id)
+            for title in titles:
+                projects.setdefault(title, []).append(run_id)
+    if not finished:
+        raise NotFound(f"{workspace.folder} has no finished run", "`lakewright run` makes one")
+    wanted = set() if names else set(finished)
+    for name in names:
+        wanted |= set(_named(name, known, projects, workspace))
+    return [path.parent for path in paths if path.parent.name in wanted]
+
+
+def _named(name: str, known: list[str], projects: Mapping[str, list[str]], workspace: Workspace) -> list[str]:
+    if name.startswith("models:/"):
+        from lakewright.registry.versions import RUN, resolve
+
+        version = resolve(workspace.tracking, name)
+        if version.tags.get(RUN) not in known:
+            raise NotFound(
+                f"{version} comes from run {version.tags.get(RUN, '(unknown)')}, which {workspace.folder} lacks",
+                "name the profile whose workspace it ran in (--profile)",
+            )
+        return [version.tags[RUN]]
+    if name.endswith((".yml", ".yaml")):
+        project = load_project(name)
+        name = f"{project.schema_}.{project.name}"
+    if name in projects:
+        return projects[name]
+    beginning = [run_id for run_id in known if name and run_id.startswith(name)]
+    if not beginning:
+        raise NotFound(f"{workspace.folder} has no run or project {name!r}", nearest(name, projects))
+    if len(beginning) > 1:
+        raise UsageError(f"{name!r} begins {len(beginning)} run ids", f"write more of it: {', '.join(beginning)}")
+    return beginning
+
+
+def _comparable(folders: Sequence[Path], by: str) -> tuple[list[Finished], list[dict[str, str]]]:
+    """The runs on the same test rows as the newest one, and why the others are left out."""
+    runs: list[Finished] = []
+    left_out: list[dict[str, str]] = []
+    for folder in folders:
+        try:
+            run = _read(folder)
+        except LakewrightError as error:
+            left_out.append({"run_id": folder.name, "why": error.cause})
+            continue
+        if not runs and by not in ("auto", *run.report.metrics):
+            raise UsageError(
+                f"the newest run, {run.run_id[:8]}, did not measure {by!r}", nearest(by, run.report.metrics)
+            )
+        why = _hindrance(run, runs, (runs or [run])[0].report.primary if by == "auto" else by)
+        if why:
+            left_out.append({"run_id": run.run_id, "why": why})
+        else:
+            runs.append(run)
+    if len(runs) < 2:
+        reasons = "; ".join(f"{run['run_id'][:8]}: {run['why']}" for run in left_out)
+        raise DataError(
+            f"{len(runs)} of {len(folders)} runs can be compared, and it takes two"
+            + (f" ({reasons})" if reasons else ""),
+            "run the project with other settings (lakewright run --set …), or name other runs",
+        )
+    return runs, left_out
+
+
+def _hindrance(run: Finished, runs: Sequence[Finished], metric: str) -> str:
+    """Why the run cannot stand beside those before it; empty where it can."""
+    if not runs:
+        return ""
+    wanted, learned = runs[0].model["task"]["name"], run.model["task"]["name"]
+    if learned != wanted:
+        return f"it learned {learned}, not {wanted}"
+    if metric not in run.report.metrics:
+        return f"its report has no {metric}"
+    same = next((each for each in runs if each.trained.digest == run.trained.digest), None)
+    if same is not None:
+        return f"the same model as run {same.run_id[:8]}"
+    return "" if run.truths.equals(runs[0].truths) else _other_rows(run.truths, runs[0].truths)
+
+
+def _other_rows(theirs: pa.Table, ours: pa.Table) -> str:
+    truths, wanted = (dict(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
+                      for rows in (theirs, ours))  # fmt: skip
+    if truths.keys() == wanted.keys():
+        changed = sum(truths[name] != truth for name, truth in wanted.items())
+        return f"{changed:,} of its {len(truths):,} test rows have another truth"
+    shared = len(truths.keys() & wanted.keys())
+    return f"evaluated on other test rows: {len(truths):,}, of which {shared:,} are among the {len(wanted):,} here"
+
+
+def _read(folder: Path) -> Finished:
+    """Raises DataError where the run did not finish or part of what it left is gone."""
+    import pyarrow.parquet as pq
+
+    try:
+        noted = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if noted["status"] != "done":
+            raise DataError(f"it did not finish (status: {noted['status']})", "run the project again")
+        workspace = folder.parent.parent
+        paths = (folder / "records").glob("*.json")
+        records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        trained = Trained.from_kept(records["train"], workspace)
+        report = Report.from_kept(records["evaluate"], workspace)
+        if not Path(report.test_rows).exists():
+            raise DataError(f"{report.test_rows} is gone", "run the project again")
+        if not set(FROZEN) <= set(pq.read_schema(report.test_rows).names):
+            raise DataError("its test rows were frozen by an older Lakewright", "run the project again")
+        # ParquetFile: read_table would import pandas.
+        truths = pq.ParquetFile(report.test_rows).read(["record_id", "truth"]).sort_by("record_id")
+        return Finished(
+            run_id=folder.name,
+            name=noted["name"],
+            project=noted["resolved"],
+            prepared=Prepared.from_kept(records["prepare"], workspace),
+            trained=trained,
+            report=report,
+            decision=Decision.from_kept(records["gate"], workspace),
+            model=describe(Path(trained.model_folder)),
+            truths=truths,
+        )
+    except OSError as failure:
+        raise DataError(f"what it left cannot be read: {failure}", "run the project again") from None
+    except (ValueError, KeyError, TypeError) as failure:
+        what = str(failure).splitlines()[0]
+        raise DataError(
+            f"what it left is damaged, or of another Lakewright ({what})", "run the project again"
+        ) from None
+
+
+def _entry(run: Finished, metric: str) -> Entry:
+    report = run.report
+    return Entry(run.run_id[:8], _scorer(run), report.metrics[metric], report.seconds_per_1000_rows, report.model_bytes)
+
+
+def _scorer(run: Finished) -> Scorer:
+    """Over the frozen test rows by record_id, the same order for every run."""
+    import pyarrow.parquet as pq
+
+    rows = pq.ParquetFile(run.report.test_rows).read(FROZEN).sort_by("record_id")
+    truths, predictions, inputs = ([json.loads(text) for text in rows[name].to_pylist()] for name in FROZEN[1:])
+    task = plugins.find("tasks", run.model["task"]["name"]).open(run.model["task"])
+    scorer: Scorer = task.scorer(truths, predictions, inputs)
+    return scorer
+
+
+def _found(
+    leaderboard: Leaderboard, runs: Mapping[Entry, Finished], left_out: list[dict[str, str]], workspace: Workspace
+) -> dict[str, Any]:
+    """The comparison as JSON-ready values."""
+    from lakewright.registry.versions import list_models
+
+    versions = list_models(workspace.tracking)
+    ordered = [runs[place.entry] for place in leaderboard.places]
+    settings = _differences(ordered)
+    report, recommended = ordered[0].report, runs[leaderboard.recommended.entry]
+    others = [name for name in ("accuracy", report.primary, *report.metrics) if name in report.metrics]
+    second = next((name for name in others if name != leaderboard.metric), "")
+    rows = []
+    for place, run, differing in zip(leaderboard.places, ordered, settings, strict=True):
+        against = place.against_best
+        rows.append(
+            {
+                "rank": f"={place.rank}" if place.tied and leaderboard.ties > 1 else str(place.rank),
+                "tied_with_best": place.tied,
+                "on_front": place.on_front,
+                "run_id": run.run_id,
+                "name": run.name,
+                "learner": run.trained.learner,
+                "base_model": run.project["train"].get("base_model"),
+                "settings": differing,
+                "metrics": {name: plain(metric) for name, metric in run.report.metrics.items()},
+                "against_best": against
+                and {**vars(against), "significantly_worse": not place.tied, "corrected_p": place.p},
+                "seconds_per_1000_rows": run.report.seconds_per_1000_rows,
+                "runtime": run.report.runtime,
+                "model_bytes": run.report.model_bytes,
+                "training_seconds": run.trained.details.get("training_seconds"),
+                "gate_passed": run.decision.passed,
+                "model_versions": [_version(version) for version in versions if version.digest == run.trained.digest],
+                "report": run.report.html,
+            }
+        )
+    return {
+        "metric": leaderboard.metric,
+        "second_metric": second,
+        "test_rows": report.rows,
+        "confidence": leaderboard.confidence,
+        "resamples": leaderboard.resamples,
+        "recommended": {
+            "run_id": recommended.run_id,
+            "reason": leaderboard.reason + ("" if recommended.decision.passed else " It did not pass the gate."),
+        },
+        "runs": rows,
+        "left_out": left_out,
+        "notes": _notes(ordered),
+    }
+
+
+def _version(version: ModelVersion) -> dict[str, Any]:
+    return {"uri": version.at, "aliases": version.aliases}
+
+
+def _differences(runs: Sequence[Finished]) -> list[dict[str, Any]]:
+    """For each run, the settings of what is learned that are not the same in all runs that have them.
+
+    By the last part of the setting's name where only one has it. The learner and its base model are told anyway.
+    """
+    told = {"train.learner", "train.base_model"}
+    kept = []
+    for run in runs:
+        project = run.project
+        about = {"project": f"{project['schema']}.{project['name']}", "table": str(run.prepared.table)}
+        settings = {**about, **{name: project[name] for name in ("task", "data", "prepare", "train")}}
+        kept.append({name: value for name, value in _leaves(settings) if name not in told})
+    names = list(dict.fromkeys(name for settings in kept for name in settings))
+    differing = [name for name in names if len({str(each[name]) for each in kept if name in each}) > 1]
+    last = [name.rpartition(".")[2] for name in differing]
+    short = {name: end if last.count(end) == 1 else name for name, end in zip(differing, last, strict=True)}
+    return [{short[name]: each[name] for name in differing if name in each} for each in kept]
+
+
+def _leaves(value: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _leaves(inner, f"{at}{name}.")
+        else:
+            yield f"{at}{name}", inner
+
+
+def _notes(runs: Sequence[Finished]) -> list[str]:
+    notes = [
+        f"The best of {len(runs)} runs was chosen by its score on these test rows, so that score is too good: the more "
+        "runs, the more so. Measure the one you take on rows that none of them was chosen by."
+    ]
+    if len({run.report.confidence for run in runs}) > 1:
+        said = ", ".join(f"{run.run_id[:8]} {run.report.confidence:.0%}" for run in runs)
+        notes.append(f"The intervals are not all at the same level: {said}.")
+    if len({run.report.runtime.partition(", ")[2] for run in runs}) > 1:
+        said = ", ".join(f"{run.run_id[:8]} {run.report.runtime}" for run in runs)
+        notes.append(f"The seconds were not all measured in the same way: {said}.")
+    return notes
+
+
+def _folder(out: str | Path | None, runs: Sequence[Finished], metric: str, workspace: Workspace) -> Path:
+    identity = hashlib.sha256(json.dumps([metric, *sorted(run.run_id for run in runs)]).encode()).hexdigest()
+    folder = Path(out) if out else workspace.folder / "comparisons" / f"{runs[0].project['name']}-{identity[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise UsageError(f"{folder} cannot be made: {failure.strerror}", "name another folder with --out") from None
+    return folder
+
+
+def _page(found: Mapping[str, Any], leaderboard: Leaderboard) -> str:
+    from markupsafe import Markup
+
+    from lakewright.pages.report import rendered
+    from lakewright.pages.pictures import svg, trade_off
+
+    description = f"{leaderboard.metric} of each run by the seconds it takes for 1,000 rows"
+    picture = Markup(svg(trade_off(leaderboard), description))
+    methods = sorted({place.against_best.method for place in leaderboard.places if place.against_best})
+    return rendered(
+        "comparison.html.j2", found=found, meaning=meaning(leaderboard.metric), picture=picture, methods=methods
+    )

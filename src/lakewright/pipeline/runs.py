@@ -1,0 +1,192 @@
+"""A run: one execution of a project. What it left, whether it is finished, and its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lakewright
+from lakewright.system import jsonfile
+from lakewright.errors import LakewrightError, NotFound
+from lakewright.settings.project import Project
+from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
+from lakewright.system.secrets import concealed
+from lakewright.workspace import Workspace, write_whole
+
+LOG = logging.getLogger("lakewright")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a project: how each stage ended and what it left."""
+
+    run_id: str
+    stages: dict[str, StageResult] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    error: LakewrightError | None = None
+
+    @property
+    def report(self) -> Report:
+        return cast(Report, self._record("evaluate"))
+
+    @property
+    def decision(self) -> Decision:
+        return cast(Decision, self._record("gate"))
+
+    @property
+    def model_version(self) -> ModelVersion | None:
+        return cast(ModelVersion | None, self.records.get("register"))
+
+    @property
+    def model_folder(self) -> Path:
+        return Path(cast(Trained, self._record("train")).model_folder)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed (2 wrong usage), 3 below the gate, 4 waiting for approval."""
+        if self.error is not None:
+            return self.error.exit_code
+        if not self.decision.passed:
+            return 3
+        version = self.model_version
+        if version is None or version.tags.get("lakewright.approval") != "manual":
+            return 0
+        return 4 if "challenger" in version.aliases and "champion" not in version.aliases else 0
+
+    def _record(self, stage: str) -> Record:
+        if stage not in self.records:
+            raise NotFound(f"run {self.run_id} has no record of {stage}", "it did not get that far; read its log")
+        return self.records[stage]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints; a part is null where the run did not get that far."""
+        report, trained = (
+            cast(Report | None, self.records.get("evaluate")),
+            cast(Trained | None, self.records.get("train")),
+        )
+        decision, version = cast(Decision | None, self.records.get("gate")), self.model_version
+        shown: dict[str, Any] = {
+            "run_id": self.run_id,
+            "stages": {name: plain(result) for name, result in self.stages.items()},
+            "metrics": {name: plain(metric) for name, metric in report.metrics.items()} if report else {},
+            "decision": plain(decision) if decision else None,
+            "model_version": plain(version) if version else None,
+            "model_folder": trained.model_folder if trained else None,
+            "report": report.html if report else None,
+        }
+        if self.error is not None:
+            shown["error"] = self.error.as_json()
+        return shown
+
+
+@dataclass(frozen=True)
+class NotedRun:
+    """What run.json says of a run."""
+
+    run_id: str
+    name: str  # in MLflow
+    project: str  # the resolved project's digest
+    status: Literal["running", "done", "failed"]
+    began: str  # ISO 8601, UTC
+
+
+def noted_runs(project: Project, workspace: Workspace) -> list[NotedRun]:
+    """The runs of the project of this name, whatever its settings were; the newest first."""
+    found = []
+    for path in (workspace.folder / "runs").glob("*/run.json"):
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            if (noted["resolved"]["schema"], noted["resolved"]["name"]) == (project.schema_, project.name):
+                told = (noted[name] for name in ("name", "project", "status", "began"))
+                found.append(NotedRun(path.parent.name, *told))
+        except (ValueError, KeyError, TypeError):
+            LOG.warning("%s is damaged and left out", path)
+    return sorted(found, key=lambda run: run.began, reverse=True)
+
+
+def runs_of(project: Project, workspace: Workspace) -> list[NotedRun]:
+    """The runs of this very project, every setting the same; the newest first."""
+    return [run for run in noted_runs(project, workspace) if run.project == project.digest]
+
+
+def unfinished(project: Project, workspace: Workspace) -> NotedRun | None:
+    """The newest run of this very project that was not closed: killed, or failed."""
+    return next((run for run in runs_of(project, workspace) if run.status != "done"), None)
+
+
+def worked_on(noted: Sequence[NotedRun], project: Project, workspace: Workspace) -> NotedRun | None:
+    """Which of the project's runs a process of this machine works on now: where one does, the one noted last."""
+    running = [run for run in noted if run.status == "running"]
+    if not running or not workspace.is_locked(f"{project.schema_}.{project.name}"):
+        return None
+    return max(running, key=lambda run: _path(workspace, run.run_id).stat().st_mtime_ns)
+
+
+def open_run(project: Project, workspace: Workspace, name: str | None = None) -> str:
+    """The id of this project's unfinished run, which goes on, or of a new one; where it has a name, of that one."""
+    same = runs_of(project, workspace)
+    # Found by its name, so a run that MLflow has and run.json lacks (killed in between) goes on as well.
+    new = f"{project.name}-{project.digest[:8]}-{len(same) + 1}"
+    goes_on = unfinished(project, workspace)
+    name = name or (goes_on.name if goes_on is not None else new)
+    tags = {"lakewright.settings.project": project.digest, "lakewright.version": lakewright.__version__}
+    run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", name, tags)
+    began = next((run.began for run in same if run.run_id == run_id), datetime.now(UTC).isoformat())
+    note(project, workspace, NotedRun(run_id, name, project.digest, "running", began))
+    return run_id
+
+
+def close_run(project: Project, workspace: Workspace, run_id: str, status: Literal["done", "failed"]) -> None:
+    open_one = next(run for run in runs_of(project, workspace) if run.run_id == run_id)
+    note(project, workspace, replace(open_one, status=status))
+
+
+def note(project: Project, workspace: Workspace, run: NotedRun) -> None:
+    noted = {
+        "name": run.name,
+        "project": run.project,
+        "status": run.status,
+        "began": run.began,
+        "resolved": project.resolved,
+    }
+    write_whole(_path(workspace, run.run_id), jsonfile.text(noted))
+
+
+def _path(workspace: Workspace, run_id: str) -> Path:
+    return workspace.folder / "runs" / run_id / "run.json"
+
+
+class _Concealing(logging.Formatter):
+    """Tracebacks repeat what libraries say, addresses with passwords and keys to a storage among it."""
+
+    hidden: Sequence[str] = ()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return concealed(super().format(record), self.hidden)
+
+
+@contextmanager
+def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
+    """What Lakewright logs meanwhile goes to the run's log.txt, whose path this yields."""
+    path = workspace.folder / "runs" / run_id / "log.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    formatter = _Concealing("%(asctime)s %(levelname)s %(message)s")
+    formatter.hidden = workspace.profile.hidden
+    handler.setFormatter(formatter)
+    before = LOG.level, LOG.propagate
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False  # a library that sets up the root logger would print all this again
+    try:
+        yield str(path)
+    finally:
+        LOG.removeHandler(handler)
+        LOG.level, LOG.propagate = before
+        handler.close()

@@ -1,0 +1,152 @@
+"""What of a run is done already: a stage's record, kept under the hash of everything that the stage depended on.
+
+A stage is skipped when a record exists for exactly the settings and inputs at hand and what the record names is still
+there. That one rule is also how a killed run resumes: the stages that finished are skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lakewright
+from lakewright.system import jsonfile
+from lakewright.errors import LakewrightError, NotFound
+from lakewright.settings.project import Project
+from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
+from lakewright.model.folder import content_of, verify
+from lakewright.workspace import Workspace, write_whole
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done about one stage, and why."""
+
+    stage: str
+    skip: bool
+    why: str
+    key: str = ""  # hash of `depends`
+    depends: dict[str, Any] = field(default_factory=dict)
+    record: Record | None = None  # what an earlier run left for this key
+    run_id: str = ""  # that run
+
+
+def look_up(
+    stage: str, depends: dict[str, Any], record_type: type[Record], project: Project, workspace: Workspace
+) -> Step:
+    """Skip, where a record for these very dependencies holds; run, with the reason, where none does."""
+    depends = jsonfile.finite({"lakewright": lakewright.__version__, **depends})  # as it is read again
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    path = _folder(project, workspace) / f"{stage}-{key}.json"
+    if not path.exists():
+        interrupted = work_folder(workspace, stage, key).exists()
+        why = "was interrupted; goes on from there" if interrupted else _what_changed(path, stage, depends)
+        return Step(stage, False, why, key, depends)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        record, run_id = record_type.from_kept(found["record"], workspace.folder), str(found["run"])
+        gone = _gone(record, workspace)
+    except (ValueError, KeyError, TypeError):  # not as we write them: edited by hand, or a disk's fault
+        gone = f"its record {path.name} is damaged"
+    if gone:
+        return Step(stage, False, gone, key, depends)
+    return Step(stage, True, f"unchanged since run {run_id[:8]}", key, depends, record, run_id)
+
+
+def keep(step: Step, record: Record, run_id: str, project: Project, workspace: Workspace) -> None:
+    noted = {"stage": step.stage, "run": run_id, "depends": step.depends, "record": kept(record, workspace.folder)}
+    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", jsonfile.text(noted))
+
+
+def work_folder(workspace: Workspace, stage: str, key: str) -> Path:
+    """A stage's own folder while it works; it outlives a kill, and the next attempt finds it again."""
+    return workspace.folder / "work" / f"{stage}-{key[:16]}"
+
+
+def _folder(project: Project, workspace: Workspace) -> Path:
+    return workspace.folder / "records" / f"{project.schema_}.{project.name}"
+
+
+def _what_changed(path: Path, stage: str, depends: dict[str, Any]) -> str:
+    """What differs from the stage's newest record, in one line."""
+    earlier = sorted(path.parent.glob(f"{stage}-*.json"), key=lambda kept: kept.stat().st_mtime_ns)
+    if not earlier:
+        return "has not run yet"
+    try:
+        before = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
+    except (ValueError, KeyError, TypeError):
+        return f"its record {earlier[-1].name} is damaged"
+    now = dict(_leaves(depends))
+    changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    settings = [name for name in changed if name.startswith("settings.")]
+    if settings:
+        name = min(settings, key=lambda name: (name not in before or name not in now, settings.index(name)))
+        more = f", and {len(settings) - 1} more" if len(settings) > 1 else ""
+        return f"{name.removeprefix('settings.')} changed from {before.get(name)} to {now.get(name)}{more}"
+    if changed[0].startswith("inputs."):
+        return f"{changed[0].split('.')[1]} gave something new"
+    return f"the {changed[0]} changed"
+
+
+def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{at}.{name}" if at else name)
+    else:
+        yield at, value
+
+
+def _gone(record: Record, workspace: Workspace) -> str:
+    """Why a record no longer holds: something it names is not there any more. Empty where all is there."""
+    for value in vars(record).values():
+        if isinstance(value, TableVersion):
+            try:
+                workspace.lake.version(str(value))
+            except NotFound:
+                return f"{value} is gone"
+            if workspace.lake.is_lost(value):
+                return f"the files of {value} are gone"
+    if isinstance(record, Ingested) and record.source != str(record.table):
+        table = record.table.name
+        if workspace.lake.ingested(table, record.fingerprint) != record.table:
+            return f"{table} holds other rows than the source"
+    files: list[str] = []
+    if isinstance(record, Prepared):
+        files = [record.encoding]
+        encoding = Path(record.encoding)
+        if encoding.exists() and content_of(encoding) != encoding.name:
+            return f"{encoding} is damaged"
+    elif isinstance(record, Report):
+        files = [record.html, record.json_file, record.test_rows]
+        if Path(record.test_rows).exists() and not _is_parquet(record.test_rows):
+            return f"{record.test_rows} is damaged"
+    elif isinstance(record, Trained):
+        files = [record.model_folder]
+        if Path(record.model_folder).exists() or workspace.mirror is None:
+            try:
+                verify(Path(record.model_folder))
+            except LakewrightError as error:
+                return error.cause
+    elif isinstance(record, ModelVersion):
+        from lakewright.registry.uri import REMOTE
+        from lakewright.registry.versions import resolve
+
+        try:
+            files = [uri for uri in [resolve(workspace.tracking, record.at).uri] if not REMOTE.match(uri)]
+        except NotFound as error:
+            return error.cause
+    return next((f"{file} is gone" for file in files if not workspace.has(file)), "")
+
+
+def _is_parquet(file: str) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return bool(pq.read_metadata(file).num_rows)
+    except (OSError, pa.ArrowException):
+        return False

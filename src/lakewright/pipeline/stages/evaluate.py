@@ -1,0 +1,140 @@
+"""model folder → report: the one read of the test split, through the predictor that will serve.
+
+What was predicted for each test row is frozen in test_rows.parquet: the gate and every later comparison use those rows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import lakewright
+from lakewright.errors import DataError, nearest
+from lakewright.evaluation.attribution import attributions, worth_asking, write
+from lakewright.evaluation.bootstrap import intervals
+from lakewright.pages.report import ATTRIBUTIONS, write_json, write_page
+from lakewright.pages.pictures import figures
+from lakewright.evaluation.slices import by_slice
+from lakewright.learning.examples import read_split
+from lakewright.system.progress import bar
+from lakewright.settings.project import Project
+from lakewright.records import Prepared, Record, Report, Trained
+from lakewright.model.folder import serving
+from lakewright.model.predictor import Predictor
+from lakewright.model.tasks import whole_text
+from lakewright.workspace import Workspace, note_test_read
+
+
+def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Report:
+    prepared, trained = inputs["prepare"], inputs["train"]
+    assert isinstance(prepared, Prepared) and isinstance(trained, Trained)
+    settings, folder = project.evaluate, Path(trained.model_folder)
+    predictor = Predictor.open(folder, threads=workspace.threads)
+
+    _check_slices(prepared, project, workspace)
+    rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
+    earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
+    inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
+    with bar("predict", len(truths)) as advance:
+        began = time.perf_counter()
+        predictions = predictor.predict(inputs_of, lambda rows: advance(rows, ""))
+        seconds = (time.perf_counter() - began) / len(truths) * 1000
+
+    scorer = predictor.task.scorer(truths, predictions, inputs_of)
+    drawing = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
+    with bar("bootstrap", settings.resamples) as advance:
+        metrics = intervals(scorer, progress=lambda done: advance(1, ""), **drawing)  # type: ignore[arg-type]
+    slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
+
+    values = scorer.metrics(np.ones(scorer.rows))
+    undefined = {name: scorer.undefined(name) for name, value in values.items() if np.isnan(value)}
+
+    out = workspace.run_folder
+    out.mkdir(parents=True, exist_ok=True)
+    frozen = pa.table(
+        {
+            "record_id": rows["record_id"],
+            "text": [whole_text(row) for row in inputs_of],
+            "inputs": [json.dumps(row, ensure_ascii=False) for row in inputs_of],
+            "truth": [json.dumps(truth, ensure_ascii=False) for truth in truths],
+            "prediction": [json.dumps(prediction, ensure_ascii=False) for prediction in predictions],
+        }
+    )
+    pq.write_table(frozen, out / "test_rows.parquet", compression="zstd")
+    single = {}
+    if serving(folder, "latency") != serving(folder, "throughput"):
+        other = Predictor.open(folder, threads=workspace.threads, use="latency")
+        singly = other.task.scorer(truths, other.predict(inputs_of), inputs_of).metrics(np.ones(scorer.rows))
+        single = {name: float(value) for name, value in singly.items() if value == value}
+    report = Report(
+        metrics=metrics,
+        single_row_metrics=single,
+        undefined=undefined,
+        primary=scorer.primary,
+        rows=scorer.rows,
+        classes=scorer.classes(np.ones(scorer.rows)),
+        slices=slices,
+        confidence=settings.confidence,
+        test_rows=str(out / "test_rows.parquet"),
+        html=str(out / "report.html"),
+        json_file=str(out / "evaluation.json"),
+        runtime=f"{' '.join(serving(folder, 'throughput'))}, {workspace.threads} threads",
+        model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        seconds_per_1000_rows=seconds,
+        notes=_notes(earlier, undefined),
+    )
+    write_json(out / "evaluation.json", report)
+    sure = [predictor.task.confidence(prediction) for prediction in predictions]
+    asked = worth_asking(scorer, predictions, truths, sure)
+    found = attributions(predictor.predict, predictor.task.inputs, asked, inputs_of, truths, predictions)
+    write(out / ATTRIBUTIONS, found)
+    write_page(
+        report,
+        prepared=prepared,
+        trained=trained,
+        project=project.resolved,
+        run_id=workspace.run_id,
+    )
+    if workspace.log is not None:
+        workspace.log.table(prepared.features, "evaluation")
+        workspace.log.params({"evaluate": settings.model_dump(mode="json"), "lakewright": lakewright.__version__})
+        workspace.log.metrics({name: metric.value for name, metric in metrics.items()})
+        workspace.log.metrics({"seconds_per_1000_rows": seconds, "model_bytes": report.model_bytes})
+        for name, figure in figures(scorer).items():
+            workspace.log.picture(figure, name)
+        workspace.log.file(out / "report.html")
+        workspace.log.file(out / "evaluation.json")
+        workspace.log.file(out / ATTRIBUTIONS)
+    return report
+
+
+def _notes(earlier: int, undefined: Mapping[str, str]) -> list[str]:
+    notes = [f"{name} is not defined on the test rows: {why}." for name, why in undefined.items()]
+    if earlier:
+        times = f"{earlier} time{'s' * (earlier > 1)}"
+        notes.append(f"This test split was read {times} before: a score chosen by it is too good.")
+    return notes
+
+
+def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) -> None:
+    """Before the test split is read: a misspelt column must not cost a read of it."""
+    names = [column["name"] for column in workspace.lake.show(str(prepared.table))["columns"]]
+    for name in project.evaluate.slices:
+        if name not in names:
+            raise DataError(f"evaluate.slices names {name!r}, which {prepared.table} lacks", nearest(name, names))
+
+
+def _slice_columns(
+    rows: pa.Table, prepared: Prepared, project: Project, workspace: Workspace
+) -> dict[str, list[object]]:
+    """The wanted columns of the source table, at the test rows."""
+    if not project.evaluate.slices:
+        return {}
+    data = workspace.lake.read(prepared.table, columns=project.evaluate.slices).take(rows["row"])
+    return {name: data[name].to_pylist() for name in project.evaluate.slices}

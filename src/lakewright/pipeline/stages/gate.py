@@ -1,0 +1,119 @@
+"""report → decision: is the model good enough, by numbers, and not significantly worse than the champion.
+
+The champion predicts the very test rows that evaluate froze, so the two are compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from lakewright.errors import ProjectError, nearest
+from lakewright.pages.report import with_decision
+from lakewright.evaluation.significance import compare
+from lakewright.settings.project import Project
+from lakewright.records import Check, Decision, Metric, Record, Report, Trained, as_json
+from lakewright.registry.versions import champion, download
+from lakewright.model.predictor import Predictor
+from lakewright.workspace import Workspace, note_test_read, write_whole
+
+if TYPE_CHECKING:
+    from lakewright.records import ModelVersion
+
+
+def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Decision:
+    trained, report = inputs["train"], inputs["evaluate"]
+    assert isinstance(trained, Trained) and isinstance(report, Report)
+    checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
+    checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
+    compared = champion(workspace.tracking, project.model) if project.gate.champion else None
+    difference: dict[str, Metric] = {}
+    if compared is not None and compared.digest != trained.digest:
+        check, difference = _against(compared, report, trained, project, workspace)
+        checks.append(check)
+    decision = Decision(
+        passed=all(check.passed for check in checks),
+        checks=checks,
+        champion=str(compared) if compared else None,
+        against_champion=difference,
+    )
+    write_whole(workspace.run_folder / "decision.json", as_json(decision))
+    page = Path(report.html)
+    write_whole(page, with_decision(page.read_text(encoding="utf-8"), report, decision))  # nothing draws it again
+    if workspace.log is not None:
+        workspace.log.params({"gate": project.gate.model_dump(mode="json")})
+        workspace.log.metrics({"gate_passed": float(decision.passed)})
+        workspace.log.text(as_json(decision), "decision.json")
+        workspace.log.file(Path(report.html))
+    return decision
+
+
+def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
+    if name in report.undefined:
+        detail = f"{name} is not defined on the test rows: {report.undefined[name]}"
+        return Check(name=name, passed=False, threshold=threshold, detail=detail)
+    if name not in report.metrics:
+        raise ProjectError(
+            f"gate.{kind} names {name!r}, which this task does not measure", nearest(name, report.metrics)
+        )
+    values = [report.metrics[name].value]
+    if name in report.single_row_metrics:
+        values.append(report.single_row_metrics[name])
+    least = kind == "minimum"
+    passed = all(value >= threshold if least else value <= threshold for value in values)  # NaN passes neither
+    said = " and, in the runtime for single rows, ".join(f"{value:.4f}" for value in values)
+    detail = f"{said}, wanted {'≥' if least else '≤'} {threshold:g}"
+    return Check(name=name, passed=passed, value=values[0], threshold=threshold, detail=detail)
+
+
+def _against(
+    compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace
+) -> tuple[Check, dict[str, Metric]]:
+    """The check, and by how much this model's metric differs, where the two can be compared."""
+    folder = download(workspace.tracking, compared, workspace.folder / "downloads")
+    predictor = Predictor.open(folder, threads=workspace.threads)
+    name = f"not significantly worse than the champion ({compared})"
+    rows = pq.read_table(report.test_rows).to_pylist()
+    challenger = Predictor.open(Path(trained.model_folder), threads=workspace.threads)
+    if (predictor.task.name, predictor.task.labels) != (challenger.task.name, challenger.task.labels):
+        detail = (
+            f"cannot be compared: the champion learned {_labels(predictor)}, this model {_labels(challenger)}; "
+            "set gate.champion: false to let a model with other labels through"
+        )
+        return Check(name=name, passed=False, detail=detail), {}
+    note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
+    truths = [json.loads(row["truth"]) for row in rows]
+    inputs_of = [json.loads(row["inputs"]) for row in rows]
+    ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows], inputs_of)
+    theirs = predictor.task.scorer(truths, predictor.predict(inputs_of), inputs_of)
+    settings = project.evaluate
+    metric = report.primary if project.gate.compare_by == "auto" else project.gate.compare_by
+    for model, scorer in (("this model", ours), ("the champion", theirs)):
+        if np.isnan(scorer.metrics(np.ones(scorer.rows)).get(metric, 0.0)):
+            why = f"{metric} of {model} is not defined on the test rows: {scorer.undefined(metric)}"
+            detail = f"cannot be compared: {why}; set gate.compare_by to another"
+            return Check(name=name, passed=False, detail=detail), {}
+    found = compare(
+        ours, theirs, metric, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
+    )
+    detail = (
+        f"{metric} {found.difference:+.4f} against the champion "
+        f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; "
+        f"{found.method}, one-sided p of being worse {found.p:.3g})"
+    )
+    check = Check(
+        name=name, passed=not found.significantly_worse, value=found.p, threshold=1 - settings.confidence, detail=detail
+    )
+    return check, {metric: Metric(value=found.difference, low=found.low, high=found.high)}
+
+
+def _labels(predictor: Predictor) -> str:
+    labels = predictor.task.labels
+    return (
+        f"{predictor.task.name} with {len(labels)} labels ({', '.join(labels[:5])}{', …' if len(labels) > 5 else ''})"
+    )

@@ -1,0 +1,91 @@
+"""source → table: the source's rows as one new version of a Delta table, or the version that holds them already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+import lakewright
+from lakewright.errors import DataError, nearest
+from lakewright.data.sources import Intake, Source, open_source
+from lakewright.data.lake.tables import FINGERPRINT
+from lakewright.system.progress import Advance, bar
+from lakewright.settings.project import Data, Project
+from lakewright.records import Finding, Ingested, Record, plain
+from lakewright.workspace import Workspace
+
+FINDINGS = "findings"
+
+
+def fingerprint(project: Project, workspace: Workspace) -> str:
+    """Changes when the source's content, or how it is read, does. Without a source: the table's version."""
+    data = project.data
+    if data.source is None:
+        return str(workspace.lake.version(project.table))
+    secrets = workspace.profile.secrets()
+    source, uri = open_source(data.source, data.format, secrets, project.folder)
+    return _fingerprint(source, source.fingerprint(uri, data.options, secrets, _intake(project, [])), data)
+
+
+def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Ingested:
+    data, lake = project.data, workspace.lake
+    if data.source is None:
+        table = lake.version(project.table)
+        return Ingested(table=table, source=str(table), fingerprint=str(table))
+
+    findings: list[Finding] = []
+    secrets, intake = workspace.profile.secrets(), _intake(project, findings)
+    source, uri = open_source(data.source, data.format, secrets, project.folder)
+    found = _fingerprint(source, source.fingerprint(uri, data.options, secrets, intake), data)
+    committed = lake.ingested(project.table, found)
+    if committed is None:
+        reader = source.open(uri, data.options, secrets, intake)
+        _check_columns(data, reader.schema.names, intake)
+        properties = {FINGERPRINT: found, "source": data.source, "run": workspace.run_id}
+        if findings:  # kept with the commit, since it is not read again while its source stays
+            properties[FINDINGS] = json.dumps([plain(finding) for finding in findings])
+        with bar(f"writing {project.table}", None) as advance:
+            committed = lake.write(project.table, _counted(reader, advance), properties=properties)
+    if workspace.log is not None:
+        workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
+    kept = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
+    findings = [Finding.model_validate(finding) for finding in json.loads(kept)]
+    return Ingested(table=committed, source=data.source, fingerprint=found, findings=findings)
+
+
+def _intake(project: Project, findings: list[Finding]) -> Intake:
+    columns = project.data.columns
+    time = columns.event_time if project.prepare.split.method == "time" else None
+    return Intake(
+        as_written=frozenset(columns.as_written),
+        exclude=frozenset(project.data.exclude),
+        numbers={name: role for role, name in columns.names if role in ("numbers", "score")},
+        times={time: "event_time"} if time else {},
+        notice=findings.append,
+    )
+
+
+def _fingerprint(source: Source, content: str, data: Data) -> str:
+    reader = f"{type(source).__module__} {lakewright.__version__}"  # another one may read the source otherwise
+    return hashlib.sha256(json.dumps([reader, content, sorted(data.exclude)]).encode()).hexdigest()
+
+
+def _check_columns(data: Data, names: Sequence[str], intake: Intake) -> None:
+    """Raises DataError for a column that the project names and the source has not."""
+    for role, name in data.columns.names:
+        if name not in names:
+            raise DataError(f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, names))
+    for name in sorted(intake.exclude - intake.left_out):
+        raise DataError(f"{data.source} has no column {name!r} (data.exclude)", nearest(name, names))
+
+
+def _counted(reader: pa.RecordBatchReader, advance: Advance) -> pa.RecordBatchReader:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            advance(batch.num_rows, "")
+            yield batch
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())

@@ -1,0 +1,163 @@
+"""table → features: checked, split, deduplicated and encoded rows, as a Delta table of examples.
+
+The split comes first. What is fitted (labels, encoding, max_length, balancing) is fitted on train alone. The table is
+streamed anew for every step that reads it; between them a few numbers a row are held, and never the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lakewright.model.recipe import Encoding
+from lakewright.errors import LakewrightError
+from lakewright.pages.pictures import length_histogram
+from lakewright.data.rows.balancing import class_weights, oversample, undersample
+from lakewright.data.rows.choosing import Chosen
+from lakewright.learning.examples import as_columns
+from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
+from lakewright.data.rows.planning import Plan, plan
+from lakewright.data.rows.quality import Noticed, told
+from lakewright.data.rows.shortfalls import Shortfalls
+from lakewright.data.rows.splits import SPLITS, TRAIN
+from lakewright.settings.project import Columns, Prepare, Project
+from lakewright.records import Finding, Ingested, Prepared, Record
+from lakewright.model.folder import content_of
+from lakewright.workspace import Workspace
+
+
+def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Prepared:
+    findings: list[Finding | Noticed] = []
+    try:
+        return _prepare(inputs, project, workspace, findings)
+    except LakewrightError as error:  # which may come of what was noticed before
+        error.findings = [each if isinstance(each, Finding) else each.without_texts for each in findings]
+        raise
+
+
+def _prepare(
+    inputs: Mapping[str, Record], project: Project, workspace: Workspace, findings: list[Finding | Noticed]
+) -> Prepared:
+    ingested = inputs["ingest"]
+    assert isinstance(ingested, Ingested)
+    settings, columns = project.prepare, project.data.columns
+    planned = plan(ingested.table, project, workspace.lake, findings)
+    chosen, encoding, whole = planned.chosen, planned.encoding, planned.lengths
+    features = _Features(planned, columns, *_balanced(chosen, settings))
+    version = workspace.lake.write(
+        project.features_table,
+        features.reader(),
+        properties={"table": str(ingested.table), "run": workspace.run_id},
+        comment=f"Encoded examples of {ingested.table.name}",
+        ordered=False,  # who reads a split sorts it by row
+    )
+
+    findings += features.shortfalls.findings()
+    max_length = getattr(encoding, "max_length", None)
+    if max_length is not None and settings.max_length != "auto":
+        suggested = suggest_max_length(whole, model_max=max(max_length, 512))
+        detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
+        findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
+    shown = {row for each in findings if isinstance(each, Noticed) for row in each.rows}
+    known = {row: (text or "", as_text(truth)) for row, (text, truth) in planned.reading.texts(shown).items()}
+
+    if workspace.log is not None:
+        workspace.log.table(ingested.table, "source")
+        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": planned.method})
+        workspace.log.metrics({f"rows_{name}": count for name, count in chosen.counts.items()})
+        workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
+    return Prepared(
+        table=ingested.table,
+        features=version,
+        encoding=str(_store(encoding, workspace)),
+        task=planned.task.describe(),
+        splits=chosen.counts,
+        label_counts=chosen.label_counts,
+        lengths=summary(whole),
+        length_histogram=histogram(whole),
+        max_length=max_length,
+        findings=[*ingested.findings, *told(findings, known)],
+    )
+
+
+def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """What each row weighs and how often it stands, [rows]; other than once in train alone."""
+    rows = len(chosen.split)
+    if settings.balance == "none":
+        return np.broadcast_to(np.float32(1), rows), np.broadcast_to(np.int32(1), rows)
+    weights, times = np.ones(rows, np.float32), np.ones(rows, np.int32)
+    train = np.flatnonzero(chosen.of(TRAIN))
+    numbered = np.argsort(np.argsort([label for (label,) in chosen.names]))  # as the labels are sorted
+    labels = numbered[chosen.labels[train]]
+    if settings.balance == "weights":
+        by_label = class_weights(labels)
+        weights[train] = np.array([by_label.get(label, 1.0) for label in range(len(numbered))])[labels]
+    else:
+        resample = oversample if settings.balance == "oversample" else undersample
+        times[train] = np.bincount(resample(train, labels, settings.split.seed), minlength=len(times))[train]
+    return weights, times
+
+
+class _Features:
+    """The examples, encoded a batch at a time while they are written; counts what is lost of them.
+
+    Raises DataError behind the last batch where nearly nothing of train can be learned, so that nothing is written.
+    """
+
+    def __init__(
+        self, planned: Plan, columns: Columns, weights: npt.NDArray[np.float32], times: npt.NDArray[np.int32]
+    ) -> None:
+        self.planned, self.columns, self.split = planned, columns, planned.chosen.split
+        self.weights, self.times = weights, times
+        self.shortfalls = Shortfalls()
+
+    def reader(self) -> pa.RecordBatchReader:
+        batches = self._batches()
+        first = next(batches)
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        columns, splits = self.columns, pa.array(SPLITS)
+        for batch, encoded, targets in self.planned.encoded(self.shortfalls, self.times > 0):
+            here = batch.rows
+            ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
+            no_time = pa.nulls(len(here), pa.timestamp("us", "UTC"))
+            table = pa.table(
+                {
+                    "record_id": pa.array(map(str, ids), pa.string()),
+                    "event_time": batch.given[columns.event_time] if columns.event_time else no_time,
+                    "split": splits.take(pa.array(self.split[here])),
+                    "row": pa.array(batch.rows),
+                    "inputs": batch.read.drop_columns("truth").to_struct_array(),
+                    "truth": batch.read["truth"],
+                    **as_columns(encoded, targets),
+                    "weight": pa.array(self.weights[here]),
+                }
+            )
+            if (self.times[here] > 1).any():
+                table = table.take(pa.array(np.repeat(np.arange(len(here)), self.times[here])))
+            yield from table.combine_chunks().to_batches()
+        self.shortfalls.check()
+
+
+def _store(encoding: Encoding, workspace: Workspace) -> Path:
+    """The encoding's files in a folder named by their content."""
+    import shutil
+
+    making = workspace.work / "encoding"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    encoding.save(making)
+    folder = workspace.folder / "encodings" / content_of(making)
+    folder.parent.mkdir(exist_ok=True)
+    if folder.exists() and content_of(folder) != folder.name:
+        shutil.rmtree(folder)
+    if not folder.exists():
+        making.rename(folder)
+    return folder

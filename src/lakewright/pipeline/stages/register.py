@@ -1,0 +1,71 @@
+"""model folder → model version: what passed the gate, under a name, with all that it came from in its tags."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import distributions
+from pathlib import Path
+
+import lakewright
+from lakewright.errors import BelowGate
+from lakewright.settings.project import Project
+from lakewright.records import Decision, ModelVersion, Prepared, Record, Report, Trained
+from lakewright.registry.versions import register as register_version
+from lakewright.registry.versions import set_alias
+from lakewright.model.folder import sample_rows
+from lakewright.workspace import Workspace
+
+
+def register(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> ModelVersion:
+    prepared, trained, report, decision = (inputs[name] for name in ("prepare", "train", "evaluate", "gate"))
+    assert isinstance(prepared, Prepared) and isinstance(trained, Trained)
+    assert isinstance(report, Report) and isinstance(decision, Decision)
+    if not decision.passed:
+        raise BelowGate("the gate refused this model", "read decision.json; nothing was registered")
+    folder = Path(trained.model_folder)
+    tags = {
+        **project.register_.tags,
+        "lakewright.version": lakewright.__version__,
+        "lakewright.approval": project.register_.approval,
+        "lakewright.table": str(prepared.table),
+        "lakewright.features": str(prepared.features),
+        "lakewright.settings.project": project.digest,
+        "lakewright.git": git_revision(project.folder),
+        "lakewright.lock": lock_hash(),
+        "lakewright.primary": report.primary,
+        "lakewright.seconds_per_1000_rows": f"{report.seconds_per_1000_rows:.4f}",
+        **{f"metric.{name}": f"{metric.value:.6f}" for name, metric in report.metrics.items()},
+    }
+    version = register_version(
+        workspace.tracking,
+        run_id=workspace.run_id,
+        folder=folder,
+        digest=trained.digest,
+        name=project.model,
+        alias="challenger",
+        tags=tags,
+        example=sample_rows(folder),
+        description=project.register_.description,
+    )
+    if project.register_.approval == "manual":
+        return version
+    set_alias(workspace.tracking, version.name, "champion", version.version)
+    return version.model_copy(update={"aliases": sorted({*version.aliases, "champion"})})
+
+
+def git_revision(folder: Path) -> str:
+    """The commit that the project file's folder is at, with +changes where it differs; "none" outside a repository."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--match=", "--dirty=+changes"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "none"
+    return found.stdout.strip() if found.returncode == 0 else "none"
+
+
+def lock_hash() -> str:
+    """sha256 over the installed packages and their versions: the same for two environments made from one lock"""
+    installed = sorted({f"{dist.name.lower()}=={dist.version}" for dist in distributions()})
+    return hashlib.sha256("\n".join(installed).encode()).hexdigest()

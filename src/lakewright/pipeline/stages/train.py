@@ -1,0 +1,136 @@
+"""features → model folder: the learner fits on train, watches validation, and never sees test."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lakewright
+from lakewright.system import jsonfile
+from lakewright import plugins
+from lakewright.model.recipe import Encoding, open_encoding
+from lakewright.learning.learners import Examples, Fitted, Training, tuned
+from lakewright.learning.examples import Values, from_columns, read_split
+from lakewright.settings.project import Project
+from lakewright.records import Prepared, Record, Trained
+from lakewright.model.folder import FORMAT, seal, serving
+from lakewright.model.predictor import Predictor
+from lakewright.model.tasks import Task
+from lakewright.workspace import Workspace
+
+
+def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Trained:
+    prepared = inputs["prepare"]
+    assert isinstance(prepared, Prepared)
+    task: Task = plugins.find("tasks", project.task.name).open(prepared.task)
+    learner = plugins.find("learners", project.train.learner)
+    encoding = open_encoding(Path(prepared.encoding))
+    folder = workspace.work / "model"
+    shutil.rmtree(folder, ignore_errors=True)  # a killed attempt's; its checkpoints lie beside it
+    folder.mkdir(parents=True)
+    checkpoints = workspace.work / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    if workspace.log is not None:
+        workspace.log.params({"train": project.train.model_dump(mode="json"), "device": workspace.device})
+        workspace.log.table(prepared.features, "training")
+
+    training = Training(
+        task=task,
+        settings=project.train,
+        encoding=encoding,
+        train=_examples(prepared, "train", task, encoding, workspace),
+        validation=_examples(prepared, "validation", task, encoding, workspace),
+        folder=folder,
+        checkpoints=checkpoints,
+        base=project.folder,
+        device=workspace.device,
+        threads=workspace.threads,
+        log=workspace.log,
+    )
+    began = time.monotonic()
+    fitted: Fitted = learner.fit(training)
+    details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
+
+    # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
+    serves, _ = serving(folder, "throughput")
+    network = plugins.find("runtimes", serves)(folder, workspace.threads, "throughput")
+    predictor = Predictor(folder, "", task, encoding, network)
+    said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
+    task, scorer = tuned(training, said)
+    predictor = replace(predictor, task=task)
+    validation = scorer.metrics(np.ones(scorer.rows))
+
+    (folder / "encoding").mkdir()
+    encoding.save(folder / "encoding")
+    described = {
+        "format": FORMAT,
+        "lakewright": lakewright.__version__,
+        "name": project.model,
+        "task": task.describe(),
+        "learner": learner.name,
+        "table": str(prepared.table),
+        "features": str(prepared.features),
+        "run": workspace.run_id,
+    }
+    _write(folder / "model.json", described)
+    _write(folder / "project.json", project.resolved)
+    _write(folder / "training.json", {"history": fitted.history, "details": details})
+    samples = task.sample_rows()
+    precisions = dict(serving(folder, use) for use in ("throughput", "latency"))  # by runtime
+    # Where int8 serves, fp32 is torch's: what torch and cuda are held against.
+    reference = {"torch"} if {*precisions.values()} != {"fp32"} else set()
+    said_of_samples = {}
+    for name in sorted({"onnx", *precisions, *reference}):
+        runtime = network if name == serves else plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
+        said_of_samples[name] = replace(predictor, runtime=runtime).predict(samples)
+    _write(folder / "samples.json", {"rows": samples, "predictions": said_of_samples})
+    digest = seal(folder)
+
+    sealed = workspace.folder / "models" / digest[:16]
+    sealed.parent.mkdir(exist_ok=True)
+    if sealed.exists():
+        shutil.rmtree(folder)
+    else:
+        folder.rename(sealed)
+    if workspace.log is not None:
+        workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
+        workspace.log.params({"fitted": details})
+        if len(fitted.history) > 1:
+            from lakewright.pages.pictures import learning_curve
+
+            workspace.log.picture(learning_curve(fitted.history), "learning_curve")
+    shutil.rmtree(checkpoints)
+    return Trained(
+        model_folder=str(sealed),
+        digest=digest,
+        learner=learner.name,
+        validation={name: value for name, value in validation.items() if value == value},
+        details=details,
+    )
+
+
+def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, workspace: Workspace) -> Examples:
+    there = workspace.lake.scan(prepared.features).schema.names
+    unread = {"record_id", "event_time", "split", "row"}
+    table = read_split(workspace.lake, prepared.features, split, [name for name in there if name not in unread])
+    rows = Values(table["inputs"])
+    encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
+    if task.level == "token" and split != "train":
+        encoded = task.encode(encoding, rows)  # decoding needs each piece's place in the text
+    return Examples(
+        encoded=encoded,
+        targets=targets,
+        weights=table["weight"].to_numpy().astype(np.float32),
+        rows=rows,
+        truths=Values(table["truth"]),
+    )
+
+
+def _write(path: Path, values: Any) -> None:
+    path.write_text(jsonfile.text(values), encoding="utf-8")

@@ -1,0 +1,213 @@
+"""A table's rows → predictions, another table: streamed, only what is new, every row exactly once.
+
+rows          which rows are still to be scored
+predictions   what is written of a row
+progress      how far an input is scored, committed with the predictions
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
+from lakewright.system.memory import trim
+from lakewright.system.progress import bar
+from lakewright.records import ModelVersion, TableVersion
+from lakewright.model.folder import read_json, working
+from lakewright.service.scoring import predictions, ledger
+from lakewright.service.scoring.predictions import Scoring, Tally
+from lakewright.service.scoring.ledger import ALL, Progress
+from lakewright.service.scoring.rows import Job, all_rows, commits, new_rows
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
+
+LOG = logging.getLogger(__name__)
+COMMIT_ROWS = 25_000  # what a kill loses at most: some 15 s of two cores' work on short texts
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one call did."""
+
+    input: TableVersion
+    output: TableVersion
+    model: str  # a model version, or a model folder
+    digest: str
+    why: list[str]  # which rows, and why these
+    rows: int
+    without: int  # of these, rows that lack what the model reads: no prediction
+    abstained: int  # of these, rows with less confidence than the least
+    seconds: float  # reading, predicting and writing
+
+    @property
+    def seconds_per_1000_rows(self) -> float:
+        return self.seconds / self.rows * 1000 if self.rows else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        tables = {"input": str(self.input), "output": str(self.output)}
+        return {**asdict(self), **tables, "seconds_per_1000_rows": self.seconds_per_1000_rows}
+
+
+def score(
+    model: str | Path,
+    input: str,
+    output: str | None = None,
+    *,
+    full: bool = False,
+    columns: Mapping[str, str] = {},
+    id: str | None = None,
+    keep: Sequence[str] = (),
+    least_confidence: float = 0.0,
+    probabilities: bool = True,
+    commit_rows: int = COMMIT_ROWS,
+    runtime: str = "auto",
+    profile: str | None = None,
+) -> Scored:
+    """Score the rows of `input` (`a.b.c` or `a.b.c@v3`) that `output` (default: `a.b.c_predictions`) does not have yet.
+
+    `columns` maps the model's inputs to the table's columns where they differ from the project's; `id` is the column of
+    record ids (default: the project's); `keep` are columns to copy. A kill at any point and the same call again leave
+    every row once. `full`: all rows anew, in the place of what is there.
+
+    Raises UsageError and DataError where things do not fit together, before anything is written (a row whose id is
+    null: when it is met); Busy where another process scores into the table.
+    """
+    from lakewright.data.lake.names import TableName
+    from lakewright.settings.profile import load_profile
+    from lakewright.model.predictor import Predictor
+    from lakewright.workspace import Workspace
+
+    if not 0 <= least_confidence <= 1:
+        raise UsageError(f"a confidence lies between 0 and 1, not at {least_confidence}", "for example 0.7")
+    if commit_rows < 1:
+        raise UsageError(f"{commit_rows} rows cannot be committed at once", "name 1 or more")
+    workspace = Workspace.open(load_profile(profile))
+    lake, pinned = workspace.lake, workspace.lake.version(input)
+    parsed, at = TableName.parse(output or f"{pinned.name}_predictions")
+    target = str(parsed)
+    if at is not None or target == pinned.name:
+        raise UsageError(f"predictions cannot be written to {output}", "name a table of their own, without a version")
+    version, folder = _located(model, profile)
+    with workspace.lock(f"score.{target}", f"scoring into {target}"):
+        predictor = Predictor.open(folder, runtime, workspace.threads)
+        schema = lake.scan(pinned).schema
+        chosen = predictions.choose(predictor.task.inputs, schema, _roles(folder), columns, id, keep)
+        into = predictions.schema(predictor.task.columns(), chosen, schema, probabilities)
+        scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence)
+        app, fingerprint = progress.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
+        tally, why, began = Tally(), list[str](), time.monotonic()
+        for _ in ("what was begun", "what is new"):
+            stands = progress.read(lake, target, app)
+            if stands is not None and not full:
+                _check_columns(lake, target, into)
+                job = new_rows(lake, pinned, target, stands, chosen.read, chosen.id)
+            elif not why:
+                job = _all(lake, pinned, target, stands, fingerprint, full, chosen.read)
+            else:
+                job = None
+            if job is None:
+                break
+            why.append(job.why)
+            done = job.begin
+            with bar(f"scoring {job.table}", job.total, job.begin) as advance:
+                for parts, last in commits(job, commit_rows):
+                    rows = sum(part.stop - part.start for part in parts)
+                    after = job.progress(done + rows, last, fingerprint)
+                    lake.write(
+                        target,
+                        pa.RecordBatchReader.from_batches(into, scoring.batches(parts, job, tally, advance)),
+                        mode="overwrite" if job.replaces and done == 0 else "append",
+                        comment=f"Predictions for {pinned.name}",
+                        ordered=False,
+                        transactions=progress.step(app, stands, after),
+                    )
+                    stands, done = after, after.rows
+                    trim()
+            if done == job.begin:  # no row: nothing was committed, so it would come again
+                break
+        seconds = time.monotonic() - began
+        written = lake.version(target)
+    scored = Scored(
+        input=pinned,
+        output=written,
+        model=version.at if version else str(folder),
+        digest=predictor.digest,
+        why=why,
+        rows=tally.rows,
+        without=tally.without,
+        abstained=tally.abstained,
+        seconds=seconds,
+    )
+    if version is not None and scored.rows:
+        from lakewright.registry.mlflow_process import note_scored
+
+        counts = {"rows": scored.rows, "rows_without_prediction": scored.without, "rows_abstained": scored.abstained}
+        times = {"seconds": seconds, "seconds_per_1000_rows": scored.seconds_per_1000_rows}
+        try:
+            note_scored(version, profile, {"input": pinned, "output": written}, {**counts, **times})
+        except LakewrightError as failure:  # the rows are there
+            LOG.warning("%s is written; MLflow did not take the note of it, or not all: %s", written, failure.cause)
+    return scored
+
+
+def _located(model: str | Path, profile: str | None) -> tuple[ModelVersion | None, Path]:
+    """The model version, where one is named, and the model folder."""
+    if not str(model).startswith("models:/"):
+        return None, Path(model).resolve()
+    from lakewright.registry.mlflow_process import located
+
+    return located(str(model), profile)
+
+
+def _roles(folder: Path) -> dict[str, Any]:
+    """Role → column, as the project said it that made the model."""
+    with working(folder):
+        return {**read_json(folder, "project.json")["data"]["columns"]}
+
+
+def _check_columns(lake: Lake, output: str, wanted: pa.Schema) -> None:
+    there = lake.scan(lake.version(output)).schema
+    kept, asked = ([f"{field.name}: {field.type}" for field in schema] for schema in (there, wanted))
+    if kept != asked:
+        differs = sorted(set(kept).symmetric_difference(asked)) or asked
+        raise UsageError(
+            f"{output} has other columns than these options and this model write: {', '.join(differs)}",
+            "score with the same options as before, or all rows anew (--full)",
+        )
+
+
+def _all(
+    lake: Lake,
+    pinned: TableVersion,
+    output: str,
+    stands: Progress | None,
+    fingerprint: int,
+    full: bool,
+    columns: Sequence[str],
+) -> Job:
+    """All rows: for the first time, or in the place of what is there; those of a `full` that was killed go on."""
+    if not pinned.rows:
+        raise DataError(f"{pinned} has no rows", "nothing was written")
+    if stands is not None:
+        begun = stands.under_way and stands.kind == ALL and stands.target == pinned.version
+        if begun and stands.model == fingerprint:
+            return all_rows(lake, pinned, columns, stands.rows)
+        return all_rows(lake, pinned, columns, replaces=True)
+    try:
+        other = lake.scan(lake.version(output)).schema
+    except NotFound:
+        return all_rows(lake, pinned, columns)
+    if not full or "model_digest" not in other.names:
+        raise DataError(
+            f"{output} is there already and holds no predictions for {pinned.name}",
+            "name another table (--output)" + (", or replace it (--full)" if "model_digest" in other.names else ""),
+        )
+    return all_rows(lake, pinned, columns, replaces=True)

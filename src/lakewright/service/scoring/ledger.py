@@ -1,0 +1,46 @@
+"""How far an input is scored: numbers in Delta's application transactions, committed with the predictions themselves.
+
+So a chunk of predictions and the note that it is there are one commit; and of two processes that went on from the same
+note, one commits and the other is refused.
+https://github.com/delta-io/delta/blob/master/PROTOCOL.md#transaction-identifiers
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
+
+ALL, ADDED, MISSING = 0, 1, 2  # which rows of the version: every one, those appended since, those without predictions
+
+
+@dataclass(frozen=True)
+class Progress:
+    done: int  # the input's version that is scored whole; -1: none
+    target: int  # the version that is being scored; the same as `done` between two jobs
+    rows: int  # of the job's rows, those that are there
+    kind: int  # of the job
+    model: int  # the first 60 bits of the digest of the model that began it
+
+    @property
+    def under_way(self) -> bool:
+        return self.target != self.done
+
+
+def application(input_id: str) -> str:
+    return f"lakewright.score.{input_id}"
+
+
+def read(lake: Lake, output: str, app: str) -> Progress | None:
+    """None: nothing of this input was scored into the table."""
+    stands = lake.transactions(output, [f"{app}.{field.name}" for field in fields(Progress)])
+    numbers = [number for number in stands.values() if number is not None]
+    return Progress(*numbers) if len(numbers) == len(stands) else None
+
+
+def step(app: str, before: Progress | None, after: Progress) -> dict[str, tuple[int | None, int]]:
+    """The transactions that lead from one to the other, as `Lake.write` takes them."""
+    stands = {} if before is None else asdict(before)
+    return {f"{app}.{name}": (stands.get(name), value) for name, value in asdict(after).items()}

@@ -1,0 +1,51 @@
+"""Follows aliases: when one moves to another model version, so does the endpoint. A thread asks the registry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from lakewright.errors import LakewrightError
+from lakewright.registry.without_mlflow import alias_version, reader
+from lakewright.service.server import endpoint
+from lakewright.workspace import Workspace
+
+LOG = logging.getLogger(__name__)
+
+
+def follow(workspace: Workspace, name: str, profile: str | None, seconds: float) -> None:
+    """Starts the thread; it ends with the process. A registry that cannot be asked is asked again."""
+    threading.Thread(target=_run, args=(workspace, name, profile, seconds), name="alias", daemon=True).start()
+
+
+def _run(workspace: Workspace, name: str, profile: str | None, seconds: float) -> None:
+    while True:
+        time.sleep(seconds)
+        try:
+            move(workspace, name, profile)
+        except (LakewrightError, OSError) as failure:
+            LOG.warning("the registry could not be asked, what is served stays: %s", failure)
+
+
+def move(workspace: Workspace, name: str, profile: str | None) -> None:
+    """Writes the endpoint anew where an alias means another version than it did. What was served before is remembered,
+    so that it can be rolled back; a rollback stays until an alias moves again."""
+    standing, registry = endpoint.read(workspace, name), reader(workspace.tracking)
+    moved: dict[str, endpoint.Variant] = {}
+    for one in standing.meant:
+        if one.version is None or not one.is_alias:
+            continue
+        if registry is not None and alias_version(registry, one.version.name, one.name) == one.version.version:
+            continue
+        found = endpoint.one(f"models:/{one.version.name}@{one.name}", profile)
+        if found.at != one.at:
+            moved[one.name] = found
+    if moved:
+        variants, meant = (
+            [moved[one.name].model_copy(update={"percent": one.percent}) if one.name in moved else one for one in of]
+            for of in (standing.variants, standing.meant)
+        )
+        endpoint.write(
+            endpoint.place(workspace, name), standing.replaced(variants).model_copy(update={"meant": tuple(meant)})
+        )

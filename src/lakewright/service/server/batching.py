@@ -1,0 +1,214 @@
+"""Rows that wait together are computed together, and none waits where nothing is being computed (continuous batching).
+
+A few batches are computed at once, a thread each. What arrives meanwhile waits in a queue that is bounded in rows and
+in the time that they will take; when a thread is free, the row that waited longest goes, with others of its length. So
+batches grow with the load by themselves, and a lone request is computed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from lakewright.service.server.refusals import Busy, Draining, Late
+
+Model = TypeVar("Model", bound=Hashable)
+Row = TypeVar("Row")
+Answer = TypeVar("Answer")
+
+ROW = 16  # characters that a row costs beside its own
+ALIKE = 4  # how many times longer one row of a batch may be than another
+OLDEST = 2  # batches could be made of the requests that a batch is chosen from: nobody is passed over for long
+SMOOTHING = 0.1
+QUIET = 0.1  # seconds without company after which a request is taken for a lone one
+
+
+@dataclass(eq=False)
+class Waiting(Generic[Model, Row, Answer]):
+    model: Model
+    rows: Sequence[Row]
+    length: int  # characters of the longest
+    deadline: float  # time.monotonic(), as the arrival
+    arrived: float
+    answer: asyncio.Future[Sequence[Answer]]
+
+    @property
+    def work(self) -> int:
+        return len(self.rows) * (self.length + ROW)
+
+
+class Batches(Generic[Model, Row, Answer]):
+    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` where there has been
+    nothing else for a while: it may take all cores then. `seen` is told how many rows each batch had."""
+
+    def __init__(
+        self,
+        compute: Callable[[Model, Sequence[Row], bool], Sequence[Answer]],
+        threads: int,
+        *,
+        batch_rows: int,
+        queue_rows: int,
+        queue_seconds: float,
+        wait_seconds: float = 0.0,
+        seen: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        self._compute, self._seen = compute, seen
+        self._batch_rows, self._queue_rows, self._queue_seconds = batch_rows, queue_rows, queue_seconds
+        self._wait = wait_seconds
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._queue: list[Waiting[Model, Row, Answer]] = []
+        self._computing = 0
+        self._crowded = -QUIET  # when a request last met another one
+        self._speed = 0.0  # work a second of one thread, smoothed; 0: not known yet
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.depth = 0  # rows that wait
+        self._work = 0  # of these
+
+    @property
+    def wait(self) -> float:
+        """Seconds that what waits now will take."""
+        return self._work / (self._speed * self._threads) if self._speed else 0.0
+
+    def check_open(self) -> None:
+        """Raises Draining where nothing will be taken any more."""
+        if self._closing:
+            raise Draining("the server is stopping", "send the request again: another server will answer it")
+
+    def check(self) -> None:
+        """Raises Busy where nothing more is taken now, Draining."""
+        self.check_open()
+        if self.depth >= self._queue_rows or (self.depth and self.wait > self._queue_seconds):
+            raise Busy(f"{self.depth:,} rows are waiting", self.wait)
+
+    async def ask(self, model: Model, rows: Sequence[Row], length: int, seconds: float) -> list[Answer]:
+        """The answers, one a row; `length` is that of the longest in characters. More rows than make one batch go in
+        several. Raises Busy, Draining, Late, or what `compute` raised.
+        """
+        self.check()
+        now, loop = time.monotonic(), asyncio.get_running_loop()
+        pieces = [
+            Waiting[Model, Row, Answer](
+                model, rows[start : start + self._batch_rows], length, now + seconds, now, loop.create_future()
+            )
+            for start in range(0, len(rows), self._batch_rows)
+        ]
+        if self._computing or len(pieces) > 1:
+            self._crowded = now
+        self._queue += pieces
+        self.depth += len(rows)
+        self._work += sum(piece.work for piece in pieces)
+        self._idle.clear()
+        self._dispatch()
+        try:
+            if len(pieces) == 1:
+                return list(await pieces[0].answer)
+            return [answer for part in await asyncio.gather(*(piece.answer for piece in pieces)) for answer in part]
+        finally:
+            for piece in pieces:  # one failed, or whoever asked has gone: the rest is not computed
+                if not piece.answer.cancel() and not piece.answer.cancelled():
+                    piece.answer.exception()  # looked at, so that asyncio does not complain that nobody did
+
+    async def close(self) -> None:
+        """What waits is computed; nothing more is taken."""
+        self._closing = True
+        self._dispatch()
+        await self._idle.wait()
+        self._pool.shutdown()
+
+    def _dispatch(self) -> None:
+        """Gives idle threads what waits."""
+        while self._queue and self._computing < self._threads:
+            if (patience := self._patience()) > 0:
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_later(patience, self._woken)
+                return
+            batch = self._next()
+            if not batch:
+                break
+            self._computing += 1
+            alone = self._computing == 1 and not self._queue and time.monotonic() - self._crowded > QUIET
+            asyncio.get_running_loop().create_task(self._run(batch, alone))
+        if not self._queue and not self._computing:
+            self._idle.set()
+
+    def _patience(self) -> float:
+        """Seconds to wait for a fuller batch: none where nothing is being computed."""
+        if not self._wait or not self._computing or self._closing or self.depth >= self._batch_rows:
+            return 0.0
+        return self._queue[0].arrived + self._wait - time.monotonic()
+
+    def _woken(self) -> None:
+        self._timer = None
+        self._dispatch()
+
+    def _next(self) -> list[Waiting[Model, Row, Answer]]:
+        """The oldest request, and of the next ones for the same model those that are nearest to it in length, as many
+        as make one batch. The others stay in their order; those whose time is over, or whom nobody waits for, go."""
+        now, there = time.monotonic(), list[Waiting[Model, Row, Answer]]()
+        for waiting in self._queue:
+            if waiting.answer.done() or waiting.deadline < now:
+                self._leave(waiting)
+                if not waiting.answer.done():
+                    late = Late("the deadline passed while the request waited", "send it again, or allow more time")
+                    waiting.answer.set_exception(late)
+            else:
+                there.append(waiting)
+        if not there:
+            self._queue = there
+            return []
+        oldest, rows, taken = there[0], 0, set[int]()
+        next_ones = there[: OLDEST * self._batch_rows]
+        for waiting in sorted(next_ones, key=lambda one: (one is not oldest, abs(one.length - oldest.length))):
+            shorter, longer = sorted((oldest.length + ROW, waiting.length + ROW))
+            if longer > ALIKE * shorter or rows >= self._batch_rows:
+                break
+            if waiting.model is oldest.model and rows + len(waiting.rows) <= self._batch_rows:
+                taken.add(id(waiting))
+                rows += len(waiting.rows)
+        self._queue = [waiting for waiting in there if id(waiting) not in taken]
+        batch = [waiting for waiting in there if id(waiting) in taken]
+        for waiting in batch:
+            self._leave(waiting)
+        return batch
+
+    def _leave(self, waiting: Waiting[Model, Row, Answer]) -> None:
+        self.depth -= len(waiting.rows)
+        self._work -= waiting.work
+
+    async def _run(self, batch: list[Waiting[Model, Row, Answer]], alone: bool) -> None:
+        try:
+            await self._answer(batch, alone)
+        finally:
+            self._computing -= 1
+            self._dispatch()
+
+    async def _answer(self, batch: list[Waiting[Model, Row, Answer]], alone: bool) -> None:
+        rows = [row for waiting in batch for row in waiting.rows]
+        began = time.monotonic()
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._compute, batch[0].model, rows, alone
+            )
+        except Exception as failure:
+            if len(batch) > 1:  # one of them is to blame, and the others need not suffer
+                for waiting in batch:
+                    await self._answer([waiting], False)
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(failure)
+            return
+        speed = sum(waiting.work for waiting in batch) / max(time.monotonic() - began, 1e-6)
+        self._speed += (speed - self._speed) * (SMOOTHING if self._speed else 1)
+        self._seen(len(rows))
+        start = 0
+        for waiting in batch:
+            if not waiting.answer.done():  # else whoever asked has gone
+                waiting.answer.set_result(answers[start : start + len(waiting.rows)])
+            start += len(waiting.rows)

@@ -1,0 +1,94 @@
+"""The ways to ask: each a thin adapter from a request's body to rows, and from predictions to an answer."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic_core import from_json
+
+from lakewright.service.server.refusals import Refused, TooLarge, WrongType
+
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*"))?')  # RFC 9110, 5.6.6
+CHARSETS = {"utf-8", "utf8", "us-ascii"}  # the last is a part of UTF-8
+
+
+def media_type(content_type: str) -> str:
+    """In lower case, without its parameters; "" where none is named. Raises WrongType where a charset is not UTF-8."""
+    kind, rest = content_type.partition(";")[0], content_type[content_type.find(";") :] if ";" in content_type else ""
+    at = 0
+    while at < len(rest) and (parameter := PARAMETER.match(rest, at)):
+        at = parameter.end()
+        name, value = parameter.groups()
+        if name is not None and name.lower() == "charset":
+            charset = re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
+            if charset.lower() not in CHARSETS:
+                raise WrongType(f"the charset {charset[:40]!r} cannot be read", "encode the body as UTF-8")
+    if rest[at:].strip(" \t"):
+        raise WrongType(f"the content type {content_type[:80]!r} is malformed", "for example text/csv; charset=utf-8")
+    return kind.strip().lower()
+
+
+def parsed(body: bytes) -> Any:
+    """JSON, strictly: valid UTF-8, no NaN, no number that no float holds, no key twice, no half of a surrogate pair,
+    not too deep. Raises Refused."""
+    gc.disable()  # of a large body, looking for cycles, of which JSON has none, is four fifths of the time
+    try:
+        value = from_json(body, allow_inf_nan=False)
+        STRICT.decode(body.decode())
+    except ValueError as failure:
+        raise Refused(f"the body is not JSON: {failure}", "send valid JSON, encoded as UTF-8") from None
+    finally:
+        gc.enable()
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name[:40]!r} is there twice")
+
+
+def _finite(number: str) -> None:
+    if math.isinf(float(number)):
+        raise ValueError(f"no float holds {number[:40]}")
+
+
+# What pydantic lets pass, for which a body is read a second time: numbers that become infinite, keys that hide others.
+STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_int=_finite)
+
+
+def an_object(body: bytes, *known: str) -> dict[str, Any]:
+    """A JSON object with none but these keys. Raises Refused."""
+    given = parsed(body)
+    if not isinstance(given, dict):
+        raise Refused("the body is not a JSON object", f"known keys: {', '.join(known)}")
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is not None:
+        raise Refused(f"the body has the unknown key {unknown[:40]!r}", f"known keys: {', '.join(known)}")
+    return given
+
+
+def of_columns(columns: Mapping[str, Sequence[Any]], most: int) -> list[dict[str, Any]]:
+    """Rows of columns. Raises Refused where they differ in length, TooLarge."""
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise Refused("the columns differ in length", "give each the same number of values")
+    check_rows(max(lengths, default=0), most)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def check_rows(count: int, most: int) -> None:
+    """Before rows are made of what was sent: of eight million bytes they can take seconds and a gigabyte, while nobody
+    else is answered. Raises TooLarge."""
+    if count > most:
+        raise TooLarge(
+            f"the request has more than {most:,} rows",
+            f"send at most {most:,} at once, or score a table (lakewright score)",
+        )

@@ -1,0 +1,139 @@
+"""MLflow's scoring protocol: `/invocations`, `/ping`, `/version`. Databricks, SageMaker and Azure ML ask the same way.
+
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ ("Inference server specification")
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from lakewright.service.server.protocols import an_object, check_rows, media_type, of_columns, parsed
+from lakewright.service.server.refusals import Refused, WrongType
+from lakewright.model.tasks import Kind, Prediction
+
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() reads NaN, 1_0 and ٣ as well
+LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
+
+
+def kind_of(content_type: str) -> str:
+    """`json`, `csv` or `lines`. Raises WrongType."""
+    kind = media_type(content_type) or "application/json"
+    if kind in LINES:
+        return "lines"
+    if kind not in ("application/json", "text/csv"):
+        raise WrongType(f"the content type {kind!r} cannot be read", f"send application/json, text/csv or {LINES[0]}")
+    return kind.rpartition("/")[2]
+
+
+def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[Any]:
+    """The rows in a request's body, at most so many. Raises Refused."""
+    if kind == "csv":
+        return _csv(_text(body), inputs, most)
+    if kind == "lines":
+        lines = [(at, line) for at, line in enumerate(body.splitlines()) if line.strip()]
+        check_rows(len(lines), most)
+        if not lines:
+            raise Refused("the body is empty", 'send a line for each row, for example {"features": ["a text"]}')
+        return [_features(parsed(line), at) for at, line in lines]
+    given = an_object(body, *FORMS, "params")
+    forms = [form for form in FORMS if form in given]
+    if len(forms) != 1:
+        raise Refused(f"the body has {' and '.join(forms) or 'none'} of {', '.join(FORMS)}", "send exactly one of them")
+    if given.get("params"):
+        raise Refused("the model takes no params", "leave params out, or send {}")
+    value = given[forms[0]]
+    if forms[0] == "dataframe_split":
+        return _split(value, most)
+    if forms[0] == "inputs" and isinstance(value, dict):
+        columns = {name: values if isinstance(values, list) else [values] for name, values in value.items()}
+        return of_columns(columns, most)
+    if forms[0] == "inputs" and isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise Refused(f"{forms[0]} is {type(value).__name__}, not a list", "send a list of rows")
+    if forms[0] == "dataframe_records" and not all(isinstance(row, dict) for row in value):
+        raise Refused("a row of dataframe_records is no object", 'send [{"text": "…"}]')
+    return value
+
+
+def line(prediction: Prediction) -> dict[str, Any]:
+    """What answers a JSON line, in SageMaker's words; all that is predicted where there is not one label."""
+    if "label" not in prediction:
+        return prediction
+    return {"probability": prediction["confidence"], "predicted_label": prediction["label"]}
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")  # spreadsheets put a mark before what they write
+    except UnicodeDecodeError as failure:
+        raise Refused(f"the body is not UTF-8: {failure.reason} at byte {failure.start}", "encode it so") from None
+
+
+def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any]]:
+    """The first line names the columns; a number that is not there is null."""
+    try:
+        header, *lines = list(islice(csv.reader(io.StringIO(text, newline=""), strict=True), most + 2)) or [[]]
+    except csv.Error as failure:
+        raise Refused(
+            f"the body is not CSV: {failure}", "quote values, and name the columns in the first line"
+        ) from None
+    if not header or len(set(header)) < len(header):
+        raise Refused("the first line does not name each column once", f"for example: {','.join(inputs)}")
+    if not inputs.keys() & set(header):
+        names = ", ".join(header)
+        raise Refused(f"the first line names none of the model's inputs: {names[:80]}", f"write: {','.join(inputs)}")
+    check_rows(len(lines), most)
+    rows = []
+    for at, values in enumerate(lines):
+        if not values:
+            continue
+        if len(values) != len(header):
+            raise Refused(
+                f"line {at + 2} has {len(values)} values, the first {len(header)}", "quote values with commas"
+            )
+        rows.append({name: _value(value, inputs.get(name), at) for name, value in zip(header, values, strict=True)})
+    return rows
+
+
+def _value(value: str, kind: Kind | None, at: int) -> Any:
+    if kind != "number":
+        return value if value or kind in (None, "text") else None
+    if not value.strip():
+        return None
+    if not NUMBER.fullmatch(value.strip()) or math.isinf(number := float(value)):
+        raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or nothing")
+    return number
+
+
+def _split(value: Any, most: int) -> list[Any]:
+    columns, data = (value.get("columns"), value.get("data")) if isinstance(value, dict) else (None, None)
+    if not isinstance(columns, list) or not isinstance(data, list):
+        raise Refused("dataframe_split lacks its columns or data", 'send {"columns": ["text"], "data": [["…"]]}')
+    names = [str(name) for name in columns]
+    if len(set(names)) < len(names):
+        raise Refused("dataframe_split names a column twice", "name each once")
+    check_rows(len(data), most)
+    for at, row in enumerate(data):
+        if not isinstance(row, Sequence) or isinstance(row, str) or len(row) != len(names):
+            raise Refused(f"row {at} of dataframe_split does not have {len(names)} values", "send one for each column")
+    return [dict(zip(names, row, strict=True)) for row in data]
+
+
+def _features(given: Any, at: int) -> Any:
+    """SageMaker's JSON lines: {"features": ["the text"]}; or an object of the model's inputs."""
+    if isinstance(given, dict) and "features" not in given:
+        return given
+    features = given.get("features") if isinstance(given, dict) else None
+    if not isinstance(features, list) or len(features) != 1:
+        raise Refused(
+            f'line {at + 1} is not {{"features": ["a text"]}}', "send an object a line, with one text in each"
+        )
+    return features[0]

@@ -1,0 +1,117 @@
+"""The Open Inference Protocol, version 2: tensors by name. A text is an element of a BYTES tensor.
+
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lakewright.service.server.protocols import an_object, of_columns
+from lakewright.service.server.refusals import Refused
+from lakewright.model.tasks import Kind, Prediction, Task
+
+LARGEST = {"FP64": sys.float_info.max, "FP32": 3.4028234663852886e38, "FP16": 65504.0}
+WHOLE = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)} | {
+    f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)
+}
+NUMBERS = (*LARGEST, *WHOLE)
+
+
+def metadata(name: str, versions: Sequence[str], task: Task) -> dict[str, Any]:
+    def tensor(of: str, datatype: str) -> dict[str, Any]:
+        return {"name": of, "datatype": datatype, "shape": [-1]}
+
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": "lakewright",
+        "inputs": [tensor(of, "FP64" if kind == "number" else "BYTES") for of, kind in task.inputs.items()],
+        "outputs": [tensor(of, datatype) for of, datatype in outputs(task).items()],
+    }
+
+
+def outputs(task: Task) -> dict[str, str]:
+    """The output tensors: numbers as FP64, all else as BYTES (texts as they are, the rest as JSON)."""
+    import pyarrow as pa
+
+    return {
+        **{field.name: "FP64" if pa.types.is_floating(field.type) else "BYTES" for field in task.columns()},
+        "confidence": "FP64",
+    }
+
+
+def read(
+    body: bytes, inputs: Mapping[str, Kind], known: Mapping[str, str], most: int
+) -> tuple[list[dict[str, Any]], str | None, list[str]]:
+    """The rows (at most so many), the request's id, and the names of the outputs that are wanted. Raises Refused."""
+    given = an_object(body, "id", "parameters", "inputs", "outputs")
+    id, tensors, outputs = given.get("id"), given.get("inputs"), given.get("outputs")
+    if id is not None and not isinstance(id, str):
+        raise Refused("the id is not a string", "leave it out, or send a string")
+    if not isinstance(given.get("parameters"), dict | None):
+        raise Refused("parameters is not an object", "leave it out, or send {}")
+    if not isinstance(tensors, list) or not tensors:
+        raise Refused("the body has no list of inputs", 'send {"inputs": [{"name": …, "shape": [1], …}]}')
+    columns: dict[str, list[Any]] = {}
+    for at, tensor in enumerate(tensors):
+        name = tensor.get("name") if isinstance(tensor, dict) else None
+        if not isinstance(name, str) or name in columns:
+            raise Refused(f"inputs[{at}] has no name of its own", "each needs name, shape, datatype and data")
+        columns[name] = _flat(tensor, name, inputs.get(name))
+    listed = outputs if isinstance(outputs, list) else [] if outputs is None else [None]
+    wanted = [str(one.get("name")) if isinstance(one, dict) else "" for one in listed] or list(known)
+    if not known.keys() >= set(wanted):
+        raise Refused("outputs names what the model does not give", f"known: {', '.join(known)}")
+    if len(set(wanted)) < len(wanted):
+        raise Refused("outputs names a tensor twice", "name each once")
+    return of_columns(columns, most), id, wanted
+
+
+def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:
+    datatype, shape, data = tensor.get("datatype"), tensor.get("shape"), tensor.get("data")
+    if kind is not None and datatype not in (NUMBERS if kind == "number" else ("BYTES",)):
+        raise Refused(
+            f"the input {name[:40]!r} has the datatype {str(datatype)[:40]!r}",
+            f"send {'FP64' if kind == 'number' else 'BYTES'}",
+        )
+    if not isinstance(data, list):
+        raise Refused(f"the input {name!r} has no list of data", "tensors in binary form are not read")
+    flat = [value for row in data for value in (row if isinstance(row, list) and kind != "words" else [row])]
+    if shape not in ([len(flat)], [len(flat), 1]) or any(isinstance(size, bool) for size in shape):
+        raise Refused(f"the input {name!r} has {len(flat)} values and another shape", f"send the shape [{len(flat)}]")
+    if (
+        kind == "number"
+        and (wrong := next((value for value in flat if not _fits(value, str(datatype))), None)) is not None
+    ):
+        raise Refused(f"the input {name!r} holds {wrong!r}, which is no {datatype}", "send FP64")
+    return flat
+
+
+def _fits(value: Any, datatype: str) -> bool:
+    """Whether the datatype holds such a number. What is no number, the model's inputs refuse."""
+    if not isinstance(value, int | float):
+        return True
+    if datatype in LARGEST:
+        return abs(value) <= LARGEST[datatype]
+    low, high = WHOLE[datatype]
+    return low <= value <= high and value == int(value)
+
+
+def answer(
+    name: str, version: str, id: str | None, known: Mapping[str, str], wanted: Sequence[str], said: Sequence[Prediction]
+) -> dict[str, Any]:
+    tensors = []
+    for of in wanted:
+        values = [prediction.get(of) for prediction in said]
+        if known[of] == "BYTES":
+            values = [
+                value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                for value in values
+            ]
+        tensors.append({"name": of, "datatype": known[of], "shape": [len(values)], "data": values})
+    told = {"model_name": name, "model_version": version, "outputs": tensors}
+    return {**told, "id": id} if id is not None else told

@@ -1,0 +1,50 @@
+"""The plain protocol: POST /predict {"texts": ["…"]} or {"rows": [{…}]}."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lakewright.service.server.protocols import an_object
+from lakewright.service.server.refusals import Refused
+from lakewright.model.tasks import Prediction, Task
+
+
+def read(body: bytes) -> tuple[list[Any], bool, float | None]:
+    """The rows, whether probabilities are wanted, and the least confidence where the request says one."""
+    given = an_object(body, "texts", "rows", "probabilities", "least_confidence")
+    forms = [form for form in ("texts", "rows") if form in given]
+    if len(forms) != 1 or not isinstance(given[forms[0]], list):
+        raise Refused(
+            "the body does not hold one list, of texts or of rows", 'send {"texts": ["…"]} or {"rows": [{…}]}'
+        )
+    form = forms[0]
+    for at, row in enumerate(given[form]):
+        wanted = str if form == "texts" else dict
+        if not isinstance(row, wanted):
+            raise Refused(
+                f"{form}[{at}] is {_kind(row)}, not {'a string' if wanted is str else 'an object'}",
+                'send {"texts": ["…"]} or {"rows": [{…}]}',
+            )
+    probabilities, least = given.get("probabilities", False), given.get("least_confidence")
+    if not isinstance(probabilities, bool):
+        raise Refused("probabilities is neither true nor false", "leave it out, or send true")
+    if least is not None and (not isinstance(least, int | float) or isinstance(least, bool) or not 0 <= least <= 1):
+        raise Refused("least_confidence is no number from 0 to 1", "for example 0.7")
+    return given[form], probabilities, least
+
+
+def _kind(value: Any) -> str:
+    """As JSON calls it."""
+    names = {"NoneType": "null", "dict": "an object", "list": "an array", "str": "a string", "bool": "true or false"}
+    return names.get(type(value).__name__, "a number")
+
+
+def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, least: float) -> list[dict[str, Any]]:
+    """What the task predicts, how sure it is, and whether that is below the least confidence."""
+    said = []
+    for prediction in predictions:
+        confidence = task.confidence(prediction)
+        shown = {name: value for name, value in prediction.items() if probabilities or name != "probabilities"}
+        said.append({**shown, "confidence": confidence, "abstain": prediction.get("abstain", confidence < least)})
+    return said

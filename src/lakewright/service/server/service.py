@@ -1,0 +1,162 @@
+"""What stands behind the protocols: the models that answer, the queue before them, the answers that are kept.
+
+Which models, an endpoint's file says; when it changes, the new ones are opened and asked their golden requests while
+the old ones go on answering, and take their place only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lakewright.errors import LakewrightError, of_disk
+from lakewright.settings.profile import Serve
+from lakewright.service.server import endpoint
+from lakewright.service.server.batching import Batches
+from lakewright.service.server.answers import Answers, key_of
+from lakewright.service.server.endpoint import Endpoint
+from lakewright.service.server.prometheus import Metrics
+from lakewright.service.server.model import Model
+from lakewright.service.server.refusals import TooLarge
+from lakewright.model.tasks import Prediction, Row, read_row
+
+LOG = logging.getLogger(__name__)
+LOOK = 0.5  # seconds between two looks at the endpoint's file
+AGAIN = 2.0  # seconds until what could not be served is tried again: it may have been repaired
+
+
+@dataclass(frozen=True)
+class Served:
+    """A variant of the endpoint, opened."""
+
+    name: str
+    model: Model
+    percent: int
+
+
+class Service:
+    def __init__(self, file: Path, serve: Serve, runtime: str, threads: int, started: Endpoint | None = None) -> None:
+        """Opens the models that the endpoint's file names; or those of `started`, which is written there once they were
+        found to be good. Raises ModelError where one cannot be served."""
+        self.serve, self.metrics = serve, Metrics()
+        self._file, self._runtime, self._threads = file, runtime, threads
+        self._changed = 0 if started else file.stat().st_mtime_ns
+        self.variants = self._opened(started or endpoint.parse(file), ())
+        if started is not None:
+            try:
+                endpoint.write(file, started)
+            except OSError as failure:
+                if (full := of_disk(failure, file)) is None:
+                    raise
+                LOG.warning("%s: the endpoint cannot be split or rolled back until a restart", full.cause)
+            self._changed = file.stat().st_mtime_ns if file.exists() else 0
+        self.refused: str | None = None
+        """Why the endpoint's file is not what is served, where that is so."""
+        self._answers: Answers[Prediction] = Answers(serve.cache_rows, serve.cache_bytes)
+        self.batches: Batches[Model, Row, Prediction] = Batches(
+            Model.predict,
+            max(variant.model.many.runtime.streams for variant in self.variants),
+            batch_rows=serve.batch_rows,
+            queue_rows=serve.queue_rows,
+            queue_seconds=serve.queue_seconds,
+            wait_seconds=serve.wait_ms / 1000,
+            seen=self._computed,
+        )
+
+    @property
+    def model(self) -> Model:
+        """The one that answers most requests."""
+        return max(self.variants, key=lambda variant: variant.percent).model
+
+    def variant(self, request_id: str) -> Served:
+        """Which of them answers a request: the same for the same id."""
+        place = zlib.crc32(request_id.encode()) % 100
+        for variant in self.variants:
+            place -= variant.percent
+            if place < 0:
+                return variant
+        return self.variants[-1]
+
+    async def predict(self, model: Model, given: Sequence[Any], seconds: float) -> tuple[list[Row], list[Prediction]]:
+        """The rows as they were read, and one prediction each.
+
+        Raises DataError for a row that cannot be read, TooLarge, Busy, Draining, Late.
+        """
+        self._check_rows(len(given))
+        rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(given)]
+        lengths = [self._length(row, at) for at, row in enumerate(rows)]
+        if not (self.serve.cache_rows and self.serve.cache_bytes):
+            return rows, await self.batches.ask(model, rows, max(lengths), seconds) if rows else []
+        keys = [key_of(model.digest, row) for row in rows]
+        found = [self._answers.get(key) for key in keys]
+        missing = [at for at, answer in enumerate(found) if answer is None]
+        self.metrics.cached.labels("yes").inc(len(rows) - len(missing))
+        self.metrics.cached.labels("no").inc(len(missing))
+        if missing:
+            asked = [rows[at] for at in missing]
+            answers = await self.batches.ask(model, asked, max(lengths[at] for at in missing), seconds)
+            for at, answer in zip(missing, answers, strict=True):
+                found[at] = answer
+                self._answers.put(keys[at], answer)
+        return rows, [answer for answer in found if answer is not None]
+
+    async def follow(self) -> None:
+        """Serves what the endpoint's file says, whenever it changes."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                changed = self._file.stat().st_mtime_ns
+                if changed == self._changed:
+                    continue
+                self.variants = await asyncio.to_thread(self._opened, endpoint.parse(self._file), self.variants)
+            except (LakewrightError, OSError) as failure:
+                if str(failure) != self.refused:
+                    self.refused = str(failure)
+                    self.metrics.switches.labels("refused").inc()
+                    LOG.error("what is served stays as it is: %s", " → ".join(str(failure).splitlines()))
+                await asyncio.sleep(AGAIN)
+            else:
+                self._changed, self.refused = changed, None
+                self.metrics.switches.labels("done").inc()
+                LOG.info(
+                    "now serving %s", ", ".join(f"{v.name} ({v.model.version}) {v.percent} %" for v in self.variants)
+                )
+
+    def _opened(self, wanted: Endpoint, there: Sequence[Served]) -> tuple[Served, ...]:
+        known = {str(variant.model.single.folder): variant.model for variant in there}
+        return tuple(
+            Served(
+                one.name,
+                known.get(one.folder) or Model.open(Path(one.folder), one.version, self._runtime, self._threads),
+                one.percent,
+            )
+            for one in wanted.variants
+        )
+
+    def _computed(self, rows: int) -> None:
+        self.metrics.batch_rows.observe(rows)
+        self.metrics.waiting.set(self.batches.depth)
+
+    def _check_rows(self, count: int) -> None:
+        if count > (most := self.serve.request_rows):
+            raise TooLarge(
+                f"the request has {count:,} rows", f"send at most {most:,} at once, or score a table (lakewright score)"
+            )
+
+    def _length(self, row: Row, at: int) -> int:
+        """Characters of all its texts. Raises TooLarge."""
+        total = 0
+        for name, value in row.items():
+            if isinstance(value, str):
+                if len(value) > self.serve.text_characters:
+                    raise TooLarge(
+                        f"row {at}: {name!r} has {len(value):,} characters",
+                        f"send at most {self.serve.text_characters:,}",
+                    )
+                total += len(value)
+        return total

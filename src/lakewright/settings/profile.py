@@ -1,0 +1,327 @@
+"""profiles.yml: where a project runs. A profile never changes what is learned.
+
+    default: local
+    profiles:
+      local:
+        workspace: .lakewright            # tables, runs, models; everything in one folder
+      team:
+        workspace: .lakewright
+        lake: s3://our-lake/tables
+        catalog: glue                     # what keeps the tables' names: docs/data.md
+        tracking: https://mlflow.our.org
+        storage_options:
+          AWS_ACCESS_KEY_ID: ${env:LAKE_KEY}
+          AWS_SECRET_ACCESS_KEY: ${env:LAKE_SECRET}
+
+      prod:
+        target: {name: sagemaker, role: …}     # what a target needs to know: docs/targets.md
+        workspace: s3://our-lake/lakewright   # shared by the machines that stages run on
+        tracking: https://mlflow.our.org
+
+Looked for in the project's folder and in those above it, up to the root of its repository, then likewise from the
+current folder; without one, the built-in profile `local` is used. Relative paths are relative to profiles.yml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_network
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, ValidationError, ValidationInfo, field_validator
+from pydantic.json_schema import models_json_schema
+
+from lakewright import plugins
+from lakewright.errors import ProfileError, nearest
+from lakewright.settings.project import Settings, SettingsOf, picked, validated
+from lakewright.system.secrets import names_secret, secret_in
+from lakewright.settings.yamlfile import Key, YamlFile, explain, override, read_yaml
+
+REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Oidc(Settings):
+    """Bearer tokens of an identity provider (OpenID Connect) open the server, too."""
+
+    issuer: str = Field(description="the token's `iss`")
+    audience: str = Field(description="the token's `aud`")
+    keys: str = Field(description="the provider's public keys (JWKS): an https:// address or a file")
+
+
+class Serve(Settings):
+    """What a server takes, and from whom; a worker process each has these limits."""
+
+    keys: str | None = Field(default=None, description="file of API keys' hashes; default keys.json in the workspace")
+    oidc: Oidc | None = Field(default=None, description="whose tokens are taken beside API keys")
+    rate: float | None = Field(default=None, gt=0, description="requests a second that a caller may send; null: any")
+    burst: int = Field(default=20, ge=1, description="requests a caller may send at once, of those")
+    proxies: list[str] = Field(
+        default=[], description="addresses or networks whose X-Forwarded-For says who calls; default none"
+    )
+    origins: list[str] = Field(default=[], description="web pages that browsers may call from (CORS); default none")
+    connections: int = Field(default=1000, ge=1, description="open at once; over it the one that idles longest goes")
+    read_seconds: float = Field(
+        default=10, gt=0, description="for a request's head, and between parts of its body; 408"
+    )
+    batch_rows: int = Field(default=16, ge=1, description="rows computed together")
+    queue_rows: int = Field(default=1024, ge=1, description="rows that may wait; more: 429")
+    queue_seconds: float = Field(default=0.15, gt=0, description="how long a row may have to wait, as estimated; 429")
+    wait_ms: float = Field(default=0, ge=0, description="patience for a fuller batch while others are computed")
+    deadline_seconds: float = Field(default=30, gt=0, description="of a request; X-Request-Timeout-Ms may say less")
+    drain_seconds: int = Field(default=30, ge=1, description="what a stopping server gives the requests it has")
+    request_rows: int = Field(default=1000, ge=1, description="rows in a request; more: 413")
+    request_bytes: int = Field(default=8 << 20, ge=1, description="of a request's body; more: 413")
+    held_bytes: int = Field(
+        default=64 << 20, validate_default=True, description="of all bodies and answers under way; more: 429"
+    )
+    text_characters: int = Field(default=100_000, ge=1, description="of one text; more: 413")
+    cache_rows: int = Field(default=4096, ge=0, description="answers kept for rows that come again; 0: none")
+    cache_bytes: int = Field(default=64 << 20, ge=0, description="that these answers may take; 0: none")
+    least_confidence: float = Field(default=0, ge=0, le=1, description="below it `abstain` is true")
+    poll_seconds: float = Field(default=5, gt=0, description="how often --follow-alias asks the registry")
+    log_table: str | None = Field(default=None, description="catalog.schema.table of requests and answers; null: none")
+    log_share: float = Field(default=1, gt=0, le=1, description="of the requests that are logged")
+    log_seconds: float = Field(default=10, gt=0, description="between two commits to log_table")
+    redact: str | None = Field(default=None, description="module:function that a logged text goes through")
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, proxies: list[str]) -> list[str]:
+        return [str(ip_network(each)) for each in proxies]  # raises ValueError
+
+    @field_validator("held_bytes")
+    @classmethod
+    def _room_for_a_body(cls, held: int, info: ValidationInfo) -> int:
+        if held < (least := 2 * info.data.get("request_bytes", 0)):  # bodies that are still coming may hold half
+            raise ValueError(f"must be at least twice request_bytes, so {least}")
+        return held
+
+
+class TargetSettings(Settings):
+    """What every target's settings have; `name` picks the rest."""
+
+    name: str
+
+
+class CatalogSettings(Settings):
+    """What every catalog's settings have; `name` picks the rest."""
+
+    name: str
+
+
+PICKED: dict[str, plugins.Seam] = {"target": "targets", "catalog": "catalogs"}  # keys whose settings a name picks
+
+
+class Profile(Settings):
+    target: SerializeAsAny[TargetSettings] = Field(
+        default={"name": "local"}, validate_default=True, description="where stages run: its name, and what it needs"
+    )
+    workspace: str = Field(
+        default=".lakewright",
+        description="folder for the catalog, runs, records and caches; s3://, abfss:// or file:// (a mounted folder): "
+        "shared by several machines, each with a copy",
+    )
+    lake: str | None = Field(
+        default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace"
+    )
+    catalog: SerializeAsAny[CatalogSettings] = Field(
+        default={"name": "sqlite"}, validate_default=True, description="what keeps the tables' names, and what it needs"
+    )
+    tracking: str | None = Field(default=None, description="MLflow tracking URI; default sqlite in the workspace")
+    registry: str | None = Field(default=None, description="MLflow registry URI; default the tracking URI")
+    artifacts: str | None = Field(default=None, description="root of MLflow's files; default in the workspace")
+    storage_options: dict[str, SecretStr] = Field(
+        default={}, description="delta-rs storage options; ${env:NAME} for secrets"
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
+    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; default one a core")
+    serve: Serve = Field(default=Serve(), description="what a server takes, and from whom")
+
+    _name: str = PrivateAttr(default="local")
+    _file: YamlFile | None = PrivateAttr(default=None)
+
+    @field_validator(*PICKED, mode="before")
+    @classmethod
+    def _of_its_name(cls, given: object, info: ValidationInfo) -> object:
+        if isinstance(given, str):
+            given = {"name": given}
+        of_name = _settings_of(PICKED[str(info.field_name)])
+        return validated(of_name, given) if isinstance(given, dict) and "name" in given else given
+
+    @field_validator("workspace", "lake")
+    @classmethod
+    def _without_secret(cls, address: str | None) -> str | None:
+        """Where a table lies is noted in records."""
+        if address is not None and (kind := secret_in(address)):
+            raise ValueError(f"it holds {kind}, which records would show: keys belong in storage_options")
+        return address
+
+    @property
+    def name(self) -> str:
+        """As profiles.yml has it."""
+        return self._name
+
+    @property
+    def folder(self) -> Path | None:
+        """That of profiles.yml; None without one."""
+        return self._file.path.resolve().parent if self._file else None
+
+    def where(self, *key: str | int) -> str:
+        """`profiles.yml:12`, where the profile's setting stands, or the nearest one above it."""
+        return self._file.where(("profiles", self._name, *key)) if self._file else "profiles.yml"
+
+    @property
+    def as_written(self) -> dict[str, Any]:
+        """What profiles.yml says of it, `${env:NAME}` not filled in."""
+        return dict(self._file.values["profiles"][self._name]) if self._file else {}
+
+    @property
+    def as_sent(self) -> dict[str, Any]:
+        """profiles.yml with this profile alone, for other machines: as written, but for `target`, which holds no
+        secret and is filled in."""
+        target = self.target.model_dump(mode="json", exclude_unset=True)
+        return {"default": self._name, "profiles": {self._name: {**self.as_written, "target": target}}}
+
+    @property
+    def references(self) -> list[tuple[Key, str]]:
+        """(key, NAME) of each `${env:NAME}` that is filled in where a stage runs: all but those of `target`."""
+        texts = (each for each in texts_in(self.as_written) if each[0][0] != "target")
+        return [(key, name) for key, text in texts for name in REFERENCE.findall(text)]
+
+    def secrets(self) -> dict[str, str]:
+        """The storage options in clear, for the one call that needs them; never stored or logged."""
+        return {name: value.get_secret_value() for name, value in self.storage_options.items()}
+
+    @property
+    def hidden(self) -> list[str]:
+        """Of these the values that no text may show: long enough to be no other word, and secret by their names."""
+        return [value for name, value in self.secrets().items() if names_secret(name, value) and len(value) >= 8]
+
+
+class Profiles(Settings):
+    default: str = "local"
+    profiles: dict[str, Profile] = Field(default={})
+
+
+def load_profile(name: str | None = None, project_folder: Path | None = None) -> Profile:
+    """The profile called `name` (or the default one), with `${env:NAME}` filled in.
+
+    Raises ProfileError for an unknown profile or key, and for an environment variable that is not set.
+    """
+    folders = [each for folder in (project_folder, Path.cwd()) if folder is not None for each in _and_above(folder)]
+    path = next((folder / "profiles.yml" for folder in folders if (folder / "profiles.yml").exists()), None)
+    if path is None:
+        if name not in (None, "local"):
+            raise ProfileError(
+                f"there is no profile {name!r}: no profiles.yml was found",
+                f"write one beside the project file; looked in {', '.join(map(str, dict.fromkeys(folders)))}",
+            )
+        return _placed(Profile(), Path.cwd())
+    file = read_yaml(path, ProfileError)
+    chosen = str(name or file.values.get("default", "local"))
+    # Only the chosen profile is looked at: a laptop need not have production's secrets, nor its targets.
+    values, there = dict(file.values), file.values.get("profiles")
+    if isinstance(there, dict):
+        filled = _filled(there.get(chosen, {}), ("profiles", chosen), file)
+        for part in PICKED if isinstance(filled, dict) else ():
+            if filled.get(part) is not None:
+                filled[part] = _by_name(filled[part], PICKED[part], ("profiles", chosen, part), file)
+        values["profiles"] = {chosen: filled} if chosen in there else {}
+    try:
+        known = Profiles.model_validate(values).profiles
+    except ValidationError as failure:
+        raise explain(failure, Profiles, file, ProfileError) from None
+    if chosen not in known:
+        if chosen == "local":
+            return _placed(Profile(), path.parent)
+        raise ProfileError(f"{path} has no profile {chosen!r}", nearest(chosen, there or ()))
+    profile = _placed(known[chosen], path.resolve().parent)
+    profile._name, profile._file = chosen, file
+    return profile
+
+
+def _and_above(folder: Path) -> list[Path]:
+    """The folder and those above it up to the root of its repository; outside of one, the folder alone."""
+    folders = [folder.resolve(), *folder.resolve().parents]
+    root = next((place for place, each in enumerate(folders) if (each / ".git").exists()), 0)
+    return folders[: root + 1]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of profiles.yml for the targets and catalogs installed."""
+    kinds = {key: [plugins.find(seam, name).settings for name in plugins.names(seam)] for key, seam in PICKED.items()}
+    models: list[Any] = [(model, "validation") for model in (Profiles, *chain.from_iterable(kinds.values()))]
+    places, schema = models_json_schema(models)
+    for key, seam in PICKED.items():
+        told = schema["$defs"]["Profile"]["properties"][key]
+        told.pop("$ref", None)
+        by_name = {"type": "string", "enum": plugins.names(seam)}
+        told["anyOf"] = [by_name, *(places[kind, "validation"] for kind in kinds[key])]
+    top = schema["$defs"].pop("Profiles")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, **schema, "title": "Lakewright profiles"}
+
+
+def _settings_of(seam: plugins.Seam) -> SettingsOf:
+    return lambda given: (plugins.find(seam, str(given["name"])).settings, given)
+
+
+def _by_name(given: Any, seam: plugins.Seam, key: Key, file: YamlFile) -> Any:
+    named = {"name": given} if isinstance(given, str) else given
+    if not isinstance(named, dict) or "name" not in named:
+        return given
+    return picked(key, "name", named, _settings_of(seam), file, ProfileError)
+
+
+def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
+    """The profile's `serve` with `name=value` settings laid over it. Raises ProfileError."""
+    given = YamlFile(Path("serve"), profile.serve.model_dump(exclude_unset=True), {})
+    file = override(given, [setting.removeprefix("serve.") for setting in settings], ProfileError)
+    try:
+        return Serve.model_validate(file.values)
+    except ValidationError as failure:
+        raise explain(failure, Serve, file, ProfileError) from None
+
+
+def texts_in(value: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """(key, text) of each string in it, however deep."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from texts_in(inner, (*key, name))
+
+
+def _filled(value: Any, key: tuple[str | int, ...], file: YamlFile) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(inner, (*key, name), file) for name, inner in value.items()}
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> str:
+        variable = match.group(1)
+        if variable not in os.environ:
+            name = ".".join(map(str, key))
+            cause = f"{file.where(key)}: {name} needs the environment variable {variable}, which is not set"
+            raise ProfileError(cause, f"export {variable}=…")
+        return os.environ[variable]
+
+    return REFERENCE.sub(look_up, value)
+
+
+def _placed(profile: Profile, base: Path) -> Profile:
+    """Relative folders made absolute, from the folder that holds profiles.yml."""
+    changes: dict[str, Any] = {}
+    for field in ("workspace", "lake", "artifacts"):
+        value = getattr(profile, field)
+        if value is not None and "://" not in value:
+            changes[field] = str((base / Path(value).expanduser()).resolve())
+    if profile.serve.keys is not None:
+        keys = str((base / Path(profile.serve.keys).expanduser()).resolve())
+        changes["serve"] = profile.serve.model_copy(update={"keys": keys})
+    return profile.model_copy(update=changes)

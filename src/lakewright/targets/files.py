@@ -1,0 +1,84 @@
+"""A Deployment as a person reads it and other tools take it: YAML, JSON and text, made from data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lakewright.system import jsonfile
+from lakewright.errors import UsageError
+from lakewright.targets import Deployment
+
+REQUESTS = "requests.json"
+
+
+def texts(deployment: Deployment) -> dict[str, str]:
+    """File name → what stands in it; the requests, in their order, and what is uploaded are requests.json."""
+    found = {name: _text(name, content) for name, content in deployment.files.items()}
+    requests = [{"operation": request.operation, "body": request.body} for request in deployment.requests]
+    sizes = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
+    return {**found, REQUESTS: _text(REQUESTS, {"uploads": sizes, "requests": requests})}
+
+
+def uploads(deployment: Deployment) -> dict[str, bytes]:
+    """What is uploaded, by its name below the folder that all of it shares."""
+    levels = zip(*(to.split("/")[:-1] for to in deployment.uploads), strict=False)
+    root = "".join(f"{level[0]}/" for level in takewhile(lambda level: len({*level}) == 1, levels))
+    return {to.removeprefix(root): content for to, content in deployment.uploads.items()}
+
+
+def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
+    """All that is sent, in the folder, which is made. In one of the `sources`, the folders where uploads come from, no
+    upload is written over what is there.
+
+    Raises UsageError where the folder cannot be written, or holds files that this deployment lacks.
+    """
+    made = {name: text.encode() for name, text in texts(deployment).items()}
+    found = uploads(deployment) | made
+    if folder.resolve() in sources:
+        found = {name: content for name, content in found.items() if name in made or not (folder / name).exists()}
+    else:
+        _refuse_foreign(folder, found)
+    try:
+        for name, content in found.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+    except OSError as failure:
+        raise UsageError(f"{folder} cannot be written: {failure}", "name another folder (--out)") from None
+    return [folder / name for name in found]
+
+
+def _refuse_foreign(folder: Path, found: Collection[str]) -> None:
+    """What an earlier deployment wrote there would be taken for a part of this one. Hidden files are other tools'."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    seen = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    foreign = sorted({*seen} - {*found})
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise UsageError(
+            f"{folder} holds what is not of this deployment: {', '.join(foreign[:3])}{more}",
+            "remove it, or name another folder (--out)",
+        )
+
+
+def as_yaml(content: Any) -> str:
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors: what is said twice is written twice, as other tools read it best."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(name: str, content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if name.endswith((".yml", ".yaml")):
+        return as_yaml(content)
+    return jsonfile.text(content)

@@ -1,0 +1,81 @@
+"""All stages in this process, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from lakewright.errors import UsageError
+from lakewright.settings.profile import TargetSettings
+from lakewright.targets import Deployment, Execution, Problem
+
+if TYPE_CHECKING:
+    from lakewright.pipeline import Watch
+    from lakewright.settings.profile import Profile
+    from lakewright.settings.project import Project
+    from lakewright.records import Record
+    from lakewright.pipeline.runs import Run
+    from lakewright.workspace import Workspace
+
+
+class LocalSettings(TargetSettings):
+    name: Literal["local"] = "local"
+
+
+class LocalTarget:
+    name = "local"
+    settings = LocalSettings
+
+    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+        from lakewright.pipeline import execute
+        from lakewright.workspace import Workspace
+
+        return execute(project, Workspace.open(profile), watch, rerun)
+
+    def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
+        yield from ()
+
+    def deployment(self, project: Project, profile: Profile) -> Deployment:
+        raise UsageError(
+            f"the profile {profile.name} runs on this machine, to which nothing is deployed",
+            "`lakewright run` runs here and `lakewright serve` serves here; name a profile with another target",
+        )
+
+    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+        yield from ()
+
+    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+        from lakewright.pipeline import records_of
+        from lakewright.pipeline.runs import noted_runs, worked_on
+        from lakewright.workspace import Workspace
+
+        workspace = Workspace.open(profile)
+        noted = noted_runs(project, workspace)
+        alive = worked_on(noted, project, workspace)
+        found = []
+        for run in noted:
+            # Of a workspace that other machines share, one of them may work on it.
+            dead = run.status == "running" and run != alive and workspace.mirror is None
+            found.append(
+                Execution(
+                    id=run.run_id,
+                    status="stopped" if dead else run.status,
+                    began=run.began,
+                    stages=dict.fromkeys(records_of(workspace, run.run_id), "done"),
+                    why="no process works on it; `lakewright run` with its settings goes on with it" if dead else "",
+                    page=str(workspace.folder / "runs" / run.run_id / "report.html"),
+                )
+            )
+        return found
+
+    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+        from lakewright.workspace import Workspace
+
+        path = Workspace.open(profile).folder / "runs" / execution.id / "log.txt"
+        yield from path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
+
+    def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
+        pass
+
+
+TARGET = LocalTarget()

@@ -1,0 +1,220 @@
+"""Where a run's state lies: the lake, the tracking server, and one folder for runs, records and checkpoints.
+
+catalog.sqlite   names of tables, schemas, models (Unity Catalog's shape), unless `catalog` names another keeper
+tables/          Delta tables, unless the profile's `lake` says elsewhere
+mlflow.db        MLflow's runs and models, unless `tracking` says elsewhere
+artifacts/       MLflow's files
+records/         one JSON a finished stage, by the hash of all it depended on
+work/            a stage's files while it works: checkpoints, half-made folders
+models/          sealed model folders            encodings/   what prepare fitted
+runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
+indexes/         vector indexes for search, one a table version and model; may be deleted
+ledger/          a JSON file for every read of a test split
+
+A workspace may lie elsewhere (s3://…, abfss://…, file://… for a mounted folder): then this machine works in a copy of
+it (mirror.py), and tables and tracking are elsewhere too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakewright import plugins
+from lakewright.errors import Busy, ProfileError, UsageError, of_disk
+from lakewright.workspace.mirror import Mirror
+from lakewright.settings.profile import Profile
+from lakewright.model.runtimes import cores
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
+    from lakewright.workspace.tracking import StageLog, Tracking
+
+
+@dataclass(frozen=True)
+class Workspace:
+    folder: Path
+    profile: Profile
+    lake: Lake
+    tracking: Tracking
+    run_id: str = ""
+    work: Path = Path()  # this stage's own folder; it survives a kill
+    log: StageLog | None = None  # this stage's own MLflow run
+    mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
+
+    @classmethod
+    def open(cls, profile: Profile) -> Workspace:
+        from lakewright.data.lake.names import check_folder
+        from lakewright.data.lake.tables import Lake
+        from lakewright.workspace.tracking import Tracking
+
+        elsewhere = "://" in profile.workspace
+        folder = copy_of(profile.workspace) if elsewhere else Path(profile.workspace)
+        tables = profile.lake or (f"{profile.workspace.rstrip('/')}/tables" if elsewhere else str(folder / "tables"))
+        for place in (tables,) if profile.tracking else (str(folder), tables):
+            check_folder(place)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".writable").touch()
+        except OSError as failure:
+            full = of_disk(failure, folder)
+            if full is None:
+                raise UsageError(
+                    f"{folder} cannot be a workspace: {failure.strerror or failure}",
+                    "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
+                ) from None
+            if not (folder / "tables").is_dir():  # else there is something to read
+                raise full from None
+        mirror = Mirror(profile.workspace.rstrip("/"), folder, profile.secrets()) if elsewhere else None
+        if mirror is not None:
+            if profile.tracking is None:
+                raise ProfileError(
+                    f"the workspace {profile.workspace} is shared by machines, and no database can be",
+                    "name the tracking server in profiles.yml (tracking: https://…, databricks)",
+                )
+            from pyarrow import ArrowException
+
+            try:
+                mirror.bring_small()
+            except (OSError, ArrowException) as failure:
+                raise ProfileError(
+                    f"{profile.where('workspace')}: the workspace {mirror.uri} cannot be read: {failure}",
+                    "check its address, the network and the keys (storage_options, or those of the machine's role)",
+                ) from None
+        catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
+        lake = Lake(catalog, tables, profile.secrets())
+        tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
+        # A tracking server elsewhere keeps files where it says, unless the profile says.
+        artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
+        return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts), mirror=mirror)
+
+    def at_stage(self, run_id: str, work: Path, log: StageLog | None) -> Workspace:
+        return replace(self, run_id=run_id, work=work, log=log)
+
+    def bring(self, place: str) -> Path:
+        """The file or folder, on this machine."""
+        if self.mirror is not None and Path(place).is_relative_to(self.folder):
+            self.mirror.bring(Path(place))
+        return Path(place)
+
+    def has(self, place: str) -> bool:
+        """Whether the file or folder is there, on this machine or where the workspace lies."""
+        return Path(place).exists() or (
+            self.mirror is not None and Path(place).is_relative_to(self.folder) and self.mirror.has(Path(place))
+        )
+
+    def send(self) -> None:
+        """What is new, to where the workspace lies."""
+        if self.mirror is not None:
+            self.mirror.send()
+
+    @property
+    def run_folder(self) -> Path:
+        return self.folder / "runs" / self.run_id
+
+    @property
+    def threads(self) -> int:
+        return self.profile.threads or cores()
+
+    @property
+    def device(self) -> str:
+        """The torch device. Raises UsageError when a GPU is asked for and there is none: no silent CPU in its place."""
+        wanted = self.profile.device
+        if wanted == "cpu":
+            return wanted
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda" if wanted == "auto" else wanted
+        if wanted != "auto":
+            raise UsageError(f"the profile asks for device {wanted}, but torch sees no GPU", "set device: auto or cpu")
+        return "cpu"
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a process of this machine holds the lock."""
+        import fcntl
+
+        path = self.folder / "locks" / name
+        if not path.exists():
+            return False
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @contextmanager
+    def lock(self, name: str, doing: str = "running this project", writes: bool = True) -> Iterator[None]:
+        """Held by one process; the system lets go of it when that process ends, however it ends. Raises Busy.
+
+        Without `writes`, a disk on which no lock can be made is no hindrance.
+        """
+        import fcntl
+
+        path = self.folder / "locks" / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            opened = path.open("a+")
+        except OSError as failure:
+            if writes or of_disk(failure, path) is None:
+                raise
+            yield
+            return
+        with opened as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+                raise Busy(
+                    f"another process (pid {holder}) is {doing} in {self.folder}",
+                    "wait for it to end, or use another workspace (--profile)",
+                ) from None
+            with suppress(OSError):  # on a full disk, nobody learns whose it is
+                file.truncate(0)
+                os.write(file.fileno(), str(os.getpid()).encode())
+            yield
+
+
+def user_cache() -> Path:
+    """What may be deleted at any time lies here: $XDG_CACHE_HOME/lakewright, or ~/.cache/lakewright."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakewright"
+
+
+def copy_of(uri: str) -> Path:
+    """The folder in which the copy of the workspace at `uri` lies."""
+    return user_cache() / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Whole or not at all, and on disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def note_test_read(workspace: Workspace, table: str, rows: int, why: str) -> int:
+    """Notes a read of a test split in the ledger, and returns how often this table version was read before.
+
+    A read is a file: a folder of them can be added to from several machines at once.
+    """
+    from datetime import UTC, datetime
+    from uuid import uuid4
+
+    folder, now = workspace.folder / "ledger", datetime.now(UTC)
+    needle = json.dumps({"table": table})[1:-1]
+    earlier = sum(needle in read.read_text(encoding="utf-8") for read in folder.glob("*.json"))
+    entry = {"time": now.isoformat(), "table": table, "rows": rows, "run": workspace.run_id, "why": why}
+    write_whole(folder / f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}.json", json.dumps(entry) + "\n")
+    return earlier

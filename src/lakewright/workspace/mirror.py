@@ -1,0 +1,156 @@
+"""A workspace that lies elsewhere (s3://, abfss://, a mounted folder), and the copy of it that a stage works in.
+
+What a stage needs is brought before it runs, and what it left is sent after. Places to send to are object stores, or
+folders that look like one (a Unity Catalog volume, a blobfuse mount): no appending, no locks, so no database lies
+there, and a file, once sent, changes only as a whole. Records go last: what a record names is there before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from lakewright.errors import UsageError
+from lakewright.system.paths import stays_inside
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+LOG = logging.getLogger("lakewright")
+SENT = ("encodings", "models", "ledger", "runs", "records")  # in this order
+SMALL = ("ledger", "runs", "records")  # whose JSON files are brought at once
+CHUNK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The workspace at `uri`, of which `folder` is a copy, in part."""
+
+    uri: str
+    folder: Path
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+    _same: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative path → size and time, as in the store
+
+    def bring(self, place: Path) -> None:
+        """The file or folder of the copy, as it is in the store."""
+        system, root = self._store()
+        inside = place.relative_to(self.folder).as_posix()
+        for info in _files(system, f"{root}/{inside}"):
+            self._copy_here(system, info, root)
+
+    def bring_small(self) -> None:
+        """What other processes noted: runs, records, reads of the test split."""
+        system, root = self._store()
+        for top in SMALL:
+            for info in _files(system, f"{root}/{top}"):
+                if info.path.endswith(".json"):
+                    self._copy_here(system, info, root)
+
+    def has(self, place: Path) -> bool:
+        system, root = self._store()
+        return bool(_files(system, f"{root}/{place.relative_to(self.folder).as_posix()}"))
+
+    def send(self) -> None:
+        """What is new or changed in the copy."""
+        system, root = self._store()
+        for top in SENT:
+            stamps = {path.relative_to(self.folder).as_posix(): _stamp(path) for path in _paths(self.folder / top)}
+            new = {inside: stands for inside, stands in stamps.items() if self._same.get(inside) != stands}
+            there = {info.path: info for info in _files(system, f"{root}/{top}")} if new else {}
+            # Within runs, records last as well
+            for inside, stands in sorted(new.items(), key=lambda each: "/records/" in each[0]):
+                known = there.get(f"{root}/{inside}")
+                if known is None or known.size != stands[0] or known.mtime_ns < stands[1]:
+                    if _linked(system, root, inside):
+                        raise UsageError(
+                            f"{self.uri}/{inside} lies behind a link, which may lead anywhere",
+                            "put a folder in the place of the link",
+                        )
+                    _put(system, self.folder / inside, f"{root}/{inside}")
+                self._same[inside] = stands
+
+    def _store(self) -> tuple[FileSystem, str]:
+        from lakewright.data.sources.files import file_system
+
+        system, root = file_system(self.uri, self.storage_options)
+        return system, root.rstrip("/")
+
+    def _copy_here(self, system: FileSystem, info: FileInfo, root: str) -> None:
+        """A key is whatever somebody wrote into the store: one that would leave the copy's folder is passed over."""
+        inside = info.path.removeprefix(f"{root}/")
+        path = self.folder / inside
+        if not stays_inside(inside):
+            LOG.warning("%r is left out: no file of the workspace's copy can have that name", f"{self.uri}/{inside}")
+            return
+        if _linked(system, root, inside):
+            LOG.warning("%r is left out: a link leads there, and may lead anywhere", f"{self.uri}/{inside}")
+            return
+        if path.is_dir() or any(folder.is_file() for folder in path.parents):  # the store has `a` and `a/b`
+            LOG.warning("%r is left out: another key is its folder, or lies in it", f"{self.uri}/{inside}")
+            return
+        millionth = 1000  # of a second: finer than any store's clock
+        if path.exists():
+            size, time = _stamp(path)
+            if (size, time // millionth) == (info.size, info.mtime_ns // millionth):
+                return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not beside it: what a killed process leaves would lie in a model folder, which holds nothing but its files.
+        partial = self.folder / f".{path.name}.{os.getpid()}.partial"
+        with system.open_input_stream(info.path) as source, partial.open("wb") as file:
+            while chunk := source.read(CHUNK):
+                file.write(chunk)
+        os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))
+        partial.replace(path)
+        self._same[inside] = _stamp(path)
+
+
+def _put(system: FileSystem, path: Path, target: str) -> None:
+    """Whole or not at all: an object store keeps nothing of a stream that was not closed; a folder needs a rename."""
+    from pyarrow.fs import LocalFileSystem
+
+    folder = isinstance(system, LocalFileSystem)
+    if folder:
+        system.create_dir(str(PurePosixPath(target).parent), recursive=True)
+    written = f"{target}.{os.getpid()}.partial" if folder else target
+    with path.open("rb") as file, system.open_output_stream(written) as out:
+        while chunk := file.read(CHUNK):
+            out.write(chunk)
+    if folder:
+        system.move(written, target)
+
+
+def _linked(system: FileSystem, root: str, inside: str) -> bool:
+    """Whether a link lies on the way from the root, where that is a folder, to what is in it."""
+    from pyarrow.fs import LocalFileSystem
+
+    local = isinstance(system, LocalFileSystem)
+    return local and os.path.realpath(f"{root}/{inside}") != f"{os.path.realpath(root)}/{inside}"
+
+
+def _files(system: FileSystem, path: str) -> list[FileInfo]:
+    """The files at or under the path; none where there is no such path."""
+    from pyarrow.fs import FileSelector, FileType, LocalFileSystem
+
+    info = system.get_file_info(path)
+    if info.type == FileType.File:
+        return [info]
+    if isinstance(system, LocalFileSystem):  # its selector follows links, and goes in circles
+        names = [f"{folder}/{name}" for folder, _, names in os.walk(path) for name in names]
+        found = system.get_file_info([name for name in names if not re.search("[\ud800-\udfff]", name)])  # no text
+    else:
+        found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+    return [info for info in found if info.type == FileType.File and not info.path.endswith(".partial")]
+
+
+def _paths(top: Path) -> Iterable[Path]:
+    return (path for path in top.rglob("*") if path.is_file() and not path.name.endswith(".partial"))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns

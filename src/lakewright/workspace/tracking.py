@@ -1,0 +1,490 @@
+"""What a run leaves in MLflow: a parent run, and in it a run a stage with its parameters, curves, pictures and tables.
+
+Every call names its run and its tracking URI: MLflow's global state (the user's own tracking URI and active run) is
+neither read nor changed, and several runs can be written from one process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import hashlib
+import json
+import logging
+import os
+import posixpath
+import re
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPException
+from importlib.metadata import version
+from pathlib import Path
+from ssl import SSLError
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import urlopen
+from uuid import uuid4
+
+from lakewright.errors import LakewrightError, UsageError, of_disk
+from lakewright.system.secrets import concealed
+from lakewright.workspace import user_cache
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+    from lakewright.records import TableVersion
+
+LOG = logging.getLogger(__name__)
+PARENT = "mlflow.parentRunId"
+MLFLOW_TYPES = {  # Arrow's name for a type: MLflow's
+    "bool": "boolean",
+    **dict.fromkeys(("int8", "int16", "int32"), "integer"),
+    "int64": "long",
+    "float": "float",
+    "double": "double",
+    **dict.fromkeys(("string", "large_string", "string_view"), "string"),
+    **dict.fromkeys(("binary", "large_binary"), "binary"),
+    **dict.fromkeys(("timestamp", "date32"), "datetime"),
+}
+LONGEST_PARAM = 6000  # characters, MLflow's limit
+SECONDS_BETWEEN_BATCHES = 2.0
+SECONDS_TO_ANSWER = 4.0  # that a server has to say anything at all, before it counts as away
+AWAY = (502, 503, 504)  # what a gateway answers whose server is away
+Ending = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs and model versions are kept.
+
+    `registry_uri` None: the same as `tracking_uri`. `artifacts` is the folder or URI under which the experiments' files
+    lie; empty leaves the choice to the tracking server (one with --serve-artifacts, Databricks).
+    """
+
+    tracking_uri: str
+    registry_uri: str | None
+    artifacts: str
+
+    @contextmanager
+    def client(self) -> Iterator[MlflowClient]:
+        """An MlflowClient for these URIs; what MLflow answers with an error becomes a LakewrightError.
+
+        A server that is away when a process first needs it is told within seconds; one that goes away later gets a
+        minute to come back.
+        """
+        registry_uri = self.registry_uri or self.tracking_uri
+        for uri in dict.fromkeys((self.tracking_uri, registry_uri)):
+            reach(uri)  # before MLflow is imported, which takes as long again
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout belongs to results
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # read once, when mlflow is first imported
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; its own seven are four
+        from mlflow.exceptions import MlflowException
+
+        database = logging.getLogger("mlflow.store.db.utils")  # prints the traceback of whatever it raises
+        database.addFilter(_silent)
+        try:
+            yield _opened(self.tracking_uri, registry_uri)
+        except MlflowException as error:
+            if (full := of_disk(error, self.tracking_uri.removeprefix("sqlite:///"))) is not None:
+                raise full from None
+            raise LakewrightError(
+                f"MLflow at {self.tracking_uri} answered: {error.message}",
+                "check that the tracking and registry URIs of the profile are right and answer",
+            ) from None
+        finally:
+            database.removeFilter(_silent)
+
+    def start(self, experiment: str, name: str, tags: Mapping[str, str]) -> str:
+        """The id of the parent run called `name`, RUNNING; made where the experiment has none of that name.
+
+        The name is the run's identity in its experiment, so a process that died before it noted the id finds it again.
+        Two processes that start the same name at once are the caller's to keep apart (Workspace.lock does).
+        Raises UsageError where the experiment was deleted in MLflow.
+        """
+        with self.client() as client:
+            experiment_id = self._experiment(client, experiment)
+            return _run(client, experiment_id, name, None, tags)
+
+    @contextmanager
+    def stage(self, run_id: str, stage_name: str) -> Iterator[StageLog]:
+        """The log of the run nested in `run_id` for this stage; the same one again where the stage is entered again.
+
+        CPU, memory, disk, network and (where nvidia-ml-py is installed) GPU are sampled every 5 s meanwhile. The nested
+        run ends FINISHED, FAILED on an exception, or KILLED on Ctrl-C; after a kill -9 it stays RUNNING until resumed.
+        """
+        with self.client() as client:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            experiment_id = client.get_run(run_id).info.experiment_id
+            nested = _run(client, experiment_id, stage_name, run_id, {})
+            log = StageLog(client, nested)
+            system = SystemMetricsMonitor(
+                nested, sampling_interval=5, resume_logging=True, tracking_uri=self.tracking_uri
+            )
+            system.start()
+            try:
+                yield log
+                system.finish()
+                log.close()
+            except BaseException as error:
+                with suppress(Exception):  # the stage's own error is the one to show
+                    system.finish()
+                    log.close()
+                with suppress(Exception):
+                    client.set_terminated(nested, "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+                raise
+            client.set_terminated(nested, "FINISHED")
+
+    def finish(
+        self, run_id: str, status: Ending, metrics: Mapping[str, SupportsFloat], tags: Mapping[str, str]
+    ) -> None:
+        """End the parent run, with the metrics and tags that stand for the whole run."""
+        with self.client() as client:
+            from mlflow.entities import Metric, RunTag
+
+            now = int(time.time() * 1000)
+            client.log_batch(
+                run_id,
+                metrics=[Metric(_key(name), float(value), now, 0) for name, value in metrics.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+            client.set_terminated(run_id, status)
+
+    def _experiment(self, client: MlflowClient, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        if self.tracking_uri.startswith("databricks"):  # where experiments are files of the workspace
+            name = f"/Shared/{name}"
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(client.create_experiment(name, artifact_location=_location(self.artifacts, name)))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = client.get_experiment_by_name(name)  # another process was first
+        if found.lifecycle_stage == "deleted":
+            raise UsageError(
+                f"the experiment {name!r} was deleted in MLflow",
+                f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}; or use another name",
+            )
+        return str(found.experiment_id)
+
+
+class StageLog:
+    """Writes to one MLflow run. Metrics are gathered and sent by a thread every 2 s, the rest is sent at once.
+
+    Names keep letters, digits and `_-. :/`; any other character becomes `_`, as MLflow takes no others.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.run_id = run_id
+        self._client = client
+        self._waiting: list[Metric] = []
+        self._lock = threading.Lock()  # around every change of _waiting
+        self._sending = threading.Lock()  # one batch at a time, so that the points of a curve keep their order
+        self._closed = threading.Event()
+        self._sender = threading.Thread(target=self._send_regularly, name=f"mlflow metrics {run_id}", daemon=True)
+        self._sender.start()
+
+    def metric(self, name: str, value: SupportsFloat, step: int = 0) -> None:
+        self.metrics({name: value}, step)
+
+    def metrics(self, values: Mapping[str, SupportsFloat], step: int = 0) -> None:
+        """One point on each curve; costs microseconds, never a round trip."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(_key(name), float(value), now, step) for name, value in values.items()]
+        with self._lock:
+            self._waiting += points
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Parameters under flat dotted names; values that are not text are written as JSON.
+
+        A value over MLflow's 6,000 characters is cut; the whole is the file `params/NAME.txt`. A parameter that the run
+        has with another value already (a stage resumed after a change) keeps it; the new one is the tag `changed.NAME`.
+        """
+        from mlflow.entities import Param, RunTag
+
+        texts = {_key(name): text for name, text in _flat(values, "")}
+        before = self._client.get_run(self.run_id).data.params
+        cut = {
+            name: text if len(text) <= LONGEST_PARAM else text[: LONGEST_PARAM - 1] + "…"
+            for name, text in texts.items()
+        }
+        new = [Param(name, text) for name, text in cut.items() if name not in before]
+        for start in range(0, len(new), 100):  # MLflow's limit for one request
+            self._client.log_batch(self.run_id, params=new[start : start + 100])
+        changed = [
+            RunTag(f"changed.{name}"[:250], text) for name, text in cut.items() if before.get(name, text) != text
+        ]
+        for start in range(0, len(changed), 100):
+            self._client.log_batch(self.run_id, tags=changed[start : start + 100])
+        for name, text in texts.items():
+            if len(text) > LONGEST_PARAM:
+                self._client.log_text(self.run_id, text, f"params/{name}.txt")
+
+    def table(self, table: TableVersion, context: str, schema: pa.Schema | None = None) -> None:
+        """The table as an input of this run, pinned at its version; `context` is "training", "evaluation", …"""
+        from mlflow.data.delta_dataset_source import DeltaDatasetSource
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        digest = hashlib.sha256(f"{table} {table.uri}".encode()).hexdigest()[:8]
+        source = DeltaDatasetSource(path=table.uri, delta_table_version=table.version)
+        dataset = MetaDataset(source, name=table.name, digest=digest, schema=_columns(schema))
+        given = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)])
+        self._client.log_inputs(self.run_id, datasets=[given])
+        self._client.set_tag(self.run_id, f"table.{context}", str(table))
+
+    def picture(self, figure: Figure, name: str) -> None:
+        """A matplotlib figure as `pictures/NAME.png`."""
+        self._client.log_figure(self.run_id, figure, f"pictures/{name}.png")
+
+    def text(self, string: str, name: str) -> None:
+        """A file called `name` that holds `string`."""
+        self._client.log_text(self.run_id, string, name)
+
+    def file(self, path: Path) -> None:
+        """A file, or a folder with all that is in it."""
+        self._client.log_artifact(self.run_id, str(path))
+
+    def close(self) -> None:
+        """Send what waits. Raises MlflowException where that fails: metrics would be lost."""
+        self._closed.set()
+        self._sender.join()
+        self._send()
+
+    def _send_regularly(self) -> None:
+        while not self._closed.wait(SECONDS_BETWEEN_BATCHES):
+            try:
+                self._send()
+            except Exception as error:  # a server that is away for a while must not end hours of training
+                LOG.warning("MLflow did not take the metrics, they are kept and sent again: %s", error)
+
+    def _send(self) -> None:
+        with self._sending:
+            while batch := self._waiting[:1000]:  # MLflow's limit for one request
+                self._client.log_batch(self.run_id, metrics=batch)
+                with self._lock:
+                    del self._waiting[: len(batch)]
+
+
+def _opened(tracking_uri: str, registry_uri: str) -> MlflowClient:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        for uri in dict.fromkeys((tracking_uri, registry_uri)):
+            _create_database(uri)
+        # Without the second one it would take the registry from the process's global setting, which is the user's.
+        return MlflowClient(tracking_uri, registry_uri)
+    except (MlflowException, LakewrightError):
+        raise
+    except Exception as failure:  # a damaged database, a driver that is missing, a folder that cannot be made
+        cause = f"MLflow cannot open {tracking_uri}: {type(failure).__name__}: {failure}".splitlines()[0]
+        raise LakewrightError(
+            cause,
+            "check the tracking and registry URIs of the profile; bring a damaged database back from a copy",
+        ) from None
+
+
+@cache
+def reach(uri: str) -> None:
+    """Raises LakewrightError where nothing answers at a server's address: MLflow itself would try for a minute.
+
+    A server that was reached once is not asked again by this process.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urlopen(f"{address(uri)}/health", timeout=SECONDS_TO_ANSWER):
+            pass
+    except HTTPError as answer:
+        if answer.code in AWAY:
+            raise unreachable(uri, answer) from None
+    except HTTPException:  # whatever it says, it answers
+        pass
+    except OSError as failure:
+        reason = getattr(failure, "reason", failure)
+        if not isinstance(reason, SSLError):  # MLflow may know more certificates
+            raise unreachable(uri, reason) from None
+
+
+def address(uri: str) -> str:
+    """Of an MLflow server: its URI without user and password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+
+def unreachable(uri: str, reason: object) -> LakewrightError:
+    return LakewrightError(
+        f"MLflow at {address(uri)} cannot be reached: {reason}",
+        "start it, or check the address in profiles.yml (tracking, registry) and the network",
+    )
+
+
+def _silent(record: logging.LogRecord) -> bool:
+    return False
+
+
+def literal(text: str) -> str:
+    """`text` as a string in MLflow's filter language, which has two kinds of quotes and no way to escape them."""
+    if "'" in text and '"' in text:
+        raise UsageError(f"the name {text!r} holds both kinds of quotes", "use a name without quotes")
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def _run(client: MlflowClient, experiment_id: str, name: str, parent: str | None, tags: Mapping[str, str]) -> str:
+    """The run of that name under that parent (None: a top one), RUNNING; the oldest one where there are several."""
+    conditions = [f"attributes.run_name = {literal(name)}"]
+    if parent is not None:
+        conditions.append(f"tags.`{PARENT}` = '{parent}'")
+    found = client.search_runs([experiment_id], " and ".join(conditions), order_by=["attributes.start_time ASC"])
+    known = next((run.info.run_id for run in found if run.data.tags.get(PARENT) == parent), None)
+    if known is None:
+        identity = {} if parent is None else {PARENT: parent}
+        made = client.create_run(
+            experiment_id, tags={"mlflow.user": getpass.getuser(), **tags, **identity}, run_name=name
+        )
+        return str(made.info.run_id)
+    client.update_run(known, status="RUNNING")
+    for key, value in tags.items():
+        client.set_tag(known, key, value)
+    return str(known)
+
+
+def _location(artifacts: str, experiment: str) -> str | None:
+    if not artifacts:
+        return None
+    root = (
+        artifacts
+        if "://" in artifacts or artifacts.startswith("mlflow-artifacts:")
+        else Path(artifacts).resolve().as_uri()
+    )
+    return f"{root.rstrip('/')}/{quote(experiment.strip('/'), safe='')}"
+
+
+def _create_database(uri: str) -> None:
+    """Make the SQLite database of a new workspace aside and put it in place whole.
+
+    MLflow builds it by some fifty migrations that are not one transaction: a process killed among them leaves a
+    database that no later process can open or migrate. They take two seconds, so this user's next workspaces copy the
+    empty database that the first one leaves in the cache.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///"):
+        return
+    if path.exists():
+        _check_database(path)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    empty = user_cache() / f"mlflow-{version('mlflow')}.db"
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        if path.exists():
+            return
+        for abandoned in path.parent.glob(f".{path.name}.draft-*"):
+            abandoned.unlink()
+        draft = path.with_name(f".{path.name}.draft-{uuid4().hex}")
+        if empty.exists():
+            shutil.copyfile(empty, draft)
+        else:
+            _migrate(draft)
+            with suppress(OSError):  # a home that cannot be written has no cache
+                _keep(draft, empty)
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+
+def _check_database(path: Path) -> None:
+    """Raises LakewrightError for a damaged file: MLflow tries to open it for 100 seconds, or takes it for a new one."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.DatabaseError as error:
+        if (full := of_disk(error, path)) is not None:
+            raise full from error
+        if "locked" in str(error):  # MLflow waits
+            return
+        raise LakewrightError(
+            f"MLflow's database {path} is damaged: {error}",
+            "restore it, or move it away: tables and model folders stay, runs and model versions begin anew",
+        ) from error
+
+
+def _migrate(draft: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    with _not_synced(draft):
+        MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(draft)) as connection, connection:
+        connection.execute("DELETE FROM experiments")  # its default one, which names a folder; MLflow makes it anew
+
+
+def _keep(database: Path, copy: Path) -> None:
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    partial = copy.with_name(f".{copy.name}.{uuid4().hex}.partial")
+    shutil.copyfile(database, partial)
+    partial.replace(copy)
+
+
+@contextmanager
+def _not_synced(draft: Path) -> Iterator[None]:
+    """Within, SQLite does not wait for the disk after each migration of `draft`, which nobody wants half made."""
+    from sqlalchemy import Engine, event
+
+    def connected(connection: Any, _: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):  # perhaps another thread's, of another database
+            places = [place for _, _, place in connection.execute("PRAGMA database_list")]
+            if places == [str(draft.resolve())]:
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
+
+
+def _key(name: str) -> str:
+    allowed = re.sub(r"[^\w\-. :/]", "_", name).lstrip("/")[:250]
+    return posixpath.normpath(f"/{allowed}")[1:] or "_"  # MLflow refuses a//b, a/../b and a/, too
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield f"{prefix}{name}", concealed(text)
+
+
+def _columns(schema: pa.Schema | None) -> Any:
+    """The columns as MLflow's pages show them."""
+    if schema is None:
+        return None
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType, Array, DataType
+
+    def kind(arrow: pa.DataType) -> Any:
+        if hasattr(arrow, "value_type"):
+            return Array(kind(arrow.value_type))
+        name = str(arrow).split("[")[0]  # timestamp[us, tz=UTC], date32[day]
+        return DataType[MLFLOW_TYPES[name]] if name in MLFLOW_TYPES else AnyType()
+
+    return Schema([ColSpec(kind(field.type), field.name, required=not field.nullable) for field in schema])
