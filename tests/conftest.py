@@ -193,8 +193,8 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
     says. Other weights make other models."""
     import numpy as np
 
-    from lakewright.model.recipe.terms import Terms
     from lakewright.learning.learners.linear import _export
+    from lakewright.model.recipe.terms import Terms
 
     (folder / "encoding").mkdir(parents=True)
     terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)

@@ -14,23 +14,23 @@ import numpy as np
 import uvicorn
 
 from conftest import greeting_model, sealed_model
-from lakewright.model.recipe.dense import Category, Number, OtherColumns
-from lakewright.model.recipe.terms import Terms
 from lakewright.learning.learners.encoder.base import load_encoder, load_tokens
 from lakewright.learning.learners.linear import _export
-from lakewright.settings.profile import Oidc, Serve
+from lakewright.model.recipe.dense import Category, Number, OtherColumns
+from lakewright.model.recipe.inputs import TextInputs
+from lakewright.model.recipe.terms import Terms
+from lakewright.model.tasks import Task
+from lakewright.model.tasks.answering import QuestionAnswering
+from lakewright.model.tasks.classification import TextClassification
+from lakewright.model.tasks.multilabel import MultilabelClassification
+from lakewright.model.tasks.similarity import SentenceSimilarity
+from lakewright.model.tasks.tagging import TokenClassification
 from lakewright.service.server import connection, endpoint
 from lakewright.service.server.access import Access
 from lakewright.service.server.app import make_app
 from lakewright.service.server.endpoint import Endpoint
 from lakewright.service.server.service import Service
-from lakewright.model.tasks import Task
-from lakewright.model.tasks.multilabel import MultilabelClassification
-from lakewright.model.tasks.answering import QuestionAnswering
-from lakewright.model.tasks.similarity import SentenceSimilarity
-from lakewright.model.tasks.classification import TextClassification
-from lakewright.model.recipe.inputs import TextInputs
-from lakewright.model.tasks.tagging import TokenClassification
+from lakewright.settings.profile import Oidc, Serve
 
 BOTH = {"text": "the dog is here", "text_pair": "my rose is old"}
 OTHERS = OtherColumns((Number("age", 40.0, 10.0, True),), (Category("place", ("north", "south")),))

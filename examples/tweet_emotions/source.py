@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lakewright.data.sources import open_source
+from lakewright.data.sources.opening import open_source
 
 HUB = "hf://SemEvalWorkshop/sem_eval_2018_task_1@refs/convert/parquet"
 

@@ -15,21 +15,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lakewright.errors import LakewrightError
+    from lakewright.model.predictor import Predictor
     from lakewright.pipeline import load, plan, run
+    from lakewright.pipeline.runs import Run
     from lakewright.settings.profile import load_profile
     from lakewright.settings.project import load_project
-    from lakewright.pipeline.runs import Run
-    from lakewright.model.predictor import Predictor
     from lakewright.workspace import Workspace
 
 _HOME = {
     "LakewrightError": "errors",
-    "Predictor": "runtimes.predictor",
-    "Run": "runs",
+    "Predictor": "model.predictor",
+    "Run": "pipeline.runs",
     "Workspace": "workspace",
     "load": "pipeline",
-    "load_profile": "profile",
-    "load_project": "project",
+    "load_profile": "settings.profile",
+    "load_project": "settings.project",
     "plan": "pipeline",
     "run": "pipeline",
 }

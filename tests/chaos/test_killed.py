@@ -139,9 +139,9 @@ def changes(calls: str, folder: Path) -> list[tuple[str, int]]:
 def look() -> list[str]:
     """All that there is, opened and read, a line each: without what differs between any two runs."""
     import lakewright as lw
+    from lakewright.model.predictor import Predictor
     from lakewright.plugins import find
     from lakewright.registry.versions import list_models
-    from lakewright.model.predictor import Predictor
 
     profile = lw.load_profile()
     workspace = lw.Workspace.open(profile)

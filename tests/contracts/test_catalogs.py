@@ -18,13 +18,13 @@ import pyarrow as pa
 import pytest
 
 from lakewright import plugins
-from lakewright.errors import Busy, DataError, MissingPackage, NotFound, ProfileError
 from lakewright.data.lake.catalogs import Denied
 from lakewright.data.lake.catalogs.glue import GlueCatalog, GlueSettings
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.catalogs.unity import UnityCatalog, UnitySettings
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import Busy, DataError, MissingPackage, NotFound, ProfileError
 from lakewright.settings.profile import load_profile
 from lakewright.workspace import Workspace
 

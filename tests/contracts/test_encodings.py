@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from conftest import sentences
 from lakewright import plugins
-from lakewright.model.recipe import Encoding, open_encoding
-from lakewright.model.recipe.terms import Terms
 from lakewright.errors import ModelError
 from lakewright.learning.learners.encoder.base import load_tokens
+from lakewright.model.recipe import Encoding, open_encoding
+from lakewright.model.recipe.terms import Terms
 
 TEXTS = [row["text"] for row in sentences(50)]
 

@@ -17,11 +17,11 @@ import yaml
 from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import ModelError, UsageError
-from lakewright.model.runtimes import Runtime
 from lakewright.model.folder import sample_rows, serving, verify
 from lakewright.model.predictor import Predictor
-from lakewright.service.server.model import Model
+from lakewright.model.runtimes import Runtime
 from lakewright.model.tasks import Task
+from lakewright.service.server.model import Model
 
 PAIRS = [(learner, task) for learner in plugins.names("learners") for task in plugins.names("tasks")]
 TOLERANCE = 1e-4  # largest difference of a logit between torch and onnx, both fp32; stated in docs/models.md

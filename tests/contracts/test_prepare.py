@@ -18,11 +18,11 @@ from test_learners import LAYOUT, task_rows
 import lakewright as lw
 from conftest import sentences
 from lakewright import plugins
-from lakewright.errors import DataError
 from lakewright.data.rows import reading
+from lakewright.errors import DataError
 from lakewright.learning.examples import Values, read_split
-from lakewright.records import Ingested, Prepared
 from lakewright.pipeline.stages.prepare import prepare
+from lakewright.records import Ingested, Prepared
 
 Rows = list[dict[str, Any]]
 

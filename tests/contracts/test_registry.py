@@ -22,12 +22,12 @@ import numpy as np
 import pytest
 
 from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError
+from lakewright.model.folder import digest_of, seal
 from lakewright.records import ModelVersion
 from lakewright.registry import versions
 from lakewright.registry.mlflow_process import located
-from lakewright.registry.without_mlflow import alias_version, reader
 from lakewright.registry.uri import meant
-from lakewright.model.folder import digest_of, seal
+from lakewright.registry.without_mlflow import alias_version, reader
 from lakewright.workspace.tracking import Tracking
 
 NAME = "main.demo.greetings"
@@ -37,8 +37,8 @@ ROWS = [{"text": "good morning"}, {"text": "good night"}]
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole linear model folder, small: "morning" is hello, "night" is goodbye."""
-    from lakewright.model.recipe.terms import Terms
     from lakewright.learning.learners.linear import _export
+    from lakewright.model.recipe.terms import Terms
 
     folder = tmp_path_factory.mktemp("made") / "model"
     (folder / "encoding").mkdir(parents=True)

@@ -28,9 +28,9 @@ from schemathesis import GenerationMode, checks
 
 from conftest import Server, sentences, serving
 from lakewright.errors import DataError
-from lakewright.settings.profile import Serve
 from lakewright.model.predictor import Predictor
 from lakewright.service.server.service import Service
+from lakewright.settings.profile import Serve
 from served_models import SAMPLES, answering, make
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "20"))  # of each property; EXAMPLES=5000 to search

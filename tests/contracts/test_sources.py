@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakewright import plugins
-from lakewright.errors import DataError, NotFound, UsageError
 from lakewright.data.lake.types import storable
-from lakewright.data.sources import Intake, Source, open_source
+from lakewright.data.sources import Intake, Source
+from lakewright.data.sources.opening import open_source
+from lakewright.errors import DataError, NotFound, UsageError
 
 ROWS: list[dict[str, Any]] = [
     {"id": "001", "text": 'naïve, "quoted"\nand a second line', "label": "a", "score": 1.5, "count": 1, "ok": True},

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lakewright import plugins
 from lakewright.pipeline import STAGES, run_stage
+from lakewright.records import Report
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
-from lakewright.records import Report
 from lakewright.workspace import Workspace
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from lakewright import plugins
+from lakewright.data.lake.types import storable
+from lakewright.errors import DataError, ProjectError
+from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.recipe import Encoded
 from lakewright.model.recipe.tokens import Tokens
-from lakewright.errors import DataError, ProjectError
-from lakewright.data.lake.types import storable
-from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.tasks import IGNORED, Logits, Loss, Task
 from lakewright.model.tasks.answering import FIRST, LAST
 

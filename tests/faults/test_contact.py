@@ -23,10 +23,10 @@ from packaging.utils import canonicalize_name
 
 import lakewright as lw
 from conftest import one_object, sentences, write_csv
-from lakewright.system import progress
 from lakewright.errors import ProfileError
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
+from lakewright.system import progress
 
 ROOT = Path(__file__).parents[2]
 MODEL = "models:/main.demo.things@champion"

@@ -24,16 +24,16 @@ from pydantic import ValidationError
 
 from conftest import serving
 from lakewright.errors import UsageError
-from lakewright.system.memory import size_of
-from lakewright.settings.profile import Oidc, Serve
+from lakewright.model.recipe.inputs import TextInputs
+from lakewright.model.tasks.classification import TextClassification
 from lakewright.service.server import access, requestlog
 from lakewright.service.server.access import Access, add_key, read_keys, remove_key
 from lakewright.service.server.answers import Answers, key_of
 from lakewright.service.server.connection import AHEAD_REQUESTS, HEAD_BYTES
 from lakewright.service.server.refusals import NoKey
 from lakewright.service.server.requestlog import Answered, RequestLog
-from lakewright.model.tasks.classification import TextClassification
-from lakewright.model.recipe.inputs import TextInputs
+from lakewright.settings.profile import Oidc, Serve
+from lakewright.system.memory import size_of
 from served_models import OTHERS, answering, linear
 
 PATIENCE = 30.0  # seconds after which a test fails

@@ -13,8 +13,8 @@ import yaml
 import lakewright as lw
 from conftest import sentences, small_project, write_csv
 from lakewright import pipeline, workspace
-from lakewright.pipeline.comparison import compare
 from lakewright.errors import DataError, LakewrightError
+from lakewright.pipeline.comparison import compare
 from lakewright.plugins import find
 from lakewright.targets.remote import follow
 from lakewright.workspace.tracking import Tracking
@@ -92,7 +92,12 @@ def test_killed_again_and_again_it_is_one_run_that_ends_done(project: Path, monk
             raise Killed
         write(path, text)
 
-    for module in ("lakewright.workspace", "lakewright.pipeline.skipping", "lakewright.pipeline.runs", "lakewright.pipeline"):
+    for module in (
+        "lakewright.workspace",
+        "lakewright.pipeline.skipping",
+        "lakewright.pipeline.runs",
+        "lakewright.pipeline",
+    ):
         monkeypatch.setattr(f"{module}.write_whole", dies)
     ended = None
     while ended is None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import lakewright as lw
 from conftest import sentences, small_project, write_csv
-from lakewright.system import jsonfile
-from lakewright.records import Metric, Report, kept
 from lakewright.cli.show import print_json
+from lakewright.records import Metric, Report, kept
+from lakewright.system import jsonfile
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

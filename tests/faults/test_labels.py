@@ -25,6 +25,14 @@ import lakewright as lw
 from conftest import greeting_model
 from lakewright import plugins
 from lakewright.cli.predicting import predict
+from lakewright.cli.show import complain
+from lakewright.data.lake.tables import Lake
+from lakewright.data.profile.labels import profile_labels, read_labels
+from lakewright.data.rows.columns import in_order
+from lakewright.data.rows.duplicates import IDENTITY
+from lakewright.data.rows.kinds import Kind, is_blank
+from lakewright.data.rows.quality import check_labels, check_spellings, told
+from lakewright.data.rows.request import lacks
 from lakewright.errors import DataError, LakewrightError, ProjectError, UsageError
 from lakewright.evaluation.attribution import attributions
 from lakewright.evaluation.metrics import check_bound
@@ -34,22 +42,17 @@ from lakewright.evaluation.scorers.entities import EntityScorer
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
-from lakewright.data.lake.tables import Lake
-from lakewright.pipeline import plan
-from lakewright.data.rows.duplicates import IDENTITY
-from lakewright.data.rows.quality import check_labels, check_spellings, told
-from lakewright.settings.profile import load_profile
-from lakewright.data.profile.labels import profile_labels, read_labels
-from lakewright.settings.project import Columns
-from lakewright.records import Prepared
 from lakewright.model.folder import seal
 from lakewright.model.predictor import Predictor
 from lakewright.model.pyfunc import PyfuncModel
+from lakewright.model.tasks import Task, no_prediction
+from lakewright.pipeline import plan
+from lakewright.records import Prepared
 from lakewright.service.scoring import score
 from lakewright.service.server.prometheus import labels_of
 from lakewright.service.server.protocols import mlflow, open_inference, openai, plain
-from lakewright.cli.show import complain
-from lakewright.model.tasks import Kind, Task, in_order, is_blank, lacks, no_prediction
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import Columns
 from lakewright.workspace import Workspace
 
 
@@ -153,7 +156,9 @@ def test_columns_of_0_and_1_may_be_texts() -> None:
 
 
 def test_the_order_of_labels_is_the_same_in_every_process() -> None:
-    command = "from lakewright.model.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
+    command = (
+        "from lakewright.model.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
+    )
     orders = {
         subprocess.run(
             [sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
@@ -275,7 +280,11 @@ def test_odd_answers_are_named_by_their_rows(form: Any, problem: str) -> None:
 @pytest.mark.parametrize("written", [lambda at: [{"text": "Berlin", "answer_start": at}],
                                      lambda at: {"text": ["Berlin"], "answer_start": [at]}])  # fmt: skip
 def test_answers_counted_in_utf_16(written: Callable[[int], Any]) -> None:
-    table = {"question": ["Where?"] * 2, "context": ["😀🎉 in Berlin", "in Berlin"], "answers": [written(8), written(3)]}
+    table = {
+        "question": ["Where?"] * 2,
+        "context": ["😀🎉 in Berlin", "in Berlin"],
+        "answers": [written(8), written(3)],
+    }
     columns = {name: name for name in table}
     with pytest.raises(DataError, match=r"row 0: .*at 8 in its context \(it does with task.offsets: utf16\)"):
         read("question_answering", table, columns)

@@ -17,11 +17,11 @@ import pytest
 from deltalake import DeltaTable
 
 from conftest import sentences, serving
-from lakewright.errors import DataError, DiskError, of_disk
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.data.sources import open_source
 from lakewright.data.lake.sql import insert_once
 from lakewright.data.lake.tables import Lake
+from lakewright.data.sources.opening import open_source
+from lakewright.errors import DataError, DiskError, of_disk
 from projects import Call, Ended, T, write_linear_project, write_rows
 
 

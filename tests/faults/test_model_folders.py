@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import GREETINGS, greeting_model, sealed_model
-from lakewright.model.recipe.tokens import Tokens
 from lakewright.errors import ModelError, UsageError
-from lakewright.records import ModelVersion
-from lakewright.registry.uri import at_hand, downloaded, model_folder
 from lakewright.model.folder import SERVING, digest_of, holds, seal, serving
 from lakewright.model.predictor import Predictor
+from lakewright.model.recipe.tokens import Tokens
+from lakewright.records import ModelVersion
+from lakewright.registry.uri import at_hand, downloaded, model_folder
 from lakewright.service.server import endpoint
 from lakewright.service.server.model import Model
 

@@ -26,11 +26,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lakewright import pipeline
-from lakewright.errors import DataError, ProjectError, UsageError
-from lakewright.data.sources import Intake, open_source
+from lakewright.data.sources import Intake
+from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.written import types_of
-from lakewright.settings.project import load_project
+from lakewright.errors import DataError, ProjectError, UsageError
 from lakewright.records import Finding, Ingested
+from lakewright.settings.project import load_project
 
 ODD = ["250.0", "250.00", "250", "+4915112345678", "0e0", "007", "1e5", "0x1F", "1_000", "True", "true", "2024-01-05",
        "1.10", "1.1", "-0", "0", "NaN", "12:30"]  # fmt: skip

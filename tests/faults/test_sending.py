@@ -21,20 +21,20 @@ from hypothesis import strategies as st
 
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProfileError, ProjectError, UsageError
-from lakewright.workspace.mirror import Mirror
-from lakewright.system.paths import stays_inside
+from lakewright.pipeline.runs import LOG, log_to
+from lakewright.records import Trained
 from lakewright.settings.profile import Profile, load_profile
 from lakewright.settings.project import Project, load_project
-from lakewright.records import Trained
-from lakewright.pipeline.runs import LOG, log_to
+from lakewright.settings.yamlfile import value_of
+from lakewright.system.paths import stays_inside
 from lakewright.system.secrets import concealed, names_secret, secret_in
 from lakewright.targets import Deployment, Problem
 from lakewright.targets.checks import problems
+from lakewright.targets.files import texts, write
 from lakewright.targets.parameters import as_text
 from lakewright.targets.project_files import shipped
-from lakewright.targets.files import texts, write
 from lakewright.workspace import Workspace
-from lakewright.settings.yamlfile import value_of
+from lakewright.workspace.mirror import Mirror
 
 PLACE = {"workspace": "s3://our-lake/lakewright", "tracking": "https://mlflow.example.org"}
 TARGETS: dict[str, dict[str, Any]] = {

@@ -17,11 +17,11 @@ import yaml
 
 import lakewright as lw
 from conftest import ANIMALS, sentences
-from lakewright.errors import DataError
-from lakewright.data.profile import profile_table
-from lakewright.records import Finding, Ingested, Prepared
+from lakewright.api.tables import profile_table
 from lakewright.cli.show import print_run
+from lakewright.errors import DataError
 from lakewright.pipeline.stages.prepare import prepare
+from lakewright.records import Finding, Ingested, Prepared
 
 Rows = list[dict[str, Any]]
 THAI = "ขนมปัง"

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 
 from lakewright import Workspace, load_profile
-from lakewright.service import scoring
-from lakewright.errors import Busy
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import Busy
 from lakewright.model.folder import seal
+from lakewright.service import scoring
 from lakewright.service.scoring.predictions import Scoring
 
 NAME = "main.demo.new"

@@ -18,13 +18,13 @@ import yaml
 
 import lakewright as lw
 from conftest import free_port, sentences, small_project, write_csv
-from lakewright.service import scoring
-from lakewright.workspace import tracking
 from lakewright.errors import LakewrightError
+from lakewright.model.folder import seal
 from lakewright.records import ModelVersion
 from lakewright.registry import mlflow_process, versions
-from lakewright.model.folder import seal
+from lakewright.service import scoring
 from lakewright.service.server import endpoint
+from lakewright.workspace import tracking
 from lakewright.workspace.tracking import Tracking
 
 
@@ -77,7 +77,7 @@ MODEL = "models:/main.demo.things@champion"
 COMMANDS: dict[str, Callable[[Path], Any]] = {
     "run": lw.run,
     "predict": lambda _: lw.load(MODEL),
-    "score": lambda _: apart.located(MODEL, None),
+    "score": lambda _: mlflow_process.located(MODEL, None),
     "serve": lambda _: endpoint.one(MODEL, None),
     "models": lambda _: versions.list_models(lw.Workspace.open(lw.load_profile()).tracking),
 }
@@ -177,7 +177,7 @@ def test_rows_that_are_written_are_no_failure(
     def refuses(what: str, given: Any) -> dict[str, Any]:
         raise refusal
 
-    monkeypatch.setattr(apart, "_asked", refuses)  # the version is found without: its files are here
+    monkeypatch.setattr(mlflow_process, "_asked", refuses)  # the version is found without: its files are here
     with caplog.at_level(logging.WARNING):
         scored = scoring.score(scored_by.at, "main.demo.posts")
     assert (scored.rows, scored.output.rows) == (30, 30)
@@ -198,7 +198,7 @@ def test_a_run_of_scoring_is_ended_where_the_version_may_not_be_changed(
     table = workspace.lake.version("main.demo.posts").model_dump(mode="json")
     monkeypatch.setattr(MlflowClient, "set_model_version_tag", refuses)
     with pytest.raises(LakewrightError, match="Permission denied"):
-        apart._note(
+        mlflow_process._note(
             scored_by.model_dump(mode="json"), None, {"output": table}, {"rows": 30.0, "seconds_per_1000_rows": 2.0}
         )
     with workspace.tracking.client() as client:

@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from lakewright.errors import Busy, DataError, LakewrightError, ProfileError, UsageError
 from lakewright.data.lake.catalogs import Denied
 from lakewright.data.lake.catalogs.glue import GlueCatalog, GlueSettings, _asked
 from lakewright.data.lake.catalogs.glue.entries import column_info, hive_type, table_input
 from lakewright.data.lake.catalogs.unity import _column
-from lakewright.data.lake.types import columns_info, storable
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.tables import Lake
+from lakewright.data.lake.types import columns_info, storable
+from lakewright.errors import Busy, DataError, LakewrightError, ProfileError, UsageError
 
 if TYPE_CHECKING:
     from platforms.unity import Guarded

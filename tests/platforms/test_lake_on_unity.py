@@ -20,12 +20,12 @@ from deltalake import DeltaTable, write_deltalake
 
 import lakewright as lw
 from conftest import one_object
-from lakewright.errors import Busy, DataError, LakewrightError, NotFound, ProfileError, UsageError
 from lakewright.data.lake.catalogs import Denied, Location
 from lakewright.data.lake.catalogs.unity import UnityCatalog, UnitySettings
 from lakewright.data.lake.catalogs.unity.credentials import unlocked
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import Busy, DataError, LakewrightError, NotFound, ProfileError, UsageError
 
 if TYPE_CHECKING:
     from platforms.everywhere import Everywhere

@@ -14,79 +14,119 @@ from lakewright import plugins
 
 SOURCE = Path(lakewright.__file__).parent
 
-# From the ground up; a module may import from its own storey's listed rooms below it, never from above.
-# `tasks`, `learners`, `evaluation`, `runtimes` and `encodings` stand on one floor: a learner trains a task, a task
-# names its scorer, a learner measures the runtime it exports to.
-STOREYS = [
-    {"errors", "jsonfile", "memory", "paths", "records", "plugins", "progress", "secrets", "yamlfile"},
-    {"project", "profile"},
-    {
-        "lake",
-        "encodings",
-        "tasks",
-        "learners",
-        "evaluation",
-        "runtimes",
-        "prepare",
-        "tracking",
-        "mirror",
-        "workspace",
-        "registry",
-        "profiling",
-    },
-    {"stages"},
-    {"cache", "comparison", "retrieval", "runs", "scoring", "serving", "pipeline"},
-    {"targets", "schedule"},
-    {"show", "cli"},
-]
-LEVEL = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
+# Ground first. A module imports from its own wing and from those before it, wherever in the module the import stands.
+WINGS = (
+    "system", "errors", "plugins", "records", "settings", "data", "evaluation", "model", "workspace", "registry",
+    "learning", "pages", "pipeline", "service", "targets", "api", "cli",
+)  # fmt: skip
+FORMER = "runtimes"  # holds what registered models name, and nothing else
 
 
-def modules() -> list[Path]:
-    return sorted(SOURCE.rglob("*.py"))
+def modules(source: Path = SOURCE) -> list[Path]:
+    return [path for path in sorted(source.rglob("*.py")) if path.relative_to(source).parts[0] != FORMER]
 
 
-def room(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return parts[0]
+def wing(name: str) -> str:
+    """Of a module's dotted name below `lakewright`."""
+    return name.split(".")[0]
 
 
-def imported(path: Path) -> set[str]:
-    """The lakewright modules that a file imports, wherever in it, but for type checking."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def name_of(path: Path, source: Path = SOURCE) -> str:
+    return ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path, names: set[str]) -> set[str]:
+    """The modules among `names` that a file imports, wherever in it, but for type checking."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             return
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lakewright":
-            if node.module == "lakewright":
-                found.update(f"lakewright.{alias.name}" for alias in node.names)
-            else:
-                found.add(node.module)
+            home = node.module.removeprefix("lakewright").removeprefix(".")
+            for alias in node.names:
+                inner = f"{home}.{alias.name}".removeprefix(".")
+                found.add(inner if inner in names else home)
         elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names if alias.name.startswith("lakewright."))
+            found.update(alias.name[11:] for alias in node.names if alias.name.startswith("lakewright."))
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(tree)
-    return found
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found - {"", "__init__"}
 
 
-def test_every_room_has_its_storey() -> None:
-    assert {room(path) for path in modules()} - {"__init__"} == set(LEVEL)
+def graph(source: Path) -> dict[str, set[str]]:
+    """The modules below `source` and those that each of them imports; the public names, imported when used, aside."""
+    paths = {name_of(path, source): path for path in modules(source)}
+    return {name: imported(path, set(paths)) for name, path in paths.items() if name != "__init__"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_flow_one_way(path: Path) -> None:
-    here = room(path)
-    if here == "__init__":
-        return  # the public names, imported lazily
-    for name in imported(path):
-        there = name.split(".")[1]
-        assert LEVEL[there] <= LEVEL[here], f"{path.relative_to(SOURCE)} imports {name} from a storey above"
-        if here == "stages" and there == "stages":
-            pytest.fail(f"{path.relative_to(SOURCE)} imports {name}: stages never import each other")
+def upward(imports: dict[str, set[str]]) -> list[str]:
+    at = {name: place for place, name in enumerate(WINGS)}
+    return [
+        f"{name} imports {there}"
+        for name, theirs in imports.items()
+        for there in theirs
+        if at[wing(there)] > at[wing(name)]
+    ]
+
+
+def circles(imports: dict[str, set[str]]) -> list[str]:
+    """The modules that are in a circle: what is left when those that import nothing that is left are taken away, from
+    either end."""
+    left = {name: theirs & imports.keys() - {name} for name, theirs in imports.items()}
+    while True:
+        imported_ones = set().union(*left.values()) if left else set()
+        ends = {name for name, theirs in left.items() if not theirs or name not in imported_ones}
+        if not ends:
+            return sorted(left)
+        left = {name: theirs - ends for name, theirs in left.items() if name not in ends}
+
+
+def test_every_module_is_in_a_wing() -> None:
+    assert {wing(name) for name in graph(SOURCE)} == set(WINGS)
+
+
+def test_imports_flow_one_way() -> None:
+    assert upward(graph(SOURCE)) == []
+
+
+def test_no_circle_of_files() -> None:
+    assert circles(graph(SOURCE)) == []
+
+
+@pytest.mark.parametrize("lower", range(len(WINGS)))
+def test_an_upward_import_would_be_refused(lower: int, tmp_path: Path) -> None:
+    """For each pair of wings: an import of the upper one, planted in a function of the lower one."""
+    copy = tmp_path / "lakewright"
+    for place, name in enumerate(WINGS):
+        folder = copy / name
+        folder.mkdir(parents=True)
+        lines = [f"from lakewright.{above} import x" for above in WINGS[place + 1 :]] if place == lower else []
+        (folder / "__init__.py").write_text("def f():\n    pass\n" + "".join(f"    {line}\n" for line in lines))
+    found = upward(graph(copy))
+    assert len(found) == len(WINGS) - lower - 1
+    for above in WINGS[lower + 1 :]:
+        assert f"{WINGS[lower]} imports {above}" in found
+
+
+def test_a_circle_would_be_seen(tmp_path: Path) -> None:
+    for name, line in {
+        "one": "from lakewright.data import two",
+        "two": "import lakewright.data.one",
+        "three": "",
+    }.items():
+        path = tmp_path / "data" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"def f():\n    {line}\n")
+    assert circles(graph(tmp_path)) == ["data.one", "data.two"]
+
+
+def test_stages_never_import_each_other() -> None:
+    imports = graph(SOURCE)
+    stages = {name for name in imports if name.startswith("pipeline.stages.")}
+    assert stages and all(not imports[stage] & stages for stage in stages)
 
 
 def test_public_names_are_sorted_and_there() -> None:
@@ -149,7 +189,7 @@ def test_an_outsider_uses_the_same_door(tmp_path: Path) -> None:
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lakewright.model.runtimes]\ntheirs = theirs:load\n")
+    (info / "entry_points.txt").write_text("[lakewright.runtimes]\ntheirs = theirs:load\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom lakewright import plugins\n"
         "assert plugins.find('runtimes', 'theirs')('x') == 'their runtime'\nassert 'onnx' in plugins.names('runtimes')"

@@ -17,8 +17,8 @@ import yaml
 
 import lakewright as lw
 from conftest import one_object, sentences, small_project
+from lakewright.api.tables import profile_table
 from lakewright.errors import ModelError, NotFound
-from lakewright.data.profile import profile_table
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """

@@ -19,10 +19,10 @@ import yaml
 
 from conftest import one_object, sentences, small_project, write_csv
 from lakewright import Workspace, load_profile
-from lakewright.service import scoring
-from lakewright.errors import Busy, DataError, UsageError
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import Busy, DataError, UsageError
 from lakewright.model.predictor import Predictor
+from lakewright.service import scoring
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 MODEL, INPUT, OUTPUT = "models:/main.demo.things@champion", "main.demo.posts", "main.demo.posts_predictions"

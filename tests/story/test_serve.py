@@ -24,9 +24,9 @@ import yaml
 import lakewright as lw
 from conftest import Server, greeting_model, one_object, serving
 from lakewright.errors import LakewrightError
-from lakewright.registry import versions
 from lakewright.model.folder import digest_of
 from lakewright.model.predictor import Predictor
+from lakewright.registry import versions
 
 TEXTS = ["Good morning to you", "good night", "what?"]
 NAME = "main.demo.greetings"
@@ -217,8 +217,9 @@ def test_a_server_imports_no_torch_no_transformers_no_mlflow(server: Server) -> 
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "onnxruntime" in maps and "libtorch" not in maps
     code = (
-        "import sys\nfrom pathlib import Path\nfrom lakewright import serving\nimport lakewright.service.server.app\n"
-        "import lakewright.service.server.model\nfound = {'torch', 'transformers', 'mlflow', 'pandas'} & set(sys.modules)\n"
+        "import sys\nfrom lakewright.service import server\nimport lakewright.service.server.app\n"
+        "import lakewright.service.server.model\n"
+        "found = {'torch', 'transformers', 'mlflow', 'pandas'} & set(sys.modules)\n"
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.evaluation.attribution import Attribution, Place, attributions, read, worth_asking, write
 from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
-from lakewright.model.tasks import Kind, Prediction, Row
 
 TEXT: dict[str, Kind] = {"text": "text"}
 PAIR: dict[str, Kind] = {"text": "text", "text_pair": "text", "source": "category"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lakewright.errors import LakewrightError
 from lakewright.data.lake.catalogs.sqlite import VERSION, SqliteCatalog
 from lakewright.data.lake.names import TableName
+from lakewright.errors import LakewrightError
 
 NAME = TableName("main", "default", "reviews")
 COLUMN = {"name": "id", "type_text": "bigint", "type_name": "LONG", "position": 0, "nullable": True, "comment": ""}

@@ -16,10 +16,6 @@ from browser import browser, needs_axe
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
-from lakewright.pages.report import ReportContext, verdict, with_decision, write_html, write_json
-from lakewright.pages import pictures
-from lakewright.pages.report.mistakes import Piece, confident_label_mistakes, confident_mistakes, confident_wrong_answers, confused_pairs, furthest_mistakes, lost_queries, marked_answer, marked_mistakes, swapped_labels, worst_pairs
-from lakewright.pages.report.sections.answers import question_kinds
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.answers import AnswersScorer
 from lakewright.evaluation.scorers.classification import ClassificationScorer
@@ -28,6 +24,24 @@ from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.evaluation.slices import by_slice
+from lakewright.pages import pictures
+from lakewright.pages.parts import Piece
+from lakewright.pages.report import with_decision, write_html, write_json
+from lakewright.pages.report.context import ReportContext
+from lakewright.pages.report.mistakes import (
+    confident_label_mistakes,
+    confident_mistakes,
+    confident_wrong_answers,
+    confused_pairs,
+    furthest_mistakes,
+    lost_queries,
+    marked_answer,
+    marked_mistakes,
+    swapped_labels,
+    worst_pairs,
+)
+from lakewright.pages.report.sections.answers import question_kinds
+from lakewright.pages.report.verdict import verdict
 from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
 
 TABLE = TableVersion(name="demo.texts.rows", version=3, uri="lake/rows", rows=1200)

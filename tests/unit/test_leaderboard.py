@@ -14,9 +14,9 @@ from scipy.stats import binomtest
 
 from lakewright.errors import UsageError
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, holm, pareto_front, rank
-from lakewright.pages import pictures
 from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.significance import compare
+from lakewright.pages import pictures
 from lakewright.records import Metric
 
 ROWS = 300

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from lakewright.errors import ProfileError
-from lakewright.workspace.mirror import SENT, Mirror
-from lakewright.settings.profile import Profile
 from lakewright.records import Trained, kept
-from lakewright.workspace import Workspace, copy_of, note_test_read
+from lakewright.settings.profile import Profile
+from lakewright.workspace import Workspace, copy_of
+from lakewright.workspace.ledger import note_test_read
+from lakewright.workspace.mirror import SENT, Mirror
 
 SEND = """
 import sys

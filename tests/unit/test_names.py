@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.errors import UsageError
 from lakewright.data.lake.names import TableName
+from lakewright.errors import UsageError
 
 part = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=255)
 versions = st.none() | st.integers(0, 10**12)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lakewright.errors import UsageError
 from lakewright.data.rows.duplicates import codes, drop_duplicates, find_duplicates, normalise
+from lakewright.errors import UsageError
 
 
 @pytest.mark.parametrize(

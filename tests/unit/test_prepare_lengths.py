@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.errors import DataError
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
+from lakewright.errors import DataError
 
 lengths_of_rows = st.lists(st.integers(0, 2000), min_size=1, max_size=200)
 

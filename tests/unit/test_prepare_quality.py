@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.errors import DataError
 from lakewright.data.rows import quality
 from lakewright.data.rows.duplicates import codes, drop_duplicates, find_duplicates, identities
 from lakewright.data.rows.quality import Noticed
 from lakewright.data.rows.usable import Usable
-from lakewright.settings.project import Columns
+from lakewright.errors import DataError
 from lakewright.records import Finding
+from lakewright.settings.project import Columns
 
 COLUMNS = Columns(text="description", label="chapter", id="code")
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from lakewright.errors import DataError, UsageError
 from lakewright.data.rows.splits import SPELLINGS, SPLITS, Method, assign
+from lakewright.errors import DataError, UsageError
 from lakewright.settings.project import Columns
 
 COLUMNS = Columns(text="text", label="label", group="patient", event_time="seen_at", split="part")

@@ -17,11 +17,12 @@ from scipy.stats import entropy
 from sklearn.metrics import jaccard_score
 
 import lakewright as lw
-from lakewright.errors import DataError, NotFound
-from lakewright.data.profile import bias, labels, profile_table, texts
+from lakewright.api.tables import profile_table
+from lakewright.data.profile import bias, labels, texts
 from lakewright.data.profile.columns import ColumnProfile, profile_column
 from lakewright.data.profile.languages import WORDS, guess
 from lakewright.data.profile.splits import profile_splits
+from lakewright.errors import DataError, NotFound
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from lakewright.service import search
 from lakewright.errors import DataError, ModelError, NotFound, UsageError
-from lakewright.settings.profile import Profile
 from lakewright.records import TableVersion
+from lakewright.service import search
 from lakewright.service.search import approximate, embeddings, find
+from lakewright.settings.profile import Profile
 from lakewright.workspace import Workspace
 
 NAME = "main.demo.things"
@@ -79,7 +79,7 @@ def by_brute_force(texts: Sequence[str], query: str, k: int) -> list[tuple[str, 
     return [(texts[i], pytest.approx(float(cosines[i]), abs=1e-5)) for i in order]
 
 
-def found_texts(found: retrieval.Found) -> list[tuple[str, float]]:
+def found_texts(found: search.Found) -> list[tuple[str, float]]:
     return [(hit.row["text"], hit.score) for hit in found.hits]
 
 
@@ -201,12 +201,12 @@ def test_the_model_of_the_last_search_is_known(workspace: Workspace, monkeypatch
     monkeypatch.setattr(profile, "load_profile", lambda name: workspace.profile)
     monkeypatch.setattr(pipeline, "load", lambda name, profile: loaded.append(name) or Words())
     with pytest.raises(UsageError, match="no model has embedded"):
-        retrieval.search(NAME, "cat")
-    assert retrieval.search(NAME, "cat", model="models:/near@champion", k=1).hits[0].row["text"] == "cat"
-    assert retrieval.search(str(table), "dog", k=1).model == "models:/near@champion"
+        search.search(NAME, "cat")
+    assert search.search(NAME, "cat", model="models:/near@champion", k=1).hits[0].row["text"] == "cat"
+    assert search.search(str(table), "dog", k=1).model == "models:/near@champion"
     assert loaded == ["models:/near@champion"] * 2
     with pytest.raises(NotFound, match=r"did you mean 'main\.demo\.things'"):
-        retrieval.search("main.demo.thing", "cat")
+        search.search("main.demo.thing", "cat")
 
 
 KILLED = """
@@ -266,7 +266,7 @@ def test_a_build_has_a_bounded_number_of_commits(workspace: Workspace, monkeypat
 def test_without_the_package_a_long_search_is_exact_and_says_so(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieval, "EXACT_UP_TO", 50)
+    monkeypatch.setattr(search, "EXACT_UP_TO", 50)
     monkeypatch.setattr(approximate, "installed", lambda: False)
     texts = sentences(80)
     found = find(workspace, Words(), write(workspace, texts), "opal")
@@ -280,7 +280,7 @@ class TestApproximate:
     def test_many_texts_are_found_through_a_file_kept_for_the_version(
         self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(retrieval, "EXACT_UP_TO", 50)
+        monkeypatch.setattr(search, "EXACT_UP_TO", 50)
         texts = sentences(200)
         table = write(workspace, texts)
         found = find(workspace, Words(), table, "old dog")

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lakewright.data.sources import files
+from lakewright.data.sources.opening import open_source
 from lakewright.errors import DataError, NotFound, UsageError
-from lakewright.data.sources import files, open_source
 
 
 def read(folder: Path, uri: str, format: str | None = None, **options: Any) -> pa.Table:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.records import TableVersion
 
 T = "main.default.t"

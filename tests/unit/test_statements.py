@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakewright.errors import DataError, UsageError
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import DataError, UsageError
 
 ORDERS = pa.table(
     {

@@ -16,10 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from lakewright.errors import DataError, NotFound, UsageError
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.tables import Lake
+from lakewright.errors import DataError, NotFound, UsageError
 from lakewright.records import TableVersion
 
 NAME = "main.default.reviews"

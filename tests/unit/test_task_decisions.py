@@ -11,17 +11,18 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from lakewright.data.rows.kinds import complete_texts, whole_text
+from lakewright.data.rows.request import read_row
+from lakewright.errors import DataError, ProjectError
+from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.recipe import Encoded
 from lakewright.model.recipe.dense import OtherColumns
 from lakewright.model.recipe.ragged import Ragged
-from lakewright.errors import DataError, ProjectError
-from lakewright.learning.learners.encoder.base import load_tokens
-from lakewright.settings.project import Columns
-from lakewright.model.tasks import complete_texts, read_row, whole_text
-from lakewright.model.tasks.multilabel import MultilabelClassification, MultilabelSettings
 from lakewright.model.tasks.answering import QuestionAnswering
-from lakewright.model.tasks.similarity import SentenceSimilarity, SimilaritySettings
 from lakewright.model.tasks.classification import TextClassification, TextClassificationSettings
+from lakewright.model.tasks.multilabel import MultilabelClassification, MultilabelSettings
+from lakewright.model.tasks.similarity import SentenceSimilarity, SimilaritySettings
+from lakewright.settings.project import Columns
 
 NOTHING = Encoded(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)))
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.model.recipe.scripts import is_mark
-from lakewright.model.recipe.tokens import Tokens
+from lakewright.data.rows.truths.spans import spans_of_tags
 from lakewright.errors import DataError
 from lakewright.learning.learners.encoder.base import load_tokens
-from lakewright.data.rows.truths.spans import spans_of_tags
+from lakewright.model.recipe.scripts import is_mark
+from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.tasks.tagging import TokenClassification, _best_tags, words_of
 
 TASK = TokenClassification(("person", "place"))

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lakewright.workspace import tracking as module
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.records import TableVersion
+from lakewright.workspace import tracking as module
 from lakewright.workspace.tracking import Tracking
 
 

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import sentences
-from lakewright.model.recipe.ragged import longest_first
 from lakewright.errors import TrainingError
 from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder import loop
@@ -24,6 +23,7 @@ from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learning.learners.encoder.probe import fit_head
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.tasks import Loss
 from lakewright.model.tasks.classification import TextClassification
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from lakewright.errors import Stopped
 from lakewright.cli.show import complain, note
+from lakewright.errors import Stopped
 
 if TYPE_CHECKING:
     from lakewright.workspace import Workspace

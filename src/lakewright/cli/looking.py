@@ -34,7 +34,7 @@ def profile_data(
     as_json: AsJson = False,
 ) -> None:
     """Look at the data first: missing and suspicious values, lengths, duplicates, labels, splits and bias."""
-    from lakewright.data.profile import profile_table
+    from lakewright.api.tables import profile_table
     from lakewright.pages.profile import summary, verdict
     from lakewright.records import plain
 

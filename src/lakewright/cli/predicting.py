@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, stoppable
-from lakewright.system.memory import give_back
 from lakewright.cli.show import print_json, print_rows
+from lakewright.system.memory import give_back
 
 
 @app.command()
@@ -67,8 +67,8 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a table's new rows into a predictions table: each row once, whatever happens; run it again to go on."""
-    from lakewright.service import scoring
     from lakewright.errors import UsageError
+    from lakewright.service import scoring
 
     pairs = [pair.partition("=") for pair in columns or ()]
     for name, _, column in pairs:
@@ -118,8 +118,8 @@ def schedule(
     """Write what runs a command at regular times here: a systemd timer, or a line for cron. Options come first."""
     from pathlib import Path
 
-    from lakewright.targets.local import schedule as jobs
     from lakewright.errors import UsageError, nearest
+    from lakewright.targets.local import schedule as jobs
 
     known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
     if command[0] not in known:
@@ -175,9 +175,7 @@ def search(
     from lakewright.service import search
 
     with stoppable("the embeddings that were committed are kept"):
-        found = retrieval.search(
-            table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile
-        )
+        found = search.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
     if found.note:
         print(found.note, file=sys.stderr)
     if as_json:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
-from lakewright.system.memory import give_back
 from lakewright.cli.show import complain, print_json, print_rows, print_run, say
+from lakewright.system.memory import give_back
 
 if TYPE_CHECKING:
     from lakewright.pipeline.runs import Run
@@ -85,9 +85,9 @@ def stage(
     gc.set_threshold(ALLOCATIONS)
     from lakewright import plugins
     from lakewright.pipeline import run_stage
+    from lakewright.records import plain
     from lakewright.settings.profile import load_profile
     from lakewright.settings.project import load_project
-    from lakewright.records import plain
     from lakewright.workspace import Workspace
 
     loaded = load_project(project, settings)

@@ -33,9 +33,10 @@ def serve(
     profile: ProfileName = None,
 ) -> None:
     """Answer predictions over HTTP: POST /predict, MLflow's /invocations, /v2 and others; pages at /docs."""
+
     from lakewright.service import server
 
-    serving.serve(
+    server.serve(
         model,
         name=endpoint,
         split=split,

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lakewright.system import jsonfile
 from lakewright.errors import LakewrightError
+from lakewright.system import jsonfile
 
 if TYPE_CHECKING:
     from rich.table import Table

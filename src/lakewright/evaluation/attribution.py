@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lakewright.system import jsonfile
+from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
-from lakewright.model.tasks import Kind, Prediction, Row
+from lakewright.system import jsonfile
 
 MOST_WORDS = 60
 """tried of a row: the first of each text, or those nearest to what was said of it"""

@@ -24,9 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from lakewright.system import jsonfile
 from lakewright.errors import LakewrightError, ModelError
-from lakewright.model.runtimes import Use, cores
+from lakewright.model.runtimes import Use
+from lakewright.system import jsonfile
+from lakewright.system.files import cores
 
 FORMAT = 2
 MANIFEST = "manifest.json"

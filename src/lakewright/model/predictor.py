@@ -16,15 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
+from lakewright.data.rows.kinds import Row
+from lakewright.data.rows.request import lacks, read_row
+from lakewright.errors import ModelError
+from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
 from lakewright.model.recipe import Encoded, Encoding, network_inputs, open_encoding
 from lakewright.model.recipe.ragged import longest_first
-from lakewright.errors import ModelError
-from lakewright.model.runtimes import Runtime, Use, cores
-from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
-from lakewright.model.tasks import Logits, Row, lacks, no_prediction, read_row
+from lakewright.model.runtimes import Runtime, Use
+from lakewright.model.tasks import Logits, no_prediction
+from lakewright.system.files import cores
 
 if TYPE_CHECKING:
-    from lakewright.model.tasks import Prediction, Task
+    from lakewright.data.rows.kinds import Prediction
+    from lakewright.model.tasks import Task
 
 CHUNK = 8192  # rows encoded at once
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lakewright.pages import pictures
-from lakewright.pages.report.mistakes import Piece
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lakewright.pages.report import ReportContext
     from lakewright.evaluation.scorers.entities import Outcome
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
+
+
+from lakewright.evaluation.scorers.entities import Outcome
 
 Cell = str | float | None  # None: an empty cell
 
@@ -194,3 +196,14 @@ def shortened(text: str, characters: int) -> str:
 
 def _is_text(context: ReportContext, name: str) -> bool:
     return context.inputs.get(name, "text") in ("text", "optional text")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text; `label` and `outcome` where it is an entity or an answer, `weight` (-1 to 1) where it is a
+    word that spoke for or against what was said."""
+
+    text: str
+    label: str = ""
+    outcome: Outcome | Literal["said"] | None = None
+    weight: float = 0.0

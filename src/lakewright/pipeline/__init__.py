@@ -18,10 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from lakewright.pipeline import skipping, runs
-from lakewright.system import jsonfile
 from lakewright import plugins
-from lakewright.pipeline.skipping import Step
 from lakewright.errors import (
     DataError,
     LakewrightError,
@@ -34,8 +31,10 @@ from lakewright.errors import (
 )
 from lakewright.evaluation.metrics import check_bound
 from lakewright.learning.learners import check_fit
-from lakewright.settings.profile import load_profile
-from lakewright.settings.project import Project, load_project
+from lakewright.model.predictor import Predictor
+from lakewright.pipeline import runs, skipping
+from lakewright.pipeline.runs import Run
+from lakewright.pipeline.skipping import Step
 from lakewright.records import (
     Decision,
     Ingested,
@@ -47,9 +46,11 @@ from lakewright.records import (
     Trained,
     kept,
 )
-from lakewright.pipeline.runs import Run
-from lakewright.model.predictor import Predictor
-from lakewright.workspace import Workspace, write_whole
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import Project, load_project
+from lakewright.system import jsonfile
+from lakewright.system.files import write_whole
+from lakewright.workspace import Workspace
 
 LOG = logging.getLogger("lakewright")
 Watch = Callable[[str, str, str], None]  # stage, "run" | "done" | "skipped" | "failed", a few words
@@ -257,7 +258,7 @@ def _record(
     if step.record is not None:
         record = _as_kept(step.record, workspace)
     else:
-        work = cache.work_folder(workspace, stage.name, step.key)
+        work = skipping.work_folder(workspace, stage.name, step.key)
         work.mkdir(parents=True, exist_ok=True)
         function = getattr(import_module(f"lakewright.pipeline.stages.{stage.name}"), stage.name)
         inputs = {need: records[need] for need in stage.needs}
@@ -269,7 +270,7 @@ def _record(
         except KeyboardInterrupt:
             LOG.warning("%s was stopped", stage.name)
             raise
-        cache.keep(step, record, run_id, project, workspace)
+        skipping.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
     path = workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json"
     write_whole(path, jsonfile.text(kept(record, workspace.folder)))
@@ -293,7 +294,7 @@ def _step(stage: Stage, project: Project, workspace: Workspace, records: Records
         **stage.depends(project, workspace),
         "inputs": {need: kept(records[need], workspace.folder) for need in stage.needs},
     }
-    step = cache.look_up(stage.name, depends, stage.record, project, workspace)
+    step = skipping.look_up(stage.name, depends, stage.record, project, workspace)
     names = [each.name for each in STAGES]
     if step.skip and rerun is not None and names.index(stage.name) >= names.index(rerun):
         return Step(stage.name, False, f"asked to run again from {rerun}", step.key, step.depends)

@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.system import jsonfile
 from lakewright import plugins
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, rank
-from lakewright.evaluation.metrics import meaning
 from lakewright.evaluation.scorers import Scorer
-from lakewright.settings.profile import load_profile
-from lakewright.system.progress import bar
-from lakewright.settings.project import load_project
-from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
 from lakewright.model.folder import describe
-from lakewright.workspace import Workspace, note_test_read, write_whole
+from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
+from lakewright.system import jsonfile
+from lakewright.system.files import write_whole
+from lakewright.system.progress import bar
+from lakewright.workspace import Workspace
+from lakewright.workspace.ledger import note_test_read
 
 if TYPE_CHECKING:
     import pyarrow as pa
+from lakewright.pages.comparison import page
 
 FROZEN = ["record_id", "truth", "prediction", "inputs"]  # columns of test_rows.parquet
 
@@ -77,7 +79,7 @@ def compare(
         )
     found = _found(leaderboard, dict(zip(entries, runs, strict=True)), left_out, workspace)
     found |= {"page": str(folder / "comparison.html"), "json_file": str(folder / "comparison.json")}
-    write_whole(folder / "comparison.html", _page(found, leaderboard))
+    write_whole(folder / "comparison.html", page(found, leaderboard))
     write_whole(folder / "comparison.json", jsonfile.text(found))
     return found
 
@@ -377,17 +379,3 @@ def _folder(out: str | Path | None, runs: Sequence[Finished], metric: str, works
     except OSError as failure:
         raise UsageError(f"{folder} cannot be made: {failure.strerror}", "name another folder with --out") from None
     return folder
-
-
-def _page(found: Mapping[str, Any], leaderboard: Leaderboard) -> str:
-    from markupsafe import Markup
-
-    from lakewright.pages.report import rendered
-    from lakewright.pages.pictures import svg, trade_off
-
-    description = f"{leaderboard.metric} of each run by the seconds it takes for 1,000 rows"
-    picture = Markup(svg(trade_off(leaderboard), description))
-    methods = sorted({place.against_best.method for place in leaderboard.places if place.against_best})
-    return rendered(
-        "comparison.html.j2", found=found, meaning=meaning(leaderboard.metric), picture=picture, methods=methods
-    )

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import lakewright
-from lakewright.system import jsonfile
 from lakewright.errors import LakewrightError, NotFound
-from lakewright.settings.project import Project
 from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
+from lakewright.settings.project import Project
+from lakewright.system import jsonfile
+from lakewright.system.files import write_whole
 from lakewright.system.secrets import concealed
-from lakewright.workspace import Workspace, write_whole
+from lakewright.workspace import Workspace
 
 LOG = logging.getLogger("lakewright")
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import lakewright
-from lakewright.system import jsonfile
 from lakewright.errors import LakewrightError, NotFound
-from lakewright.settings.project import Project
-from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
 from lakewright.model.folder import content_of, verify
-from lakewright.workspace import Workspace, write_whole
+from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
+from lakewright.settings.project import Project
+from lakewright.system import jsonfile
+from lakewright.system.files import write_whole
+from lakewright.workspace import Workspace
 
 
 @dataclass(frozen=True)

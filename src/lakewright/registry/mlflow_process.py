@@ -12,12 +12,12 @@ from typing import Any
 
 from lakewright import errors
 from lakewright.errors import LakewrightError
-from lakewright.settings.profile import load_profile
 from lakewright.records import ModelVersion, TableVersion, plain
-from lakewright.registry.without_mlflow import reader
 from lakewright.registry.uri import at_hand, meant
-from lakewright.workspace.tracking import StageLog
+from lakewright.registry.without_mlflow import reader
+from lakewright.settings.profile import load_profile
 from lakewright.workspace import Workspace
+from lakewright.workspace.tracking import StageLog
 
 
 def located(uri: str, profile: str | None) -> tuple[ModelVersion, Path]:

@@ -17,14 +17,15 @@ from urllib.request import url2pathname
 import yaml
 
 from lakewright.errors import ModelError, NotFound, UsageError, nearest
-from lakewright.records import ModelVersion
 from lakewright.model import pyfunc
 from lakewright.model.folder import digest_of
+from lakewright.records import ModelVersion
 
 LOG = logging.getLogger(__name__)
 URI = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+)|/(?P<stage>[^/@]+))")
 REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # a scheme, not the drive of C:\\models
 DIGEST = "lakewright.digest"
+LOADERS = (pyfunc.__name__, "lakewright.runtimes.pyfunc")  # today's, and that of models registered before
 MOST_MLMODEL = 1 << 18  # bytes; YAML is read slowly, and none is longer that describes a model of ours
 
 
@@ -102,7 +103,7 @@ def model_folder(mlflow_model: Path, version: ModelVersion) -> Path:
     try:
         flavors = yaml.safe_load(content)["flavors"]
         ours = flavors.get("python_function", {})
-        if ours.get("loader_module") != pyfunc.__name__:
+        if ours.get("loader_module") not in LOADERS:
             raise ModelError(
                 f"{version} was not registered by Lakewright, but as {', '.join(map(str, flavors))}",
                 "load it with mlflow.pyfunc.load_model, or name another version",

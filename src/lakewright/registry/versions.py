@@ -17,11 +17,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError, nearest
-from lakewright.records import ModelVersion
-from lakewright.registry.without_mlflow import reader
-from lakewright.registry.uri import DIGEST, REMOTE, Registry, at_hand, downloaded, known, local_path, meant, model_folder, record
 from lakewright.model import pyfunc
 from lakewright.model.folder import verify
+from lakewright.records import ModelVersion
+from lakewright.registry.uri import (
+    DIGEST,
+    REMOTE,
+    Registry,
+    at_hand,
+    downloaded,
+    known,
+    local_path,
+    meant,
+    model_folder,
+    record,
+)
+from lakewright.registry.without_mlflow import reader
 from lakewright.workspace.tracking import Tracking, literal
 
 if TYPE_CHECKING:

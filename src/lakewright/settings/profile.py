@@ -38,8 +38,8 @@ from pydantic.json_schema import models_json_schema
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
 from lakewright.settings.project import Settings, SettingsOf, picked, validated
-from lakewright.system.secrets import names_secret, secret_in
 from lakewright.settings.yamlfile import Key, YamlFile, explain, override, read_yaml
+from lakewright.system.secrets import names_secret, secret_in
 
 REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 

@@ -39,8 +39,8 @@ from pydantic import (
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
-from lakewright.system.secrets import names_secret, secret_in
 from lakewright.settings.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
+from lakewright.system.secrets import names_secret, secret_in
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
+    from lakewright.pipeline.runs import Run
+    from lakewright.records import Record
     from lakewright.settings.profile import Profile, TargetSettings
     from lakewright.settings.project import Project
-    from lakewright.records import Record
-    from lakewright.pipeline.runs import Run
     from lakewright.workspace import Workspace
 
 Status = Literal["waiting", "running", "done", "skipped", "failed", "stopped"]

@@ -15,9 +15,9 @@ from lakewright.settings.profile import REFERENCE, Profile, texts_in
 from lakewright.settings.project import Project, load_project
 from lakewright.system.secrets import first_secret, names_secret, secret_in
 from lakewright.targets import Deployment, Problem
+from lakewright.targets.files import texts, uploads
 from lakewright.targets.parameters import parameters, stage_settings
 from lakewright.targets.project_files import IGNORE, shipped
-from lakewright.targets.files import texts, uploads
 
 PROFILES = ("profiles.yml", "code/profiles.yml")  # as targets send it
 SECRET_FILES = (

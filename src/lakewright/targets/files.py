@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from lakewright.system import jsonfile
 from lakewright.errors import UsageError
+from lakewright.system import jsonfile
 from lakewright.targets import Deployment
 
 REQUESTS = "requests.json"

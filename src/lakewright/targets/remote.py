@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from lakewright.errors import LakewrightError, UsageError
-from lakewright.records import StageResult
 from lakewright.pipeline.runs import Run, noted_runs
+from lakewright.records import StageResult
 from lakewright.targets import Execution, Target
 from lakewright.targets.checks import problems, refuse
 

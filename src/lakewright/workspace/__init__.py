@@ -18,7 +18,6 @@ it (mirror.py), and tables and tracking are elsewhere too.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,13 +27,14 @@ from typing import TYPE_CHECKING
 
 from lakewright import plugins
 from lakewright.errors import Busy, ProfileError, UsageError, of_disk
-from lakewright.workspace.mirror import Mirror
 from lakewright.settings.profile import Profile
-from lakewright.model.runtimes import cores
+from lakewright.system.files import cores
+from lakewright.workspace.mirror import Mirror
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.workspace.tracking import StageLog, Tracking
+from lakewright.system.files import user_cache
 
 
 @dataclass(frozen=True)
@@ -183,38 +183,6 @@ class Workspace:
             yield
 
 
-def user_cache() -> Path:
-    """What may be deleted at any time lies here: $XDG_CACHE_HOME/lakewright, or ~/.cache/lakewright."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakewright"
-
-
 def copy_of(uri: str) -> Path:
     """The folder in which the copy of the workspace at `uri` lies."""
     return user_cache() / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all, and on disk before this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def note_test_read(workspace: Workspace, table: str, rows: int, why: str) -> int:
-    """Notes a read of a test split in the ledger, and returns how often this table version was read before.
-
-    A read is a file: a folder of them can be added to from several machines at once.
-    """
-    from datetime import UTC, datetime
-    from uuid import uuid4
-
-    folder, now = workspace.folder / "ledger", datetime.now(UTC)
-    needle = json.dumps({"table": table})[1:-1]
-    earlier = sum(needle in read.read_text(encoding="utf-8") for read in folder.glob("*.json"))
-    entry = {"time": now.isoformat(), "table": table, "rows": rows, "run": workspace.run_id, "why": why}
-    write_whole(folder / f"{now:%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}.json", json.dumps(entry) + "\n")
-    return earlier

@@ -33,8 +33,8 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 from lakewright.errors import LakewrightError, UsageError, of_disk
+from lakewright.system.files import user_cache
 from lakewright.system.secrets import concealed
-from lakewright.workspace import user_cache
 
 if TYPE_CHECKING:
     import pyarrow as pa

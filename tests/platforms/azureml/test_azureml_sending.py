@@ -12,11 +12,11 @@ import yaml
 
 from conftest import greeting_model
 from lakewright.errors import LakewrightError, ProfileError
+from lakewright.model.folder import digest_of
 from lakewright.plugins import find
+from lakewright.registry.versions import register, set_alias
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
-from lakewright.registry.versions import register, set_alias
-from lakewright.model.folder import digest_of
 from lakewright.targets.azureml import pipeline, sending
 from lakewright.workspace import Workspace
 

@@ -30,7 +30,7 @@ def databricks(
 ) -> Iterator[Databricks]:
     """A workspace, and the profile `prod` whose stages run in it; secrets are the storage's keys."""
     monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
-    monkeypatch.setattr(away, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "POLL_SECONDS", 0.2)
     runner = Runner(environment)
     workspace = Databricks(
         tmp_path / ".databricks",

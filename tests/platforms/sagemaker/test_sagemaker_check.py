@@ -174,7 +174,7 @@ def test_data_and_workspaces_are_no_code(folder: Path) -> None:
     (folder / "source" / "rows.py").write_text("y")
     assert code.prefix(code.project_files(project, profile), project, profile) != before
     with (folder / "rows.csv").open("wb") as file:
-        file.truncate(shipped.MOST_BYTES + 1)
+        file.truncate(project_files.MOST_BYTES + 1)
     with pytest.raises(UsageError, match="MiB of files"):
         code.project_files(project, profile)
 

@@ -17,11 +17,11 @@ import yaml
 
 from conftest import Server, free_port
 from lakewright.errors import ProfileError
-from lakewright.settings.profile import load_profile
-from lakewright.settings.project import load_project
+from lakewright.pipeline.runs import noted_runs
 from lakewright.records import Decision
 from lakewright.registry.versions import champion
-from lakewright.pipeline.runs import noted_runs
+from lakewright.settings.profile import load_profile
+from lakewright.settings.project import load_project
 from lakewright.targets.sagemaker import TARGET
 from lakewright.workspace import Workspace
 from platforms.everywhere import FAILING, Everywhere, metrics_here

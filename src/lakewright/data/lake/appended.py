@@ -14,9 +14,9 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from lakewright.errors import DataError
-from lakewright.data.lake.types import storable
 from lakewright.data.lake.scan import schema_of
+from lakewright.data.lake.types import storable
+from lakewright.errors import DataError
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

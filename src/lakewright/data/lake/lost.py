@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from lakewright.errors import DataError, NotFound
 from lakewright.data.lake.scan import cause_of
+from lakewright.errors import DataError, NotFound
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:

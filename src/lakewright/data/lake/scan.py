@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lakewright.errors import DataError, nearest
 from lakewright.data.lake.types import storable
+from lakewright.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

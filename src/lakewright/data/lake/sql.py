@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.errors import Busy, DataError, NotFound, UsageError
-from lakewright.data.lake.types import cast
-from lakewright.data.lake.writing import keep_failure
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
+from lakewright.data.lake.types import cast
+from lakewright.data.lake.writing import keep_failure
+from lakewright.errors import Busy, DataError, NotFound, UsageError
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:

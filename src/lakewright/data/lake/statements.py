@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from lakewright.errors import UsageError
 from lakewright.data.lake.names import TableName
+from lakewright.errors import UsageError
 
 SUPPORTED = (
     "one statement is supported: select …, create [or replace] table catalog.schema.table as select …, "

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.data.lake.catalogs import Catalog, Denied, Location
-from lakewright.data.lake.types import cast, columns_info, storable
-from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty
 from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadable
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.scan import cause_of, scan, schema_of
+from lakewright.data.lake.types import cast, columns_info, storable
+from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty
+from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from lakewright.errors import DataError, nearest
-from lakewright.data.lake.types import accepts, storable
 from lakewright.data.lake.names import TableName
+from lakewright.data.lake.types import accepts, storable
+from lakewright.errors import DataError, nearest
 
 # delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
 # batch, so its rows keep their order. Larger input gains nothing from being joined.

@@ -17,28 +17,33 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from lakewright.errors import DataError, NotFound, UsageError, nearest
-from lakewright.learning.learners import check_fit
-from lakewright.data.rows.planning import plan
-from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.data.profile.bias import FacetBias, measure_bias
 from lakewright.data.profile.columns import ColumnProfile, profile_column
 from lakewright.data.profile.findings import worth_a_look
 from lakewright.data.profile.labels import LabelProfile, Labels, profile_labels, read_labels
 from lakewright.data.profile.splits import SplitProfile, names_of, planned_split, profile_splits, split_of_column
-from lakewright.data.profile.texts import DuplicateProfile, Known, TextProfile, find_known, profile_duplicates, profile_text
+from lakewright.data.profile.texts import (
+    DuplicateProfile,
+    Known,
+    TextProfile,
+    find_known,
+    profile_duplicates,
+    profile_text,
+)
+from lakewright.data.rows.planning import plan
+from lakewright.data.rows.shortfalls import Shortfalls
+from lakewright.errors import DataError, LakewrightError, NotFound, nearest
+from lakewright.records import Finding, Record, TableVersion
 from lakewright.system.progress import bar
-from lakewright.records import Finding, Record, TableVersion, as_json
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from lakewright.model.recipe.tokens import Tokens
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.splits import Method
+    from lakewright.model.recipe.tokens import Tokens
     from lakewright.settings.project import Columns, Project
-    from lakewright.workspace import Workspace
 
 TEXT_ROLES = ("text", "text_pair", "question", "context", "tokens")
 LABEL_ROLES = ("label", "labels", "tags", "spans", "score")
@@ -73,56 +78,36 @@ class TableProfile(Record):
     notebook: str
 
 
-def profile_table(
-    table: str,
+def measured(
+    lake: Lake,
+    table: TableVersion,
+    project: Project | None,
+    roles: Roles,
     *,
-    project: str | Path | None = None,
-    text: Sequence[str] = (),
-    label: Sequence[str] = (),
-    split: str | None = None,
-    bias: Sequence[str] = (),
-    tokenizer: str | None = None,
-    out: str | Path | None = None,
-    profile: str | None = None,
+    bias: Sequence[str],
+    counter: Tokens | None,
+    base: str | None,
+    round_trip: bool,
+    unfit: LakewrightError | None,
+    folder: Path,
 ) -> TableProfile:
-    """Measure `catalog.schema.table[@vN]` and write profile.html, profile.json and profile.ipynb: `lakewright profile`.
+    """The table's profile, whose files will lie in `folder`.
 
-    `project` is a project file: its data.columns say what the columns are, its prepare.split how rows will be split,
-    its base model how texts become tokens. `text`, `label`, `split` name columns instead, and go before it; several
-    `label` columns are columns of 0 and 1. `bias` are columns, or column=value. `tokenizer` is a base model, as
-    train.base_model names it. `out` is a folder, by default one of the workspace.
-
-    Raises NotFound for a table, a column or a value named here that is not there, DataError for a column that
-    the project names, ModelError for a base model without a tokenizer.
+    `counter` counts the tokens of the base model `base`. `round_trip`: encode the rows as the project's prepare will,
+    and count what does not come back; `unfit` is why it cannot. Raises NotFound for a facet of `bias` that is not
+    there.
     """
-    from lakewright.settings.profile import load_profile
-    from lakewright.data.profile.notebook import write_notebook
-    from lakewright.pages.profile import write_page
-    from lakewright.settings.project import load_project
-    from lakewright.workspace import Workspace, write_whole
-
-    loaded = None if project is None else load_project(project)
-    place = loaded.folder if loaded is not None else None
-    workspace = Workspace.open(load_profile(profile, place))
-    lake = workspace.lake
-    pinned = lake.version(table)
-    schema = lake.scan(pinned).schema
-    roles = _roles(schema, loaded, text, label, split)
-    if bias and not roles.label:
-        raise UsageError("bias is measured between labels, and none is named", "name the label column (--label COLUMN)")
-    counter, base = _tokenizer(loaded, tokenizer)
-    notes: list[str] = []
-
+    schema, notes = lake.scan(table).schema, list[str]()
     with bar("profile", len(schema) + 5) as advance:
-        # First, since a name or a value that is not there is to be said before the work is done.
-        labels = read_labels(lake, pinned, roles.label, roles.label_role, roles.vector) if roles.label else None
-        facets, left_out = measure_bias(lake, pinned, bias, labels) if bias and labels is not None else ([], [])
+        # First, since a name or a value that is not there is to be reported before the work is done.
+        labels = read_labels(lake, table, roles.label, roles.label_role, roles.vector) if roles.label else None
+        facets, left_out = measure_bias(lake, table, bias, labels) if bias and labels is not None else ([], [])
         advance(1, "columns")
         columns = []
         for field in schema:
-            columns.append(profile_column(lake, pinned, field))
+            columns.append(profile_column(lake, table, field))
             advance(1, field.name)
-        if not roles.text and loaded is None:
+        if not roles.text and project is None:
             kinds = {column.name: column.kind for column in columns}
             named = ["text"] if kinds.get("text") in ("text", "category") else []
             texts_found = named or [name for name, kind in kinds.items() if kind == "text"]
@@ -131,28 +116,19 @@ def profile_table(
             )
         advance(1, "duplicates")
         truths = None if labels is None else labels.truth_codes()
-        known = find_known(lake, pinned, roles.text, truths) if roles.text else None
+        known = find_known(lake, table, roles.text, truths) if roles.text else None
         names = labels.names if labels is not None and labels.kind == "class" else ()
-        duplicates = profile_duplicates(lake, pinned, roles.text, known, truths, names) if known is not None else None
+        duplicates = profile_duplicates(lake, table, roles.text, known, truths, names) if known is not None else None
         advance(1, "splits")
-        splits, split_of_row = _splits(workspace, pinned, roles, loaded, labels, known, notes)
+        splits, split_of_row = _splits(lake, table, roles, project, labels, known, notes)
         advance(1, "texts")
-        texts = [profile_text(lake, pinned, name, counter, *_coded(split_of_row, pinned.rows)) for name in roles.text]
+        texts = [profile_text(lake, table, name, counter, *_coded(split_of_row, table.rows)) for name in roles.text]
         advance(1, "round trip")
         lost = None
-        if loaded is not None and splits is not None and tokenizer is None:
-            lost = _lost(lake, pinned, loaded, notes)
-    notes = [*_told(roles, texts, base), *notes, *left_out]
-
-    folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as failure:
-        raise UsageError(
-            f"{folder} cannot be written to: {failure.strerror or failure}", "name another folder (--out)"
-        ) from None
-    measured = TableProfile(
-        table=pinned,
+        if project is not None and splits is not None and round_trip:
+            lost = _lost(lake, table, project, unfit, notes)
+    profile = TableProfile(
+        table=table,
         roles=roles,
         tokenizer=base,
         findings=[],
@@ -163,19 +139,15 @@ def profile_table(
         splits=splits,
         bias=facets,
         lost=lost,
-        notes=notes,
+        notes=[*_told(roles, texts, base), *notes, *left_out],
         page=str(folder / "profile.html"),
         json_file=str(folder / "profile.json"),
         notebook=str(folder / "profile.ipynb"),
     )
-    measured = measured.model_copy(update={"findings": worth_a_look(measured)})
-    write_whole(Path(measured.json_file), as_json(measured))
-    write_page(measured)
-    write_notebook(measured, workspace, profile, place, facets=bias)
-    return measured
+    return profile.model_copy(update={"findings": worth_a_look(profile)})
 
 
-def _roles(
+def roles_of(
     schema: pa.Schema, project: Project | None, text: Sequence[str], label: Sequence[str], split: str | None
 ) -> Roles:
     for option, given in (("text", text), ("label", label), ("split", [split] if split else [])):
@@ -213,23 +185,8 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
     }, role
 
 
-def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | None, str | None]:
-    """The encoding that counts whole texts, special tokens included, and the base model that it comes from."""
-    from lakewright.learning.learners.encoder.base import base_folder, load_tokens, local_folder
-
-    base = named or (getattr(project.train, "base_model", None) if project is not None else None)
-    if base is None:
-        return None, None
-    root = project.folder if project is not None and named is None else Path.cwd()
-    folder = base_folder(base, root)
-    if not base.startswith("package:") and local_folder(base, root) is not None:
-        base = str(folder)  # so that the notebook finds it from anywhere
-    symbols = project.prepare.symbols if project is not None else "keep"
-    return load_tokens(folder, max_length=1_000_000, symbols=symbols), base
-
-
 def _splits(
-    workspace: Workspace,
+    lake: Lake,
     table: TableVersion,
     roles: Roles,
     project: Project | None,
@@ -241,31 +198,34 @@ def _splits(
     asked = "auto" if project is None else project.prepare.split.method
     split: npt.NDArray[np.object_]
     if roles.split is not None and asked in ("auto", "predefined"):
-        split = split_of_column(workspace.lake, table, roles.split)
+        split = split_of_column(lake, table, roles.split)
         return profile_splits(split, labels, known, source="column", by=roles.split), split
     if project is None or known is None or asked == "predefined":
         return None, None
-    told, _ = _of_project(workspace.lake.scan(table).schema, project.data.columns)
+    told, _ = _of_project(lake.scan(table).schema, project.data.columns)
     if roles.text != told["text"] or roles.label != told["label"]:
         notes.append("The project's split is not told: it depends on its own text and label columns.")
         return None, None
     method: Method = asked if asked != "auto" else "grouped" if project.data.columns.group else "random"
     try:
-        split = planned_split(workspace.lake, table, project, method, known, labels)
+        split = planned_split(lake, table, project, method, known, labels)
     except DataError as error:
         notes.append(f"The rows cannot be split as the project asks: {error.cause}. {error.remedy}.")
         return None, None
     return profile_splits(split, labels, known, source="project", by=method), split
 
 
-def _lost(lake: Lake, table: TableVersion, project: Project, notes: list[str]) -> list[Finding] | None:
+def _lost(
+    lake: Lake, table: TableVersion, project: Project, unfit: LakewrightError | None, notes: list[str]
+) -> list[Finding] | None:
     """What does not come back of the rows, encoded as `prepare` will encode them."""
     shortfalls = Shortfalls()
     try:
-        check_fit(project)
+        if unfit is not None:
+            raise unfit
         for _ in plan(table, project, lake, []).encoded(shortfalls):
             pass
-    except (DataError, UsageError) as error:
+    except LakewrightError as error:
         notes.append(f"The rows cannot be prepared as the project asks: {error.cause}. {error.remedy}.")
         return None
     return shortfalls.findings()

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import NotFound, nearest
 from lakewright.data.profile.labels import Labels, binned, categories, floats
+from lakewright.errors import NotFound, nearest
 from lakewright.records import Record, TableVersion
 
 if TYPE_CHECKING:

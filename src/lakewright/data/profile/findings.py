@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lakewright.data.rows.quality import counted
 from lakewright.data.profile.labels import RARE
+from lakewright.data.rows.quality import counted
 from lakewright.records import Finding
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import DataError
-from lakewright.records import Record, TableVersion
-from lakewright.model.tasks import in_order, missing
+from lakewright.data.rows.columns import in_order
+from lakewright.data.rows.kinds import missing
+from lakewright.data.rows.truths import from_json
 from lakewright.data.rows.truths.label_lists import LabelLists
 from lakewright.data.rows.truths.spans import spans_of
-from lakewright.data.rows.truths import from_json
+from lakewright.errors import DataError
+from lakewright.records import Record, TableVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.workspace import write_whole
+from lakewright.system.files import write_whole
 
 if TYPE_CHECKING:
     from lakewright.data.profile import TableProfile

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.data.rows.duplicates import drop_duplicates
-from lakewright.data.rows.splits import SPELLINGS, SPLITS, TRAIN, Method, assign
 from lakewright.data.profile.bias import jensen_shannon
 from lakewright.data.profile.labels import MOST_SHOWN, Labels, binned, categories
 from lakewright.data.profile.texts import Known
+from lakewright.data.rows.duplicates import drop_duplicates
+from lakewright.data.rows.splits import SPELLINGS, SPLITS, TRAIN, Method, assign
 from lakewright.records import Record, TableVersion
 
 if TYPE_CHECKING:

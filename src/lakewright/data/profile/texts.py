@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.data.rows.duplicates import Duplicates, find_duplicates
-from lakewright.data.rows.lengths import histogram
-from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.data.profile.columns import cut
 from lakewright.data.profile.languages import guess
+from lakewright.data.rows.duplicates import Duplicates, find_duplicates
+from lakewright.data.rows.kinds import is_blank
+from lakewright.data.rows.lengths import histogram
+from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.records import Finding, Record, TableVersion
-from lakewright.model.tasks import is_blank
 
 if TYPE_CHECKING:
-    from lakewright.model.recipe.tokens import Tokens
     from lakewright.data.lake.tables import Lake
+    from lakewright.model.recipe.tokens import Tokens
 
 MEASURED = 100_000  # texts
 PERCENTS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 99)

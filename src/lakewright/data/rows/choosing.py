@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import drop_duplicates, duplicates_of
 from lakewright.data.rows.facts import gather
-from lakewright.data.rows.quality import Noticed, check_duplicates, check_labels, check_leakage, check_spellings, check_splits
+from lakewright.data.rows.quality import (
+    Noticed,
+    check_duplicates,
+    check_labels,
+    check_leakage,
+    check_spellings,
+    check_splits,
+)
 from lakewright.data.rows.splits import SPLITS, Method, assign
 from lakewright.records import Finding
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import IDENTITY, identities
+from lakewright.data.rows.kinds import complete_texts, missing
 from lakewright.data.rows.splits import NO_GROUP, Method
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
-from lakewright.model.tasks import complete_texts, missing
 
 if TYPE_CHECKING:
     import pyarrow as pa

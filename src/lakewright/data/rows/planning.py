@@ -11,20 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright import plugins
-from lakewright.errors import DataError
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
+from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.kinds import whole_text
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Inputs, Reading
 from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
+from lakewright.errors import DataError
 from lakewright.records import Finding, TableVersion
-from lakewright.model.tasks import Task, column, whole_text
 
 if TYPE_CHECKING:
+    from lakewright.data.lake.tables import Lake
     from lakewright.model.recipe import Encoded, Encoding
     from lakewright.model.recipe.ragged import Ragged
-    from lakewright.data.lake.tables import Lake
+    from lakewright.model.tasks import Task
     from lakewright.settings.project import Project
 
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import DataError
 from lakewright.data.rows.duplicates import Duplicates, identities, normalise
+from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.splits import SPLITS, TEST, TRAIN
+from lakewright.errors import DataError
 from lakewright.records import Finding
-from lakewright.model.tasks import missing
 
 if TYPE_CHECKING:
     from lakewright.settings.project import Columns

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakewright.data.rows.kinds import Row, complete_texts
 from lakewright.system.progress import bar
-from lakewright.model.tasks import Row, Task, complete_texts
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
-    from lakewright.settings.project import TaskSettings
+    from lakewright.model.tasks import Task
     from lakewright.records import TableVersion
+    from lakewright.settings.project import TaskSettings
 
 ROWS = 2048  # of a batch at most: more at once gains no speed and costs memory
 BYTES = 4 << 20  # of a batch, about: long texts come fewer at a time

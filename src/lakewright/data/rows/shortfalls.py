@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
-from lakewright.model.recipe import Shortfall
-from lakewright.errors import DataError
 from lakewright.data.rows.quality import EXAMPLES, Rows
 from lakewright.data.rows.splits import SPLITS
+from lakewright.errors import DataError
 from lakewright.records import Finding
 
 HELD = 0.995  # of train's, by the size that a remedy names
@@ -108,3 +108,19 @@ def _percent(share: float) -> str:
     """No share is shown as none or as all that is not."""
     shown = f"{share:.1%}"
     return "< 0.1%" if share and shown == "0.0%" else "> 99.9%" if share < 1 and shown == "100.0%" else shown
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """What a model cannot read, or cannot predict, of some rows, however well it learns: prepare makes a finding of it
+    where anything is lost. Every batch of rows has the same shortfalls, in the same words."""
+
+    name: str  # of the finding
+    noun: str  # what is counted
+    cause: str  # a verb and the rest: "are longer than …"
+    remedy: str  # `{needed}` is the least size that holds 99.5 % of train's
+    lost: NDArray[np.int64]  # [rows]; how many of the row's are lost
+    of: NDArray[np.int64]  # [rows]; how many the row has
+    needed: NDArray[np.int64] | None = None  # [rows]; what would hold the row's, where it is lost
+    least: float = 0.0  # the share of a split that makes a finding
+    vital: bool = False  # there is nothing to learn where nearly all of train's are lost

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.errors import DataError, UsageError, nearest, shown
-from lakewright.data.sources.written import TIMES, misfits
 from lakewright.data.rows.duplicates import codes
+from lakewright.data.sources.written import TIMES, misfits
+from lakewright.errors import DataError, UsageError, nearest, shown
 
 if TYPE_CHECKING:
     from lakewright.settings.project import Columns

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakewright.errors import DataError
+from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, text_names, truth_name
+from lakewright.errors import DataError
 from lakewright.records import Finding
-from lakewright.model.tasks import missing
 
 if TYPE_CHECKING:
     from lakewright.settings.project import Columns

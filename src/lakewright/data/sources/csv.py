@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError, UsageError
 from lakewright.data.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options, known_types
 from lakewright.data.sources.escapes import unescaped
 from lakewright.data.sources.text import check_marks, decoding, encoding_of, lines, undecodable
 from lakewright.data.sources.written import NUMBERS, TIMES, misfits, typed, types_of
+from lakewright.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

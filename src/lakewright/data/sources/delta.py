@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import NotFound, UsageError
 from lakewright.data.lake.names import check_folder
 from lakewright.data.sources import AS_IT_IS, Intake, checked, known_options
+from lakewright.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from lakewright.errors import DataError, NotFound, UsageError, nearest
 from lakewright.data.sources import COMPRESSED, format_of_file
+from lakewright.errors import DataError, NotFound, UsageError, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa

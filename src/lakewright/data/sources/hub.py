@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError, LakewrightError, MissingPackage, NotFound, UsageError, nearest
 from lakewright.data.sources import AS_IT_IS, Intake, checked, known_options
 from lakewright.data.sources.files import split_of
+from lakewright.errors import DataError, LakewrightError, MissingPackage, NotFound, UsageError, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa

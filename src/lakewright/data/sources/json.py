@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError, shown
 from lakewright.data.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options
 from lakewright.data.sources.text import LONGEST_LINE, check_marks, decoding, encoding_of, endless, undecodable
+from lakewright.errors import DataError, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

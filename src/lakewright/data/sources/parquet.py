@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError, shown
 from lakewright.data.sources import AS_IT_IS, Intake, checked, files, known_options
+from lakewright.errors import DataError, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

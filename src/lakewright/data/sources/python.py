@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
 from lakewright.data.sources import AS_IT_IS, Intake, checked
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from lakewright.errors import SHOWN, DataError, shown
 from lakewright.data.lake.types import cast, named, simplified, storable
 from lakewright.data.sources import Intake, known_types
 from lakewright.data.sources.written import typed
+from lakewright.errors import SHOWN, DataError, shown
 
 _ROWS = 5_000
 _IN_MEMORY_BYTES = 64 << 20

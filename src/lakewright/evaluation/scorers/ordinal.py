@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lakewright.data.rows.columns import number_of
 from lakewright.evaluation.scorers import Weights
 from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.scorers.ranking import Floats
@@ -55,11 +56,3 @@ def label_values(labels: Sequence[str]) -> Floats:
     """The labels as numbers; their places where one of them is none."""
     values = list(map(number_of, labels))
     return np.array(values if all(map(math.isfinite, values)) else range(len(labels)), dtype=np.float64)
-
-
-def number_of(text: str) -> float:
-    """NaN for what float() would read and a person would not call a number: １, 1_0."""
-    try:
-        return float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        return math.nan

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from lakewright.data.rows.kinds import Row
+    from lakewright.evaluation.scorers import Scorer
     from lakewright.model.recipe import Encoded, Encoding
     from lakewright.model.recipe.ragged import Ragged
-    from lakewright.evaluation.scorers import Scorer
+    from lakewright.model.tasks import Logits, Task
     from lakewright.settings.project import Prepare, Project
-    from lakewright.model.tasks import Logits, Row, Task
     from lakewright.workspace.tracking import StageLog
 
 

@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.model.recipe import Encoding
-from lakewright.model.recipe.terms import READING, Terms
+from lakewright.data.rows.kinds import whole_text
 from lakewright.errors import ProjectError
 from lakewright.learning.learners import Examples, Fitted, Training
-from lakewright.system.progress import bar
+from lakewright.model.recipe import Encoding
+from lakewright.model.recipe.terms import READING, Terms
 from lakewright.settings.project import LearnerSettings
-from lakewright.model.tasks import whole_text
+from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_matrix
 
+    from lakewright.data.rows.kinds import Row
+    from lakewright.model.tasks import Task
     from lakewright.settings.project import Prepare
-    from lakewright.model.tasks import Row, Task
 
 
 class LinearSettings(LearnerSettings):

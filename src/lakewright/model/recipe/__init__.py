@@ -1,6 +1,6 @@
 """What turns texts into model inputs. The same encoding, from the same files, serves training and prediction.
 
-An encoding is found by its name in `encoding.json`, through the entry points `lakewright.model.recipe`.
+An encoding is found by its name in `encoding.json`, through the entry points `lakewright.encodings`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.system import jsonfile
 from lakewright import plugins
+from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe.ragged import Ragged, places
+from lakewright.system import jsonfile
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,6 @@ class Encoded:
         if self.rows is None:
             return self.ids.lengths
         return np.maximum.reduceat(self.ids.lengths, self.rows[:-1]) * self.counts
-
-
-@dataclass(frozen=True)
-class Shortfall:
-    """What a model cannot read, or cannot predict, of some rows, however well it learns: prepare makes a finding of it
-    where anything is lost. Every batch of rows has the same shortfalls, in the same words."""
-
-    name: str  # of the finding
-    noun: str  # what is counted
-    cause: str  # a verb and the rest: "are longer than …"
-    remedy: str  # `{needed}` is the least size that holds 99.5 % of train's
-    lost: NDArray[np.int64]  # [rows]; how many of the row's are lost
-    of: NDArray[np.int64]  # [rows]; how many the row has
-    needed: NDArray[np.int64] | None = None  # [rows]; what would hold the row's, where it is lost
-    least: float = 0.0  # the share of a split that makes a finding
-    vital: bool = False  # there is nothing to learn where nearly all of train's are lost
 
 
 class Encoding(Protocol):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.model.recipe import Shortfall
+from lakewright.data.rows.shortfalls import Shortfall
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from lakewright.model.recipe.dense import OtherColumns
+from lakewright.data.rows.columns import column, needed, number_column, text_column
+from lakewright.data.rows.kinds import TEXTS, Kind, Row
+from lakewright.data.rows.request import category
 from lakewright.errors import ProjectError
+from lakewright.model.recipe.dense import OtherColumns
 from lakewright.settings.project import TaskSettings
-from lakewright.model.tasks import TEXTS, Kind, Row, category, column, needed, number_column, text_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakewright.model.recipe import Encoded, Encoding, Shortfall
+    from lakewright.data.rows.shortfalls import Shortfall
+    from lakewright.model.recipe import Encoded, Encoding
 
 ROLES = ("text", "text_pair", "numbers", "categories")
 RESERVED = {*TEXTS, "truth"}

@@ -20,11 +20,12 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.system import jsonfile
-from lakewright.model.recipe import Encoded, Shortfall
+from lakewright.data.rows.shortfalls import Shortfall
+from lakewright.errors import ModelError
+from lakewright.model.recipe import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import PRESENTATION, pieces
-from lakewright.errors import ModelError
+from lakewright.system import jsonfile
 
 WORD = re.compile(r"\w+")
 LONGEST_RUN = 3  # characters of a term, in a script without spaces

@@ -20,10 +20,11 @@ from unicodedata import category, name
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.system import jsonfile
-from lakewright.model.recipe import Encoded, Shortfall
+from lakewright.data.rows.shortfalls import Shortfall
+from lakewright.model.recipe import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import is_mark
+from lakewright.system import jsonfile
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

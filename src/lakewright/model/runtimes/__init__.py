@@ -1,4 +1,4 @@
-"""What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.model.runtimes`.
+"""What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.runtimes`.
 
 An entry point is a function `load(path, threads, use)` that opens a network for many rows (`throughput`) or for single
 ones (`latency`). All agree to within rounding: docs/models.md states how far, and a contract test holds it.
@@ -6,7 +6,6 @@ ones (`latency`). All agree to within rounding: docs/models.md states how far, a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,8 +25,3 @@ class Runtime:
     """How many parts of the rows are worth computing at once, each in a thread of its own."""
     tokens: int = 1024
     """Padded tokens in a part: more is slower on a processor (docs/experiments.md) and costs memory."""
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lakewright import plugins
 from lakewright.errors import UsageError
-from lakewright.model.runtimes import GPU_TOKENS, Runtime, Use
 from lakewright.model.folder import describe
+from lakewright.model.runtimes import GPU_TOKENS, Runtime, Use
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:

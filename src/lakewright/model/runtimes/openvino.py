@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import MissingPackage
-from lakewright.model.runtimes import Runtime, Use
 from lakewright.model.folder import holds, read_json
+from lakewright.model.runtimes import Runtime, Use
 
 PART = 1024  # padded tokens at once
 NETWORK = "openvino.xml"  # its weights in openvino.bin

@@ -9,8 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.model.runtimes import Runtime, Use
 from lakewright.model.folder import describe
+from lakewright.model.runtimes import Runtime, Use
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:

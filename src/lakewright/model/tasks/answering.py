@@ -15,21 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.model.recipe import Shortfall
-from lakewright.model.recipe.ragged import Ragged
-from lakewright.errors import shown
-from lakewright.settings.project import TaskSettings
-from lakewright.model.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, column, missing, needed, text_column
-from lakewright.data.rows.truths.offsets import Offsets, in_characters
+from lakewright.data.rows.columns import Problems, column, needed, text_column
+from lakewright.data.rows.kinds import Kind, Prediction, Row, missing
+from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.data.rows.truths import from_json, offset
+from lakewright.data.rows.truths.offsets import Offsets, in_characters
+from lakewright.errors import shown
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import IGNORED, Logits, Loss
+from lakewright.settings.project import TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.model.recipe import Encoded, Encoding
     from lakewright.evaluation.scorers import Scorer
     from lakewright.evaluation.scorers.answers import AnswersScorer
+    from lakewright.model.recipe import Encoded, Encoding
 
 Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
 FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not

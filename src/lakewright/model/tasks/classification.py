@@ -10,19 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.model.recipe.ragged import Ragged
-from lakewright.errors import DataError, ProjectError, nearest
-from lakewright.settings.project import TaskSettings
-from lakewright.model.tasks import WHOLE_NUMBER, Kind, Logits, Loss, Prediction, Row, in_order, label_column, needed
-from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
+from lakewright.data.rows.columns import WHOLE_NUMBER, in_order, label_column, needed
+from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.data.rows.truths import LabelNames
+from lakewright.errors import DataError, ProjectError, nearest
+from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import Logits, Loss
+from lakewright.settings.project import TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.model.recipe import Encoded, Encoding, Shortfall
+    from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.model.recipe import Encoded, Encoding
 
 
 class TextClassificationSettings(TextInputsSettings):

@@ -11,20 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.model.recipe.ragged import Ragged
-from lakewright.errors import DataError, ProjectError
-from lakewright.settings.project import TaskSettings
-from lakewright.model.tasks import Kind, Logits, Loss, Prediction, Problems, Row, column, in_order, missing, needed
-from lakewright.data.rows.truths.label_lists import LabelLists
-from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
+from lakewright.data.rows.columns import Problems, column, in_order, needed
+from lakewright.data.rows.kinds import Kind, Prediction, Row, missing
 from lakewright.data.rows.truths import LabelNames, truth_numbers
+from lakewright.data.rows.truths.label_lists import LabelLists
+from lakewright.errors import DataError, ProjectError
+from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import Logits, Loss
+from lakewright.settings.project import TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.model.recipe import Encoded, Encoding, Shortfall
+    from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.model.recipe import Encoded, Encoding
 
 FORMS = (
     'a list of labels (["one", "two"]; [] where there is none), the same as JSON in a string, or several columns of 0 '

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from lakewright.model.recipe import Shortfall
-from lakewright.model.recipe.ragged import Ragged
-from lakewright.errors import DataError
-from lakewright.settings.project import TaskSettings
-from lakewright.model.tasks import Kind, Logits, Loss, Prediction, Problems, Row, needed, text_column
+from lakewright.data.rows.columns import Problems, needed, text_column
+from lakewright.data.rows.kinds import Kind, Prediction, Row
+from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.data.rows.truths import truth_numbers
+from lakewright.errors import DataError
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import Logits, Loss
+from lakewright.settings.project import TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.model.recipe import Encoded, Encoding
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.model.recipe import Encoded, Encoding
 
 SIDES = ("text", "text_pair", "negative")
 

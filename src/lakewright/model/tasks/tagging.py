@@ -17,20 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.model.recipe import Shortfall
-from lakewright.model.recipe.ragged import Ragged
-from lakewright.errors import DataError
-from lakewright.settings.project import TaskSettings
-from lakewright.model.tasks import IGNORED, Kind, Logits, Loss, Prediction, Problems, Row, needed
+from lakewright.data.rows.columns import Problems, needed
+from lakewright.data.rows.kinds import Kind, Prediction, Row
+from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.data.rows.truths.offsets import Offsets, fits_in_utf16
 from lakewright.data.rows.truths.spans import FORMS, Span, read_spans, read_tags
+from lakewright.errors import DataError
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import IGNORED, Logits, Loss
+from lakewright.settings.project import TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from lakewright.model.recipe import Encoded, Encoding
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.model.recipe import Encoded, Encoding
 
 
 BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found

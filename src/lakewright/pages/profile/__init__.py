@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.pages.report import rendered
-from lakewright.workspace import write_whole
+from lakewright.pages import rendered
+from lakewright.system.files import write_whole
 
 if TYPE_CHECKING:
     from lakewright.data.profile import TableProfile
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def write_page(profile: TableProfile) -> None:
     filters = {"percent": _percent, "number": number}  # of data, which has more digits than a metric needs
-    page = rendered("page.html.j2", "lakewright.data.profile", filters, profile=profile, verdict=verdict(profile))
+    page = rendered("page.html.j2", __name__, filters, profile=profile, verdict=verdict(profile))
     write_whole(Path(profile.page), page)
 
 

@@ -19,6 +19,7 @@ from lakewright.evaluation.scorers.entities import EntityScorer, Outcome, Span, 
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
+from lakewright.pages.parts import Piece
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,6 @@ class Mistake:
     predicted: str
     confidence: float
     truth_probability: float
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of text; `label` and `outcome` where it is an entity or an answer, `weight` (-1 to 1) where it is a
-    word that spoke for or against what was said."""
-
-    text: str
-    label: str = ""
-    outcome: Outcome | Literal["said"] | None = None
-    weight: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,20 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import lakewright
+from lakewright.data.rows.kinds import whole_text
 from lakewright.errors import DataError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
-from lakewright.pages.report import ATTRIBUTIONS, write_json, write_page
-from lakewright.pages.pictures import figures
 from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
-from lakewright.system.progress import bar
-from lakewright.settings.project import Project
-from lakewright.records import Prepared, Record, Report, Trained
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
-from lakewright.model.tasks import whole_text
-from lakewright.workspace import Workspace, note_test_read
+from lakewright.pages.pictures import figures
+from lakewright.pages.report import ATTRIBUTIONS, write_json, write_page
+from lakewright.records import Prepared, Record, Report, Trained
+from lakewright.settings.project import Project
+from lakewright.system.progress import bar
+from lakewright.workspace import Workspace
+from lakewright.workspace.ledger import note_test_read
 
 
 def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Report:

@@ -14,13 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lakewright.errors import ProjectError, nearest
-from lakewright.pages.report import with_decision
 from lakewright.evaluation.significance import compare
-from lakewright.settings.project import Project
+from lakewright.model.predictor import Predictor
+from lakewright.pages.report import with_decision
 from lakewright.records import Check, Decision, Metric, Record, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
-from lakewright.model.predictor import Predictor
-from lakewright.workspace import Workspace, note_test_read, write_whole
+from lakewright.settings.project import Project
+from lakewright.system.files import write_whole
+from lakewright.workspace import Workspace
+from lakewright.workspace.ledger import note_test_read
 
 if TYPE_CHECKING:
     from lakewright.records import ModelVersion

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 import lakewright
-from lakewright.errors import DataError, nearest
-from lakewright.data.sources import Intake, Source, open_source
 from lakewright.data.lake.tables import FINGERPRINT
-from lakewright.system.progress import Advance, bar
-from lakewright.settings.project import Data, Project
+from lakewright.data.sources import Intake, Source
+from lakewright.data.sources.opening import open_source
+from lakewright.errors import DataError, nearest
 from lakewright.records import Finding, Ingested, Record, plain
+from lakewright.settings.project import Data, Project
+from lakewright.system.progress import Advance, bar
 from lakewright.workspace import Workspace
 
 FINDINGS = "findings"

@@ -14,21 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.model.recipe import Encoding
-from lakewright.errors import LakewrightError
-from lakewright.pages.pictures import length_histogram
 from lakewright.data.rows.balancing import class_weights, oversample, undersample
 from lakewright.data.rows.choosing import Chosen
-from lakewright.learning.examples import as_columns
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.planning import Plan, plan
 from lakewright.data.rows.quality import Noticed, told
 from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.data.rows.splits import SPLITS, TRAIN
-from lakewright.settings.project import Columns, Prepare, Project
-from lakewright.records import Finding, Ingested, Prepared, Record
+from lakewright.errors import LakewrightError
+from lakewright.learning.examples import as_columns
 from lakewright.model.folder import content_of
+from lakewright.model.recipe import Encoding
+from lakewright.pages.pictures import length_histogram
+from lakewright.records import Finding, Ingested, Prepared, Record
+from lakewright.settings.project import Columns, Prepare, Project
 from lakewright.workspace import Workspace
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import lakewright
 from lakewright.errors import BelowGate
-from lakewright.settings.project import Project
+from lakewright.model.folder import sample_rows
 from lakewright.records import Decision, ModelVersion, Prepared, Record, Report, Trained
 from lakewright.registry.versions import register as register_version
 from lakewright.registry.versions import set_alias
-from lakewright.model.folder import sample_rows
+from lakewright.settings.project import Project
 from lakewright.workspace import Workspace
 
 

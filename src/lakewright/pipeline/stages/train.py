@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 import lakewright
-from lakewright.system import jsonfile
 from lakewright import plugins
-from lakewright.model.recipe import Encoding, open_encoding
-from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.learning.examples import Values, from_columns, read_split
-from lakewright.settings.project import Project
-from lakewright.records import Prepared, Record, Trained
+from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.model.folder import FORMAT, seal, serving
 from lakewright.model.predictor import Predictor
+from lakewright.model.recipe import Encoding, open_encoding
 from lakewright.model.tasks import Task
+from lakewright.records import Prepared, Record, Trained
+from lakewright.settings.project import Project
+from lakewright.system import jsonfile
 from lakewright.workspace import Workspace
 
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
+from lakewright.model.folder import read_json, working
+from lakewright.records import ModelVersion, TableVersion
+from lakewright.service.scoring import ledger, predictions
+from lakewright.service.scoring.ledger import ALL, Progress
+from lakewright.service.scoring.predictions import Scoring, Tally
+from lakewright.service.scoring.rows import Job, all_rows, commits, new_rows
 from lakewright.system.memory import trim
 from lakewright.system.progress import bar
-from lakewright.records import ModelVersion, TableVersion
-from lakewright.model.folder import read_json, working
-from lakewright.service.scoring import predictions, ledger
-from lakewright.service.scoring.predictions import Scoring, Tally
-from lakewright.service.scoring.ledger import ALL, Progress
-from lakewright.service.scoring.rows import Job, all_rows, commits, new_rows
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -81,8 +81,8 @@ def score(
     null: when it is met); Busy where another process scores into the table.
     """
     from lakewright.data.lake.names import TableName
-    from lakewright.settings.profile import load_profile
     from lakewright.model.predictor import Predictor
+    from lakewright.settings.profile import load_profile
     from lakewright.workspace import Workspace
 
     if not 0 <= least_confidence <= 1:
@@ -102,10 +102,10 @@ def score(
         chosen = predictions.choose(predictor.task.inputs, schema, _roles(folder), columns, id, keep)
         into = predictions.schema(predictor.task.columns(), chosen, schema, probabilities)
         scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence)
-        app, fingerprint = progress.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
+        app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         tally, why, began = Tally(), list[str](), time.monotonic()
         for _ in ("what was begun", "what is new"):
-            stands = progress.read(lake, target, app)
+            stands = ledger.read(lake, target, app)
             if stands is not None and not full:
                 _check_columns(lake, target, into)
                 job = new_rows(lake, pinned, target, stands, chosen.read, chosen.id)
@@ -127,7 +127,7 @@ def score(
                         mode="overwrite" if job.replaces and done == 0 else "append",
                         comment=f"Predictions for {pinned.name}",
                         ordered=False,
-                        transactions=progress.step(app, stands, after),
+                        transactions=ledger.step(app, stands, after),
                     )
                     stands, done = after, after.rows
                     trim()

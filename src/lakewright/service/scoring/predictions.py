@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.errors import DataError, UsageError, nearest
 from lakewright.data.lake.types import storable
-from lakewright.model.tasks import Kind, lacks
+from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.request import lacks
+from lakewright.errors import DataError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from lakewright.system.progress import Advance
+    from lakewright.data.rows.kinds import Prediction
     from lakewright.model.predictor import Predictor
     from lakewright.service.scoring.rows import Job, Part
-    from lakewright.model.tasks import Prediction
+    from lakewright.system.progress import Advance
 
 COMMON = pa.schema(
     {

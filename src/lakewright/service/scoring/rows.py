@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lakewright.errors import DataError, UsageError
 from lakewright.data.lake.appended import Rewritten
+from lakewright.errors import DataError, UsageError
 from lakewright.records import TableVersion
 from lakewright.service.scoring.ledger import ADDED, ALL, MISSING, Progress
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
-    from lakewright.model.tasks import Prediction
+    from lakewright.data.rows.kinds import Prediction
 
 CHUNK_BYTES = 64 << 20  # of input rows that wait for their commit
 WINDOW = 2048  # rows predicted at once: within them the longest come first, so that little is padded

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lakewright.errors import DataError, UsageError, nearest
 from lakewright.data.lake.names import TableName
+from lakewright.data.rows.kinds import is_blank
+from lakewright.errors import DataError, UsageError, nearest
 from lakewright.records import TableVersion
 from lakewright.service.search import approximate
 from lakewright.service.search.embeddings import Embedder, embed_missing, embeddings_of, exact_cosines, last_model
-from lakewright.model.tasks import is_blank
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake

@@ -26,10 +26,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lakewright.errors import DataError, LakewrightError, ModelError, UsageError
-from lakewright.settings.profile import Serve, load_profile, serving
 from lakewright.service.server import alias, endpoint, requestlog
 from lakewright.service.server.access import Access, is_public
 from lakewright.service.server.endpoint import Endpoint
+from lakewright.settings.profile import Serve, load_profile, serving
 from lakewright.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from lakewright.errors import UsageError, nearest
-from lakewright.settings.profile import Oidc
 from lakewright.service.server.refusals import Busy, NoKey
+from lakewright.settings.profile import Oidc
 
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)

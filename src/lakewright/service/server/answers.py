@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 from pydantic_core import to_json
 
+from lakewright.data.rows.kinds import Row
 from lakewright.system.memory import size_of
-from lakewright.model.tasks import Row
 
 Answer = TypeVar("Answer")
 ENTRY = 200  # bytes that an answer's place takes beside it

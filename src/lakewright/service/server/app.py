@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import lakewright
+from lakewright.data.rows.kinds import Prediction
 from lakewright.errors import DataError, nearest
 from lakewright.service.server import documents
 from lakewright.service.server.access import Access
@@ -31,7 +32,6 @@ from lakewright.service.server.protocols import mlflow, open_inference, openai, 
 from lakewright.service.server.refusals import Refused, Unknown, WrongMethod
 from lakewright.service.server.requestlog import Answered, RequestLog, now
 from lakewright.service.server.service import Served, Service
-from lakewright.model.tasks import Prediction
 
 ASKED = ("X-Request-Id", "X-Request-Timeout-Ms", "X-Variant")  # headers that callers may send
 

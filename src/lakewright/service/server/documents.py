@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lakewright.data.rows.kinds import Kind
 from lakewright.service.server.protocols import mlflow
-from lakewright.model.tasks import Kind
 
 if TYPE_CHECKING:
     from lakewright.service.server.model import Model

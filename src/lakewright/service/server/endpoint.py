@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from lakewright.errors import NotFound, UsageError, nearest
+from lakewright.model.folder import digest_of, verify
 from lakewright.records import ModelVersion, Record
 from lakewright.registry.mlflow_process import located
-from lakewright.model.folder import digest_of, verify
-from lakewright.workspace import Workspace, write_whole
+from lakewright.system.files import write_whole
+from lakewright.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"(?!\.)[\w.-]{1,200}")

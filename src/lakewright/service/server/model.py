@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.errors import DataError, ModelError
-from lakewright.records import ModelVersion
 from lakewright.model.folder import TRAIN_AGAIN, describe, read_json, serving, working
 from lakewright.model.predictor import Predictor
-from lakewright.model.tasks import Kind, Prediction, Row
+from lakewright.records import ModelVersion
 
 FEW = 2  # rows that all threads compute together; more are computed in parts, a thread each
 TOLERANCE = 0.05  # by which int8 networks differ between processors

@@ -20,9 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakewright.data.rows.kinds import Prediction, Row
 from lakewright.errors import NotFound, UsageError
 from lakewright.system.memory import size_of
-from lakewright.model.tasks import Prediction, Row
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake

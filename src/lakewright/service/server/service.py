@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lakewright.data.rows.kinds import Prediction, Row
+from lakewright.data.rows.request import read_row
 from lakewright.errors import LakewrightError, of_disk
-from lakewright.settings.profile import Serve
 from lakewright.service.server import endpoint
-from lakewright.service.server.batching import Batches
 from lakewright.service.server.answers import Answers, key_of
+from lakewright.service.server.batching import Batches
 from lakewright.service.server.endpoint import Endpoint
-from lakewright.service.server.prometheus import Metrics
 from lakewright.service.server.model import Model
+from lakewright.service.server.prometheus import Metrics
 from lakewright.service.server.refusals import TooLarge
-from lakewright.model.tasks import Prediction, Row, read_row
+from lakewright.settings.profile import Serve
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.5  # seconds between two looks at the endpoint's file

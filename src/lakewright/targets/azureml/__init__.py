@@ -15,10 +15,10 @@ from lakewright.targets.azureml.settings import AzureMLSettings
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
+    from lakewright.pipeline.runs import Run
+    from lakewright.records import Record
     from lakewright.settings.profile import Profile, TargetSettings
     from lakewright.settings.project import Project
-    from lakewright.records import Record
-    from lakewright.pipeline.runs import Run
     from lakewright.targets import Deployment, Execution, Problem
     from lakewright.workspace import Workspace
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lakewright.system import jsonfile
 from lakewright.errors import DataError, ModelError
 from lakewright.model.predictor import Predictor
 from lakewright.service.server.protocols import mlflow, parsed, plain
+from lakewright.system import jsonfile
 
 ROWS = 1000  # in one request, as `lakewright serve` has it
 KINDS = {".csv": "csv", ".json": "json", ".jsonl": "lines", ".ndjson": "lines"}

@@ -25,8 +25,8 @@ from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Execution, Request, Status
 from lakewright.targets.azureml.endpoint import model_asset
 from lakewright.targets.azureml.settings import AzureMLSettings
-from lakewright.targets.owned import TAG, full_name, refuse_foreign
 from lakewright.targets.files import write
+from lakewright.targets.owned import TAG, full_name, refuse_foreign
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -172,8 +172,8 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
     from azure.ai.ml.entities import Model
     from azure.core.exceptions import ResourceNotFoundError
 
-    from lakewright.registry.versions import champion, download
     from lakewright.model.folder import verify
+    from lakewright.registry.versions import champion, download
     from lakewright.workspace import Workspace
 
     workspace = Workspace.open(profile)

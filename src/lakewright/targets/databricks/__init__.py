@@ -19,10 +19,10 @@ from lakewright.targets.databricks.settings import DatabricksSettings
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
+    from lakewright.pipeline.runs import Run
+    from lakewright.records import Record
     from lakewright.settings.profile import Profile, TargetSettings
     from lakewright.settings.project import Project
-    from lakewright.records import Record
-    from lakewright.pipeline.runs import Run
     from lakewright.workspace import Workspace
 
 

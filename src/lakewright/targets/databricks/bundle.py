@@ -17,9 +17,9 @@ from lakewright.settings.project import Project
 from lakewright.targets import Deployment, Request
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.settings import DatabricksSettings
+from lakewright.targets.files import as_yaml
 from lakewright.targets.owned import TAG
 from lakewright.targets.project_files import shipped
-from lakewright.targets.files import as_yaml
 
 BUNDLE = "databricks.yml"
 CATALOG = "/api/2.1/unity-catalog"

@@ -11,10 +11,10 @@ from lakewright.targets import Deployment, Execution, Problem
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
+    from lakewright.pipeline.runs import Run
+    from lakewright.records import Record
     from lakewright.settings.profile import Profile
     from lakewright.settings.project import Project
-    from lakewright.records import Record
-    from lakewright.pipeline.runs import Run
     from lakewright.workspace import Workspace
 
 

@@ -21,10 +21,10 @@ from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
+    from lakewright.pipeline.runs import Run
+    from lakewright.records import Record
     from lakewright.settings.profile import Profile
     from lakewright.settings.project import Project
-    from lakewright.records import Record
-    from lakewright.pipeline.runs import Run
     from lakewright.workspace import Workspace
 
 

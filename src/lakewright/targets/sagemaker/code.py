@@ -7,9 +7,9 @@ import hashlib
 
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
-from lakewright.targets.sagemaker.names import name_of, store_of
-from lakewright.targets.project_files import shipped
 from lakewright.targets.files import as_yaml
+from lakewright.targets.project_files import shipped
+from lakewright.targets.sagemaker.names import name_of, store_of
 
 
 def project_files(project: Project, profile: Profile) -> dict[str, bytes]:

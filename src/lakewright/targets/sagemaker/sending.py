@@ -223,8 +223,8 @@ def _lines(step: str, group: str, job: str, logs: Any) -> Iterator[str]:
 
 def _carry_approval(project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
     """Approval is given in one place, by `lakewright models approve`; SageMaker's registry follows."""
-    from lakewright.registry.versions import champion
     from lakewright.pipeline.runs import noted_runs
+    from lakewright.registry.versions import champion
     from lakewright.workspace import Workspace
 
     if project.register_.approval != "manual":

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from lakewright.errors import Busy, LakewrightError, of_disk
 from lakewright.data.lake.catalogs import Location
 from lakewright.data.lake.names import TableName
+from lakewright.errors import Busy, LakewrightError, of_disk
 from lakewright.settings.profile import CatalogSettings
 
 VERSION = 1

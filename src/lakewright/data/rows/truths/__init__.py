@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
+from lakewright.data.rows.columns import EXACT, Problems, column, number_column, number_of
+from lakewright.data.rows.kinds import is_blank, missing
+from lakewright.data.rows.request import category
 from lakewright.errors import shown
-from lakewright.evaluation.scorers.ordinal import number_of
-from lakewright.model.tasks import EXACT, Problems, category, column, is_blank, missing, number_column
 
 if TYPE_CHECKING:
     import pyarrow as pa

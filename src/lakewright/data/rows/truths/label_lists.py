@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakewright.errors import DataError, nearest, shown
 from lakewright.data.rows.truths import from_json, label_name
+from lakewright.errors import DataError, nearest, shown
 
 BITS = {"0": False, "0.0": False, "1": True, "1.0": True}
 PRINTED = {"0": False, "0.": False, "1": True, "1.": True, "True": True, "False": False}  # as numpy prints a vector

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from itertools import accumulate
 from typing import Any, Literal
 
-from lakewright.model.tasks import is_blank
+from lakewright.data.rows.kinds import is_blank
 
 Offsets = Literal["characters", "utf16"]
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import shown
-from lakewright.model.tasks import Problems, column, is_blank, missing, text_column
-from lakewright.data.rows.truths.offsets import Offsets, in_characters, mistake, without_blanks
+from lakewright.data.rows.columns import Problems, column, text_column
+from lakewright.data.rows.kinds import is_blank, missing
 from lakewright.data.rows.truths import check_unicode, from_json, label_name, offset
+from lakewright.data.rows.truths.offsets import Offsets, in_characters, mistake, without_blanks
+from lakewright.errors import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.model.recipe import Encoding
 from lakewright.errors import ProjectError
 from lakewright.learning.learners import Fitted, Training
 from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
+from lakewright.model.recipe import Encoding
 from lakewright.system.memory import memory_kept
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from lakewright.data.rows.kinds import Row
     from lakewright.learning.learners.encoder.network import EncoderNetwork
+    from lakewright.model.tasks import Task
     from lakewright.settings.project import Prepare
-    from lakewright.model.tasks import Row, Task
 
 
 class Encoder:

@@ -10,16 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lakewright.model.recipe.tokens import LongTexts, Tokens
 from lakewright.errors import MissingPackage, ModelError, ProjectError
+from lakewright.model.recipe.tokens import LongTexts, Tokens
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
+    from lakewright.data.rows.kinds import Row
+    from lakewright.model.tasks import Task
     from lakewright.settings.project import Prepare
-    from lakewright.model.tasks import Row, Task
 
 # The families whose export, freezing and lengths the contract suite holds (tests/contracts/test_architectures.py).
 FAMILIES = frozenset(

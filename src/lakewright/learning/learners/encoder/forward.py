@@ -17,9 +17,9 @@ from lakewright.model.runtimes import GPU_TOKENS, Runtime
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lakewright.model.recipe import Encoded, Encoding
     from lakewright.learning.learners.encoder.network import EncoderNetwork
     from lakewright.learning.learners.encoder.settings import PretrainedSettings
+    from lakewright.model.recipe import Encoded, Encoding
 
 
 InputsOf = Callable[["NDArray[np.int64]"], dict[str, torch.Tensor]]  # sequences → the network's inputs, on its device

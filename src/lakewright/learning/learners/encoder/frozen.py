@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lakewright.model.recipe import Encoded, network_inputs
-from lakewright.model.recipe.ragged import longest_first
 from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder import packed
 from lakewright.learning.learners.encoder.forward import mixed_precision, on_device
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import lowest_trained
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.recipe import Encoded, network_inputs
+from lakewright.model.recipe.ragged import longest_first
 from lakewright.system.progress import bar
 
 TOKENS = 4096  # computed at once

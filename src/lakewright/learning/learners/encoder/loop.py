@@ -18,20 +18,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lakewright.model.recipe.ragged import Ragged, longest_first
 from lakewright.errors import ProjectError, TrainingError
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learning.learners import Training, tuned
 from lakewright.learning.learners.encoder import packed
 from lakewright.learning.learners.encoder.batches import Rows, epoch_batches
-from lakewright.learning.learners.encoder.forward import InputsOf, as_runtime, inputs_of, mixed_precision, through, use_bf16
+from lakewright.learning.learners.encoder.forward import (
+    InputsOf,
+    as_runtime,
+    inputs_of,
+    mixed_precision,
+    through,
+    use_bf16,
+)
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learning.learners.encoder.settings import EncoderSettings
-from lakewright.system.progress import bar
-from lakewright.model.runtimes import GPU_TOKENS
 from lakewright.model.predictor import Predictor
+from lakewright.model.recipe.ragged import Ragged, longest_first
+from lakewright.model.runtimes import GPU_TOKENS
 from lakewright.model.tasks import IGNORED
+from lakewright.system.progress import bar
 
 LOG = logging.getLogger("lakewright")
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lakewright.system import jsonfile
 from lakewright.learning.learners.encoder import packed
+from lakewright.system import jsonfile
 
 Level = Literal["row", "token", "vector"]
 

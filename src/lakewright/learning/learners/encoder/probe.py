@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from lakewright.learning.learners import Examples, Training, tuned
 from lakewright.learning.learners.encoder.forward import as_runtime
 from lakewright.learning.learners.encoder.network import EncoderNetwork
-from lakewright.system.progress import bar
-from lakewright.model.runtimes import Runtime
 from lakewright.model.predictor import Predictor
+from lakewright.model.runtimes import Runtime
 from lakewright.model.tasks import IGNORED, Logits, Loss
+from lakewright.system.progress import bar
 
 # Of the squared weights; each fit starts from the last. Stronger ones where none of the weaker ones is better.
 PENALTY, WEAKER, STRONGER = 1e-2, (1e-3, 1e-4, 1e-5), (1e-1, 1.0)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lakewright.model.recipe import network_inputs
-from lakewright.model.recipe.ragged import longest_first
 from lakewright.learning.learners import Training
 from lakewright.learning.learners.encoder import packed
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.model.recipe import network_inputs
+from lakewright.model.recipe.ragged import longest_first
 
 TOKENS, PART = 16_384, 2048  # of train, to look at: in all, and at once
 STEPS = 24  # in which all would go: of BERT's kin 64 neurons at once, or a multiple, which products like

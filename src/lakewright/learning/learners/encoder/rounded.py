@@ -17,9 +17,9 @@ from lakewright.learning.learners import Fitted, Training
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.serving import INT8, choose, quantise
+from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Runtime
 from lakewright.model.runtimes.onnx import load
-from lakewright.model.predictor import Predictor
 from lakewright.model.tasks import Logits
 
 COMPARED = 64  # validation rows, in int8 and in fp32

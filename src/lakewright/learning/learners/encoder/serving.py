@@ -23,21 +23,21 @@ from pathlib import Path
 
 import numpy as np
 
-from lakewright.system import jsonfile
 from lakewright import plugins
-from lakewright.model.recipe import network_inputs
 from lakewright.evaluation.significance import compare
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.learning.learners.encoder import int8, packed
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.pruning import pruned
-from lakewright.system.progress import bar
-from lakewright.model.runtimes import Use
 from lakewright.model.folder import SERVING
-from lakewright.model.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.model.predictor import Predictor
+from lakewright.model.recipe import network_inputs
+from lakewright.model.runtimes import Use
+from lakewright.model.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.model.tasks import Logits
+from lakewright.system import jsonfile
+from lakewright.system.progress import bar
 
 TIMED, SINGLE, PASSES = 32, 16, 2  # rows at once (a thread), rows one by one, interleaved passes over both
 CALIBRATION, PART = 128, 1024  # sequences of train; padded tokens computed at once

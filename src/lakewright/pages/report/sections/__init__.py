@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright.pages.report.sections import answers, classification, entities, multilabel, similarity, words
-from lakewright.pages.parts import Section, classes_section
 from lakewright.evaluation.scorers.answers import AnswersScorer
 from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.scorers.entities import EntityScorer
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
+from lakewright.pages.parts import Section, classes_section
+from lakewright.pages.report.sections import answers, classification, entities, multilabel, similarity, words
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 

@@ -9,15 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lakewright.pages.report.mistakes import Piece, confident_wrong_answers, marked_answer
-from lakewright.pages.pictures import coverage, figures
-from lakewright.pages.parts import Card, Cell, Column, Fact, Key, Line, Section, Table, drawing, mistakes_section, percent, row_id, shortened
 from lakewright.evaluation.scorers import Mask
 from lakewright.evaluation.scorers.answers import AnswersScorer, exact_match, f1
 from lakewright.evaluation.slices import OTHER, slices
+from lakewright.pages.parts import (
+    Card,
+    Cell,
+    Column,
+    Fact,
+    Key,
+    Line,
+    Piece,
+    Section,
+    Table,
+    drawing,
+    mistakes_section,
+    percent,
+    row_id,
+    shortened,
+)
+from lakewright.pages.pictures import coverage, figures
+from lakewright.pages.report.mistakes import confident_wrong_answers, marked_answer
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 QUESTION_WORDS = frozenset({"what", "who", "whom", "whose", "when", "where", "which", "why", "how"})

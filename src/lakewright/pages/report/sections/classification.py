@@ -6,14 +6,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lakewright.pages.report.mistakes import Mistake, confident_mistakes, confused_pairs, furthest_mistakes
-from lakewright.pages.pictures import figures
-from lakewright.pages.parts import Card, Cell, Column, Fact, Section, Table, classes_section, drawing, lines_of, mistakes_section, other_columns, percent, row_id, shortened, texts_of
 from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.pages.parts import (
+    Card,
+    Cell,
+    Column,
+    Fact,
+    Section,
+    Table,
+    classes_section,
+    drawing,
+    lines_of,
+    mistakes_section,
+    other_columns,
+    percent,
+    row_id,
+    shortened,
+    texts_of,
+)
+from lakewright.pages.pictures import figures
+from lakewright.pages.report.mistakes import Mistake, confident_mistakes, confused_pairs, furthest_mistakes
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 

@@ -7,13 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lakewright.evaluation.calibration import reliability
-from lakewright.pages.report.mistakes import MarkedRow, marked_mistakes
-from lakewright.pages.pictures import reliability_diagram
-from lakewright.pages.parts import Card, Cell, Column, Key, Line, Outcomes, Section, Table, drawing, mistakes_section, percent, row_id
 from lakewright.evaluation.scorers.entities import OUTCOMES, EntityScorer, Outcome
+from lakewright.pages.parts import (
+    Card,
+    Cell,
+    Column,
+    Key,
+    Line,
+    Outcomes,
+    Section,
+    Table,
+    drawing,
+    mistakes_section,
+    percent,
+    row_id,
+)
+from lakewright.pages.pictures import reliability_diagram
+from lakewright.pages.report.mistakes import MarkedRow, marked_mistakes
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 _COLUMN = {

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright.pages.report.mistakes import LabelMistake, Piece, confident_label_mistakes, swapped_labels
-from lakewright.pages.pictures import figures
-from lakewright.pages.parts import Card, Column, Key, Line, Section, Table, classes_section, drawing, lines_of, mistakes_section, other_columns, percent, row_id
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.pages.parts import (
+    Card,
+    Column,
+    Key,
+    Line,
+    Piece,
+    Section,
+    Table,
+    classes_section,
+    drawing,
+    lines_of,
+    mistakes_section,
+    other_columns,
+    percent,
+    row_id,
+)
+from lakewright.pages.pictures import figures
+from lakewright.pages.report.mistakes import LabelMistake, confident_label_mistakes, swapped_labels
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 

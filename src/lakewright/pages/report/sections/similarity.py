@@ -6,13 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lakewright.pages.report.mistakes import LostQuery, Piece, lost_queries, worst_pairs
-from lakewright.pages.pictures import figures
-from lakewright.pages.parts import Card, Cell, Column, Fact, Line, Section, Table, drawing, lines_of, mistakes_section, number, percent, row_id, shortened
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
+from lakewright.pages.parts import (
+    Card,
+    Cell,
+    Column,
+    Fact,
+    Line,
+    Piece,
+    Section,
+    Table,
+    drawing,
+    lines_of,
+    mistakes_section,
+    number,
+    percent,
+    row_id,
+    shortened,
+)
+from lakewright.pages.pictures import figures
+from lakewright.pages.report.mistakes import LostQuery, lost_queries, worst_pairs
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
+    from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 BANDS = 5

@@ -7,12 +7,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.evaluation.attribution import Attribution, Place
-from lakewright.pages.report.mistakes import Piece
-from lakewright.pages.parts import Card, Cards, Fact, Line, Section, percent, row_id, shortened, texts_of
+from lakewright.pages.parts import Card, Cards, Fact, Line, Piece, Section, percent, row_id, shortened, texts_of
 
 if TYPE_CHECKING:
-    from lakewright.pages.report import ReportContext
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.pages.report.context import ReportContext
 
 AROUND = 120  # characters of a text shown beyond the words that were tried
 

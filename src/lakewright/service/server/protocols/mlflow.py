@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from lakewright.data.rows.kinds import Kind, Prediction
 from lakewright.service.server.protocols import an_object, check_rows, media_type, of_columns, parsed
 from lakewright.service.server.refusals import Refused, WrongType
-from lakewright.model.tasks import Kind, Prediction
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() reads NaN, 1_0 and ٣ as well

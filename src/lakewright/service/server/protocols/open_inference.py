@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lakewright.data.rows.kinds import Kind, Prediction
+from lakewright.model.tasks import Task
 from lakewright.service.server.protocols import an_object, of_columns
 from lakewright.service.server.refusals import Refused
-from lakewright.model.tasks import Kind, Prediction, Task
 
 LARGEST = {"FP64": sys.float_info.max, "FP32": 3.4028234663852886e38, "FP16": 65504.0}
 WHOLE = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)} | {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lakewright.data.rows.kinds import Prediction
+from lakewright.model.tasks import Task
 from lakewright.service.server.protocols import an_object
 from lakewright.service.server.refusals import Refused
-from lakewright.model.tasks import Prediction, Task
 
 
 def read(body: bytes) -> tuple[list[Any], bool, float | None]:

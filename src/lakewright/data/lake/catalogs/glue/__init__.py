@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from lakewright.errors import Busy, DataError, LakewrightError, MissingPackage, ProfileError, UsageError
 from lakewright.data.lake.catalogs import Denied, Location
 from lakewright.data.lake.catalogs.glue.entries import OURS, column_info, is_delta, place, table_input
+from lakewright.errors import Busy, DataError, LakewrightError, MissingPackage, ProfileError, UsageError
 from lakewright.settings.profile import CatalogSettings
 
 if TYPE_CHECKING:

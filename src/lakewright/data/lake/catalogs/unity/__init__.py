@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SecretStr
 
-from lakewright.errors import DataError, MissingPackage, ProfileError, UsageError
 from lakewright.data.lake.catalogs import Location
 from lakewright.data.lake.catalogs.unity.credentials import Keys
 from lakewright.data.lake.catalogs.unity.refusals import explained
+from lakewright.errors import DataError, MissingPackage, ProfileError, UsageError
 from lakewright.settings.profile import CatalogSettings
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from lakewright.errors import LakewrightError, NotFound
 from lakewright.data.lake.catalogs import KEYS, Denied, Location
 from lakewright.data.lake.catalogs.unity.refusals import explained
+from lakewright.errors import LakewrightError, NotFound
 
 if TYPE_CHECKING:
     from databricks.sdk import WorkspaceClient

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lakewright.errors import Busy, LakewrightError, NotFound
 from lakewright.data.lake.catalogs import Denied
+from lakewright.errors import Busy, LakewrightError, NotFound
 
 _LACKS = re.compile(r"does not have (?P<privilege>[A-Z][A-Z_ ]*[A-Z]) on (?P<kind>[A-Za-z ]+) '(?P<name>[^']+)'")
 _FROM_OUTSIDE = re.compile("UNITY_CATALOG_EXTERNAL_GENERATE_[A-Z]+_CREDENTIALS_DENIED")

@@ -1,0 +1,92 @@
+"""Tables looked at before anything is learned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakewright.errors import LakewrightError, UsageError
+
+if TYPE_CHECKING:
+    from lakewright.data.profile import TableProfile
+    from lakewright.model.recipe.tokens import Tokens
+    from lakewright.settings.project import Project
+
+
+def profile_table(
+    table: str,
+    *,
+    project: str | Path | None = None,
+    text: Sequence[str] = (),
+    label: Sequence[str] = (),
+    split: str | None = None,
+    bias: Sequence[str] = (),
+    tokenizer: str | None = None,
+    out: str | Path | None = None,
+    profile: str | None = None,
+) -> TableProfile:
+    """Measure `catalog.schema.table[@vN]` and write profile.html, profile.json and profile.ipynb: `lakewright profile`.
+
+    `project` is a project file: its data.columns say what the columns are, its prepare.split how rows will be split,
+    its base model how texts become tokens. `text`, `label`, `split` name columns instead, and go before it; several
+    `label` columns are columns of 0 and 1. `bias` are columns, or column=value. `tokenizer` is a base model, as
+    train.base_model names it. `out` is a folder, by default one of the workspace.
+
+    Raises NotFound for a table, a column or a value named here that is not there, DataError for a column that
+    the project names, ModelError for a base model without a tokenizer.
+    """
+    from lakewright.data.profile import measured, roles_of
+    from lakewright.data.profile.notebook import write_notebook
+    from lakewright.learning.learners import check_fit
+    from lakewright.pages.profile import write_page
+    from lakewright.records import as_json
+    from lakewright.settings.profile import load_profile
+    from lakewright.settings.project import load_project
+    from lakewright.system.files import write_whole
+    from lakewright.workspace import Workspace
+
+    loaded = None if project is None else load_project(project)
+    place = loaded.folder if loaded is not None else None
+    workspace = Workspace.open(load_profile(profile, place))
+    pinned = workspace.lake.version(table)
+    roles = roles_of(workspace.lake.scan(pinned).schema, loaded, text, label, split)
+    if bias and not roles.label:
+        raise UsageError("bias is measured between labels, and none is named", "name the label column (--label COLUMN)")
+    counter, base = _tokenizer(loaded, tokenizer)
+    unfit: LakewrightError | None = None
+    try:
+        if loaded is not None:
+            check_fit(loaded)
+    except LakewrightError as error:
+        unfit = error
+    folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
+    found = measured(
+        workspace.lake, pinned, loaded, roles,
+        bias=bias, counter=counter, base=base, round_trip=tokenizer is None, unfit=unfit, folder=folder,
+    )  # fmt: skip
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise UsageError(
+            f"{folder} cannot be written to: {failure.strerror or failure}", "name another folder (--out)"
+        ) from None
+    write_whole(Path(found.json_file), as_json(found))
+    write_page(found)
+    write_notebook(found, workspace, profile, place, facets=bias)
+    return found
+
+
+def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | None, str | None]:
+    """The encoding that counts whole texts, special tokens included, and the base model that it comes from."""
+    from lakewright.learning.learners.encoder.base import base_folder, load_tokens, local_folder
+
+    base = named or (getattr(project.train, "base_model", None) if project is not None else None)
+    if base is None:
+        return None, None
+    root = project.folder if project is not None and named is None else Path.cwd()
+    folder = base_folder(base, root)
+    if not base.startswith("package:") and local_folder(base, root) is not None:
+        base = str(folder)  # so that the notebook finds it from anywhere
+    symbols = project.prepare.symbols if project is not None else "keep"
+    return load_tokens(folder, max_length=1_000_000, symbols=symbols), base

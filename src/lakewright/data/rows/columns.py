@@ -1,0 +1,155 @@
+"""The columns of a table that roles name: their types, and the errors where they are not what they should be."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from lakewright.errors import DataError, ProjectError, nearest, shown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXACT = 2.0**53  # to it, a float holds every whole number
+WHOLE_NUMBER = re.compile("-?[0-9]+")
+
+
+def needed(columns: Mapping[str, Any], *roles: str) -> list[str]:
+    """The names of the columns that play these roles; ProjectError where one is not mapped."""
+    missing = [role for role in roles if role not in columns]
+    if missing:
+        raise ProjectError(
+            f"data.columns does not say which column is the {' and the '.join(missing)}",
+            "for example " + ", ".join(f"columns: {{{role}: name_of_the_{role}_column}}" for role in missing),
+        )
+    return [columns[role] for role in roles]
+
+
+def column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise DataError(f"the table has no column {name!r} (data.columns.{role})", nearest(name, table.column_names))
+    return table.column(name)
+
+
+def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    found = column(table, name, role)
+    if pa.types.is_null(found.type):
+        return found.cast(pa.string())
+    if not (
+        pa.types.is_string(found.type) or pa.types.is_large_string(found.type) or pa.types.is_string_view(found.type)
+    ):
+        first = list({str(value): value for value in found.slice(0, 100).to_pylist() if value is not None}.values())[:3]
+        raise DataError(
+            f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not text; the first values: "
+            f"{shown(first)}",
+            "name the column that holds the text",
+        )
+    return found.cast(pa.string())
+
+
+def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    """One class a row, as strings; whole numbers that became floats because some are missing are whole again, but for
+    those that have more digits than a float holds."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    label = column(table, name, role)
+    if pa.types.is_floating(label.type):
+        label = label.cast(pa.float64())
+        known = pc.if_else(pc.is_finite(label), label, None)
+        fractions = pc.filter(known, pc.not_equal(known, pc.floor(known)))
+        if len(fractions):
+            raise DataError(
+                f"the column {name!r} (data.columns.{role}) holds fractions, such as "
+                f"{shown(pc.unique(fractions).slice(0, 3).to_pylist())}",
+                "name a column of classes: strings, whole numbers or booleans",
+            )
+        short = known.cast(pa.int64(), safe=False).cast(pa.string())
+        label = pc.if_else(pc.less(pc.abs(known), EXACT), short, known.cast(pa.string()))
+    if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
+        raise DataError(
+            f"the column {name!r} (data.columns.{role}) holds {shown(label.type)}, not one class a row",
+            "name a column of strings, whole numbers or booleans; of lists with one label each, SQL takes it out: "
+            f"select {name}[1] as {name}, …",
+        )
+    return label.cast(pa.string())
+
+
+@dataclass
+class Problems:
+    """The places where a column holds what it should not: counted, the first few kept."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, place: str) -> None:
+        self.count += 1
+        if self.count <= 5:
+            self.first.append(place)
+
+    def refuse(self, name: str, role: str, remedy: str) -> None:
+        """Raises DataError where there are any."""
+        if self.count:
+            places = f"{self.count} place{'s' * (self.count > 1)}"
+            shown = "\n  ".join(self.first)
+            raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {shown}", remedy)
+
+
+def in_order(labels: set[str]) -> tuple[str, ...]:
+    """Labels sorted; whole numbers in their own order, since "10" comes after "2", and 01 before 1."""
+    if all(map(WHOLE_NUMBER.fullmatch, labels)):
+        return tuple(sorted(labels, key=lambda label: (Decimal(label), label)))
+    return tuple(sorted(labels))
+
+
+def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
+    """The error for a column that holds no numbers; of text, with the values that are none."""
+    import pyarrow as pa
+
+    from lakewright.data.sources.written import NUMBERS, misfits
+
+    cause = f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not numbers"
+    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+        return DataError(cause, "name a column of numbers, or cast it in SQL")
+    known = [value for value in found.to_pylist() if value is not None]
+    odd = misfits([(known, [""] * len(known))], NUMBERS)
+    if odd.count:
+        return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
+    return DataError(
+        cause, f"cast it in SQL, or read it as numbers: data.options.types: {{{name}: double}} (csv, json)"
+    )
+
+
+def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    """As float64, null where there is no number. Raises DataError for columns of something else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = column(table, name, role)
+    if found.null_count == len(found):  # of whichever type: an empty column of a csv file is one of strings
+        found = found.cast(pa.null())
+    kind = found.type
+    if not (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise _no_numbers(found, name, role)
+    values = found.cast(pa.float64(), safe=False)  # whole numbers of more digits than a float holds are rounded
+    return pc.if_else(pc.is_finite(values), values, None)
+
+
+def number_of(text: str) -> float:
+    """NaN for what float() would read and a person would not call a number: １, 1_0."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan

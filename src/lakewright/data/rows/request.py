@@ -1,0 +1,157 @@
+"""A row as somebody gave it, checked against the inputs that it should have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+from lakewright.data.rows.kinds import Kind, Row, missing
+from lakewright.errors import DataError
+
+
+def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
+    """A row as somebody gave it, checked against the task's inputs. Raises DataError naming the row and the input.
+
+    A text alone stands for a row whose only needed input it is. Words given for a text are joined by one space.
+    """
+    needed = [name for name, kind in inputs.items() if kind == "text"]
+    if isinstance(row, str):
+        row = {needed[0]: row}
+    if not isinstance(row, Mapping):
+        raise DataError(f"row {at} is {type(row).__name__}, not a text or a mapping", f'give {{"{needed[0]}": "…"}}')
+    _refuse_misspelt(inputs, row, at)
+    read: dict[str, Any] = {}
+    for name, kind in inputs.items():
+        value = row.get(name)
+        if kind == "words":
+            if value is not None:
+                if not isinstance(value, Sequence) or isinstance(value, str):
+                    raise DataError(
+                        f"row {at}: {name!r} is {type(value).__name__}, not a list of words", _wanted(inputs)
+                    )
+                value = [_word(word, at, name) for word in value]
+                read["text"] = " ".join(value)
+        elif kind in ("text", "optional text"):
+            missing = kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
+            if missing and name not in row:
+                raise DataError(f"row {at} has no {name!r}", _wanted(inputs))
+            if missing or (value is not None and not isinstance(value, str)):
+                what = "null" if value is None else f"{type(value).__name__}, not a string"
+                raise DataError(
+                    f"row {at}: {name!r} is {what}",
+                    "leave out rows without text" if value is None else _wanted(inputs),
+                )
+            if value is not None and not value.isascii():
+                _check_unicode(value, at, name)
+        elif kind == "number":
+            value = None if value is None else _number(value, at, name)
+        else:
+            value = _category(value, at, name)
+        read.setdefault(name, value)
+    return read
+
+
+def _check_unicode(text: str, at: int, name: str) -> None:
+    """No tokenizer, table or answer can hold half of a surrogate pair, as a text that was cut in UTF-16 may end in."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as failure:
+        what = f"character {failure.start} is half of a surrogate pair"
+        raise DataError(f"row {at}: {name!r} is no Unicode text: {what}", "leave that character out") from None
+
+
+def _word(value: Any, at: int, name: str) -> str:
+    try:
+        if value is None or _is_collection(value):
+            raise TypeError
+        word = str(value)
+    except (TypeError, ValueError):  # ValueError: a whole number of thousands of digits
+        what = f"row {at}: {name!r} holds {type(value).__name__}, not a word"
+        raise DataError(what, "give a list of strings") from None
+    _check_unicode(word, at, name)
+    return word
+
+
+def _number(value: Any, at: int, name: str) -> float | None:
+    try:
+        if not hasattr(value, "__float__"):  # float() would read strings as well
+            raise TypeError
+        number = float(value)
+    except OverflowError:  # a whole number that no float holds, as 1e400 is none
+        return None
+    except (TypeError, ValueError):
+        what = f"row {at}: {name!r} is {type(value).__name__}, not a number"
+        raise DataError(what, "give a number or null") from None
+    return number if math.isfinite(number) else None
+
+
+def _category(value: Any, at: int, name: str) -> str | None:
+    try:
+        if _is_collection(value):
+            raise TypeError
+        found = category(value)
+    except (TypeError, ValueError):
+        what = f"row {at}: {name!r} is {type(value).__name__}, which names no category"
+        raise DataError(what, "give a string, a number, true, false or null") from None
+    if found is not None and not found.isascii():
+        _check_unicode(found, at, name)
+    return found
+
+
+def _is_collection(value: Any) -> bool:
+    return not isinstance(value, (str, bytes)) and hasattr(value, "__iter__")
+
+
+def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
+    """Whether a text that the task needs is not there or blank, so that nothing can be predicted for the row."""
+    for name, kind in inputs.items():
+        if kind == "text":  # words go before the text that they make
+            given = [row[other] for other in reversed(_stands_for(name, inputs)) if row.get(other) is not None]
+            if not given or _says_nothing(given[0]):
+                return True
+        elif kind == "optional text" and row.get(name) is not None and _says_nothing(row[name]):
+            return True
+    return False
+
+
+def _says_nothing(text: Any) -> bool:
+    return missing(" ".join(map(str, text)) if isinstance(text, list | tuple) else text)
+
+
+def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
+    """Columns that nobody asked for do no harm, nor does an optional text that is not there; but the name of one may
+    be meant to be the other."""
+    absent = [name for name in inputs if name not in row]
+    if not absent:
+        return
+    # Looking for near names takes long; a row of half a million columns is none that somebody misspelt.
+    unknown = [str(name) for name in islice((name for name in row if name not in inputs), 100)]
+    for name in absent:
+        beside = inputs[name] in ("number", "category")  # nothing else tells that it was left out
+        meant = unknown if beside else get_close_matches(name, unknown, n=1)
+        if meant:
+            raise DataError(f"row {at} has {meant[0]!r}, which is no input, and lacks {name!r}", _wanted(inputs))
+
+
+def category(value: Any) -> str | None:
+    """A category as text, the same from a table of any type and from JSON: true and 1, never True and 1.0."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _wanted(inputs: Mapping[str, Kind]) -> str:
+    shown = {"words": "[…]", "number": "3"}
+    return "give {" + ", ".join(f'"{name}": ' + shown.get(kind, '"…"') for name, kind in inputs.items()) + "}"
+
+
+def _stands_for(name: str, inputs: Mapping[str, Kind]) -> list[str]:
+    """The inputs that a text can come from: itself, or its words."""
+    return [name, *(other for other, kind in inputs.items() if kind == "words" and name == "text")]

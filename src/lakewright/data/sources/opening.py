@@ -1,0 +1,57 @@
+"""Which source reads a URI: by its scheme, its name, or what its folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lakewright import plugins
+from lakewright.data.sources import Source, format_of_file
+from lakewright.errors import DataError, NotFound
+
+
+
+def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
+    """The source that reads `uri`, and the URI as that source takes it.
+
+    The scheme decides (`hf://`, `python:`), then `format`, then the file's extension or what is in the folder. A
+    relative path, and a `python:` module, is looked for in `base`, the project's folder, and then in the current
+    directory (a module: among the installed ones).
+    """
+    from lakewright.data.sources import files
+
+    if uri.startswith("hf://"):
+        return _find("hf"), uri
+    if uri.startswith("python:"):
+        from lakewright.data.sources.python import locate
+
+        return _find("python"), locate(uri, base)
+    located = files.locate(uri, base)
+    name = format or _format_of_name(located) or _format_of_folder(located, storage_options)
+    return _find(name), located
+
+
+def _find(name: str) -> Source:
+    source: Source = plugins.find("sources", name)
+    return source
+
+
+def _format_of_name(uri: str) -> str | None:
+    return format_of_file(uri.rstrip("/").rpartition("/")[2])
+
+
+def _format_of_folder(uri: str, storage_options: Mapping[str, str]) -> str:
+    from lakewright.data.sources import files
+
+    names = files.names_in(uri, storage_options)
+    if "_delta_log" in names:
+        return "delta"
+    formats = {found for name in names if (found := format_of_file(name)) is not None}
+    if len(formats) == 1:
+        return formats.pop()
+    remedy = f"say which to read, with data.format: {', '.join(sorted(formats) or plugins.names('sources'))}"
+    if not formats:
+        raise NotFound(
+            f"{uri} holds no file of a known format (it holds: {', '.join(names[:10]) or 'nothing'})", remedy
+        )
+    raise DataError(f"{uri} holds files of several formats", remedy)

@@ -1,0 +1,1 @@
+"""All that a prediction needs: tasks, recipe, runtimes, the model folder, the predictor. A server imports no more."""

@@ -1,0 +1,28 @@
+"""comparison.html: finished runs beside one another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lakewright.evaluation.leaderboard import Leaderboard
+from lakewright.evaluation.metrics import meaning
+
+
+def page(found: Mapping[str, Any], leaderboard: Leaderboard) -> str:
+    from markupsafe import Markup
+
+    from lakewright.pages import rendered
+    from lakewright.pages.pictures import svg, trade_off
+
+    description = f"{leaderboard.metric} of each run by the seconds it takes for 1,000 rows"
+    picture = Markup(svg(trade_off(leaderboard), description))
+    methods = sorted({place.against_best.method for place in leaderboard.places if place.against_best})
+    return rendered(
+        "comparison.html.j2",
+        __name__,
+        found=found,
+        meaning=meaning(leaderboard.metric),
+        picture=picture,
+        methods=methods,
+    )

@@ -1,0 +1,1 @@
+"""What the machine and the process give: files, JSON, memory, progress, secrets. It knows nothing of Lakewright."""
