@@ -1,0 +1,1 @@
+"""Model versions and aliases, read with MLflow and without it."""

@@ -1,0 +1,1 @@
+"""The lakehouse: Delta tables under catalog.schema.table, read at pinned versions, and SQL over them."""

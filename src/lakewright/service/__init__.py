@@ -1,0 +1,1 @@
+"""What uses an approved model: the server, batch scoring, search."""
