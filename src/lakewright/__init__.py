@@ -14,9 +14,37 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lakewright.api import (
+        add_key,
+        approve,
+        check,
+        compare,
+        deploy,
+        follow,
+        history,
+        insert_once,
+        keys,
+        load,
+        models,
+        plan,
+        predict,
+        profile,
+        remove_key,
+        run,
+        runs,
+        schedule,
+        schema,
+        score,
+        search,
+        serve,
+        sql,
+        stage,
+        table,
+        tables,
+        traffic,
+    )
     from lakewright.errors import LakewrightError
     from lakewright.model.predictor import Predictor
-    from lakewright.pipeline import load, plan, run
     from lakewright.pipeline.runs import Run
     from lakewright.settings.profile import load_profile
     from lakewright.settings.project import load_project
@@ -27,33 +55,54 @@ _HOME = {
     "Predictor": "model.predictor",
     "Run": "pipeline.runs",
     "Workspace": "workspace",
-    "load": "pipeline",
     "load_profile": "settings.profile",
     "load_project": "settings.project",
-    "plan": "pipeline",
-    "run": "pipeline",
-}
+}  # of the others: api
 
 __all__ = [
     "LakewrightError",
     "Predictor",
     "Run",
     "Workspace",
+    "add_key",
+    "approve",
+    "check",
+    "compare",
+    "deploy",
+    "follow",
+    "history",
+    "insert_once",
+    "keys",
     "load",
     "load_profile",
     "load_project",
+    "models",
     "plan",
+    "predict",
+    "profile",
+    "remove_key",
     "run",
+    "runs",
+    "schedule",
+    "schema",
+    "score",
+    "search",
+    "serve",
+    "sql",
+    "stage",
+    "table",
+    "tables",
+    "traffic",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used, so that `import lakewright` costs next to nothing."""
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'lakewright' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"lakewright.{_HOME[name]}"), name)
+    return getattr(import_module(f"lakewright.{_HOME.get(name, 'api')}"), name)
 
 
 def __dir__() -> list[str]:

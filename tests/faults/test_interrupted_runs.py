@@ -13,8 +13,8 @@ import yaml
 import lakewright as lw
 from conftest import sentences, small_project, write_csv
 from lakewright import pipeline, workspace
+from lakewright.api import compare
 from lakewright.errors import DataError, LakewrightError
-from lakewright.pipeline.comparison import compare
 from lakewright.plugins import find
 from lakewright.targets.remote import follow
 from lakewright.workspace.tracking import Tracking

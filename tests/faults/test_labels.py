@@ -24,6 +24,7 @@ from pydantic import ValidationError
 import lakewright as lw
 from conftest import greeting_model
 from lakewright import plugins
+from lakewright.api import plan
 from lakewright.cli.predicting import predict
 from lakewright.cli.show import complain
 from lakewright.data.lake.tables import Lake
@@ -46,7 +47,6 @@ from lakewright.model.folder import seal
 from lakewright.model.predictor import Predictor
 from lakewright.model.pyfunc import PyfuncModel
 from lakewright.model.tasks import Task, no_prediction
-from lakewright.pipeline import plan
 from lakewright.records import Prepared
 from lakewright.service.scoring import score
 from lakewright.service.server.prometheus import labels_of

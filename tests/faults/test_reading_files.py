@@ -25,7 +25,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lakewright import pipeline
+from lakewright import api, pipeline
 from lakewright.data.sources import Intake
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.written import types_of
@@ -223,7 +223,7 @@ def test_codes_are_classes_and_findings_are_seen(
     from lakewright.cli.show import print_run
 
     written(tmp_path, rows_of("250.0", "250.00", "401.0"))
-    run = pipeline.run(project("data.csv"))
+    run = api.run(project("data.csv"))
     ingested = run.records["ingest"]
     assert isinstance(ingested, Ingested)
     assert [finding.name for finding in ingested.findings] == ["written_forms"]

@@ -17,7 +17,7 @@ import yaml
 
 import lakewright as lw
 from conftest import ANIMALS, sentences
-from lakewright.api.tables import profile_table
+from lakewright.api import profile as profile_table
 from lakewright.cli.show import print_run
 from lakewright.errors import DataError
 from lakewright.pipeline.stages.prepare import prepare

@@ -130,8 +130,10 @@ def test_public_names_are_sorted_and_there() -> None:
     assert lakewright.__all__ == sorted(lakewright.__all__)
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
+    from lakewright import api
+
     assert set(lakewright.__all__) == {
-        "LakewrightError", "Predictor", "Run", "Workspace", "load", "load_profile", "load_project", "plan", "run",
+        "LakewrightError", "Predictor", "Run", "Workspace", "load_profile", "load_project", *api.__all__,
     }  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from scipy.stats import chi2
 
 import lakewright as lw
 from conftest import one_object, sentences, write_csv
+from lakewright.api import compare
 from lakewright.errors import DataError, NotFound
-from lakewright.pipeline.comparison import compare
 from lakewright.pipeline.runs import Run
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]

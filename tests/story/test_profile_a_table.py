@@ -17,7 +17,7 @@ import yaml
 
 import lakewright as lw
 from conftest import one_object, sentences, small_project
-from lakewright.api.tables import profile_table
+from lakewright.api import profile as profile_table
 from lakewright.errors import ModelError, NotFound
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -10,8 +10,8 @@ import pyarrow as pa
 import lakewright as lw
 from browser import browser, needs_axe, needs_chromium
 from conftest import sentences
-from lakewright.api.tables import profile_table
-from lakewright.pipeline.comparison import compare
+from lakewright.api import compare
+from lakewright.api import profile as profile_table
 
 
 def run(settings: str = "") -> Path:

@@ -88,7 +88,7 @@ def test_an_example_can_run_from_what_its_header_says(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lakewright import pipeline, plugins
+    from lakewright import api, pipeline, plugins
     from lakewright.settings.project import load_project
 
     settings, files, row = LOCAL[name]
@@ -108,7 +108,7 @@ def test_an_example_can_run_from_what_its_header_says(
     monkeypatch.chdir(tmp_path)
     example = tmp_path / name  # a copy: beside examples/profiles.yml it may have run already
     shutil.copytree((EXAMPLES / name).parent, example.parent)
-    assert [step.skip for step in pipeline.plan(example, settings=given)] == [False] * len(pipeline.STAGES)
+    assert [step.skip for step in api.plan(example, settings=given)] == [False] * len(pipeline.STAGES)
     project = load_project(example, given)
     task = plugins.find("tasks", project.task.name)
     (read,) = task.read([table], project.data.columns.roles, project.task)

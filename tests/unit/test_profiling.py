@@ -17,7 +17,7 @@ from scipy.stats import entropy
 from sklearn.metrics import jaccard_score
 
 import lakewright as lw
-from lakewright.api.tables import profile_table
+from lakewright.api import profile as profile_table
 from lakewright.data.profile import bias, labels, texts
 from lakewright.data.profile.columns import ColumnProfile, profile_column
 from lakewright.data.profile.languages import WORDS, guess

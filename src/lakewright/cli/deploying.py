@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
 from lakewright.cli.show import complain, note, print_json, print_rows, say
-
-if TYPE_CHECKING:
-    from lakewright.settings.profile import Profile
-    from lakewright.settings.project import Project
 
 
 @app.command()
@@ -23,10 +19,10 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a profile, as far as can be known before anything is sent."""
+    from lakewright import api
     from lakewright.errors import ProfileError
-    from lakewright.targets.checks import problems
 
-    found = problems(*_loaded(project, settings, profile))
+    found = api.check(project, settings=settings, profile=profile)
     if as_json:
         print_json({"problems": [vars(problem) for problem in found]})
     else:
@@ -46,35 +42,29 @@ def deploy(
     as_json: AsJson = False,
 ) -> None:
     """Send a project to its profile's platform: the pipeline of its stages, the registry, the endpoint."""
+    from lakewright import api
     from lakewright.errors import ProfileError
-    from lakewright.plugins import find
-    from lakewright.targets.checks import problems, refuse
-    from lakewright.targets.files import texts, write
 
-    loaded, place = _loaded(project, settings, profile)
-    target = find("targets", place.target.name)
-    deployment = target.deployment(loaded, place)
-    found = problems(loaded, place)
-    refuse([each for each in found if each.secret])  # before anything is printed or written
-    for problem in found:
-        if dry_run or problem.kind == "warning":  # errors are told as such below
-            note(f"{problem.where}: {problem.kind}: {problem.cause} → {problem.remedy}")
-    sources = [folder for folder in (loaded.folder, place.folder) if folder is not None]
-    written = [str(path) for path in write(deployment, out, sources)] if out is not None else []
+    deployed = api.deploy(
+        project,
+        settings=settings,
+        profile=profile,
+        dry_run=dry_run,
+        out=out,
+        noticed=lambda each: note(f"{each.where}: {each.kind}: {each.cause} → {each.remedy}"),
+        watch=note,
+    )
+    written = [str(path) for path in deployed.written]
     if dry_run:
         if as_json:
-            print_json({"files": texts(deployment), "written": written, "problems": [vars(each) for each in found]})
+            problems = [vars(each) for each in deployed.problems]
+            print_json({"files": deployed.files, "written": written, "problems": problems})
         else:
-            for name, text in texts(deployment).items():
+            for name, text in deployed.files.items():
                 print(f"# {name}\n{text}")
-        raise typer.Exit(ProfileError.exit_code if any(each.kind == "error" for each in found) else 0)
-    refuse(found)
-    lines = []
-    for line in target.deploy(deployment, loaded, place):
-        note(line)
-        lines.append(line)
+        raise typer.Exit(ProfileError.exit_code if any(each.kind == "error" for each in deployed.problems) else 0)
     if as_json:
-        print_json({"sent": lines, "written": written})
+        print_json({"sent": deployed.sent, "written": written})
 
 
 @app.command()
@@ -86,41 +76,20 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the runs of a project where its profile runs it."""
-    from lakewright.errors import LakewrightError, NotFound
-    from lakewright.plugins import find
-    from lakewright.targets.remote import follow as followed
+    from lakewright import api
+    from lakewright.errors import LakewrightError
 
-    loaded, place = _loaded(project, settings, profile)
-    target = find("targets", place.target.name)
-    found = target.executions(loaded, place)
     if not follow:
         rows: list[dict[str, Any]] = [
             {"run": each.id, "status": each.status, "began": each.began, "stages": dict(each.stages), "why": each.why}
-            for each in found
+            for each in api.runs(project, settings=settings, profile=profile)
         ]
         print_rows(rows, as_json, "runs")
         return
-    if not found:
-        raise NotFound(
-            f"{loaded.name} has not run on {place.target.name} yet", f"lakewright run --profile {place.name}"
-        )
-    shown, last = 0, found[0]
-    for last in followed(target, found[0], loaded, place, say):
-        lines = list(target.log(last, loaded, place))
-        for line in lines[shown:]:
-            note(line)
-        shown = len(lines)
+    last = api.follow(project, settings=settings, profile=profile, watch=say, log=note)
     if as_json:
         print_json(vars(last))
     if last.status != "done":
         error = LakewrightError(f"{last.id} {last.status}: {last.why}", last.page or "see the log above")
         complain(error)
         raise typer.Exit(error.exit_code)
-
-
-def _loaded(project: str, settings: list[str], profile: str | None) -> tuple[Project, Profile]:
-    from lakewright.settings.profile import load_profile
-    from lakewright.settings.project import load_project
-
-    loaded = load_project(project, settings)
-    return loaded, load_profile(profile, loaded.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,11 +34,11 @@ def profile_data(
     as_json: AsJson = False,
 ) -> None:
     """Look at the data first: missing and suspicious values, lengths, duplicates, labels, splits and bias."""
-    from lakewright.api.tables import profile_table
+    from lakewright import api
     from lakewright.pages.profile import summary, verdict
     from lakewright.records import plain
 
-    found = profile_table(
+    found = api.profile(
         table,
         project=project,
         text=text or (),
@@ -70,26 +70,20 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """The lake's tables: list them, show one, or its history."""
+    from lakewright import api
     from lakewright.errors import UsageError, nearest
 
-    lake = open_workspace(profile).lake
     if action not in ("list", "show", "history"):
         raise UsageError(f"tables has no action {action!r}", nearest(action, ("list", "show", "history")))
     if action == "list":
-        print_rows(lake.list(), as_json, "tables")
+        print_rows(api.tables(profile=profile), as_json, "tables")
         return
     if not name:
         raise UsageError(f"tables {action} needs a table's name", f"lakewright tables {action} catalog.schema.table")
     if action == "history":
-        print_rows(lake.history(name), as_json, "history")
+        print_rows(api.history(name, profile=profile), as_json, "history")
         return
-    table = lake.version(name)
-    first: list[dict[str, Any]] = []
-    for batch in lake.scan(table):
-        first += batch.slice(0, limit - len(first)).to_pylist()
-        if len(first) >= limit:
-            break
-    shown = {**lake.show(name), "first_rows": first}
+    shown = api.table(name, limit=limit, profile=profile)
     if as_json:
         print_json(shown)
         return
@@ -97,7 +91,7 @@ def tables(
         if key not in ("columns", "first_rows"):
             print(f"{key}: {value}")
     print_rows(shown["columns"], False, "columns")
-    print_rows(first, False, "first rows")
+    print_rows(shown["first_rows"], False, "first rows")
 
 
 @app.command()
@@ -111,14 +105,14 @@ def sql(
     as_json: AsJson = False,
 ) -> None:
     """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
-    from lakewright.data.lake.sql import insert_once, run_sql
+    from lakewright import api
     from lakewright.records import TableVersion, plain
 
-    lake, written = open_workspace(profile).lake, True
+    written = True
     if once is None:
-        result = run_sql(lake, query)
+        result = api.sql(query, profile=profile)
     else:
-        result, written = insert_once(lake, query, once)
+        result, written = api.insert_once(query, once, profile=profile)
     if isinstance(result, TableVersion):
         if as_json:
             print_json({"table": plain(result), "written": written})
@@ -144,25 +138,22 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """The registered model versions; `approve` makes one the champion."""
+    from lakewright import api
     from lakewright.errors import UsageError, nearest
     from lakewright.records import plain
-    from lakewright.registry.versions import list_models, resolve, set_alias
 
-    tracking = open_workspace(profile).tracking
     if action == "approve":
         if not model:
             raise UsageError("models approve needs a model version", "lakewright models approve models:/NAME/3")
-        version = resolve(tracking, model)
-        set_alias(tracking, version.name, "champion", version.version)
-        approved = version.model_copy(update={"aliases": sorted({*version.aliases, "champion"})})
+        approved = api.approve(model, profile=profile)
         if as_json:
             print_json(plain(approved))
         else:
-            print(f"{version} is the champion now")
+            print(f"{approved} is the champion now")
         return
     if action != "list":
         raise UsageError(f"models has no action {action!r}", nearest(action, ("list", "approve")))
-    versions = list_models(tracking)
+    versions = api.models(profile=profile)
     if as_json:
         print_json({"models": [plain(version) for version in versions]})
         return

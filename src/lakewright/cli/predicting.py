@@ -28,11 +28,11 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict rows: one line of JSON a row (with --json, one object that holds them all)."""
-    from lakewright.pipeline import load
+    from lakewright import api
 
     if not rows and sys.stdin.isatty():
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
-    predictor = load(model, profile=profile, runtime=runtime)
+    predictor = api.load(model, profile=profile, runtime=runtime)
     several = len(predictor.task.inputs) > 1
     given = (_row(line, several) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
     predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
@@ -67,8 +67,8 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a table's new rows into a predictions table: each row once, whatever happens; run it again to go on."""
+    from lakewright import api
     from lakewright.errors import UsageError
-    from lakewright.service import scoring
 
     pairs = [pair.partition("=") for pair in columns or ()]
     for name, _, column in pairs:
@@ -76,7 +76,7 @@ def score(
             raise UsageError(f"--column {name} maps nothing", "write --column text=NAME")
     give_back()
     with stoppable("the rows that were committed are kept"):
-        scored = scoring.score(
+        scored = api.score(
             model,
             input,
             output,
@@ -86,7 +86,7 @@ def score(
             keep=keep or (),
             least_confidence=least_confidence,
             probabilities=probabilities,
-            commit_rows=commit_rows or scoring.COMMIT_ROWS,
+            commit_rows=commit_rows,
             runtime=runtime,
             profile=profile,
         )
@@ -118,26 +118,20 @@ def schedule(
     """Write what runs a command at regular times here: a systemd timer, or a line for cron. Options come first."""
     from pathlib import Path
 
+    from lakewright import api
     from lakewright.errors import UsageError, nearest
-    from lakewright.targets.local import schedule as jobs
 
     known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
     if command[0] not in known:
         raise UsageError(f"lakewright has no command {command[0]!r}", nearest(command[0], known))
-    if command[0] in ("serve", "ui"):
-        raise UsageError(f"{command[0]} does not end by itself", "let systemd run it as a service: docs/deployment.md")
-    if kind not in ("systemd", "cron"):
-        raise UsageError(f"{kind!r} is no kind of schedule", nearest(kind, ("systemd", "cron")))
-    when, folder = jobs.When.parse(every, at, on), Path.cwd()
+    files = api.schedule(command, every=every, at=at, on=on, kind=kind, name=name)
     if kind == "cron":
-        line = jobs.cron(name, command, when, folder)
         if as_json:
-            print_json({"cron": line})
+            print_json({"cron": files["crontab"]})
         else:
-            print(line, end="")
+            print(files["crontab"], end="")
             print("add it with: crontab -e", file=sys.stderr)
         return
-    files = jobs.timer(name, command, when, folder)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         for file, text in files.items():
@@ -172,10 +166,10 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
-    from lakewright.service import search
+    from lakewright import api
 
     with stoppable("the embeddings that were committed are kept"):
-        found = search.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
+        found = api.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
     if found.note:
         print(found.note, file=sys.stderr)
     if as_json:

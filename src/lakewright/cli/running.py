@@ -5,16 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
 from lakewright.cli.show import complain, print_json, print_rows, print_run, say
 from lakewright.system.memory import give_back
-
-if TYPE_CHECKING:
-    from lakewright.pipeline.runs import Run
 
 KEPT = "the stages that finished are kept, and training's last checkpoint"
 ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
@@ -30,12 +27,9 @@ def run(
 ) -> None:
     """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
     gc.set_threshold(ALLOCATIONS)
-    from lakewright import plugins
-    from lakewright.settings.profile import load_profile
-    from lakewright.settings.project import load_project
+    from lakewright.api.projects import execute, located
 
-    loaded = load_project(project, settings)
-    place = load_profile(profile, loaded.folder)
+    loaded, place = located(project, settings, profile)
     give_back()
     target = place.target.name
     if target == "local":
@@ -45,7 +39,7 @@ def run(
             f"what was started on {target} goes on there", f"lakewright runs --profile {place.name} --follow"
         )
     with redirect_stdout(sys.stderr), stop:  # a source of the user's may print; stdout belongs to results
-        finished: Run = plugins.find("targets", target).run(loaded, place, say, rerun)
+        finished = execute(loaded, place, rerun=rerun, watch=say)
     if as_json:
         print_json(finished.as_json())
     else:
@@ -63,10 +57,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Print what `run` would do now, and why. Nothing is run."""
-    from lakewright import pipeline
+    from lakewright import api
 
     with redirect_stdout(sys.stderr):
-        steps = pipeline.plan(project, settings=settings, profile=profile)
+        steps = api.plan(project, settings=settings, profile=profile)
     rows = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
     print_rows(rows, as_json, "stages")
 
@@ -83,19 +77,11 @@ def stage(
 ) -> None:
     """Run one stage of a run and print its record: what targets execute."""
     gc.set_threshold(ALLOCATIONS)
-    from lakewright import plugins
-    from lakewright.pipeline import run_stage
+    from lakewright import api
     from lakewright.records import plain
-    from lakewright.settings.profile import load_profile
-    from lakewright.settings.project import load_project
-    from lakewright.workspace import Workspace
 
-    loaded = load_project(project, settings)
-    workspace = Workspace.open(load_profile(profile, loaded.folder))
-    give_back()
     with redirect_stdout(sys.stderr), stoppable(KEPT):
-        record = run_stage(name, loaded, workspace, run_id)
-        plugins.find("targets", workspace.profile.target.name).note(name, record, workspace)
+        record = api.stage(name, project, run_id, settings=settings, profile=profile, before=give_back)
     print_json(plain(record) if record is not None else {"skipped": name})
 
 
@@ -111,13 +97,14 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Rank finished runs, tell ties from differences, and recommend the cheapest that is not significantly worse."""
-    from lakewright.pipeline import comparison
+    from lakewright import api
+    from lakewright.cli.leaderboard import table
 
-    found = comparison.compare(runs or (), by=by, out=out, profile=profile)
+    found = api.compare(runs or (), by=by, out=out, profile=profile)
     if as_json:
         print_json(found)
         return
-    print_rows(comparison.table(found), False, "runs")
+    print_rows(table(found), False, "runs")
     print(f"recommended: {found['recommended']['reason']}")
     for note in found["notes"]:
         print(f"note: {note}")
@@ -131,15 +118,6 @@ def schema(
     what: Annotated[str, typer.Argument(help="project or profiles")] = "project",
 ) -> None:
     """Print the JSON Schema of project.yml (or profiles.yml), for editors and checks."""
-    from lakewright.errors import UsageError, nearest
+    from lakewright import api
 
-    if what == "profiles":
-        from lakewright.settings import profile
-
-        print_json(profile.json_schema())
-    elif what == "project":
-        from lakewright.settings.project import json_schema
-
-        print_json(json_schema())
-    else:
-        raise UsageError(f"there is no schema of {what!r}", nearest(what, ("project", "profiles")))
+    print_json(api.schema(what))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, app, open_workspace
+from lakewright.cli.app import AsJson, ProfileName, app
 from lakewright.cli.show import print_json, print_rows
 
 
@@ -33,10 +33,9 @@ def serve(
     profile: ProfileName = None,
 ) -> None:
     """Answer predictions over HTTP: POST /predict, MLflow's /invocations, /v2 and others; pages at /docs."""
+    from lakewright import api
 
-    from lakewright.service import server
-
-    server.serve(
+    api.serve(
         model,
         name=endpoint,
         split=split,
@@ -61,9 +60,9 @@ def traffic(
     as_json: AsJson = False,
 ) -> None:
     """Show or change which versions an endpoint's servers answer with. They follow within a second or two."""
-    from lakewright.service.server import endpoint as endpoints
+    from lakewright import api
 
-    changed = endpoints.change(open_workspace(profile), endpoint, split, rollback, profile)
+    changed = api.traffic(endpoint, split=split, rollback=rollback, profile=profile)
     rows = [
         {"variant": one.name, "version": one.at, "percent": one.percent, "folder": one.folder}
         for one in changed.variants
@@ -79,20 +78,19 @@ def keys(
     as_json: AsJson = False,
 ) -> None:
     """The API keys that servers take. A key is shown once, when it is made; only its hash is kept."""
+    from lakewright import api
     from lakewright.errors import UsageError, nearest
-    from lakewright.service.server import access, keys_file
 
-    file = keys_file(open_workspace(profile))
     if action not in ("add", "remove", "list") or (name is None) != (action == "list"):
         remedy = (
             nearest(action, ("add", "remove", "list")) if action not in ("add", "remove", "list") else "keys add NAME"
         )
         raise UsageError(f"{' '.join(filter(None, ('keys', action, name)))} is not understood", remedy)
     if action == "add":
-        made = access.add_key(file, str(name))
+        made = api.add_key(str(name), profile=profile)
         print_json({"name": name, "key": made}) if as_json else print(made)
-        print(f"its hash is in {file}; the key is not shown again", file=sys.stderr)
+        print("only its hash is kept: the key is not shown again", file=sys.stderr)
         return
     if action == "remove":
-        access.remove_key(file, str(name))
-    print_rows([{"name": key.name, "made": key.made} for key in access.read_keys(file)], as_json, "keys")
+        api.remove_key(str(name), profile=profile)
+    print_rows([{"name": key.name, "made": key.made} for key in api.keys(profile=profile)], as_json, "keys")

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,7 +31,6 @@ from lakewright.errors import (
 )
 from lakewright.evaluation.metrics import check_bound
 from lakewright.learning.learners import check_fit
-from lakewright.model.predictor import Predictor
 from lakewright.pipeline import runs, skipping
 from lakewright.pipeline.runs import Run
 from lakewright.pipeline.skipping import Step
@@ -46,8 +45,7 @@ from lakewright.records import (
     Trained,
     kept,
 )
-from lakewright.settings.profile import load_profile
-from lakewright.settings.project import Project, load_project
+from lakewright.settings.project import Project
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 from lakewright.workspace import Workspace
@@ -102,39 +100,6 @@ STAGES = (
     Stage("gate", Decision, ("train", "evaluate"), _settings("gate")),
     Stage("register", ModelVersion, ("prepare", "train", "evaluate", "gate"), _settings("register"), unless=_refused),
 )
-
-
-def run(
-    project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None, rerun: str | None = None
-) -> Run:
-    """Run the project file on its profile's target: `lakewright run`, from Python.
-
-    Below the gate, the run is returned with `decision.passed` False and nothing registered. Raises LakewrightError when
-    a stage fails; run again to resume.
-    """
-    loaded = load_project(project, settings)
-    place = load_profile(profile, loaded.folder)
-    finished: Run = plugins.find("targets", place.target.name).run(loaded, place, lambda *_: None, rerun)
-    if finished.error is not None:
-        raise finished.error
-    return finished
-
-
-def load(model: str | Path, *, profile: str | None = None, runtime: str = "auto") -> Predictor:
-    """The predictor of a model version (`models:/NAME@alias`, `models:/NAME/3`) or of a model folder's path."""
-    if not str(model).startswith("models:/"):
-        return Predictor.open(Path(model), runtime)
-    from lakewright.registry.versions import download, resolve
-
-    workspace = Workspace.open(load_profile(profile))
-    version = resolve(workspace.tracking, str(model))
-    return Predictor.open(download(workspace.tracking, version, workspace.folder / "downloads"), runtime)
-
-
-def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
-    """What `run` would do now, stage by stage, and why. Nothing is run."""
-    loaded = load_project(project, settings)
-    return steps(loaded, Workspace.open(load_profile(profile, loaded.folder)))
 
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:

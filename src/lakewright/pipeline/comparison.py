@@ -18,7 +18,6 @@ from lakewright.evaluation.leaderboard import Entry, Leaderboard, rank
 from lakewright.evaluation.scorers import Scorer
 from lakewright.model.folder import describe
 from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
-from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
@@ -49,7 +48,7 @@ class Finished:
 
 
 def compare(
-    names: Sequence[str] = (), *, by: str = "auto", out: str | Path | None = None, profile: str | None = None
+    workspace: Workspace, names: Sequence[str] = (), *, by: str = "auto", out: str | Path | None = None
 ) -> dict[str, Any]:
     """Rank runs by their primary metric, or `by` another one; returns what comparison.json holds.
 
@@ -60,7 +59,6 @@ def compare(
 
     Raises UsageError or NotFound for a name or a metric that is not there, DataError where fewer than two are left.
     """
-    workspace = Workspace.open(load_profile(profile))
     runs, left_out = _comparable(_chosen(names, workspace), by)
     metric = runs[0].report.primary if by == "auto" else by
     folder = _folder(out, runs, metric, workspace)
@@ -82,37 +80,6 @@ def compare(
     write_whole(folder / "comparison.html", page(found, leaderboard))
     write_whole(folder / "comparison.json", jsonfile.text(found))
     return found
-
-
-def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The leaderboard of what `compare` returned, a line a run, as a terminal shows it."""
-    rows = []
-    for number, run in enumerate(found["runs"], start=1):
-        metric, seconds = run["metrics"][found["metric"]], run["training_seconds"]
-        second = run["metrics"].get(found["second_metric"])
-        base = [run["base_model"].rstrip("/").rpartition("/")[2]] if run["base_model"] else []
-        settings = [f"{name}={value}" for name, value in run["settings"].items()]
-        versions = [" ".join([version["uri"], *version["aliases"]]) for version in run["model_versions"]]
-        rows.append(
-            {
-                "#": str(number),
-                "rank": run["rank"],
-                "run": run["run_id"][:8],
-                "learner": " ".join([run["learner"], *base, *settings]),
-                found["metric"]: f"{metric['value']:.4f} ({metric['low']:.3f}–{metric['high']:.3f})",
-                **(
-                    {found["second_metric"]: f"{second['value']:.4f}" if second else ""}
-                    if found["second_metric"]
-                    else {}
-                ),
-                "s/1000 rows": f"{run['seconds_per_1000_rows']:.3g}",
-                "MB": f"{run['model_bytes'] / 1e6:.3g}",
-                "trained in": "" if seconds is None else f"{seconds:.3g} s",
-                "gate": "passed" if run["gate_passed"] else "below",
-                "registered": ", ".join(versions),
-            }
-        )
-    return rows
 
 
 def _chosen(names: Sequence[str], workspace: Workspace) -> list[Path]:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.tracking import MlflowClient
 
+    from lakewright.model.predictor import Predictor
+    from lakewright.workspace import Workspace
+
 VERSIONS = "mlflow.modelVersions"
 RUN = "lakewright.run_id"
 
@@ -88,6 +91,14 @@ def resolve(tracking: Tracking, uri: str) -> ModelVersion:
     """The version that a `models:/…` URI means. Raises as `meaning.meant` does."""
     with _read(tracking) as registry:
         return meant(registry, uri)
+
+
+def open_model(workspace: Workspace, uri: str, runtime: str = "auto") -> Predictor:
+    """The predictor of the version that a `models:/…` URI means. Raises as `resolve` and `download` do."""
+    from lakewright.model.predictor import Predictor
+
+    version = resolve(workspace.tracking, uri)
+    return Predictor.open(download(workspace.tracking, version, workspace.folder / "downloads"), runtime)
 
 
 def download(tracking: Tracking, version: ModelVersion, destination_cache: Path) -> Path:

@@ -10,7 +10,6 @@ from lakewright.data.sources import Source, format_of_file
 from lakewright.errors import DataError, NotFound
 
 
-
 def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
     """The source that reads `uri`, and the URI as that source takes it.
 

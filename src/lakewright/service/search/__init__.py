@@ -74,6 +74,7 @@ class Found:
 
 
 def search(
+    workspace: Workspace,
     table: str,
     text: str,
     *,
@@ -82,18 +83,15 @@ def search(
     k: int = 10,
     where: str | None = None,
     exact: bool = False,
-    profile: str | None = None,
 ) -> Found:
-    """The `k` rows of `table` (`a.b.c`, or `a.b.c@v3`) nearest in meaning to `text`: `lakewright search`, from Python.
+    """The `k` rows of `table` (`a.b.c`, or `a.b.c@v3`) nearest in meaning to `text`.
 
     `model` is a model version or a model folder; none: the one that embedded texts of this table last, as it was named
     then. Raises as `find` does, and UsageError where no model is named and none is known.
     """
-    from lakewright.pipeline import load
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
+    from lakewright.model.predictor import Predictor
+    from lakewright.registry.versions import open_model
 
-    workspace = Workspace.open(load_profile(profile))
     pinned = workspace.lake.version(table)
     named = model or last_model(workspace.lake, pinned)
     if named is None:
@@ -101,8 +99,10 @@ def search(
             f"no model has embedded {pinned.name} yet, and none is named",
             "--model models:/NAME@champion",
         )
-    predictor = load(named, profile=profile)
-    named = named if named.startswith("models:/") else str(Path(named).resolve())
+    if named.startswith("models:/"):
+        predictor = open_model(workspace, named)
+    else:
+        predictor, named = Predictor.open(Path(named)), str(Path(named).resolve())
     return find(workspace, predictor, pinned, text, model=named, column=column, k=k, where=where, exact=exact)
 
 

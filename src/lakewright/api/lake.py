@@ -1,20 +1,68 @@
-"""Tables looked at before anything is learned from them."""
+"""Tables: which there are, what they hold, SQL over them, and a look at one before anything is learned from it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, UsageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.lake.tables import Lake
     from lakewright.data.profile import TableProfile
     from lakewright.model.recipe.tokens import Tokens
+    from lakewright.records import TableVersion
     from lakewright.settings.project import Project
 
 
-def profile_table(
+def tables(*, profile: str | None = None) -> list[dict[str, Any]]:
+    """All tables of the lake, by name: their versions and rows."""
+    return _lake(profile).list()
+
+
+def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str, Any]:
+    """What `catalog.schema.table`, or `…@v3`, is: its columns and properties, and its first `limit` rows.
+
+    Raises NotFound for a table or a version that is not there.
+    """
+    lake = _lake(profile)
+    first: list[dict[str, Any]] = []
+    for batch in lake.scan(lake.version(name)):
+        first += batch.slice(0, limit - len(first)).to_pylist()
+        if len(first) >= limit:
+            break
+    return {**lake.show(name), "first_rows": first}
+
+
+def history(name: str, *, profile: str | None = None) -> list[dict[str, Any]]:
+    """The commits of a table, the newest first. Raises NotFound for one that is not there."""
+    return _lake(profile).history(name)
+
+
+def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
+    """Run a statement of DuckDB's SQL over the lake's tables: the rows of a `select`, or the version that `create table
+    … as select` or `insert` has written.
+
+    Raises UsageError for a statement that is wrong or not taken, NotFound for a table that is not there.
+    """
+    from lakewright.data.lake.sql import run_sql
+
+    return run_sql(_lake(profile), query)
+
+
+def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[TableVersion, bool]:
+    """The version that an `insert into … select` wrote under this name, and whether it is this call that did: rows
+    inserted under a name are never inserted again. Raises UsageError for another statement under a name that is taken.
+    """
+    from lakewright.data.lake.sql import insert_once as inserted
+
+    return inserted(_lake(profile), query, name)
+
+
+def profile(
     table: str,
     *,
     project: str | Path | None = None,
@@ -90,3 +138,10 @@ def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | Non
         base = str(folder)  # so that the notebook finds it from anywhere
     symbols = project.prepare.symbols if project is not None else "keep"
     return load_tokens(folder, max_length=1_000_000, symbols=symbols), base
+
+
+def _lake(profile: str | None) -> Lake:
+    from lakewright.settings.profile import load_profile
+    from lakewright.workspace import Workspace
+
+    return Workspace.open(load_profile(profile)).lake

@@ -193,20 +193,18 @@ def test_another_table_under_the_name_is_left_alone(workspace: Workspace) -> Non
 
 
 def test_the_model_of_the_last_search_is_known(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakewright import pipeline
-    from lakewright.settings import profile
+    from lakewright.registry import versions
 
     table = write(workspace, ["dog", "cat"])
     loaded: list[str] = []
-    monkeypatch.setattr(profile, "load_profile", lambda name: workspace.profile)
-    monkeypatch.setattr(pipeline, "load", lambda name, profile: loaded.append(name) or Words())
+    monkeypatch.setattr(versions, "open_model", lambda workspace, name: loaded.append(name) or Words())
     with pytest.raises(UsageError, match="no model has embedded"):
-        search.search(NAME, "cat")
-    assert search.search(NAME, "cat", model="models:/near@champion", k=1).hits[0].row["text"] == "cat"
-    assert search.search(str(table), "dog", k=1).model == "models:/near@champion"
+        search.search(workspace, NAME, "cat")
+    assert search.search(workspace, NAME, "cat", model="models:/near@champion", k=1).hits[0].row["text"] == "cat"
+    assert search.search(workspace, str(table), "dog", k=1).model == "models:/near@champion"
     assert loaded == ["models:/near@champion"] * 2
     with pytest.raises(NotFound, match=r"did you mean 'main\.demo\.things'"):
-        search.search("main.demo.thing", "cat")
+        search.search(workspace, "main.demo.thing", "cat")
 
 
 KILLED = """

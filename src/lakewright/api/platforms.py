@@ -1,0 +1,107 @@
+"""Platforms: what is wrong with a profile, what would be sent, sent, and how the runs there go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lakewright import plugins
+from lakewright.api.projects import located
+from lakewright.errors import NotFound
+
+if TYPE_CHECKING:
+    from lakewright.targets import Execution
+    from lakewright.targets.checks import Problem
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a platform was sent, or would be sent."""
+
+    files: dict[str, str]  # name → text: definitions and requests
+    problems: list[Problem] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)  # below `out`
+    sent: list[str] = field(default_factory=list)  # a line for each thing made or changed; none in a dry run
+
+
+def check(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Problem]:
+    """What is wrong with a project's profile, as far as can be known before anything is sent."""
+    from lakewright.targets.checks import problems
+
+    return problems(*located(project, settings, profile))
+
+
+def deploy(
+    project: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    profile: str | None = None,
+    dry_run: bool = False,
+    out: str | Path | None = None,
+    noticed: Callable[[Problem], object] = lambda problem: None,
+    watch: Callable[[str], object] = lambda line: None,
+) -> Deployed:
+    """Send a project to its profile's platform: the pipeline of its stages, the registry, the endpoint.
+
+    `dry_run` sends nothing; `out` is a folder to write what is sent to. `noticed` is called with each problem that does
+    not end it, `watch` with a line for each thing that is made or changed. Raises ProfileError for a problem that has
+    to be mended first; for a secret in what would be sent, before anything is written.
+    """
+    from lakewright.targets.checks import problems, refuse
+    from lakewright.targets.files import texts, write
+
+    loaded, place = located(project, settings, profile)
+    target = plugins.find("targets", place.target.name)
+    deployment = target.deployment(loaded, place)
+    found = problems(loaded, place)
+    refuse([each for each in found if each.secret])  # before anything is printed or written
+    for problem in found:
+        if dry_run or problem.kind == "warning":
+            noticed(problem)
+    sources = [folder for folder in (loaded.folder, place.folder) if folder is not None]
+    written = write(deployment, Path(out), sources) if out is not None else []
+    sent: list[str] = []
+    if not dry_run:
+        refuse(found)
+        for line in target.deploy(deployment, loaded, place):
+            watch(line)
+            sent.append(line)
+    return Deployed(texts(deployment), found, list(written), sent)
+
+
+def runs(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Execution]:
+    """The runs of a project where its profile runs it; the newest first."""
+    loaded, place = located(project, settings, profile)
+    found: list[Execution] = list(plugins.find("targets", place.target.name).executions(loaded, place))
+    return found
+
+
+def follow(
+    project: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    profile: str | None = None,
+    watch: Callable[[str, str, str], None] = lambda stage, what, why: None,
+    log: Callable[[str], object] = lambda line: None,
+) -> Execution:
+    """Watch the newest run until it ended, and return it: `watch` is called with each stage, `log` with each new line
+    of the run's log. Raises NotFound where the project has not run there."""
+    from lakewright.targets.remote import follow as followed
+
+    loaded, place = located(project, settings, profile)
+    target = plugins.find("targets", place.target.name)
+    found = target.executions(loaded, place)
+    if not found:
+        raise NotFound(
+            f"{loaded.name} has not run on {place.target.name} yet", f"lakewright run --profile {place.name}"
+        )
+    shown, last = 0, found[0]
+    for last in followed(target, found[0], loaded, place, watch):
+        lines = list(target.log(last, loaded, place))
+        for line in lines[shown:]:
+            log(line)
+        shown = len(lines)
+    ended: Execution = last
+    return ended

@@ -1,0 +1,37 @@
+"""Commands at regular times on this machine: what a systemd timer or cron is to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lakewright.errors import UsageError, nearest
+
+ENDLESS = ("serve", "ui")
+
+
+def schedule(
+    command: Sequence[str],
+    *,
+    every: str = "daily",
+    at: str = "03:00",
+    on: str = "Mon",
+    kind: str = "systemd",
+    name: str = "score",
+    folder: str | Path = ".",
+) -> dict[str, str]:
+    """What runs `lakewright COMMAND …` in `folder` at regular times, as file name → text: a systemd service and its
+    timer, or with `kind: cron` the line `crontab`.
+
+    Raises UsageError for a time or a kind that is none, and for a command that does not end by itself.
+    """
+    from lakewright.targets.local import schedule as jobs
+
+    if command[0] in ENDLESS:
+        raise UsageError(f"{command[0]} does not end by itself", "let systemd run it as a service: docs/deployment.md")
+    if kind not in ("systemd", "cron"):
+        raise UsageError(f"{kind!r} is no kind of schedule", nearest(kind, ("systemd", "cron")))
+    when, place = jobs.When.parse(every, at, on), Path(folder).absolute()
+    if kind == "cron":
+        return {"crontab": jobs.cron(name, command, when, place)}
+    return jobs.timer(name, command, when, place)
