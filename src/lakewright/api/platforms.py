@@ -12,8 +12,7 @@ from lakewright.api.projects import located
 from lakewright.errors import NotFound
 
 if TYPE_CHECKING:
-    from lakewright.targets import Execution
-    from lakewright.targets.checks import Problem
+    from lakewright.targets import Execution, Problem
 
 
 @dataclass(frozen=True)
