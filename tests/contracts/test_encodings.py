@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lakewright.errors import ModelError
 from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.recipe import Encoding, open_encoding
 from lakewright.model.recipe.terms import Terms
+from lakewright.model.recipe.tokens import LongTexts, Tokens
 
 TEXTS = [row["text"] for row in sentences(50)]
 
@@ -62,6 +64,35 @@ class TestEncoding:
         unread, *others = encodings[name].shortfalls(encodings[name].encode(texts), texts)
         assert unread.name == "unread_texts" and unread.lost.tolist() == [0, 1, 0]
         assert all(len(each.lost) == len(each.of) == 3 for each in others)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("long_texts", ["cut", "head_tail", "windows"])
+def test_tokens_encode_alike_before_and_after_they_are_stored(
+    long_texts: LongTexts, pairs: bool, padded: bool, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Training encodes with the one, serving with the other; a tokenizer.json may ask for padding and truncation."""
+    described = json.loads((tiny_base / "tokenizer.json").read_text())
+    if padded:
+        described["padding"] = {
+            "strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "[PAD]",
+        }  # fmt: skip
+        described["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    made = Tokens.make(json.dumps(described), 16, 0, long_texts, stride=2, pairs=pairs)
+    made.save(tmp_path)
+    questions = ["who has a dog", "where is the cat ? " * 3, "moss"]
+    contexts = ["the dog is here and there and everywhere in the house by the river"] * 3 if pairs else None
+    for positions in (False, True):
+        before, after = (each.encode(questions, contexts, positions) for each in (made, open_encoding(tmp_path)))
+        assert np.array_equal(before.ids.values, after.ids.values)
+        assert np.array_equal(before.ids.offsets, after.ids.offsets)
+        assert before.truncated is not None and after.truncated is not None
+        assert before.truncated.tolist() == after.truncated.tolist()
+    if long_texts == "windows":  # the first text is whole in each window
+        first = made.tokenizer.encode(questions[0], add_special_tokens=False).ids
+        assert before.ids[0].tolist()[1 : 1 + len(first)] == first and not before.truncated[0]
 
 
 def test_tokens_count_what_they_cut(encodings: dict[str, Encoding]) -> None:

@@ -63,18 +63,16 @@ class Tokens:
         """From the text of a tokenizer.json. Its own padding is dropped and its truncation set: rows stay ragged."""
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_str(tokenizer_json)
-        tokenizer.no_padding()
-        if long_texts == "head_tail":
-            tokenizer.no_truncation()
-        elif long_texts == "windows":
+        tokenizer, whole = Tokenizer.from_str(tokenizer_json), Tokenizer.from_str(tokenizer_json)
+        for each in (tokenizer, whole):
+            each.no_padding()
+            each.no_truncation()
+        if long_texts == "windows":
             strategy = "only_second" if pairs else "longest_first"
             tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy)
-        else:
+        elif long_texts == "cut":
             tokenizer.enable_truncation(max_length)
-        first = Tokenizer.from_str(tokenizer_json) if long_texts == "windows" and pairs else None
-        if first is not None:
-            first.no_truncation()
+        first = whole if long_texts == "windows" and pairs else None
         names = SymbolNames(tokenizer) if symbols == "names" else None
         return cls(tokenizer, max_length, pad_id, long_texts, stride, pairs, types, symbols, first, names)
 
