@@ -273,8 +273,8 @@ def test_located_without_mlflow_where_the_files_are_at_hand(
         downloaded, folder = located(version.at, None)
         assert (downloaded, files(folder)) == (version, files(model_folder))
     code = (
-        "import sys; from pathlib import Path; from lakewright.registry import apart\n"
-        "version, folder = apart.located('models:/main.demo.located@challenger', None)\n"
+        "import sys; from pathlib import Path; from lakewright.registry import mlflow_process\n"
+        "version, folder = mlflow_process.located('models:/main.demo.located@challenger', None)\n"
         "assert 'mlflow' not in sys.modules\n"
         "print(version.model_dump_json()); print(folder)"
     )

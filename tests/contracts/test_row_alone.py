@@ -175,7 +175,7 @@ def test_scales_from_the_whole_batch_would_be_seen(model: tuple[Predictor, list[
         pytest.skip("linear has no int8; the vectors of a small random encoder are all alike")
     quantize_dynamic(made.folder / "model.onnx", tmp_path / "dynamic.onnx", weight_type=QuantType.QInt8)
     predictor = Served("dynamic", 0.0, "onnx", tmp_path / "dynamic.onnx").predictor(made, 1, "throughput")
-    rows = inputs_of(made.task, texts(30, seed=7))
+    rows = inputs_of(made.task, texts(60, seed=7))
     together, alone = flat(predictor, rows), [flat(predictor, [row])[0] for row in rows]
     largest = max(float(np.abs(values).max()) for values in alone)
     worst = max(float(np.abs(a - b).max()) for a, b in zip(together, alone, strict=True))

@@ -143,7 +143,7 @@ def test_a_program_that_cannot_be_installed_is_named_with_the_reason_and_what_go
 
 IMPATIENT = """
 import sys
-from lakewright import progress
+from lakewright.system import progress
 from lakewright.errors import ProfileError
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
@@ -224,7 +224,7 @@ def test_sigterm_is_noted_in_the_log_and_told_as_json(tmp_path: Path, mlflow_tem
 def test_in_a_terminal_there_is_a_bar_and_no_line() -> None:
     ours, theirs = pty.openpty()
     code = (
-        "import time; from lakewright import progress; progress.SECONDS = 0.01\n"
+        "import time; from lakewright.system import progress; progress.SECONDS = 0.01\n"
         "with progress.bar('train', 4) as advance: advance(1, 'loss 0.5'); time.sleep(0.3)"
     )
     try:

@@ -12,10 +12,11 @@ import yaml
 
 import lakewright as lw
 from conftest import sentences, small_project, write_csv
-from lakewright import pipeline, workspace
+from lakewright import pipeline
 from lakewright.api import compare
 from lakewright.errors import DataError, LakewrightError
 from lakewright.plugins import find
+from lakewright.system import files
 from lakewright.targets.remote import follow
 from lakewright.workspace.tracking import Tracking
 
@@ -83,7 +84,7 @@ def test_a_run_killed_before_it_was_closed_is_closed_by_the_next(
 
 def test_killed_again_and_again_it_is_one_run_that_ends_done(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each attempt dies before a file is in its place, three files later than the one before it."""
-    write, left, attempts = workspace.write_whole, 0, 0
+    write, left, attempts = files.write_whole, 0, 0
 
     def dies(path: Path, text: str) -> None:
         nonlocal left
@@ -93,7 +94,7 @@ def test_killed_again_and_again_it_is_one_run_that_ends_done(project: Path, monk
         write(path, text)
 
     for module in (
-        "lakewright.workspace",
+        "lakewright.workspace.ledger",
         "lakewright.pipeline.skipping",
         "lakewright.pipeline.runs",
         "lakewright.pipeline",

@@ -156,9 +156,8 @@ def test_columns_of_0_and_1_may_be_texts() -> None:
 
 
 def test_the_order_of_labels_is_the_same_in_every_process() -> None:
-    command = (
-        "from lakewright.model.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
-    )
+    labels = {"01", "1", "001", "10", "-2", "0", "-0", "2"}
+    command = f"from lakewright.data.rows.columns import in_order; print(*in_order({labels!r}))"
     orders = {
         subprocess.run(
             [sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True

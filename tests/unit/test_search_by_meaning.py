@@ -211,7 +211,7 @@ KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_retrieval import Words, embeddings, find, open_workspace
+from test_search_by_meaning import Words, embeddings, find, open_workspace
 embeddings.CHUNK = 20
 workspace = open_workspace(Path({folder!r}))
 find(workspace, Words(seconds_a_text=0.01), workspace.lake.version({name!r}), "old dog")

@@ -30,8 +30,8 @@ from lakewright.data.profile.texts import (
     profile_duplicates,
     profile_text,
 )
+from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.planning import plan
-from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.errors import DataError, LakewrightError, NotFound, nearest
 from lakewright.records import Finding, Record, TableVersion
 from lakewright.system.progress import bar

@@ -19,7 +19,7 @@ from lakewright.data.profile.languages import guess
 from lakewright.data.rows.duplicates import Duplicates, find_duplicates
 from lakewright.data.rows.kinds import is_blank
 from lakewright.data.rows.lengths import histogram
-from lakewright.data.rows.shortfalls import Shortfalls
+from lakewright.data.rows.lost import Shortfalls
 from lakewright.records import Finding, Record, TableVersion
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.kinds import whole_text
+from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Inputs, Reading
-from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.errors import DataError
 from lakewright.records import Finding, TableVersion

@@ -18,9 +18,9 @@ from lakewright.data.rows.balancing import class_weights, oversample, undersampl
 from lakewright.data.rows.choosing import Chosen
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
+from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.planning import Plan, plan
 from lakewright.data.rows.quality import Noticed, told
-from lakewright.data.rows.shortfalls import Shortfalls
 from lakewright.data.rows.splits import SPLITS, TRAIN
 from lakewright.errors import LakewrightError
 from lakewright.learning.examples import as_columns
