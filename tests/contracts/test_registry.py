@@ -27,6 +27,7 @@ from lakewright.records import ModelVersion
 from lakewright.registry import versions
 from lakewright.registry.mlflow_process import located
 from lakewright.registry.uri import meant
+from lakewright.registry.uri import model_folder as open_model_folder
 from lakewright.registry.without_mlflow import alias_version, reader
 from lakewright.workspace.tracking import Tracking
 
@@ -517,3 +518,17 @@ def test_pyfunc_where_only_its_requirements_are(tracking: Tracking, model_folder
     assert [line.split("==")[0] for line in requirements] == ["mlflow", "numpy", "onnxruntime", "pandas", "tokenizers"]
     carried = [path.name for path in (Path(version.uri) / "code").glob("*.dist-info/*")]
     assert sorted(carried) == ["METADATA", "entry_points.txt"]
+
+
+def test_a_model_that_names_the_former_loader(tracking: Tracking, model_folder: Path) -> None:
+    """As models name it that were registered before the runtimes moved: MLflow loads it, and so does the registry."""
+    import mlflow.pyfunc
+
+    version = register(tracking, model_folder, tracking.start("demo", "former", {}))
+    described = Path(version.uri) / "MLmodel"
+    former = described.read_text().replace("lakewright.model.pyfunc", "lakewright.runtimes.pyfunc")
+    assert former != described.read_text()
+    described.write_text(former)
+    answer = mlflow.pyfunc.load_model(version.uri).predict(ROWS)
+    assert answer["label"].tolist() == ["hello", "goodbye"]
+    assert open_model_folder(Path(version.uri), version).is_dir()
