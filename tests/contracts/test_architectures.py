@@ -287,11 +287,8 @@ def test_the_packed_forward_on_a_gpu_is_near_transformers_in_fp32(base: Path) ->
         assert (a - b).abs().max() <= 0.05 * max(float(x.abs().max()) for x in (a, *wanted) if x is not None)
 
 
-@pytest.mark.parametrize(  # half a minute each
-    "base",
-    [pytest.param(name, marks=[] if name == "bert" else pytest.mark.slow) for name in sorted(CONFIGS)],
-    indirect=True,
-)
+@pytest.mark.slow  # half a minute each, or more
+@pytest.mark.parametrize("base", sorted(CONFIGS), indirect=True)
 def test_compiled_layers_say_and_learn_the_same(base: Path) -> None:
     """One piece of code for all layers and sizes of a batch: what torch.compile takes in, without a compiler."""
     from torch._dynamo.testing import CompileCounterWithBackend

@@ -253,6 +253,7 @@ def test_the_command_says_what_is_wrong(registered: Lake, trained: Path, lakewri
     )
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_points_every_row_is_there_once(lake: Lake, trained: Path) -> None:
     lake.write(INPUT, posts(12_000))
     command = [sys.executable, "-m", "lakewright.cli", "score", "--model", str(trained), "--input", INPUT]
