@@ -72,6 +72,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", tokenizer.token_to_id("[CLS]")), ("[SEP]", tokenizer.token_to_id("[SEP]"))],
     )
+    tokenizer.enable_padding(length=128)  # as all-MiniLM's asks for; nothing of ours may follow it
+    tokenizer.enable_truncation(128)
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     config = BertConfig(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lakewright.errors import ModelError, UsageError, nearest
 
-Seam = Literal["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs"]
+Seam = Literal["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs", "sections"]
 
 
 @cache

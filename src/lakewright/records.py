@@ -144,6 +144,7 @@ class Report(Record):
     undefined: dict[str, str] = Field(default={}, description="metrics that the test rows do not define → why")
     primary: str = Field(description="the metric that the gate compares models by")
     rows: int
+    kind: str = Field(default="", description="of truth, as the scorer names it: which part of the page shows it")
     classes: dict[str, dict[str, Number]] = {}
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"

@@ -87,6 +87,7 @@ def report_of(scorer: Scorer, **more: object) -> Report:
         metrics=intervals(scorer, resamples=50, seed=0),
         primary=scorer.primary,
         rows=scorer.rows,
+        kind=scorer.kind,
         classes=scorer.classes(np.ones(scorer.rows)),
         test_rows="runs/17/test_rows.parquet",
         html="report.html",
@@ -252,7 +253,7 @@ def test_the_page_of_many_labels(tmp_path: Path, multilabel: MultilabelScorer) -
         in said
     )
     # All three on all rows hit 8 of 8 with 18 said: 2·8 / (18 + 8); joy and fear alone have 2·6 / (12 + 8).
-    assert "Always saying “joy”, “<b>fear</b>”, “calm” would have a micro F1 of 0.615." in said
+    assert "Always answering “joy”, “<b>fear</b>”, “calm” would have a micro F1 of 0.615." in said
     assert "0.123" in said  # a threshold
     assert {("missed", "<b>fear</b>", "5.0 %"), ("spurious", "joy", "60.0 %"), ("correct", "calm", "80.0 %")} <= marks(
         page

@@ -21,11 +21,11 @@ def rendered(template: str, package: str, filters: Mapping[str, Any] = {}, **val
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "percent": percent, "number": number, "size": _size, **filters}
+    environment.filters |= {"count": count, "percent": percent, "number": number, "size": _size, **filters}
     return environment.get_template(template).render(values)
 
 
-def _count(value: float) -> str:
+def count(value: float) -> str:
     return f"{value:,.0f}"
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakewright.evaluation.leaderboard import Leaderboard
-    from lakewright.evaluation.scorers import Scorer
 
 INK = "#1b1c1a"  # replaced by currentColor in the page
 RIGHT = "#3d7edb"
@@ -418,39 +417,3 @@ def _rectangle(x: float, y: float, colour: str, alpha: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x, y), 1, 1, facecolor=colour, alpha=alpha, linewidth=0)
-
-
-def figures(scorer: Scorer) -> dict[str, Figure]:
-    """The pictures that this kind of scorer has, by name."""
-    from lakewright.evaluation.calibration import reliability
-    from lakewright.evaluation.scorers.answers import AnswersScorer
-    from lakewright.evaluation.scorers.classification import ClassificationScorer
-    from lakewright.evaluation.scorers.multilabel import MultilabelScorer
-    from lakewright.evaluation.scorers.ordinal import OrdinalScorer
-    from lakewright.evaluation.scorers.similarity import SimilarityScorer
-
-    drawn: dict[str, Figure] = {}
-    if isinstance(scorer, ClassificationScorer):
-        drawn["confusion_matrix"] = confusion_matrix(scorer.confusion(), scorer.labels)
-        drawn["reliability"] = reliability_diagram(reliability(scorer.confidence, scorer.correct()))
-    if isinstance(scorer, OrdinalScorer):
-        places = scorer.probabilities @ np.arange(len(scorer.labels))
-        drawn["error_distance"] = error_distance(scorer.predicted - scorer.truth)
-        drawn["expected"] = expected_by_truth(scorer.truth, places, scorer.labels)
-    if isinstance(scorer, MultilabelScorer):
-        bins = reliability(scorer.probabilities.ravel(), scorer.truth.ravel())
-        drawn["labels_a_row"] = labels_a_row(scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1))
-        drawn["co_occurrence"] = co_occurrence(scorer.truth, scorer.labels)
-        drawn["reliability"] = reliability_diagram(
-            bins, right="share true", sure="probability of the label", counted="decisions"
-        )
-    if isinstance(scorer, AnswersScorer):
-        bins = reliability(scorer.confidence, scorer.correct())
-        drawn["reliability"] = reliability_diagram(bins, right="share exactly right", sure="score")
-    if isinstance(scorer, SimilarityScorer) and scorer.truth is not None:
-        drawn["scores"] = score_scatter(scorer.truth, scorer.scores)
-        drawn["errors"] = score_errors(scorer.scores - scorer.truth)
-    if isinstance(scorer, SimilarityScorer) and scorer.ranks is not None:
-        drawn["ranks"] = rank_histogram(scorer.ranks)
-        drawn["recall"] = recall_curve(scorer.ranks)
-    return drawn

@@ -11,7 +11,7 @@ cheap sums. Metric names and their directions are in `metrics.py`.
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ Mask = NDArray[np.bool_]
 
 
 class Scorer(Protocol):
+    kind: ClassVar[str]
+    """Of truth: the name under `lakewright.sections` by which its part of the page is found."""
+
     @property
     def rows(self) -> int: ...
 

@@ -13,7 +13,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,7 @@ class AnswersScorer:
     `em` and `f1` [n] are the rows' own. Raises DataError where the rows do not pair up, ModelError for a strange score.
     """
 
+    kind: ClassVar[str] = "answers"
     primary = "qa_f1"
 
     def __init__(

@@ -14,7 +14,7 @@ The numbers are scikit-learn's (tested to 1e-9, sample weights included). Where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class ClassificationScorer:
 
     Raises DataError where the truth does not fit the labels, ModelError where the probabilities are none.
     """
+
+    kind: ClassVar[str] = "classification"
 
     # Not accuracy: on unbalanced classes that is won by ignoring the rare ones, which is what a gate is there to stop.
     primary = "macro_f1"

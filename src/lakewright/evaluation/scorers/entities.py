@@ -7,7 +7,7 @@ An entity is right only if start, end and type all are, as in the CoNLL-2003 sha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Self, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ class EntityScorer:
     Raises DataError where the rows do not pair up or a span has an unknown type or no characters.
     """
 
+    kind: ClassVar[str] = "entities"
     primary = "entity_f1"
 
     def __init__(

@@ -17,7 +17,7 @@ The numbers are scikit-learn's (tested to 1e-9, sample weights included). Where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class MultilabelScorer:
     Raises DataError where the truth does not fit the labels, ModelError where the other two do not fit the truth.
     """
 
+    kind: ClassVar[str] = "multilabel"
     primary = "micro_f1"
 
     def __init__(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from lakewright.evaluation.scorers.ranking import Floats
 class OrdinalScorer(ClassificationScorer):
     """As `ClassificationScorer`, with `labels` [C] from the lowest to the highest."""
 
+    kind: ClassVar[str] = "ordinal"
     primary = "quadratic_weighted_kappa"
 
     def __init__(self, truth: NDArray[np.integer], probabilities: NDArray[np.floating], labels: Sequence[str]) -> None:

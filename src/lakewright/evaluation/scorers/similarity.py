@@ -14,7 +14,7 @@ accuracy@k or hit rate). The corpus stays whole in slices and resamples.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class SimilarityScorer:
     as `retrieval_ranks` found them will do.
     Raises DataError where the rows do not pair up, ModelError for scores or embeddings that are not finite.
     """
+
+    kind: ClassVar[str] = "similarity"
 
     def __init__(
         self,

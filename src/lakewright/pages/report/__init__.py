@@ -17,14 +17,12 @@ from lakewright import plugins
 from lakewright.evaluation import attribution
 from lakewright.evaluation.metrics import METRICS, higher_is_better
 from lakewright.evaluation.scorers import Scorer
-from lakewright.evaluation.scorers.entities import EntityScorer
-from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.model.folder import describe, read_json
 from lakewright.pages import pictures, rendered
-from lakewright.pages.parts import Column, Table, drawing
+from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
-from lakewright.pages.report.sections import sections
-from lakewright.pages.report.verdict import SECOND, baseline, verdict
+from lakewright.pages.report.sections import page_of, words
+from lakewright.pages.report.verdict import SECOND, verdict
 from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
 
 FLAG_FROM = 20
@@ -106,14 +104,14 @@ def write_html(
         slot=_slot,
         context=context,
         verdict=verdict(report),
-        baseline=baseline(scorer),
+        baseline=page_of(scorer.kind).baseline(scorer),
         meanings=METRICS,
         columns=_columns(report),
         second=next((name for name in SECOND if name in report.metrics and name != report.primary), None),
-        classes=_classes(report, scorer),
+        classes=_classes(report),
         shown=[name for name in _primary_first(report) if name not in folded],
         folded=folded,
-        sections=sections(scorer, report, context),
+        sections=_sections(scorer, report, context),
         curve=drawing(pictures.learning_curve(context.history), "learning curves").svg if context.history else None,
         length_histogram=_length_histogram(context),
         label_counts=_label_counts(context),
@@ -134,11 +132,15 @@ def _slot(part: str, content: str = "") -> str:
     return f"<!-- gate: {part} -->{content}<!-- end of {part} -->"
 
 
-def _classes(report: Report, scorer: Scorer) -> str:
-    if not report.classes:
-        return ""
-    kind = "labels" if isinstance(scorer, MultilabelScorer) else "classes"
-    return f"{len(report.classes)} {'entity types' if isinstance(scorer, EntityScorer) else kind}"
+def _sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Section]:
+    """Those of the kind of truth, and before its calibration the words that decide. One without content is left out."""
+    found = page_of(scorer.kind).sections(scorer, report, context)
+    at = next((place for place, section in enumerate(found) if section.name == "calibration"), len(found))
+    return found[:at] + words.sections(scorer, context) + found[at:]
+
+
+def _classes(report: Report) -> str:
+    return f"{len(report.classes)} {page_of(report.kind).classes}" if report.classes else ""
 
 
 def _primary_first(report: Report) -> list[str]:

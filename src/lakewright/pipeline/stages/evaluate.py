@@ -23,8 +23,8 @@ from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
-from lakewright.pages.pictures import figures
 from lakewright.pages.report import ATTRIBUTIONS, write_json, write_page
+from lakewright.pages.report.sections import page_of
 from lakewright.records import Prepared, Record, Report, Trained
 from lakewright.settings.project import Project
 from lakewright.system.progress import bar
@@ -79,6 +79,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         undefined=undefined,
         primary=scorer.primary,
         rows=scorer.rows,
+        kind=scorer.kind,
         classes=scorer.classes(np.ones(scorer.rows)),
         slices=slices,
         confidence=settings.confidence,
@@ -107,7 +108,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         workspace.log.params({"evaluate": settings.model_dump(mode="json"), "lakewright": lakewright.__version__})
         workspace.log.metrics({name: metric.value for name, metric in metrics.items()})
         workspace.log.metrics({"seconds_per_1000_rows": seconds, "model_bytes": report.model_bytes})
-        for name, figure in figures(scorer).items():
+        for name, figure in page_of(scorer.kind).figures(scorer).items():
             workspace.log.picture(figure, name)
         workspace.log.file(out / "report.html")
         workspace.log.file(out / "evaluation.json")

@@ -1,36 +1,40 @@
-"""What the page says of each kind of task, one file a kind. Any other scorer has the sections that all have."""
+"""What the page says of each kind of truth: one file a kind, found by the scorer's kind.
+
+A kind is a file with a `TruthPage` and a line under the entry points `lakewright.sections`; a scorer of any other kind
+has the sections that all have.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from lakewright.evaluation.scorers.answers import AnswersScorer
-from lakewright.evaluation.scorers.classification import ClassificationScorer
-from lakewright.evaluation.scorers.entities import EntityScorer
-from lakewright.evaluation.scorers.multilabel import MultilabelScorer
-from lakewright.evaluation.scorers.similarity import SimilarityScorer
+from lakewright import plugins
 from lakewright.pages.parts import Section, classes_section
-from lakewright.pages.report.sections import answers, classification, entities, multilabel, similarity, words
+from lakewright.pages.report.phrases import Phrases
 
 if TYPE_CHECKING:
-    from lakewright.evaluation.scorers import Scorer
+    from matplotlib.figure import Figure
+
     from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
 
-def sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Section]:
-    """In the page's order. A section without content is left out."""
-    if isinstance(scorer, ClassificationScorer):
-        found = classification.sections(scorer, report, context)
-    elif isinstance(scorer, MultilabelScorer):
-        found = multilabel.sections(scorer, report, context)
-    elif isinstance(scorer, EntityScorer):
-        found = entities.sections(scorer, report, context)
-    elif isinstance(scorer, AnswersScorer):
-        found = answers.sections(scorer, report, context)
-    elif isinstance(scorer, SimilarityScorer):
-        found = similarity.sections(scorer, report, context)
-    else:
-        found = classes_section(report)
-    at = next((place for place, section in enumerate(found) if section.name == "calibration"), len(found))
-    return found[:at] + words.sections(scorer, context) + found[at:]
+@dataclass(frozen=True)
+class TruthPage:
+    sections: Callable[[Any, Report, ReportContext], list[Section]]  # of a scorer, in the page's order
+    figures: Callable[[Any], dict[str, Figure]] = lambda scorer: {}  # a scorer's pictures by name, for MLflow, too
+    verdict: Callable[[Phrases], str] = lambda phrases: ""  # the first sentence; none: the primary metric alone
+    baseline: Callable[[Any], str] = lambda scorer: ""  # what the verdict is to be read against
+    classes: str = "classes"  # what those of `report.classes` are called
+
+
+OTHER = TruthPage(lambda scorer, report, context: classes_section(report))
+
+
+def page_of(kind: str) -> TruthPage:
+    if kind not in plugins.names("sections"):
+        return OTHER
+    page: TruthPage = plugins.find("sections", kind)
+    return page

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.scorers import Mask
 from lakewright.evaluation.scorers.answers import AnswersScorer, exact_match, f1
 from lakewright.evaluation.slices import OTHER, slices
+from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -28,10 +30,14 @@ from lakewright.pages.parts import (
     row_id,
     shortened,
 )
-from lakewright.pages.pictures import coverage, figures
+from lakewright.pages.pictures import coverage
 from lakewright.pages.report.mistakes import confident_wrong_answers, marked_answer
+from lakewright.pages.report.phrases import Phrases
+from lakewright.pages.report.sections import TruthPage
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
@@ -152,3 +158,20 @@ def _lines(row: int, context: ReportContext) -> list[Line]:
         Line([Piece(shortened(given["question"], 500))], "question"),
         Line(marked_answer(given["context"], truths, predicted), "context"),
     ]
+
+
+def figures(scorer: AnswersScorer) -> dict[str, Figure]:
+    bins = reliability(scorer.confidence, scorer.correct())
+    return {"reliability": pictures.reliability_diagram(bins, right="share exactly right", sure="score")}
+
+
+def verdict(phrases: Phrases) -> str:
+    if not phrases.has("exact_match"):
+        return ""
+    text = f"Exactly right on {phrases.share('exact_match')}."
+    if phrases.has("no_answer_accuracy"):
+        text += f" Of the questions without an answer it knew {percent(phrases.value('no_answer_accuracy'))}."
+    return text
+
+
+PAGE = TruthPage(sections, figures, verdict)

@@ -1,13 +1,15 @@
-"""One label a row, ordered or not: confusions, mistakes, how far off, calibration."""
+"""One label a row: confusions, mistakes, calibration."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.scorers.classification import ClassificationScorer
-from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -25,10 +27,13 @@ from lakewright.pages.parts import (
     shortened,
     texts_of,
 )
-from lakewright.pages.pictures import figures
-from lakewright.pages.report.mistakes import Mistake, confident_mistakes, confused_pairs, furthest_mistakes
+from lakewright.pages.report.mistakes import Mistake, confident_mistakes, confused_pairs
+from lakewright.pages.report.phrases import Phrases
+from lakewright.pages.report.sections import TruthPage
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
@@ -38,6 +43,39 @@ def sections(scorer: ClassificationScorer, report: Report, context: ReportContex
     if not scorer.rows:
         return found
     drawn = figures(scorer)
+    mistakes = confident_mistakes(scorer)
+    words = (
+        f"The {len(mistakes)} wrong rows that the model was surest of. Where it looks right to you too, it may be the "
+        "label that is wrong."
+    )
+    found.append(confusions(scorer, context, drawn))
+    found += mistakes_section([card(m, context) for m in mistakes], "Confident mistakes", words)
+    return [*found, calibration(scorer, drawn)]
+
+
+def figures(scorer: ClassificationScorer) -> dict[str, Figure]:
+    return {
+        "confusion_matrix": pictures.confusion_matrix(scorer.confusion(), scorer.labels),
+        "reliability": pictures.reliability_diagram(reliability(scorer.confidence, scorer.correct())),
+    }
+
+
+def verdict(phrases: Phrases) -> str:
+    return f"Right on {phrases.share('accuracy')}." if phrases.has("accuracy") else ""
+
+
+def baseline(scorer: ClassificationScorer) -> str:
+    if not scorer.rows:
+        return ""
+    counts = np.bincount(scorer.truth, minlength=len(scorer.labels))
+    most = int(counts.argmax())
+    return (
+        f"Always answering “{scorer.labels[most]}”, the most frequent label, would be right on "
+        f"{percent(counts[most] / scorer.rows)}."
+    )
+
+
+def confusions(scorer: ClassificationScorer, context: ReportContext, drawn: Mapping[str, Figure]) -> Section:
     matrix = drawing(
         drawn["confusion_matrix"],
         "confusion matrix",
@@ -51,38 +89,18 @@ def sections(scorer: ClassificationScorer, report: Report, context: ReportContex
         if pairs
         else "None: every test row is right."
     )
-    found.append(Section("confusions", "Confusions", "Confusions", words, [*([pairs] if pairs else []), matrix]))
-    if isinstance(scorer, OrdinalScorer):
-        distance = drawing(drawn["error_distance"], "rows by distance from the true label")
-        caption = "Of each true label the mean of what the model expects (dot) and its middle 80 % of rows (line)."
-        expected = drawing(drawn["expected"], "expected by true label", caption)
-        found.append(Section("distance", "Distance", "How far off", _distances(scorer), [distance, expected]))
-        mistakes = furthest_mistakes(scorer)
-        words = f"The {len(mistakes)} wrong rows furthest from their label, the surest of each distance first."
-        found += mistakes_section([_card(m, context) for m in mistakes], "The mistakes furthest off", words)
-    else:
-        mistakes = confident_mistakes(scorer)
-        words = (
-            f"The {len(mistakes)} wrong rows that the model was surest of. Where it looks right to you too, it may be "
-            "the label that is wrong."
-        )
-        found += mistakes_section([_card(m, context) for m in mistakes], "Confident mistakes", words)
+    return Section("confusions", "Confusions", "Confusions", words, [*([pairs] if pairs else []), matrix])
+
+
+def calibration(scorer: ClassificationScorer, drawn: Mapping[str, Figure]) -> Section:
     sure, right = float(scorer.confidence.mean()), float(scorer.correct().mean())
     words = (
         "When the model says 80 %, is it right four times in five? Bars under the dashed line mean that it is too sure "
         f"of itself, bars above it that it is too modest. On average its confidence is {percent(sure)} and it is right "
         f"on {percent(right)}."
     )
-    found.append(
-        Section(
-            "calibration",
-            "Calibration",
-            "Calibration",
-            words,
-            [drawing(drawn["reliability"], "accuracy by confidence")],
-        )
-    )
-    return found
+    picture = drawing(drawn["reliability"], "accuracy by confidence")
+    return Section("calibration", "Calibration", "Calibration", words, [picture])
 
 
 def _pairs(scorer: ClassificationScorer, context: ReportContext) -> Table | None:
@@ -102,17 +120,7 @@ def _pairs(scorer: ClassificationScorer, context: ReportContext) -> Table | None
     return Table(columns, rows) if rows else None
 
 
-def _distances(scorer: OrdinalScorer) -> str:
-    steps = scorer.predicted - scorer.truth
-    off, far = np.abs(steps) > 0, np.abs(steps) > 1
-    near = (off & ~far).mean()
-    text = f"{percent(1 - off.mean())} are right, {percent(near)} one place off, {percent(far.mean())} more."
-    if off.any():
-        text += f" Of the wrong ones {percent((steps[off] > 0).mean())} are too high."
-    return text
-
-
-def _card(mistake: Mistake, context: ReportContext) -> Card:
+def card(mistake: Mistake, context: ReportContext) -> Card:
     facts = [
         Fact("predicted", mistake.predicted, "bad", percent(mistake.confidence)),
         Fact("true", mistake.truth, "good", percent(mistake.truth_probability)),
@@ -120,3 +128,6 @@ def _card(mistake: Mistake, context: ReportContext) -> Card:
     return Card(
         row_id(context, mistake.row), [*facts, *other_columns(context, mistake.row)], lines_of(context, mistake.row)
     )
+
+
+PAGE = TruthPage(sections, figures, verdict, baseline)

@@ -24,6 +24,8 @@ from lakewright.pages.parts import (
 )
 from lakewright.pages.pictures import reliability_diagram
 from lakewright.pages.report.mistakes import MarkedRow, marked_mistakes
+from lakewright.pages.report.phrases import Phrases
+from lakewright.pages.report.sections import TruthPage
 
 if TYPE_CHECKING:
     from lakewright.pages.report.context import ReportContext
@@ -121,3 +123,14 @@ def _calibration(scorer: EntityScorer, context: ReportContext) -> list[Section]:
     return [
         Section("calibration", "Calibration", "Calibration", words, [drawing(figure, "share right by entity score")])
     ]
+
+
+def verdict(phrases: Phrases) -> str:
+    if not phrases.has("entity_f1", "entity_precision", "entity_recall"):
+        return ""
+    found, right = phrases.value("entity_recall"), phrases.value("entity_precision")
+    text = f"Found {percent(found)} of the entities in {phrases.rows}; {percent(right)} of what it marked is right."
+    return text + f" Entity F1 is {phrases.score('entity_f1')}."
+
+
+PAGE = TruthPage(sections, verdict=verdict, classes="entity types")

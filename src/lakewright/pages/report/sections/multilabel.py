@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
+from lakewright.evaluation.scorers.ranking import divide
+from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Column,
@@ -17,14 +22,18 @@ from lakewright.pages.parts import (
     drawing,
     lines_of,
     mistakes_section,
+    number,
     other_columns,
     percent,
     row_id,
 )
-from lakewright.pages.pictures import figures
 from lakewright.pages.report.mistakes import LabelMistake, confident_label_mistakes, swapped_labels
+from lakewright.pages.report.phrases import Phrases
+from lakewright.pages.report.sections import TruthPage
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
@@ -86,3 +95,38 @@ def _card(mistake: LabelMistake, context: ReportContext) -> Card:
         labels += [Piece(decision.label, percent(decision.probability), decision.outcome), Piece(" ")]
     lines = [Line(labels), *lines_of(context, mistake.row)]
     return Card(row_id(context, mistake.row), other_columns(context, mistake.row), lines)
+
+
+def figures(scorer: MultilabelScorer) -> dict[str, Figure]:
+    bins = reliability(scorer.probabilities.ravel(), scorer.truth.ravel())
+    return {
+        "labels_a_row": pictures.labels_a_row(scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1)),
+        "co_occurrence": pictures.co_occurrence(scorer.truth, scorer.labels),
+        "reliability": pictures.reliability_diagram(
+            bins, right="share true", sure="probability of the label", counted="decisions"
+        ),
+    }
+
+
+def verdict(phrases: Phrases) -> str:
+    if not phrases.has("micro_precision", "micro_recall", "exact_match"):
+        return ""
+    found, right = phrases.value("micro_recall"), phrases.value("micro_precision")
+    text = f"Found {percent(found)} of the labels of {phrases.rows}; {percent(right)} of those it said are right."
+    return text + f" Nothing is missed or too much on {percent(phrases.value('exact_match'))} of the rows."
+
+
+def baseline(scorer: MultilabelScorer) -> str:
+    """The best that one answer for all rows could do."""
+    if not scorer.truth.any():
+        return ""
+    counts = scorer.truth.sum(axis=0).astype(np.float64)
+    frequent = np.argsort(-counts, kind="stable")
+    answered = np.arange(1.0, len(counts) + 1) * scorer.rows
+    f1 = divide(2 * np.cumsum(counts[frequent]), answered + float(counts.sum()))
+    best = int(f1.argmax())
+    named = "”, “".join(scorer.labels[i] for i in frequent[: best + 1])
+    return f"Always answering “{named}” would have a micro F1 of {number(f1[best])}."
+
+
+PAGE = TruthPage(sections, figures, verdict, baseline, classes="labels")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
+from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -24,10 +25,13 @@ from lakewright.pages.parts import (
     row_id,
     shortened,
 )
-from lakewright.pages.pictures import figures
 from lakewright.pages.report.mistakes import LostQuery, lost_queries, worst_pairs
+from lakewright.pages.report.phrases import Phrases
+from lakewright.pages.report.sections import TruthPage
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
@@ -112,3 +116,25 @@ def _lost(query: LostQuery, context: ReportContext) -> Card:
     }
     lines = [Line([Piece(shortened(text, 400))], name) for name, text in shown.items()]
     return Card(row_id(context, query.row), facts, lines)
+
+
+def figures(scorer: SimilarityScorer) -> dict[str, Figure]:
+    drawn: dict[str, Figure] = {}
+    if scorer.truth is not None:
+        drawn["scores"] = pictures.score_scatter(scorer.truth, scorer.scores)
+        drawn["errors"] = pictures.score_errors(scorer.scores - scorer.truth)
+    if scorer.ranks is not None:
+        drawn["ranks"] = pictures.rank_histogram(scorer.ranks)
+        drawn["recall"] = pictures.recall_curve(scorer.ranks)
+    return drawn
+
+
+def verdict(phrases: Phrases) -> str:
+    """Of a search; of scores, the primary metric says it."""
+    if not phrases.has("recall_at_1", "recall_at_10"):
+        return ""
+    text = f"The right text comes first for {phrases.share('recall_at_1')}, among the first ten for "
+    return text + f"{percent(phrases.value('recall_at_10'))}."
+
+
+PAGE = TruthPage(sections, figures, verdict)
