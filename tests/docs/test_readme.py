@@ -1,4 +1,4 @@
-"""The README's blocks run, in order, in one new folder: what a reader pastes works.
+"""The blocks of the first page after the README run, in order, in one new folder: what a reader pastes works.
 
 ```bash, ```python    run; a failing line fails the block
 ```yaml               written to the file that its first line names: `# project.yml`
@@ -15,7 +15,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README, START = ROOT / "README.md", ROOT / "docs" / "start.md"
 RUN = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 NOT_RUN = {"console"}
 
@@ -33,13 +34,13 @@ def blocks(text: str) -> list[Block]:
 
 
 def run(block: Block, folder: Path) -> None:
-    where = f"README.md:{block.line}"
+    where = f"start.md:{block.line}"
     if block.language == "yaml":
         name = re.match(r"# (\w+\.yml)\n", block.text)
         assert name, f"{where}: the first line of a yaml block names its file: # project.yml"
         (folder / name[1]).write_text(block.text, encoding="utf-8")
         return
-    assert block.language in RUN, f"{where}: {block.language!r} is none of {[*RUN, 'yaml', *NOT_RUN]}"
+    assert block.language in RUN, f"{where}: {block.language!r} is none of {[*RUN, 'yaml']}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [*RUN[block.language], block.text]
     done = subprocess.run(
@@ -51,10 +52,16 @@ def run(block: Block, folder: Path) -> None:
 def test_every_block_runs(tmp_path: Path, mlflow_template: Path) -> None:
     (tmp_path / ".lakewright").mkdir()  # all that is there beforehand: an empty MLflow database, seconds to make
     shutil.copy(mlflow_template, tmp_path / ".lakewright" / "mlflow.db")
-    to_run = [block for block in blocks(README.read_text(encoding="utf-8")) if block.language not in NOT_RUN]
+    to_run = blocks(START.read_text(encoding="utf-8"))
     assert {block.language for block in to_run} == {*RUN, "yaml"}, "a language that is not run, or none of one that is"
     for block in to_run:
         run(block, tmp_path)
+
+
+def test_the_readme_shows_the_demo_as_it_is() -> None:
+    shown = {block.language: block.text for block in blocks(README.read_text(encoding="utf-8"))}
+    assert shown.keys() == {"console", "yaml", "text"}
+    assert shown["yaml"] == (ROOT / "examples/icd10_chapters/project.yml").read_text(encoding="utf-8")
 
 
 def test_what_is_not_run_is_only_make() -> None:
