@@ -136,7 +136,7 @@ def open_run(project: Project, workspace: Workspace, name: str | None = None) ->
     new = f"{project.name}-{project.digest[:8]}-{len(same) + 1}"
     goes_on = unfinished(project, workspace)
     name = name or (goes_on.name if goes_on is not None else new)
-    tags = {"lakewright.settings.project": project.digest, "lakewright.version": lakewright.__version__}
+    tags = {"lakewright.project": project.digest, "lakewright.version": lakewright.__version__}
     run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", name, tags)
     began = next((run.began for run in same if run.run_id == run_id), datetime.now(UTC).isoformat())
     note(project, workspace, NotedRun(run_id, name, project.digest, "running", began))

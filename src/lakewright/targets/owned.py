@@ -7,7 +7,7 @@ from collections.abc import Collection
 from lakewright.errors import ProfileError
 from lakewright.settings.project import Project
 
-TAG = "lakewright.settings.project"
+TAG = "lakewright.project"
 
 
 def full_name(project: Project) -> str:

@@ -161,7 +161,7 @@ def test_an_endpoint_of_another_project_is_left_alone(kind: str, place: Path) ->
     name = {"online": "greetings", "batch": "greetings-batch"}[kind]
     there = getattr(client, f"{kind}_endpoints").there
     for tags, whose in (
-        ({"lakewright.settings.project": "main.sales.greetings"}, r"is of the project main\.sales\.greetings"),
+        ({"lakewright.project": "main.sales.greetings"}, r"is of the project main\.sales\.greetings"),
         ({}, "was not made by Lakewright"),
         (None, "was not made by Lakewright"),
     ):
@@ -169,7 +169,7 @@ def test_an_endpoint_of_another_project_is_left_alone(kind: str, place: Path) ->
         with pytest.raises(ProfileError, match=f"the {kind} endpoint {name} {whose}") as refused:
             send(client, place)
         assert f"target.{kind}.name" in refused.value.remedy and client.everything == []
-    there[:] = [SimpleNamespace(name=name, tags={"lakewright.settings.project": "main.demo.greetings"}, parent=None)]
+    there[:] = [SimpleNamespace(name=name, tags={"lakewright.project": "main.demo.greetings"}, parent=None)]
     send(client, place)
 
 
@@ -207,7 +207,7 @@ class Started:
 def test_executions_and_their_logs(place: Path, tmp_path: Path) -> None:
     client = Client()
     project = load_project(place / "project.yml")
-    ours = {"lakewright.settings.project": "main.demo.greetings"}
+    ours = {"lakewright.project": "main.demo.greetings"}
 
     def job(name: str, status: str, hour: int, tags: dict[str, str]) -> Any:
         made = SimpleNamespace(created_at=datetime(2026, 11, 1, hour, tzinfo=UTC))

@@ -147,7 +147,7 @@ def test_an_endpoint_of_another_project_is_left_alone(databricks: Databricks, tm
     named = {**SMALL, "host": databricks.host, "endpoint": {"name": "messages"}}
     support, sales = (of_schema(tmp_path / schema, schema, named) for schema in schemas)
     assert "endpoint messages: made" in deploy(*support)
-    for tags in ([{"key": "lakewright.settings.project", "value": "main.support.banking77"}], None, []):
+    for tags in ([{"key": "lakewright.project", "value": "main.support.banking77"}], None, []):
         databricks.endpoints["messages"]["tags"] = tags
         before = json.dumps([databricks.endpoints, databricks.jobs, databricks.catalog], default=str)
         databricks.calls.clear()

@@ -358,7 +358,7 @@ def test_what_is_of_another_project_is_left_alone(
             send("main.sales")
         assert "target.endpoint.endpoint" in refused.value.remedy
         assert ("is of the project main.support.banking77" in refused.value.cause) == tagged
-        sagemaker.delete_tags(ResourceArn=served["EndpointArn"], TagKeys=["lakewright.settings.project"])
+        sagemaker.delete_tags(ResourceArn=served["EndpointArn"], TagKeys=["lakewright.project"])
     assert sagemaker.describe_endpoint(EndpointName="shared")["EndpointConfigName"] == served["EndpointConfigName"]
     names = [each["PipelineName"] for each in sagemaker.list_pipelines()["PipelineSummaries"]]
     assert "main-support-banking77" in names and "main-sales-banking77" not in names

@@ -31,7 +31,7 @@ def register(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         "lakewright.approval": project.register_.approval,
         "lakewright.table": str(prepared.table),
         "lakewright.features": str(prepared.features),
-        "lakewright.settings.project": project.digest,
+        "lakewright.project": project.digest,
         "lakewright.git": git_revision(project.folder),
         "lakewright.lock": lock_hash(),
         "lakewright.primary": report.primary,
