@@ -1,0 +1,153 @@
+"""Values that no model reads or no type holds: shown with their place and a remedy, never changed in silence."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakewright import api
+from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
+from lakewright.data.lake.tables import Lake
+from lakewright.data.lake.types import python_rows, within_years
+from lakewright.data.sources import Intake
+from lakewright.data.sources.opening import open_source
+from lakewright.errors import DataError
+from projects import Call
+
+
+def read(folder: Path, uri: str, format: str | None = None, intake: Intake | None = None, **options: Any) -> pa.Table:
+    source, located = open_source(uri, format, {}, folder)
+    return source.open(located, options, {}, intake or Intake()).read_all()
+
+
+def ingested(folder: Path, uri: str, **options: Any) -> pa.Table:
+    lake = Lake(SqliteCatalog(folder / "catalog.sqlite"), str(folder / "tables"))
+    source, located = open_source(uri, None, {}, folder)
+    return lake.read(lake.write("main.h.t", source.open(located, options, {}, Intake())))
+
+
+# Dates and times outside of the years that Python has ----------------------------------------------------------------
+
+FIRST, LAST = (date.min - date(1970, 1, 1)).days, (date.max - date(1970, 1, 1)).days
+NESTED = pa.struct({"a": pa.list_(pa.struct({"b": pa.date32()}))})
+LAST_MOMENT = (LAST + 1) * 86_400 * 10**6 - 1
+
+
+def dates(*days: int | None) -> pa.Array:
+    return pa.array(days, pa.date32())
+
+
+def times(*microseconds: int | None, zone: str | None = None) -> pa.Array:
+    return pa.array(microseconds, pa.timestamp("us", zone))
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        (dates(None, LAST + 1, 0), "in 1 row: row 1 ('10000-01-01')"),
+        (dates(FIRST - 1, LAST + 1, 2**31 - 1), "in 3 rows: row 0 ('0000-12-31'), row 1 ('10000-01-01'), row 2"),
+        (times(0, 1_673_000_000_000_000_000, 1), "row 1 ('54985-"),
+        (times(0, LAST_MOMENT + 1, None, zone="UTC"), "row 1 ('10000-01-01 00:00:00.000000+00:00')"),
+        (times(0, LAST_MOMENT, LAST_MOMENT, zone="-01:00"), None),
+        (pa.array([[0], None, [1, LAST + 1]], pa.list_(pa.date32())), "in 1 row: row 2"),
+        (pa.array([None, {"a": [{"b": FIRST - 1}]}, {"a": []}], NESTED), "in 1 row: row 1"),
+        (pa.array([[("a", 1)], [("b", 2), ("c", LAST + 1)], None], pa.map_(pa.string(), pa.date32())), "row 1"),
+        (dates(FIRST, LAST, None), None),
+    ],
+)  # fmt: skip
+def test_parquet_of_other_years_is_refused(tmp_path: Path, column: pa.Array, shown: str | None) -> None:
+    pq.write_table(pa.table({"d": column, "text": ["a", "b", "c"]}), tmp_path / "m.parquet")
+    if shown is None:
+        assert len(ingested(tmp_path, "m.parquet")) == 3
+        return
+    with pytest.raises(DataError) as refused:
+        ingested(tmp_path, "m.parquet")
+    assert "column 'd' holds dates or times outside of the years 1 to 9999" in refused.value.cause
+    assert shown in refused.value.cause
+    assert "types: {d: string}" in refused.value.remedy and "data.exclude: [d]" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "value", ["0000-01-01", "0000-05-06 07:08", "9999-12-31T23:30:00-05:00", "0001-01-01T00:00:00+01:00"]
+)
+def test_csv_of_other_years_is_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "m.csv").write_text(f"d,text\n{value},a\n{value},b\n")
+    with pytest.raises(DataError, match=r"'d'.*in 2 rows: row 0"):
+        ingested(tmp_path, "m.csv")
+    assert ingested(tmp_path, "m.csv", types={"d": "string"})["d"].to_pylist() == [value] * 2
+
+
+def test_delta_python_and_pandas_of_other_years_are_refused(tmp_path: Path) -> None:
+    write_deltalake(tmp_path / "other", pa.table({"d": dates(0, LAST + 1)}))
+    (tmp_path / "source.py").write_text(
+        f"import pyarrow as pa\ndef rows():\n    return pa.table({{'d': pa.array([0, {LAST + 1}], pa.date32())}})\n"
+    )
+    for uri in ("other", "python:source:rows"):
+        with pytest.raises(DataError, match=r"in 1 row: row 1 \('10000-01-01'\)"):
+            ingested(tmp_path, uri)
+
+
+def test_rows_are_counted_to_the_end_of_the_stream() -> None:
+    batches = [pa.record_batch({"d": dates(*([LAST + 1] * 4), 0)}) for _ in range(3)]
+    with pytest.raises(DataError, match=r"in 12 rows: row 0 .*, row 3 [^,]*, row 5 [^,]*, …"):
+        list(within_years(batches))
+
+
+@given(st.lists(st.none() | st.dates(), min_size=1, max_size=6), st.lists(st.none() | st.datetimes(), max_size=6))
+def test_dates_and_times_of_python_pass(days: list[date | None], moments: list[datetime | None]) -> None:
+    size = min(len(days), len(moments))
+    batch = pa.record_batch(
+        [pa.array(days[:size], pa.date32()), pa.array(moments[:size], pa.timestamp("us"))], ["d", "t"]
+    )
+    assert list(within_years([batch])) == [batch]
+    assert python_rows(batch) == batch.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("date '10000-01-01'", "10000-01-01"),
+        ("'infinity'::date", "infinity"),
+        ("'-infinity'::timestamp", "-infinity"),
+        ("'infinity'::timestamptz", "infinity"),
+        ("timestamptz '9999-12-31 23:59:59+00' + interval 1 day", "10000-01-01 23:59:59.000000+00:00"),
+        ("date '0044-03-15 (BC)'", "-043-03-15"),
+        ("[date '10000-01-01', null]", ["10000-01-01", None]),
+        ("{'x': timestamp '-infinity', 'y': 1}", {"x": "-infinity", "y": 1}),
+        ("map {'a': date '10000-01-01'}", [["a", "10000-01-01"]]),
+        ("union_value(d := date '10000-01-01')", "10000-01-01"),
+    ],
+)
+def test_sql_prints_times_of_other_years(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call, value: str, shown: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    query = f"select {value} as d, 1 as n"
+    assert call("sql", query, "--json").json["rows"] == [{"d": shown, "n": 1}]
+    printed = call("sql", query)
+    assert printed.code == 0 and (not isinstance(shown, str) or shown in printed.out)
+
+
+def test_a_table_of_another_writer_is_shown_and_read_by_sql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    api.sql("create table main.h.t as select date '2020-01-01' as d, 'a' as text")
+    write_deltalake(api.tables()[0]["storage_location"], pa.table({"d": dates(LAST + 1), "text": ["b"]}), mode="append")
+    assert "10000-01-01" in call("tables", "show", "main.h.t").out
+    assert {row["d"] for row in call("tables", "show", "main.h.t", "--json").json["first_rows"]} == {
+        "2020-01-01", "10000-01-01",
+    }  # fmt: skip
+    assert "10000-01-01" in call("sql", "select * from main.h.t").out
+    for command in (["profile", "main.h.t"], ["sql", "create table main.h.u as select * from main.h.t"]):
+        refused = call(*command)
+        assert refused.code == 1 and "outside of the years 1 to 9999" in refused.err and "Traceback" not in refused.err
+    assert call("sql", "create table main.h.u as select cast(d as varchar) as d from main.h.t").code == 0
