@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from contextlib import chdir
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -9,18 +13,29 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lakewright as lw
 from lakewright import api
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.data.lake.types import python_rows, within_years
 from lakewright.data.sources import Intake
 from lakewright.data.sources.opening import open_source
-from lakewright.errors import DataError
+from lakewright.errors import DataError, ProfileError, ProjectError
+from lakewright.pipeline.stages.prepare import prepare
+from lakewright.records import Ingested, Prepared
 from projects import Call
+
+ROWS = [
+    {"text": f"word{i % 7} alpha{i} beta", "other": f"gamma {i}", "label": "ab"[i % 2], "n": i / 3, "a": 1.0 * (i % 2),
+     "b": 1.0 * (i % 3 == 0)}
+    for i in range(30)
+]  # fmt: skip
+LABEL = {"text": "text", "label": "label"}
 
 
 def read(folder: Path, uri: str, format: str | None = None, intake: Intake | None = None, **options: Any) -> pa.Table:
@@ -151,3 +166,148 @@ def test_a_table_of_another_writer_is_shown_and_read_by_sql(
         refused = call(*command)
         assert refused.code == 1 and "outside of the years 1 to 9999" in refused.err and "Traceback" not in refused.err
     assert call("sql", "create table main.h.u as select cast(d as varchar) as d from main.h.t").code == 0
+
+
+# Columns without any value, and infinite numbers ----------------------------------------------------------------------
+
+
+def prepared(
+    folder: Path, table: pa.Table, columns: dict[str, Any], task: str = "text_classification", method: str = "random"
+) -> Prepared:
+    """The stage `prepare` alone, over this table."""
+    learner = "embedding" if task in ("sentence_similarity", "token_classification") else "linear"
+    project = {
+        "name": "t",
+        "schema": "main.h",
+        "task": task,
+        "data": {"table": "main.h.t", "columns": columns},
+        "prepare": {"split": {"method": method}},
+        "train": {"learner": learner},
+    }
+    (folder / "project.yml").write_text(yaml.safe_dump(project))
+    with chdir(folder):
+        loaded, workspace = lw.load_project("project.yml"), lw.Workspace.open(lw.load_profile())
+    workspace = replace(workspace, work=workspace.folder / "work" / "prepare", run_id="a run")
+    workspace.work.mkdir(parents=True, exist_ok=True)
+    written = workspace.lake.write("main.h.t", table)
+    record = prepare({"ingest": Ingested(table=written, source="", fingerprint="")}, loaded, workspace)
+    assert isinstance(record, Prepared)
+    return record
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.null(), pa.float64(), pa.list_(pa.string())])
+@pytest.mark.parametrize(
+    ("columns", "task", "method"),
+    [
+        (LABEL | {"numbers": ["n", "e"]}, "text_classification", "random"),
+        (LABEL | {"categories": ["e"]}, "text_classification", "random"),
+        (LABEL | {"text_pair": "e"}, "text_classification", "random"),
+        (LABEL | {"event_time": "e"}, "text_classification", "time"),
+        ({"text": "text", "labels": ["a", "b"], "numbers": ["e"]}, "multilabel_classification", "random"),
+        ({"text": "text", "labels": ["a", "e"]}, "multilabel_classification", "random"),
+        ({"text": "text", "text_pair": "other", "negative": "e"}, "sentence_similarity", "random"),
+        ({"text": "text", "text_pair": "other", "score": "e"}, "sentence_similarity", "random"),
+    ],
+)
+def test_a_column_without_any_value_is_named(
+    tmp_path: Path, columns: dict[str, Any], task: str, method: str, kind: pa.DataType
+) -> None:
+    if columns.get("text_pair") == "e" or columns.get("negative") == "e":
+        kind = pa.string()
+    table = pa.Table.from_pylist(ROWS).append_column("e", pa.nulls(len(ROWS), kind))
+    with pytest.raises(DataError, match=r"'e'.*(empty in all 30 rows|blank in all)") as refused:
+        prepared(tmp_path, table, columns, task, method)
+    assert "data.columns" in refused.value.remedy or "leave it out" in refused.value.remedy
+
+
+def test_a_column_of_blanks_or_nan_has_no_value(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS)
+    for role, values in (("categories", [""] * 29 + [" "]), ("numbers", [float("nan")] * 30)):
+        with pytest.raises(DataError, match=r"'e'.*is empty in all 30 rows"):
+            prepared(tmp_path, table.append_column("e", pa.array(values)), LABEL | {role: ["e"]})
+    some = table.append_column("e", pa.array([None] * 29 + [1.5]))
+    assert prepared(tmp_path, some, LABEL | {"numbers": ["e"]}).table.rows == 30
+
+
+@pytest.mark.parametrize(
+    ("columns", "task", "method"),
+    [
+        (LABEL | {"numbers": ["n"]}, "text_classification", "random"),
+        (LABEL | {"event_time": "n"}, "text_classification", "time"),
+        ({"text": "text", "label": "n"}, "text_classification", "random"),
+        ({"text": "text", "labels": ["n", "b"]}, "multilabel_classification", "random"),
+        ({"text": "text", "text_pair": "other", "score": "n"}, "sentence_similarity", "random"),
+    ],
+)
+def test_infinite_numbers_are_named_with_their_rows(
+    tmp_path: Path, columns: dict[str, Any], task: str, method: str
+) -> None:
+    numbers = [float(i % 2) for i in range(30)]
+    numbers[3], numbers[7] = float("inf"), float("-inf")
+    for kind in (pa.float64(), pa.float32()):
+        table = pa.Table.from_pylist(ROWS).drop_columns("n").append_column("n", pa.array(numbers, kind))
+        with pytest.raises(DataError, match=r"'n'.*infinite in 2 rows \(row 3: inf, row 7: -inf\)") as refused:
+            prepared(tmp_path, table, columns, task, method)
+        assert "isinf(n)" in refused.value.remedy
+
+
+def test_infinite_numbers_of_json_come_through_to_the_check(tmp_path: Path) -> None:
+    lines = [json.dumps(row) for row in ROWS]
+    lines[4] = '{"text": "word", "label": "a", "n": 1e400}'
+    lines[5] = '{"text": "word x", "label": "b", "n": -Infinity}'
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"infinite in 2 rows \(row 4: inf, row 5: -inf\)"):
+        prepared(tmp_path, read(tmp_path, "m.jsonl"), LABEL | {"numbers": ["n"]})
+
+
+@pytest.fixture(scope="module")
+def model_of_a_number(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> Path:
+    folder = tmp_path_factory.mktemp("number")
+    (folder / ".lakewright").mkdir()
+    shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
+    (folder / "m.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    project = {
+        "name": "t",
+        "schema": "main.h",
+        "task": "text_classification",
+        "data": {"source": "m.jsonl", "columns": LABEL | {"numbers": ["n"]}},
+        "train": {"learner": "linear"},
+        "evaluate": {"resamples": 100},
+        "gate": {"minimum": {"accuracy": 0.0}},
+    }
+    (folder / "project.yml").write_text(yaml.safe_dump(project))
+    with chdir(folder):
+        assert lw.run("project.yml").exit_code == 0
+    return folder
+
+
+def test_predict_and_score_refuse_infinite_numbers(
+    model_of_a_number: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.chdir(model_of_a_number)
+    model = "models:/main.h.t@champion"
+    for number in ("1e400", "-1e400", "1" + 400 * "0"):
+        refused = call("predict", model, f'{{"text": "a", "n": {number}}}')
+        assert refused.code == 1 and "row 0: 'n' is a number that is infinite or too large" in refused.err
+    refused = call("predict", model, '{"text": "a", "n": Infinity}')
+    assert refused.code == 2 and "Infinity is no JSON" in refused.err
+    assert call("predict", model, '{"text": "a", "n": null}', '{"text": "a", "n": 1e300}').code == 0
+
+    api.sql("create table main.h.u as select 'a' as text, 1.5 as n union all select 'b', 'inf'::double")
+    scored = call("score", "--model", model, "--input", "main.h.u")
+    assert scored.code == 1 and "'n' of main.h.u@v0 is infinite in row 1" in scored.err
+    profiled = call("profile", "main.h.u")
+    assert profiled.code == 0 and "'n': 1 row with an infinite number" in profiled.out
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", ".inf", ".nan", "inf", "nan"])
+def test_settings_are_finite(tmp_path: Path, number: str) -> None:
+    project = {"name": "t", "schema": "main.h", "task": "text_classification", "train": {"learner": "linear"},
+               "data": {"table": "main.h.t", "columns": LABEL}}  # fmt: skip
+    (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
+    for setting in ("train.C", "gate.minimum.accuracy", "prepare.split.test"):
+        with pytest.raises(ProjectError, match=f"{setting}: Input should be"):
+            lw.load_project(tmp_path / "project.yml", [f"{setting}={number}"])
+    (tmp_path / "profiles.yml").write_text(f"profiles: {{dev: {{serve: {{deadline_seconds: {number}}}}}}}")
+    with pytest.raises(ProfileError, match="deadline_seconds: Input should be"):
+        lw.load_profile("dev", tmp_path)

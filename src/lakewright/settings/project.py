@@ -48,7 +48,9 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 class Settings(BaseModel):
     """A strict, frozen part of the project; learners derive theirs from it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Columns(Settings):

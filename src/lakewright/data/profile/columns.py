@@ -106,6 +106,7 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
                 found += suspicious.spellings(con)
         if shape == "number":
             found += suspicious.sentinel_numbers(con)
+            found += suspicious.infinite(con)
         if shape == "time":
             found += suspicious.sentinel_times(con)
         mean, deviation, infinite, quantiles, histogram = _spread(con, shape)
