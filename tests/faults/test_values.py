@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from deltalake import write_deltalake
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lakewright as lw
@@ -26,6 +26,7 @@ from lakewright.data.lake.types import python_rows, within_years
 from lakewright.data.sources import Intake
 from lakewright.data.sources.opening import open_source
 from lakewright.errors import DataError, ProfileError, ProjectError
+from lakewright.model.tasks.tagging import TokenClassification, TokenClassificationSettings
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
 from projects import Call
@@ -311,3 +312,71 @@ def test_settings_are_finite(tmp_path: Path, number: str) -> None:
     (tmp_path / "profiles.yml").write_text(f"profiles: {{dev: {{serve: {{deadline_seconds: {number}}}}}}}")
     with pytest.raises(ProfileError, match="deadline_seconds: Input should be"):
         lw.load_profile("dev", tmp_path)
+
+
+# Lists of several types within objects --------------------------------------------------------------------------------
+
+SPACY = {"entities": [[4, 8, "PER"]]}
+OBJECTS: list[Any] = [{"entities": []}, {"cats": {"a": 1}}, {"entities": None, "x": 1.5}, {}, None, [[1, "x"]], []]
+
+
+def write_json(folder: Path, rows: list[Any]) -> None:
+    (folder / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+@pytest.mark.parametrize("place", [0, 1, 4_999, 5_000, 10_007])  # of the row that makes the column text
+@pytest.mark.parametrize("value", [SPACY, {"a": {"b": [{"c": [True, "x"]}]}}, [{"start": 0, "more": [1, "x"]}]])
+def test_objects_with_lists_of_several_types_are_json(tmp_path: Path, place: int, value: Any) -> None:
+    rows = [{"text": "t", "a": OBJECTS[i % len(OBJECTS)]} for i in range(10_008)]
+    rows[place] = {"text": "t", "a": value}
+    del rows[2]["a"]
+    write_json(tmp_path, rows)
+    table = read(tmp_path, "m.jsonl")
+    assert table["a"].type == pa.string()
+    texts = table["a"].to_pylist()
+    assert [None if text is None else json.loads(text) for text in texts] == [row.get("a") for row in rows]
+
+
+NESTED_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["x", "é"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), NESTED_JSON, min_size=1, max_size=3), min_size=1, max_size=5))
+def test_nested_json_comes_whole_or_is_refused(tmp_path: Path, values: list[dict[str, Any]]) -> None:
+    write_json(tmp_path, [{"text": "t", "a": value} for value in values])
+    try:
+        table = read(tmp_path, "m.jsonl")
+    except DataError as refused:
+        assert "'a'" in refused.cause
+        return
+    if table["a"].type == pa.string():
+        assert [json.loads(text) for text in table["a"].to_pylist()] == values
+        return
+    for held, value in zip(table["a"].to_pylist(), values, strict=True):
+        assert {key: held[key] for key in value} == value or any(map(bool, held.values()))
+
+
+def test_other_kinds_beside_such_objects_are_refused(tmp_path: Path) -> None:
+    for rows in (
+        [{"a": SPACY}, {"a": 3}],
+        [{"a": "x"}] * 5_000 + [{"a": SPACY}],
+        [{"a": SPACY}] * 5_000 + [{"a": True}],
+    ):
+        write_json(tmp_path, rows)
+        with pytest.raises(DataError, match="column 'a' does not go together"):
+            read(tmp_path, "m.jsonl")
+    write_json(tmp_path, [{"a": {"b": 1}}, {"a": {"b": "x"}}])
+    with pytest.raises(DataError, match="line 2: the value of column 'a'"):
+        read(tmp_path, "m.jsonl")
+
+
+def test_spans_in_spacys_form_are_read(tmp_path: Path) -> None:
+    write_json(tmp_path, [{"text": f"say Anna {i}", "annotations": SPACY} for i in range(3)])
+    columns = {"text": "text", "spans": "annotations"}
+    tables = [read(tmp_path, "m.jsonl")]
+    (rows,) = TokenClassification.read(tables, columns, TokenClassificationSettings())
+    assert rows["truth"].to_pylist() == [[{"start": 4, "end": 8, "label": "PER"}]] * 3
