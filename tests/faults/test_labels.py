@@ -157,7 +157,8 @@ def test_columns_of_0_and_1_may_be_texts() -> None:
 
 def test_the_order_of_labels_is_the_same_in_every_process() -> None:
     command = (
-        "from lakewright.model.tasks import in_order; print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
+        "from lakewright.data.rows.columns import in_order; "
+        "print(*in_order({'01', '1', '001', '10', '-2', '0', '-0', '2'}))"
     )
     orders = {
         subprocess.run(

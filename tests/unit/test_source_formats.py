@@ -485,7 +485,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import pyarrow.csv, pyarrow.compute, pyarrow.fs
-from lakewright.data.sources import open_source, rows
+from lakewright.data.sources import rows
+from lakewright.data.sources.opening import open_source
 rows._IN_MEMORY_BYTES = 1 << 20
 source, uri = open_source(sys.argv[1], None, {}, Path())
 assert sum(batch.num_rows for batch in source.open(uri, {}, {})) == int(sys.argv[2])
