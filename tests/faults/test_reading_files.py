@@ -826,7 +826,7 @@ READ = """
 import resource, sys
 from pathlib import Path
 from lakewright.errors import DataError
-from lakewright.data.sources import open_source
+from lakewright.data.sources.opening import open_source
 import pyarrow.csv, pyarrow.compute
 source, uri = open_source(sys.argv[1], None, {}, Path())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
