@@ -25,7 +25,9 @@ from lakewright.data.lake.tables import Lake
 from lakewright.data.lake.types import python_rows, within_years
 from lakewright.data.sources import Intake
 from lakewright.data.sources.opening import open_source
-from lakewright.errors import DataError, ProfileError, ProjectError
+from lakewright.data.sources.written import typed, types_of
+from lakewright.errors import DataError, NotFound, ProfileError, ProjectError, UsageError
+from lakewright.model.tasks.similarity import GREATEST, SentenceSimilarity
 from lakewright.model.tasks.tagging import TokenClassification, TokenClassificationSettings
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
@@ -317,7 +319,7 @@ def test_settings_are_finite(tmp_path: Path, number: str) -> None:
 # Lists of several types within objects --------------------------------------------------------------------------------
 
 SPACY = {"entities": [[4, 8, "PER"]]}
-OBJECTS: list[Any] = [{"entities": []}, {"cats": {"a": 1}}, {"entities": None, "x": 1.5}, {}, None, [[1, "x"]], []]
+OBJECTS: list[Any] = [{"entities": []}, {"cats": {"a": 1}}, {"entities": None, "x": 1.5}, {}, None]
 
 
 def write_json(folder: Path, rows: list[Any]) -> None:
@@ -327,7 +329,8 @@ def write_json(folder: Path, rows: list[Any]) -> None:
 @pytest.mark.parametrize("place", [0, 1, 4_999, 5_000, 10_007])  # of the row that makes the column text
 @pytest.mark.parametrize("value", [SPACY, {"a": {"b": [{"c": [True, "x"]}]}}, [{"start": 0, "more": [1, "x"]}]])
 def test_objects_with_lists_of_several_types_are_json(tmp_path: Path, place: int, value: Any) -> None:
-    rows = [{"text": "t", "a": OBJECTS[i % len(OBJECTS)]} for i in range(10_008)]
+    others = [[each] for each in OBJECTS] if isinstance(value, list) else OBJECTS
+    rows = [{"text": "t", "a": others[i % len(others)]} for i in range(10_008)]
     rows[place] = {"text": "t", "a": value}
     del rows[2]["a"]
     write_json(tmp_path, rows)
@@ -380,3 +383,130 @@ def test_spans_in_spacys_form_are_read(tmp_path: Path) -> None:
     tables = [read(tmp_path, "m.jsonl")]
     (rows,) = TokenClassification.read(tables, columns, TokenClassificationSettings())
     assert rows["truth"].to_pylist() == [[{"start": 4, "end": 8, "label": "PER"}]] * 3
+
+
+# Numbers as csv writes them -------------------------------------------------------------------------------------------
+
+
+def write_csv(folder: Path, *values: str) -> None:
+    (folder / "m.csv").write_text("x;y\n" + "".join(f"{value};.\n" for value in values))
+
+
+@given(st.integers(-(10**18) + 1, 10**18 - 1), st.sampled_from(["0.5", "-7.25", "3", ""]), st.booleans())
+def test_whole_numbers_of_csv_keep_their_digits(number: int, other: str, first: bool) -> None:
+    column = pa.array([str(number), other] if first else [other, str(number)])
+    kinds = types_of(lambda names: iter([pa.record_batch({"x": column})]), ["x"], lambda finding: None)
+    value = typed(column, kinds["x"])[0 if first else 1].as_py()
+    assert int(value) == number
+    one_by_one = [pa.record_batch({"x": column.slice(at, 1)}) for at in range(2)]
+    assert types_of(lambda names: iter(one_by_one), ["x"], lambda finding: None) == kinds
+
+
+def test_a_long_whole_number_beside_a_fraction_is_text(tmp_path: Path) -> None:
+    for values in (["9007199254740993", "1.5"], ["1.5", "-9007199254740993.0"]):
+        write_csv(tmp_path, *values)
+        assert read(tmp_path, "m.csv")["x"].to_pylist() == values
+    write_csv(tmp_path, "9007199254740992", "1.5")
+    assert read(tmp_path, "m.csv")["x"].to_pylist() == [2.0**53, 1.5]
+
+
+@pytest.mark.parametrize("value", ["1e300", "1e308", "+5", "01", "-007", "99999999999999999999", "1E+100"])
+@pytest.mark.parametrize("role", ["numbers", "score"])
+def test_numbers_in_forms_of_codes_have_a_remedy_that_works(tmp_path: Path, value: str, role: str) -> None:
+    write_csv(tmp_path, value, "2.5")
+    intake = Intake(numbers={"x": role})
+    with pytest.raises(DataError, match=rf"'x' \(data.columns.{role}\): 1 of 2 values is in a form") as refused:
+        read(tmp_path, "m.csv", intake=intake)
+    assert "no number" not in refused.value.cause and "types: {x: double}" in refused.value.remedy
+    assert read(tmp_path, "m.csv", intake=intake, types={"x": "double"})["x"].to_pylist() == [float(value), 2.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        (["1,5", "2"], "replace(x, ',', '.')::double"),
+        (["1,5", "-0,25"], "decimal one, write a point"),
+        (["1e400", "2"], "correct them"),
+        (["01", "many", "2"], "correct them"),
+    ],
+)
+def test_what_is_no_number_has_its_own_remedy(tmp_path: Path, values: list[str], remedy: str) -> None:
+    write_csv(tmp_path, *values)
+    with pytest.raises(DataError, match="no number") as refused:
+        read(tmp_path, "m.csv", intake=Intake(numbers={"x": "numbers"}))
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_numbers_at_the_end_of_their_range(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(ROWS).drop_columns("n")
+    pair = {"text": "text", "text_pair": "other", "score": "n"}
+    for size in (1e300, 1e308):
+        huge = table.append_column("n", pa.array([(-1) ** i * size for i in range(30)]))
+        prepared(tmp_path, huge, LABEL | {"numbers": ["n"]})
+        with pytest.raises(DataError, match=r"'n'.*is wrong in 30 places:\n  row 0: .*float32 ends"):
+            prepared(tmp_path, huge, pair, "sentence_similarity")
+    task = SentenceSimilarity(scored=True, low=-GREATEST, high=GREATEST)
+    assert task.targets([-GREATEST, 0.0, GREATEST], Any, []).values.tolist() == [0.0, 0.5, 1.0]
+
+
+# Options of sources that are misspelt, and sources that end the program ----------------------------------------------
+
+
+def write_source(folder: Path, text: str) -> None:
+    (folder / "rows_of.py").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "options", "cause", "remedy"),
+    [
+        ("path", {"pth": "a"}, "has no parameter 'pth'", "did you mean 'path'? known: path"),
+        ("path, limit=3", {"path": "a", "types": {}}, "has no parameter 'types'", "known: limit, path"),
+        ("path, *, limit", {"path": "a"}, "needs 'limit'", "data.options: {limit: …}"),
+        ("", {"split": "a"}, "has no parameter 'split'", "known: (none)"),
+    ],
+)
+def test_options_that_a_function_does_not_take(
+    tmp_path: Path, parameters: str, options: dict[str, Any], cause: str, remedy: str
+) -> None:
+    write_source(tmp_path, f"def rows({parameters}):\n    yield {{'a': 1}}\n")
+    with pytest.raises(UsageError, match=cause) as refused:
+        read(tmp_path, "python:rows_of:rows", **options)
+    assert refused.value.remedy == remedy or refused.value.remedy.endswith(remedy)
+
+
+def test_options_that_a_function_takes(tmp_path: Path) -> None:
+    write_source(tmp_path, "def rows(path, *rest, limit=2, **more):\n    yield {'a': [path, limit, more['x']]}\n")
+    assert read(tmp_path, "python:rows_of:rows", path=1, x=3)["a"].to_pylist() == [[1, 2, 3]]
+
+
+def test_a_python_source_is_not_told_of_types_that_it_does_not_take(tmp_path: Path) -> None:
+    write_source(tmp_path, "def rows():\n    yield {'a': 1}\n    yield {'a': 'x'}\n")
+    with pytest.raises(DataError, match="row 2: the value of column 'a' does not go together") as refused:
+        read(tmp_path, "python:rows_of:rows")
+    assert refused.value.remedy == "make its values one type, or leave the column out: data.exclude: [a]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sys\ndef rows():\n    sys.exit(0)\n",
+        "import sys\ndef rows():\n    yield {'a': 1}\n    sys.exit(0)\n",
+        "import sys\nsys.exit(0)\n",
+    ],
+)
+def test_a_source_that_ends_the_program_is_named(tmp_path: Path, text: str) -> None:
+    write_source(tmp_path, text)
+    with pytest.raises(DataError, match=r"sys.exit\(0\) would end the whole program \(.*rows_of.py line \d"):
+        read(tmp_path, "python:rows_of:rows")
+
+
+@pytest.mark.parametrize("split", [["train", "test", "nope"], ["train", "dev"], "nope", ["nope", "never"]])
+def test_a_split_that_is_not_there_is_named(tmp_path: Path, split: Any) -> None:
+    for name in ("train.csv", "test.csv"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_text("text,label\na,b\n")
+    with pytest.raises(NotFound, match=r"no file of the split '(nope|dev)' \(options.split\)") as refused:
+        read(tmp_path, "data", split=split)
+    assert "train.csv" in refused.value.remedy
+    assert read(tmp_path, "data", split=["test", "train"]).num_rows == 2

@@ -118,7 +118,7 @@ def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
     if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
         return DataError(cause, "name a column of numbers, or cast it in SQL")
     known = [value for value in found.to_pylist() if value is not None]
-    odd = misfits([(known, [""] * len(known))], NUMBERS)
+    odd = misfits(name, [(known, [""] * len(known))], NUMBERS)
     if odd.count:
         return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
     return DataError(

@@ -107,7 +107,7 @@ class CsvSource:
                     try:
                         columns.append(typed(column, kinds[name]))
                     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                        odd = misfits(_values(found, reads, name), [kinds[name]], inferred=False)
+                        odd = misfits(name, _values(found, reads, name), [kinds[name]], inferred=False)
                         raise DataError(f"column {name!r} (options.types): {odd}", odd.remedy) from error
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -311,7 +311,7 @@ def _expected(found: Files, reads: Mapping[str, _Format], name: str, kind: str, 
     """Raises DataError for a column that has to be numbers, or times, and is text because of some values."""
     for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
         if kind == "string" and name in roles:
-            odd = misfits(_values(found, reads, name), kinds)
+            odd = misfits(name, _values(found, reads, name), kinds)
             if odd.total:
                 raise DataError(f"column {name!r} (data.columns.{roles[name]}): {odd}", odd.remedy)
 

@@ -113,10 +113,14 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
         base = base.rpartition("/")[0]
     names = [_relative(entry, base) for entry in found]
     if split is not None:
-        wanted = {split_of(name) or name for name in ([split] if isinstance(split, str) else split)}
-        kept = [i for i, name in enumerate(names) if split_of(_stem(name)) in wanted]
-        if not kept:
-            raise NotFound(f"{uri} holds no file of the split {split} (options.split)", f"there is: {', '.join(names)}")
+        of = [split_of(_stem(name)) for name in names]
+        wanted = {name: split_of(name) for name in ([split] if isinstance(split, str) else split)}
+        for name, meant in wanted.items():
+            if meant is None or meant not in of:
+                raise NotFound(
+                    f"{uri} holds no file of the split {name!r} (options.split)", f"there is: {', '.join(names)}"
+                )
+        kept = [i for i, meant in enumerate(of) if meant in wanted.values()]
         found, names = [found[i] for i in kept], [names[i] for i in kept]
     return Files(
         system,

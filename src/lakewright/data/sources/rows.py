@@ -23,7 +23,7 @@ from lakewright.errors import SHOWN, DataError, shown
 _ROWS = 5_000
 _IN_MEMORY_BYTES = 64 << 20
 # On the field of a column of text: its values were lists that hold several types, or objects with such lists in them.
-_JSON = {b"as": b"json"}
+_JSON = {list: {b"json": b"lists"}, dict: {b"json": b"objects"}}
 
 
 def from_rows(
@@ -98,9 +98,10 @@ def _column(
         str(name).encode()
         return _array(values, kind), None
     except (pa.ArrowException, OverflowError) as error:
-        nested = kind is None and all(value is None or isinstance(value, list | dict) for value in values)
-        if nested and not all(_go_together([value], None) for value in values):
-            return _array(values, "string"), _JSON
+        for nested, metadata in _JSON.items() if kind is None else ():
+            alike = all(value is None or isinstance(value, nested) for value in values)
+            if alike and not all(_go_together([value], None) for value in values):
+                return _array(values, "string"), metadata
         # the first row that does not go together with those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
         raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
@@ -153,24 +154,31 @@ def _widened(
             continue
         both = (schema.field(position), field)
         try:
-            if any(one.metadata == _JSON for one in both):
+            if any(one.metadata for one in both):
                 schema = schema.set(position, _json_field(both))
             else:
                 unified = pa.unify_schemas([pa.schema([one]) for one in both], promote_options="permissive")
                 schema = schema.set(position, unified.field(0))
         except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
-            before, here = ("lists of several types" if one.metadata == _JSON else shown(one.type) for one in both)
+            before, here = ("lists of several types" if one.metadata else shown(one.type) for one in both)
             cause = f"{before} before, {here} here"
             raise _changed(field.name, place, cause, types) from None
     return schema
 
 
-def _json_field(both: Iterable[pa.Field]) -> pa.Field:
-    for one in both:
-        if one.metadata != _JSON and not (pa.types.is_nested(one.type) or pa.types.is_null(one.type)):
-            raise pa.ArrowInvalid("lists or objects, and other values")
-    return pa.field(one.name, pa.string(), metadata=_JSON)
+def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
+    """Raises ArrowInvalid where one holds lists, or objects, and the other something else."""
+    kinds = [one.metadata or _JSON.get(_nested(one.type), {}) for one in both if not pa.types.is_null(one.type)]
+    if any(kind != kinds[0] for kind in kinds):
+        raise pa.ArrowInvalid("lists or objects, and other values")
+    return pa.field(both[0].name, pa.string(), metadata=kinds[0])
+
+
+def _nested(kind: pa.DataType) -> type | None:
+    if pa.types.is_list(kind):
+        return list
+    return dict if pa.types.is_struct(kind) else None
 
 
 def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
