@@ -23,6 +23,7 @@ from lakewright import api
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.data.lake.types import python_rows, within_years
+from lakewright.data.rows.truths.offsets import mistake
 from lakewright.data.sources import Intake
 from lakewright.data.sources.opening import open_source
 from lakewright.data.sources.written import typed, types_of
@@ -510,3 +511,84 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path, split: Any) -> None:
         read(tmp_path, "data", split=split)
     assert "train.csv" in refused.value.remedy
     assert read(tmp_path, "data", split=["test", "train"]).num_rows == 2
+
+
+# What errors say ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("span", "text", "wrong"),
+    [
+        ((1, 6), "😀 Anna", "span 1–6 begins within a character, counted in UTF-16 units"),
+        ((0, 1), "😀 Anna", "span 0–1 ends within a character, counted in UTF-16 units"),
+        ((3, 9), "😀 Anna", "span 3–9 lies outside its text of 6 characters"),
+        ((1, 5), "x Anna", None),
+    ],
+)
+def test_a_span_within_an_emoji(span: tuple[int, int], text: str, wrong: str | None) -> None:
+    assert mistake(*span, None, text, "utf16") == wrong
+
+
+def test_a_span_within_an_emoji_that_is_right_in_characters() -> None:
+    assert "begins within a character" in str(mistake(1, 6, " Anna", "😀 Anna", "utf16"))
+    assert "right with task.offsets: characters" in str(mistake(1, 6, " Anna", "😀 Anna", "utf16"))
+
+
+@pytest.mark.parametrize("name", ["m.csv.gz", "m.csv.bz2", "m.jsonl.zst", "m.tsv.gz"])
+def test_a_plain_file_of_a_compressed_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"text": "a"}\n' if "json" in name else "text\na\n")
+    with pytest.raises(DataError, match=f"{name} is not compressed, as its name says") as refused:
+        read(tmp_path, name, format="json" if "json" in name else "csv")
+    assert refused.value.remedy == f"name it {name.rpartition('.')[0]}"
+
+
+@pytest.mark.parametrize("name", ["m.jsonl", "m.csv"])
+@pytest.mark.parametrize("broken", [b"\xed\xa0\xbd\xed\xb8\x80", b"\xed\xa0\xbd"])  # CESU-8 of an emoji; half of it
+def test_surrogates_in_utf_8(tmp_path: Path, name: str, broken: bytes) -> None:
+    good = b'{"text": "good"}\n' if name == "m.jsonl" else b"text\n"
+    (tmp_path / name).write_bytes(good + good.replace(b"text", b"text").replace(b"good", broken) + broken)
+    with pytest.raises(DataError, match="holds surrogates") as refused:
+        read(tmp_path, name)
+    assert "cp1252" not in refused.value.remedy and "surrogatepass" in refused.value.remedy
+
+
+def test_a_title_above_the_header(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("Export of 2024\ntext,label\na,b\nc,d\n")
+    with pytest.raises(DataError, match="has 1 column, but line 2 has 2") as refused:
+        read(tmp_path, "m.csv")
+    assert "take out line 1 if it is a title" in refused.value.remedy
+    (tmp_path / "m.csv").write_text("text,label\na,b\nc,d,e\n")
+    with pytest.raises(DataError, match="has 2 columns") as refused:
+        read(tmp_path, "m.csv", column_names=["text", "label"])
+    assert "title" not in refused.value.remedy
+
+
+def test_a_line_of_json_that_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"text": "a"}\n{"text": "say An')
+    with pytest.raises(DataError, match=r"""m.jsonl line 2: Unterminated string starting at '"say An'""") as refused:
+        read(tmp_path, "m.jsonl")
+    assert "cut short" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("setting", "cause", "remedy"),
+    [
+        ("data.exclude=[label]", "exclude leaves out the column 'label'", "take 'label' out of data.exclude"),
+        ("task={name: text_classification, labels: [1, 2]}", "labels", "labels.0 in quotes"),
+        ("task={name: text_classification, labels: [a, yes]}", "labels.1", "labels.1 in quotes"),
+        ("data.columns={text: text, label: 5}", "label", "data.columns.label in quotes"),
+    ],
+)
+def test_settings_say_what_to_change(tmp_path: Path, setting: str, cause: str, remedy: str) -> None:
+    project = {"name": "t", "schema": "main.h", "task": "text_classification", "train": {"learner": "linear"},
+               "data": {"source": "m.csv", "columns": LABEL}}  # fmt: skip
+    key, _, value = setting.partition("=")
+    held: Any = project
+    *outer, last = key.split(".")
+    for part in outer:
+        held = held[part]
+    held[last] = yaml.safe_load(value)
+    (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
+    with pytest.raises(ProjectError, match=cause) as refused:
+        lw.load_project(tmp_path / "project.yml")
+    assert remedy in refused.value.remedy and "lakewright schema" not in refused.value.remedy

@@ -34,6 +34,7 @@ _SPLITS = {
 }
 _PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)  # a folder's name that holds a column's value
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".zst": b"\x28\xb5\x2f\xfd"}  # with which such files begin
 _SHARD = re.compile(r"[-_.]\d{5}-of-\d{5}$")
 _SCHEMES = ("file", "s3", "abfss", "hf", "python")
 
@@ -66,7 +67,20 @@ class Files:
             with self.system.open_input_stream(file.path, compression="detect") as stream:
                 yield stream
         except OSError as error:
+            ending = PurePosixPath(file.name).suffix
+            if ending in COMPRESSED and not self._start(file).startswith(_MARKS[ending]):
+                raise DataError(
+                    f"{file.name} is not compressed, as its name says", f"name it {file.name[: -len(ending)]}"
+                ) from None
             raise DataError(f"{file.name} cannot be read: {error}", "copy the file anew, or fix its access") from error
+
+    def _start(self, file: SourceFile) -> bytes:
+        try:
+            with self.system.open_input_stream(file.path, compression=None) as stream:
+                start: bytes = stream.read(4)
+        except OSError:
+            return _MARKS[PurePosixPath(file.name).suffix]  # its content is not what is wrong
+        return start
 
 
 def locate(uri: str, base: Path) -> str:

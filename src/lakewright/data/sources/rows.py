@@ -169,16 +169,19 @@ def _widened(
 
 def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
     """Raises ArrowInvalid where one holds lists, or objects, and the other something else."""
-    kinds = [one.metadata or _JSON.get(_nested(one.type), {}) for one in both if not pa.types.is_null(one.type)]
-    if any(kind != kinds[0] for kind in kinds):
+    before, here = (one.metadata or _as_json(one.type) for one in both)
+    if before and here and before != here:
         raise pa.ArrowInvalid("lists or objects, and other values")
-    return pa.field(both[0].name, pa.string(), metadata=kinds[0])
+    return pa.field(both[0].name, pa.string(), metadata=before or here)
 
 
-def _nested(kind: pa.DataType) -> type | None:
+def _as_json(kind: pa.DataType) -> dict[bytes, bytes] | None:
+    """The metadata of values of this type, should they become JSON; None where there are no values."""
+    if pa.types.is_null(kind):
+        return None
     if pa.types.is_list(kind):
-        return list
-    return dict if pa.types.is_struct(kind) else None
+        return _JSON[list]
+    return _JSON[dict] if pa.types.is_struct(kind) else {b"json": b"nothing"}
 
 
 def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
