@@ -67,20 +67,19 @@ class Files:
             with self.system.open_input_stream(file.path, compression="detect") as stream:
                 yield stream
         except OSError as error:
-            ending = PurePosixPath(file.name).suffix
-            if ending in COMPRESSED and not self._start(file).startswith(_MARKS[ending]):
-                raise DataError(
-                    f"{file.name} is not compressed, as its name says", f"name it {file.name[: -len(ending)]}"
-                ) from None
+            if self._is_plain(file):
+                cause = f"{file.name} is not compressed, as its name says"
+                raise DataError(cause, f"name it {file.name.rpartition('.')[0]}") from None
             raise DataError(f"{file.name} cannot be read: {error}", "copy the file anew, or fix its access") from error
 
-    def _start(self, file: SourceFile) -> bytes:
+    def _is_plain(self, file: SourceFile) -> bool:
+        """Whether the file has the name of a compressed one, and does not begin like one."""
+        mark = _MARKS.get(PurePosixPath(file.name).suffix, b"")
         try:
             with self.system.open_input_stream(file.path, compression=None) as stream:
-                start: bytes = stream.read(4)
+                return not stream.read(len(mark)).startswith(mark)
         except OSError:
-            return _MARKS[PurePosixPath(file.name).suffix]  # its content is not what is wrong
-        return start
+            return False
 
 
 def locate(uri: str, base: Path) -> str:

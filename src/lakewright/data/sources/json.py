@@ -150,7 +150,7 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
                 if not more:
                     raise DataError(
                         f"{name} line {line + piece.count(chr(10), position, error.pos)}: {error.msg}"
-                        + f" {shown(piece[error.pos : error.pos + LONGEST_LINE])}" * error.msg.endswith(" at"),
+                        + f" {shown(piece[error.pos :])}" * error.msg.endswith(" at"),
                         "correct the line; a file cut short while it was written has to be written again"
                         if piece[position] in "{[" or in_array
                         else "if these are no JSON objects, name the format: data.format: csv",
