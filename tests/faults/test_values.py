@@ -311,8 +311,9 @@ def test_settings_are_finite(tmp_path: Path, number: str) -> None:
                "data": {"table": "main.h.t", "columns": LABEL}}  # fmt: skip
     (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
     for setting in ("train.C", "gate.minimum.accuracy", "prepare.split.test"):
-        with pytest.raises(ProjectError, match=f"{setting}: Input should be"):
+        with pytest.raises(ProjectError, match=f"{setting}: Input should be") as refused:
             lw.load_project(tmp_path / "project.yml", [f"{setting}={number}"])
+        assert "neither infinite nor nan" in refused.value.remedy
     (tmp_path / "profiles.yml").write_text(f"profiles: {{dev: {{serve: {{deadline_seconds: {number}}}}}}}")
     with pytest.raises(ProfileError, match="deadline_seconds: Input should be"):
         lw.load_profile("dev", tmp_path)

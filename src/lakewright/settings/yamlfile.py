@@ -180,6 +180,10 @@ def explain(
                 remedies.append(
                     f"write {name} in quotes, since YAML reads it as {type(found['input']).__name__} without"
                 )
+            elif found["type"] == "finite_number":
+                remedies.append(
+                    f"give {name} a number that is neither infinite nor nan; 1.7e308 is the greatest there is"
+                )
             wrong.setdefault(key, []).append(found["msg"].removeprefix("Value error, ") + given)
     for key, messages in wrong.items():
         causes.append(f"{file.where(key)}: {'.'.join(map(str, key))}: {'; or '.join(messages)}")
