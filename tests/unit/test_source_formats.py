@@ -380,7 +380,7 @@ def module(folder: Path, text: str, name: str = "origin") -> Path:
 def test_options_are_arguments(tmp_path: Path) -> None:
     module(tmp_path, "def rows(count, word='w'):\n    return [{'n': n, 'w': word} for n in range(count)]")
     assert read(tmp_path, "python:origin:rows", count=2).to_pylist() == [{"n": 0, "w": "w"}, {"n": 1, "w": "w"}]
-    with pytest.raises(DataError, match=r"TypeError.*cuont"):
+    with pytest.raises(UsageError, match=r"(?s)no parameter .cuont.*did you mean .count."):
         read(tmp_path, "python:origin:rows", cuont=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -67,9 +68,9 @@ def test_only_the_columns_a_query_names_are_read(lake: Lake, monkeypatch: pytest
     read: list[object] = []
     scan = lake.scan
 
-    def noted(table: TableVersion, columns: list[str] | None = None, predicate: str | None = None) -> object:
+    def noted(table: TableVersion, columns: list[str] | None = None, **options: Any) -> object:
         read.append(columns)
-        return scan(table, columns, predicate)
+        return scan(table, columns, **options)
 
     monkeypatch.setattr(lake, "scan", noted)
     rows(lake, f"select kind from {T} where id > 1")

@@ -28,10 +28,12 @@ def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str,
 
     Raises NotFound for a table or a version that is not there.
     """
+    from lakewright.data.lake.types import python_rows
+
     lake = _lake(profile)
     first: list[dict[str, Any]] = []
-    for batch in lake.scan(lake.version(name)):
-        first += batch.slice(0, limit - len(first)).to_pylist()
+    for batch in lake.scan(lake.version(name), any_year=True):
+        first += python_rows(batch.slice(0, limit - len(first)))
         if len(first) >= limit:
             break
     return {**lake.show(name), "first_rows": first}

@@ -106,6 +106,7 @@ def sql(
 ) -> None:
     """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
     from lakewright import api
+    from lakewright.data.lake.types import python_rows
     from lakewright.records import TableVersion, plain
 
     written = True
@@ -121,13 +122,13 @@ def sql(
         else:
             print(f"nothing was written: {result} brought the rows of {once}")
         return
-    shown = result.slice(0, limit) if limit else result
+    rows = python_rows(result.slice(0, limit) if limit else result)
     if as_json:
-        print_json({"columns": result.column_names, "rows": shown.to_pylist(), "row_count": result.num_rows})
+        print_json({"columns": result.column_names, "rows": rows, "row_count": result.num_rows})
         return
-    print_rows(shown.to_pylist(), False, "rows")
-    if shown.num_rows < result.num_rows:
-        print(f"{shown.num_rows} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
+    print_rows(rows, False, "rows")
+    if len(rows) < result.num_rows:
+        print(f"{len(rows)} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -13,6 +12,7 @@ import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.cli.show import print_json, print_rows
+from lakewright.system import jsonfile
 from lakewright.system.memory import give_back
 
 
@@ -211,7 +211,7 @@ def _row(line: str, several: bool) -> str | dict[str, Any]:
     if not line.lstrip().startswith("{"):
         return line
     try:
-        row: dict[str, Any] = json.loads(line)
+        row: dict[str, Any] = jsonfile.parse(line)
     except ValueError as failure:
         if not several:
             return line

@@ -39,7 +39,7 @@ from pydantic import (
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
-from lakewright.settings.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
+from lakewright.settings.yamlfile import Key, Refused, YamlFile, as_written, explain, override, read_yaml
 from lakewright.system.secrets import names_secret, secret_in
 
 IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -48,7 +48,9 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
 class Settings(BaseModel):
     """A strict, frozen part of the project; learners derive theirs from it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Columns(Settings):
@@ -126,7 +128,10 @@ class Data(Settings):
     def _columns_stay(self) -> Self:
         for role, name in self.columns.names:
             if name in self.exclude:
-                raise ValueError(f"exclude leaves out the column {name!r}, which columns.{role} names")
+                raise Refused(
+                    f"exclude leaves out the column {name!r}, which columns.{role} names",
+                    f"take {name!r} out of data.exclude, or out of data.columns.{role}",
+                )
         if self.exclude and self.source is None:
             raise ValueError("exclude leaves columns of a source out, and there is no source")
         return self

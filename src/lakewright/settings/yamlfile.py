@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ KIND = re.compile(
     r"(literal|constrained|function|model)[-\[].*|float|int|bool|str"
 )  # pydantic's names of a union's kinds
 SET = 0  # in place of a line: the key was given by --set
+
+
+class Refused(ValueError):
+    """What a validator finds wrong with a setting, and what its user can do."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,17 @@ def explain(
             remedies.append(f"add {name}")
         else:
             given = "" if isinstance(found["input"], dict) else f" (got {found['input']!r})"
+            refusal = found.get("ctx", {}).get("error")
+            if isinstance(refusal, Refused):
+                remedies.append(refusal.remedy)
+            elif found["type"] == "string_type" and isinstance(found["input"], int | float | date):
+                remedies.append(
+                    f"write {name} in quotes, since YAML reads it as {type(found['input']).__name__} without"
+                )
+            elif found["type"] == "finite_number":
+                remedies.append(
+                    f"give {name} a number that is neither infinite nor nan; 1.7e308 is the greatest there is"
+                )
             wrong.setdefault(key, []).append(found["msg"].removeprefix("Value error, ") + given)
     for key, messages in wrong.items():
         causes.append(f"{file.where(key)}: {'.'.join(map(str, key))}: {'; or '.join(messages)}")

@@ -127,7 +127,7 @@ class _Rows:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         def batches() -> Iterator[pa.RecordBatch]:
             # DuckDB also asks for a stream only to look at its columns: the scan begins with the first batch.
-            yield from self.lake.scan(self.table, self.columns)
+            yield from self.lake.scan(self.table, self.columns, any_year=True)
 
         rows = keep_failure(batches(), self.failures)
         return pa.RecordBatchReader.from_batches(self.schema, rows).__arrow_c_stream__(requested_schema)

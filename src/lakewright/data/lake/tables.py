@@ -19,7 +19,7 @@ from lakewright.data.lake.catalogs import Catalog, Denied, Location
 from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadable
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.scan import cause_of, scan, schema_of
-from lakewright.data.lake.types import cast, columns_info, storable
+from lakewright.data.lake.types import cast, columns_info, storable, within_years
 from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty
 from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.records import TableVersion
@@ -64,8 +64,8 @@ class Lake:
         append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
         `transactions` are Delta's application transactions, which make a repeated write harmless: application → where
         it has to stand (None: nowhere yet; see `transactions`) and where this commit puts it.
-        Raises DataError for input without rows or with columns that do not fit, Busy when another process wrote the
-        table in the meantime; an error raised by `batches` comes through as it is.
+        Raises DataError for input without rows, with columns that do not fit or times that Python lacks, Busy when
+        another process wrote the table in the meantime; an error raised by `batches` comes through as it is.
         """
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError
@@ -83,7 +83,7 @@ class Lake:
             raise _busy(table)
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
-        fitted = (cast(batch, schema) for batch in not_empty(reader, table))
+        fitted = within_years(cast(batch, schema) for batch in not_empty(reader, table))
         rows = keep_failure(as_one(fitted) if ordered else fitted, failures)
         try:
             write_deltalake(
@@ -154,15 +154,22 @@ class Lake:
         return TableVersion(name=str(table), version=pinned.version(), uri=location.uri, rows=self._rows(pinned))
 
     def scan(
-        self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None
+        self,
+        table: TableVersion,
+        columns: Sequence[str] | None = None,
+        predicate: str | None = None,
+        *,
+        any_year: bool = False,
     ) -> pa.RecordBatchReader:
         """Stream the rows of one version, always in the same order; deletion vectors are applied.
 
-        `predicate` is a condition in SQL (DataFusion's, names case-sensitive). Raises DataError for unknown columns.
+        `predicate` is a condition in SQL (DataFusion's, names case-sensitive). `any_year`: other writers' dates and
+        times that Python cannot hold come through. Raises DataError for them otherwise, and for unknown columns.
         """
         delta = self._open(table)
         rows = scan(delta, columns, predicate)
-        return pa.RecordBatchReader.from_batches(rows.schema, self._explained(table, delta, rows))
+        batches = self._explained(table, delta, rows)
+        return pa.RecordBatchReader.from_batches(rows.schema, batches if any_year else within_years(batches))
 
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
@@ -180,7 +187,7 @@ class Lake:
 
         delta = self._open(table)
         rows, batches = added(delta, since, columns, batch_size)
-        return rows, self._explained(table, delta, batches)
+        return rows, within_years(self._explained(table, delta, batches))
 
     def is_lost(self, table: TableVersion) -> bool:
         """Whether files of the version are gone (VACUUM, a person, a disk), or are not as long as they were."""

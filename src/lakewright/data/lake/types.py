@@ -8,9 +8,12 @@ Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +35,8 @@ _NAMES: dict[str, tuple[pa.DataType, str]] = {
     "binary": (pa.binary(), "BINARY"),
 }
 _WORDS = {arrow: (text, name) for text, (arrow, name) in _NAMES.items()}
+_ROWS_SHOWN = 5
+_FIRST_DAY, _LAST_DAY = np.datetime64(date.min, "D"), np.datetime64(date.max, "D")
 
 
 def named(text: str) -> pa.DataType:
@@ -196,3 +201,80 @@ def _cast(column: pa.Array, kind: pa.DataType, cut_times: bool) -> pa.Array:
         units = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
         return pc.divide(column.cast(pa.int64()).cast(pa.float64()), pa.scalar(float(units[column.type.unit])))
     return column.cast(options=pc.CastOptions(kind, allow_time_truncate=cut_times))
+
+
+def within_years(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches. Raises DataError where a column holds dates or times outside of the years 1 to 9999, which are all
+    that Python has; it counts them to the end."""
+    before, name, count, first = 0, "", 0, list[str]()
+    for batch in batches:
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            if _has_times(field.type) and name in ("", field.name):
+                rows = np.flatnonzero(_beyond_years(column)).tolist()
+                name, count = field.name if rows else name, count + len(rows)
+                shown_here = rows[: _ROWS_SHOWN - len(first)]
+                first += [f"row {before + row} ({shown(_python_value(column[row]))})" for row in shown_here]
+        before += batch.num_rows
+        if not count:
+            yield batch
+    if count:
+        raise DataError(
+            f"column {name!r} holds dates or times outside of the years 1 to 9999 in {count:,} row{'s' * (count > 1)}: "
+            f"{', '.join(first)}{', …' * (count > len(first))}",
+            f"correct them, read the column as text (csv and json: data.options: {{types: {{{name}: string}}}}; SQL: "
+            f"cast({name} as varchar)), or leave it out (of a source: data.exclude: [{name}])",
+        )
+
+
+def _has_times(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_times(kind.field(position).type) for position in range(kind.num_fields))
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def _beyond_years(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which rows of a storable column hold such a date or time, at any depth."""
+    kind, beyond = column.type, np.zeros(len(column), np.bool_)
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        days = column.to_numpy(zero_copy_only=False).astype("datetime64[D]")
+        beyond = (days < _FIRST_DAY) | (days > _LAST_DAY)  # a null is NaT, which is neither
+    elif pa.types.is_list(kind):
+        rows = pc.list_parent_indices(column).to_numpy()
+        beyond[rows[_beyond_years(pc.list_flatten(column))]] = True
+    elif pa.types.is_map(kind):  # Arrow has its functions for lists alone
+        entries = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
+        beyond = _beyond_years(column.cast(pa.list_(entries)))
+    elif pa.types.is_struct(kind):
+        for values in column.flatten():
+            beyond |= _beyond_years(values)
+    return beyond
+
+
+def python_rows(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
+    """The rows for people and for JSON; dates and times that Python cannot hold are text."""
+    try:
+        values: list[dict[str, Any]] = rows.to_pylist()
+    except OverflowError:
+        columns = [[_python_value(scalar) for scalar in column] for column in rows.columns]
+        values = [dict(zip(rows.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return values
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        kind = scalar.type
+    if pa.types.is_map(kind):
+        return [(_python_value(each["key"]), _python_value(each["value"])) for each in scalar.values]
+    if pa.types.is_struct(kind):
+        return {name: _python_value(value) for name, value in scalar.items()}
+    if pa.types.is_union(kind) or pa.types.is_dictionary(kind):
+        return _python_value(scalar.value)
+    if pa.types.is_nested(kind):
+        return [_python_value(each) for each in scalar.values]
+    if abs(scalar.value) == np.iinfo(f"int{kind.bit_width}").max:  # as DuckDB keeps it
+        return "infinity" if scalar.value > 0 else "-infinity"
+    unit: Any = "D" if pa.types.is_date(kind) else kind.unit
+    text = str(np.datetime64(scalar.value, unit)).replace("T", " ")
+    return f"{text}+00:00" if getattr(kind, "tz", None) else text

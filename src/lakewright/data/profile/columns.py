@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lakewright.data.lake.types import columns_info
+from lakewright.data.lake.writing import keep_failure
 from lakewright.data.profile import suspicious
 from lakewright.data.profile.labels import QUANTILES, quantile_name
 from lakewright.records import Finding, Record, TableVersion
@@ -105,6 +106,7 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
                 found += suspicious.spellings(con)
         if shape == "number":
             found += suspicious.sentinel_numbers(con)
+            found += suspicious.infinite(con)
         if shape == "time":
             found += suspicious.sentinel_times(con)
         mean, deviation, infinite, quantiles, histogram = _spread(con, shape)
@@ -150,6 +152,7 @@ def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyCo
     values = (
         pa.RecordBatch.from_arrays([batch.column(0).cast(schema.field(0).type)], schema=schema) for batch in reader
     )
+    failures: list[BaseException] = []  # DuckDB makes text of them
     shape = _shape(kind)
     known = "value is not null"
     if shape == "string":
@@ -161,8 +164,13 @@ def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyCo
             config={"temp_directory": spill, "memory_limit": MEMORY, "preserve_insertion_order": "false"}
         )
         try:
-            con.register("rows_of_column", pa.RecordBatchReader.from_batches(schema, values))
-            con.execute("create temp table counted as select value, count(*) as n from rows_of_column group by value")
+            con.register("rows_of_column", pa.RecordBatchReader.from_batches(schema, keep_failure(values, failures)))
+            try:
+                con.execute("create temp table counted as select value, count(*) n from rows_of_column group by value")
+            except duckdb.Error:
+                if failures:
+                    raise failures[0] from None
+                raise
             con.execute(f"create temp view known as select value, n from counted where {known}")
             yield con
         finally:

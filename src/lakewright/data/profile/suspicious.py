@@ -128,6 +128,14 @@ def sentinel_numbers(con: DuckDBPyConnection) -> list[Finding]:
     ]
 
 
+def infinite(con: DuckDBPyConnection) -> list[Finding]:
+    found = con.execute("select value::varchar, n from known where isinf(value::double) order by n desc").fetchall()
+    if not found:
+        return []
+    detail = "with an infinite number, which nothing can be learned from: make it null."
+    return [_finding("infinite", sum(n for _, n in found), detail, found)]
+
+
 def sentinel_times(con: DuckDBPyConnection) -> list[Finding]:
     """The dates that programs write for "unknown" or "for ever", where they are the first or the last of the column."""
     listed = ", ".join(f"timestamp '{day}'" for day in TIMES)

@@ -118,7 +118,7 @@ def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
     if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
         return DataError(cause, "name a column of numbers, or cast it in SQL")
     known = [value for value in found.to_pylist() if value is not None]
-    odd = misfits([(known, [""] * len(known))], NUMBERS)
+    odd = misfits(name, [(known, [""] * len(known))], NUMBERS)
     if odd.count:
         return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
     return DataError(
@@ -132,15 +132,14 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     found = column(table, name, role)
-    if found.null_count == len(found):  # of whichever type: an empty column of a csv file is one of strings
-        found = found.cast(pa.null())
     kind = found.type
+    if found.null_count == len(found):  # of whichever type: an empty column of a csv file is one of strings
+        return pa.chunked_array([pa.nulls(len(found), pa.float64())])
     if not (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)
         or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
     ):
         raise _no_numbers(found, name, role)
     values = found.cast(pa.float64(), safe=False)  # whole numbers of more digits than a float holds are rounded

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lakewright.data.rows.reading import Reading
     from lakewright.settings.project import Columns
 
+_COUNTED = ("text_pair", "negative", "numbers", "categories")  # roles of which a column without any value is an error
+
 
 @dataclass(frozen=True, eq=False)
 class Facts:
@@ -52,6 +54,9 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
     numbers: dict[tuple[str, ...], int] = {}
     published: dict[str | None, int] = {}
     check = Usable(columns)
+    counted = [each for each in columns.names if each[0] in _COUNTED or (method == "time" and each[0] == "event_time")]
+    if isinstance(columns.labels, list):
+        counted += [("labels", name) for name in columns.labels]
     used = 0
     for batch in reading:
         texts, truths = complete_texts(batch.read), batch.truths
@@ -59,8 +64,11 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         usable = np.flatnonzero(check.see(batch.rows, texts, truths, ids))
         here = slice(used, used + len(usable))
         used += len(usable)
-        if isinstance(columns.labels, list):
-            check.blanks.update({name: _blank(batch.given[name]) for name in columns.labels})
+        check.blanks.update({(role, name): _blank(batch.given[name]) for role, name in counted})
+        for each in columns.names:
+            infinite = _infinite(batch.given[each[1]])
+            if infinite.any():
+                check.infinite[each].add(batch.rows, infinite, batch.given[each[1]].to_pylist())
         kept = [truths[i] for i in usable]
         rows[here] = batch.rows[usable]
         text[here] = identities(texts[i] or "" for i in usable)
@@ -104,6 +112,16 @@ def _blank(column: pa.ChunkedArray) -> int:
     elif pa.types.is_string(column.type):
         return sum(map(missing, column.to_pylist()))
     return int(column.null_count)
+
+
+def _infinite(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_floating(column.type):
+        return np.zeros(len(column), np.bool_)
+    infinite: npt.NDArray[np.bool_] = pc.fill_null(pc.is_inf(column), False).to_numpy()
+    return infinite
 
 
 def _group(value: Any) -> int:

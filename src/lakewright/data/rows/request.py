@@ -81,11 +81,13 @@ def _number(value: Any, at: int, name: str) -> float | None:
             raise TypeError
         number = float(value)
     except OverflowError:  # a whole number that no float holds, as 1e400 is none
-        return None
+        number = math.inf
     except (TypeError, ValueError):
         what = f"row {at}: {name!r} is {type(value).__name__}, not a number"
         raise DataError(what, "give a number or null") from None
-    return number if math.isfinite(number) else None
+    if math.isinf(number):
+        raise DataError(f"row {at}: {name!r} is a number that is infinite or too large", "give a finite one, or null")
+    return None if math.isnan(number) else number
 
 
 def _category(value: Any, at: int, name: str) -> str | None:

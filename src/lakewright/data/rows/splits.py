@@ -214,14 +214,15 @@ def _by_time(
             "prepare.split.method is time, but no column says when a row happened",
             "name it under data.columns.event_time, or choose prepare.split.method: random",
         )
-    column = repr(columns.event_time or "event_time")
+    name = columns.event_time or "event_time"
+    column = repr(name)
     texts = [(str(value), f"row {row}") for value, row in zip(times, rows, strict=True) if isinstance(value, str)]
     if texts:
-        odd = misfits([([text for text, _ in texts], [row for _, row in texts])], TIMES)
+        odd = misfits(name, [([text for text, _ in texts], [row for _, row in texts])], TIMES)
         if odd.count:
             cause, remedy = f": {odd}", odd.remedy
         else:
-            cause, remedy = "", f"cast it in SQL, or set data.options.types: {{{column}: {odd.kind}}} (csv, json)"
+            cause, remedy = "", f"cast it in SQL, or set data.options.types: {{{name}: {odd.kind}}} (csv, json)"
         raise DataError(
             f"column {column} is text, which has no order in time{cause}",
             f"{remedy}, or choose prepare.split.method: random",

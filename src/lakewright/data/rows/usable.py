@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -70,11 +70,12 @@ class Usable:
     texts: int = 0  # rows that have one
     truths: int = 0
     both: int = 0
-    blanks: Counter[str] = field(default_factory=Counter)  # where several columns are the truth: column → rows
+    blanks: Counter[tuple[str, str]] = field(default_factory=Counter)  # (role, column) → rows that have nothing in it
     without_text: Tally = field(default_factory=Tally)
     without_truth: Tally = field(default_factory=Tally)
     very_long: Tally = field(default_factory=Tally)
     without_id: Tally = field(default_factory=Tally)
+    infinite: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))  # by role and column
     broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
     ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their hashes
 
@@ -104,13 +105,27 @@ class Usable:
         return usable
 
     def findings(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> list[Finding]:
-        """Raises DataError for an empty table, for ids that are missing or stand twice, and where no row has both a
-        text and a truth. `ids_at` gives the ids of these rows (ascending): asked where hashes repeat."""
+        """Raises DataError for an empty table, for ids that are missing or stand twice, for columns without any value
+        and for infinite numbers, and where no row has both a text and a truth. `ids_at` gives the ids of these rows
+        (ascending): asked where hashes repeat."""
         text_column, label_column = text_names(self.columns, "or"), truth_name(self.columns)
         if self.rows == 0:
             raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
         if self.ids:
             self._require_unique(ids_at)
+        for (role, name), count in self.blanks.items():
+            if count == self.rows:
+                raise DataError(
+                    f"the column {name!r} (data.columns.{role}) is empty in all {counted(count, 'row')}",
+                    f"take it out of data.columns.{role}, or see how the source was read (data.options)",
+                )
+        for (role, name), tally in self.infinite.items():
+            if tally.count:
+                shown = ", ".join(f"row {row}: {value}" for row, value in tally.first)
+                raise DataError(
+                    f"the column {name!r} (data.columns.{role}) is infinite in {counted(tally.count, 'row')} ({shown})",
+                    f"correct the numbers at the source, or make them null in SQL: if(isinf({name}), null, {name})",
+                )
         for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
             if not count:
                 raise DataError(
@@ -144,10 +159,9 @@ class Usable:
         ]
 
     def _blank_columns(self) -> str:
-        """What each of several columns lacks."""
-        return "".join(
-            f", {name!r} is blank in {count:,}" for name, count in self.blanks.most_common(EXAMPLES) if count
-        )
+        """What each of several columns lacks, where they are the truth."""
+        lacking = [(name, count) for (role, name), count in self.blanks.most_common() if role == "labels" and count]
+        return "".join(f", {name!r} is blank in {count:,}" for name, count in lacking[:EXAMPLES])
 
     def _require_unique(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> None:
         column = self.columns.id or "id"

@@ -107,7 +107,7 @@ class CsvSource:
                     try:
                         columns.append(typed(column, kinds[name]))
                     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                        odd = misfits(_values(found, reads, name), [kinds[name]], inferred=False)
+                        odd = misfits(name, _values(found, reads, name), [kinds[name]], inferred=False)
                         raise DataError(f"column {name!r} (options.types): {odd}", odd.remedy) from error
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -194,7 +194,7 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
     pyarrow counts rows, not lines, and takes a quote that is never closed for a value up to the end of the file. So
     Python's reader goes first, strictly; it is about as fast.
     """
-    ragged, count, first, start, longest = [], 0, 0, 1, 0
+    ragged, sizes, count, first, start, longest = [], set[int](), 0, 0, 1, 0
     with found.open(file) as stream:
         reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
         try:
@@ -202,6 +202,7 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
                 longest = max(longest, sum(map(len, row)))
                 if len(row) != len(format.names) and row:
                     count += 1
+                    sizes.add(len(row))
                     if count <= _SHOWN:
                         ragged.append(f"line {start} has {len(row)}")
                         first = first or start
@@ -219,10 +220,13 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
             raise undecodable(found, file, format.encoding) from error
     if ragged:
         more = f" and so on: {count} such rows" if count > len(ragged) else ""
+        columns = f"{len(format.names)} column{'s' * (len(format.names) > 1)}"
+        title = "take out line 1 if it is a title above the columns' names, "
         raise DataError(
-            f"{file.name} has {len(format.names)} columns, but {', '.join(ragged)}{more}",
+            f"{file.name} has {columns}, but {', '.join(ragged)}{more}",
             _escape_it(found, file, format, first)
-            or f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
+            or (title if format.header and len(sizes) == 1 and min(sizes) > len(format.names) else "")
+            + f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
         )
     return 4 * (longest + len(format.names))  # a character has up to 4 bytes; quotes and separators come on top
 
@@ -311,7 +315,7 @@ def _expected(found: Files, reads: Mapping[str, _Format], name: str, kind: str, 
     """Raises DataError for a column that has to be numbers, or times, and is text because of some values."""
     for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
         if kind == "string" and name in roles:
-            odd = misfits(_values(found, reads, name), kinds)
+            odd = misfits(name, _values(found, reads, name), kinds)
             if odd.total:
                 raise DataError(f"column {name!r} (data.columns.{roles[name]}): {odd}", odd.remedy)
 

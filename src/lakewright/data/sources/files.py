@@ -34,6 +34,7 @@ _SPLITS = {
 }
 _PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)  # a folder's name that holds a column's value
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".zst": b"\x28\xb5\x2f\xfd"}  # with which such files begin
 _SHARD = re.compile(r"[-_.]\d{5}-of-\d{5}$")
 _SCHEMES = ("file", "s3", "abfss", "hf", "python")
 
@@ -66,7 +67,19 @@ class Files:
             with self.system.open_input_stream(file.path, compression="detect") as stream:
                 yield stream
         except OSError as error:
+            if self._is_plain(file):
+                cause = f"{file.name} is not compressed, as its name says"
+                raise DataError(cause, f"name it {file.name.rpartition('.')[0]}") from None
             raise DataError(f"{file.name} cannot be read: {error}", "copy the file anew, or fix its access") from error
+
+    def _is_plain(self, file: SourceFile) -> bool:
+        """Whether the file has the name of a compressed one, and does not begin like one."""
+        mark = _MARKS.get(PurePosixPath(file.name).suffix, b"")
+        try:
+            with self.system.open_input_stream(file.path, compression=None) as stream:
+                return not stream.read(len(mark)).startswith(mark)
+        except OSError:
+            return False
 
 
 def locate(uri: str, base: Path) -> str:
@@ -113,10 +126,14 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
         base = base.rpartition("/")[0]
     names = [_relative(entry, base) for entry in found]
     if split is not None:
-        wanted = {split_of(name) or name for name in ([split] if isinstance(split, str) else split)}
-        kept = [i for i, name in enumerate(names) if split_of(_stem(name)) in wanted]
-        if not kept:
-            raise NotFound(f"{uri} holds no file of the split {split} (options.split)", f"there is: {', '.join(names)}")
+        of = [split_of(_stem(name)) for name in names]
+        wanted = {name: split_of(name) for name in ([split] if isinstance(split, str) else split)}
+        for name, meant in wanted.items():
+            if meant is None or meant not in of:
+                raise NotFound(
+                    f"{uri} holds no file of the split {name!r} (options.split)", f"there is: {', '.join(names)}"
+                )
+        kept = [i for i, meant in enumerate(of) if meant in wanted.values()]
         found, names = [found[i] for i in kept], [names[i] for i in kept]
     return Files(
         system,

@@ -149,7 +149,8 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
                 more = text.read(size) if cut else ""
                 if not more:
                     raise DataError(
-                        f"{name} line {line + piece.count(chr(10), position, error.pos)}: {error.msg}",
+                        f"{name} line {line + piece.count(chr(10), position, error.pos)}: {error.msg}"
+                        + f" {shown(piece[error.pos :])}" * error.msg.endswith(" at"),
                         "correct the line; a file cut short while it was written has to be written again"
                         if piece[position] in "{[" or in_array
                         else "if these are no JSON objects, name the format: data.format: csv",

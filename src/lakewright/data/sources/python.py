@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 import sys
 import traceback
@@ -51,7 +52,9 @@ class PythonSource:
         folder, module, name = _parts(uri)
         _forget_projects()
         with _importable(folder), _explained(uri, module):
-            result = _function(folder, module, name)(**options)
+            function = _function(folder, module, name)
+            _check_arguments(function, options, uri)
+            result = function(**options)
         schema, batches = _stream(result, uri, folder, module, intake)
         return checked(schema, batches, uri, intake)
 
@@ -131,6 +134,24 @@ def _function(folder: Path | None, module: str, name: str) -> Callable[..., Any]
     return found
 
 
+def _check_arguments(function: Callable[..., Any], options: Mapping[str, Any], uri: str) -> None:
+    """Raises UsageError for options that the function does not take, and for those that it needs."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of a function that is not written in Python
+        return
+    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    known = [each.name for each in named]
+    unknown = [option for option in options if option not in known]
+    if unknown and not any(each.kind == each.VAR_KEYWORD for each in parameters):
+        raise UsageError(
+            f"the function of {uri} has no parameter {unknown[0]!r} (data.options)", nearest(unknown[0], known)
+        )
+    for each in named:
+        if each.default is each.empty and each.name not in options:
+            raise UsageError(f"the function of {uri} needs {each.name!r}", f"give it: data.options: {{{each.name}: …}}")
+
+
 def _forget_projects() -> None:
     """Modules loaded from projects may have changed since, or hide those of the same name of the project at hand."""
     for name, loaded in list(sys.modules.items()):
@@ -146,7 +167,7 @@ def _explained(uri: str, module: str) -> Iterator[None]:
         yield
     except LakewrightError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         own = getattr(sys.modules.get(module), "__file__", None)
         frames = traceback.extract_tb(error.__traceback__)
         frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
@@ -154,6 +175,11 @@ def _explained(uri: str, module: str) -> Iterator[None]:
             place = f"{error.filename} line {error.lineno}"
         else:
             place = f"{frame.filename} line {frame.lineno}: {frame.line}"
+        if isinstance(error, SystemExit):
+            raise DataError(
+                f"{uri}: sys.exit({error.code!r}) would end the whole program ({place})",
+                "return, or raise an error that says what is wrong",
+            ) from error
         raise DataError(f"{uri}: {type(error).__name__}: {error} ({place})", "correct the function") from error
 
 
@@ -177,7 +203,7 @@ def _stream(
             "return a pyarrow Table or RecordBatchReader, a pandas DataFrame, or dicts, one a row",
         )
     rows = _guarded(iter(result), uri, folder, module)
-    return from_rows(((f"{uri} row {number}", row) for number, row in enumerate(rows, 1)), {}, intake)
+    return from_rows(((f"{uri} row {number}", row) for number, row in enumerate(rows, 1)), None, intake)
 
 
 def _guarded(items: Iterator[Any], uri: str, folder: Path | None, module: str) -> Iterator[Any]:

@@ -22,7 +22,8 @@ from lakewright.errors import SHOWN, DataError, shown
 
 _ROWS = 5_000
 _IN_MEMORY_BYTES = 64 << 20
-_JSON = {b"as": b"json"}  # on the field of a column of text: its values were lists that hold several types
+# On the field of a column of text: its values were lists that hold several types, or objects with such lists in them.
+_JSON = {list: {b"json": b"lists"}, dict: {b"json": b"objects"}}
 
 
 def from_rows(
@@ -32,17 +33,19 @@ def from_rows(
 
     A key that a row lacks is null. `types` (SQL names) fixes columns, None where the source has no such option; the
     others take the type that holds all their values: whole numbers become floats where floats turn up, and lists that
-    hold values of several types, such as the span [0, 4, "PER"], are text: JSON. Raises DataError
-    naming the place where a column changes its kind, UsageError for a type of a column that no row has.
+    hold values of several types, such as the span [0, 4, "PER"], are text: JSON; so are objects that hold such lists.
+    Raises DataError naming the place where a column changes its kind, UsageError for a type of a column that no row
+    has.
     """
     waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - it is read as long as the stream lives
     schema = pa.schema([])
     rows = iter(rows)
     while chunk := list(islice(rows, _ROWS)):
-        batch = _batch(chunk, types, intake)
+        batch, texts = _batch(chunk, types, intake)
         schema = _widened(schema, batch, chunk, types)
-        with pa.ipc.new_stream(waiting, batch.schema) as writer:
-            writer.write_batch(batch)
+        for each in (batch, texts):
+            with pa.ipc.new_stream(waiting, each.schema) as writer:
+                writer.write_batch(each)
     written = waiting.tell()
     if written:
         known_types(types or {}, [*schema.names, *intake.left_out])
@@ -52,13 +55,18 @@ def from_rows(
         with waiting:
             waiting.seek(0)
             while waiting.tell() < written:
-                for batch in pa.ipc.open_stream(waiting):
-                    yield _completed(batch, schema)
+                (batch,) = pa.ipc.open_stream(waiting)
+                (texts,) = pa.ipc.open_stream(waiting)
+                yield _completed(batch, texts, schema)
 
     return schema, batches()
 
 
-def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake) -> pa.RecordBatch:
+def _batch(
+    chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The rows' columns; and those that hold objects as JSON, should later rows make them text: as structs, the objects
+    of a column all have the same keys."""
     names: dict[str, None] = {}
     for place, row in chunk:
         if not isinstance(row, Mapping):
@@ -72,7 +80,14 @@ def _batch(chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake
         pa.field(str(name), column.type, metadata=metadata)
         for name, (column, metadata) in zip(kept, columns, strict=True)
     ]
-    return pa.RecordBatch.from_arrays([column for column, _ in columns], schema=pa.schema(fields))
+    batch = pa.RecordBatch.from_arrays([column for column, _ in columns], schema=pa.schema(fields))
+    objects = [name for name, (column, _) in zip(kept, columns, strict=True) if _has_objects(column.type)]
+    texts = [_array([row.get(name) for _, row in chunk], "string") for name in objects]
+    return batch, pa.record_batch(texts, list(map(str, objects)))
+
+
+def _has_objects(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(kind) or (pa.types.is_list(kind) and _has_objects(kind.value_type)))
 
 
 def _column(
@@ -83,9 +98,10 @@ def _column(
         str(name).encode()
         return _array(values, kind), None
     except (pa.ArrowException, OverflowError) as error:
-        lists = kind is None and all(value is None or isinstance(value, list) for value in values)
-        if lists and not all(_go_together([value], None) for value in values):
-            return _array(values, "string"), _JSON
+        for nested, metadata in _JSON.items() if kind is None else ():
+            alike = all(value is None or isinstance(value, nested) for value in values)
+            if alike and not all(_go_together([value], None) for value in values):
+                return _array(values, "string"), metadata
         # the first row that does not go together with those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
         raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
@@ -138,23 +154,34 @@ def _widened(
             continue
         both = (schema.field(position), field)
         try:
-            if any(one.metadata == _JSON for one in both):
+            if any(one.metadata for one in both):
                 schema = schema.set(position, _json_field(both))
             else:
                 unified = pa.unify_schemas([pa.schema([one]) for one in both], promote_options="permissive")
                 schema = schema.set(position, unified.field(0))
         except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
-            cause = f"{shown(both[0].type)} before, {shown(both[1].type)} here"
+            before, here = ("lists of several types" if one.metadata else shown(one.type) for one in both)
+            cause = f"{before} before, {here} here"
             raise _changed(field.name, place, cause, types) from None
     return schema
 
 
-def _json_field(both: Iterable[pa.Field]) -> pa.Field:
-    for one in both:
-        if one.metadata != _JSON and not (pa.types.is_list(one.type) or pa.types.is_null(one.type)):
-            raise pa.ArrowInvalid("lists and other values")
-    return pa.field(one.name, pa.string(), metadata=_JSON)
+def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
+    """Raises ArrowInvalid where one holds lists, or objects, and the other something else."""
+    before, here = (one.metadata or _as_json(one.type) for one in both)
+    if before and here and before != here:
+        raise pa.ArrowInvalid("lists or objects, and other values")
+    return pa.field(both[0].name, pa.string(), metadata=before or here)
+
+
+def _as_json(kind: pa.DataType) -> dict[bytes, bytes] | None:
+    """The metadata of values of this type, should they become JSON; None where there are no values."""
+    if pa.types.is_null(kind):
+        return None
+    if pa.types.is_list(kind):
+        return _JSON[list]
+    return _JSON[dict] if pa.types.is_struct(kind) else {b"json": b"nothing"}
 
 
 def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
@@ -176,12 +203,13 @@ def _cut(cause: str) -> str:
     return text if len(text) <= 3 * SHOWN else f"{text[: 2 * SHOWN]} … {text[-SHOWN:]}"
 
 
-def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _completed(batch: pa.RecordBatch, texts: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     for field in schema:
         position = batch.schema.get_field_index(field.name)
         if position < 0:
             batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
-        elif pa.types.is_string(field.type) and pa.types.is_list(batch.column(position).type):
-            texts = _array(batch.column(position).to_pylist(), "string")
-            batch = batch.set_column(position, field, texts)
+        elif pa.types.is_string(field.type) and pa.types.is_nested(batch.column(position).type):
+            there = field.name in texts.schema.names
+            text = texts[field.name] if there else _array(batch.column(position).to_pylist(), "string")
+            batch = batch.set_column(position, field, text)
     return cast(batch, schema, cut_times=True)

@@ -118,6 +118,12 @@ def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:
     """The error for bytes that are not text in this encoding: the first such line, and the encodings that fit."""
     number, reason = _first_line(files, file, encoding)
     cause = f"{file.name} line {number} is not {encoding}: {reason}"
+    if decoding(encoding) == "utf-8-sig" and _decodes(files, file, "utf-8", "surrogatepass"):
+        return DataError(
+            f"{cause}; there and elsewhere it holds surrogates, which are no characters, as CESU-8 writes emoji",
+            "write the file as UTF-8; Python: "
+            "data.decode('utf-8', 'surrogatepass').encode('utf-16', 'surrogatepass').decode('utf-16')",
+        )
     letters, broken = _as_utf_8(files, file)
     if decoding(encoding) == "utf-8-sig" and letters > broken:
         return DataError(
@@ -172,8 +178,8 @@ def _as_utf_8(files: Files, file: SourceFile) -> tuple[int, int]:
     return letters - broken, broken
 
 
-def _decodes(files: Files, file: SourceFile, encoding: str) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
+def _decodes(files: Files, file: SourceFile, encoding: str, errors: str = "strict") -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)(errors)
     with files.open(file) as stream:
         try:
             while chunk := stream.read(_CHUNK_BYTES):

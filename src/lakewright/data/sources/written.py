@@ -34,6 +34,8 @@ _PATTERNS = {
 NUMBERS = ("bigint", "double")
 _TIMES = ("date", "timestamp_ntz", "timestamp")
 TIMES = (*_TIMES, *NUMBERS)
+_LONG_WHOLE = r"^-?[0-9]{16,}([.]0*)?$"  # may have more digits than a double keeps
+_COMMA = r"[+-]?[0-9]+,[0-9]+"
 _NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: nothing tells which
 
 # Words for "nothing is known", in lower case.
@@ -59,11 +61,12 @@ _MEMORY = "1GB"  # of DuckDB, before it spills
 class _Forms:
     """What is known of a column after some of its batches.
 
-    `plain`: every value has its usual form, so that no two forms fall on one value; `pointed`: the same, with the `.0`
-    of whole numbers, as Python writes floats. `shapes`: the other forms, every digit a 9 (two are enough); such as have
-    one shape differ in value, if they are `simple`.
+    `exact`: no whole number may lose its last digits as a double. `plain`: every value has its usual form, so that no
+    two forms fall on one value; `pointed`: the same, with the `.0` of whole numbers, as Python writes floats. `shapes`:
+    the other forms, every digit a 9 (two are enough); such as have one shape differ in value, if they are `simple`.
     """
 
+    exact: bool
     possible: list[str] = field(default_factory=lambda: list(_PATTERNS))
     filled: bool = False
     plain: bool = True
@@ -81,6 +84,8 @@ class _Forms:
         if len(values) == 0:
             return
         fits = [kind for kind in self.possible if _fit(values, kind)]
+        if self.exact and "double" in fits and not _is_exact(values):
+            fits.remove("double")
         if fits and self.filled and fits[0] != self.possible[0]:
             self.plain = self.pointed = self.simple = False  # what came before was held against another type
         self.filled, self.possible = True, fits
@@ -122,7 +127,7 @@ def types_of(
     forms fall on one value (but for those whose values are `meant`, not their forms), and those whose times lose their
     last digits.
     """
-    forms = {name: _Forms() for name in names}
+    forms = {name: _Forms(exact=name not in meant) for name in names}
     for batch in read(names) if names else ():
         for name in names:
             forms[name].see(batch.column(name))
@@ -178,6 +183,7 @@ def known(column: pa.Array) -> pa.Array:
 class Misfits:
     """The values of a column that do not fit a type: counted, the first few kept with their places."""
 
+    name: str
     kind: str
     inferred: bool  # by the pattern that types are found with, which takes less than a declared type does
     total: int = 0
@@ -205,9 +211,16 @@ class Misfits:
                 self.different.append(value)
 
     def __str__(self) -> str:
-        word = "number" if self.inferred and self.kind in NUMBERS else self.kind
+        word = "no number" if self.inferred and self.kind in NUMBERS else f"no {self.kind}"
+        if self._fit_once_declared:
+            word = "in a form that may be a code, or is too long"
         verb, more = "are" if self.count > 1 else "is", ", …" * (self.count > len(self.first))
-        return f"{self.count:,} of {self.total:,} values {verb} no {word}: {', '.join(self.first)}{more}"
+        return f"{self.count:,} of {self.total:,} values {verb} {word}: {', '.join(self.first)}{more}"
+
+    @property
+    def _fit_once_declared(self) -> bool:
+        """Whether they are numbers, though not in a form that is taken for one unasked."""
+        return self.inferred and self.kind in NUMBERS and all(_is_number(value) for value in self.different)
 
     @property
     def remedy(self) -> str:
@@ -215,6 +228,14 @@ class Misfits:
             return (
                 "write them with the year first (2024-01-31), or read them as text and make them times in SQL: "
                 "strptime(column, '%d.%m.%Y'), or '%m/%d/%Y' where the month comes first"
+            )
+        if self._fit_once_declared:
+            return f"read them as numbers: data.options: {{types: {{{self.name}: double}}}}"
+        if all(re.fullmatch(_COMMA, value) for value in self.different):
+            number = f"replace({self.name}, ',', '.')::double as {self.name}"
+            return (
+                "if the comma is the decimal one, write a point at the source; or read the column as text, make "
+                f"numbers of it in SQL (create table … as select {number}, …) and name that table (data.table)"
             )
         if self.count == self.total:
             return "name another column"
@@ -225,15 +246,16 @@ class Misfits:
         if self.kind in _TIMES and all(any(re.match(other, value) for other in others) for value in self.different):
             zoned = self.kind == "timestamp" or any(value[16:].strip("0123456789:.") for value in self.different)
             kind, means = ("timestamp", "no zone: UTC") if zoned else ("timestamp_ntz", "no time: midnight")
-            return f"write all in one form, or declare the type ({means}): data.options: {{types: {{column: {kind}}}}}"
+            declared = f"data.options: {{types: {{{self.name}: {kind}}}}}"
+            return f"write all in one form, or declare the type ({means}): {declared}"
         return "correct them; those that mean that nothing is known can be named: data.options: {null_values: [NA]}"
 
 
 def misfits(
-    values: Iterable[tuple[Sequence[str], Sequence[str]]], kinds: Sequence[str], *, inferred: bool = True
+    name: str, values: Iterable[tuple[Sequence[str], Sequence[str]]], kinds: Sequence[str], *, inferred: bool = True
 ) -> Misfits:
-    """Those of the type that most of the values fit; the values come with their places, some at a time."""
-    odd = [Misfits(kind, inferred) for kind in kinds]
+    """Those of the column's type that most of the values fit; the values come with their places, some at a time."""
+    odd = [Misfits(name, kind, inferred) for kind in kinds]
     for some, places in values:
         for each in odd:
             each.add(some, places)
@@ -254,6 +276,22 @@ def _fit(values: pa.Array, kind: str) -> bool:
 
     # 2024-02-31 looks like a date
     return bool(pc.all(pc.match_substring_regex(values, _PATTERNS[kind])).as_py()) and _cast(values, kind)
+
+
+def _is_exact(values: pa.Array) -> bool:
+    """Whether a double keeps all digits of each whole number."""
+    import pyarrow.compute as pc
+
+    long = values.filter(pc.match_substring_regex(values, _LONG_WHOLE)).to_pylist()
+    return all(float(value) == int(value.partition(".")[0]) for value in long)
+
+
+def _is_number(text: str) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    value = pa.array([text])
+    return _cast(value, "double") and bool(pc.all(pc.is_finite(typed(value, "double"))).as_py())
 
 
 def _cast(values: pa.Array, kind: str) -> bool:

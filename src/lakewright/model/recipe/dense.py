@@ -126,7 +126,7 @@ def _number(name: str, values: NDArray[np.float64]) -> Number:
     if len(known):
         usual = np.clip(known, *np.quantile(known, [0.01, 0.99], method="nearest"))
         for counted in (usual, known):  # a number that is nearly always the same differs in its rarest values alone
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 mean, deviation = float(counted.mean()), float(counted.std())
             if deviation > 0:
                 break

@@ -107,7 +107,8 @@ class MultilabelClassification:
             raise DataError(
                 f"the label {never[0]!r} (data.columns.labels) is in no row: nobody can learn it"
                 if isinstance(given, str)
-                else f"the column {never[0]!r} (data.columns.labels) is 1 in no row: nobody can learn it",
+                else f"the column {never[0]!r} (data.columns.labels) is 1 in no row"
+                f"{' and blank in all' * (seen.blanks[never[0]] == seen.rows)}: nobody can learn it",
                 "leave it out, or see whether the table was filtered",
             )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe import Encoded, Encoding
 
 SIDES = ("text", "text_pair", "negative")
+GREATEST = float(np.finfo(np.float32).max)  # what a network computes with
 
 
 class SimilaritySettings(TaskSettings):
@@ -76,6 +77,8 @@ class SentenceSimilarity:
                 texts["negative"] = text_column(table, columns["negative"], "negative")
             if "score" in columns:
                 truth = truth_numbers(table, columns["score"], "score", rows, problems)
+                for at in np.flatnonzero(np.abs(truth.to_numpy()) > GREATEST):
+                    problems.add(f"row {rows + at}: {truth[int(at)]} is beyond ±{GREATEST:.1e}, where float32 ends")
                 if len(scores) < 2:
                     scores.update(truth.drop_null().unique().to_pylist())
             else:  # that the two belong together is all that is known
@@ -123,10 +126,10 @@ class SentenceSimilarity:
 
     def targets(self, truths: Sequence[float], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """The score, from 0 to 1 between the least and the greatest of train."""
-        scores = np.array(truths, dtype=np.float32)
+        scores = np.array(truths, dtype=np.float64)
         if self.scored:
             scores = (scores - self.low) / (self.high - self.low)
-        return Ragged(scores, np.arange(len(scores) + 1))
+        return Ragged(scores.astype(np.float32), np.arange(len(scores) + 1))
 
     def shortfalls(
         self, truths: Sequence[float], encoded: Encoded, targets: Ragged, rows: Sequence[Row]

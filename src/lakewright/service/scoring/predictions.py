@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakewright.data.lake.types import storable
 from lakewright.data.rows.kinds import Kind
@@ -26,7 +27,7 @@ from lakewright.errors import DataError, UsageError, nearest
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
     from lakewright.model.predictor import Predictor
-    from lakewright.service.scoring.rows import Job, Part
+    from lakewright.service.scoring.rows import Job, Part, Window
     from lakewright.system.progress import Advance
 
 COMMON = pa.schema(
@@ -132,6 +133,7 @@ class Scoring:
     def _batch(self, part: Part, job: Job, tally: Tally, advance: Advance) -> pa.RecordBatch:
         window = part.window
         if window.predictions is None:
+            _check_finite(window, job, self.columns.inputs.values())
             window.predictions = self._predict(window.rows)
         said = window.predictions[part.start : part.stop]
         rows = window.rows.slice(part.start, part.stop - part.start)
@@ -168,6 +170,18 @@ class Scoring:
         lacking = [lacks(self.predictor.task.inputs, row) for row in given]
         found = iter(self.predictor.predict([row for row, lack in zip(given, lacking, strict=True) if not lack]))
         return [None if lack else next(found) for lack in lacking]
+
+
+def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
+    """Raises DataError for an infinite number."""
+    for name in columns:
+        column = window.rows.column(name)
+        at = pc.index(pc.is_inf(column), True).as_py() if pa.types.is_floating(column.type) else -1
+        if at >= 0:
+            raise DataError(
+                f"the column {name!r} of {job.table} is infinite in row {window.first + at}",
+                "correct the number at the source, or make it null in SQL",
+            )
 
 
 def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> list[str]:

@@ -23,18 +23,27 @@ def mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str
     """What is wrong with a span that its source repeats as `form` (or not: None), and whether other offsets mend it."""
     wrong = _mistake(start, end, form, text, counted)
     other: Offsets = "characters" if counted == "utf16" else "utf16"
-    if wrong and not _mistake(start, end, form, text, other):
+    if wrong and not _mistake(start, end, form, text, other) and (form or not _splits(start, end, text, counted)):
         wrong += f" (it is right with task.offsets: {other})"
     return wrong
 
 
 def _mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str | None:
     first, last = in_characters((start, end), text, counted)
+    if _splits(start, end, text, counted):
+        return f"span {start}–{end} {'begins' if first < 0 else 'ends'} within a character, counted in UTF-16 units"
     if not 0 <= first < last:
         return f"span {start}–{end} lies outside its text of {len(text)} characters"
     if isinstance(form, str) and _plain(form) != _plain(text[first:last]):
         return f"span {start}–{end} is {text[first:last]!r}, not {form!r}"
     return None
+
+
+def _splits(start: int, end: int, text: str, counted: Offsets) -> bool:
+    """Whether a bound lies within a character, as those do that two UTF-16 units make."""
+    units = len(text.encode("utf-16-le")) // 2
+    inside = 0 <= start < end <= units
+    return counted == "utf16" and inside and min(in_characters((start, end), text, counted)) < 0
 
 
 def _plain(form: str) -> str:
