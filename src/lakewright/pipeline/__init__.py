@@ -231,7 +231,7 @@ def _record(
             workspace.bring(place)
         try:
             with workspace.tracking.stage(run_id, stage.name) as log:
-                record = function(inputs, project, workspace.at_stage(run_id, work, log))
+                record = function(inputs, project, workspace.at_stage(run_id, work, log, again=step.again))
         except KeyboardInterrupt:
             LOG.warning("%s was stopped", stage.name)
             raise
@@ -261,9 +261,10 @@ def _step(stage: Stage, project: Project, workspace: Workspace, records: Records
     }
     step = skipping.look_up(stage.name, depends, stage.record, project, workspace)
     names = [each.name for each in STAGES]
-    if step.skip and rerun is not None and names.index(stage.name) >= names.index(rerun):
-        return Step(stage.name, False, f"asked to run again from {rerun}", step.key, step.depends)
-    return step
+    if rerun is None or names.index(stage.name) < names.index(rerun):
+        return step
+    why = f"asked to run again from {rerun}" if step.skip else step.why
+    return Step(stage.name, False, why, step.key, step.depends, again=True)
 
 
 def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], watch: Watch) -> Run:

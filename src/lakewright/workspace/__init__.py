@@ -46,6 +46,7 @@ class Workspace:
     run_id: str = ""
     work: Path = Path()  # this stage's own folder; it survives a kill
     log: StageLog | None = None  # this stage's own MLflow run
+    again: bool = False  # this stage is to do its work anew, whatever is there
     mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
 
     @classmethod
@@ -94,8 +95,8 @@ class Workspace:
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
         return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts), mirror=mirror)
 
-    def at_stage(self, run_id: str, work: Path, log: StageLog | None) -> Workspace:
-        return replace(self, run_id=run_id, work=work, log=log)
+    def at_stage(self, run_id: str, work: Path, log: StageLog | None, again: bool = False) -> Workspace:
+        return replace(self, run_id=run_id, work=work, log=log, again=again)
 
     def bring(self, place: str) -> Path:
         """The file or folder, on this machine."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
 from lakewright.data.lake.types import cast
-from lakewright.data.lake.writing import keep_failure
+from lakewright.data.lake.writing import keep_failure, there_already
 from lakewright.errors import Busy, DataError, NotFound, UsageError
 from lakewright.records import TableVersion
 
@@ -44,11 +44,10 @@ def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     if statement.inserts:
         return _insert(lake, statement)
     if not statement.replaces and _exists(lake, str(statement.target)):
-        raise UsageError(
-            f"the table {statement.target} is there already", "write: create or replace table … as select …"
-        )
+        raise there_already(statement.target)  # before the query runs; `create` looks again
+    mode: Literal["overwrite", "create"] = "overwrite" if statement.replaces else "create"
     with _Session(lake, statement) as session:
-        return lake.write(str(statement.target), session.stream(), properties={"sql": query})
+        return lake.write(str(statement.target), session.stream(), mode=mode, properties={"sql": query})
 
 
 def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:

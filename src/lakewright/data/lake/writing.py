@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.types import accepts, storable
-from lakewright.errors import DataError, nearest
+from lakewright.errors import DataError, UsageError, nearest
 
 # delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
 # batch, so its rows keep their order. Larger input gains nothing from being joined.
@@ -29,6 +29,10 @@ def fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
         if not accepts(field.type, kind):
             raise DataError(f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}", remedy)
     return wanted
+
+
+def there_already(table: TableName) -> UsageError:
+    return UsageError(f"the table {table} is there already", "write: create or replace table … as select …")
 
 
 def not_empty(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.RecordBatch]:
