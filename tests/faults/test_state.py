@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +103,152 @@ def test_a_table_that_was_made_while_the_query_ran_is_kept(tmp_path: Path, monke
     assert lake.read(lake.version(T))["n"].to_pylist() == [1]
     sql.run_sql(lake, f"create or replace table {T} as select 3 as n")
     assert lake.read(lake.version(T))["n"].to_pylist() == [3]
+
+
+# MLflow's database ---------------------------------------------------------------------------------------------------
+
+
+def cut_short(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+def emptied(whole: bytes) -> bytes:
+    return b""
+
+
+def with_zeros(whole: bytes) -> bytes:
+    return whole[:8192] + bytes(4096) + whole[12288:]
+
+
+def of_something_else(whole: bytes) -> bytes:
+    return b"key: value\n" * 2000
+
+
+@pytest.mark.parametrize("how", [cut_short, emptied, zeros, with_zeros, of_something_else])
+def test_a_damaged_database_is_not_to_be_upgraded(how: Any, ran: Path, call: Call) -> None:
+    path = ran.parent / ".lakewright" / "mlflow.db"
+    path.write_bytes(how(path.read_bytes()))
+    for arguments in (["models"], ["plan"], ["predict", "models:/main.h.t@champion", "x"], ["run", "--rerun", "gate"]):
+        ended = call(*arguments)
+        assert ended.code == 1
+        assert re.search(rf"^error: MLflow's database {path} is damaged: .+\n  → restore it", ended.err, re.M), (
+            ended.err
+        )
+        assert "upgrade" not in ended.err
+
+
+def test_models_are_registered_anew_where_the_database_was_moved_away(ran: Path, call: Call) -> None:
+    (ran.parent / ".lakewright" / "mlflow.db").write_bytes(b"")
+    (ran.parent / ".lakewright" / "mlflow.db").rename(ran.parent / "damaged.db")
+    again = call("run", "--json")
+    assert again.code == 0
+    assert {name: stage["status"] for name, stage in again.json["stages"].items()} == {
+        **dict.fromkeys(("ingest", "prepare", "train", "evaluate", "gate"), "skipped"),
+        "register": "done",
+    }
+    assert call("predict", "models:/main.h.t@champion", "the dog is here").code == 0
+
+
+def test_an_old_database_is_to_be_upgraded(ran: Path, call: Call) -> None:
+    path = ran.parent / ".lakewright" / "mlflow.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'bda7b8c39065'")
+    ended = call("run", "--rerun", "gate")
+    assert ended.code == 1
+    assert f"mlflow db upgrade sqlite:///{path}" in ended.err
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '{"table": 1}', "\0"])
+def test_a_damaged_record_hides_no_run(text: str, ran: Path, call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    (path,) = (ran.parent / ".lakewright" / "runs").glob("*/records/train.json")
+    path.write_text(text)
+    listed = call("runs", "--json")
+    assert listed.code == 0
+    assert f"{path} is damaged and left out" in caplog.text
+    (run,) = listed.json["runs"]
+    assert set(run["stages"]) == {"ingest", "prepare", "evaluate", "gate", "register"}
+    stage = ["--project", "project.yml", "--run", path.parent.parent.name]
+    needing = call("stage", "gate", *stage)
+    assert needing.code == 1
+    assert "run the stage train first" in needing.err
+    assert call("stage", "train", *stage).code == call("stage", "gate", *stage).code == 0
+
+
+# Timers --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_timer_is_named_for_its_command(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("schedule", "--out", "units", "run").code == 0
+    assert call("schedule", "--out", "units", "tables", "list").code == 0
+    files = {"lakewright-run.service", "lakewright-run.timer", "lakewright-tables.service", "lakewright-tables.timer"}
+    assert {path.name for path in (tmp_path / "units").iterdir()} == files
+    assert ".lakewright-run.lock" in call("schedule", "--kind", "cron", "run").out
+
+
+def test_a_timer_is_not_written_over_by_another_command(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    units = str(tmp_path / "units")
+    assert call("schedule", "--out", units, "run", "a.yml").code == 0
+    before = {path.name: path.read_text() for path in Path(units).iterdir()}
+    refused = [call("schedule", "--out", units, "run", "b.yml")]
+    monkeypatch.chdir(tmp_path / "other")
+    refused.append(call("schedule", "--out", units, "run", "a.yml"))
+    for ended in refused:
+        assert ended.code == 2
+        assert "--name NAME" in ended.err
+    assert {path.name: path.read_text() for path in Path(units).iterdir()} == before
+    assert call("schedule", "--out", units, "--name", "other", "run", "a.yml").code == 0
+    monkeypatch.chdir(tmp_path)
+    assert call("schedule", "--out", units, "--at", "05:10", "run", "a.yml").code == 0
+    assert "05:10" in (Path(units) / "lakewright-run.timer").read_text()
+
+
+# Workspaces that are moved -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left", ["moved", "copied"])
+def test_a_workspace_works_where_it_was_moved_to(
+    left: str, ran_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    old, new = tmp_path / "old, ü", tmp_path / "new %"
+    shutil.copytree(ran_once, old)
+    monkeypatch.chdir(old)
+    assert call("models").code == 0  # MLflow's places are below `old` now, as if it had run there
+    before = content(old)
+    shutil.copytree(old, new)
+    if left == "moved":
+        old.rename(tmp_path / "away")
+    monkeypatch.chdir(new)
+    (table,) = (each for each in call("tables", "--json").json["tables"] if each["full_name"] == T)
+    assert table["storage_location"] == str(new / ".lakewright" / "tables" / "main" / "h" / "t")
+    assert call("predict", "models:/main.h.t@champion", "the dog is here").code == 0
+    assert {each["action"] for each in call("plan", "--json").json["stages"]} == {"skip"}
+    again = call("run", "--rerun", "train", "--json")
+    assert again.code == 0
+    assert again.json["model_folder"].startswith(str(new))
+    with closing(sqlite3.connect(new / ".lakewright" / "mlflow.db")) as database:
+        places = [uri for (uri,) in database.execute("SELECT artifact_uri FROM runs")]
+    assert len(places) > 7
+    assert all(place.startswith((new / ".lakewright" / "artifacts").as_uri() + "/") for place in places)
+    if left == "moved":
+        assert not old.exists()
+    else:
+        assert content(old) == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_places_stay_where_the_files_did_not_come_along(ran: Path, ran_once: Path, call: Call) -> None:
+    assert call("predict", "models:/main.h.t@champion", "the dog is here").code == 0
+    with closing(sqlite3.connect(ran.parent / ".lakewright" / "mlflow.db")) as database:
+        (place,) = next(database.execute("SELECT source FROM model_versions"))
+    assert place.startswith((ran_once / ".lakewright" / "artifacts").as_uri())

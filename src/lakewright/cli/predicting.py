@@ -111,7 +111,7 @@ def schedule(
     at: Annotated[str, typer.Option(help="HH:MM of this machine's clock")] = "03:00",
     on: Annotated[str, typer.Option(help="weekly: the day")] = "Mon",
     kind: Annotated[str, typer.Option(help="systemd or cron")] = "systemd",
-    name: Annotated[str, typer.Option(help="names the job")] = "score",
+    name: Annotated[str | None, typer.Option(help="names the job; default: the command's name")] = None,
     out: Annotated[str | None, typer.Option(help="systemd: the folder for the two files; default: print them")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +120,7 @@ def schedule(
 
     from lakewright import api
     from lakewright.errors import UsageError, nearest
+    from lakewright.targets.local.schedule import write_units
 
     known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
     if command[0] not in known:
@@ -133,9 +134,7 @@ def schedule(
             print("add it with: crontab -e", file=sys.stderr)
         return
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            (Path(out) / file).write_text(text, encoding="utf-8")
+        write_units(files, Path(out))
     if as_json:
         print_json({"files": files})
         return

@@ -20,7 +20,6 @@ from typing import Any, cast
 
 from lakewright import plugins
 from lakewright.errors import (
-    DataError,
     LakewrightError,
     NotFound,
     ProjectError,
@@ -324,7 +323,7 @@ def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> s
 
 
 def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
-    """What the stages of a run have left so far."""
+    """What the stages of a run have left so far; a damaged record is as good as none."""
     folder = workspace.folder / "runs" / run_id / "records"
     paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
     records: dict[str, Record] = {}
@@ -333,8 +332,8 @@ def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
             if path.exists():
                 written = json.loads(path.read_text(encoding="utf-8"))
                 records[stage.name] = stage.record.from_kept(written, workspace.folder)
-        except ValueError as error:
-            raise DataError(f"the record {path} is damaged", "begin another run (--run NAME)") from error
+        except ValueError:
+            LOG.warning("%s is damaged and left out", path)
     return records
 
 

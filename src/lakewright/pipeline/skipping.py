@@ -34,8 +34,8 @@ class Step:
     key: str = ""  # hash of `depends`
     depends: dict[str, Any] = field(default_factory=dict)
     record: Record | None = None  # what an earlier run left for this key
-    again: bool = False  # a person wants its work done anew, whatever is there
     run_id: str = ""  # that run
+    again: bool = False  # a person wants its work done anew, whatever is there
 
 
 def look_up(

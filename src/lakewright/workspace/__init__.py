@@ -53,6 +53,7 @@ class Workspace:
     def open(cls, profile: Profile) -> Workspace:
         from lakewright.data.lake.names import check_folder
         from lakewright.data.lake.tables import Lake
+        from lakewright.workspace.moved import move_places
         from lakewright.workspace.tracking import Tracking
 
         elsewhere = "://" in profile.workspace
@@ -91,6 +92,8 @@ class Workspace:
         catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
         lake = Lake(catalog, tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
+        if not profile.tracking and not profile.artifacts:
+            move_places(folder / "mlflow.db", folder / "artifacts")
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
         return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts), mirror=mirror)
