@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
 import sqlite3
@@ -18,6 +20,7 @@ from lakewright.data.lake import sql
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import UsageError
+from lakewright.service.server.protocols import mlflow
 from projects import Call, T
 
 # Tables --------------------------------------------------------------------------------------------------------------
@@ -252,3 +255,52 @@ def test_places_stay_where_the_files_did_not_come_along(ran: Path, ran_once: Pat
     with closing(sqlite3.connect(ran.parent / ".lakewright" / "mlflow.db")) as database:
         (place,) = next(database.execute("SELECT source FROM model_versions"))
     assert place.startswith((ran_once / ".lakewright" / "artifacts").as_uri())
+
+
+# What is read from people --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"text":"where is', '{"text": "a"} b', '  {"a', '{ "text": "a", }', '{"text": NaN}', '{"text":"a","text":"b"}'],
+)
+@pytest.mark.parametrize("by", ["argument", "stdin"])
+def test_half_an_object_is_no_text(
+    line: str, by: str, greeter: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(line.encode())))
+    ended = call("predict", str(greeter), *([line] if by == "argument" else []))
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: not a JSON object" in ended.err
+    assert 'give {"text": "…", …}, one a line; a text that begins so' in ended.err
+
+
+@pytest.mark.parametrize("line", ["{", "{name} says good morning", "{}}", "[1", '"good', json.dumps({"text": '{"a'})])
+def test_a_brace_makes_no_object(line: str, greeter: Path, call: Call) -> None:
+    ended = call("predict", str(greeter), line)
+    assert ended.code == 0, ended.err
+    assert "label" in ended.json
+
+
+@pytest.mark.parametrize("arguments", [["caf\udce9"], ["cafe", "--where", "text = '\udce9'"]])
+def test_a_search_for_bytes(arguments: list[str], ran: Path, call: Call) -> None:
+    ended = call("search", T, *arguments)
+    assert ended.code == 1
+    assert "is not UTF-8: character" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("body", "texts"),
+    [
+        (b"text\n007\n1.0\n\nnan\n", ["007", "1.0", "", "nan"]),
+        (b"text\r\n\r\na\r\n", ["", "a"]),
+        (b'text\n""\n\na', ["", "", "a"]),
+    ],
+)
+def test_a_blank_line_of_one_column_is_a_row(body: bytes, texts: list[str]) -> None:
+    assert mlflow.read(body, "csv", {"text": "text"}, 10) == [{"text": text} for text in texts]
+
+
+def test_a_blank_line_between_columns_is_none() -> None:
+    rows = mlflow.read(b"text,age\na,1\n\nb,2\n", "csv", {"text": "text", "age": "number"}, 10)
+    assert rows == [{"text": "a", "age": 1.0}, {"text": "b", "age": 2.0}]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.cli.show import print_json, print_rows
+from lakewright.system import jsonfile
 from lakewright.system.memory import give_back
+
+if TYPE_CHECKING:
+    from lakewright.data.rows.kinds import Kind
 
 
 @app.command()
@@ -33,8 +37,8 @@ def predict(
     if not rows and sys.stdin.isatty():
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
-    several = len(predictor.task.inputs) > 1
-    given = (_row(line, several) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
+    inputs = predictor.task.inputs
+    given = (_row(line, inputs) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
     predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
     if as_json:
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
@@ -167,6 +171,7 @@ def search(
     """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
     from lakewright import api
 
+    list(_utf8((text, where or ""), "argument"))
     with stoppable("the embeddings that were committed are kept"):
         found = api.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
     if found.note:
@@ -197,24 +202,27 @@ def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
                 byte = ord(text[failure.start]) - 0xDC00
                 raise DataError(
                     f"{place} {number} is not UTF-8: character {failure.start + 1} is the byte 0x{byte:02x}",
-                    "encode it so: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright predict … (where it is Latin-1)",
+                    "encode it so: iconv -f LATIN1 -t UTF-8 (where it is Latin-1)",
                 ) from None
         yield text
 
 
-def _row(line: str, several: bool) -> str | dict[str, Any]:
-    """A text, or a JSON object of the model's inputs. What begins like one but is none is a text, where a text is all
-    that the model needs."""
-    from lakewright.errors import UsageError
+def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
+    """A text, or a JSON object of the model's inputs. A brace alone makes no object where a text is all that the model
+    needs."""
+    from lakewright.errors import UsageError, shown
 
     if not line.lstrip().startswith("{"):
         return line
     try:
-        row: dict[str, Any] = json.loads(line)
+        row: dict[str, Any] = jsonfile.parse_strictly(line)
     except ValueError as failure:
-        if not several:
+        if len(inputs) == 1 and not re.match(r'\s*\{\s*"', line):
             return line
-        raise UsageError(f"not a JSON object: {line[:80]} ({failure})", 'give {"text": "…", …}, one a line') from None
+        raise UsageError(
+            f"not a JSON object: {shown(line)} ({failure})",
+            f'give {{"{next(iter(inputs))}": "…", …}}, one a line; a text that begins so stands in it, with \\" for "',
+        ) from None
     return row
 
 
