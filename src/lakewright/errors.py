@@ -186,8 +186,7 @@ def of_disk(failure: BaseException, place: object) -> DiskError | None:
         # a LakewrightError's text may quote rows
         text = "" if isinstance(cause, LakewrightError) else str(cause)
         if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _FULL.search(text):
-            again = "free space and run again; it goes on from the last finished stage"
-            return DiskError(f"the disk of {where} is full", again)
+            return DiskError(f"the disk of {where} is full", "free space and run the command again")
         if code == errno.EROFS or _READ_ONLY.search(text):
             return DiskError(f"the disk of {where} is read-only", "make it writable, or name another workspace")
     return None

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from lakewright import Workspace, load_profile
 from lakewright.data.lake import sql
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
@@ -304,3 +306,90 @@ def test_a_blank_line_of_one_column_is_a_row(body: bytes, texts: list[str]) -> N
 def test_a_blank_line_between_columns_is_none() -> None:
     rows = mlflow.read(b"text,age\na,1\n\nb,2\n", "csv", {"text": "text", "age": "number"}, 10)
     assert rows == [{"text": "a", "age": 1.0}, {"text": "b", "age": 2.0}]
+
+
+# SQL -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call) -> Lake:
+    """Of the current folder's workspace, with one table."""
+    monkeypatch.chdir(tmp_path)
+    assert call("sql", f"create table {T} as select 1::integer as i, 'x' as s, timestamp '2026-01-02' as d").code == 0
+    return Workspace.open(load_profile()).lake
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_once_needs_a_name(name: str, lake: Lake, call: Call) -> None:
+    ended = call("sql", "--once", name, f"insert into {T} select * from {T}")
+    assert ended.code == 2
+    assert "--once has no name" in ended.err
+    assert lake.version(T).version == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "cast"),
+    [("null, 'a', null", "null::int"), ("2, 'a', null", "null::timestamp"), ("'2', 'a', now()", "2::int")],
+)
+def test_an_insert_says_which_cast_is_needed(row: str, cast: str, lake: Lake, call: Call) -> None:
+    refused = call("sql", f"insert into {T} select {row}")
+    assert refused.code == 1
+    assert f"cast(… as {cast.partition('::')[2]})" in refused.err
+    assert lake.version(T).version == 0
+
+
+@pytest.mark.parametrize("kind", ["int[]", "map(varchar, bigint)", 'struct(a int, "b c" timestamptz)', "decimal(9,2)"])
+def test_a_null_of_any_type_can_be_cast_as_the_error_says(kind: str, lake: Lake, call: Call) -> None:
+    table = f"{T}_{abs(hash(kind))}"
+    assert call("sql", f"create table {table} as select null::{kind} as v").code == 0
+    refused = call("sql", f"insert into {table} select 'x'::blob")
+    (wanted,) = re.findall(r"cast\(… as (.+)\); or", refused.err)
+    assert call("sql", f"insert into {table} select cast(null as {wanted})").code == 0
+
+
+def test_sums_beyond_bigint_say_that_a_cast_helps(lake: Lake, call: Call) -> None:
+    beyond = call("sql", "select sum(9223372036854775807::bigint) s from range(3)")
+    assert beyond.code == 1
+    assert "cast(… as double)" in beyond.err
+    helped = call("sql", "select cast(sum(9223372036854775807::bigint) as double) s from range(3)", "--json")
+    assert helped.json["rows"] == [{"s": 27670116110564327421.0}]
+
+
+def test_times_of_a_day_keep_their_zone(lake: Lake, call: Call) -> None:
+    query = """select '10:00:00+02'::timetz t, ['10:00:00-01:30'::timetz] t, {a: '23:59:59+00'::timetz} s, n
+        from range(3) r(n) order by n desc"""
+    rows = call("sql", query, "--json").json["rows"]
+    assert rows == [
+        {"t": "10:00:00+02", "t_1": ["10:00:00-01:30"], "s": {"a": "23:59:59+00"}, "n": n} for n in (2, 1, 0)
+    ]
+    assert call("sql", "create table main.h.zoned as select '10:00:00+02'::timetz t").code == 0
+    assert lake.read(lake.version("main.h.zoned"))["t"].to_pylist() == ["10:00:00+02"]
+
+
+def test_a_terminal_does_not_act_on_data(lake: Lake, call: Call) -> None:
+    query = (
+        """select 'a' || chr(27) || '[2J' || chr(155) || chr(13) || chr(8238) as "n[b]", 'ü' || chr(10) || 'é' as o"""
+    )
+    out = call("sql", query).out
+    assert r"a\x1b[2J\x9b\r\u202e" in out
+    assert "n[b]" in out and "ü" in out and "é" in out
+    assert not set(out) & {"\x1b", "\x9b", "\r", "\u202e"}
+    assert call("sql", query, "--json").json["rows"] == [{"n[b]": "a\x1b[2J\x9b\r\u202e", "o": "ü\né"}]
+    refused = call("sql", "select error('a' || chr(27) || '[2J')")
+    assert "\x1b" not in refused.err and r"\x1b[2J" in refused.err
+
+
+def test_times_of_commits_are_shown_as_people_read_them(lake: Lake, call: Call) -> None:
+    iso = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"
+    for arguments in (["history", T], ["list"], ["show", T]):
+        assert re.search(iso, call("tables", *arguments).out), arguments
+    (commit,) = call("tables", "history", T, "--json").json["history"]
+    assert isinstance(commit["timestamp"], int)
+
+
+def test_a_refused_statement_leaves_no_other_noise(
+    tmp_path: Path, lakewright: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    ended = lakewright("sql", f"create table {T} as select 18446744073709551615::ubigint u", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert [line[:9] for line in ended.stderr.splitlines()] == ["error: co", "  → corre"]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from lakewright.data.lake.tables import Lake
 
+_ZONED = "TIME WITH TIME ZONE"  # DuckDB's name of the type
+
 
 def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     """The rows of a select, or the table version that a `create table … as` or `insert into … select` wrote.
@@ -60,6 +62,8 @@ def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
     statement = parse(query)
     if statement.target is None or not statement.inserts:
         raise UsageError("--once goes with insert into … select …", "leave it out")
+    if not name.strip():
+        raise UsageError("--once has no name", "name these rows: --once NAME (is a variable unset?)")
     table, application = str(statement.target), f"lakewright.sql.{name}"
     number = int(hashlib.sha256(query.encode()).hexdigest()[:15], 16)
     kept = lake.transactions(table, [application])[application]
@@ -162,8 +166,12 @@ class _Session:
 
     def stream(self) -> pa.RecordBatchReader:
         relation = self._explained(lambda: self.connection.sql(self.query))
-        reader: pa.RecordBatchReader = self._explained(relation.to_arrow_reader)
         names = list(_distinct(relation.columns))
+        kinds = [str(kind) for kind in relation.types]
+        if any(_ZONED in kind for kind in kinds):  # as text: Arrow's times of a day have no zone
+            casts = [f"::{kind.replace(_ZONED, 'VARCHAR')}" if _ZONED in kind else "" for kind in kinds]
+            relation = relation.project(", ".join(f"#{at}{cast}" for at, cast in enumerate(casts, start=1)))
+        reader: pa.RecordBatchReader = self._explained(relation.to_arrow_reader)
         types = map(_stored, relation.types, reader.schema.types)
         schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
 
@@ -185,7 +193,7 @@ class _Session:
         except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
             for rows in self.views.values():
                 if rows.failures:
-                    raise rows.failures[0] from None
+                    raise rows.failures.pop() from None
             raise DataError(f"the query failed: {error}", "correct the statement or the rows it reads") from error
 
     def _placed(self, lake: Lake, statement: Statement) -> str:

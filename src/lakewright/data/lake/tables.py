@@ -112,8 +112,10 @@ class Lake:
         except CommitFailedError as error:
             raise conflict from error
         except Exception as error:
-            if failures:  # delta-rs makes text of whatever the stream raised
-                raise failures[0] from None
+            # delta-rs makes text of whatever the stream raised. Popped: a list that a failure's own traceback holds
+            # would keep DuckDB's objects until Python ends, which DuckDB would report as a leak.
+            if failures:
+                raise failures.pop() from None
             if existing is None and self._delta(table, location) is not None:
                 raise conflict from error
             if (full := of_disk(error, location.uri)) is not None:
