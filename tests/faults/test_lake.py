@@ -82,9 +82,8 @@ def test_a_full_disk_can_be_read_and_says_so_when_written(disk: Path, call: Call
     for arguments in WRITES:
         ended = call(*arguments)
         assert ended.code == 1
-        goes_on = "; it goes on from the last finished stage" if arguments[0] == "run" else ""
-        remedy = f"  → free space and run the command again{goes_on}\n"
-        assert re.search(rf"error: the disk of .+ is full\n{remedy}", ended.err), ended.err
+        remedy = "run again; it goes on" if arguments[0] == "run" else "run the command again\n"
+        assert re.search(rf"error: the disk of .+ is full\n  → free space and {remedy}", ended.err), ended.err
         assert "Traceback" not in ended.err
     (disk / "filler").unlink()
     assert call("run", "--rerun", "train").code == 0

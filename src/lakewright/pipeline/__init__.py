@@ -350,7 +350,6 @@ def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
     error: LakewrightError
     if full is not None:
         error = full
-        error.remedy += "; it goes on from the last finished stage"
     elif isinstance(failure, LakewrightError):
         error = failure
     elif missing is not None:

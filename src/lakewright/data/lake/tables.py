@@ -21,7 +21,7 @@ from lakewright.data.lake.names import TableName
 from lakewright.data.lake.scan import cause_of, scan, schema_of
 from lakewright.data.lake.types import cast, columns_info, storable
 from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty, there_already
-from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
+from lakewright.errors import AGAIN, Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Lake:
                 raise failures.pop() from None
             if existing is None and self._delta(table, location) is not None:
                 raise conflict from error
-            if (full := of_disk(error, location.uri)) is not None:
+            if (full := of_disk(error, location.uri, AGAIN)) is not None:
                 raise full from error
             if (damaged := damaged_log(location.uri)) is not None:
                 raise damaged from error

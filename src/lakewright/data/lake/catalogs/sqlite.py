@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from lakewright.data.lake.catalogs import Location
 from lakewright.data.lake.names import TableName
-from lakewright.errors import Busy, LakewrightError, of_disk
+from lakewright.errors import AGAIN, Busy, LakewrightError, of_disk
 from lakewright.records import kept_place, place_in
 from lakewright.settings.profile import CatalogSettings
 
@@ -107,7 +107,7 @@ class SqliteCatalog:
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
                 raise  # the other subclasses are about the statement, not about the file
-            if (full := of_disk(error, self.path)) is not None:
+            if (full := of_disk(error, self.path, AGAIN)) is not None:
                 raise full from error
             if "locked" in str(error):
                 raise Busy(
