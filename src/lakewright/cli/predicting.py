@@ -171,7 +171,7 @@ def search(
     """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
     from lakewright import api
 
-    list(_utf8((text, where or ""), "argument"))
+    text, _ = _utf8((text, where or ""), "argument")
     with stoppable("the embeddings that were committed are kept"):
         found = api.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
     if found.note:
@@ -219,9 +219,10 @@ def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
     except ValueError as failure:
         if len(inputs) == 1 and not re.match(r'\s*\{\s*"', line):
             return line
+        name = next(name for name, kind in inputs.items() if kind == "text")
         raise UsageError(
             f"not a JSON object: {shown(line)} ({failure})",
-            f'give {{"{next(iter(inputs))}": "…", …}}, one a line; a text that begins so stands in it, with \\" for "',
+            f'give {{"{name}": "…", …}}, one a line; a text that begins so stands in it, with \\" for "',
         ) from None
     return row
 

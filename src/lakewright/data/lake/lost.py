@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _TRIED = 50  # versions that are looked at for one that can be read
-_AGAIN = {  # a property of a commit: how its rows are written anew
+_REWRITTEN = {  # a property of a commit: how its rows are written anew
     "lakewright.fingerprint": " (lakewright run --rerun ingest)",
     "lakewright.table": " (lakewright run --rerun prepare)",
     "lakewright.sql": ' (lakewright sql "create or replace table …")',
@@ -106,7 +106,7 @@ def _remedy(
     tried = [version for version in range(latest, max(-1, latest - _TRIED), -1) if version != table.version]
     readable = [f"@v{version}" for version in tried if not _lost(at_version(version), there)]
     commit = next((commit for commit in commits if commit["version"] == table.version), {})
-    how = next((how for key, how in _AGAIN.items() if key in commit), "")
+    how = next((how for key, how in _REWRITTEN.items() if key in commit), "")
     again = f"write it again{how}"
     return f"read {table.name}{', '.join(readable)}, or {again}" if readable else f"restore its files, or {again}"
 
