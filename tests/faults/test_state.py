@@ -136,9 +136,9 @@ def test_a_damaged_database_is_not_to_be_upgraded(how: Any, ran: Path, call: Cal
     for arguments in (["models"], ["plan"], ["predict", "models:/main.h.t@champion", "x"], ["run", "--rerun", "gate"]):
         ended = call(*arguments)
         assert ended.code == 1
-        assert re.search(rf"^error: MLflow's database {path} is damaged: .+\n  → restore it", ended.err, re.M), (
-            ended.err
-        )
+        assert re.search(
+            rf"^error: MLflow's database {path} is damaged and cannot be read: .+\n  → restore it", ended.err, re.M
+        ), ended.err
         assert "upgrade" not in ended.err
 
 

@@ -430,7 +430,7 @@ def check_database(path: Path) -> None:
 
 def damaged_database(path: str | Path, why: object) -> LakewrightError:
     return LakewrightError(
-        f"MLflow's database {path} is damaged: {why}",
+        f"MLflow's database {path} is damaged and cannot be read: {why}",
         "restore it from a copy; or move it away and run again (lakewright run): tables and model folders stay, and "
         "the models are registered anew",
     )
