@@ -202,7 +202,7 @@ def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
                 byte = ord(text[failure.start]) - 0xDC00
                 raise DataError(
                     f"{place} {number} is not UTF-8: character {failure.start + 1} is the byte 0x{byte:02x}",
-                    "encode it so: iconv -f LATIN1 -t UTF-8 (where it is Latin-1)",
+                    "encode it so: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright … (where it is Latin-1)",
                 ) from None
         yield text
 
