@@ -170,8 +170,13 @@ _FULL = re.compile(r"(\(os error|\[[Ee]rrno|\{ code:) (28|122|27)\b|database or 
 _READ_ONLY = re.compile(r"(\(os error|\[[Ee]rrno|\{ code:) 30\b|attempt to write a readonly database")
 
 
-def of_disk(failure: BaseException, place: object) -> DiskError | None:
-    """The error for a failure that a full or read-only disk has brought about; `place` is where, if it does not say."""
+_GO_ON = "free space and run again; it goes on from the last finished stage"
+AGAIN = "free space and run the command again"
+
+
+def of_disk(failure: BaseException, place: object, when_full: str = _GO_ON) -> DiskError | None:
+    """The error for a failure that a full or read-only disk has brought about; `place` is where, if it does not say,
+    and `when_full` the remedy for a full one."""
     causes: list[BaseException] = []
     cause: BaseException | None = failure
     while cause is not None and cause not in causes:
@@ -186,8 +191,7 @@ def of_disk(failure: BaseException, place: object) -> DiskError | None:
         # a LakewrightError's text may quote rows
         text = "" if isinstance(cause, LakewrightError) else str(cause)
         if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _FULL.search(text):
-            again = "free space and run again; it goes on from the last finished stage"
-            return DiskError(f"the disk of {where} is full", again)
+            return DiskError(f"the disk of {where} is full", when_full)
         if code == errno.EROFS or _READ_ONLY.search(text):
             return DiskError(f"the disk of {where} is read-only", "make it writable, or name another workspace")
     return None

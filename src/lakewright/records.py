@@ -29,19 +29,30 @@ from lakewright.system.paths import stays_inside
 INSIDE = "workspace:"
 
 
-def _here(place: str, info: ValidationInfo) -> str:
-    if not info.context or not place.startswith(INSIDE):
-        return place
-    inside = place.removeprefix(INSIDE)
+def place_in(workspace: Path, kept: str) -> str:
+    """A place as `kept_place` kept it. Raises ValueError for one outside of the workspace."""
+    if not kept.startswith(INSIDE):
+        return kept
+    inside = kept.removeprefix(INSIDE)
     if not stays_inside(inside):
-        raise ValueError(f"{place} is no place in a workspace")
-    return str(info.context["workspace"] / inside)
+        raise ValueError(f"{kept} is no place in a workspace")
+    return str(workspace / inside)
+
+
+def kept_place(workspace: Path, place: str) -> str:
+    """A path in the workspace as it is kept: it stays right where the workspace is moved. Any other as it is."""
+    if not Path(place).is_relative_to(workspace):
+        return place
+    inside = Path(place).relative_to(workspace).as_posix()
+    return INSIDE + inside if stays_inside(inside) else place
+
+
+def _here(place: str, info: ValidationInfo) -> str:
+    return place_in(info.context["workspace"], place) if info.context else place
 
 
 def _inside(place: str, info: SerializationInfo) -> str:
-    if not info.context or not Path(place).is_relative_to(info.context["workspace"]):
-        return place
-    return INSIDE + Path(place).relative_to(info.context["workspace"]).as_posix()
+    return kept_place(info.context["workspace"], place) if info.context else place
 
 
 def _undefined(value: object) -> object:

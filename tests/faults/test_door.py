@@ -347,7 +347,9 @@ def test_what_is_no_file_of_keys_opens_nothing(tmp_path: Path) -> None:
     assert Access(tmp_path / "file" / "keys.json", None).needed  # not to be read, so who knows
 
 
-def test_a_server_notices_keys_and_forgets_none_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_notices_keys_and_takes_none_from_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, now = tmp_path / "keys.json", [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     guarded = Access(file, None)
@@ -363,9 +365,11 @@ def test_a_server_notices_keys_and_forgets_none_for_damage(tmp_path: Path, monke
     key = add_key(file, "ann")
     assert who("any") == "nobody" and who(key) == "ann"
     whole = file.read_text()
-    file.write_text(whole[:-9])
-    assert who(key) == "ann"  # as long as nobody says otherwise
-    file.write_text(whole)
+    for damaged in (whole[:-9], "", "null", "[{"):
+        file.write_text(damaged)
+        assert who(key) == who(key) == "nobody"
+        file.write_text(whole)
+        assert who(key) == "ann"
     remove_key(file, "ann")
     assert who(key) == "nobody" and guarded.needed
     file.unlink()

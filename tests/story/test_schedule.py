@@ -32,7 +32,7 @@ def test_the_line_for_cron_runs_and_leaves_a_log(tmp_path: Path, lakewright: Lak
     assert (minute, hour) == ("5", "4") and "\n" not in command
     for _ in range(2):
         subprocess.run(["sh", "-c", command.replace("\\%", "%")], cwd="/", check=True)  # as cron reads it
-    assert (folder / ".lakewright-score.log").read_text().count('"tables": []') == 2
+    assert (folder / ".lakewright-tables.log").read_text().count('"tables": []') == 2
 
 
 @SYSTEMD
@@ -67,7 +67,7 @@ def test_files_and_json(tmp_path: Path, lakewright: Lakewright) -> None:
     made = lakewright("schedule", "--out", str(out), "--json", "tables", cwd=tmp_path)
     files = one_object(made.stdout)["files"]
     assert {path.name: path.read_text() for path in out.iterdir()} == files
-    assert f"WorkingDirectory={tmp_path}" in files["lakewright-score.service"]
+    assert f"WorkingDirectory={tmp_path}" in files["lakewright-tables.service"]
 
 
 @pytest.mark.parametrize(

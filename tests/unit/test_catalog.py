@@ -102,7 +102,7 @@ def test_listing_by_catalog_and_schema(tmp_path: Path) -> None:
 def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     catalog = SqliteCatalog(tmp_path / "catalog.sqlite")
     with pytest.raises(sqlite3.IntegrityError):
-        register(catalog, storage_location=None)
+        register(catalog, table_id=None)
     assert catalog.list_tables() == []
     connection = sqlite3.connect(tmp_path / "catalog.sqlite")
     assert connection.execute("SELECT count(*) FROM catalogs").fetchone() == (0,)

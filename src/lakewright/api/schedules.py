@@ -17,11 +17,11 @@ def schedule(
     at: str = "03:00",
     on: str = "Mon",
     kind: str = "systemd",
-    name: str = "score",
+    name: str | None = None,
     folder: str | Path = ".",
 ) -> dict[str, str]:
     """What runs `lakewright COMMAND …` in `folder` at regular times, as file name → text: a systemd service and its
-    timer, or with `kind: cron` the line `crontab`.
+    timer, or with `kind: cron` the line `crontab`. `name` names the job, by default as the command.
 
     Raises UsageError for a time or a kind that is none, and for a command that does not end by itself.
     """
@@ -33,5 +33,5 @@ def schedule(
         raise UsageError(f"{kind!r} is no kind of schedule", nearest(kind, ("systemd", "cron")))
     when, place = jobs.When.parse(every, at, on), Path(folder).absolute()
     if kind == "cron":
-        return {"crontab": jobs.cron(name, command, when, place)}
-    return jobs.timer(name, command, when, place)
+        return {"crontab": jobs.cron(name or command[0], command, when, place)}
+    return jobs.timer(name or command[0], command, when, place)

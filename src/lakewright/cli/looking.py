@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, app, open_workspace
-from lakewright.cli.show import print_json, print_rows
+from lakewright.cli.show import print_json, print_rows, visible
 
 
 @app.command("profile")
@@ -76,22 +77,31 @@ def tables(
     if action not in ("list", "show", "history"):
         raise UsageError(f"tables has no action {action!r}", nearest(action, ("list", "show", "history")))
     if action == "list":
-        print_rows(api.tables(profile=profile), as_json, "tables")
+        rows = api.tables(profile=profile)
+        print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "tables")
         return
     if not name:
         raise UsageError(f"tables {action} needs a table's name", f"lakewright tables {action} catalog.schema.table")
     if action == "history":
-        print_rows(api.history(name, profile=profile), as_json, "history")
+        rows = api.history(name, profile=profile)
+        print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "history")
         return
     shown = api.table(name, limit=limit, profile=profile)
     if as_json:
         print_json(shown)
         return
-    for key, value in shown.items():
+    for key, value in _with_times(shown).items():
         if key not in ("columns", "first_rows"):
-            print(f"{key}: {value}")
+            print(visible(f"{key}: {value}"))
     print_rows(shown["columns"], False, "columns")
     print_rows(shown["first_rows"], False, "first rows")
+
+
+def _with_times(entry: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds since 1970 as people read them, in UTC."""
+    times = {name: entry[name] for name in ("timestamp", "created_at", "updated_at") if entry.get(name) is not None}
+    iso = {name: datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for name, ms in times.items()}
+    return {**entry, **iso}
 
 
 @app.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from lakewright.cli.app import AsJson, ProfileName, app, stoppable
 from lakewright.cli.show import print_json, print_rows
 from lakewright.system import jsonfile
 from lakewright.system.memory import give_back
+
+if TYPE_CHECKING:
+    from lakewright.data.rows.kinds import Kind
 
 
 @app.command()
@@ -33,8 +37,8 @@ def predict(
     if not rows and sys.stdin.isatty():
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
-    several = len(predictor.task.inputs) > 1
-    given = (_row(line, several) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
+    inputs = predictor.task.inputs
+    given = (_row(line, inputs) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
     predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
     if as_json:
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
@@ -111,7 +115,7 @@ def schedule(
     at: Annotated[str, typer.Option(help="HH:MM of this machine's clock")] = "03:00",
     on: Annotated[str, typer.Option(help="weekly: the day")] = "Mon",
     kind: Annotated[str, typer.Option(help="systemd or cron")] = "systemd",
-    name: Annotated[str, typer.Option(help="names the job")] = "score",
+    name: Annotated[str | None, typer.Option(help="names the job; default: the command's name")] = None,
     out: Annotated[str | None, typer.Option(help="systemd: the folder for the two files; default: print them")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +124,7 @@ def schedule(
 
     from lakewright import api
     from lakewright.errors import UsageError, nearest
+    from lakewright.targets.local.schedule import write_units
 
     known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
     if command[0] not in known:
@@ -133,9 +138,7 @@ def schedule(
             print("add it with: crontab -e", file=sys.stderr)
         return
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            (Path(out) / file).write_text(text, encoding="utf-8")
+        write_units(files, Path(out))
     if as_json:
         print_json({"files": files})
         return
@@ -168,6 +171,7 @@ def search(
     """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
     from lakewright import api
 
+    text, _ = _utf8((text, where or ""), "argument")
     with stoppable("the embeddings that were committed are kept"):
         found = api.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
     if found.note:
@@ -198,24 +202,28 @@ def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
                 byte = ord(text[failure.start]) - 0xDC00
                 raise DataError(
                     f"{place} {number} is not UTF-8: character {failure.start + 1} is the byte 0x{byte:02x}",
-                    "encode it so: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright predict … (where it is Latin-1)",
+                    "encode it so: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright … (where it is Latin-1)",
                 ) from None
         yield text
 
 
-def _row(line: str, several: bool) -> str | dict[str, Any]:
-    """A text, or a JSON object of the model's inputs. What begins like one but is none is a text, where a text is all
-    that the model needs."""
-    from lakewright.errors import UsageError
+def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
+    """A text, or a JSON object of the model's inputs. A brace alone makes no object where a text is all that the model
+    needs."""
+    from lakewright.errors import UsageError, shown
 
     if not line.lstrip().startswith("{"):
         return line
     try:
-        row: dict[str, Any] = jsonfile.parse(line)
+        row: dict[str, Any] = jsonfile.parse_strictly(line)
     except ValueError as failure:
-        if not several:
+        if len(inputs) == 1 and not re.match(r'\s*\{\s*"', line):
             return line
-        raise UsageError(f"not a JSON object: {line[:80]} ({failure})", 'give {"text": "…", …}, one a line') from None
+        name = next(name for name, kind in inputs.items() if kind == "text")
+        raise UsageError(
+            f"not a JSON object: {shown(line)} ({failure})",
+            f'give {{"{name}": "…", …}}, one a line; a text that begins so stands in it, with \\" for "',
+        ) from None
     return row
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -34,9 +35,17 @@ def note(line: str) -> None:
 
 
 def complain(error: LakewrightError) -> None:
-    print("\n  ".join([f"error: {error.cause}", f"→ {error.remedy}", *error.noticed]), file=sys.stderr)
+    print(visible("\n  ".join([f"error: {error.cause}", f"→ {error.remedy}", *error.noticed])), file=sys.stderr)
     if error.log:
         print(f"  log: {error.log}", file=sys.stderr)
+
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line feed
+
+
+def visible(text: str) -> str:
+    """The text with what a terminal acts on escaped: data could clear it, write over it, or turn its lines round."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
@@ -61,9 +70,11 @@ def _table(headers: list[str], rows: list[list[str]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(Text(visible(header)))
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     return table
 
 
@@ -80,7 +91,7 @@ def print_run(finished: Run) -> None:
     noticed = finished.records.get("prepare") or finished.records.get("ingest")  # prepare's are ingest's, and more
     if isinstance(noticed, Ingested | Prepared):
         for finding in noticed.findings:
-            show(f"noticed: {finding.name}: {finding.detail}", markup=False)
+            show(visible(f"noticed: {finding.name}: {finding.detail}"), markup=False)
     if "evaluate" in finished.records:
         report = finished.report
         confidence = f"{report.confidence:.0%} interval"

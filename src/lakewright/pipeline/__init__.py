@@ -20,7 +20,6 @@ from typing import Any, cast
 
 from lakewright import plugins
 from lakewright.errors import (
-    DataError,
     LakewrightError,
     NotFound,
     ProjectError,
@@ -231,7 +230,7 @@ def _record(
             workspace.bring(place)
         try:
             with workspace.tracking.stage(run_id, stage.name) as log:
-                record = function(inputs, project, workspace.at_stage(run_id, work, log))
+                record = function(inputs, project, workspace.at_stage(run_id, work, log, again=step.again))
         except KeyboardInterrupt:
             LOG.warning("%s was stopped", stage.name)
             raise
@@ -261,9 +260,10 @@ def _step(stage: Stage, project: Project, workspace: Workspace, records: Records
     }
     step = skipping.look_up(stage.name, depends, stage.record, project, workspace)
     names = [each.name for each in STAGES]
-    if step.skip and rerun is not None and names.index(stage.name) >= names.index(rerun):
-        return Step(stage.name, False, f"asked to run again from {rerun}", step.key, step.depends)
-    return step
+    if rerun is None or names.index(stage.name) < names.index(rerun):
+        return step
+    why = f"asked to run again from {rerun}" if step.skip else step.why
+    return Step(stage.name, False, why, step.key, step.depends, again=True)
 
 
 def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], watch: Watch) -> Run:
@@ -323,7 +323,7 @@ def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> s
 
 
 def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
-    """What the stages of a run have left so far."""
+    """What the stages of a run have left so far; a damaged record is as good as none."""
     folder = workspace.folder / "runs" / run_id / "records"
     paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
     records: dict[str, Record] = {}
@@ -332,8 +332,8 @@ def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
             if path.exists():
                 written = json.loads(path.read_text(encoding="utf-8"))
                 records[stage.name] = stage.record.from_kept(written, workspace.folder)
-        except ValueError as error:
-            raise DataError(f"the record {path} is damaged", "begin another run (--run NAME)") from error
+        except ValueError:
+            LOG.warning("%s is damaged and left out", path)
     return records
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lakewright
+from lakewright.data.lake.lost import is_parquet
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.model.folder import content_of, verify
 from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
@@ -34,6 +35,7 @@ class Step:
     depends: dict[str, Any] = field(default_factory=dict)
     record: Record | None = None  # what an earlier run left for this key
     run_id: str = ""  # that run
+    again: bool = False  # a person wants its work done anew, whatever is there
 
 
 def look_up(
@@ -110,7 +112,7 @@ def _gone(record: Record, workspace: Workspace) -> str:
             except NotFound:
                 return f"{value} is gone"
             if workspace.lake.is_lost(value):
-                return f"the files of {value} are gone"
+                return f"the files of {value} are gone or damaged"
     if isinstance(record, Ingested) and record.source != str(record.table):
         table = record.table.name
         if workspace.lake.ingested(table, record.fingerprint) != record.table:
@@ -123,7 +125,7 @@ def _gone(record: Record, workspace: Workspace) -> str:
             return f"{encoding} is damaged"
     elif isinstance(record, Report):
         files = [record.html, record.json_file, record.test_rows]
-        if Path(record.test_rows).exists() and not _is_parquet(record.test_rows):
+        if Path(record.test_rows).exists() and not is_parquet(record.test_rows):
             return f"{record.test_rows} is damaged"
     elif isinstance(record, Trained):
         files = [record.model_folder]
@@ -141,13 +143,3 @@ def _gone(record: Record, workspace: Workspace) -> str:
         except NotFound as error:
             return error.cause
     return next((f"{file} is gone" for file in files if not workspace.has(file)), "")
-
-
-def _is_parquet(file: str) -> bool:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return bool(pq.read_metadata(file).num_rows)
-    except (OSError, pa.ArrowException):
-        return False

@@ -20,10 +20,19 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from lakewright.errors import LakewrightError, NotFound
+from lakewright.errors import Busy, LakewrightError, NotFound
 from lakewright.records import ModelVersion
 from lakewright.registry.uri import Registry, record
-from lakewright.workspace.tracking import Tracking, address, literal, reach, unreachable
+from lakewright.workspace.tracking import (
+    Tracking,
+    address,
+    check_database,
+    damaged_database,
+    literal,
+    reach,
+    schema_remedy,
+    unreachable,
+)
 
 SECONDS = 10.0  # that a registry may take to answer
 # With one of these set, MLflow comes to a registry by ways that only MLflow knows.
@@ -90,10 +99,16 @@ class SqliteFile:
                 database.execute("PRAGMA query_only = ON")
                 return database.execute(question, given).fetchall()
         except sqlite3.Error as error:
-            raise LakewrightError(
-                f"MLflow's registry in {self.path} cannot be read: {error}",
-                "check that the file is MLflow's database; one of an older MLflow needs: mlflow db upgrade URI",
-            ) from None
+            check_database(self.path)
+            if "locked" in str(error):
+                raise Busy(
+                    f"another process has held {self.path} for {SECONDS:.0f} seconds",
+                    "wait for it to end and run the command again",
+                ) from None
+            if not str(error).startswith(("no such table", "no such column")):
+                raise damaged_database(self.path, error) from None
+            cause = f"MLflow's registry in {self.path} cannot be read: {error}"
+            raise LakewrightError(cause, schema_remedy(f"sqlite:///{self.path}")) from None
 
 
 class Server:

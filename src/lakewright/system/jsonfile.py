@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -38,5 +39,37 @@ def parse(content: str | bytes) -> Any:
         raise ValueError("its values are nested too deep") from None
 
 
+def parse_strictly(content: str) -> Any:
+    """As `parse`, for JSON that a person gives: raises ValueError also for a key that hides another, and for a number
+    that no float holds."""
+    try:
+        return _STRICT.decode(content)
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    once = dict(pairs)
+    if len(once) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name[:40]!r} is there twice")
+    return once
+
+
+def _float(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"no float holds {number[:40]}")
+    return value
+
+
+def _int(number: str) -> int:
+    _float(number)
+    return int(number)
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_float, parse_int=_int, parse_constant=_refuse)

@@ -46,12 +46,14 @@ class Workspace:
     run_id: str = ""
     work: Path = Path()  # this stage's own folder; it survives a kill
     log: StageLog | None = None  # this stage's own MLflow run
+    again: bool = False  # this stage is to do its work anew, whatever is there
     mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
 
     @classmethod
     def open(cls, profile: Profile) -> Workspace:
         from lakewright.data.lake.names import check_folder
         from lakewright.data.lake.tables import Lake
+        from lakewright.workspace.moved import move_places
         from lakewright.workspace.tracking import Tracking
 
         elsewhere = "://" in profile.workspace
@@ -90,12 +92,14 @@ class Workspace:
         catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
         lake = Lake(catalog, tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
+        if not profile.tracking and not profile.artifacts:
+            move_places(folder / "mlflow.db", folder / "artifacts")
         # A tracking server elsewhere keeps files where it says, unless the profile says.
         artifacts = profile.artifacts or ("" if profile.tracking else str(folder / "artifacts"))
         return cls(folder, profile, lake, Tracking(tracking, profile.registry, artifacts), mirror=mirror)
 
-    def at_stage(self, run_id: str, work: Path, log: StageLog | None) -> Workspace:
-        return replace(self, run_id=run_id, work=work, log=log)
+    def at_stage(self, run_id: str, work: Path, log: StageLog | None, again: bool = False) -> Workspace:
+        return replace(self, run_id=run_id, work=work, log=log, again=again)
 
     def bring(self, place: str) -> Path:
         """The file or folder, on this machine."""

@@ -60,6 +60,7 @@ LONGEST_PARAM = 6000  # characters, MLflow's limit
 SECONDS_BETWEEN_BATCHES = 2.0
 SECONDS_TO_ANSWER = 4.0  # that a server has to say anything at all, before it counts as away
 AWAY = (502, 503, 504)  # what a gateway answers whose server is away
+_DAMAGED = re.compile("disk image is malformed|file is not a database")  # as SQLite says it
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -96,12 +97,15 @@ class Tracking:
         try:
             yield _opened(self.tracking_uri, registry_uri)
         except MlflowException as error:
-            if (full := of_disk(error, self.tracking_uri.removeprefix("sqlite:///"))) is not None:
+            path = self.tracking_uri.removeprefix("sqlite:///")
+            if (full := of_disk(error, path)) is not None:
                 raise full from None
-            raise LakewrightError(
-                f"MLflow at {self.tracking_uri} answered: {error.message}",
-                "check that the tracking and registry URIs of the profile are right and answer",
-            ) from None
+            if self.tracking_uri != path and _DAMAGED.search(error.message):
+                raise damaged_database(path, error.message.splitlines()[0]) from None
+            remedy = "check that the tracking and registry URIs of the profile are right and answer"
+            if "out-of-date database schema" in error.message:
+                remedy = schema_remedy(self.tracking_uri)
+            raise LakewrightError(f"MLflow at {self.tracking_uri} answered: {error.message}", remedy) from None
         finally:
             database.removeFilter(_silent)
 
@@ -388,7 +392,7 @@ def _create_database(uri: str) -> None:
     if not uri.startswith("sqlite:///"):
         return
     if path.exists():
-        _check_database(path)
+        check_database(path)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     empty = user_cache() / f"mlflow-{version('mlflow')}.db"
@@ -410,20 +414,31 @@ def _create_database(uri: str) -> None:
         draft.replace(path)
 
 
-def _check_database(path: Path) -> None:
+def check_database(path: Path) -> None:
     """Raises LakewrightError for a damaged file: MLflow tries to open it for 100 seconds, or takes it for a new one."""
     try:
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            if not connection.execute("SELECT version_num FROM alembic_version").fetchall():
+                raise sqlite3.DatabaseError("it names no version of its schema")
     except sqlite3.DatabaseError as error:
         if (full := of_disk(error, path)) is not None:
             raise full from error
         if "locked" in str(error):  # MLflow waits
             return
-        raise LakewrightError(
-            f"MLflow's database {path} is damaged: {error}",
-            "restore it, or move it away: tables and model folders stay, runs and model versions begin anew",
-        ) from error
+        raise damaged_database(path, error) from error
+
+
+def damaged_database(path: str | Path, why: object) -> LakewrightError:
+    return LakewrightError(
+        f"MLflow's database {path} is damaged and cannot be read: {why}",
+        "restore it from a copy; or move it away and run again (lakewright run): tables and model folders stay, and "
+        "the models are registered anew",
+    )
+
+
+def schema_remedy(uri: str) -> str:
+    """For a database that is whole, but of another version of MLflow."""
+    return f"where an older MLflow wrote it: copy it, then mlflow db upgrade {uri}; where a newer one did: install that"
 
 
 def _migrate(draft: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
 
 from lakewright.data.lake.scan import cause_of
 from lakewright.errors import DataError, NotFound
@@ -16,11 +18,28 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _TRIED = 50  # versions that are looked at for one that can be read
+_REWRITTEN = {  # a property of a commit: how its rows are written anew
+    "lakewright.fingerprint": " (lakewright run --rerun ingest)",
+    "lakewright.table": " (lakewright run --rerun prepare)",
+    "lakewright.sql": ' (lakewright sql "create or replace table …")',
+}
 
 
 def lost(delta: DeltaTable) -> list[str]:
-    """The version's files in the table's folder that are gone, or not of the size that the log says."""
+    """The version's files in the table's folder that are gone or damaged: not of the size that the log says, or, on
+    this machine, no Parquet file by their footer. (Object stores keep checksums of their own.)"""
     return _lost(delta, _files(delta))
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Whether the footer can be read; the rows before it are not looked at."""
+    import pyarrow.parquet as pq
+
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def unreadable(
@@ -29,15 +48,22 @@ def unreadable(
     """The error for a version whose rows could not be read; `at_version` opens another one, or the latest (None)."""
     there = _files(delta)
     missing = _lost(delta, there)
+    commits = at_version(None).history()
+    remedy = _remedy(table, there, at_version, commits)
     if not missing:
-        return DataError(f"{table} cannot be read: {cause_of(failure)}", _remedy(table, there, at_version))
+        return DataError(f"{table} cannot be read: {cause_of(failure)}", remedy)
     damaged = next((path for path in missing if path in there), None)
     if damaged is not None:
-        cause = f"the file {damaged} of {table} is damaged: it has {there[damaged]:,} bytes, not those of its commit"
-        return DataError(cause, _remedy(table, there, at_version))
-    emptied = next((commit for commit in at_version(None).history() if "VACUUM" in commit.get("operation", "")), None)
+        size = there[damaged]
+        why = (
+            "its footer is no Parquet"
+            if size == _sizes(delta)[damaged]
+            else f"it has {size:,} bytes, not those of its commit"
+        )
+        return DataError(f"the file {damaged} of {table} is damaged: {why}", remedy)
+    emptied = next((commit for commit in commits if "VACUUM" in commit.get("operation", "")), None)
     why = f" (VACUUM, v{emptied['version']})" if emptied else f": {missing[0]} and {len(missing) - 1} more"
-    return NotFound(f"the files of {table} are gone{why}", _remedy(table, there, at_version))
+    return NotFound(f"the files of {table} are gone{why}", remedy)
 
 
 def check_commits(folder: str) -> None:
@@ -70,11 +96,18 @@ def _commits(folder: str) -> list[Path]:
     return [] if "://" in folder else [p for p in Path(folder, "_delta_log").glob("*.json") if p.stem.isdecimal()]
 
 
-def _remedy(table: TableVersion, there: Mapping[str, int], at_version: Callable[[int | None], DeltaTable]) -> str:
+def _remedy(
+    table: TableVersion,
+    there: Mapping[str, int],
+    at_version: Callable[[int | None], DeltaTable],
+    commits: Sequence[Mapping[str, Any]],
+) -> str:
     latest = at_version(None).version()
     tried = [version for version in range(latest, max(-1, latest - _TRIED), -1) if version != table.version]
     readable = [f"@v{version}" for version in tried if not _lost(at_version(version), there)]
-    again = "write it again (lakewright run --rerun ingest, where a run wrote it)"
+    commit = next((commit for commit in commits if commit["version"] == table.version), {})
+    how = next((how for key, how in _REWRITTEN.items() if key in commit), "")
+    again = f"write it again{how}"
     return f"read {table.name}{', '.join(readable)}, or {again}" if readable else f"restore its files, or {again}"
 
 
@@ -88,7 +121,17 @@ def _files(delta: DeltaTable) -> dict[str, int]:
 
 
 def _lost(delta: DeltaTable, there: Mapping[str, int]) -> list[str]:
+    uri = urlsplit(delta.table_uri)
+    folder = Path(unquote(uri.path)) if uri.scheme == "file" else None
+    return [
+        path
+        for path, size in _sizes(delta).items()
+        if there.get(path) != size or (folder is not None and not is_parquet(folder / path))
+    ]
+
+
+def _sizes(delta: DeltaTable) -> dict[str, int]:
+    """The version's files in the table's folder, with their sizes in bytes as the log says them."""
     added = delta.get_add_actions(flatten=True)  # as it is: pa.table would import pandas
-    paths, bytes_ = added["path"].to_pylist(), added["size_bytes"].to_pylist()
-    sizes = {unquote(path): size for path, size in zip(paths, bytes_, strict=True)}
-    return [path for path, size in sizes.items() if "://" not in path and there.get(path) != size]
+    paths, sizes = added["path"].to_pylist(), added["size_bytes"].to_pylist()
+    return {unquote(path): size for path, size in zip(paths, sizes, strict=True) if "://" not in path}

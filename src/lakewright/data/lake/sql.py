@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
 from lakewright.data.lake.types import cast
-from lakewright.data.lake.writing import keep_failure
+from lakewright.data.lake.writing import keep_failure, there_already
 from lakewright.errors import Busy, DataError, NotFound, UsageError
 from lakewright.records import TableVersion
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
     from lakewright.data.lake.tables import Lake
+
+_ZONED = "TIME WITH TIME ZONE"  # DuckDB's name of the type
 
 
 def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
@@ -44,11 +46,10 @@ def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     if statement.inserts:
         return _insert(lake, statement)
     if not statement.replaces and _exists(lake, str(statement.target)):
-        raise UsageError(
-            f"the table {statement.target} is there already", "write: create or replace table … as select …"
-        )
+        raise there_already(statement.target)  # before the query runs; `create` looks again
+    mode: Literal["overwrite", "create"] = "overwrite" if statement.replaces else "create"
     with _Session(lake, statement) as session:
-        return lake.write(str(statement.target), session.stream(), properties={"sql": query})
+        return lake.write(str(statement.target), session.stream(), mode=mode, properties={"sql": query})
 
 
 def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
@@ -61,6 +62,8 @@ def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
     statement = parse(query)
     if statement.target is None or not statement.inserts:
         raise UsageError("--once goes with insert into … select …", "leave it out")
+    if not name.strip():
+        raise UsageError("--once has no name", "name these rows: --once NAME (is a variable unset?)")
     table, application = str(statement.target), f"lakewright.sql.{name}"
     number = int(hashlib.sha256(query.encode()).hexdigest()[:15], 16)
     kept = lake.transactions(table, [application])[application]
@@ -163,8 +166,12 @@ class _Session:
 
     def stream(self) -> pa.RecordBatchReader:
         relation = self._explained(lambda: self.connection.sql(self.query))
-        reader: pa.RecordBatchReader = self._explained(relation.to_arrow_reader)
         names = list(_distinct(relation.columns))
+        kinds = [str(kind) for kind in relation.types]
+        if any(_ZONED in kind for kind in kinds):  # as text: Arrow's times of a day have no zone
+            casts = [f"::{kind.replace(_ZONED, 'VARCHAR')}" if _ZONED in kind else "" for kind in kinds]
+            relation = relation.project(", ".join(f"#{at}{cast}" for at, cast in enumerate(casts, start=1)))
+        reader: pa.RecordBatchReader = self._explained(relation.to_arrow_reader)
         types = map(_stored, relation.types, reader.schema.types)
         schema = pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
 
@@ -186,7 +193,7 @@ class _Session:
         except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
             for rows in self.views.values():
                 if rows.failures:
-                    raise rows.failures[0] from None
+                    raise rows.failures.pop() from None
             raise DataError(f"the query failed: {error}", "correct the statement or the rows it reads") from error
 
     def _placed(self, lake: Lake, statement: Statement) -> str:

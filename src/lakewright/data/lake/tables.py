@@ -20,8 +20,8 @@ from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadab
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.scan import cause_of, scan, schema_of
 from lakewright.data.lake.types import cast, columns_info, storable, within_years
-from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty
-from lakewright.errors import Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
+from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty, there_already
+from lakewright.errors import AGAIN, Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Lake:
         name: str,
         batches: pa.RecordBatchReader | pa.Table,
         *,
-        mode: Literal["overwrite", "append"] = "overwrite",
+        mode: Literal["overwrite", "append", "create"] = "overwrite",
         properties: Mapping[str, str] = {},
         comment: str = "",
         ordered: bool = True,
@@ -61,11 +61,13 @@ class Lake:
 
         The rows are streamed. Rows keep their order up to 16 MiB; past that, or at once where they need not be
         `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
-        append has to bring the table's own. `properties` are kept with the commit (see `history`, `find_commit`).
+        append has to bring the table's own; of several that `create` a table, one makes it. `properties` are kept with
+        the commit (see `history`, `find_commit`).
         `transactions` are Delta's application transactions, which make a repeated write harmless: application → where
         it has to stand (None: nowhere yet; see `transactions`) and where this commit puts it.
         Raises DataError for input without rows, with columns that do not fit or times that Python lacks, Busy when
-        another process wrote the table in the meantime; an error raised by `batches` comes through as it is.
+        another process wrote the table in the meantime, UsageError where a table to create is there already; an error
+        raised by `batches` comes through as it is.
         """
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError
@@ -76,11 +78,14 @@ class Lake:
         location = self._location(table, write=True)
         check_commits(location.uri)
         existing = self._delta(table, location)
+        conflict = there_already(table) if mode == "create" else _busy(table)
+        if mode == "create" and existing is not None:
+            raise conflict
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
         stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
         if any(stands[name] != expected for name, (expected, _) in transactions.items()):
-            raise _busy(table)
+            raise conflict
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
         fitted = within_years(cast(batch, schema) for batch in not_empty(reader, table))
@@ -90,7 +95,7 @@ class Lake:
                 # From the version that was looked at: a transaction that another process commits meanwhile conflicts.
                 existing if existing is not None and transactions else location.uri,
                 pa.RecordBatchReader.from_batches(schema, rows),
-                mode="error" if existing is None else mode,
+                mode="error" if existing is None or mode == "create" else mode,
                 schema_mode="overwrite" if mode == "overwrite" and existing is not None else None,
                 name=str(table),
                 description=comment or None,
@@ -105,13 +110,15 @@ class Lake:
                 ),
             )
         except CommitFailedError as error:
-            raise _busy(table) from error
+            raise conflict from error
         except Exception as error:
-            if failures:  # delta-rs makes text of whatever the stream raised
-                raise failures[0] from None
+            # delta-rs makes text of whatever the stream raised. Popped: a list that a failure's own traceback holds
+            # would keep DuckDB's objects until Python ends, which DuckDB would report as a leak.
+            if failures:
+                raise failures.pop() from None
             if existing is None and self._delta(table, location) is not None:
-                raise _busy(table) from error
-            if (full := of_disk(error, location.uri)) is not None:
+                raise conflict from error
+            if (full := of_disk(error, location.uri, AGAIN)) is not None:
                 raise full from error
             if (damaged := damaged_log(location.uri)) is not None:
                 raise damaged from error
@@ -190,7 +197,7 @@ class Lake:
         return rows, within_years(self._explained(table, delta, batches))
 
     def is_lost(self, table: TableVersion) -> bool:
-        """Whether files of the version are gone (VACUUM, a person, a disk), or are not as long as they were."""
+        """Whether files of the version are gone or damaged (VACUUM, a person, a disk)."""
         return bool(lost(self._open(table)))
 
     def ingested(self, name: str, fingerprint: str) -> TableVersion | None:

@@ -159,6 +159,17 @@ def _words(kind: pa.DataType) -> tuple[str, str]:
     return "struct<" + ",".join(f"{field.name}:{_words(field.type)[0]}" for field in kind) + ">", "STRUCT"
 
 
+def as_duckdb(kind: pa.DataType) -> str:
+    """What a cast in SQL calls a storable type."""
+    if pa.types.is_list(kind):
+        return f"{as_duckdb(kind.value_type)}[]"
+    if pa.types.is_map(kind):
+        return f"map({as_duckdb(kind.key_type)}, {as_duckdb(kind.item_type)})"
+    if pa.types.is_struct(kind):
+        return "struct(" + ", ".join(f'"{field.name}" {as_duckdb(field.type)}' for field in kind) + ")"
+    return {"timestamp": "timestamptz", "timestamp_ntz": "timestamp"}.get(text := _words(kind)[0], text)
+
+
 def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
     """Whether values of the type `given` may go into a column of the type `wanted` without loss of meaning.
 
@@ -190,8 +201,8 @@ def cast(batch: pa.RecordBatch, schema: pa.Schema, *, cut_times: bool = False) -
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise DataError(
                 f"column {field.name!r} does not fit the type {shown(_words(field.type)[0])}: {shown(error)}",
-                "correct the values, give the column another type, or leave it out (of a source: data.exclude: "
-                f"[{field.name}])",
+                "correct the values, give the column another type (in SQL: cast(… as double), or as string), or leave "
+                f"it out (of a source: data.exclude: [{field.name}])",
             ) from error
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from lakewright.data.lake.names import TableName
-from lakewright.data.lake.types import accepts, storable
-from lakewright.errors import DataError, nearest
+from lakewright.data.lake.types import accepts, as_duckdb, storable
+from lakewright.errors import DataError, UsageError, nearest
 
 # delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
 # batch, so its rows keep their order. Larger input gains nothing from being joined.
@@ -27,8 +27,15 @@ def fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
     for field in wanted:
         kind = given.field(field.name).type
         if not accepts(field.type, kind):
-            raise DataError(f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}", remedy)
+            raise DataError(
+                f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}",
+                f"cast it, also a null: cast(… as {as_duckdb(field.type)}); or overwrite the table",
+            )
     return wanted
+
+
+def there_already(table: TableName) -> UsageError:
+    return UsageError(f"the table {table} is there already", "write: create or replace table … as select …")
 
 
 def not_empty(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.RecordBatch]:

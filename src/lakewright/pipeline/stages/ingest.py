@@ -41,7 +41,7 @@ def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace)
     secrets, intake = workspace.profile.secrets(), _intake(project, findings)
     source, uri = open_source(data.source, data.format, secrets, project.folder)
     found = _fingerprint(source, source.fingerprint(uri, data.options, secrets, intake), data)
-    committed = lake.ingested(project.table, found)
+    committed = None if workspace.again else lake.ingested(project.table, found)
     if committed is None:
         reader = source.open(uri, data.options, secrets, intake)
         _check_columns(data, reader.schema.names, intake)

@@ -132,6 +132,7 @@ class Access:
     def __init__(self, keys: Path, oidc: Oidc | None, needed: bool = False) -> None:
         """`needed`: a key is, whether or not the file is there."""
         self._file, self._looked, self._changed = keys, -1.0, (0, 0)
+        self._refused: tuple[int, int] | None = None  # the state of the file that could not be read, once logged
         self._keys: dict[str, str] = {}  # hash → name
         self._had = needed
         self._provider = Provider(oidc) if oidc else None
@@ -172,11 +173,15 @@ class Access:
             changed = 0, 1
         if changed == self._changed:
             return
-        self._changed, self._had = changed, True
+        self._had = True
         try:
             self._keys = {key.sha256: key.name for key in read_keys(self._file)}
-        except UsageError as failure:
-            LOG.error("a key is needed, and those that are known stay: %s", " → ".join(str(failure).splitlines()))
+            self._changed, self._refused = changed, None
+        except UsageError as failure:  # it is looked at again a second later
+            self._keys = {}
+            if changed != self._refused:
+                LOG.error("a key is needed, and nobody has one: %s", " → ".join(str(failure).splitlines()))
+            self._refused = changed
 
 
 class Provider:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -92,6 +92,20 @@ Persistent=true
 WantedBy=timers.target
 """
     return {f"{unit}.service": service, f"{unit}.timer": calendar}
+
+
+def write_units(files: Mapping[str, str], folder: Path) -> None:
+    """A timer's two files; the timer of the same job is replaced. Raises UsageError where its name is another job's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        path = folder / file
+        if path.suffix == ".service" and path.exists() and path.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"{path} runs another command, or the same in another folder",
+                "name this job otherwise (--name NAME), or remove that file first",
+            )
+    for file, text in files.items():
+        (folder / file).write_text(text, encoding="utf-8")
 
 
 def cron(name: str, command: Sequence[str], when: When, folder: Path) -> str:

@@ -1,7 +1,8 @@
 """The catalog of one workspace, in SQLite, with the objects and field names of Unity Catalog's REST API.
 
 https://github.com/unitycatalog/unitycatalog/tree/main/api. Times are milliseconds since 1970; `columns` and
-`properties` are JSON. A table lies where the lake puts it, whatever the entry says.
+`properties` are JSON; `storage_location` in the workspace is kept as `workspace:tables/…`. A table lies where the lake
+puts it, whatever the entry says.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any, Literal
 
 from lakewright.data.lake.catalogs import Location
 from lakewright.data.lake.names import TableName
-from lakewright.errors import Busy, LakewrightError, of_disk
+from lakewright.errors import AGAIN, Busy, LakewrightError, of_disk
+from lakewright.records import kept_place, place_in
 from lakewright.settings.profile import CatalogSettings
 
 VERSION = 1
@@ -105,7 +107,7 @@ class SqliteCatalog:
         except sqlite3.DatabaseError as error:
             if not isinstance(error, sqlite3.OperationalError) and type(error) is not sqlite3.DatabaseError:
                 raise  # the other subclasses are about the statement, not about the file
-            if (full := of_disk(error, self.path)) is not None:
+            if (full := of_disk(error, self.path, AGAIN)) is not None:
                 raise full from error
             if "locked" in str(error):
                 raise Busy(
@@ -138,7 +140,7 @@ class SqliteCatalog:
             "table_id": table_id,
             "table_type": "MANAGED",
             "data_source_format": "DELTA",
-            "storage_location": storage_location,
+            "storage_location": kept_place(self.path.parent.resolve(), storage_location),
             "columns": json.dumps(columns),
             "comment": comment,
             "owner": user,
@@ -167,7 +169,7 @@ class SqliteCatalog:
         """The table's entry with Unity Catalog's field names, or None."""
         with self._transaction(write=False) as connection:
             row = connection.execute("SELECT * FROM tables WHERE full_name = ?", (str(name),)).fetchone()
-        return None if row is None else _entry(row)
+        return None if row is None else self._entry(row)
 
     def list_tables(self, catalog: str | None = None, schema: str | None = None) -> list[dict[str, Any]]:
         """The entries of all tables, or of those in one catalog or schema, by full name."""
@@ -177,7 +179,15 @@ class SqliteCatalog:
                 "AND (:schema IS NULL OR schema_name = :schema) ORDER BY full_name",
                 {"catalog": catalog, "schema": schema},
             ).fetchall()
-        return [_entry(row) for row in rows]
+        return [self._entry(row) for row in rows]
+
+    def _entry(self, row: sqlite3.Row) -> dict[str, Any]:
+        values = dict(zip(row.keys(), row, strict=True))
+        return {
+            **values,
+            **{key: json.loads(values[key]) for key in ("columns", "properties")},
+            "storage_location": place_in(self.path.parent.resolve(), values["storage_location"]),
+        }
 
     def drop_table(self, name: TableName) -> bool:
         """Forget the table; its files stay where they are. Returns whether there was such an entry."""
@@ -210,10 +220,6 @@ def _ensure_schema(connection: sqlite3.Connection, catalog: str, schema: str) ->
 def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> None:
     places = ", ".join(":" + key for key in values)
     connection.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(values)}) VALUES ({places})", dict(values))
-
-
-def _entry(row: sqlite3.Row) -> dict[str, Any]:
-    return {key: json.loads(row[key]) if key in ("columns", "properties") else row[key] for key in row.keys()}  # noqa: SIM118
 
 
 def _now() -> int:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import gc
-import json
-import math
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
 from lakewright.service.server.refusals import Refused, TooLarge, WrongType
+from lakewright.system import jsonfile
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*"))?')  # RFC 9110, 5.6.6
@@ -41,27 +39,12 @@ def parsed(body: bytes) -> Any:
     gc.disable()  # of a large body, looking for cycles, of which JSON has none, is four fifths of the time
     try:
         value = from_json(body, allow_inf_nan=False)
-        STRICT.decode(body.decode())
+        jsonfile.parse_strictly(body.decode())  # what pydantic lets pass
     except ValueError as failure:
         raise Refused(f"the body is not JSON: {failure}", "send valid JSON, encoded as UTF-8") from None
     finally:
         gc.enable()
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) < len(pairs):
-        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name[:40]!r} is there twice")
-
-
-def _finite(number: str) -> None:
-    if math.isinf(float(number)):
-        raise ValueError(f"no float holds {number[:40]}")
-
-
-# What pydantic lets pass, for which a body is read a second time: numbers that become infinite, keys that hide others.
-STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_int=_finite)
 
 
 def an_object(body: bytes, *known: str) -> dict[str, Any]:

@@ -93,8 +93,9 @@ def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any
     check_rows(len(lines), most)
     rows = []
     for at, values in enumerate(lines):
-        if not values:
+        if not values and len(header) > 1:
             continue
+        values = values or [""]  # of one column, a blank line is a row
         if len(values) != len(header):
             raise Refused(
                 f"line {at + 2} has {len(values)} values, the first {len(header)}", "quote values with commas"
