@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from lakewright.evaluation.scorers.entities import Outcome
 from lakewright.pages import pictures
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from lakewright.pages.report.context import ReportContext
     from lakewright.records import Report
 
-
-from lakewright.evaluation.scorers.entities import Outcome
 
 Cell = str | float | None  # None: an empty cell
 

@@ -17,6 +17,7 @@ from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, 
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, rank
 from lakewright.evaluation.scorers import Scorer
 from lakewright.model.folder import describe
+from lakewright.pages.comparison import page
 from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained, plain
 from lakewright.settings.project import load_project
 from lakewright.system import jsonfile
@@ -27,7 +28,6 @@ from lakewright.workspace.ledger import note_test_read
 
 if TYPE_CHECKING:
     import pyarrow as pa
-from lakewright.pages.comparison import page
 
 FROZEN = ["record_id", "truth", "prediction", "inputs"]  # columns of test_rows.parquet
 

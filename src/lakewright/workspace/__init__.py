@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING
 from lakewright import plugins
 from lakewright.errors import Busy, ProfileError, UsageError, of_disk
 from lakewright.settings.profile import Profile
-from lakewright.system.files import cores
+from lakewright.system.files import cores, user_cache
 from lakewright.workspace.mirror import Mirror
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.workspace.tracking import StageLog, Tracking
-from lakewright.system.files import user_cache
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
+from lakewright.data.rows.kinds import Kind, Prediction, Row
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from lakewright.model.recipe import Encoded, Encoding
     from lakewright.model.recipe.ragged import Ragged
     from lakewright.settings.project import TaskSettings
-from lakewright.data.rows.kinds import Kind, Prediction, Row
 
 Logits = list[
     Any
