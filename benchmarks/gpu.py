@@ -36,7 +36,7 @@ PROJECT = """name: speed
 schema: main.gpu
 task: text_classification
 data: {{source: {rows}, columns: {{text: text, label: label}}}}
-prepare: {{max_length: {longest}, split: {{method: random, validation: 0.02, test: 0.05}}}}
+prepare: {{recipe: {{tokens: {{max_length: {longest}}}}}, split: {{method: random, validation: 0.02, test: 0.05}}}}
 train:
   learner: encoder
   base_model: {base}
@@ -88,7 +88,7 @@ def asked(folder: Path, texts: list[str]) -> tuple[float, float]:
     """Tokens a second through the network, and with tokenising and decoding."""
     predictor = Predictor.open(folder, "cuda")
     rows = [{"text": text} for text in texts]
-    encoded = predictor.task.encode(predictor.encoding, rows)
+    encoded = predictor.recipe.encode(rows)
     tokens = len(encoded.ids.values)
     predictor.logits(encoded)
     began = time.perf_counter()

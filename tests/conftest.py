@@ -196,15 +196,15 @@ def greeting_model(folder: Path, weight: float = 5.0) -> Path:
     import numpy as np
 
     from lakewright.learning.learners.linear import _export
-    from lakewright.model.recipe.terms import Terms
+    from recipes import store
+    from recipes import terms as terms_of
 
-    (folder / "encoding").mkdir(parents=True)
-    terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
-    terms.save(folder / "encoding")
+    terms = terms_of(["good morning", "good night"], max_features=10)
+    store(folder, terms)
     weights = np.zeros((len(terms.idf), 2), dtype=np.float32)
     weights[terms.vocabulary["morning"], 1] = weights[terms.vocabulary["night"], 0] = weight
     _export(weights, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
-    task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
+    task = {"name": "text_classification", "labels": ["goodbye", "hello"], "inputs": {"text": "text"}}
     return sealed_model(folder, "greetings", task, "linear", GREETINGS)
 
 
@@ -212,11 +212,11 @@ def sealed_model(
     folder: Path, name: str, task: dict[str, Any], learner: str, rows: Sequence[Mapping[str, Any]]
 ) -> Path:
     """The rest of a model folder that holds its encoding and its network."""
-    from lakewright.model.folder import seal
+    from lakewright.model.folder import FORMAT, seal
     from lakewright.model.predictor import Predictor
 
     written = {
-        "model.json": {"format": 2, "task": task, "learner": learner},
+        "model.json": {"format": FORMAT, "task": task, "learner": learner},
         "project.json": {"schema": "main.demo", "name": name, "train": {"learner": learner}},
         "samples.json": {"rows": rows, "predictions": {}},
     }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import numpy as np
 import uvicorn
 
 from conftest import greeting_model, sealed_model
-from lakewright.learning.learners.encoder.base import load_encoder, load_tokens
+from lakewright.data.rows.kinds import Kind
+from lakewright.learning.learners.encoder.base import load_encoder
 from lakewright.learning.learners.linear import _export
-from lakewright.model.recipe.dense import Category, Number, OtherColumns
-from lakewright.model.recipe.inputs import TextInputs
-from lakewright.model.recipe.terms import Terms
+from lakewright.model.recipe.dense import Category, Dense, Number
+from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.tasks import Task
 from lakewright.model.tasks.answering import QuestionAnswering
 from lakewright.model.tasks.classification import TextClassification
@@ -31,9 +32,11 @@ from lakewright.service.server.app import make_app
 from lakewright.service.server.endpoint import Endpoint
 from lakewright.service.server.service import Service
 from lakewright.settings.profile import Oidc, Serve
+from recipes import recipe_for, store, terms
 
 BOTH = {"text": "the dog is here", "text_pair": "my rose is old"}
-OTHERS = OtherColumns((Number("age", 40.0, 10.0, True),), (Category("place", ("north", "south")),))
+OTHERS = Dense((Number("age", 40.0, 10.0, True),), (Category("place", ("north", "south")),))
+BESIDE: dict[str, Kind] = {"text": "text", "age": "number", "place": "category"}
 LABELS = ("animal", "plant", "stone")
 SAMPLES: dict[str, list[dict[str, Any]]] = {
     "text": [{"text": "Good morning!"}, {"text": "Good night, all of you."}],
@@ -50,27 +53,27 @@ def sealed(folder: Path, name: str, task: Task, learner: str) -> Path:
     return sealed_model(folder, name, task.describe(), learner, SAMPLES[name])
 
 
-def linear(folder: Path, name: str, task: Task, columns: int) -> Path:
-    terms = Terms.fit(["the dog is here", "my rose is old", "good day"], min_df=1, max_terms=100)
-    (folder / "encoding").mkdir(parents=True)
-    terms.save(folder / "encoding")
-    draw = np.random.default_rng(0)
-    weights = [draw.normal(size=(size, task.outputs)).astype(np.float32) for size in (len(terms.idf), columns)]
+def linear(folder: Path, name: str, task: Task, *others: Dense) -> Path:
+    known = terms(["the dog is here", "my rose is old", "good day"])
+    texts = tuple(each for each, kind in task.inputs.items() if kind == "text")
+    store(folder, replace(known, inputs=texts), *others)
+    draw, columns = np.random.default_rng(0), sum(step.width for step in others)
+    weights = [draw.normal(size=(size, task.outputs)).astype(np.float32) for size in (len(known.idf), columns)]
     _export(*weights, np.zeros(task.outputs, dtype=np.float32), folder / "model.onnx")
     return sealed(folder, name, task, "linear")
 
 
-def encoder(folder: Path, name: str, task: Task, base: Path, pairs: bool = False) -> Path:
+def encoder(folder: Path, name: str, task: Task, base: Path) -> Path:
     import torch
 
     from lakewright.learning.learners.encoder.export import export
     from lakewright.learning.learners.encoder.network import EncoderNetwork
 
-    tokens = load_tokens(base, 32, task.long_texts, 8 if task.long_texts == "windows" else 0, pairs)
-    (folder / "encoding").mkdir(parents=True)
-    tokens.save(folder / "encoding")
+    step = recipe_for(task, base, 32, stride=8 if task.level == "token" else 0).steps[0]
+    assert isinstance(step, Tokens)
+    store(folder, step)
     torch.manual_seed(0)
-    network = EncoderNetwork(load_encoder(base, 0.0, 13), task.outputs, task.level, "mean", 0.0, types=tokens.types)
+    network = EncoderNetwork(load_encoder(base, 0.0, 13), task.outputs, task.level, "mean", 0.0, types=step.types)
     if task.outputs:
         torch.nn.init.normal_(network.head.weight, std=1.0)  # so that it is sure of something
     export(network, folder / "model.onnx")
@@ -81,15 +84,15 @@ def make(name: str, folder: Path, base: Path) -> Path:
     if name == "text":
         return greeting_model(folder)
     if name == "pair":
-        return linear(folder, name, TextClassification(LABELS, reads=TextInputs(pair=True)), 0)
+        return linear(folder, name, TextClassification(LABELS, inputs={"text": "text", "text_pair": "text"}))
     if name == "columns":
-        return linear(folder, name, TextClassification(LABELS, reads=TextInputs(others=OTHERS)), OTHERS.width)
+        return linear(folder, name, TextClassification(LABELS, inputs=BESIDE), OTHERS)
     if name == "several":
-        return linear(folder, name, MultilabelClassification(LABELS, (0.4, 0.5, 0.6)), 0)
+        return linear(folder, name, MultilabelClassification(LABELS, (0.4, 0.5, 0.6)))
     if name == "words":
         return encoder(folder, name, TokenClassification(LABELS, tokens=True), base)
     if name == "question":
-        return encoder(folder, name, QuestionAnswering(may_lack=True), base, pairs=True)
+        return encoder(folder, name, QuestionAnswering(may_lack=True), base)
     return encoder(folder, name, SentenceSimilarity(scored=True, low=0.0, high=5.0), base)
 
 

@@ -43,7 +43,7 @@ def classifier(folder: Path) -> Any:
     model = MeanPooled(config)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "encoding" / "tokenizer.json"), pad_token="[PAD]", model_max_length=256
+        tokenizer_file=str(folder / "recipe" / "tokenizer.json"), pad_token="[PAD]", model_max_length=256
     )
     return pipeline("text-classification", model=model.eval(), tokenizer=tokenizer, device="cpu")
 

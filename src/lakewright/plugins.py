@@ -1,6 +1,6 @@
 """How a name in a project file becomes code: installed entry points, ours and anybody's alike.
 
-A new source, task, learner, encoding, runtime, target or catalog is one file plus one line under
+A new source, task, learner, step, runtime, target or catalog is one file plus one line under
 `[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lakewright.errors import ModelError, UsageError, nearest
 
-Seam = Literal["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs", "sections"]
+Seam = Literal["sources", "tasks", "learners", "steps", "runtimes", "targets", "catalogs", "sections", "metrics"]
 
 
 @cache

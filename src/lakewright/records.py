@@ -112,7 +112,7 @@ class Ingested(Record):
 class Prepared(Record):
     table: TableVersion
     features: TableVersion
-    encoding: Place = Field(description="folder of what turns a row into model inputs (tokenizer.json, …)")
+    recipe: Place = Field(description="folder of the fitted steps that turn a row into network inputs (recipe.json, …)")
     task: dict[str, Any] = Field(description="the task as it was fitted on train")
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")

@@ -23,7 +23,7 @@ KINDS = [
     "records/main.h.t/register-*.json",
     "models/*/manifest.json",
     "models/*/model.onnx",
-    "encodings/*/*.json",
+    "recipes/*/*.json",
     "ledger/*.json",
     "runs/*/run.json",
     "runs/*/records/train.json",

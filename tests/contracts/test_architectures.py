@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 
 from lakewright.errors import ModelError, ProjectError
 from lakewright.learning.learners.encoder import int8, packed
-from lakewright.learning.learners.encoder.base import FAMILIES, base_folder, load_encoder, load_tokens, longest
+from lakewright.learning.learners.encoder.base import FAMILIES, base_folder, load_encoder, longest
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.lora import LowRank, add_lora, merge
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import depth_of, make_optimizer
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.model.runtimes.onnx import load
+from recipes import tokens as tokens_of
+from recipes import values as values_of
 
 LAYERS = 3
 WIDTH: dict[str, Any] = {
@@ -446,14 +448,14 @@ def test_a_vocabulary_alone_is_a_tokenizer(tmp_path: Path) -> None:
     """microsoft/MiniLM-L12-H384-uncased has no tokenizer.json; case is as tokenizer_config.json has it."""
     vocabulary = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "The", "dog", "##s"])
     uncased = tokenizer_folder(tmp_path, "bert", vocab__txt=vocabulary)
-    assert load_tokens(uncased, 20).encode(["The dogs"]).ids.values.tolist() == [2, 5, 7, 8, 3]
+    assert tokens_of(uncased, 20).encode(values_of(["The dogs"])).ids.values.tolist() == [2, 5, 7, 8, 3]
     cased = tokenizer_folder(tmp_path, "bert", tokenizer_config__json='{"do_lower_case": false}')
-    assert load_tokens(cased, 20).encode(["The dogs"]).ids.values.tolist() == [2, 6, 7, 8, 3]
+    assert tokens_of(cased, 20).encode(values_of(["The dogs"])).ids.values.tolist() == [2, 6, 7, 8, 3]
 
 
 def test_no_tokenizer_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has no tokenizer"):
-        load_tokens(tokenizer_folder(tmp_path, "bert"), 20)
+        tokens_of(tokenizer_folder(tmp_path, "bert"), 20)
 
 
 def test_sentencepiece_is_converted_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -461,17 +463,17 @@ def test_sentencepiece_is_converted_or_asked_for(tmp_path: Path, monkeypatch: py
     folder = tokenizer_folder(tmp_path, "deberta-v2", spm__model=b"not a model")
     if find_spec("sentencepiece"):
         with pytest.raises(ModelError, match="cannot be converted"):
-            load_tokens(folder, 20)
+            tokens_of(folder, 20)
     monkeypatch.setattr("lakewright.learning.learners.encoder.base.find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"spm\.model.* sentencepiece reads") as caught:
-        load_tokens(folder, 20)
+        tokens_of(folder, 20)
     assert "pip install sentencepiece" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("family", "padding"), [("bert", 0), ("roberta", 1), ("mpnet", 1)])
 def test_padding_that_is_not_told(family: str, padding: int, tiny_base: Path, tmp_path: Path) -> None:
     folder = tokenizer_folder(tmp_path, family, tokenizer__json=(tiny_base / "tokenizer.json").read_bytes())
-    assert load_tokens(folder, 20).pad_id == padding
+    assert tokens_of(folder, 20).pad_id == padding
 
 
 def bert(layers: int, width: int, vocabulary: int = 30522, **other: Any) -> dict[str, Any]:

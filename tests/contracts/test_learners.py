@@ -17,6 +17,7 @@ import yaml
 from conftest import sentences, small_project
 from lakewright import plugins
 from lakewright.errors import ModelError, UsageError
+from lakewright.learning.learners import gap
 from lakewright.model.folder import sample_rows, serving, verify
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Runtime
@@ -79,7 +80,7 @@ def folders(
     made: dict[tuple[str, str], Path] = {}
     with pytest.MonkeyPatch.context() as patch:
         for learner, task in PAIRS:
-            if task in plugins.find("learners", learner).gaps:
+            if gap(plugins.find("learners", learner), plugins.find("tasks", task)):
                 continue
             folder = tmp_path_factory.mktemp(f"{learner}-{task}")
             patch.chdir(folder)
@@ -93,7 +94,7 @@ def folders(
                 described["train"] |= {"base_model": str(tiny_base), "quantize": "never"}
             if learner == "encoder":
                 described["train"] |= {"num_train_epochs": 2}
-            described["prepare"] = LAYOUT.get(task, {}) if learner != "linear" else {}
+            described["prepare"] = {"recipe": {"tokens": LAYOUT.get(task, {})}} if learner != "linear" else {}
             described |= {"gate": {}, "evaluate": {"resamples": 100}}
             (folder / "things.json").write_text("\n".join(json.dumps(row) for row in rows))
             (folder / "project.yml").write_text(yaml.safe_dump(described))
@@ -103,13 +104,15 @@ def folders(
 
 def test_a_gap_says_whether_it_will_be_filled() -> None:
     for name in plugins.names("learners"):
-        for task, why in plugins.find("learners", name).gaps.items():
-            assert task in plugins.names("tasks")
+        learner = plugins.find("learners", name)
+        assert not {*learner.gaps} & {*learner.truths}
+        for truth, why in learner.gaps.items():
+            assert truth in {plugins.find("tasks", task).truth for task in plugins.names("tasks")}
             assert why.startswith(("never: ", "not-yet: ", "not-implemented: "))
 
 
 def test_every_pair_is_learned_or_a_declared_gap(folders: dict[tuple[str, str], Path]) -> None:
-    gaps = {(name, task) for name in plugins.names("learners") for task in plugins.find("learners", name).gaps}
+    gaps = {(name, task) for name, task in PAIRS if gap(plugins.find("learners", name), plugins.find("tasks", task))}
     assert set(folders) | gaps == set(PAIRS)
 
 
@@ -129,7 +132,7 @@ def test_runtimes_agree(folders: dict[tuple[str, str], Path]) -> None:
         names = [name for name in plugins.names("runtimes") if name != "cuda"]  # the gap: it needs a GPU, and says so
         predictors = [Predictor.open(folder, runtime) for runtime in names]
         task = predictors[0].task
-        encoded = task.encode(predictors[0].encoding, inputs_of(task, texts))
+        encoded = predictors[0].recipe.encode(inputs_of(task, texts))
         first, *others = [predictor.logits(encoded) for predictor in predictors]
         for other in others:
             assert max(float(np.abs(a - b).max()) for a, b in zip(first, other, strict=True)) < TOLERANCE
@@ -154,7 +157,7 @@ def test_a_text_that_stands_often_is_computed_once(folders: dict[tuple[str, str]
     for (learner, _), folder in folders.items():
         predictor = Predictor.open(folder)
         once, often = inputs_of(predictor.task, texts), inputs_of(predictor.task, texts * 3)
-        encoded = predictor.task.encode(predictor.encoding, often)
+        encoded = predictor.recipe.encode(often)
         computed: list[int] = []
 
         def counting(inputs: Any, compute: Any = predictor.runtime.compute, computed: list[int] = computed) -> Any:
@@ -164,7 +167,7 @@ def test_a_text_that_stands_often_is_computed_once(folders: dict[tuple[str, str]
 
         if learner != "linear" and encoded.columns is None:
             replace(predictor, runtime=Runtime(counting)).predict(often)
-            alone = predictor.task.encode(predictor.encoding, once)
+            alone = predictor.recipe.encode(once)
             assert sum(computed) == len(np.unique(alone.first_alike()))
         assert predictor.predict(often) == predictor.predict(once) * 3
 
@@ -202,7 +205,7 @@ def test_a_server_opens_each_in_every_runtime_that_it_names(folders: dict[tuple[
 
 def test_a_changed_file_is_refused(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:
     for number, folder in enumerate(folders.values()):
-        for name in ("model.onnx", "model.safetensors", "encoding/encoding.json", "model.json"):
+        for name in ("model.onnx", "model.safetensors", "recipe/recipe.json", "model.json"):
             copy = tmp_path / f"{number}-{name.replace('/', '-')}"
             shutil.copytree(folder, copy)
             verify(copy)
@@ -232,6 +235,6 @@ def test_the_gpu_says_nearly_what_the_processor_says(folders: dict[tuple[str, st
     for (learner, _), folder in folders.items():
         if learner != "linear":
             there, here = (Predictor.open(folder, runtime) for runtime in ("cuda", "torch"))
-            encoded = here.task.encode(here.encoding, inputs_of(here.task, texts))
+            encoded = here.recipe.encode(inputs_of(here.task, texts))
             pairs = zip(there.logits(encoded), here.logits(encoded), strict=True)
             assert max(float(np.abs(a - b).max()) for a, b in pairs) < 0.1

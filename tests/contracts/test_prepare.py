@@ -49,7 +49,7 @@ def outcome(folder: Path, *given: Any, **settings: Any) -> tuple[dict[str, Any],
     """The record, without what names the workspace, and the features, sorted."""
     record, workspace = prepared(folder, *given, **settings)
     told = record.model_dump(exclude={"table", "features"})
-    told["encoding"] = Path(record.encoding).name  # its files' hash
+    told["recipe"] = Path(record.recipe).name  # its files' hash
     features = workspace.lake.read(record.features).to_pylist()
     return told, sorted(features, key=lambda row: (row["split"], row["row"]))
 

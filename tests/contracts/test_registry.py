@@ -30,6 +30,8 @@ from lakewright.registry.uri import meant
 from lakewright.registry.uri import model_folder as open_model_folder
 from lakewright.registry.without_mlflow import alias_version, reader
 from lakewright.workspace.tracking import Tracking
+from recipes import store
+from recipes import terms as terms_of
 
 NAME = "main.demo.greetings"
 ROWS = [{"text": "good morning"}, {"text": "good night"}]
@@ -39,16 +41,14 @@ ROWS = [{"text": "good morning"}, {"text": "good night"}]
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole linear model folder, small: "morning" is hello, "night" is goodbye."""
     from lakewright.learning.learners.linear import _export
-    from lakewright.model.recipe.terms import Terms
 
     folder = tmp_path_factory.mktemp("made") / "model"
-    (folder / "encoding").mkdir(parents=True)
-    terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
-    terms.save(folder / "encoding")
+    terms = terms_of(["good morning", "good night"], max_features=10)
+    store(folder, terms)
     weight = np.zeros((len(terms.idf), 2), dtype=np.float32)
     weight[terms.vocabulary["morning"], 1] = weight[terms.vocabulary["night"], 0] = 5
     _export(weight, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
-    task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
+    task = {"name": "text_classification", "labels": ["goodbye", "hello"], "inputs": {"text": "text"}}
     (folder / "model.json").write_text(json.dumps({"format": 2, "task": task, "learner": "linear"}))
     (folder / "project.json").write_text("{}")
     (folder / "samples.json").write_text(json.dumps({"rows": ROWS}))

@@ -19,7 +19,7 @@ from test_learners import inputs_of, task_rows
 
 from conftest import sentences, small_project
 from lakewright import plugins
-from lakewright.learning.learners import Examples, Training
+from lakewright.learning.learners import Examples, Training, gap
 from lakewright.learning.learners.encoder import serving
 from lakewright.learning.learners.encoder.int8 import quantise
 from lakewright.learning.learners.encoder.network import EncoderNetwork
@@ -35,7 +35,7 @@ FAST = [("encoder", "text_classification"), ("encoder", "token_classification"),
 PAIRS = [
     pytest.param(pair, marks=[] if pair in FAST else [pytest.mark.slow], id="-".join(pair))
     for pair in itertools.product(plugins.names("learners"), plugins.names("tasks"))
-    if pair[1] not in plugins.find("learners", pair[0]).gaps
+    if not gap(plugins.find("learners", pair[0]), plugins.find("tasks", pair[1]))
 ]
 
 
@@ -93,7 +93,7 @@ def model(
         project["train"] = {"learner": learner}
         if learner != "linear":
             project["train"] |= {"base_model": str(long_base), "quantize": "never"}
-            project["prepare"] = {"max_length": LONGEST}
+            project["prepare"] = {"recipe": {"tokens": {"max_length": LONGEST}}}
         if learner == "encoder":
             project["train"] |= {"num_train_epochs": 2, "learning_rate": 5e-3}
         (folder / "things.json").write_text("\n".join(json.dumps(row) for row in rows))
@@ -109,10 +109,10 @@ def model(
 def rounded(predictor: Predictor, into: Path) -> list[Served]:
     """Every int8 network of the model: with scales from rows, with a scale for each token, and OpenVINO's."""
     shutil.copytree(predictor.folder, into)
-    encoded = predictor.task.encode(predictor.encoding, inputs_of(predictor.task, texts(40, seed=2)))
+    encoded = predictor.recipe.encode(inputs_of(predictor.task, texts(40, seed=2)))
     examples = Examples(encoded, encoded.ids, np.ones(len(encoded), np.float32), [], [])
     training = Training(
-        predictor.task, EncoderSettings(), predictor.encoding, examples, examples, into, into, into, "cpu", 1
+        predictor.task, EncoderSettings(), predictor.recipe, examples, examples, into, into, into, "cpu", 1
     )
     serving.quantise(training)
     quantise(into / "model.onnx", into / serving.BY_TOKEN, {})
@@ -126,7 +126,7 @@ def rounded(predictor: Predictor, into: Path) -> list[Served]:
 
 def flat(predictor: Predictor, rows: list[Any]) -> list[NDArray[np.float32]]:
     """Each row's logits."""
-    encoded = predictor.task.encode(predictor.encoding, rows)
+    encoded = predictor.recipe.encode(rows)
     logits = predictor.logits(encoded)
     if len(logits) == len(rows):
         return [np.asarray(values).ravel() for values in logits]

@@ -14,11 +14,12 @@ import pytest
 from lakewright import plugins
 from lakewright.data.lake.types import storable
 from lakewright.errors import DataError, ProjectError
-from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.recipe import Encoded
 from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.tasks import IGNORED, Logits, Loss, Task
 from lakewright.model.tasks.answering import FIRST, LAST
+from recipes import recipe_for
+from recipes import tokens as tokens_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def tokens(tiny_base: Path) -> Tokens:
-    return load_tokens(tiny_base, 32)
+    return tokens_of(tiny_base, 32)
 
 
 def opened(name: str) -> tuple[Task, list[dict[str, Any]], list[Any]]:
@@ -89,11 +90,12 @@ def opened(name: str) -> tuple[Task, list[dict[str, Any]], list[Any]]:
     case, task_type = CASES[name], plugins.find("tasks", name)
     settings = task_type.settings(name=name)
     (read,) = task_type.read([pa.table(case.rows)], case.columns, settings)
-    return task_type.fit([read], settings), read.drop_columns("truth").to_pylist(), read["truth"].to_pylist()
+    inputs = task_type.inputs_of(case.columns)
+    return task_type.fit([read], inputs, settings), read.drop_columns("truth").to_pylist(), read["truth"].to_pylist()
 
 
 def encode(task: Task, rows: list[dict[str, Any]], tiny_base: Path) -> Encoded:
-    return task.encode(load_tokens(tiny_base, 32, task.long_texts, 4, pairs="context" in task.inputs), rows)
+    return recipe_for(task, tiny_base, 32).encode(rows)
 
 
 def perfect(task: Task, encoded: Encoded, rows: list[Any], truths: list[Any], surely: float) -> np.ndarray | Logits:
@@ -149,7 +151,7 @@ class TestTask:
         task, rows, truths = opened(name)
         encoded = encode(task, rows, tiny_base)
         predictions = task.decode(perfect(task, encoded, rows, truths, 10.0), encoded, rows)
-        columns = storable(task.columns())
+        columns = storable(task.prediction_columns())
         assert {part for said in predictions for part in said} <= {*columns.names, "confidence"}
         for field in columns:
             said = [prediction.get(field.name) for prediction in predictions]
@@ -225,4 +227,4 @@ def test_whole_numbers_stored_as_floats_are_classes() -> None:
     (read,) = task.read([table], {"text": "text", "label": "label"}, settings)
     assert read["truth"].to_pylist() == ["1", None, "10", None]
     whole = pa.table({"text": ["a", "b", "c"], "truth": ["10", "2", "1"]})
-    assert task.fit([whole], settings).labels == ("1", "2", "10")
+    assert task.fit([whole], {"text": "text"}, settings).labels == ("1", "2", "10")

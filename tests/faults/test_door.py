@@ -24,7 +24,6 @@ from pydantic import ValidationError
 
 from conftest import serving
 from lakewright.errors import UsageError
-from lakewright.model.recipe.inputs import TextInputs
 from lakewright.model.tasks.classification import TextClassification
 from lakewright.service.server import access, requestlog
 from lakewright.service.server.access import Access, add_key, read_keys, remove_key
@@ -34,7 +33,7 @@ from lakewright.service.server.refusals import NoKey
 from lakewright.service.server.requestlog import Answered, RequestLog
 from lakewright.settings.profile import Oidc, Serve
 from lakewright.system.memory import size_of
-from served_models import OTHERS, answering, linear
+from served_models import BESIDE, OTHERS, answering, linear
 
 PATIENCE = 30.0  # seconds after which a test fails
 GOOD = b'{"texts":["good morning"]}'
@@ -442,8 +441,8 @@ def test_what_names_no_proxy(wrong: str) -> None:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """A server of a model that reads a text, a number and a category."""
     at = tmp_path_factory.mktemp("mixed")
-    task = TextClassification(("a", "b"), reads=TextInputs(others=OTHERS))
-    with door(linear(at / "model", "columns", task, OTHERS.width), at) as server:
+    task = TextClassification(("a", "b"), inputs=BESIDE)
+    with door(linear(at / "model", "columns", task, OTHERS), at) as server:
         yield server
 
 

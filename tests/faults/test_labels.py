@@ -47,12 +47,13 @@ from lakewright.model.folder import seal
 from lakewright.model.predictor import Predictor
 from lakewright.model.pyfunc import PyfuncModel
 from lakewright.model.tasks import Task, no_prediction
+from lakewright.model.tasks.classification import TextClassificationColumns
+from lakewright.model.tasks.multilabel import MultilabelColumns
 from lakewright.records import Prepared
 from lakewright.service.scoring import score
 from lakewright.service.server.prometheus import labels_of
 from lakewright.service.server.protocols import mlflow, open_inference, openai, plain
 from lakewright.settings.profile import load_profile
-from lakewright.settings.project import Columns
 from lakewright.workspace import Workspace
 
 
@@ -471,6 +472,7 @@ def test_a_profile_sees_multi_hot_vectors(form: str, lake: Lake) -> None:
     assert {each.label: each.rows for each in named.balance} == {"anger": 2, "fear": 1, "joy": 2}
 
 
+SEVERAL, ONE = MultilabelColumns(labels="l"), TextClassificationColumns(label="l")
 SPELLINGS = [
     ("Billing", "billing"),
     ("Billing", "BILLING "),
@@ -484,17 +486,17 @@ SPELLINGS = [
 @pytest.mark.parametrize(("usual", "other"), SPELLINGS)
 def test_spellings_of_one_label_are_noticed_in_lists_as_in_classes(usual: str, other: str) -> None:
     names = [(usual, "else"), (usual,), ("more", other), ("more",)]
-    (found,) = told(check_spellings(np.array([0, 1, 2, 3]), names, columns=Columns(labels="l"), rows=np.arange(4) + 7),
+    (found,) = told(check_spellings(np.array([0, 1, 2, 3]), names, columns=SEVERAL, rows=np.arange(4) + 7),
                     dict.fromkeys(range(20), ("", "")))  # fmt: skip
     assert (found.name, found.count) == ("label_spellings", 1)
     assert found.rows == [f"row 9: {other!r} (1 row), elsewhere {usual!r} (2 rows)"]
-    noticed = check_labels(np.zeros(3, IDENTITY), np.array([0, 0, 1]), [usual, other], columns=Columns(label="l"))
+    noticed = check_labels(np.zeros(3, IDENTITY), np.array([0, 0, 1]), [usual, other], columns=ONE)
     assert "label_spellings" in [each.name for each in noticed]
 
 
 def test_other_labels_are_no_spellings() -> None:
     names = [("a",), ("b", "1"), ("10", "1.5"), (), ("٣x",)]
-    assert check_spellings(np.array([0, 1, 2, 3, 4]), names, columns=Columns(labels="l")) == []
+    assert check_spellings(np.array([0, 1, 2, 3, 4]), names, columns=SEVERAL) == []
 
 
 @pytest.fixture
@@ -719,7 +721,7 @@ def test_every_task_answers_a_blank_row_with_nulls() -> None:
     ):
         nothing = no_prediction(task)
         assert task.confidence(nothing) == nothing.pop("confidence") == 0.0 and nothing.pop("abstain") is True
-        assert set(nothing.values()) == {None} and set(nothing) == set(task.columns().names)
+        assert set(nothing.values()) == {None} and set(nothing) == set(task.prediction_columns().names)
 
 
 def stdin(monkeypatch: pytest.MonkeyPatch, content: bytes, encoding: str) -> None:

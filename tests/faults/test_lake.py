@@ -369,7 +369,7 @@ def test_a_version_whose_files_are_gone(project: Path, call: Call) -> None:
         ("tables/main/h/t/*.parquet", "ingest"),
         pytest.param("tables/main/h/t_features", "prepare", marks=pytest.mark.slow),
         pytest.param("tables/main/h/t_features/*.parquet", "prepare", marks=pytest.mark.slow),
-        pytest.param("encodings", "prepare", marks=pytest.mark.slow),
+        pytest.param("recipes", "prepare", marks=pytest.mark.slow),
         ("models", "train"),
         pytest.param("records/main.h.t/train-*.json", "train", marks=pytest.mark.slow),
     ],

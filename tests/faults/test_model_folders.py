@@ -25,6 +25,7 @@ from lakewright.records import ModelVersion
 from lakewright.registry.uri import at_hand, downloaded, model_folder
 from lakewright.service.server import endpoint
 from lakewright.service.server.model import Model
+from recipes import store
 
 
 @pytest.fixture
@@ -35,16 +36,15 @@ def folder(greeter: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def token_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder whose encoding is a tokenizer.json: "morning" is hello, "night" is goodbye."""
+    """A model folder whose recipe is a tokenizer.json: "morning" is hello, "night" is goodbye."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder = tmp_path_factory.mktemp("tokens") / "model"
-    (folder / "encoding").mkdir(parents=True)
     tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "morning": 2, "night": 3}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    Tokens.make(tokenizer.to_str(), max_length=16, pad_id=0).save(folder / "encoding")
+    store(folder, Tokens.make(["text"], tokenizer.to_str(), max_length=16, pad_id=0))
     weights = np.array([[0, 0], [0, 0], [0, 5], [5, 0]], dtype=np.float32)
     nodes = [
         helper.make_node("Gather", ["weight", "input_ids"], ["each"]),
@@ -64,7 +64,7 @@ def token_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
-    task = {"name": "text_classification", "labels": ["goodbye", "hello"]}
+    task = {"name": "text_classification", "labels": ["goodbye", "hello"], "inputs": {"text": "text"}}
     return sealed_model(folder, "readings", task, "encoder", GREETINGS)
 
 
@@ -78,7 +78,7 @@ def refused(folder: Path, runtime: str = "auto") -> ModelError:
 # What nobody sealed -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["openvino.xml", SERVING, "encoding/added_tokens.json", ".hidden", "weights.pkl"])
+@pytest.mark.parametrize("name", ["openvino.xml", SERVING, "recipe/added_tokens.json", ".hidden", "weights.pkl"])
 def test_a_file_that_was_not_sealed_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text("{}")
     failure = refused(folder)
@@ -190,19 +190,25 @@ def labels_missing(folder: Path) -> None:
 
 
 def labels_too_few(folder: Path) -> None:
-    changed(folder, "model.json", task={"name": "text_classification", "labels": ["hello"]})
+    changed(folder, "model.json", task={"name": "text_classification", "labels": ["hello"], "inputs": {"text": "text"}})
 
 
 def labels_too_many(folder: Path) -> None:
-    changed(folder, "model.json", task={"name": "text_classification", "labels": ["a", "b", "c"]})
+    changed(
+        folder,
+        "model.json",
+        task={"name": "text_classification", "labels": ["a", "b", "c"], "inputs": {"text": "text"}},
+    )
 
 
 def labels_alike(folder: Path) -> None:
-    changed(folder, "model.json", task={"name": "text_classification", "labels": ["a", "a"]})
+    changed(
+        folder, "model.json", task={"name": "text_classification", "labels": ["a", "a"], "inputs": {"text": "text"}}
+    )
 
 
 def labels_that_are_numbers(folder: Path) -> None:
-    changed(folder, "model.json", task={"name": "text_classification", "labels": [0, 1]})
+    changed(folder, "model.json", task={"name": "text_classification", "labels": [0, 1], "inputs": {"text": "text"}})
 
 
 def another_task_than_the_network_learned(folder: Path) -> None:
@@ -210,7 +216,7 @@ def another_task_than_the_network_learned(folder: Path) -> None:
 
 
 def format_to_come(folder: Path) -> None:
-    changed(folder, "model.json", format=3)
+    changed(folder, "model.json", format=4)
 
 
 def no_object(folder: Path) -> None:
@@ -218,27 +224,27 @@ def no_object(folder: Path) -> None:
 
 
 def values_nested_deep(folder: Path) -> None:
-    (folder / "model.json").write_text('{"format": 2, "task": ' + "[" * 50_000 + "]" * 50_000 + "}")
+    (folder / "model.json").write_text('{"format": 3, "task": ' + "[" * 50_000 + "]" * 50_000 + "}")
 
 
-def encoding_of_another_package(folder: Path) -> None:
-    changed(folder, "encoding/encoding.json", name="bytes")
+def step_of_another_package(folder: Path) -> None:
+    changed(folder, "recipe/recipe.json", steps=[{"step": "bytes", "inputs": ["text"]}])
 
 
-def encoding_with_nan(folder: Path) -> None:
-    changed(folder, "encoding/encoding.json", idf=[float("nan")] * 5)
+def terms_with_nan(folder: Path) -> None:
+    changed(folder, "recipe/terms.json", idf=[float("nan")] * 5)
 
 
-def encoding_with_a_number_too_large(folder: Path) -> None:
-    changed(folder, "encoding/encoding.json", idf=[1e308] * 5)
+def terms_with_a_number_too_large(folder: Path) -> None:
+    changed(folder, "recipe/terms.json", idf=[1e308] * 5)
 
 
-def encoding_with_too_few_numbers(folder: Path) -> None:
-    changed(folder, "encoding/encoding.json", idf=[1.0])
+def terms_with_too_few_numbers(folder: Path) -> None:
+    changed(folder, "recipe/terms.json", idf=[1.0])
 
 
-def no_encoding(folder: Path) -> None:
-    shutil.rmtree(folder / "encoding")
+def no_recipe(folder: Path) -> None:
+    shutil.rmtree(folder / "recipe")
 
 
 def no_network(folder: Path) -> None:
@@ -310,8 +316,8 @@ def renamed(folder: Path, old: str, new: str) -> None:
 ABSURD = [
     task_of_another_package, task_without_a_name, labels_missing, labels_too_few, labels_too_many, labels_alike,
     labels_that_are_numbers, another_task_than_the_network_learned, format_to_come, no_object, values_nested_deep,
-    encoding_of_another_package, encoding_with_nan, encoding_with_a_number_too_large, encoding_with_too_few_numbers,
-    no_encoding, no_network, network_that_is_text, network_with_other_inputs, network_with_another_output,
+    step_of_another_package, terms_with_nan, terms_with_a_number_too_large, terms_with_too_few_numbers,
+    no_recipe, no_network, network_that_is_text, network_with_other_inputs, network_with_another_output,
     network_that_gives_nan, weights_outside_of_the_folder, runtime_that_is_none, runtimes_missing,
 ]  # fmt: skip
 
@@ -326,22 +332,26 @@ def test_a_sealed_folder_that_makes_no_sense_is_refused(
     assert capfd.readouterr().out == ""  # results alone belong there
 
 
+def tokens_step(**changed: Any) -> str:
+    return json.dumps({"steps": [{"step": "tokens", "inputs": ["text"], "max_length": 16, "pad_id": 0, **changed}]})
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("encoding/tokenizer.json", "{"),
+        ("recipe/tokenizer.json", "{"),
         (
-            "encoding/tokenizer.json",
+            "recipe/tokenizer.json",
             '{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": [["a", "b"]]}}',
         ),
-        ("encoding/encoding.json", '{"name": "tokens", "max_length": -3, "pad_id": 0}'),
-        ("encoding/encoding.json", '{"name": "tokens", "max_length": 16, "pad_id": 99999}'),
-        ("encoding/encoding.json", '{"name": "tokens", "max_length": 16, "pad_id": 0, "long_texts": "all"}'),
-        (
-            "encoding/encoding.json",
-            '{"name": "tokens", "max_length": 16, "pad_id": 0, "long_texts": "windows", "stride": 16}',
-        ),
-        ("encoding/encoding.json", '{"name": "tokens", "max_length": 1e30, "pad_id": 0, "trust_remote_code": true}'),
+        ("recipe/recipe.json", tokens_step(max_length=-3)),
+        ("recipe/recipe.json", tokens_step(pad_id=99999)),
+        ("recipe/recipe.json", tokens_step(long_texts="all")),
+        ("recipe/recipe.json", tokens_step(long_texts="windows", stride=16)),
+        ("recipe/recipe.json", tokens_step(max_length=1e30, trust_remote_code=True)),
+        ("recipe/recipe.json", tokens_step(inputs=[])),
+        ("recipe/recipe.json", tokens_step(inputs=["other"])),
+        ("recipe/recipe.json", '{"steps": []}'),
     ],
 )
 def test_a_damaged_tokenizer_is_refused(token_reader: Path, tmp_path: Path, name: str, content: str) -> None:
@@ -354,8 +364,8 @@ def test_a_damaged_tokenizer_is_refused(token_reader: Path, tmp_path: Path, name
 
 def test_a_network_that_fails_on_a_row_is_a_model_error(folder: Path) -> None:
     """Its encoding is another model's: it knows words that the network has no weights for."""
-    encoding = json.loads((folder / "encoding" / "encoding.json").read_text())
-    changed(folder, "encoding/encoding.json", terms=[*encoding["terms"], "rose"], idf=[*encoding["idf"], 1.0])
+    known = json.loads((folder / "recipe" / "terms.json").read_text())
+    changed(folder, "recipe/terms.json", terms=[*known["terms"], "rose"], idf=[*known["idf"], 1.0])
     seal(folder)
     predictor = Predictor.open(folder)
     with pytest.raises(ModelError, match="does not work"):

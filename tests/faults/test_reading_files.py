@@ -381,7 +381,7 @@ def test_prepare_notices_broken_characters() -> None:
     import numpy as np
 
     from lakewright.data.rows.usable import Usable
-    from lakewright.settings.project import Columns
+    from lakewright.model.tasks.classification import TextClassificationColumns
 
     texts = [
         "fine é – €",
@@ -393,7 +393,7 @@ def test_prepare_notices_broken_characters() -> None:
         None,
         "tab\tnl\n",
     ]
-    check = Usable(Columns(text="text", label="label"))
+    check = Usable(TextClassificationColumns(text="text", label="label"))
     check.see(np.arange(len(texts)), texts, ["a"] * len(texts), None)
     found = {each.name: each for each in check.findings(lambda rows: [])}
     assert {name: found[name].count for name in ("control_characters", "replacement_characters", "mojibake")} == {

@@ -39,6 +39,8 @@ def findings_of(tmp_path: Path, tiny_base: Path) -> Any:
     ) -> dict[str, Finding]:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
+        tokens = {key: settings.pop(key) for key in ("max_length", "long_texts") if key in settings}
+        settings["recipe"] = {**settings.get("recipe", {}), **({"tokens": tokens} if tokens else {})}
         project = {"name": "things", "schema": "main.demo", "task": task, "prepare": settings}
         project["train"] = train or {"learner": "encoder", "base_model": str(tiny_base)}
         project["data"] = {"table": "main.demo.things", "columns": columns}
@@ -227,7 +229,7 @@ class TestSpans:
             "row 2",
             "row 3",
         ]
-        assert "prepare.max_length" in findings["spans_cut"].detail
+        assert "prepare.recipe.tokens.max_length" in findings["spans_cut"].detail
         with pytest.raises(DataError, match="end behind what the model reads"):
             findings_of(
                 [rows[2]] * 20, SPANS, "token_classification", max_length=16, long_texts="cut", duplicates="keep"
@@ -319,12 +321,15 @@ def test_categories_beyond_those_that_count(findings_of: Any, task: str) -> None
     for row in rows:
         row["labels"] = [row["label"]]
     linear = {"learner": "linear"}
-    findings = findings_of(rows, columns, {"name": task, "max_categories": 1}, linear)["unknown_categories"]
+    findings = findings_of(rows, columns, task, linear, recipe={"dense": {"max_categories": 1}})["unknown_categories"]
     assert (
         findings.count == 61
         and "61 of 239 rows hold a value of column 'kind' that counts as unknown" in findings.detail
     )
-    assert "3 of train's 4 values are rarer than the 1 that count; set task.max_categories: 4" in findings.detail
+    assert (
+        "3 of train's 4 values are rarer than the 1 that count; set prepare.recipe.dense.max_categories: 4"
+        in findings.detail
+    )
     findings = findings_of(rows, columns, task, linear)["unknown_categories"]
     assert (
         findings.count == 1 and "train has no such value" in findings.detail and "4.2% in validation" in findings.detail

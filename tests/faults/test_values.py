@@ -31,12 +31,14 @@ from lakewright.data.sources.written import typed, types_of
 from lakewright.errors import DataError, NotFound, ProfileError, ProjectError, UsageError
 from lakewright.learning.learners.linear import _export
 from lakewright.model.folder import seal
-from lakewright.model.recipe.terms import Terms
+from lakewright.model.recipe.dense import Dense, Number
 from lakewright.model.tasks.similarity import GREATEST, SentenceSimilarity
 from lakewright.model.tasks.tagging import TokenClassification, TokenClassificationSettings
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
 from projects import Call
+from recipes import store
+from recipes import terms as terms_of
 
 ROWS = [
     {"text": f"word{i % 7} alpha{i} beta", "other": f"gamma {i}", "label": "ab"[i % 2], "n": i / 3, "a": 1.0 * (i % 2),
@@ -272,13 +274,12 @@ def test_infinite_numbers_of_json_come_through_to_the_check(tmp_path: Path) -> N
 def model_of_a_number(tmp_path: Path) -> Path:
     """A whole linear model folder, made without training, that reads a text and the number `n`."""
     folder = tmp_path / "model"
-    (folder / "encoding").mkdir(parents=True)
-    terms = Terms.fit(["good morning", "good night"], min_df=1, max_terms=10)
-    terms.save(folder / "encoding")
+    terms = terms_of(["good morning", "good night"], max_features=10)
+    store(folder, terms, Dense((Number("n", 0.0, 1.0, False),), ()))
     weights, of_columns = np.ones((len(terms.idf), 2), dtype=np.float32), np.ones((1, 2), dtype=np.float32)
     _export(weights, of_columns, np.zeros(2, dtype=np.float32), folder / "model.onnx")
-    number = {"name": "n", "mean": 0.0, "deviation": 1.0, "says_missing": False}
-    task = {"name": "text_classification", "labels": ["a", "b"], "others": {"numbers": [number], "categories": []}}
+    inputs = {"text": "text", "n": "number"}
+    task = {"name": "text_classification", "labels": ["a", "b"], "inputs": inputs}
     sealed_model(folder, "numbers", task, "linear", [{"text": "Good morning!", "n": 1.0}])
     project = json.loads((folder / "project.json").read_text())
     (folder / "project.json").write_text(json.dumps(project | {"data": {"columns": LABEL | {"numbers": ["n"]}}}))

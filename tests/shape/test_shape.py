@@ -169,13 +169,13 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
 
 
 def test_predicting_from_a_folder_needs_no_training_library() -> None:
-    parts = [(seam, name) for seam in ("tasks", "encodings") for name in plugins.names(seam)]
+    parts = [(seam, name) for seam in ("tasks", "steps") for name in plugins.names(seam)]
     found = "; ".join(f"plugins.find({seam!r}, {name!r})" for seam, name in [*parts, ("runtimes", "onnx")])
     code = f"import lakewright.model.predictor; from lakewright import plugins; {found}"
     loads(code, "torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake")
 
 
-@pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs"])
+@pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "steps", "runtimes", "targets", "catalogs"])
 def test_every_entry_point_loads(seam: plugins.Seam) -> None:
     assert plugins.names(seam)
     for name in plugins.names(seam):

@@ -102,16 +102,16 @@ def test_a_text_of_test_stays_out_of_train(project: Path) -> None:
 
 def test_max_length_and_what_it_cuts(project: Path, tiny_base: Path) -> None:
     encoder = f"train={{learner: encoder, base_model: {tiny_base}, num_train_epochs: 1}}"
-    run = lw.run("project.yml", settings=[encoder, "gate.minimum={}", "prepare.max_length=6"])
+    run = lw.run("project.yml", settings=[encoder, "gate.minimum={}", "prepare.recipe.tokens.max_length=6"])
     prepared = run.records["prepare"]
     assert isinstance(prepared, Prepared) and prepared.max_length == 6
     findings = {finding.name: finding for finding in prepared.findings}
     assert findings["truncated"].count == 300
     assert findings["suggested_max_length"].count % 8 == 0
     with pytest.raises(UsageError, match="reads 3 to 64 tokens"):
-        lw.run("project.yml", settings=[encoder, "prepare.max_length=65"])
-    for setting in ("prepare.max_length=8", "prepare.long_texts=windows"):
-        with pytest.raises(UsageError, match="means nothing to linear"):
+        lw.run("project.yml", settings=[encoder, "prepare.recipe.tokens.max_length=65"])
+    for setting in ("prepare.recipe.tokens.max_length=8", "prepare.recipe.tokens.long_texts=windows"):
+        with pytest.raises(UsageError, match="linear reads texts by the step terms, not by tokens"):
             features(setting)
     for setting in ("train.dimensions=8", "train.similarity_scale=10"):
         with pytest.raises(UsageError, match="means nothing to text_classification"):

@@ -31,13 +31,12 @@ AT_ONCE = """
 import sys, threading
 import numpy as np
 from pathlib import Path
-from lakewright.model.recipe import network_inputs
 from lakewright.model.predictor import Predictor
 
 sys.setswitchinterval(1e-6)  # threads take turns as often as they can
 predictor = Predictor.open(Path(sys.argv[1]), "openvino", 2)
-encoded = predictor.task.encode(predictor.encoding, [{"text": "we saw a dog today"}])
-inputs, gate = network_inputs(predictor.encoding, encoded, np.array([0])), threading.Barrier(8)
+encoded = predictor.recipe.encode([{"text": "we saw a dog today"}])
+inputs, gate = predictor.recipe.batch(encoded, np.array([0])), threading.Barrier(8)
 
 def compute():
     gate.wait()

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakewright.model.recipe import Encoded, network_inputs
+from lakewright.model.recipe import Recipe
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.tokens import Tokens
 
@@ -48,7 +49,7 @@ def test_taken_rows_are_the_rows(rows: list[list[list[int]]], windows: bool, dat
 
 
 @given(ROWS, st.booleans(), st.booleans(), st.data())
-def test_a_batch_put_together_on_the_device_is_the_encodings(
+def test_a_batch_put_together_on_the_device_is_the_recipes(
     rows: list[list[list[int]]], windows: bool, types: bool, data: st.DataObject
 ) -> None:
     from lakewright.learning.learners.encoder.forward import resident
@@ -57,10 +58,10 @@ def test_a_batch_put_together_on_the_device_is_the_encodings(
     whole = replace(encoded(rows, windows), hidden=None)
     if types:
         whole = replace(whole, types=Ragged(whole.ids.values % 2, whole.ids.offsets))
-    encoding = Tokens(tokenizer=None, max_length=9, pad_id=7)  # type: ignore[arg-type]  # batches need no tokenizer
+    tokens = Tokens(("text",), None, 9, 7)  # type: ignore[arg-type]  # batches need no tokenizer
     at = data.draw(st.lists(st.integers(0, len(whole.ids) - 1), min_size=1, max_size=10))
-    expected = network_inputs(encoding, whole, np.array(at, np.int64))
-    found = resident(encoding, whole, torch.device("cpu"))(np.array(at, np.int64))
+    expected = Recipe((tokens,)).batch(whole, np.array(at, np.int64))
+    found = resident(tokens, whole, torch.device("cpu"))(np.array(at, np.int64))
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].dtype == torch.from_numpy(values).dtype, name

@@ -14,10 +14,13 @@ from lakewright.data.rows.duplicates import codes, drop_duplicates, find_duplica
 from lakewright.data.rows.quality import Noticed
 from lakewright.data.rows.usable import Usable
 from lakewright.errors import DataError
+from lakewright.model.tasks.classification import TextClassificationColumns
+from lakewright.model.tasks.multilabel import MultilabelColumns
+from lakewright.model.tasks.tagging import TokenClassificationColumns
 from lakewright.records import Finding
-from lakewright.settings.project import Columns
+from lakewright.settings.sections import Columns
 
-COLUMNS = Columns(text="description", label="chapter", id="code")
+COLUMNS = TextClassificationColumns(text="description", label="chapter", id="code")
 
 
 def check_columns(
@@ -63,7 +66,7 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def test_a_label_that_every_row_has_is_told() -> None:
-    columns = Columns(text="description", labels="tags")
+    columns = MultilabelColumns(text="description", labels="tags")
     found = by_name(quality.check_constant({"a": 1, "b": 3, "c": 1}, 3, columns=columns))
     assert found["constant_label"].rows == ["b"] and "'tags'" in found["constant_label"].detail
     assert quality.check_constant({"a": 1}, 2, columns=columns) == []
@@ -97,13 +100,13 @@ def test_rows_without_text_or_label_are_left_out() -> None:
 
 
 def test_a_pair_names_both_of_its_columns() -> None:
-    columns = Columns(text="left", text_pair="right", label="chapter")
+    columns = TextClassificationColumns(text="left", text_pair="right", label="chapter")
     _, findings = check_columns(["a", None], ["x", "y"], None, columns=columns)
     assert "in column 'left' or 'right' left out" in by_name(findings)["empty_text"].detail
 
 
 def test_a_sentence_without_entities_is_labelled() -> None:
-    columns = Columns(tokens="words", tags="ner")
+    columns = TokenClassificationColumns(tokens="words", tags="ner")
     keep, findings = check_columns(["a b", "c", "d"], [["O", "O"], [], float("nan")], None, columns=columns)
     assert keep.tolist() == [True, True, False]
     assert "'ner'" in by_name(findings)["missing_label"].detail

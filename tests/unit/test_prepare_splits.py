@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from lakewright.data.rows.splits import SPELLINGS, SPLITS, Method, assign
 from lakewright.errors import DataError, UsageError
-from lakewright.settings.project import Columns
+from lakewright.model.tasks.classification import TextClassificationColumns
 
-COLUMNS = Columns(text="text", label="label", group="patient", event_time="seen_at", split="part")
+COLUMNS = TextClassificationColumns(text="text", label="label", group="patient", event_time="seen_at", split="part")
 SHARES: dict[str, Any] = {"test": 0.15, "validation": 0.15, "seed": 13}
 
 shares = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda two: (two[0] / 100, two[1] / 100))
@@ -294,7 +294,7 @@ SPLIT_ALL = """
 import hashlib, numpy as np
 from lakewright.data.rows.splits import assign
 from lakewright.data.rows.duplicates import find_duplicates
-from lakewright.settings.project import Columns
+from lakewright.settings.sections import Columns
 rng = np.random.default_rng(0)
 n = 500
 truth = np.array([f"label {i}" for i in rng.integers(0, 7, n)])

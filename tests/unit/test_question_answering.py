@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.evaluation.scorers.answers import exact_match
-from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.tasks.answering import FIRST, LAST, QuestionAnswering
+from recipes import recipe_for
 
 
 @given(st.data())
@@ -21,7 +21,7 @@ def test_shortfalls_are_the_answers_that_do_not_come_back(tiny_base: Path, data:
     long_texts, stride = data.draw(st.sampled_from([("cut", 0), ("windows", 3)]))
     task = QuestionAnswering(max_answer_length=5, may_lack=data.draw(st.booleans()))
     rows = [{"question": "a", "context": context}]
-    encoded = task.encode(load_tokens(tiny_base, 16, long_texts, stride, pairs=True), rows)
+    encoded = recipe_for(task, tiny_base, 16, long_texts, stride).encode(rows)
     targets = task.targets([answers], encoded, rows)
     logits = []
     for sequence in range(len(encoded.ids)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from lakewright.data.rows.kinds import complete_texts, whole_text
+from lakewright.data.rows.kinds import Kind, whole_row, whole_rows
 from lakewright.data.rows.request import read_row
 from lakewright.errors import DataError, ProjectError
-from lakewright.learning.learners.encoder.base import load_tokens
-from lakewright.model.recipe import Encoded
-from lakewright.model.recipe.dense import OtherColumns
+from lakewright.model.recipe import Encoded, Wanted
+from lakewright.model.recipe.dense import Dense, DenseSettings
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks.answering import QuestionAnswering
-from lakewright.model.tasks.classification import TextClassification, TextClassificationSettings
-from lakewright.model.tasks.multilabel import MultilabelClassification, MultilabelSettings
-from lakewright.model.tasks.similarity import SentenceSimilarity, SimilaritySettings
-from lakewright.settings.project import Columns
+from lakewright.model.tasks.classification import (
+    TextClassification,
+    TextClassificationColumns,
+    TextClassificationSettings,
+)
+from lakewright.model.tasks.multilabel import MultilabelClassification, MultilabelColumns, MultilabelSettings
+from lakewright.model.tasks.similarity import SentenceSimilarity, SimilarityColumns, SimilaritySettings
+from lakewright.settings.sections import Columns
+from recipes import recipe_for
 
 NOTHING = Encoded(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)))
 
@@ -73,9 +79,9 @@ def test_ordered_classes_expect_a_value_and_know_their_distance() -> None:
 def test_an_order_that_is_not_known_is_asked_for() -> None:
     table = pa.table({"text": ["a", "b"], "truth": ["bad", "good"]})
     with pytest.raises(ProjectError, match="order"):
-        TextClassification.fit([table], TextClassificationSettings(ordinal=True))
+        TextClassification.fit([table], {"text": "text"}, TextClassificationSettings(ordinal=True))
     ordered = TextClassificationSettings(ordinal=True, labels=["bad", "middling", "good"])
-    assert TextClassification.fit([table], ordered).labels == ("bad", "middling", "good")
+    assert TextClassification.fit([table], {"text": "text"}, ordered).labels == ("bad", "middling", "good")
 
 
 def test_the_score_is_fitted_in_the_datas_unit() -> None:
@@ -100,7 +106,7 @@ def test_an_answer_is_found_through_windows(tiny_base: Path, max_length: int) ->
     row = {"question": "what is old", "context": context}
     truth = [{"start": start, "end": start + 4, "text": "rose"}]
     task = QuestionAnswering(may_lack=True)
-    encoded = task.encode(load_tokens(tiny_base, max_length, "windows", 3, pairs=True), [row])
+    encoded = recipe_for(task, tiny_base, max_length, "windows", 3).encode([row])
     targets = task.targets([truth], encoded, [row])
     logits = [np.where(np.stack([targets[i] & 1, targets[i] & 2], axis=1) > 0, 9.0, -9.0) for i in range(len(targets))]
     (prediction,) = task.decode(logits, encoded, [row])
@@ -118,7 +124,7 @@ def test_when_to_say_no_answer_is_learned_on_validation(tiny_base: Path) -> None
     rows = [{"question": "what is old", "context": "my rose is old"}] * 20
     truths = [[{"start": 3, "end": 7, "text": "rose"}] if i % 2 else [] for i in range(20)]
     task = QuestionAnswering(may_lack=True)
-    encoded = task.encode(load_tokens(tiny_base, 40, "windows", 3, pairs=True), rows)
+    encoded = recipe_for(task, tiny_base, 40, "windows", 3).encode(rows)
     targets = task.targets([[{"start": 3, "end": 7, "text": "rose"}]] * 20, encoded, rows)
     logits = []
     for i in range(20):
@@ -167,36 +173,43 @@ def test_a_category_is_the_same_in_a_table_and_in_json(values: list[Any]) -> Non
     table = pa.table({"t": ["a", "b", "c"], "k": values, "y": ["p", "q", "p"]})
     columns = {"text": "t", "label": "y", "categories": ["k"]}
     (read,) = TextClassification.read([table], columns, TextClassificationSettings())
-    task = TextClassification.fit([read], TextClassificationSettings())
+    task = TextClassification.fit([read], {"text": "text", "k": "category"}, TextClassificationSettings())
     for row, value in zip(read.drop_columns("truth").to_pylist(), values, strict=True):
         assert read_row(task.inputs, {"text": row["text"], "k": value}, 0) == row
 
 
 @pytest.mark.parametrize(
-    ("columns", "named"),
+    ("roles", "columns", "named"),
     [
-        ({"text": "t", "label": "y", "numbers": ["y"]}, "label and numbers"),
-        ({"text": "t", "labels": ["y", "z"], "categories": ["z"]}, "labels and categories"),
-        ({"text": "t", "text_pair": "t", "score": "y"}, "text and text_pair"),
+        (TextClassificationColumns, {"text": "t", "label": "y", "numbers": ["y"]}, "numbers and label"),
+        (MultilabelColumns, {"text": "t", "labels": ["y", "z"], "categories": ["z"]}, "categories and labels"),
+        (SimilarityColumns, {"text": "t", "text_pair": "t", "score": "y"}, "text and text_pair"),
     ],
 )
-def test_a_column_is_read_once_and_never_as_its_own_answer(columns: dict[str, Any], named: str) -> None:
+def test_a_column_is_read_once_and_never_as_its_own_answer(
+    roles: type[Columns], columns: dict[str, Any], named: str
+) -> None:
     with pytest.raises(ValidationError, match=f"{named} both name the column"):
-        Columns(**columns)
-    Columns(text="t", label="y", group="t", split="y")
+        roles(**columns)
+    TextClassificationColumns(text="t", label="y", group="t", split="y")
+
+
+def columns_of(train: Sequence[float | None], rows: Sequence[float | None]) -> NDArray[np.float32]:
+    """The rows' numbers as the step dense gives them, fitted on train."""
+    fitted, _ = Dense.fit([{"n": train}], {"n": "number"}, DenseSettings(), Wanted("row"))
+    columns = fitted.encode({"n": rows}).columns
+    assert columns is not None
+    return columns
 
 
 def test_a_number_far_from_all_others_neither_hides_them_nor_breaks_a_prediction() -> None:
     values = [*range(200), 1e300]
-    table = pa.table({"n": pa.array(values, pa.float64())})
-    fitted = OtherColumns.fit([table], ["n"], [], 100)
-    encoded = fitted.encode([{"n": value} for value in (0.0, 199.0, 1e300, -1e308, None)])[:, 0]
+    encoded = columns_of(values, [0.0, 199.0, 1e300, -1e308, None])[:, 0]
     assert encoded[1] - encoded[0] > 2 and encoded[2:].tolist() == [10.0, -10.0, 0.0]
-    rare = OtherColumns.fit([pa.table({"n": [0.0] * 500 + [5.0]})], ["n"], [], 100).encode([{"n": 0.0}, {"n": 5.0}])
+    rare = columns_of([0.0] * 500 + [5.0], [0.0, 5.0])
     assert rare[1, 0] - rare[0, 0] > 1
     for strange in ([1e300, -1e300], [7.0, 7.0], [None, None]):
-        made = OtherColumns.fit([pa.table({"n": pa.array(strange, pa.float64())})], ["n"], [], 100)
-        assert np.isfinite(made.encode([{"n": value} for value in strange])).all()
+        assert np.isfinite(columns_of(strange, strange)).all()
 
 
 def test_labels_that_tell_no_rows_apart_are_refused() -> None:
@@ -215,7 +228,7 @@ def test_labels_that_tell_no_rows_apart_are_refused() -> None:
             settings,
         )
         with pytest.raises(DataError, match=what):
-            MultilabelClassification.fit([read], settings)
+            MultilabelClassification.fit([read], {"text": "text"}, settings)
 
 
 def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None:
@@ -232,9 +245,14 @@ def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None
 
 
 def test_a_text_that_a_row_lacks_is_missed_whatever_its_part() -> None:
-    assert whole_text({"text": "a", "negative": "b", "shelf": "c", "age": 3.0}) == "a\nb"
+    beside: dict[str, Kind] = {"text": "text", "negative": "optional text", "age": "number", "shelf": "category"}
+    assert whole_row({"text": "a", "negative": "b", "shelf": None, "age": 3.0}, beside) == "a\nb\nage=3.0"
     rows = [{"text": "a", "text_pair": "b", "negative": other} for other in ("c", None, " ")]
-    assert complete_texts(pa.Table.from_pylist(rows)) == ["a\nb\nc", None, None]
+    texts: dict[str, Kind] = {"text": "text", "text_pair": "optional text", "negative": "optional text"}
+    assert whole_rows(pa.Table.from_pylist(rows), texts) == ["a\nb\nc", None, None]
+    numbers: dict[str, Kind] = {"age": "number", "shelf": "category"}
+    table = pa.table({"age": [1.0, None, None], "shelf": ["x", "y", None]})
+    assert whole_rows(table, numbers) == ["age=1.0\nshelf=x", "shelf=y", None]
 
 
 def test_scores_that_do_not_differ_are_refused() -> None:

@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 
 from lakewright.data.rows.truths.spans import spans_of_tags
 from lakewright.errors import DataError
-from lakewright.learning.learners.encoder.base import load_tokens
 from lakewright.model.recipe.scripts import is_mark
 from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.tasks.tagging import TokenClassification, _best_tags, words_of
+from recipes import recipe_for
+from recipes import tokens as tokens_of
 
 TASK = TokenClassification(("person", "place"))
 
 
 @pytest.fixture(scope="module")
 def tokens(tiny_base: Path) -> Tokens:
-    return load_tokens(tiny_base, 64)
+    return tokens_of(tiny_base, 64, positions=True)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_tags_become_spans(tags: list[str], spans: list[tuple[int, int, str]]) -
 
 @given(text=st.text(alphabet=st.sampled_from("ab d😀é́ß.,'\u202e\ud83d\n漢"), max_size=40))
 def test_words_lie_in_the_text_in_order(tokens: Tokens, text: str) -> None:
-    words = words_of(tokens.encode([text], positions=True), 0, {"text": text})
+    words = words_of(tokens.encode({"text": [text]}), 0, {"text": text})
     bounds = list(zip(words.start.tolist(), words.end.tolist(), strict=True))
     assert all(0 <= start < end <= len(text) for start, end in bounds)
     assert all(left[1] <= right[0] for left, right in pairwise(bounds))
@@ -86,8 +87,8 @@ def test_shortfalls_are_the_spans_that_do_not_come_back(tiny_base: Path, data: s
     places = data.draw(st.lists(st.integers(0, len(text)), max_size=8).map(sorted))
     spans = spanned([(start, end) for start, end in zip(places[::2], places[1::2], strict=False) if start < end])
     long_texts, stride = data.draw(st.sampled_from([("cut", 0), ("windows", 3)]))
-    row, encoding = {"text": text}, load_tokens(tiny_base, 12, long_texts, stride)
-    encoded = TASK.encode(encoding, [row])
+    row = {"text": text}
+    encoded = recipe_for(TASK, tiny_base, 12, long_texts, stride).encode([row])
     targets = TASK.targets([spans], encoded, [row])
     logits = []
     for sequence in range(len(encoded.ids)):
@@ -140,7 +141,7 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
     text = "😀😀 cafe\u0301 ruby 👩‍👩‍👧 granite"
     start = text.index("granite")
     spans = [{"start": start, "end": start + 7, "label": "place"}]
-    encoded = tokens.encode([text], positions=True)
+    encoded = tokens.encode({"text": [text]})
     wanted = TASK.targets([spans], encoded, [{"text": text}])[0]
     logits = np.full((len(wanted), TASK.outputs), -9.0, dtype=np.float32)
     logits[np.arange(len(wanted)), np.maximum(wanted, 0)] = 9.0
@@ -175,8 +176,7 @@ def test_windows_say_what_the_whole_text_says(tiny_base: Path) -> None:
     ]
     task, row = TokenClassification(("x",)), {"text": text}
     for max_length, stride in ((200, 1), (12, 2), (16, 7), (10, 4)):
-        tokens = load_tokens(tiny_base, max_length, "windows", stride)
-        encoded = task.encode(tokens, [row])
+        encoded = recipe_for(task, tiny_base, max_length, "windows", stride).encode([row])
         targets = task.targets([spans], encoded, [row])
         logits = []
         for sequence in range(len(encoded.ids)):
@@ -191,7 +191,7 @@ def test_windows_say_what_the_whole_text_says(tiny_base: Path) -> None:
 @given(st.lists(st.text(alphabet=st.sampled_from("abé😀-,'\u0301"), min_size=1, max_size=6), min_size=1, max_size=12))
 def test_given_tokens_are_the_words(tokens: Tokens, given_tokens: list[str]) -> None:
     row = {"text": " ".join(given_tokens), "tokens": given_tokens}
-    words = words_of(tokens.encode([row["text"]], positions=True), 0, row)
+    words = words_of(tokens.encode({"text": [row["text"]]}), 0, row)
     at = [sum(len(token) + 1 for token in given_tokens[:i]) for i in range(len(given_tokens))]
     bounds = {(start, start + len(token)) for start, token in zip(at, given_tokens, strict=True)}
     assert set(zip(words.start.tolist(), words.end.tolist(), strict=True)) <= bounds

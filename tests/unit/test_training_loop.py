@@ -16,26 +16,28 @@ from conftest import sentences
 from lakewright.errors import TrainingError
 from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder import loop
-from lakewright.learning.learners.encoder.base import load_encoder, load_tokens
+from lakewright.learning.learners.encoder.base import load_encoder
 from lakewright.learning.learners.encoder.batches import epoch_batches
 from lakewright.learning.learners.encoder.frozen import remember
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learning.learners.encoder.probe import fit_head
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.tasks import Loss
 from lakewright.model.tasks.classification import TextClassification
+from recipes import tokens
 
 
 def training(base: Path, folder: Path, **settings: Any) -> Training:
-    encoding = load_tokens(base, 32)
+    recipe = Recipe((tokens(base, 32),))
     task = TextClassification(("animal", "plant", "stone"))
 
     def examples(seed: int) -> Examples:
         rows = sentences(60, seed=seed)
         texts, truths = [row["text"] for row in rows], [row["label"] for row in rows]
-        encoded = encoding.encode(texts)
+        encoded = recipe.encode([{"text": text} for text in texts])
         ones = np.ones(len(texts), dtype=np.float32)
         return Examples(encoded, task.targets(truths, encoded, texts), ones, texts, truths)
 
@@ -43,7 +45,7 @@ def training(base: Path, folder: Path, **settings: Any) -> Training:
     return Training(
         task=task,
         settings=EncoderSettings(**chosen),
-        encoding=encoding,
+        recipe=recipe,
         train=examples(1),
         validation=examples(2),
         folder=folder,
@@ -180,7 +182,7 @@ def test_gradient_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path
     setting = training(tiny_base, tmp_path, dropout=0.0)
     one, four = network(tiny_base, 0.0), network(tiny_base, 0.0)
     off = torch.autocast("cpu", dtype=torch.bfloat16, enabled=False)
-    inputs = loop.inputs_of(setting.encoding, setting.train.encoded, torch.device("cpu"))
+    inputs = loop.inputs_of(setting.recipe, setting.train.encoded, torch.device("cpu"))
     loop._backward(four, setting, inputs, batches[:4], 4096, off)
     loop._backward(one, setting, inputs, [np.concatenate(batches[:4])], 4096, off)
     for a, b in zip(one.parameters(), four.parameters(), strict=True):

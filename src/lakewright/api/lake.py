@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import LakewrightError, UsageError
+from lakewright.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakewright.data.lake.tables import Lake
     from lakewright.data.profile import TableProfile
+    from lakewright.data.rows.lost import Shortfalls
     from lakewright.model.recipe.tokens import Tokens
     from lakewright.records import TableVersion
     from lakewright.settings.project import Project
@@ -86,9 +87,12 @@ def profile(
     Raises NotFound for a table, a column or a value named here that is not there, DataError for a column that
     the project names, ModelError for a base model without a tokenizer.
     """
+    from functools import partial
+
     from lakewright.data.profile import measured, roles_of
     from lakewright.data.profile.notebook import write_notebook
     from lakewright.learning.learners import check_fit
+    from lakewright.learning.planning import plan
     from lakewright.pages.profile import write_page
     from lakewright.records import as_json
     from lakewright.settings.profile import load_profile
@@ -104,16 +108,17 @@ def profile(
     if bias and not roles.label:
         raise UsageError("bias is measured between labels, and none is named", "name the label column (--label COLUMN)")
     counter, base = _tokenizer(loaded, tokenizer)
-    unfit: LakewrightError | None = None
-    try:
-        if loaded is not None:
-            check_fit(loaded)
-    except LakewrightError as error:
-        unfit = error
+
+    def encode(project: Project, shortfalls: Shortfalls) -> None:
+        check_fit(project)
+        for _ in plan(pinned, project, workspace.lake, []).encoded(shortfalls):
+            pass
+
+    round_trip = partial(encode, loaded) if loaded is not None and tokenizer is None else None
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
     found = measured(
         workspace.lake, pinned, loaded, roles,
-        bias=bias, counter=counter, base=base, round_trip=tokenizer is None, unfit=unfit, folder=folder,
+        bias=bias, counter=counter, base=base, round_trip=round_trip, folder=folder,
     )  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +134,8 @@ def profile(
 
 def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | None, str | None]:
     """The encoding that counts whole texts, special tokens included, and the base model that it comes from."""
-    from lakewright.learning.learners.encoder.base import base_folder, load_tokens, local_folder
+    from lakewright.learning.learners.encoder.base import base_folder, local_folder, vocabulary_of
+    from lakewright.model.recipe.tokens import UNCUT, Tokens, TokensSettings
 
     base = named or (getattr(project.train, "base_model", None) if project is not None else None)
     if base is None:
@@ -138,8 +144,11 @@ def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | Non
     folder = base_folder(base, root)
     if not base.startswith("package:") and local_folder(base, root) is not None:
         base = str(folder)  # so that the notebook finds it from anywhere
-    symbols = project.prepare.symbols if project is not None else "keep"
-    return load_tokens(folder, max_length=1_000_000, symbols=symbols), base
+    declared = () if project is None else project.prepare.recipe.values()
+    usual = "keep" if project is None else TokensSettings().symbols
+    symbols = next((own.symbols for own in declared if isinstance(own, TokensSettings)), usual)
+    vocabulary = vocabulary_of(folder, base)
+    return Tokens.make(["text"], vocabulary.tokenizer_json, UNCUT, vocabulary.pad_id, symbols=symbols), base
 
 
 def _lake(profile: str | None) -> Lake:

@@ -219,7 +219,7 @@ def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
     except ValueError as failure:
         if len(inputs) == 1 and not re.match(r'\s*\{\s*"', line):
             return line
-        name = next(name for name, kind in inputs.items() if kind == "text")
+        name = next((name for name, kind in inputs.items() if kind == "text"), next(iter(inputs)))
         raise UsageError(
             f"not a JSON object: {shown(line)} ({failure})",
             f'give {{"{name}": "…", …}}, one a line; a text that begins so stands in it, with \\" for "',

@@ -25,7 +25,6 @@ import numpy as np
 
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.evaluation.scorers import Scorer
-from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.system import jsonfile
 
 MOST_WORDS = 60
@@ -116,17 +115,17 @@ def attributions(
 
 
 def worth_asking(
-    scorer: Scorer, predictions: Sequence[Prediction], truths: Sequence[Any], confidence: Sequence[float]
+    scorer: Scorer, predictions: Sequence[Prediction], truths: Sequence[Any], confidence: Sequence[float | None]
 ) -> list[int]:
     """Five of the wrong rows that the model was surest of, then three of the right ones. Where a row is not simply
     right or wrong: those furthest from the truth, then the nearest. Rows of which nothing is said are passed over."""
     sure, right = np.asarray(confidence, dtype=np.float64), scorer.correct()
     if right is None:
-        if not isinstance(scorer, SimilarityScorer) or scorer.truth is None:
+        distances = scorer.distances()
+        if distances is None:
             return []
-        sure = np.abs(scorer.scores - scorer.truth)
-        right = sure < np.median(sure)
-        sure = np.where(right, -sure, sure)
+        right = distances < np.median(distances)
+        sure = np.where(right, -distances, distances)
     order = np.argsort(-sure, kind="stable")
     said = [int(row) for row in order if _claim(predictions[row], truths[row]) is not None]
     return [row for row in said if not right[row]][:5] + [row for row in said if right[row]][:3]

@@ -1,4 +1,5 @@
 """Every metric's name, what it says in one line, and whether more of it is better: the only place that knows.
+Packages of others add theirs, a `Meaning` each, under the entry points `lakewright.metrics`.
 
 A name means the same number in a record, on the command line, in MLflow and on the report's page.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lakewright import plugins
 from lakewright.errors import UsageError, nearest
 
 
@@ -76,9 +78,12 @@ METRICS: dict[str, Meaning] = {
 
 def meaning(metric: str) -> Meaning:
     """Raises UsageError naming the nearest metric where there is none of that name."""
-    if metric not in METRICS:
+    if metric in METRICS:
+        return METRICS[metric]
+    if metric not in plugins.names("metrics"):
         raise UsageError(f"there is no metric named {metric!r}", nearest(metric, METRICS))
-    return METRICS[metric]
+    found: Meaning = plugins.find("metrics", metric)
+    return found
 
 
 def higher_is_better(metric: str) -> bool:
@@ -88,7 +93,7 @@ def higher_is_better(metric: str) -> bool:
 def check_bound(metric: str, kind: str, bound: float) -> None:
     """Raises UsageError for a least (`minimum`) or greatest (`maximum`) value that lies outside of the metric's range:
     it would let every model through, or none."""
-    low, high = METRICS[metric].range if metric in METRICS else (-math.inf, math.inf)
+    low, high = meaning(metric).range
     least, most = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
     if math.isfinite(bound) and least <= bound <= most:
         return

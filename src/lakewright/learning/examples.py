@@ -2,7 +2,7 @@
 
 row       the row's number in the source table: what the rows of a split are sorted by when they are read
 
-ids       the token ids of all the row's sequences, one after another
+ids       the token ids of all the row's sequences, one after another; not where rows are numbers alone
 lengths   how many of them each sequence has; only where a row may be several sequences
 types, weights, columns   as in Encoded, where it has them
 target    as the task makes them: numbers of the row, or one beside each id
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from lakewright.model.recipe import Encoded
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
             return _lists(ragged)
         return _lists(Ragged(ragged.values, ragged.offsets[encoded.rows]))
 
-    columns = {"ids": by_row(encoded.ids), "target": by_row(targets)}
+    columns = {"target": by_row(targets)}
+    if not encoded.numbers_alone:
+        columns["ids"] = by_row(encoded.ids)
     if encoded.rows is not None:
         columns["lengths"] = _lists(Ragged(encoded.ids.lengths.astype(np.int32), encoded.rows))
     if encoded.types is not None:
@@ -49,6 +51,9 @@ def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
 
 def from_columns(table: pa.Table, targets_beside_ids: bool) -> tuple[Encoded, Ragged]:
     """What `as_columns` stored, without positions. `targets_beside_ids`: the task reads tokens."""
+    if "ids" not in table.column_names:
+        numbers = _ragged(table, "columns").values.reshape(table.num_rows, -1)
+        return Encoded.of_columns(numbers), _ragged(table, "target")
     ids, offsets = _ragged(table, "ids"), None
     if "lengths" in table.column_names:
         lengths = _ragged(table, "lengths")

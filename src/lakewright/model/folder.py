@@ -2,7 +2,7 @@
 
     model.json          format, task and its labels, learner, lakewright's version
     project.json        the resolved project that made it
-    encoding/           encoding.json, tokenizer.json …
+    recipe/             recipe.json, and the steps' own files: tokenizer.json …
     model.safetensors   the weights                     model.onnx    the network that serves
     serving.json        which runtime for which use     openvino.xml, openvino.bin   where OpenVINO is one of them
     samples.json        sample rows and what this model says of them in each runtime that serves it
@@ -25,11 +25,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from lakewright.errors import LakewrightError, ModelError
+from lakewright.model import former
+from lakewright.model.recipe import Recipe, open_steps
 from lakewright.model.runtimes import Use
 from lakewright.system import jsonfile
 from lakewright.system.files import cores
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 SERVING = "serving.json"
 BLOCK = 4 << 20  # bytes hashed at once: after each, other threads have their turn
@@ -138,11 +140,37 @@ def sample_rows(folder: Path) -> list[dict[str, Any]]:
         return rows
 
 
+def open_recipe(folder: Path) -> Recipe:
+    """The recipe of a model folder. Raises ModelError where its files are damaged or a step is not installed."""
+    with working(folder):
+        steps, files = _steps(folder)
+        return open_steps(steps, files)
+
+
+def most_tokens(folder: Path) -> int:
+    """The length that sequences are cut at; 0 where that is not known, as while the folder is being made."""
+    if not holds(folder, "model.json"):
+        return 0
+    with working(folder):
+        return max((int(step.get("max_length", 0)) for step in _steps(folder)[0]), default=0)
+
+
+def _steps(folder: Path) -> tuple[list[dict[str, Any]], Path]:
+    """The recipe's steps as they are described, and the folder of their own files."""
+    model = read_json(folder, "model.json")
+    if model["format"] == former.FORMAT:
+        encoding = read_json(folder, f"{former.FOLDER}/{former.FILE}")
+        return former.steps_of(model["task"], encoding), folder / former.FOLDER
+    return read_json(folder, "recipe/recipe.json")["steps"], folder / "recipe"
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """model.json. Raises ModelError for a format that this version does not read."""
     described = read_json(folder, "model.json")
     with working(folder):
-        if described["format"] != FORMAT:
+        if described["format"] == former.FORMAT:
+            described["task"] = former.task_of(described["task"])
+        elif described["format"] != FORMAT:
             raise ModelError(
                 f"{folder} has the model folder format {described['format']}; this version reads {FORMAT}",
                 f"use the lakewright that made it ({described.get('lakewright', 'unknown')}), or train again",

@@ -19,8 +19,9 @@ from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError
-from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
-from lakewright.model.recipe import Encoded, Encoding, network_inputs, open_encoding
+from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, open_recipe, serving, verify, working
+from lakewright.model.recipe import Recipe
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.runtimes import Runtime, Use
 from lakewright.model.tasks import Logits, no_prediction
@@ -38,7 +39,7 @@ class Predictor:
     folder: Path
     digest: str
     task: Task
-    encoding: Encoding
+    recipe: Recipe
     runtime: Runtime
 
     @classmethod
@@ -54,10 +55,9 @@ class Predictor:
         """
         digest = verify(folder)
         with working(folder):
-            described = describe(folder)["task"]
+            described, recipe = describe(folder)["task"], open_recipe(folder)
             task = plugins.named_in(folder / "model.json", "tasks", described["name"]).open(described)
-            encoding = open_encoding(folder / "encoding")
-            predictor = cls(folder, digest, task, encoding, _network(folder, runtime, threads, use))
+            predictor = cls(folder, digest, task, recipe, _network(folder, runtime, threads, use))
             predictor._check()
         return predictor
 
@@ -66,13 +66,17 @@ class Predictor:
         with working(self.folder):
             return replace(self, runtime=_network(self.folder, runtime, threads, use))
 
+    def sample_rows(self) -> list[dict[str, Any]]:
+        """The task's neutral rows, each with a value for every input."""
+        return self.recipe.sample_rows(self.task.sample_rows())
+
     def _check(self) -> None:
-        """Whether encoding, network and task fit together: rows go through all three, and numbers come out."""
+        """Whether recipe, network and task fit together: rows go through all three, and numbers come out."""
         labels, outputs = self.task.labels, self.task.outputs
         if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
             raise ModelError(f"the labels in {self.folder / 'model.json'} are not different texts", TRAIN_AGAIN)
-        rows = [read_row(self.task.inputs, row, at) for at, row in enumerate(self.task.sample_rows())]
-        encoded = self.task.encode(self.encoding, rows)
+        rows = [read_row(self.task.inputs, row, at) for at, row in enumerate(self.sample_rows())]
+        encoded = self.recipe.encode(rows)
         logits = self.logits(encoded)
         widths = {np.shape(values)[-1] for values in logits}
         if outputs and widths != {outputs}:
@@ -97,7 +101,7 @@ class Predictor:
         for start in range(0, len(written), CHUNK):
             chunk = written[start : start + CHUNK]
             with working(self.folder):
-                encoded = self.task.encode(self.encoding, chunk)
+                encoded = self.recipe.encode(chunk)
                 predictions += self.task.decode(self.logits(encoded), encoded, chunk)
             progress(len(chunk))
         found = iter(predictions)
@@ -113,7 +117,7 @@ class Predictor:
         found: Logits = []
         for start in range(0, len(texts), CHUNK):
             with working(self.folder):
-                found += self.logits(self.encoding.encode(texts[start : start + CHUNK]))
+                found += self.logits(self.recipe.encode([{"text": text} for text in texts[start : start + CHUNK]]))
         return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
 
     def logits(self, encoded: Encoded) -> Logits:
@@ -123,7 +127,7 @@ class Predictor:
         found: list[Any] = [None] * len(lengths)
 
         def compute(sequences: NDArray[np.int64]) -> None:
-            computed = self.runtime.compute(network_inputs(self.encoding, encoded, sequences))
+            computed = self.runtime.compute(self.recipe.batch(encoded, sequences))
             for sequence, values in zip(sequences, computed, strict=True):
                 found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
 

@@ -78,7 +78,7 @@ def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
         "prepare": project.resolved["prepare"],
         "features": project.features_table,
         "learner": learner.name,
-        "encoding": learner.encoding_depends(project.train, project.folder),
+        "base": learner.recipe_depends(project.train, project.folder),
     }
     return {"settings": settings}
 
@@ -128,9 +128,6 @@ def _check(project: Project) -> None:
         for metric, bound in bounds.items():
             check_bound(metric, kind, bound)
     check_fit(project)
-    for role in project.data.columns.roles:
-        if role not in {*task.roles, "id", "group", "event_time", "split"}:
-            raise ProjectError(f"data.columns.{role} means nothing to {task.name}", f"it reads {', '.join(task.roles)}")
     loss = getattr(project.train, "loss", "auto")
     if loss not in {"auto", *task.losses}:
         raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))

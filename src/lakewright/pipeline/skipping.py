@@ -119,10 +119,10 @@ def _gone(record: Record, workspace: Workspace) -> str:
             return f"{table} holds other rows than the source"
     files: list[str] = []
     if isinstance(record, Prepared):
-        files = [record.encoding]
-        encoding = Path(record.encoding)
-        if encoding.exists() and content_of(encoding) != encoding.name:
-            return f"{encoding} is damaged"
+        files = [record.recipe]
+        recipe = Path(record.recipe)
+        if recipe.exists() and content_of(recipe) != recipe.name:
+            return f"{recipe} is damaged"
     elif isinstance(record, Report):
         files = [record.html, record.json_file, record.test_rows]
         if Path(record.test_rows).exists() and not is_parquet(record.test_rows):

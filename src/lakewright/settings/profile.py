@@ -37,7 +37,8 @@ from pydantic.json_schema import models_json_schema
 
 from lakewright import plugins
 from lakewright.errors import ProfileError, nearest
-from lakewright.settings.project import Settings, SettingsOf, picked, validated
+from lakewright.settings.project import picked
+from lakewright.settings.sections import Settings, SettingsOf, validated
 from lakewright.settings.yamlfile import Key, YamlFile, explain, override, read_yaml
 from lakewright.system.secrets import names_secret, secret_in
 

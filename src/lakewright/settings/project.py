@@ -21,218 +21,33 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SerializeAsAny,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
-from lakewright.settings.yamlfile import Key, Refused, YamlFile, as_written, explain, override, read_yaml
+from lakewright.settings.former import with_new_names
+from lakewright.settings.sections import (
+    IDENTIFIER,
+    Columns,
+    Data,
+    Evaluate,
+    Gate,
+    LearnerSettings,
+    Prepare,
+    Register,
+    Settings,
+    SettingsOf,
+    TaskSettings,
+    step_of,
+    validated,
+)
+from lakewright.settings.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
 from lakewright.system.secrets import names_secret, secret_in
-
-IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]*$"
-
-
-class Settings(BaseModel):
-    """A strict, frozen part of the project; learners derive theirs from it."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-
-class Columns(Settings):
-    """Which column plays which role; a task says which roles it needs."""
-
-    text: str | None = None
-    text_pair: str | None = Field(default=None, description="a second text, read with the first or compared with it")
-    label: str | None = Field(default=None, description="text_classification: the class")
-    labels: str | list[str] | None = Field(
-        default=None, description="multilabel_classification: a column of lists, or a list of columns of 0 and 1"
-    )
-    numbers: list[str] = Field(default=[], description="columns of numbers to learn from, beside the text")
-    categories: list[str] = Field(default=[], description="columns of categories to learn from, beside the text")
-    tokens: str | None = Field(default=None, description="token_classification: a list of words")
-    tags: str | None = Field(default=None, description="token_classification: one BIO tag a word")
-    spans: str | None = Field(
-        default=None, description="token_classification: list of {start, end, label}, in characters"
-    )
-    question: str | None = None
-    context: str | None = Field(default=None, description="question_answering: the text that holds the answer")
-    answers: str | None = Field(
-        default=None, description="question_answering: list of {text, answer_start}; empty where there is no answer"
-    )
-    score: str | None = Field(default=None, description="sentence_similarity: how alike text and text_pair are")
-    negative: str | None = Field(default=None, description="sentence_similarity: a text unlike `text`")
-    id: str | None = Field(default=None, description="unique; the row number where none is named")
-    group: str | None = Field(default=None, description="rows of one group stay in one split")
-    event_time: str | None = None
-    split: str | None = Field(default=None, description="a published split: train, validation (or dev), test")
-
-    @property
-    def roles(self) -> dict[str, str | list[str]]:
-        """The roles that are played, and by which column or columns."""
-        return {role: given for role, given in self.model_dump().items() if given}
-
-    @property
-    def names(self) -> list[tuple[str, str]]:
-        """Every (role, column)."""
-        return [
-            (role, name)
-            for role, given in self.roles.items()
-            for name in (given if isinstance(given, list) else [given])
-        ]
-
-    @property
-    def as_written(self) -> list[str]:
-        """Those that keep the form which their values are written in, where a source tells no types."""
-        return sorted({name for role, name in self.names if role in ("label", "id", "group", "categories")})
-
-    @model_validator(mode="after")
-    def _one_part_each(self) -> Self:
-        """A column is read once: one that is to be predicted and read too would teach a model its own answer."""
-        role_of: dict[str, str] = {}
-        for role, name in self.names:
-            if role in ("id", "group", "event_time", "split"):
-                continue
-            if role_of.setdefault(name, role) != role:
-                raise ValueError(f"{role_of[name]} and {role} both name the column {name!r}")
-        return self
-
-
-class Data(Settings):
-    source: str | None = Field(
-        default=None,
-        description="a file, folder, glob or URI (csv, json, parquet, delta, s3://, abfss://), hf://OWNER/NAME, or "
-        "python:module:function; none: the table is there already",
-    )
-    table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
-    format: str | None = Field(default=None, description="csv, json, parquet or delta, where the name does not tell")
-    options: dict[str, Any] = Field(default={}, description="passed to the source (csv: delimiter, encoding, types …)")
-    exclude: list[str] = Field(default=[], description="columns of the source that are left out of the table")
-    columns: Columns
-
-    @model_validator(mode="after")
-    def _columns_stay(self) -> Self:
-        for role, name in self.columns.names:
-            if name in self.exclude:
-                raise Refused(
-                    f"exclude leaves out the column {name!r}, which columns.{role} names",
-                    f"take {name!r} out of data.exclude, or out of data.columns.{role}",
-                )
-        if self.exclude and self.source is None:
-            raise ValueError("exclude leaves columns of a source out, and there is no source")
-        return self
-
-
-class Split(Settings):
-    method: Literal["auto", "random", "grouped", "time", "predefined"] = Field(
-        default="auto",
-        description="auto: predefined where columns.split is named or the table has a column `split`, grouped where "
-        "columns.group is named, else random (stratified by label)",
-    )
-    validation: float = Field(default=0.15, gt=0, lt=1)
-    test: float = Field(default=0.15, gt=0, lt=1)
-    names: dict[str, Literal["train", "validation", "test"]] = Field(
-        default={},
-        description="published split → what it is here: {validation: test} tests on a set whose test split is secret",
-    )
-    seed: int = 13
-
-
-class Prepare(Settings):
-    split: Split = Split()
-    duplicates: Literal["drop", "keep"] = Field(
-        default="drop",
-        description="drop: a normalised text stays once; of a published split, test keeps all its rows and train loses "
-        "those that stand in test or validation",
-    )
-    balance: Literal["none", "weights", "oversample", "undersample"] = "none"
-    max_length: Literal["auto"] | int = Field(
-        default="auto", description="tokens a sequence; auto: from the lengths in train, at most 256"
-    )
-    long_texts: Literal["auto", "cut", "head_tail", "windows"] = Field(
-        default="auto",
-        description="beyond max_length: cut loses the end, head_tail the middle, windows nothing; auto: windows for "
-        "token_classification and question_answering, else cut",
-    )
-    symbols: Literal["names", "keep"] = Field(
-        default="names",
-        description="emoji and other symbols that the base model does not know; names: read as their Unicode names, "
-        "but not where tokens are read",
-    )
-    stride: Literal["auto"] | int = Field(
-        default="auto", description="tokens that two windows share; auto: a quarter of max_length"
-    )
-
-
-class Evaluate(Settings):
-    slices: list[str] = Field(default=[], description="columns of the table to report by")
-    resamples: int = Field(default=1000, ge=100)
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    seed: int = 13
-
-
-class Gate(Settings):
-    minimum: dict[str, float] = Field(default={}, description="metric → least value")
-    maximum: dict[str, float] = Field(default={}, description="metric → greatest value (log_loss, ece, …)")
-    champion: bool = Field(default=True, description="not significantly worse than the champion, on the same rows")
-    compare_by: str = Field(
-        default="auto",
-        description="auto: the task's primary metric, by the paired bootstrap; accuracy: by McNemar's test",
-    )
-
-    @field_validator("minimum", "maximum", mode="before")
-    @classmethod
-    def _numbers(cls, given: object) -> object:
-        for metric, bound in given.items() if isinstance(given, dict) else ():
-            percent = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", bound) if isinstance(bound, str) else None
-            if percent:
-                raise ValueError(f"{metric} is a share, no percentage: write {float(percent[1]) / 100:g}")
-            if isinstance(bound, bool):
-                raise ValueError(f"{metric} is {str(bound).lower()}, not a number")
-        return given
-
-
-class Register(Settings):
-    model: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9_]+\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+$",
-        description="catalog.schema.name; default {schema}.{name}",
-    )
-    approval: Literal["automatic", "manual"] = Field(
-        default="automatic",
-        description="automatic: what passes the gate becomes champion; manual: it waits as challenger",
-    )
-    description: str = ""
-    tags: dict[str, str] = {}
-
-
-SettingsOf = Callable[[dict[str, Any]], tuple[type[Settings], dict[str, Any]]]
-
-
-class TaskSettings(Settings):
-    """What every task's settings have; `name` picks the rest."""
-
-    name: str
-
-
-class LearnerSettings(Settings):
-    """What every learner's settings have; `learner` picks the rest."""
-
-    learner: str
 
 
 class Project(Settings):
@@ -264,6 +79,14 @@ class Project(Settings):
         if not isinstance(given, dict) or "name" not in given:
             return given
         return validated(_of_task, given)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_of_its_task(cls, given: object) -> object:
+        if not isinstance(given, dict) or not isinstance(data := given.get("data"), dict):
+            return given
+        columns = validated(_of_columns(given.get("task")), data.get("columns"))
+        return {**given, "data": {**data, "columns": columns}} if "columns" in data else given
 
     @field_validator("schema_")
     @classmethod
@@ -335,12 +158,11 @@ def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]
     return plugins.find("tasks", str(given["name"])).settings, given
 
 
-def validated(settings_of: SettingsOf, given: dict[str, Any]) -> Settings:
-    try:
-        settings, values = settings_of(given)
-    except UsageError as error:  # pydantic tells of ValueErrors
-        raise ValueError(f"{error.cause}; {error.remedy}") from None
-    return settings.model_validate(values)
+def _of_columns(task: object) -> SettingsOf:
+    """Each task has its own roles; of a task that is not known, the roles are not looked at."""
+    name = task.get("name") if isinstance(task, dict) else task if isinstance(task, str) else getattr(task, "name", "")
+    known = name in plugins.names("tasks")
+    return lambda given: (plugins.find("tasks", str(name)).columns if known else Columns, given)
 
 
 def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
@@ -354,7 +176,7 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     file = read_yaml(path, ProjectError)
     if isinstance(file.values.get("task"), str):  # the short form, so that --set can lay something over it
         file.values["task"] = {"name": file.values["task"]}
-    file = override(file, settings, ProjectError)
+    file = with_new_names(override(file, settings, ProjectError))
     _refuse_secrets(file.values, (), file)
     project = _validated(file)
     project._path, project._given = path.resolve(), tuple(settings)
@@ -368,6 +190,16 @@ def _validated(file: YamlFile) -> Project:
         values["train"] = picked(("train",), which, given, _of_learner, file, ProjectError)
     if isinstance(given := values.get("task"), dict) and "name" in given:
         values["task"] = picked(("task",), "name", given, _of_task, file, ProjectError)
+    if isinstance(data := values.get("data"), dict) and isinstance(given := data.get("columns"), dict):
+        columns = picked(("data", "columns"), "", given, _of_columns(values.get("task")), file, ProjectError)
+        values["data"] = {**data, "columns": columns}
+    if isinstance(part := values.get("prepare"), dict) and isinstance(part.get("recipe"), dict):
+        steps = {
+            name: picked(("prepare", "recipe", name), "step", given or {}, step_of(name), file, ProjectError)
+            for name, given in part["recipe"].items()
+            if isinstance(given, dict | None)
+        }
+        values["prepare"] = {**part, "recipe": {**part["recipe"], **steps}}
     try:
         return Project.model_validate(values)
     except ValidationError as failure:
@@ -434,5 +266,9 @@ def json_schema() -> dict[str, Any]:
     tasks = [plugins.find("tasks", name).settings.model_json_schema() for name in plugins.names("tasks")]
     for task in tasks:
         schema["$defs"].update(task.pop("$defs", {}))
+    steps = [plugins.find("steps", name).settings.model_json_schema() for name in plugins.names("steps")]
+    schema["$defs"]["Prepare"]["properties"]["recipe"]["additionalProperties"] = {"anyOf": steps}
+    roles = [plugins.find("tasks", name).columns.model_json_schema() for name in plugins.names("tasks")]
+    schema["$defs"]["Data"]["properties"]["columns"] = {"anyOf": roles}
     schema["properties"]["task"] = {"anyOf": [{"type": "string", "enum": plugins.names("tasks")}, *tasks]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Lakewright project"}

@@ -101,7 +101,7 @@ def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -
         key = tuple(name.strip().split("."))
         if not equals or not all(key):
             raise error(f"--set {setting!r} is not of the form a.b=value", "for example --set train.learning_rate=3e-5")
-        _lay(values, key, value_of(text))
+        lay(values, key, value_of(text))
         lines = {known: line for known, line in lines.items() if known[: len(key)] != key} | {key: SET}
         texts = {known: text for known, text in texts.items() if known[: len(key)] != key} | {key: text}
     return YamlFile(file.path, values, lines, texts)
@@ -133,12 +133,13 @@ def as_written(file: YamlFile, failure: ValidationError, at: Key = ()) -> YamlFi
     wanted = {_key(found["loc"], at) for found in failure.errors() if found["type"] in ("string_type", "literal_error")}
     values, texts = copy.deepcopy(file.values), {key: file.texts[key] for key in wanted & file.texts.keys()}
     for key, text in texts.items():
-        _lay(values, key, text)
+        lay(values, key, text)
     changed = replace(file, values=values, texts={key: text for key, text in file.texts.items() if key not in texts})
     return changed if texts else None
 
 
-def _lay(values: dict[str, Any], key: Key, value: Any) -> None:
+def lay(values: dict[str, Any], key: Key, value: Any) -> None:
+    """Sets the value at the key; the mappings above it are made where they are not there."""
     for part in key[:-1]:
         if not isinstance(values.get(str(part)), dict):
             values[str(part)] = {}

@@ -10,7 +10,7 @@ page, notebook        profile.html, and profile.ipynb, which does the main parts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +31,6 @@ from lakewright.data.profile.texts import (
     profile_text,
 )
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.planning import plan
 from lakewright.errors import DataError, LakewrightError, NotFound, nearest
 from lakewright.records import Finding, Record, TableVersion
 from lakewright.system.progress import bar
@@ -43,9 +42,9 @@ if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.splits import Method
     from lakewright.model.recipe.tokens import Tokens
-    from lakewright.settings.project import Columns, Project
+    from lakewright.settings.project import Project
+    from lakewright.settings.sections import Columns
 
-TEXT_ROLES = ("text", "text_pair", "question", "context", "tokens")
 LABEL_ROLES = ("label", "labels", "tags", "spans", "score")
 
 
@@ -87,14 +86,13 @@ def measured(
     bias: Sequence[str],
     counter: Tokens | None,
     base: str | None,
-    round_trip: bool,
-    unfit: LakewrightError | None,
+    round_trip: Callable[[Shortfalls], None] | None,
     folder: Path,
 ) -> TableProfile:
     """The table's profile, whose files will lie in `folder`.
 
-    `counter` counts the tokens of the base model `base`. `round_trip`: encode the rows as the project's prepare will,
-    and count what does not come back; `unfit` is why it cannot. Raises NotFound for a facet of `bias` that is not
+    `counter` counts the tokens of the base model `base`. `round_trip` encodes the rows as the project's prepare will,
+    and counts what does not come back. Raises NotFound for a facet of `bias` that is not
     there.
     """
     schema, notes = lake.scan(table).schema, list[str]()
@@ -125,8 +123,8 @@ def measured(
         texts = [profile_text(lake, table, name, counter, *_coded(split_of_row, table.rows)) for name in roles.text]
         advance(1, "round trip")
         lost = None
-        if project is not None and splits is not None and round_trip:
-            lost = _lost(lake, table, project, unfit, notes)
+        if splits is not None and round_trip is not None:
+            lost = _lost(round_trip, notes)
     profile = TableProfile(
         table=table,
         roles=roles,
@@ -179,7 +177,7 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
     role = next((name for name in LABEL_ROLES if name in played), "label")
     labels = played.get(role, [])
     return {
-        "text": [played[name] for name in TEXT_ROLES if name in played],
+        "text": [name for role, name in columns.inputs if isinstance(played[role], str)],
         "label": labels if isinstance(labels, list) else [labels],
         "split": columns.split,
     }, role
@@ -215,16 +213,11 @@ def _splits(
     return profile_splits(split, labels, known, source="project", by=method), split
 
 
-def _lost(
-    lake: Lake, table: TableVersion, project: Project, unfit: LakewrightError | None, notes: list[str]
-) -> list[Finding] | None:
+def _lost(round_trip: Callable[[Shortfalls], None], notes: list[str]) -> list[Finding] | None:
     """What does not come back of the rows, encoded as `prepare` will encode them."""
     shortfalls = Shortfalls()
     try:
-        if unfit is not None:
-            raise unfit
-        for _ in plan(table, project, lake, []).encoded(shortfalls):
-            pass
+        round_trip(shortfalls)
     except LakewrightError as error:
         notes.append(f"The rows cannot be prepared as the project asks: {error.cause}. {error.remedy}.")
         return None

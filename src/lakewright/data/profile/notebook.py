@@ -66,9 +66,12 @@ words.plot.hist(bins=40, title=f"words in {{TEXT}}".replace("$", r"\\$"))
 plt.show()"""
 
 TOKENS = """\
-from lakewright.learning.learners.encoder.base import base_folder, load_tokens
+from tokenizers import Tokenizer
 
-tokenizer = load_tokens(base_folder({base!r}, Path({folder!r})), max_length=512).tokenizer
+from lakewright.learning.learners.encoder.base import base_folder, vocabulary_of
+
+tokenizer = Tokenizer.from_str(vocabulary_of(base_folder({base!r}, Path({folder!r})), {base!r}).tokenizer_json)
+tokenizer.no_padding()
 tokenizer.no_truncation()
 sample = texts.iloc[:: max(1, len(texts) // 20_000)].tolist()
 tokens = pd.Series([len(encoded.ids) for encoded in tokenizer.encode_batch_fast(sample)], dtype="int64")

@@ -57,7 +57,7 @@ def planned_split(
         stays = np.flatnonzero(drop_duplicates(groups, np.full(len(rows), TRAIN)))
         rows = rows[stays]
     split = np.full(len(truths), None, dtype=object)
-    of_rows = labels is not None and labels.kind != "number" and not (columns.spans or columns.tags)
+    of_rows = labels is not None and labels.kind != "number" and not {"spans", "tags"} & columns.roles.keys()
     grouped, timed = method == "grouped" and columns.group, method == "time" and columns.event_time
     split[rows] = assign(
         method,

@@ -110,9 +110,10 @@ def profile_text(
         for start in range(0, len(measured) if tokens is not None else 0, 1000):
             part, numbers = measured[start : start + 1000], np.array(rows[start : start + 1000])
             assert tokens is not None
-            encoded = tokens.encode(part)
+            values = dict.fromkeys(tokens.inputs, part)
+            encoded = tokens.encode(values)
             lengths += encoded.ids.lengths.tolist()
-            lost = tokens.shortfalls(encoded, part)
+            lost = tokens.shortfalls(encoded, values)
             shortfalls.add(numbers, split[numbers], lost, list(map(cut, part)).__getitem__)
     return TextProfile(
         column=column,

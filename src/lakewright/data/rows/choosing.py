@@ -23,7 +23,7 @@ from lakewright.records import Finding
 
 if TYPE_CHECKING:
     from lakewright.data.rows.reading import Reading
-    from lakewright.settings.project import Columns, Prepare
+    from lakewright.settings.sections import Columns, Prepare
 
 
 LEFT_OUT = -1
@@ -86,7 +86,7 @@ def choose(
         method,
         len(stay),
         columns=columns,
-        truth=facts.truth[stay] if kind.level == "row" else None,
+        truth=facts.truth[stay] if kind.level == "row" and any(facts.names) else None,
         groups=None if facts.group is None else facts.group[stay],
         times=None if facts.time is None else facts.time[stay],
         predefined=facts.published,

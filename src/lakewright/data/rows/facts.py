@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import IDENTITY, identities
-from lakewright.data.rows.kinds import complete_texts, missing
+from lakewright.data.rows.kinds import missing, whole_rows
 from lakewright.data.rows.splits import NO_GROUP, Method
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakewright.data.rows.reading import Reading
-    from lakewright.settings.project import Columns
-
-_COUNTED = ("text_pair", "negative", "numbers", "categories")  # roles of which a column without any value is an error
+    from lakewright.settings.sections import Columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +52,12 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
     numbers: dict[tuple[str, ...], int] = {}
     published: dict[str | None, int] = {}
     check = Usable(columns)
-    counted = [each for each in columns.names if each[0] in _COUNTED or (method == "time" and each[0] == "event_time")]
-    if isinstance(columns.labels, list):
-        counted += [("labels", name) for name in columns.labels]
+    counted = _must_hold(columns)
+    if method == "time" and columns.event_time:
+        counted.append(("event_time", columns.event_time))
     used = 0
     for batch in reading:
-        texts, truths = complete_texts(batch.read), batch.truths
+        texts, truths = whole_rows(batch.read, reading.inputs), batch.truths
         ids = batch.given[columns.id].to_pylist() if columns.id else None
         usable = np.flatnonzero(check.see(batch.rows, texts, truths, ids))
         here = slice(used, used + len(usable))
@@ -95,6 +93,14 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         time=np.concatenate(times) if times else None,
         published=None if split is None else [named[code] for code in split[:used].tolist()],
     ), findings
+
+
+def _must_hold(columns: Columns) -> list[tuple[str, str]]:
+    """(role, column) of those that must hold a value in some row, beside the first text and the truth, of which each
+    row needs one."""
+    several = {role for role, given in columns.roles.items() if isinstance(given, list)}
+    inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several]
+    return inputs + [each for each in columns.truth if each[0] in several]
 
 
 def as_text(truth: Any) -> str:

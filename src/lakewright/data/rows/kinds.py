@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -13,15 +13,28 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]  # a row's inputs, by name
 Prediction = dict[str, Any]
-Kind = Literal["text", "optional text", "words", "number", "category"]
-TEXTS = ("text", "text_pair", "negative", "question", "context")  # inputs that are texts; no other is called so
+Kind = Literal["text", "optional text", "words", "number", "category", "time"]
+TEXTS: tuple[Kind, ...] = ("text", "optional text")  # words make the text beside them
 FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Blank or invisible, though Unicode counts them among letters, marks and symbols."""
 
 
-def whole_text(row: Row) -> str:
-    """All that a row's texts say, for looking at them as one."""
-    return "\n".join(row[name] for name in TEXTS if row.get(name) is not None)
+def whole_text(texts: Iterable[str | None]) -> str:
+    """Several texts of a row as one."""
+    return "\n".join(text for text in texts if text is not None)
+
+
+def whole_row(row: Row, inputs: Mapping[str, Kind]) -> str:
+    """All inputs of a row as one text, equal where rows are: its texts as they are, any other as NAME=VALUE."""
+    named = ((name, kind, row.get(name)) for name, kind in inputs.items() if kind != "words")
+    return whole_text(
+        value if value is None or kind in TEXTS else f"{name}={written(value)}" for name, kind, value in named
+    )
+
+
+def written(value: Any) -> str:
+    """A value as text; a time in ISO 8601."""
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def is_blank(text: str) -> bool:
@@ -40,7 +53,13 @@ def missing(value: object) -> bool:
     )
 
 
-def complete_texts(table: pa.Table) -> list[str | None]:
-    """Each row's `whole_text`; None where one of its texts is missing or blank."""
-    sides = [table[name].to_pylist() for name in TEXTS if name in table.column_names]
-    return [None if any(missing(text) for text in texts) else "\n".join(texts) for texts in zip(*sides, strict=True)]
+def whole_rows(table: pa.Table, inputs: Mapping[str, Kind]) -> list[str | None]:
+    """Each row's `whole_row`; None where one of its texts is missing or blank, and where it has no value at all."""
+    names = [name for name, kind in inputs.items() if kind != "words" and name in table.column_names]
+    columns = [table[name].to_pylist() for name in names]
+    texts = [columns[i] for i, name in enumerate(names) if inputs[name] in TEXTS]
+    if len(texts) == len(names):
+        return [None if any(map(missing, row)) else "\n".join(row) for row in zip(*columns, strict=True)]
+    rows = (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+    lacking = (any(map(missing, row)) for row in (zip(*texts, strict=True) if texts else ((),) * table.num_rows))
+    return [None if lacks else whole_row(row, inputs) or None for row, lacks in zip(rows, lacking, strict=True)]

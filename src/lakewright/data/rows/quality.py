@@ -27,7 +27,7 @@ from lakewright.errors import DataError
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
-    from lakewright.settings.project import Columns
+    from lakewright.settings.sections import Columns
 
 EXAMPLES = 5
 CUT = 80  # characters of an example
@@ -101,7 +101,7 @@ def check_labels(
         "text_equals_label",
         number[(texts["high"] == named["high"][labels]) & (texts["low"] == named["low"][labels])],
         f"whose text is the label itself, which needs no model and makes the metrics too good: see whether column "
-        f"{text_names(columns, 'and')} was filled from column {column}.",
+        f"{input_names(columns, 'and')} was filled from column {column}.",
         _with_truth,
     )
     return noticed
@@ -161,7 +161,7 @@ def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) ->
 def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | None = None) -> list[Noticed]:
     """Findings about texts that stand more than once, and about those that stand with different truths."""
     number = _numbers(rows, len(duplicates.group_of_row))
-    text_column, truth_column = text_names(columns, "and"), truth_name(columns)
+    text_column, truth_column = input_names(columns, "and"), truth_name(columns)
     noticed = _noticed(
         "exact_duplicates",
         number[duplicates.exact],
@@ -276,14 +276,16 @@ def _with_truth(row: int, text: str, truth: str) -> str:
     return f"row {row}: {cut(truth)!r}: {cut(text)}"
 
 
-def text_names(columns: Columns, joined: str) -> str:
-    texts = (columns.text or columns.tokens, columns.text_pair, columns.negative, columns.question, columns.context)
-    return f" {joined} ".join(repr(name) for name in texts if name) or "'text'"
+def input_names(columns: Columns, joined: str) -> str:
+    """The columns that are read, for messages; where there are texts among them, the texts."""
+    several = {role for role, given in columns.roles.items() if isinstance(given, list)}
+    names = [name for role, name in columns.inputs if role not in several] or [name for _, name in columns.inputs]
+    shown = f" {joined} ".join(map(repr, names[:EXAMPLES])) or "'text'"
+    return shown + f" {joined} {len(names) - EXAMPLES} more" * (len(names) > EXAMPLES)
 
 
 def truth_name(columns: Columns) -> str:
-    found = (columns.label, columns.labels, columns.tags, columns.spans, columns.answers, columns.score)
-    return repr(next((name for name in found if name), "label"))
+    return repr(next((given for role, given in columns.roles.items() if role in columns.truths), "label"))
 
 
 def _numbers(rows: Rows | None, n: int) -> Rows:

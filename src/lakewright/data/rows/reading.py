@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.rows.kinds import Row, complete_texts
+from lakewright.data.rows.kinds import Kind, whole_rows
 from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.model.tasks import Task
     from lakewright.records import TableVersion
-    from lakewright.settings.project import TaskSettings
+    from lakewright.settings.sections import TaskSettings
 
 ROWS = 2048  # of a batch at most: more at once gains no speed and costs memory
 BYTES = 4 << 20  # of a batch, about: long texts come fewer at a time
@@ -31,10 +31,14 @@ class Batch:
     read: pa.Table  # as the task reads them: inputs, and `truth`
 
     @property
+    def values(self) -> dict[str, list[Any]]:
+        """By input, the value of each row."""
+        return {name: self.read[name].to_pylist() for name in self.read.column_names if name != "truth"}
+
+    @property
     def inputs(self) -> list[dict[str, Any]]:
-        names = [name for name in self.read.column_names if name != "truth"]
-        columns = [self.read[name].to_pylist() for name in names]
-        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+        values = self.values
+        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
     @property
     def truths(self) -> list[Any]:
@@ -51,6 +55,7 @@ class Reading:
     task: type[Task]
     settings: TaskSettings
     roles: Mapping[str, Any]  # role → column or columns
+    inputs: Mapping[str, Kind]
     columns: Sequence[str]  # all that are read
     kept: npt.NDArray[np.bool_] | None = field(default=None)  # of the table's rows, those that are read; None: all
 
@@ -80,13 +85,14 @@ class Reading:
                     yield Batch(rows, table, read)
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
-        """The text and the truth of a few rows, by number."""
+        """The inputs, as one text, and the truth of a few rows, by number."""
         found: dict[int, tuple[str | None, Any]] = {}
         if rows:
             kept = np.zeros(self.table.rows, np.bool_)
             kept[list(rows)] = True
             for batch in self.only(kept):
-                found.update(zip(batch.rows.tolist(), zip(complete_texts(batch.read), batch.truths), strict=True))  # noqa: B905
+                shown = zip(whole_rows(batch.read, self.inputs), batch.truths, strict=True)
+                found.update(zip(batch.rows.tolist(), shown, strict=True))
                 if len(found) == len(rows):
                     break
         return found
@@ -117,9 +123,9 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs of a reading's rows, a batch at a time; iterated again, they are streamed again."""
+    """The inputs' values in a reading's rows, a batch at a time; iterated again, they are streamed again."""
 
     reading: Reading
 
-    def __iter__(self) -> Iterator[Sequence[Row]]:
-        return (batch.inputs for batch in self.reading)
+    def __iter__(self) -> Iterator[dict[str, list[Any]]]:
+        return (batch.values for batch in self.reading)

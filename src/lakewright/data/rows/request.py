@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -18,10 +19,11 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
     A text alone stands for a row whose only needed input it is. Words given for a text are joined by one space.
     """
     needed = [name for name, kind in inputs.items() if kind == "text"]
-    if isinstance(row, str):
+    if isinstance(row, str) and needed:
         row = {needed[0]: row}
     if not isinstance(row, Mapping):
-        raise DataError(f"row {at} is {type(row).__name__}, not a text or a mapping", f'give {{"{needed[0]}": "…"}}')
+        what = "a text or a mapping" if needed else "a mapping"
+        raise DataError(f"row {at} is {type(row).__name__}, not {what}", _wanted(inputs))
     _refuse_misspelt(inputs, row, at)
     read: dict[str, Any] = {}
     for name, kind in inputs.items():
@@ -48,6 +50,8 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
                 _check_unicode(value, at, name)
         elif kind == "number":
             value = None if value is None else _number(value, at, name)
+        elif kind == "time":
+            value = None if value is None else _time(value, at, name)
         else:
             value = _category(value, at, name)
         read.setdefault(name, value)
@@ -90,6 +94,17 @@ def _number(value: Any, at: int, name: str) -> float | None:
     return None if math.isnan(number) else number
 
 
+def _time(value: Any, at: int, name: str) -> datetime:
+    """In UTC, also where no zone is given, as tables hold times."""
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        shown = repr(value)[:40] if isinstance(value, str) else type(value).__name__
+        what = f"row {at}: {name!r} is {shown}, not a time"
+        raise DataError(what, "give it in ISO 8601, such as 2026-01-31T14:00:00Z, or null") from None
+
+
 def _category(value: Any, at: int, name: str) -> str | None:
     try:
         if _is_collection(value):
@@ -108,7 +123,10 @@ def _is_collection(value: Any) -> bool:
 
 
 def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
-    """Whether a text that the task needs is not there or blank, so that nothing can be predicted for the row."""
+    """Whether a text that the task needs is not there or blank, or all is missing of a row without texts, so that
+    nothing can be predicted for the row."""
+    if not {"text", "optional text"} & set(inputs.values()):
+        return all(row.get(name) is None for name in inputs)
     for name, kind in inputs.items():
         if kind == "text":  # words go before the text that they make
             given = [row[other] for other in reversed(_stands_for(name, inputs)) if row.get(other) is not None]
@@ -132,7 +150,7 @@ def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
     # Looking for near names takes long; a row of half a million columns is none that somebody misspelt.
     unknown = [str(name) for name in islice((name for name in row if name not in inputs), 100)]
     for name in absent:
-        beside = inputs[name] in ("number", "category")  # nothing else tells that it was left out
+        beside = inputs[name] in ("number", "category", "time")  # nothing else tells that it was left out
         meant = unknown if beside else get_close_matches(name, unknown, n=1)
         if meant:
             raise DataError(f"row {at} has {meant[0]!r}, which is no input, and lacks {name!r}", _wanted(inputs))
@@ -150,7 +168,7 @@ def category(value: Any) -> str | None:
 
 
 def _wanted(inputs: Mapping[str, Kind]) -> str:
-    shown = {"words": "[…]", "number": "3"}
+    shown = {"words": "[…]", "number": "3", "time": '"2026-01-31"'}
     return "give {" + ", ".join(f'"{name}": ' + shown.get(kind, '"…"') for name, kind in inputs.items()) + "}"
 
 

@@ -20,7 +20,7 @@ from lakewright.data.sources.written import TIMES, misfits
 from lakewright.errors import DataError, UsageError, nearest, shown
 
 if TYPE_CHECKING:
-    from lakewright.settings.project import Columns
+    from lakewright.settings.sections import Columns
 
 Method = Literal["random", "grouped", "time", "predefined"]
 

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakewright.data.rows.kinds import missing
-from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, text_names, truth_name
+from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, input_names, truth_name
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
-    from lakewright.settings.project import Columns
+    from lakewright.settings.sections import Columns
 
 # UTF-8's bytes 80–BF as Windows-1252 or Latin-1 show them: what follows a lead byte in text that was read wrongly.
 _CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
@@ -108,7 +108,7 @@ class Usable:
         """Raises DataError for an empty table, for ids that are missing or stand twice, for columns without any value
         and for infinite numbers, and where no row has both a text and a truth. `ids_at` gives the ids of these rows
         (ascending): asked where hashes repeat."""
-        text_column, label_column = text_names(self.columns, "or"), truth_name(self.columns)
+        text_column, label_column = input_names(self.columns, "or"), truth_name(self.columns)
         if self.rows == 0:
             raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
         if self.ids:
@@ -160,7 +160,9 @@ class Usable:
 
     def _blank_columns(self) -> str:
         """What each of several columns lacks, where they are the truth."""
-        lacking = [(name, count) for (role, name), count in self.blanks.most_common() if role == "labels" and count]
+        lacking = [
+            (name, count) for (role, name), count in self.blanks.most_common() if role in self.columns.truths and count
+        ]
         return "".join(f", {name!r} is blank in {count:,}" for name, count in lacking[:EXAMPLES])
 
     def _require_unique(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> None:

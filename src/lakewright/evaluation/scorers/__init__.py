@@ -43,5 +43,9 @@ class Scorer(Protocol):
     def correct(self) -> Mask | None:
         """[rows]: which rows are right as a whole; None where a row is not simply right or wrong (regression)."""
 
+    def distances(self) -> NDArray[np.float64] | None:
+        """[rows]: how far each prediction is from the truth, where rows are not simply right or wrong; None where
+        they are, or where no row has a truth of its own."""
+
     def where(self, mask: Mask) -> Self:
         """The scorer of the rows in `mask` alone: the same numbers as a 0/1 weight, at the cost of those rows only."""

@@ -104,6 +104,9 @@ class AnswersScorer:
         """Rows with an exact match."""
         return self._right
 
+    def distances(self) -> None:
+        return None
+
     def where(self, mask: Mask) -> Self:
         rows = np.flatnonzero(mask)
         return type(self)([self.truths[i] for i in rows], [self.predictions[i] for i in rows], self.confidence[rows])

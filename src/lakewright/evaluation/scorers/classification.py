@@ -116,6 +116,9 @@ class ClassificationScorer:
     def correct(self) -> Mask:
         return self._right
 
+    def distances(self) -> None:
+        return None
+
     def where(self, mask: Mask) -> Self:
         return type(self)(self.truth[mask], self.probabilities[mask], self.labels)
 

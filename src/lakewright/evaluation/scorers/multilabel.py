@@ -119,6 +119,9 @@ class MultilabelScorer:
         """Rows with every label right and none too many: what exact_match is the mean of."""
         return self._right
 
+    def distances(self) -> None:
+        return None
+
     def where(self, mask: Mask) -> Self:
         return type(self)(self.truth[mask], self.probabilities[mask], self.predicted[mask], self.labels)
 

@@ -107,6 +107,9 @@ class SimilarityScorer:
         """Rows whose right text comes first; None where the truth is a score."""
         return None if self.ranks is None else self.ranks == 1
 
+    def distances(self) -> NDArray[np.float64] | None:
+        return None if self.truth is None else np.abs(self.scores - self.truth)
+
     def where(self, mask: Mask) -> Self:
         truth = None if self.truth is None else self.truth[mask]
         ranks = None if self.ranks is None else self.ranks[mask]  # of the whole corpus still

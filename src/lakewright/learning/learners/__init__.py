@@ -1,33 +1,37 @@
-"""What learns a task: it fits an encoding, fits a network on the encoded examples, and leaves both in a folder.
+"""What learns a task: it fits a network on the encoded examples, and leaves it in a folder.
 
 One file (or folder) a learner. Whatever learns leaves a folder of the same shape, so that one predictor serves all:
 
     model.safetensors   the weights
-    model.onnx          the same network, its inputs named as the encoding names them, its output `logits`
+    model.onnx          the same network, its inputs named as the recipe names them, its output `logits`
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lakewright import plugins
-from lakewright.errors import ProjectError, UsageError
-from lakewright.settings.project import LearnerSettings
+from lakewright.errors import UsageError
+from lakewright.learning.recipes import choose
+from lakewright.model.recipe.tokens import TokensSettings, long_texts_of
+from lakewright.settings.sections import LearnerSettings
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from lakewright.data.rows.kinds import Row
+    from lakewright.data.rows.kinds import Kind, Row
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe import Recipe
+    from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.recipe.ragged import Ragged
+    from lakewright.model.recipe.tokens import Vocabulary
     from lakewright.model.tasks import Logits, Task
-    from lakewright.settings.project import Prepare, Project
+    from lakewright.settings.project import Project
     from lakewright.workspace.tracking import StageLog
 
 
@@ -62,7 +66,7 @@ class Training:
 
     task: Task
     settings: Any  # the learner's own settings
-    encoding: Encoding
+    recipe: Recipe
     train: Examples
     validation: Examples
     folder: Path  # the model folder in the making
@@ -92,38 +96,50 @@ class Learner(Protocol):
     name: str
     settings: type[LearnerSettings]
     sizes: Mapping[str, Mapping[str, Any]]  # `train.size` → the settings that it stands for
-    gaps: Mapping[str, str]  # task → why this learner does not do it: "not-yet: …" or "never: …"
+    reads: Mapping[Kind, str]  # the kinds of inputs that it takes → the step that reads them by default
+    truths: Collection[str]  # the kinds of truth that it learns (`Task.truth`)
+    gaps: Mapping[str, str]  # another kind of truth → why it does not learn it: "not-yet: …" or "never: …"
+    needs: tuple[Kind, ...]  # without one of these it learns nothing; empty: of any inputs
+    vocabulary: Callable[[Any, Path], Vocabulary] | None  # the tokenizer of the settings' base model, where it has one
 
-    def encoding_depends(self, settings: Any, base: Path) -> dict[str, Any]:
-        """JSON-ready: all that the encoding depends on beside the texts. While it is unchanged, features are reused."""
-
-    def fit_encoding(
-        self, task: Task, train: Iterable[Sequence[Row]], settings: Any, sequences: Prepare, base: Path
-    ) -> tuple[Encoding, NDArray[np.int32]]:
-        """The encoding, fitted on train's rows alone, and how long each is in it before any truncation.
-
-        `train` gives the rows a batch at a time, and anew each time that it is gone through; they are not to be held.
-        `sequences` tells how rows become sequences: max_length, long_texts (never "auto" here), stride.
-        """
+    def recipe_depends(self, settings: Any, base: Path) -> dict[str, Any]:
+        """JSON-ready: all that a recipe depends on beside rows and steps. While it is unchanged, features are
+        reused."""
 
     def fit(self, training: Training) -> Fitted: ...
+
+
+class TorchLearner(Learner, Protocol):
+    """A learner whose network the runtimes torch and cuda can compute. Others leave model.onnx alone."""
 
     def network(self, folder: Path) -> torch.nn.Module:
         """The network of a model folder in torch: named inputs in, logits out."""
 
 
+def gap(learner: Learner, task: type[Task]) -> str:
+    """Why the learner does not learn the task; empty where it does."""
+    if task.truth in learner.truths:
+        return ""
+    return learner.gaps.get(task.truth, f"not-yet: the kinds of truth that it learns are {', '.join(learner.truths)}")
+
+
 def check_fit(project: Project) -> None:
-    """Raises UsageError where the project's learner does not learn its task, ProjectError where that has no use for its
-    prepare.long_texts."""
-    task, learner = plugins.find("tasks", project.task.name), plugins.find("learners", project.train.learner)
-    if task.name in learner.gaps:
-        able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
+    """Raises UsageError where the project's learner does not learn its task, ProjectError where the steps do not read
+    its inputs, or have settings that mean nothing to the task."""
+    task: type[Task] = plugins.find("tasks", project.task.name)
+    learner: Learner = plugins.find("learners", project.train.learner)
+    if why := gap(learner, task):
+        able = [name for name in plugins.names("learners") if not gap(plugins.find("learners", name), task)]
         raise UsageError(
-            f"{learner.name} does not learn {task.name}: {learner.gaps[task.name]}",
+            f"{learner.name} does not learn {task.name}: {why}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
-    unfit = {"row": (), "token": ("head_tail",), "vector": ("windows",)}[task.level]
-    if project.prepare.long_texts in unfit:
-        raise ProjectError(
-            f"prepare.long_texts: {project.prepare.long_texts} means nothing to {task.name}", "leave it at auto"
+    inputs = task.inputs_of(project.data.columns.roles)
+    if learner.needs and not set(learner.needs) & set(inputs.values()):
+        raise UsageError(
+            f"{learner.name} learns from rows with a {' or '.join(learner.needs)}, and these have none",
+            "set another train.learner, or name the column under data.columns",
         )
+    for _, settings, _ in choose(learner, inputs, project.prepare.recipe):
+        if isinstance(settings, TokensSettings):
+            long_texts_of(settings, task.level)

@@ -31,8 +31,9 @@ class Embedding(Encoder):
     name = "embedding"
     settings = EmbeddingSettings
     sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "static"}}
+    truths = ("class", "labels", "spans", "likeness")
     gaps: Mapping[str, str] = {
-        "question_answering": "never: where an answer begins cannot be read off an encoder that was not trained for it",
+        "answers": "never: where an answer begins cannot be read off an encoder that was not trained for it",
     }
 
     @memory_kept()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,31 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.data.rows.kinds import whole_text
-from lakewright.errors import ProjectError
 from lakewright.learning.learners import Examples, Fitted, Training
-from lakewright.model.recipe import Encoding
-from lakewright.model.recipe.terms import READING, Terms
-from lakewright.settings.project import LearnerSettings
+from lakewright.model.recipe.terms import Terms
+from lakewright.settings.sections import LearnerSettings
 from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_matrix
 
-    from lakewright.data.rows.kinds import Row
-    from lakewright.model.tasks import Task
-    from lakewright.settings.project import Prepare
+    from lakewright.data.rows.kinds import Kind
 
 
 class LinearSettings(LearnerSettings):
     learner: Literal["linear"] = "linear"
     C: float = Field(default=10.0, gt=0, description="inverse strength of the L2 penalty, as in scikit-learn")
     max_iter: int = Field(default=1000, ge=1)
-    min_df: int = Field(
-        default=1, ge=1, description="a term counts when it stands in at least this many training texts"
-    )
-    max_features: int = Field(default=200_000, ge=1)
     seed: int = 13
 
 
@@ -42,37 +33,28 @@ class Linear:
     name = "linear"
     settings = LinearSettings
     sizes: Mapping[str, Mapping[str, Any]] = {}
-    gaps: Mapping[str, str] = {
-        "token_classification": "never: it sees a text as a bag of terms, which have no place in it",
-        "question_answering": "never: it sees a text as a bag of terms, which have no place in it",
-        "sentence_similarity": "never: its terms carry no meaning that a text with other words could share",
+    reads: Mapping[Kind, str] = {
+        **dict.fromkeys(("text", "optional text", "words"), "terms"),
+        **dict.fromkeys(("number", "category"), "dense"),
     }
+    truths = ("class", "labels")
+    gaps: Mapping[str, str] = {
+        "spans": "never: it sees a text as a bag of terms, which have no place in it",
+        "answers": "never: it sees a text as a bag of terms, which have no place in it",
+        "likeness": "never: its terms carry no meaning that a text with other words could share",
+    }
+    needs: tuple[Kind, ...] = ()
+    vocabulary = None
 
-    def encoding_depends(self, settings: LinearSettings, base: Path) -> dict[str, Any]:
-        return {"min_df": settings.min_df, "max_features": settings.max_features, "reading": READING}
-
-    def fit_encoding(
-        self, task: Task, train: Iterable[Sequence[Row]], settings: LinearSettings, sequences: Prepare, base: Path
-    ) -> tuple[Encoding, NDArray[np.int32]]:
-        if sequences.max_length != "auto":
-            raise ProjectError(
-                "prepare.max_length means nothing to linear, which reads whole texts", "leave it at auto"
-            )
-        if sequences.long_texts != task.long_texts:
-            raise ProjectError(
-                f"prepare.long_texts: {sequences.long_texts} means nothing to linear, which reads whole texts",
-                "leave it at auto",
-            )
-        texts = (whole_text(row) for rows in train for row in rows)
-        terms = Terms.fit(texts, settings.min_df, settings.max_features)
-        lengths = [task.encode(terms, rows).ids.lengths.astype(np.int32) for rows in train]
-        return terms, np.concatenate(lengths)
+    def recipe_depends(self, settings: LinearSettings, base: Path) -> dict[str, Any]:
+        return {}
 
     def fit(self, training: Training) -> Fitted:
         from safetensors.numpy import save_file
 
         settings: LinearSettings = training.settings
-        features, outputs = _matrix(training.train, training.encoding), training.task.outputs
+        terms = next((len(step.idf) for step in training.recipe.steps if isinstance(step, Terms)), 0)
+        features, outputs = _matrix(training.train, terms), training.task.outputs
         targets = training.train.targets.values.reshape(len(training.train), -1)
         weight = np.zeros((features.shape[1], outputs), dtype=np.float32)
         bias = np.zeros(outputs, dtype=np.float32)
@@ -84,11 +66,10 @@ class Linear:
                 for label in range(outputs):
                     iterations += _fit_label(features, targets[:, label], settings, weight, bias, label)
                     advance(1, training.task.labels[label])
-        terms = features.shape[1] - _width(training.train)
         weights = {"weight": weight[:terms], "columns": weight[terms:], "bias": bias}
         save_file(weights, training.folder / "model.safetensors")
         _export(**weights, path=training.folder / "model.onnx")
-        return Fitted(details={"terms": terms - 1, "iterations": iterations})
+        return Fitted(details={"terms": max(terms - 1, 0), "iterations": iterations})
 
     def network(self, folder: Path) -> torch.nn.Module:
         import torch
@@ -102,9 +83,14 @@ class Linear:
                 self.bias = torch.nn.Parameter(bias)
 
             def forward(
-                self, ids: torch.Tensor, weights: torch.Tensor, columns: torch.Tensor | None = None
+                self,
+                ids: torch.Tensor | None = None,
+                weights: torch.Tensor | None = None,
+                columns: torch.Tensor | None = None,
             ) -> torch.Tensor:
-                logits = (weights[:, None, :] @ self.weight[ids])[:, 0] + self.bias
+                logits = self.bias
+                if ids is not None and weights is not None:
+                    logits = (weights[:, None, :] @ self.weight[ids])[:, 0] + logits
                 return logits if columns is None else logits + columns @ self.columns
 
         return Network(**load_file(folder / "model.safetensors"))
@@ -158,37 +144,46 @@ def _width(examples: Examples) -> int:
     return 0 if examples.encoded.columns is None else examples.encoded.columns.shape[1]
 
 
-def _matrix(examples: Examples, encoding: Encoding) -> csr_matrix:
+def _matrix(examples: Examples, terms: int) -> csr_matrix:
+    """Terms, padding's among them, and the columns beside them: [rows, terms + width]"""
     from scipy.sparse import csr_matrix, hstack
 
-    assert isinstance(encoding, Terms) and examples.encoded.weights is not None
-    ids = examples.encoded.ids
-    shape = (len(examples), len(encoding.idf))
-    terms = csr_matrix((examples.encoded.weights.values, ids.values, ids.offsets), shape=shape)
-    return terms if examples.encoded.columns is None else hstack([terms, examples.encoded.columns], format="csr")
+    encoded = examples.encoded
+    parts = []
+    if encoded.weights is not None:
+        parts.append(
+            csr_matrix((encoded.weights.values, encoded.ids.values, encoded.ids.offsets), shape=(len(examples), terms))
+        )
+    if encoded.columns is not None:
+        parts.append(csr_matrix(encoded.columns))
+    return hstack(parts, format="csr")
 
 
 def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDArray[np.float32], path: Path) -> None:
-    """logits = Σ weights · weight[ids] + columns · their weights + bias, as an ONNX graph."""
+    """logits = Σ weights · weight[ids] + columns · their weights + bias, as an ONNX graph; without terms, or without
+    columns, their part is not there."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    others = len(columns) > 0
-    nodes = [
-        helper.make_node("Gather", ["weight", "ids"], ["rows"]),
-        helper.make_node("Unsqueeze", ["weights", "middle"], ["row_weights"]),
-        helper.make_node("MatMul", ["row_weights", "rows"], ["products"]),
-        helper.make_node("Squeeze", ["products", "middle"], ["sums"]),
-        helper.make_node("Add", ["sums", "bias"], ["of_text" if others else "logits"]),
-    ]
-    inputs = [
-        helper.make_tensor_value_info("ids", TensorProto.INT64, ["rows", "terms"]),
-        helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "terms"]),
-    ]
-    constants = {"weight": weight, "bias": bias, "middle": np.array([1], dtype=np.int64)}
-    if others:
+    nodes, inputs = [], []
+    constants, sums = {"bias": bias}, "bias"
+    if len(weight):
+        nodes += [
+            helper.make_node("Gather", ["weight", "ids"], ["rows"]),
+            helper.make_node("Unsqueeze", ["weights", "middle"], ["row_weights"]),
+            helper.make_node("MatMul", ["row_weights", "rows"], ["products"]),
+            helper.make_node("Squeeze", ["products", "middle"], ["sums"]),
+            helper.make_node("Add", ["sums", "bias"], ["of_text" if len(columns) else "logits"]),
+        ]
+        inputs += [
+            helper.make_tensor_value_info("ids", TensorProto.INT64, ["rows", "terms"]),
+            helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "terms"]),
+        ]
+        constants |= {"weight": weight, "middle": np.array([1], dtype=np.int64)}
+        sums = "of_text"
+    if len(columns):
         nodes.append(helper.make_node("MatMul", ["columns", "column_weights"], ["of_columns"]))
-        nodes.append(helper.make_node("Add", ["of_text", "of_columns"], ["logits"]))
+        nodes.append(helper.make_node("Add", [sums, "of_columns"], ["logits"]))
         inputs.append(helper.make_tensor_value_info("columns", TensorProto.FLOAT, ["rows", len(columns)]))
         constants["column_weights"] = columns
     graph = helper.make_graph(

@@ -1,124 +1,148 @@
-"""What turns texts into model inputs. The same encoding, from the same files, serves training and prediction.
+"""The recipe: the fitted steps that turn a row's inputs into a network's. Training and prediction run the same steps,
+from the same files.
 
-An encoding is found by its name in `encoding.json`, through the entry points `lakewright.encodings`.
+Steps are found by their names in `recipe.json`, through the entry points `lakewright.steps`. One of them may give
+sequences (of tokens, of terms); the others give numbers, which stand beside one another in the steps' order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
+from lakewright.data.rows.kinds import Kind, Row
 from lakewright.data.rows.shortfalls import Shortfall
-from lakewright.model.recipe.ragged import Ragged, places
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.system import jsonfile
+
+if TYPE_CHECKING:
+    from lakewright.model.recipe.tokens import Vocabulary
+    from lakewright.settings.sections import StepSettings
+
+RECIPE = "recipe.json"
+Values = Mapping[str, Sequence[Any]]  # by input: its value in each row, None where there is none
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Encoded rows. A row is one sequence, or several: the windows of a long text, the two sides of a pair.
+class Wanted:
+    """What a task and a learner want of a recipe."""
 
-    `words`, `chars` and `parts` are there where the encoding was asked for positions: tasks that read tokens need them.
-    """
+    level: Literal["row", "token", "vector"]  # the task's
+    vocabulary: Callable[[], Vocabulary] | None = None  # the base model's, where the learner has one
 
-    ids: Ragged  # int32, one a sequence
-    rows: NDArray[np.int64] | None = None  # [rows + 1]; row i is the sequences rows[i] … rows[i + 1] - 1; None: i alone
-    weights: Ragged | None = None  # float32, beside ids
-    types: Ragged | None = None  # int32, beside ids: 0 and 1 for the two texts, where the base model tells them apart
-    words: Ragged | None = None  # int32, beside ids: the word a piece belongs to, -1 for special tokens
-    chars: Ragged | None = None  # int32, twice as long as ids: start, end of each piece in its text, in characters
-    parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is of, -1 for special tokens
-    columns: NDArray[np.float32] | None = None  # [rows, width]: what the other columns say, as numbers
-    hidden: NDArray[np.float32] | None = None  # [tokens, width], beside ids: what layers that never change say of them
-    truncated: NDArray[np.bool_] | None = None  # [sequences], where known: those that lost a part of their text
 
-    def __len__(self) -> int:
-        return len(self.ids) if self.rows is None else len(self.rows) - 1
-
-    def sequences(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The sequences of these rows, in the rows' order."""
-        return rows if self.rows is None else places(self.rows, rows)
-
-    def take(self, rows: NDArray[np.int64]) -> Encoded:
-        """These rows, in this order."""
-        sequences = self.sequences(rows)
-
-        def beside(ragged: Ragged | None) -> Ragged | None:
-            return None if ragged is None else ragged.take(sequences)
-
-        return Encoded(
-            ids=self.ids.take(sequences),
-            rows=None if self.rows is None else np.concatenate([[0], np.cumsum(self.counts[rows])]),
-            weights=beside(self.weights),
-            types=beside(self.types),
-            words=beside(self.words),
-            chars=beside(self.chars),
-            parts=beside(self.parts),
-            columns=None if self.columns is None else self.columns[rows],
-            hidden=None if self.hidden is None else self.hidden[places(self.ids.offsets, sequences)],
-            truncated=None if self.truncated is None else self.truncated[sequences],
-        )
-
-    def first_alike(self) -> NDArray[np.int64]:
-        """For each sequence the first one that is the same to the network: itself, or an earlier one. [sequences]"""
-        if self.weights is not None or self.columns is not None or self.hidden is not None:
-            return np.arange(len(self.ids))
-        beside = [ragged for ragged in (self.ids, self.types) if ragged is not None]
-        first: dict[tuple[bytes, ...], int] = {}
-        keys = (tuple(ragged[i].tobytes() for ragged in beside) for i in range(len(self.ids)))
-        return np.fromiter((first.setdefault(key, i) for i, key in enumerate(keys)), dtype=np.int64)
+class Step(Protocol):
+    name: ClassVar[str]
+    settings: ClassVar[type[StepSettings]]  # the keys of `prepare.recipe.NAME`
+    reads: ClassVar[tuple[Kind, ...]]  # the kinds of inputs that it can read
+    sequences: ClassVar[bool]  # whether it gives sequences; else it gives numbers
 
     @property
-    def counts(self) -> NDArray[np.int64]:
-        """Sequences a row, [rows]."""
-        return np.ones(len(self), dtype=np.int64) if self.rows is None else np.diff(self.rows)
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """What computing a row costs: the tokens of all its sequences, padded to the longest of them. [rows]"""
-        if self.rows is None:
-            return self.ids.lengths
-        return np.maximum.reduceat(self.ids.lengths, self.rows[:-1]) * self.counts
-
-
-class Encoding(Protocol):
-    name: str
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that it reads."""
 
     @classmethod
-    def open(cls, folder: Path) -> Encoding: ...
+    def fit(
+        cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: Any, wanted: Wanted
+    ) -> tuple[Self, NDArray[np.int32] | None]:
+        """The step, fitted on train alone, and where it gives sequences how long each of train's is before any cut.
 
-    def save(self, folder: Path) -> None:
-        """Write everything `open` needs, with a file `encoding.json` that holds at least the name."""
+        `train` gives these inputs' values, a batch of rows at a time, and anew each time that it is gone through; they
+        are not to be held. Raises ProjectError for settings that do not fit the inputs or the learner.
+        """
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
-        """`pairs` holds each row's second text, read together with the first."""
+    @classmethod
+    def open(cls, described: Mapping[str, Any], folder: Path) -> Self: ...
 
-    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
-        """What of the encoded rows means nothing to the network; `texts` holds all of each row's texts as one."""
+    def save(self, folder: Path) -> dict[str, Any]:
+        """JSON-ready: `open` makes the same step of it. Large parts may be files of the folder."""
+
+    def encode(self, values: Values) -> Encoded:
+        """The rows, one at least, as sequences or as numbers (`Encoded.of_columns`)."""
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The named network inputs for these sequences, padded to the longest of them."""
+        """Where it gives sequences: the named network inputs for these, padded to the longest of them. Else none."""
+
+    def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
+        """What of the rows the encoded ones do not hold, so that it means nothing to the network."""
+
+    def neutral(self) -> dict[str, Any]:
+        """A value of each input that a sample row may hold; none where a task knows better, as of texts."""
 
 
-def network_inputs(encoding: Encoding, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """All named inputs of the network for these sequences: the encoding's, and what stands beside it."""
-    inputs = encoding.batch(encoded, sequences)
-    if encoded.columns is not None:
-        row_of = sequences if encoded.rows is None else np.searchsorted(encoded.rows, sequences, side="right") - 1
-        inputs["columns"] = encoded.columns[row_of]
-    if encoded.hidden is not None:
-        offsets = encoded.ids.offsets
-        inputs["hidden"] = np.concatenate([encoded.hidden[offsets[i] : offsets[i + 1]] for i in sequences])
-    return inputs
+@dataclass(frozen=True)
+class Recipe:
+    steps: tuple[Step, ...]
+
+    def encode(self, rows: Sequence[Row]) -> Encoded:
+        return self.encode_values(values_of(rows, self.inputs))
+
+    def encode_values(self, values: Values) -> Encoded:
+        first, *others = sorted(self.steps, key=lambda step: not step.sequences)  # stable: the numbers keep their order
+        encoded = first.encode(values)
+        for step in others:
+            columns = step.encode(values).columns
+            assert columns is not None, f"the step {step.name} gives neither sequences nor numbers"
+            encoded = encoded.beside(columns)
+        return encoded
+
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """All named inputs of the network for these sequences."""
+        inputs: dict[str, NDArray[Any]] = {}
+        for step in self.steps:
+            inputs |= step.batch(encoded, sequences)
+        if encoded.columns is not None:
+            inputs["columns"] = encoded.columns[encoded.row_of(sequences)]
+        if encoded.hidden is not None:
+            offsets = encoded.ids.offsets
+            inputs["hidden"] = np.concatenate([encoded.hidden[offsets[i] : offsets[i + 1]] for i in sequences])
+        return inputs
+
+    def shortfalls(self, encoded: Encoded, rows: Sequence[Row]) -> list[Shortfall]:
+        values = values_of(rows, self.inputs)
+        return [shortfall for step in self.steps for shortfall in step.shortfalls(encoded, values)]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for step in self.steps for name in step.inputs))
+
+    def step(self, name: str) -> Any:
+        """The step of this name. Raises KeyError."""
+        return {step.name: step for step in self.steps}[name]
+
+    def sample_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """A task's sample rows with a neutral value for every input that they lack."""
+        neutral = {name: value for step in self.steps for name, value in step.neutral().items()}
+        return [neutral | dict(row) for row in rows]
+
+    def save(self, folder: Path) -> None:
+        """recipe.json, and the steps' own files, into a folder of nothing else."""
+        described = [{"step": step.name, **step.save(folder)} for step in self.steps]
+        text = json.dumps({"steps": described}, ensure_ascii=False, indent=1) + "\n"
+        (folder / RECIPE).write_text(text, encoding="utf-8")
 
 
-def open_encoding(folder: Path) -> Encoding:
-    file = folder / "encoding.json"
-    described = jsonfile.parse(file.read_bytes())
-    encoding: Encoding = plugins.named_in(file, "encodings", described["name"]).open(folder)
-    return encoding
+def open_recipe(folder: Path) -> Recipe:
+    """The recipe that `Recipe.save` wrote into this folder. Raises ModelError for a step that is not installed."""
+    file = folder / RECIPE
+    return open_steps(jsonfile.parse(file.read_bytes())["steps"], folder)
+
+
+def open_steps(described: Iterable[Mapping[str, Any]], folder: Path) -> Recipe:
+    named = ((each["step"], {key: value for key, value in each.items() if key != "step"}) for each in described)
+    opened = tuple(plugins.named_in(folder / RECIPE, "steps", name).open(own, folder) for name, own in named)
+    if not opened:
+        raise ValueError(f"{folder / RECIPE} names no step")
+    return Recipe(opened)
+
+
+def values_of(rows: Sequence[Row], inputs: Iterable[str]) -> dict[str, list[Any]]:
+    """By input, the value of each row."""
+    return {name: [row.get(name) for row in rows] for name in inputs}

@@ -1,4 +1,4 @@
-"""Columns beside the text, as numbers: what a network can read after the text has become one vector.
+"""The step `dense`: numbers and categories as numbers that a network can read, beside a text or without one.
 
 A number is scaled to mean 0 and deviation 1 over train (over its middle 98 %, so that one absurd value does not shrink
 all others to nothing), further than FURTHEST deviations counts as that; a missing one is the mean, and where train has
@@ -9,17 +9,20 @@ any other value.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.shortfalls import Shortfall
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe.encoded import Encoded
+from lakewright.settings.sections import StepSettings
 
 FURTHEST = 10.0  # deviations from the mean
 
@@ -39,53 +42,81 @@ class Category:
     rarer: int = 0  # values of train that are left out
 
 
+class DenseSettings(StepSettings):
+    step: Literal["dense"] = "dense"
+    max_categories: int = Field(
+        default=100,
+        ge=1,
+        description="values of each category that count, the most frequent in train; others are unknown",
+    )
+
+
 @dataclass(frozen=True)
-class OtherColumns:
+class Dense:
     numbers: tuple[Number, ...]
     categories: tuple[Category, ...]
 
-    @classmethod
-    def fit(
-        cls, train: Iterable[pa.Table], numbers: Sequence[str], categories: Sequence[str], most: int
-    ) -> OtherColumns:
-        """From train's columns: float64 numbers and string categories, null where missing. Numbers are kept until the
-        last table (quantiles need all of them), 8 bytes each; of categories how often each stands, and in the end the
-        `most` frequent values of each."""
-        values: dict[str, list[NDArray[np.float64]]] = {name: [] for name in numbers}
-        counts: dict[str, Counter[str | None]] = {name: Counter() for name in categories}
-        for table in train:
-            for name in numbers:
-                values[name].append(table[name].to_numpy())
-            for name in categories:
-                counts[name].update(table[name].to_pylist())
-        return cls(
-            tuple(_number(name, np.concatenate(values[name])) for name in numbers),
-            tuple(_category(name, counts[name], most) for name in categories),
-        )
+    name: ClassVar[str] = "dense"
+    settings: ClassVar[type[StepSettings]] = DenseSettings
+    reads: ClassVar[tuple[Kind, ...]] = ("number", "category")
+    sequences: ClassVar[bool] = False
 
     @classmethod
-    def open(cls, described: Mapping[str, Any]) -> OtherColumns:
+    def fit(
+        cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: DenseSettings, wanted: Wanted
+    ) -> tuple[Self, None]:
+        """Numbers are kept until the last batch (quantiles need all of them), 8 bytes each; of categories the counts of
+        their values, and in the end the `max_categories` most frequent of each."""
+        numbers: dict[str, list[NDArray[np.float64]]] = {n: [] for n, kind in inputs.items() if kind == "number"}
+        counts: dict[str, Counter[str | None]] = {n: Counter() for n, kind in inputs.items() if kind == "category"}
+        for values in train:
+            for name in numbers:
+                numbers[name].append(np.array(values[name], dtype=np.float64))  # None becomes NaN
+            for name in counts:
+                counts[name].update(values[name])
+        fitted = cls(
+            tuple(_number(name, np.concatenate(parts)) for name, parts in numbers.items()),
+            tuple(_category(name, counts[name], settings.max_categories) for name in counts),
+        )
+        return fitted, None
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
         return cls(
             tuple(Number(**number) for number in described["numbers"]),
             tuple(Category(**category | {"values": tuple(category["values"])}) for category in described["categories"]),
         )
 
-    def describe(self) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(n.name for n in self.numbers) + tuple(c.name for c in self.categories)
+
+    def neutral(self) -> dict[str, Any]:
+        """The mean of a number, the first value of a category."""
+        return {number.name: round(number.mean, 3) for number in self.numbers} | {
+            category.name: next(iter(category.values), "") for category in self.categories
+        }
 
     @property
     def width(self) -> int:
         return sum(1 + number.says_missing for number in self.numbers) + sum(len(c.values) for c in self.categories)
 
-    def encode(self, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
+    def encode(self, values: Values) -> Encoded:
+        return Encoded.of_columns(self._columns(values))
+
+    def _columns(self, values: Values) -> NDArray[np.float32]:
         """float32 [rows, width]"""
-        encoded = np.zeros((len(rows), self.width), dtype=np.float32)
+        rows = len(values[self.inputs[0]])
+        encoded = np.zeros((rows, self.width), dtype=np.float32)
         at = 0
         for number in self.numbers:
-            values = np.array([row[number.name] for row in rows], dtype=np.float64)  # None becomes NaN
-            missing = np.isnan(values)
+            given = np.array(values[number.name], dtype=np.float64)
+            missing = np.isnan(given)
             with np.errstate(over="ignore"):  # what overflows is far
-                scaled = (values - number.mean) / number.deviation
+                scaled = (given - number.mean) / number.deviation
             encoded[:, at] = np.where(missing, 0.0, np.clip(scaled, -FURTHEST, FURTHEST))
             at += 1
             if number.says_missing:
@@ -93,16 +124,19 @@ class OtherColumns:
                 at += 1
         for category in self.categories:
             place = {value: at + i for i, value in enumerate(category.values)}
-            for i, row in enumerate(rows):
-                if row[category.name] in place:
-                    encoded[i, place[row[category.name]]] = 1.0
+            for i, value in enumerate(values[category.name]):
+                if value in place:
+                    encoded[i, place[value]] = 1.0
             at += len(category.values)
         return encoded
 
-    def shortfalls(self, rows: Sequence[Mapping[str, Any]]) -> list[Shortfall]:
+    def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {}
+
+    def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         shortfalls = []
         for category in self.categories:
-            values, kept = [row[category.name] for row in rows], set(category.values)
+            kept, rows = set(category.values), values[category.name]
             every = len(kept) + category.rarer
             rarer = f"{category.rarer:,} of train's {every:,} values are rarer than the {len(kept):,} that count"
             shortfalls.append(
@@ -110,11 +144,11 @@ class OtherColumns:
                     "unknown_categories",
                     "row",
                     f"hold a value of column {category.name!r} that counts as unknown",
-                    f"{rarer}; set task.max_categories: {every}, or merge values"
+                    f"{rarer}; set prepare.recipe.dense.max_categories: {every}, or merge values"
                     if category.rarer
                     else "train has no such value; add rows that hold it, or merge values",
-                    lost=np.array([value is not None and value not in kept for value in values], dtype=np.int64),
-                    of=np.array([value is not None for value in values], dtype=np.int64),
+                    lost=np.array([value is not None and value not in kept for value in rows], dtype=np.int64),
+                    of=np.array([value is not None for value in rows], dtype=np.int64),
                 )
             )
         return shortfalls

@@ -1,5 +1,5 @@
-"""TF-IDF terms: lower-cased words and word pairs weighted by how rare they are, as in scikit-learn's defaults; of
-scripts without spaces between words, one to three characters in a row.
+"""The step `terms`: TF-IDF of words and word pairs, lower-cased, weighted by how rare they are, as in scikit-learn's
+defaults; in scripts without spaces between words, of one to three characters in a row.
 
 tf-idf(t, d) = (1 + ln tf) · (ln((1 + n) / (1 + df)) + 1), each row scaled to length one (Salton & Buckley 1988, with
 scikit-learn's smoothing). The vocabulary is fitted on train alone. Needs numpy only, so it serves as it trained.
@@ -10,84 +10,104 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from lakewright.data.rows.kinds import Kind, whole_text
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.errors import ModelError
-from lakewright.model.recipe import Encoded
+from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import PRESENTATION, pieces
+from lakewright.settings.sections import StepSettings
 from lakewright.system import jsonfile
 
+TERMS = "terms.json"
 WORD = re.compile(r"\w+")
 LONGEST_RUN = 3  # characters of a term, in a script without spaces
 READING = 2  # how texts become terms; 1, of older folders: every text by WORD alone
 
 
+class TermsSettings(StepSettings):
+    step: Literal["terms"] = "terms"
+    min_df: int = Field(
+        default=1, ge=1, description="a term counts when it stands in at least this many training texts"
+    )
+    max_features: int = Field(default=200_000, ge=1, description="terms that count, the most frequent in train")
+
+
 @dataclass(frozen=True)
 class Terms:
+    inputs: tuple[str, ...]
     vocabulary: dict[str, int]  # term → id from 1; 0 pads
     idf: NDArray[np.float32]  # [terms + 1]; idf[0] = 0
     reading: int = READING
 
-    name = "terms"
+    name: ClassVar[str] = "terms"
+    settings: ClassVar[type[StepSettings]] = TermsSettings
+    reads: ClassVar[tuple[Kind, ...]] = ("text", "optional text", "words")
+    sequences: ClassVar[bool] = True
 
     @classmethod
-    def fit(cls, texts: Iterable[str], min_df: int, max_terms: int) -> Terms:
-        """The terms that stand in at least `min_df` texts, the `max_terms` most frequent of them.
+    def fit(
+        cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: TermsSettings, wanted: Wanted
+    ) -> tuple[Self, NDArray[np.int32]]:
+        """The terms that stand in at least `min_df` texts, the `max_features` most frequent of them.
 
         Texts are not held, but every term is until the last has been counted: memory grows with the vocabulary.
         """
+        names = tuple(name for name, kind in inputs.items() if kind != "words")  # words make the text beside them
         document_frequency: Counter[str] = Counter()
         n = 0
-        for text in texts:
-            document_frequency.update(set(_terms(text, READING)))
-            n += 1
-        frequent = [(term, df) for term, df in document_frequency.items() if df >= min_df]
+        for values in train:
+            for text in _bags(values, names):
+                document_frequency.update(set(_terms(text, READING)))
+                n += 1
+        frequent = [(term, df) for term, df in document_frequency.items() if df >= settings.min_df]
         frequent.sort(key=lambda pair: (-pair[1], pair[0]))
-        kept = sorted(frequent[:max_terms])
+        kept = sorted(frequent[: settings.max_features])
         df = np.array([0] + [count for _, count in kept], dtype=np.float64)
         idf = np.log((1 + n) / (1 + df)) + 1
         idf[0] = 0
-        return cls({term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
+        fitted = cls(names, {term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
+        return fitted, np.concatenate([fitted.encode(values).ids.lengths.astype(np.int32) for values in train])
 
     @classmethod
-    def open(cls, folder: Path) -> Terms:
-        described = jsonfile.parse((folder / "encoding.json").read_bytes())
-        terms, reading = described["terms"], described.get("reading", 1)
+    def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
+        kept = jsonfile.parse((folder / described["file"]).read_bytes())
+        terms, reading = kept["terms"], described["reading"]
         if reading > READING:
             raise ModelError(
-                f"{folder / 'encoding.json'} reads texts in a way ({reading}) that this Lakewright does not know",
+                f"the step terms in {folder} reads texts in a way ({reading}) that this Lakewright does not know",
                 "install the Lakewright that made the model, or a newer one",
             )
         with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused
-            idf = np.array([0, *described["idf"]], dtype=np.float32)
+            idf = np.array([0, *kept["idf"]], dtype=np.float32)
         if len(idf) != len(terms) + 1 or not np.isfinite(idf).all():
-            raise ValueError("encoding.json does not hold a number for each of its terms")
-        return cls({term: i for i, term in enumerate(terms, start=1)}, idf, reading)
+            raise ValueError(f"{described['file']} does not hold a number for each of its terms")
+        return cls(tuple(described["inputs"]), {term: i for i, term in enumerate(terms, start=1)}, idf, reading)
 
-    def save(self, folder: Path) -> None:
-        idf = [float(value) for value in self.idf[1:]]
-        described = {"name": self.name, "reading": self.reading, "terms": list(self.vocabulary), "idf": idf}
-        text = json.dumps(described, ensure_ascii=False) + "\n"
-        (folder / "encoding.json").write_text(text, encoding="utf-8")
+    def save(self, folder: Path) -> dict[str, Any]:
+        kept = {"terms": list(self.vocabulary), "idf": [float(value) for value in self.idf[1:]]}
+        (folder / TERMS).write_text(json.dumps(kept, ensure_ascii=False) + "\n", encoding="utf-8")
+        return {"inputs": list(self.inputs), "reading": self.reading, "file": TERMS}
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
-        """Terms have no place in the text, so the two texts of a pair are one bag."""
-        if positions:
-            raise ValueError("terms have no positions")
-        if pairs is not None:
-            texts = [f"{text}\n{pair}" for text, pair in zip(texts, pairs, strict=True)]
+    def neutral(self) -> dict[str, Any]:
+        return {}
+
+    def encode(self, values: Values) -> Encoded:
+        """Terms have no place in the text, so all texts of a row are one bag."""
         ids, weights = [], []
-        for text in texts:
+        for text in _bags(values, self.inputs):
             counts = Counter(self.vocabulary[t] for t in _terms(text, self.reading) if t in self.vocabulary)
             row = np.fromiter(counts, dtype=np.int32, count=len(counts))
             tf = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
@@ -96,7 +116,7 @@ class Terms:
             weights.append(weight / max(float(np.linalg.norm(weight)), 1e-12))
         return Encoded(Ragged.of(ids, np.int32), weights=Ragged.of(weights, np.float32))
 
-    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+    def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         return [
             Shortfall(
                 "unread_texts",
@@ -115,6 +135,10 @@ class Terms:
         assert encoded.weights is not None
         ids, weights = encoded.ids.pad(sequences, 0, np.int64), encoded.weights.pad(sequences, 0.0, np.float32)
         return {"ids": ids, "weights": weights}
+
+
+def _bags(values: Values, inputs: Sequence[str]) -> Iterator[str]:
+    return map(whole_text, zip(*(values[name] for name in inputs), strict=True))
 
 
 def _terms(text: str, reading: int) -> Iterator[str]:

@@ -1,6 +1,8 @@
-"""Word pieces: a Hugging Face fast tokenizer (tokenizer.json), run by the `tokenizers` library alone.
+"""The step `tokens`: word pieces of a Hugging Face fast tokenizer (tokenizer.json), run by the `tokenizers` library
+alone.
 
-What does not fit into max_length is told by `long_texts`:
+It reads one text, or two together as a pair; for tasks that compare texts, each text by itself. `long_texts` says what
+becomes of pieces beyond max_length:
 
     cut        the end is lost (of a pair, the longer text's)
     head_tail  the middle is lost: a quarter of the pieces is the beginning, the rest the end (Sun et al. 2019)
@@ -9,57 +11,100 @@ What does not fit into max_length is told by `long_texts`:
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 from unicodedata import category, name
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from lakewright.data.rows.kinds import Kind, whole_text
+from lakewright.data.rows.lengths import suggest_max_length
 from lakewright.data.rows.shortfalls import Shortfall
-from lakewright.model.recipe import Encoded
+from lakewright.errors import ModelError, ProjectError
+from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import is_mark
-from lakewright.system import jsonfile
+from lakewright.settings.sections import StepSettings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 LongTexts = Literal["cut", "head_tail", "windows"]
 MANY_UNKNOWN = 0.01  # of a split's pieces
+UNCUT = 1_000_000  # a max_length that no text reaches
+
+
+class TokensSettings(StepSettings):
+    step: Literal["tokens"] = "tokens"
+    max_length: Literal["auto"] | int = Field(
+        default="auto", description="tokens a sequence; auto: from the lengths in train, at most 256"
+    )
+    long_texts: Literal["auto", "cut", "head_tail", "windows"] = Field(
+        default="auto",
+        description="beyond max_length: cut loses the end, head_tail the middle, windows nothing; auto: windows for "
+        "token_classification and question_answering, else cut",
+    )
+    symbols: Literal["names", "keep"] = Field(
+        default="names",
+        description="emoji and other symbols that the base model does not know; names: read as their Unicode names, "
+        "but not where tokens are read",
+    )
+    stride: Literal["auto"] | int = Field(
+        default="auto", description="tokens that two windows share; auto: a quarter of max_length"
+    )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A base model's tokenizer, and what its network can read of it."""
+
+    name: str  # of the base model
+    tokenizer_json: str
+    pad_id: int
+    longest: int  # tokens that the network reads at most
+    types: bool = False  # the network tells the two texts of a pair apart by token types
 
 
 @dataclass(frozen=True)
 class Tokens:
+    inputs: tuple[str, ...]
     tokenizer: Tokenizer
     max_length: int  # word pieces a sequence, special tokens included
     pad_id: int
     long_texts: LongTexts = "cut"
     stride: int = 0  # pieces that two windows share
-    pairs: bool = False  # rows are two texts, read together
     types: bool = False  # the base model tells the two texts of a pair apart by token types
     symbols: Literal["names", "keep"] = "keep"  # names: emoji that the tokenizer does not know are read by their names
+    apart: bool = False  # each of a row's texts is a sequence of its own; else they are read together
+    positions: bool = False  # each piece's word, characters and text are kept, for tasks that read tokens
     first: Tokenizer | None = None  # windows of a pair: the tokenizer without truncation, for the first text
     names: SymbolNames | None = None
 
-    name = "tokens"
+    name: ClassVar[str] = "tokens"
+    settings: ClassVar[type[StepSettings]] = TokensSettings
+    reads: ClassVar[tuple[Kind, ...]] = ("text", "optional text", "words")
+    sequences: ClassVar[bool] = True
 
     @classmethod
     def make(
         cls,
+        inputs: Sequence[str],
         tokenizer_json: str,
         max_length: int,
         pad_id: int,
         long_texts: LongTexts = "cut",
         stride: int = 0,
-        pairs: bool = False,
         types: bool = False,
         symbols: Literal["names", "keep"] = "keep",
-    ) -> Tokens:
+        apart: bool = False,
+        positions: bool = False,
+    ) -> Self:
         """From the text of a tokenizer.json. Its own padding is dropped and its truncation set: rows stay ragged."""
         from tokenizers import Tokenizer
 
@@ -67,6 +112,7 @@ class Tokens:
         for each in (tokenizer, whole):
             each.no_padding()
             each.no_truncation()
+        pairs = len(inputs) == 2 and not apart
         if long_texts == "windows":
             strategy = "only_second" if pairs else "longest_first"
             tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy)
@@ -74,31 +120,109 @@ class Tokens:
             tokenizer.enable_truncation(max_length)
         first = whole if long_texts == "windows" and pairs else None
         names = SymbolNames(tokenizer) if symbols == "names" else None
-        return cls(tokenizer, max_length, pad_id, long_texts, stride, pairs, types, symbols, first, names)
+        read = tuple(inputs)
+        return cls(
+            read, tokenizer, max_length, pad_id, long_texts, stride, types, symbols, apart, positions, first, names
+        )
 
     @classmethod
-    def open(cls, folder: Path) -> Tokens:
-        described = jsonfile.parse((folder / "encoding.json").read_bytes())
+    def fit(
+        cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: TokensSettings, wanted: Wanted
+    ) -> tuple[Self, NDArray[np.int32]]:
+        """The base model's tokenizer, cut to the lengths at hand.
+
+        Raises ProjectError where max_length, stride or long_texts fit neither the base model nor the task, ModelError
+        for a tokenizer that cannot read pairs.
+        """
+        texts, apart = _texts(inputs), wanted.level == "vector"
+        if wanted.vocabulary is None:
+            raise ProjectError(
+                "the step tokens needs a base model's tokenizer, and the learner has no base model",
+                "take it out of prepare.recipe, or set train.learner: encoder or embedding",
+            )
+        if len(texts) > 2 and not apart:
+            raise ProjectError(
+                f"the step tokens reads one text, or two together, and here are {len(texts)}: {', '.join(texts)}",
+                "join them in SQL, or name two under data.columns",
+            )
+        base, pairs = wanted.vocabulary(), len(texts) == 2 and not apart
+        if settings.max_length != "auto" and not 3 <= settings.max_length <= base.longest:
+            raise ProjectError(
+                f"max_length of the step tokens is {settings.max_length}, but {base.name} reads 3 to {base.longest} "
+                "tokens",
+                f"set prepare.recipe.tokens.max_length to at most {base.longest}, or to auto",
+            )
+        long_texts = long_texts_of(settings, wanted.level)
+        made = cls.make(texts, base.tokenizer_json, UNCUT, base.pad_id, symbols=settings.symbols, apart=apart)
+        if pairs and made.tokenizer.num_special_tokens_to_add(True) == 0:
+            raise ModelError(
+                f"the tokenizer of {base.name} puts nothing between the two texts of a pair",
+                "name a base model whose tokenizer.json has a template for pairs, as BERT's and RoBERTa's have",
+            )
+        lengths = np.concatenate([made.encode(values).ids.lengths.astype(np.int32) for values in train])
+        given = settings.max_length
+        max_length = suggest_max_length(lengths, base.longest) if given == "auto" else given
+        stride = max(1, max_length // 4) if settings.stride == "auto" else settings.stride
+        most_shared = min(max_length // 2 - 1, max_length - 7 if pairs else max_length)
+        if long_texts == "windows" and not 1 <= stride <= most_shared:
+            raise ProjectError(
+                f"stride of the step tokens is {stride}, with windows of {max_length} tokens",
+                f"set prepare.recipe.tokens.stride to 1 to {most_shared}"
+                if most_shared > 0
+                else "set a greater prepare.recipe.tokens.max_length",
+            )
+        fitted = cls.make(
+            texts,
+            base.tokenizer_json,
+            max_length,
+            base.pad_id,
+            long_texts,
+            stride,
+            types=pairs and base.types,
+            symbols=settings.symbols,
+            apart=apart,
+            positions=wanted.level == "token",
+        )
+        return fitted, lengths
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        opened = cls.make(text, **{key: value for key, value in described.items() if key != "name"})
+        opened = cls.make(tokenizer_json=text, **described)
         room = opened.max_length - opened.tokenizer.num_special_tokens_to_add(opened.pairs)
         if opened.long_texts not in get_args(LongTexts) or not 0 <= opened.stride < room:  # tokenizers would panic
-            raise ValueError(f"encoding.json asks for what cannot be done: {described}")
+            raise ValueError(f"the step tokens cannot do what it describes: {described}")
         return opened
 
-    def save(self, folder: Path) -> None:
-        kept = ("name", "max_length", "pad_id", "long_texts", "stride", "pairs", "types", "symbols")
-        described = {key: getattr(self, key) for key in kept}
-        (folder / "encoding.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    def save(self, folder: Path) -> dict[str, Any]:
         (folder / "tokenizer.json").write_text(self.tokenizer.to_str(pretty=False), encoding="utf-8")
+        kept = ("max_length", "pad_id", "long_texts", "stride", "types", "symbols", "apart", "positions")
+        return {"inputs": list(self.inputs), **{key: getattr(self, key) for key in kept}}
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, positions: bool = False) -> Encoded:
+    @property
+    def pairs(self) -> bool:
+        """Rows are two texts, read together."""
+        return len(self.inputs) == 2 and not self.apart
+
+    def neutral(self) -> dict[str, Any]:
+        return {}
+
+    def encode(self, values: Values) -> Encoded:
+        if not self.apart:
+            return self._encoded(values[self.inputs[0]], values[self.inputs[1]] if self.pairs else None)
+        rows = list(zip(*(values[name] for name in self.inputs), strict=True))
+        texts = [[text for text in row if text is not None] for row in rows]
+        encoded = self._encoded([text for row in texts for text in row])
+        return replace(encoded, rows=np.concatenate([[0], np.cumsum([len(row) for row in texts])]).astype(np.int64))
+
+    def _encoded(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Encoded:
         """Word-piece ids a sequence; with `positions`, also each piece's word, characters and text.
 
         A lone surrogate (half of an emoji, as cut-off text can hold) is no Unicode text: it is read as "?", one
         character for one, so that positions stay right. Names of symbols are longer than the symbols, so they are not
-        read where positions are asked for.
+        read where positions are kept.
         """
+        positions = self.positions
 
         def readable(text: str) -> str:
             if text.isascii():
@@ -153,7 +277,8 @@ class Tokens:
             inputs["token_type_ids"] = encoded.types.pad(sequences, 0, np.int64)
         return inputs
 
-    def shortfalls(self, encoded: Encoded, texts: Sequence[str]) -> list[Shortfall]:
+    def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
+        texts = [whole_text(row) for row in zip(*(values[name] for name in self.inputs), strict=True)]
         special = self.tokenizer.num_special_tokens_to_add(self.pairs)
         pieces = _by_row(encoded, np.maximum(encoded.ids.lengths - special, 0))
         marks = np.concatenate([[0], np.cumsum(np.isin(encoded.ids.values, list(unknown_ids(self.tokenizer))))])
@@ -198,7 +323,7 @@ class Tokens:
                 "truncated",
                 "row",
                 f"are longer than {self.max_length} tokens and lose their {part}",
-                "raise prepare.max_length if it matters",
+                "raise prepare.recipe.tokens.max_length if it matters",
                 lost=truncated.astype(np.int64),
                 of=one,
             ),
@@ -230,6 +355,23 @@ class Tokens:
             return values
         head = self.max_length // 4 * each
         return values[:head] + values[head - most :]
+
+
+def long_texts_of(settings: TokensSettings, level: Literal["row", "token", "vector"]) -> LongTexts:
+    """What becomes of long texts in a task of this level. Raises ProjectError for a way that means nothing to it."""
+    unfit = {"row": (), "token": ("head_tail",), "vector": ("windows",)}[level]
+    if settings.long_texts in unfit:
+        what = "whose predictions have places in the text" if level == "token" else "which compares whole texts"
+        raise ProjectError(
+            f"prepare.recipe.tokens.long_texts: {settings.long_texts} means nothing to a task {what}",
+            "leave it at auto",
+        )
+    return ("windows" if level == "token" else "cut") if settings.long_texts == "auto" else settings.long_texts
+
+
+def _texts(inputs: Mapping[str, Kind]) -> list[str]:
+    """Words make the text that is beside them."""
+    return [name for name, kind in inputs.items() if kind != "words"]
 
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import MissingPackage
-from lakewright.model.folder import holds, read_json
+from lakewright.model.folder import holds, most_tokens
 from lakewright.model.runtimes import Runtime, Use
 
 PART = 1024  # padded tokens at once
@@ -47,7 +47,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     for _ in range(streams):
         idle.put(network.create_infer_request())
 
-    most = _most_tokens(path)
+    most = most_tokens(path)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         given = fitted(inputs, most)
@@ -84,12 +84,6 @@ def fitted(inputs: Mapping[str, NDArray[Any]], most: int) -> dict[str, NDArray[A
 
 def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
     return len(next(iter(inputs.values())))
-
-
-def _most_tokens(path: Path) -> int:
-    """What the encoding cuts at, which the network can read; 0 where that is not known, so that nothing is added."""
-    file = "encoding/encoding.json"
-    return int(read_json(path, file).get("max_length", 0)) if holds(path, file) else 0
 
 
 def without_telemetry() -> Any:

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from lakewright import plugins
+from lakewright.errors import UsageError
 from lakewright.model.folder import describe
 from lakewright.model.runtimes import Runtime, Use
+
+if TYPE_CHECKING:
+    import torch
+
+
+def network_of(path: Path) -> torch.nn.Module:
+    """The network of the model folder. Raises UsageError where its learner has none in torch."""
+    learner = plugins.named_in(path / "model.json", "learners", describe(path)["learner"])
+    if not hasattr(learner, "network"):
+        raise UsageError(
+            f"the learner {learner.name} has no network in torch", "name another runtime, such as onnx or auto"
+        )
+    network: torch.nn.Module = learner.network(path)
+    return network
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network of the model folder `path`."""
     import torch
 
-    learner = plugins.named_in(path / "model.json", "learners", describe(path)["learner"])
-    network = learner.network(path).eval()
+    network = network_of(path).eval()
     torch.set_num_threads(threads)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

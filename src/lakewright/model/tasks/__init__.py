@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.recipe.ragged import Ragged
-    from lakewright.settings.project import TaskSettings
+    from lakewright.settings.sections import Columns, TaskSettings
 
 Logits = list[
     Any
@@ -41,12 +41,12 @@ class Loss:
 class Task(Protocol):
     name: ClassVar[str]
     settings: ClassVar[type[TaskSettings]]  # what project.yml may say under `task`, beside the name
-    roles: ClassVar[tuple[str, ...]]  # the roles of data.columns that only some tasks read, and this one does
+    columns: ClassVar[type[Columns]]  # the roles of data.columns, and which of them hold the truth
+    truth: ClassVar[str]  # the kind of truth: class, labels, number, spans, answers, likeness, or one of your own
     level: ClassVar[Literal["row", "token", "vector"]]
     """What the network says: logits a row, logits a token, or an embedding a sequence."""
     counted: ClassVar[Literal["rows", "sequences", "tokens"]]  # what a batch's loss is the mean over
     one_label: ClassVar[bool]  # every row has one class: rows can be balanced, stratified and checked by it
-    long_texts: ClassVar[Literal["cut", "windows"]]  # what `prepare.long_texts: auto` is
     losses: ClassVar[tuple[str, ...]]  # the first is the default
     labels: tuple[str, ...]
     inputs: Mapping[str, Kind]  # what a row holds
@@ -55,6 +55,10 @@ class Task(Protocol):
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         """The names of the metrics where `data.columns` maps these roles, so that a gate can be checked before
         anything runs."""
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        """What a row holds where `data.columns` maps these roles."""
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -67,9 +71,10 @@ class Task(Protocol):
         """
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
-        """The task with all that it learns from the train split (one table at least), as `read` gave it: labels,
-        scales of numbers … The tables can be gone through once, and their texts are not to be held."""
+    def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
+        """The task with all that it learns from the truths of the train split (one table at least), as `read` gave it:
+        labels, scales. `inputs` are those of `inputs_of`. The tables can be gone through once, and their texts are
+        not to be held."""
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self: ...
@@ -85,9 +90,6 @@ class Task(Protocol):
     def label_of(truth: Any) -> list[str]:
         """The label names that stand in one row's truth, for counting."""
 
-    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
-        """The rows as model inputs; `positions: False` where only the network will read them."""
-
     def targets(self, truths: Sequence[Any], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """Numbers for the loss, beside the row (levels "row" and "vector") or beside each sequence's tokens, IGNORED
         where a token has none. int32, or float32 where the truth is a number."""
@@ -95,8 +97,7 @@ class Task(Protocol):
     def shortfalls(
         self, truths: Sequence[Any], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
-        """The round trip: what of the truths `decode` does not give back from logits that agree with the targets, and
-        what of the inputs beside the texts the encoding does not hold."""
+        """The round trip: what of the truths `decode` does not give back from logits that agree with the targets."""
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """Losses, float [rows], or [sequences, tokens] where every token counts for itself (0 where IGNORED).
@@ -108,21 +109,31 @@ class Task(Protocol):
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """JSON-ready predictions, one a row."""
 
-    def columns(self) -> pa.Schema:
+    def prediction_columns(self) -> pa.Schema:
         """The columns of a predictions table that hold a prediction, by its own names; `confidence` is beside them."""
 
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any]) -> Self:
         """The task with what it decides by (thresholds, scales) fitted on the validation split."""
 
-    def confidence(self, prediction: Prediction) -> float:
-        """How sure the model is of the whole row, 0 to 1; 0 where there is `no_prediction`."""
+    def confidence(self, prediction: Prediction) -> float | None:
+        """How sure the model is of the whole row, 0 to 1; 0 where there is `no_prediction`. None where the task knows
+        no probability, as of a number."""
 
     def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer: ...
 
     def sample_rows(self) -> list[dict[str, Any]]:
-        """Neutral rows for the signature and the input example: never rows of the training data."""
+        """Neutral rows for the signature and the input example, never rows of the training data. The recipe adds a
+        value for each input that they lack."""
+
+
+def abstains(task: Task, prediction: Prediction, least: float) -> bool:
+    """Whether the model is less sure of the row than `least`, or predicts nothing for it."""
+    if "abstain" in prediction:
+        return bool(prediction["abstain"])
+    confidence = task.confidence(prediction)
+    return confidence is not None and confidence < least
 
 
 def no_prediction(task: Task) -> Prediction:
     """What answers a row that `lacks` a text: all that is predicted is null."""
-    return {**dict.fromkeys(task.columns().names), "confidence": 0.0, "abstain": True}
+    return {**dict.fromkeys(task.prediction_columns().names), "confidence": 0.0, "abstain": True}

@@ -23,7 +23,7 @@ from lakewright.data.rows.truths.offsets import Offsets, in_characters
 from lakewright.errors import shown
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import IGNORED, Logits, Loss
-from lakewright.settings.project import TaskSettings
+from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from lakewright.evaluation.scorers import Scorer
     from lakewright.evaluation.scorers.answers import AnswersScorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.encoded import Encoded
 
 Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
 FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
@@ -53,6 +53,16 @@ class QuestionAnsweringSettings(TaskSettings):
     )
 
 
+class QuestionAnsweringColumns(Columns):
+    question: str | None = None
+    context: str | None = Field(default=None, description="the text that holds the answer")
+    answers: str | None = Field(
+        default=None, description="list of {text, answer_start}; empty where there is no answer"
+    )
+
+    truths: ClassVar[tuple[str, ...]] = ("answers",)
+
+
 @dataclass(frozen=True)
 class QuestionAnswering:
     n_best: int = 5
@@ -62,11 +72,11 @@ class QuestionAnswering:
 
     name: ClassVar[str] = "question_answering"
     settings: ClassVar[type[TaskSettings]] = QuestionAnsweringSettings
-    roles: ClassVar[tuple[str, ...]] = ("question", "context", "answers")
+    columns: ClassVar[type[Columns]] = QuestionAnsweringColumns
+    truth: ClassVar[str] = "answers"
     level: ClassVar[Literal["row", "token", "vector"]] = "token"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "sequences"
     one_label: ClassVar[bool] = False
-    long_texts: ClassVar[Literal["cut", "windows"]] = "windows"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy",)
     labels: ClassVar[tuple[str, ...]] = ()
     inputs: ClassVar[dict[str, Kind]] = {"question": "text", "context": "text"}
@@ -75,6 +85,10 @@ class QuestionAnswering:
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         return ("exact_match", "qa_f1", "answer_f1", "no_answer_accuracy")
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        return {"question": "text", "context": "text"}
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -104,7 +118,7 @@ class QuestionAnswering:
         problems.refuse(answers_name, "answers", FORMS)
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
         assert isinstance(settings, QuestionAnsweringSettings)
         may_lack = False
         for table in train:
@@ -122,10 +136,6 @@ class QuestionAnswering:
     @staticmethod
     def label_of(truth: list[Answer]) -> list[str]:
         return ["answer" if truth else "no answer"]
-
-    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
-        contexts = [row["context"] for row in rows]
-        return encoding.encode([row["question"] for row in rows], contexts, positions=positions)
 
     def targets(self, truths: Sequence[list[Answer]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """Beside each piece: FIRST and LAST bits; IGNORED where no answer can stand (the question)."""
@@ -179,7 +189,7 @@ class QuestionAnswering:
             of_answers(
                 "answers_cut",
                 "stand whole in no sequence that the model reads",
-                "raise prepare.max_length or prepare.stride, or set prepare.long_texts: windows",
+                "raise prepare.recipe.tokens.max_length or stride, or set its long_texts: windows",
                 answered & (pieces == 0),
                 vital=True,
             ),
@@ -261,7 +271,7 @@ class QuestionAnswering:
         best = sorted(((score, *place) for place, score in found.items()), key=lambda span: (-span[0], span[1:]))
         return best[:TRIED], float(nothing)
 
-    def columns(self) -> pa.Schema:
+    def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
 
         answer = {"answer": pa.string(), "start": pa.int32(), "end": pa.int32(), "score": pa.float64()}

@@ -14,10 +14,10 @@ from lakewright.data.rows.columns import WHOLE_NUMBER, in_order, label_column, n
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.data.rows.truths import LabelNames
 from lakewright.errors import DataError, ProjectError, nearest
-from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
-from lakewright.settings.project import TaskSettings
+from lakewright.model.tasks.inputs import InputColumns, inputs_of, read_inputs, sample_rows
+from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.encoded import Encoded
 
 
-class TextClassificationSettings(TextInputsSettings):
+class TextClassificationSettings(TaskSettings):
     name: Literal["text_classification"] = "text_classification"
     labels: LabelNames | None = Field(
         default=None, description="the classes, in order; none: as found in train, sorted"
@@ -41,19 +41,25 @@ class TextClassificationSettings(TextInputsSettings):
     )
 
 
+class TextClassificationColumns(InputColumns):
+    label: str | None = Field(default=None, description="the class")
+
+    truths: ClassVar[tuple[str, ...]] = ("label",)
+
+
 @dataclass(frozen=True)
 class TextClassification:
     labels: tuple[str, ...]
     ordinal: bool = False
-    reads: TextInputs = field(default=TextInputs())
+    inputs: Mapping[str, Kind] = field(default_factory=lambda: dict[str, Kind](text="text"))
 
     name: ClassVar[str] = "text_classification"
     settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
-    roles: ClassVar[tuple[str, ...]] = (*ROLES, "label")
+    columns: ClassVar[type[Columns]] = TextClassificationColumns
+    truth: ClassVar[str] = "class"
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = True
-    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "earth_mover")
 
     @classmethod
@@ -63,6 +69,10 @@ class TextClassification:
         named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
         ordered = ("mae", "quadratic_weighted_kappa", "within_one") if settings.ordinal else ()
         return ("accuracy", *named, "roc_auc", "pr_auc", "log_loss", "brier", "ece", *ordered)
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        return inputs_of(columns)
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -87,16 +97,11 @@ class TextClassification:
             )
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
         assert isinstance(settings, TextClassificationSettings)
         found: set[str] = set()
-
-        def counted() -> Iterator[pa.Table]:
-            for table in train:
-                found.update(table["truth"].unique().to_pylist())
-                yield table
-
-        reads = TextInputs.fit(counted(), settings)
+        for table in train:
+            found.update(table["truth"].unique().to_pylist())
         if settings.labels is None:
             labels = in_order(found)
             if settings.ordinal and not all(map(WHOLE_NUMBER.fullmatch, labels)):
@@ -112,18 +117,15 @@ class TextClassification:
                     nearest(unknown[0], settings.labels),
                 )
             labels = tuple(settings.labels)
-        return cls(labels, settings.ordinal, reads)
+        return cls(labels, settings.ordinal, dict(inputs))
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
-        return cls(tuple(described["labels"]), described.get("ordinal", False), TextInputs.open(described))
+        return cls(tuple(described["labels"]), described.get("ordinal", False), described["inputs"])
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "labels": list(self.labels), "ordinal": self.ordinal, **self.reads.describe()}
-
-    @property
-    def inputs(self) -> dict[str, Kind]:
-        return self.reads.kinds
+        own = {"labels": list(self.labels), "ordinal": self.ordinal, "inputs": dict(self.inputs)}
+        return {"name": self.name, **own}
 
     @property
     def outputs(self) -> int:
@@ -132,9 +134,6 @@ class TextClassification:
     @staticmethod
     def label_of(truth: str) -> list[str]:
         return [truth]
-
-    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
-        return self.reads.encode(encoding, rows)
 
     def targets(self, truths: Sequence[str], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         index = {label: i for i, label in enumerate(self.labels)}
@@ -145,7 +144,7 @@ class TextClassification:
         self, truths: Sequence[str], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
         """None of labels: train has them all, else nothing is prepared."""
-        return self.reads.shortfalls(rows)
+        return []
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """focal: Lin et al. 2017. earth_mover: the squared earth mover's distance between the predicted distribution
@@ -183,7 +182,7 @@ class TextClassification:
                 prediction["expected"] = float(expected)
         return predictions
 
-    def columns(self) -> pa.Schema:
+    def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
 
         expected = {"expected": pa.float64()} if self.ordinal else {}
@@ -207,7 +206,7 @@ class TextClassification:
         return kind(truth, probabilities, list(self.labels))
 
     def sample_rows(self) -> list[dict[str, Any]]:
-        return self.reads.sample_rows()
+        return sample_rows(self.inputs)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -16,10 +16,10 @@ from lakewright.data.rows.kinds import Kind, Prediction, Row, missing
 from lakewright.data.rows.truths import LabelNames, truth_numbers
 from lakewright.data.rows.truths.label_lists import LabelLists
 from lakewright.errors import DataError, ProjectError
-from lakewright.model.recipe.inputs import ROLES, TextInputs, TextInputsSettings, read_inputs
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
-from lakewright.settings.project import TaskSettings
+from lakewright.model.tasks.inputs import InputColumns, inputs_of, read_inputs, sample_rows
+from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.encoded import Encoded
 
 FORMS = (
     'a list of labels (["one", "two"]; [] where there is none), the same as JSON in a string, or several columns of 0 '
@@ -37,7 +37,7 @@ GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
 SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
 
 
-class MultilabelSettings(TextInputsSettings):
+class MultilabelSettings(TaskSettings):
     name: Literal["multilabel_classification"] = "multilabel_classification"
     labels: LabelNames | None = Field(
         default=None,
@@ -48,20 +48,28 @@ class MultilabelSettings(TextInputsSettings):
     )
 
 
+class MultilabelColumns(InputColumns):
+    labels: str | list[str] | None = Field(
+        default=None, description="a column of lists, or a list of columns of 0 and 1"
+    )
+
+    truths: ClassVar[tuple[str, ...]] = ("labels",)
+
+
 @dataclass(frozen=True)
 class MultilabelClassification:
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
     tuned: bool = True  # are the thresholds to be tuned
-    reads: TextInputs = field(default=TextInputs())
+    inputs: Mapping[str, Kind] = field(default_factory=lambda: dict[str, Kind](text="text"))
 
     name: ClassVar[str] = "multilabel_classification"
     settings: ClassVar[type[TaskSettings]] = MultilabelSettings
-    roles: ClassVar[tuple[str, ...]] = (*ROLES, "labels")
+    columns: ClassVar[type[Columns]] = MultilabelColumns
+    truth: ClassVar[str] = "labels"
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = False
-    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
 
     @classmethod
@@ -69,6 +77,10 @@ class MultilabelClassification:
         averages = ("micro", "macro", "samples")
         named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
         return (*named, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        return inputs_of(columns)
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -113,39 +125,29 @@ class MultilabelClassification:
             )
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
         assert isinstance(settings, MultilabelSettings)
         counts: Counter[str] = Counter()
         rows = 0
-
-        def counted() -> Iterator[pa.Table]:
-            nonlocal rows
-            for table in train:
-                counts.update(label for labels in table["truth"].to_pylist() for label in labels)
-                rows += table.num_rows
-                yield table
-
-        reads = TextInputs.fit(counted(), settings)
+        for table in train:
+            counts.update(label for labels in table["truth"].to_pylist() for label in labels)
+            rows += table.num_rows
         if all(count == rows for count in counts.values()):
             what = "no row of train has a label" if not counts else "every row of train has the same labels"
             raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
         labels = tuple(settings.labels) if settings.labels else in_order(set(counts))
         tuned = settings.threshold == "tuned"
         start = 0.5 if settings.threshold == "tuned" else settings.threshold
-        return cls(labels, (float(start),) * len(labels), tuned, reads)
+        return cls(labels, (float(start),) * len(labels), tuned, dict(inputs))
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
         labels, thresholds = tuple(described["labels"]), tuple(described["thresholds"])
-        return cls(labels, thresholds, described["tuned"], TextInputs.open(described))
+        return cls(labels, thresholds, described["tuned"], described["inputs"])
 
     def describe(self) -> dict[str, Any]:
         own = {"labels": list(self.labels), "thresholds": list(self.thresholds), "tuned": self.tuned}
-        return {"name": self.name, **own, **self.reads.describe()}
-
-    @property
-    def inputs(self) -> dict[str, Kind]:
-        return self.reads.kinds
+        return {"name": self.name, **own, "inputs": dict(self.inputs)}
 
     @property
     def outputs(self) -> int:
@@ -154,9 +156,6 @@ class MultilabelClassification:
     @staticmethod
     def label_of(truth: list[str]) -> list[str]:
         return truth
-
-    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
-        return self.reads.encode(encoding, rows)
 
     def targets(self, truths: Sequence[list[str]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """0 and 1, one a label."""
@@ -167,7 +166,7 @@ class MultilabelClassification:
         self, truths: Sequence[list[str]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
         """None of labels: train has them all, else nothing is prepared."""
-        return self.reads.shortfalls(rows)
+        return []
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
         """The sum over the labels of binary cross-entropies. focal: Lin et al. 2017."""
@@ -199,7 +198,7 @@ class MultilabelClassification:
             for row, said, confidence, ranks in zip(probabilities, over, sure, order, strict=True)
         ]
 
-    def columns(self) -> pa.Schema:
+    def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
 
         shares = pa.map_(pa.string(), pa.float64())
@@ -222,7 +221,7 @@ class MultilabelClassification:
         return MultilabelScorer(self._hot(truths), probabilities, said, list(self.labels))
 
     def sample_rows(self) -> list[dict[str, Any]]:
-        return self.reads.sample_rows()
+        return sample_rows(self.inputs)
 
     def _hot(self, truths: Sequence[list[str]]) -> NDArray[np.bool_]:
         place = {label: i for i, label in enumerate(self.labels)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field
 
 from lakewright.data.rows.columns import Problems, needed, text_column
 from lakewright.data.rows.kinds import Kind, Prediction, Row
@@ -19,14 +20,14 @@ from lakewright.data.rows.truths import truth_numbers
 from lakewright.errors import DataError
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
-from lakewright.settings.project import TaskSettings
+from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.encoded import Encoded
 
 SIDES = ("text", "text_pair", "negative")
 GREATEST = float(np.finfo(np.float32).max)  # what a network computes with
@@ -34,6 +35,15 @@ GREATEST = float(np.finfo(np.float32).max)  # what a network computes with
 
 class SimilaritySettings(TaskSettings):
     name: Literal["sentence_similarity"] = "sentence_similarity"
+
+
+class SimilarityColumns(Columns):
+    text: str | None = None
+    text_pair: str | None = Field(default=None, description="a second text, compared with the first")
+    score: str | None = Field(default=None, description="how alike text and text_pair are")
+    negative: str | None = Field(default=None, description="a text unlike `text`")
+
+    truths: ClassVar[tuple[str, ...]] = ("score",)
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,11 @@ class SentenceSimilarity:
 
     name: ClassVar[str] = "sentence_similarity"
     settings: ClassVar[type[TaskSettings]] = SimilaritySettings
-    roles: ClassVar[tuple[str, ...]] = ("text", "text_pair", "negative", "score")
+    columns: ClassVar[type[Columns]] = SimilarityColumns
+    truth: ClassVar[str] = "likeness"
     level: ClassVar[Literal["row", "token", "vector"]] = "vector"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = False
-    long_texts: ClassVar[Literal["cut", "windows"]] = "cut"
     losses: ClassVar[tuple[str, ...]] = ("auto", "cosent", "cosine", "contrastive", "in_batch_negatives")
     labels: ClassVar[tuple[str, ...]] = ()
     outputs: ClassVar[int] = 0
@@ -61,6 +71,12 @@ class SentenceSimilarity:
         if "score" in roles:
             return ("spearman", "pearson", "rmse", "mae")
         return ("mrr", "recall_at_1", "recall_at_5", "recall_at_10")
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        """A row may be one text alone where it is predicted; in a table it has two, or three."""
+        negative: dict[str, Kind] = {"negative": "optional text"} if "negative" in columns else {}
+        return {"text": "text", "text_pair": "optional text", **negative}
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -93,13 +109,12 @@ class SentenceSimilarity:
             )
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
-        low, high, negatives = np.inf, -np.inf, False
+    def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
+        low, high = np.inf, -np.inf
         for table in train:
             truth = table["truth"].to_numpy()
             low, high = min(low, float(truth.min())), max(high, float(truth.max()))
-            negatives = "negative" in table.column_names
-        return cls(low < high, negatives, *((low, high) if low < high else (-1.0, 1.0)))
+        return cls(low < high, "negative" in inputs, *((low, high) if low < high else (-1.0, 1.0)))
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
@@ -117,12 +132,6 @@ class SentenceSimilarity:
     @staticmethod
     def label_of(truth: float) -> list[str]:
         return []
-
-    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
-        """A row is as many sequences as it has texts."""
-        texts = [[row[side] for side in SIDES if row.get(side) is not None] for row in rows]
-        encoded = encoding.encode([text for row in texts for text in row])
-        return replace(encoded, rows=np.concatenate([[0], np.cumsum([len(row) for row in texts])]).astype(np.int64))
 
     def targets(self, truths: Sequence[float], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """The score, from 0 to 1 between the least and the greatest of train."""
@@ -196,7 +205,7 @@ class SentenceSimilarity:
             predictions.append(prediction)
         return predictions
 
-    def columns(self) -> pa.Schema:
+    def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
 
         vector = pa.list_(pa.float32())

@@ -25,14 +25,14 @@ from lakewright.data.rows.truths.spans import FORMS, Span, read_spans, read_tags
 from lakewright.errors import DataError
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import IGNORED, Logits, Loss
-from lakewright.settings.project import TaskSettings
+from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
     from lakewright.evaluation.scorers import Scorer
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe.encoded import Encoded
 
 
 BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
@@ -51,6 +51,15 @@ class TokenClassificationSettings(TaskSettings):
     )
 
 
+class TokenClassificationColumns(Columns):
+    text: str | None = None
+    tokens: str | None = Field(default=None, description="a list of words")
+    tags: str | None = Field(default=None, description="one BIO tag a word")
+    spans: str | None = Field(default=None, description="list of {start, end, label}, in characters")
+
+    truths: ClassVar[tuple[str, ...]] = ("tags", "spans")
+
+
 @dataclass(frozen=True)
 class TokenClassification:
     labels: tuple[str, ...]  # tag 0 is O; label i has the tags 1 + 2i (B) and 2 + 2i (I)
@@ -60,16 +69,21 @@ class TokenClassification:
 
     name: ClassVar[str] = "token_classification"
     settings: ClassVar[type[TaskSettings]] = TokenClassificationSettings
-    roles: ClassVar[tuple[str, ...]] = ("text", "spans", "tokens", "tags")
+    columns: ClassVar[type[Columns]] = TokenClassificationColumns
+    truth: ClassVar[str] = "spans"
     level: ClassVar[Literal["row", "token", "vector"]] = "token"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "tokens"
     one_label: ClassVar[bool] = False
-    long_texts: ClassVar[Literal["cut", "windows"]] = "windows"
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal")
 
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         return ("entity_f1", "entity_precision", "entity_recall", "macro_f1", "exact_match")
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        words: dict[str, Kind] = {"tokens": "words"} if {"tokens", "tags"} & columns.keys() else {}
+        return {"text": "text", **words}
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -96,12 +110,11 @@ class TokenClassification:
             problems.refuse(columns["spans"], "spans", FORMS)
 
     @classmethod
-    def fit(cls, train: Iterable[pa.Table], settings: TaskSettings) -> Self:
+    def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
         assert isinstance(settings, TokenClassificationSettings)
-        found, tokens = set[str](), False
+        found = set[str]()
         for table in train:
             found.update(span["label"] for spans in table["truth"].to_pylist() for span in spans)
-            tokens = "tokens" in table.column_names
         labels = tuple(sorted(found))
         if not labels:
             raise DataError(
@@ -110,7 +123,7 @@ class TokenClassification:
             )
         tuned = settings.outside_bias == "tuned"
         bias = 0.0 if settings.outside_bias == "tuned" else settings.outside_bias
-        return cls(labels, tokens, float(bias), tuned)
+        return cls(labels, "tokens" in inputs, float(bias), tuned)
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
@@ -131,9 +144,6 @@ class TokenClassification:
     @staticmethod
     def label_of(truth: list[Span]) -> list[str]:
         return sorted({span["label"] for span in truth})
-
-    def encode(self, encoding: Encoding, rows: Sequence[Row], positions: bool = True) -> Encoded:
-        return encoding.encode([row["text"] for row in rows], positions=positions)
 
     def targets(self, truths: Sequence[list[Span]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         tag_of = {label: 1 + 2 * i for i, label in enumerate(self.labels)}
@@ -187,7 +197,7 @@ class TokenClassification:
                 "spans_cut",
                 "cut",
                 "end behind what the model reads of their text",
-                "raise prepare.max_length, or set prepare.long_texts: windows",
+                "raise prepare.recipe.tokens.max_length, or set prepare.recipe.tokens.long_texts: windows",
                 vital=True,
             ),
         ]
@@ -226,7 +236,7 @@ class TokenClassification:
         sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
         return {"entities": entities, "confidence": sure}
 
-    def columns(self) -> pa.Schema:
+    def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
 
         place = {"start": pa.int32(), "end": pa.int32(), "text": pa.string(), "label": pa.string()}

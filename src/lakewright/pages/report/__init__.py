@@ -15,7 +15,7 @@ import numpy as np
 
 from lakewright import plugins
 from lakewright.evaluation import attribution
-from lakewright.evaluation.metrics import METRICS, higher_is_better
+from lakewright.evaluation.metrics import higher_is_better, meaning
 from lakewright.evaluation.scorers import Scorer
 from lakewright.model.folder import describe, read_json
 from lakewright.pages import pictures, rendered
@@ -105,7 +105,7 @@ def write_html(
         context=context,
         verdict=verdict(report),
         baseline=page_of(scorer.kind).baseline(scorer),
-        meanings=METRICS,
+        meanings={name: meaning(name) for name in report.metrics},
         columns=_columns(report),
         second=next((name for name in SECOND if name in report.metrics and name != report.primary), None),
         classes=_classes(report),
@@ -172,7 +172,7 @@ class _Column:
 
 def _columns(report: Report) -> list[_Column]:
     total = report.metrics.get(report.primary)
-    sign = 1 if report.primary not in METRICS or higher_is_better(report.primary) else -1
+    sign = 1 if higher_is_better(report.primary) else -1
     columns = []
     for column, parts in report.slices.items():
         slices = []

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import lakewright
-from lakewright.data.rows.kinds import whole_text
+from lakewright.data.rows.kinds import whole_row, written
 from lakewright.errors import DataError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
@@ -61,8 +61,8 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     frozen = pa.table(
         {
             "record_id": rows["record_id"],
-            "text": [whole_text(row) for row in inputs_of],
-            "inputs": [json.dumps(row, ensure_ascii=False) for row in inputs_of],
+            "text": [whole_row(row, predictor.task.inputs) for row in inputs_of],
+            "inputs": [json.dumps(row, ensure_ascii=False, default=written) for row in inputs_of],
             "truth": [json.dumps(truth, ensure_ascii=False) for truth in truths],
             "prediction": [json.dumps(prediction, ensure_ascii=False) for prediction in predictions],
         }

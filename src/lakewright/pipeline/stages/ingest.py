@@ -14,7 +14,8 @@ from lakewright.data.sources import Intake, Source
 from lakewright.data.sources.opening import open_source
 from lakewright.errors import DataError, nearest
 from lakewright.records import Finding, Ingested, Record, plain
-from lakewright.settings.project import Data, Project
+from lakewright.settings.project import Project
+from lakewright.settings.sections import Data
 from lakewright.system.progress import Advance, bar
 from lakewright.workspace import Workspace
 

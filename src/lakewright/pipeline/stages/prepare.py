@@ -1,6 +1,6 @@
 """table → features: checked, split, deduplicated and encoded rows, as a Delta table of examples.
 
-The split comes first. What is fitted (labels, encoding, max_length, balancing) is fitted on train alone. The table is
+The split comes first. What is fitted (labels, recipe, balancing) is fitted on train alone. The table is
 streamed anew for every step that reads it; between them a few numbers a row are held, and never the texts.
 """
 
@@ -19,16 +19,18 @@ from lakewright.data.rows.choosing import Chosen
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.planning import Plan, plan
 from lakewright.data.rows.quality import Noticed, told
 from lakewright.data.rows.splits import SPLITS, TRAIN
 from lakewright.errors import LakewrightError
 from lakewright.learning.examples import as_columns
+from lakewright.learning.planning import Plan, plan
 from lakewright.model.folder import content_of
-from lakewright.model.recipe import Encoding
+from lakewright.model.recipe import Recipe
+from lakewright.model.recipe.tokens import Tokens, TokensSettings
 from lakewright.pages.pictures import length_histogram
 from lakewright.records import Finding, Ingested, Prepared, Record
-from lakewright.settings.project import Columns, Prepare, Project
+from lakewright.settings.project import Project
+from lakewright.settings.sections import Columns, Prepare
 from lakewright.workspace import Workspace
 
 
@@ -48,7 +50,7 @@ def _prepare(
     assert isinstance(ingested, Ingested)
     settings, columns = project.prepare, project.data.columns
     planned = plan(ingested.table, project, workspace.lake, findings)
-    chosen, encoding, whole = planned.chosen, planned.encoding, planned.lengths
+    chosen, recipe, whole = planned.chosen, planned.recipe, planned.lengths
     features = _Features(planned, columns, *_balanced(chosen, settings))
     version = workspace.lake.write(
         project.features_table,
@@ -59,10 +61,10 @@ def _prepare(
     )
 
     findings += features.shortfalls.findings()
-    max_length = getattr(encoding, "max_length", None)
-    if max_length is not None and settings.max_length != "auto":
+    max_length = next((step.max_length for step in recipe.steps if isinstance(step, Tokens)), None)
+    if max_length is not None and _is_set(settings):
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
-        detail = f"prepare.max_length: auto would take {suggested} tokens; {max_length} are set."
+        detail = f"prepare.recipe.tokens.max_length: auto would take {suggested} tokens; {max_length} are set."
         findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
     shown = {row for each in findings if isinstance(each, Noticed) for row in each.rows}
     known = {row: (text or "", as_text(truth)) for row, (text, truth) in planned.reading.texts(shown).items()}
@@ -71,16 +73,17 @@ def _prepare(
         workspace.log.table(ingested.table, "source")
         workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": planned.method})
         workspace.log.metrics({f"rows_{name}": count for name, count in chosen.counts.items()})
-        workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
+        if len(whole):
+            workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
     return Prepared(
         table=ingested.table,
         features=version,
-        encoding=str(_store(encoding, workspace)),
+        recipe=str(_store(recipe, workspace)),
         task=planned.task.describe(),
         splits=chosen.counts,
         label_counts=chosen.label_counts,
-        lengths=summary(whole),
-        length_histogram=histogram(whole),
+        lengths=summary(whole) if len(whole) else {},
+        length_histogram=histogram(whole) if len(whole) else [],
         max_length=max_length,
         findings=[*ingested.findings, *told(findings, known)],
     )
@@ -146,15 +149,20 @@ class _Features:
         self.shortfalls.check()
 
 
-def _store(encoding: Encoding, workspace: Workspace) -> Path:
-    """The encoding's files in a folder named by their content."""
+def _is_set(settings: Prepare) -> bool:
+    """Whether the project gives max_length."""
+    return any(isinstance(own, TokensSettings) and own.max_length != "auto" for own in settings.recipe.values())
+
+
+def _store(recipe: Recipe, workspace: Workspace) -> Path:
+    """The recipe's files in a folder named by their content."""
     import shutil
 
-    making = workspace.work / "encoding"
+    making = workspace.work / "recipe"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    encoding.save(making)
-    folder = workspace.folder / "encodings" / content_of(making)
+    recipe.save(making)
+    folder = workspace.folder / "recipes" / content_of(making)
     folder.parent.mkdir(exist_ok=True)
     if folder.exists() and content_of(folder) != folder.name:
         shutil.rmtree(folder)

@@ -17,7 +17,7 @@ from lakewright.learning.examples import Values, from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.model.folder import FORMAT, seal, serving
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe import Encoding, open_encoding
+from lakewright.model.recipe import Recipe, open_recipe
 from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Record, Trained
 from lakewright.settings.project import Project
@@ -30,7 +30,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     assert isinstance(prepared, Prepared)
     task: Task = plugins.find("tasks", project.task.name).open(prepared.task)
     learner = plugins.find("learners", project.train.learner)
-    encoding = open_encoding(Path(prepared.encoding))
+    recipe = open_recipe(Path(prepared.recipe))
     folder = workspace.work / "model"
     shutil.rmtree(folder, ignore_errors=True)  # a killed attempt's; its checkpoints lie beside it
     folder.mkdir(parents=True)
@@ -43,9 +43,9 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     training = Training(
         task=task,
         settings=project.train,
-        encoding=encoding,
-        train=_examples(prepared, "train", task, encoding, workspace),
-        validation=_examples(prepared, "validation", task, encoding, workspace),
+        recipe=recipe,
+        train=_examples(prepared, "train", task, recipe, workspace),
+        validation=_examples(prepared, "validation", task, recipe, workspace),
         folder=folder,
         checkpoints=checkpoints,
         base=project.folder,
@@ -60,14 +60,14 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
     serves, _ = serving(folder, "throughput")
     network = plugins.find("runtimes", serves)(folder, workspace.threads, "throughput")
-    predictor = Predictor(folder, "", task, encoding, network)
+    predictor = Predictor(folder, "", task, recipe, network)
     said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
     task, scorer = tuned(training, said)
     predictor = replace(predictor, task=task)
     validation = scorer.metrics(np.ones(scorer.rows))
 
-    (folder / "encoding").mkdir()
-    encoding.save(folder / "encoding")
+    (folder / "recipe").mkdir()
+    recipe.save(folder / "recipe")
     described = {
         "format": FORMAT,
         "lakewright": lakewright.__version__,
@@ -81,7 +81,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     _write(folder / "model.json", described)
     _write(folder / "project.json", project.resolved)
     _write(folder / "training.json", {"history": fitted.history, "details": details})
-    samples = task.sample_rows()
+    samples = predictor.sample_rows()
     precisions = dict(serving(folder, use) for use in ("throughput", "latency"))  # by runtime
     # Where int8 serves, fp32 is torch's: what torch and cuda are held against.
     reference = {"torch"} if {*precisions.values()} != {"fp32"} else set()
@@ -115,14 +115,14 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     )
 
 
-def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, workspace: Workspace) -> Examples:
+def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace) -> Examples:
     there = workspace.lake.scan(prepared.features).schema.names
     unread = {"record_id", "event_time", "split", "row"}
     table = read_split(workspace.lake, prepared.features, split, [name for name in there if name not in unread])
     rows = Values(table["inputs"])
     encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
     if task.level == "token" and split != "train":
-        encoded = task.encode(encoding, rows)  # decoding needs each piece's place in the text
+        encoded = recipe.encode(rows)  # decoding needs each piece's place in the text
     return Examples(
         encoded=encoded,
         targets=targets,

@@ -28,6 +28,7 @@ from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
+    from lakewright.model.predictor import Predictor
 
 LOG = logging.getLogger(__name__)
 COMMIT_ROWS = 25_000  # what a kill loses at most: some 15 s of two cores' work on short texts
@@ -100,7 +101,8 @@ def score(
         predictor = Predictor.open(folder, runtime, workspace.threads)
         schema = lake.scan(pinned).schema
         chosen = predictions.choose(predictor.task.inputs, schema, _roles(folder), columns, id, keep)
-        into = predictions.schema(predictor.task.columns(), chosen, schema, probabilities)
+        _check_confidence(predictor, least_confidence)
+        into = predictions.schema(predictor.task.prediction_columns(), chosen, schema, probabilities)
         scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         tally, why, began = Tally(), list[str](), time.monotonic()
@@ -211,3 +213,13 @@ def _all(
             "name another table (--output)" + (", or replace it (--full)" if "model_digest" in other.names else ""),
         )
     return all_rows(lake, pinned, columns, replaces=True)
+
+
+def _check_confidence(predictor: Predictor, least: float) -> None:
+    """Raises UsageError for a least confidence where the task has none."""
+    sure = [predictor.task.confidence(prediction) for prediction in predictor.predict(predictor.sample_rows()[:1])]
+    if least and None in sure:
+        raise UsageError(
+            f"the model's task, {predictor.task.name}, has no confidence that could be below {least:g}",
+            "leave --least-confidence out",
+        )

@@ -1,7 +1,7 @@
 """Rows of the input → rows of the predictions table.
 
 record_id                     the row's id, or VERSION:NUMBER where the table has no column of ids
-label, probabilities, …       what the task predicts (`Task.columns`); null where a row lacks what the model reads
+label, probabilities, …       what the task predicts (`Task.prediction_columns`); null where there is no prediction
 confidence, abstain           how sure the model is; whether that is below the least confidence asked for
 model, model_digest           the model version (or the folder's name), and the digest of its files
 input_table, input_version    where the row was read
@@ -23,6 +23,7 @@ from lakewright.data.lake.types import storable
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.request import lacks
 from lakewright.errors import DataError, UsageError, nearest
+from lakewright.model.tasks import abstains
 
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
@@ -137,8 +138,9 @@ class Scoring:
             window.predictions = self._predict(window.rows)
         said = window.predictions[part.start : part.stop]
         rows = window.rows.slice(part.start, part.stop - part.start)
-        sure = [None if one is None else self.predictor.task.confidence(one) for one in said]
-        unsure = [confidence is None or confidence < self.least_confidence for confidence in sure]
+        task = self.predictor.task
+        sure = [None if one is None else task.confidence(one) for one in said]
+        unsure = [one is None or abstains(task, one, self.least_confidence) for one in said]
         same = {
             "model": self.model,
             "model_digest": self.predictor.digest,

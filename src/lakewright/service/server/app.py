@@ -24,6 +24,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 import lakewright
 from lakewright.data.rows.kinds import Prediction
 from lakewright.errors import DataError, nearest
+from lakewright.model.tasks import abstains
 from lakewright.service.server import documents
 from lakewright.service.server.access import Access
 from lakewright.service.server.connection import Bounds, Room, connections_allowed
@@ -80,9 +81,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         service.metrics.count(model.version, predictions)
         if log is not None and rows:
             sure = [model.single.task.confidence(one) for one in predictions]
-            abstained = [
-                one.get("abstain", c < serve.least_confidence) for one, c in zip(predictions, sure, strict=True)
-            ]
+            abstained = [abstains(model.single.task, one, serve.least_confidence) for one in predictions]
             log.add(
                 Answered(
                     asked.id, now(), asked.caller, model.name, model.version, served.name, rows,
@@ -234,8 +233,9 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
             """A unit vector for each text."""
             texts, as_base64, dimensions = openai.read(await request.body())
             served = chosen(request)
-            predictions = await answered(request, served, [{"text": text} for text in texts])
-            encoded = await asyncio.to_thread(served.model.single.encoding.encode, texts)  # seconds, of long texts
+            rows = [{"text": text} for text in texts]
+            predictions = await answered(request, served, rows)
+            encoded = await asyncio.to_thread(served.model.single.recipe.encode, rows)  # seconds, of long texts
             tokens = int(encoded.ids.lengths.sum())
             vectors = [one["embedding"] for one in predictions]
             return _json(openai.answer(served.model.name, vectors, tokens, as_base64, dimensions))

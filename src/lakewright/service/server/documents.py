@@ -190,7 +190,9 @@ def _text(service: Service) -> Document:
 
 
 def _text_alone(model: Model) -> bool:
-    return sum(kind == "text" for kind in model.inputs.values()) == 1 and not _needed(model, ("number", "category"))
+    return sum(kind == "text" for kind in model.inputs.values()) == 1 and not _needed(
+        model, ("number", "category", "time")
+    )
 
 
 def _needed(model: Model, kinds: Sequence[str]) -> list[str]:
@@ -204,6 +206,7 @@ def _row(model: Model) -> Document:
         "words": {"type": ["array", "null"], "items": STRING},
         "number": {"type": ["number", "null"]},
         "category": {"type": ["string", "number", "boolean", "null"]},
+        "time": {"type": ["string", "null"], "format": "date-time"},
     }
     words = _needed(model, ("words",))
     needed = [] if words else _needed(model, ("text",))

@@ -98,7 +98,9 @@ def alike(predictor: Predictor, then: Prediction, now: Prediction) -> bool:
     is compared by how probable it is, where that is known."""
     if "probabilities" in then:
         return _near(then["probabilities"], now["probabilities"])
-    return _near(then, now) or abs(predictor.task.confidence(then) - predictor.task.confidence(now)) <= TOLERANCE
+    before, after = predictor.task.confidence(then), predictor.task.confidence(now)
+    sure = before is not None and after is not None and abs(before - after) <= TOLERANCE
+    return sure or _near(then, now)
 
 
 def _near(then: Any, now: Any) -> bool:

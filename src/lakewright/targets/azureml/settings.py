@@ -20,7 +20,7 @@ from pydantic import Field
 
 import lakewright
 from lakewright.settings.profile import TargetSettings
-from lakewright.settings.project import Settings
+from lakewright.settings.sections import Settings
 
 COMPUTE_NAME = r"^[A-Za-z][A-Za-z0-9-]{1,23}$"
 ASSET_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"

@@ -11,7 +11,7 @@ from pydantic import Field
 
 import lakewright
 from lakewright.settings.profile import TargetSettings
-from lakewright.settings.project import IDENTIFIER, Settings
+from lakewright.settings.sections import IDENTIFIER, Settings
 
 Privilege = Literal[
     "ALL_PRIVILEGES",

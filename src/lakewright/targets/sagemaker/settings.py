@@ -21,7 +21,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from lakewright.settings.profile import TargetSettings
-from lakewright.settings.project import Settings
+from lakewright.settings.sections import Settings
 
 INSTANCE = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
 S3 = r"^s3://[^/]+(/.*)?$"

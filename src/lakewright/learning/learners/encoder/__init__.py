@@ -13,25 +13,21 @@ rounded    a head that learns from int8
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import ProjectError
 from lakewright.learning.learners import Fitted, Training
 from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
-from lakewright.model.recipe import Encoding
 from lakewright.system.memory import memory_kept
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
-    from lakewright.data.rows.kinds import Row
+    from lakewright.data.rows.kinds import Kind
     from lakewright.learning.learners.encoder.network import EncoderNetwork
-    from lakewright.model.tasks import Task
-    from lakewright.settings.project import Prepare
+    from lakewright.model.recipe.tokens import Vocabulary
 
 
 class Encoder:
@@ -43,19 +39,23 @@ class Encoder:
         "base": {"base_model": "sentence-transformers/all-mpnet-base-v2"},
         "large": {"base_model": "sentence-transformers/all-roberta-large-v1"},
     }
+    reads: Mapping[Kind, str] = {
+        **dict.fromkeys(("text", "optional text", "words"), "tokens"),
+        **dict.fromkeys(("number", "category"), "dense"),
+    }
+    truths: Collection[str] = ("class", "labels", "spans", "answers", "likeness")
     gaps: Mapping[str, str] = {}
+    needs: tuple[Kind, ...] = ("text",)
 
-    def encoding_depends(self, settings: PretrainedSettings, base: Path) -> dict[str, Any]:
+    def recipe_depends(self, settings: PretrainedSettings, base: Path) -> dict[str, Any]:
         from lakewright.learning.learners.encoder.base import identity
 
         return identity(settings.base_model, base)
 
-    def fit_encoding(
-        self, task: Task, train: Iterable[Sequence[Row]], settings: PretrainedSettings, sequences: Prepare, base: Path
-    ) -> tuple[Encoding, NDArray[np.int32]]:
-        from lakewright.learning.learners.encoder.base import fit_tokens
+    def vocabulary(self, settings: PretrainedSettings, base: Path) -> Vocabulary:
+        from lakewright.learning.learners.encoder.base import base_folder, vocabulary_of
 
-        return fit_tokens(task, train, settings.base_model, sequences, base)
+        return vocabulary_of(base_folder(settings.base_model, base), settings.base_model)
 
     @memory_kept()
     def fit(self, training: Training) -> Fitted:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import MissingPackage, ModelError, ProjectError
-from lakewright.model.recipe.tokens import LongTexts, Tokens
+from lakewright.errors import MissingPackage, ModelError
+from lakewright.model.recipe.tokens import Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
-
-    from lakewright.data.rows.kinds import Row
-    from lakewright.model.tasks import Task
-    from lakewright.settings.project import Prepare
 
 # The families whose export, freezing and lengths the contract suite holds (tests/contracts/test_architectures.py).
 FAMILIES = frozenset(
@@ -114,49 +106,7 @@ def identity(name: str, base: Path) -> dict[str, Any]:
     return {"base_model": name, "base_files": sha256(repr(files).encode()).hexdigest()}
 
 
-def fit_tokens(
-    task: Task, train: Iterable[Sequence[Row]], base_model: str, sequences: Prepare, base: Path
-) -> tuple[Tokens, NDArray[np.int32]]:
-    """The base model's tokenizer, cut to the lengths at hand, and those lengths before any cut [sequences].
-
-    Raises ProjectError where max_length or stride do not fit the base model.
-    """
-    import numpy as np
-
-    from lakewright.data.rows.lengths import suggest_max_length
-
-    folder = base_folder(base_model, base)
-    most, given = longest(folder), sequences.max_length
-    if given != "auto" and not 3 <= given <= most:
-        raise ProjectError(
-            f"prepare.max_length is {given}, but {base_model} reads 3 to {most} tokens",
-            f"set prepare.max_length to at most {most}, or to auto",
-        )
-    texts = sum(kind == "text" for kind in task.inputs.values())
-    pairs = texts == 2 and task.level != "vector"  # whose two texts are read together
-    uncut = load_tokens(folder, 1_000_000, pairs=pairs, symbols=sequences.symbols)
-    lengths = [task.encode(uncut, rows, positions=False).ids.lengths.astype(np.int32) for rows in train]
-    whole = np.concatenate(lengths)
-    max_length = suggest_max_length(whole, most) if given == "auto" else given
-    stride = max(1, max_length // 4) if sequences.stride == "auto" else sequences.stride
-    most_shared = min(max_length // 2 - 1, max_length - 7 if pairs else max_length)
-    if sequences.long_texts == "windows" and not 1 <= stride <= most_shared:
-        raise ProjectError(
-            f"prepare.stride is {stride}, with windows of {max_length} tokens",
-            f"set it to 1 to {most_shared}" if most_shared > 0 else "set a greater prepare.max_length",
-        )
-    assert sequences.long_texts != "auto"
-    return load_tokens(folder, max_length, sequences.long_texts, stride, pairs, sequences.symbols), whole
-
-
-def load_tokens(
-    folder: Path,
-    max_length: int,
-    long_texts: LongTexts = "cut",
-    stride: int = 0,
-    pairs: bool = False,
-    symbols: Literal["names", "keep"] = "keep",
-) -> Tokens:
+def vocabulary_of(folder: Path, name: str) -> Vocabulary:
     """The base model's own tokenizer; one without a tokenizer.json is converted by transformers.
 
     Raises ModelError where there is none, or none that can be converted.
@@ -164,14 +114,7 @@ def load_tokens(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     path = folder / "tokenizer.json"
     text = path.read_text(encoding="utf-8") if path.is_file() else _converted(folder)
-    made = Tokens.make(text, max_length, _padding(config), long_texts, stride, pairs, symbols=symbols)
-    if pairs and made.tokenizer.num_special_tokens_to_add(True) == 0:
-        raise ModelError(
-            f"the tokenizer in {folder} puts nothing between the two texts of a pair",
-            "name a base model whose tokenizer.json has a template for pairs, as BERT's and RoBERTa's have",
-        )
-    types = pairs and int(config.get("type_vocab_size") or 0) > 1
-    return replace(made, types=types)
+    return Vocabulary(name, text, _padding(config), longest(folder), int(config.get("type_vocab_size") or 0) > 1)
 
 
 def _converted(folder: Path) -> str:

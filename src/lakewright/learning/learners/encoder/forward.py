@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lakewright.model.recipe import network_inputs
 from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.runtimes import GPU_TOKENS, Runtime
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
     from lakewright.learning.learners.encoder.network import EncoderNetwork
     from lakewright.learning.learners.encoder.settings import PretrainedSettings
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe import Recipe
+    from lakewright.model.recipe.encoded import Encoded
 
 
 InputsOf = Callable[["NDArray[np.int64]"], dict[str, torch.Tensor]]  # sequences → the network's inputs, on its device
@@ -42,19 +42,20 @@ def through(network: EncoderNetwork, inputs_of: InputsOf, encoded: Encoded, rows
     return found
 
 
-def inputs_of(encoding: Encoding, encoded: Encoded, device: torch.device) -> InputsOf:
+def inputs_of(recipe: Recipe, encoded: Encoded, device: torch.device) -> InputsOf:
     """On a GPU word pieces are kept there for all epochs, where they leave it half of its memory: a batch is then put
     together there, and all that a step has to send are the numbers of its sequences."""
-    if device.type == "cuda" and isinstance(encoding, Tokens) and encoded.hidden is None:
+    tokens = next((step for step in recipe.steps if isinstance(step, Tokens)), None)
+    if device.type == "cuda" and tokens is not None and encoded.hidden is None:
         bytes_a_piece = 4 if encoded.types is None else 8
         if len(encoded.ids.values) * bytes_a_piece < (1 - SPARED) * torch.cuda.mem_get_info(device)[0]:
-            return resident(encoding, encoded, device)
-    return lambda sequences: on_device(network_inputs(encoding, encoded, sequences), device)
+            return resident(tokens, encoded, device)
+    return lambda sequences: on_device(recipe.batch(encoded, sequences), device)
 
 
-def resident(encoding: Tokens, encoded: Encoded, device: torch.device) -> InputsOf:
-    """Says what `network_inputs` says, from what is on the device already."""
-    ragged = {"input_ids": (encoded.ids, encoding.pad_id)}
+def resident(tokens: Tokens, encoded: Encoded, device: torch.device) -> InputsOf:
+    """The same as `Recipe.batch`, from values that are on the device already."""
+    ragged = {"input_ids": (encoded.ids, tokens.pad_id)}
     if encoded.types is not None:
         ragged["token_type_ids"] = encoded.types, 0
     kept = {name: (torch.from_numpy(of.values).to(device), fill) for name, (of, fill) in ragged.items()}

@@ -21,7 +21,7 @@ from lakewright.learning.learners.encoder.forward import mixed_precision, on_dev
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import lowest_trained
 from lakewright.learning.learners.encoder.settings import EncoderSettings
-from lakewright.model.recipe import Encoded, network_inputs
+from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import longest_first
 from lakewright.system.progress import bar
 
@@ -75,7 +75,7 @@ def _write(network: EncoderNetwork, training: Training, encoded: Encoded, into: 
     offsets, lengths = encoded.ids.offsets, encoded.ids.lengths
     network.eval()
     for sequences in longest_first(np.arange(len(lengths)), lengths, TOKENS):
-        inputs: Mapping[str, torch.Tensor] = on_device(network_inputs(training.encoding, encoded, sequences), device)
+        inputs: Mapping[str, torch.Tensor] = on_device(training.recipe.batch(encoded, sequences), device)
         with torch.inference_mode(), autocast:
             said = packed.lowest(
                 network.encoder,

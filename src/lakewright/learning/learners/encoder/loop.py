@@ -83,7 +83,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths
-    inputs = inputs_of(training.encoding, training.train.encoded, device)
+    inputs = inputs_of(training.recipe, training.train.encoded, device)
     # A loss that compares the rows of a batch has to meet all kinds of rows there, not those of one length alone.
     alike = np.zeros_like(lengths) if training.task.level == "vector" else lengths
     batches_an_epoch = math.ceil(len(training.train) / settings.per_device_train_batch_size)
@@ -249,7 +249,7 @@ def validate(network: EncoderNetwork, training: Training) -> Scorer:
     """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
     network.eval()
     runtime = as_runtime(network, training.settings, torch.device(training.device))
-    predictor = Predictor(training.folder, "", training.task, training.encoding, runtime)
+    predictor = Predictor(training.folder, "", training.task, training.recipe, runtime)
     return tuned(training, predictor.logits(training.validation.encoded))[1]
 
 

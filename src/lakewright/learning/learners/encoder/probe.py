@@ -118,7 +118,7 @@ def _features(
             return values
 
         counted = replace(runtime, compute=compute)
-        return Predictor(training.folder, "", training.task, training.encoding, counted).logits(examples.encoded)
+        return Predictor(training.folder, "", training.task, training.recipe, counted).logits(examples.encoded)
 
 
 def _stacked(

@@ -20,7 +20,6 @@ from torch import nn
 from lakewright.learning.learners import Training
 from lakewright.learning.learners.encoder import packed
 from lakewright.learning.learners.encoder.network import EncoderNetwork
-from lakewright.model.recipe import network_inputs
 from lakewright.model.recipe.ragged import longest_first
 
 TOKENS, PART = 16_384, 2048  # of train, to look at: in all, and at once
@@ -62,10 +61,7 @@ def _batches(training: Training) -> Sequence[tuple[torch.Tensor, torch.Tensor, t
     drawn = drawn[: max(1, int(np.searchsorted(np.cumsum(lengths[drawn]), TOKENS)))]
     found = []
     for sequences in longest_first(drawn, lengths, PART):
-        inputs = {
-            name: torch.from_numpy(values)
-            for name, values in network_inputs(training.encoding, encoded, sequences).items()
-        }
+        inputs = {name: torch.from_numpy(values) for name, values in training.recipe.batch(encoded, sequences).items()}
         found.append((inputs["input_ids"], inputs["attention_mask"], inputs.get("token_type_ids")))
     return found
 

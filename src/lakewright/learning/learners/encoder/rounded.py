@@ -70,7 +70,7 @@ def leave_rounded(network: EncoderNetwork, training: Training, read: Rounded, sa
 
 
 def _reader(runtime: Runtime, training: Training) -> Predictor:
-    return Predictor(training.folder, "", training.task, training.encoding, runtime)
+    return Predictor(training.folder, "", training.task, training.recipe, runtime)
 
 
 def _put_on(head: torch.nn.Linear, file: Path) -> None:

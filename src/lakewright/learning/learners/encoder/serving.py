@@ -32,7 +32,6 @@ from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.pruning import pruned
 from lakewright.model.folder import SERVING
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe import network_inputs
 from lakewright.model.runtimes import Use
 from lakewright.model.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.model.tasks import Logits
@@ -92,7 +91,7 @@ def calibration(training: Training, examples: Examples) -> list[int8.Batch]:
         alike = drawn[lengths[drawn] == length]
         most = max(1, PART // max(1, int(length)))
         parts += [alike[start : start + most] for start in range(0, len(alike), most)]
-    return [network_inputs(training.encoding, encoded, part) for part in parts]
+    return [training.recipe.batch(encoded, part) for part in parts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,9 +177,7 @@ def _source(folder: Path) -> Path:
 def _entry(candidate: Candidate, training: Training, known: Mapping[str, Logits]) -> Entry:
     load = plugins.find("runtimes", candidate.runtime)
     opened = {
-        use: Predictor(
-            training.folder, "", training.task, training.encoding, load(candidate.file, training.threads, use)
-        )
+        use: Predictor(training.folder, "", training.task, training.recipe, load(candidate.file, training.threads, use))
         for use in USES
     }
     if candidate.name in known:
@@ -198,9 +195,9 @@ def _timed(entries: Sequence[Entry], training: Training) -> dict[Use, dict[str, 
     all of validation was computed by each candidate, that is its time for many rows: few rows differ in length, which
     costs OpenVINO more than it does ONNX Runtime."""
     rows = training.validation.rows
-    many = training.task.encode(training.encoding, rows[: TIMED * training.threads])
-    one = training.task.encode(training.encoding, rows[:SINGLE])
-    singles = [network_inputs(training.encoding, one, np.array([i])) for i in range(len(one.ids))]
+    many = training.recipe.encode(rows[: TIMED * training.threads])
+    one = training.recipe.encode(rows[:SINGLE])
+    singles = [training.recipe.batch(one, np.array([i])) for i in range(len(one.ids))]
     all_are_timed = all(entry.seconds is not None for entry in entries)
     times: dict[Use, dict[str, list[float]]] = {use: {entry.candidate.name: [] for entry in entries} for use in USES}
     for _ in range(PASSES):

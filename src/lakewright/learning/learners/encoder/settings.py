@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lakewright.model.tasks import Loss, Task
-from lakewright.settings.project import LearnerSettings
+from lakewright.settings.sections import LearnerSettings
 
 SMALL = "sentence-transformers/all-MiniLM-L6-v2"
 

@@ -40,7 +40,7 @@ def outputs(task: Task) -> dict[str, str]:
     import pyarrow as pa
 
     return {
-        **{field.name: "FP64" if pa.types.is_floating(field.type) else "BYTES" for field in task.columns()},
+        **{field.name: "FP64" if pa.types.is_floating(field.type) else "BYTES" for field in task.prediction_columns()},
         "confidence": "FP64",
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lakewright.data.rows.kinds import Prediction
-from lakewright.model.tasks import Task
+from lakewright.model.tasks import Task, abstains
 from lakewright.service.server.protocols import an_object
 from lakewright.service.server.refusals import Refused
 
@@ -46,6 +46,8 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
     said = []
     for prediction in predictions:
         confidence = task.confidence(prediction)
+        if least and confidence is None:
+            raise Refused(f"the model's task, {task.name}, has no confidence", "leave least_confidence out")
         shown = {name: value for name, value in prediction.items() if probabilities or name != "probabilities"}
-        said.append({**shown, "confidence": confidence, "abstain": prediction.get("abstain", confidence < least)})
+        said.append({**shown, "confidence": confidence, "abstain": abstains(task, prediction, least)})
     return said

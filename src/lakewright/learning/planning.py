@@ -14,17 +14,19 @@ from lakewright import plugins
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
-from lakewright.data.rows.kinds import whole_text
+from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Inputs, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.errors import DataError
+from lakewright.learning.recipes import fit_recipe
 from lakewright.records import Finding, TableVersion
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
-    from lakewright.model.recipe import Encoded, Encoding
+    from lakewright.model.recipe import Recipe
+    from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.recipe.ragged import Ragged
     from lakewright.model.tasks import Task
     from lakewright.settings.project import Project
@@ -36,7 +38,7 @@ class Plan:
     method: Method
     chosen: Chosen
     task: Task
-    encoding: Encoding
+    recipe: Recipe
     lengths: npt.NDArray[np.int32]  # of train's sequences, before any cut
 
     def encoded(
@@ -48,10 +50,10 @@ class Plan:
         stay = split != LEFT_OUT
         for batch in self.reading.only(stay if rows is None else stay & rows):
             inputs, truths = batch.inputs, batch.truths
-            encoded = self.task.encode(self.encoding, inputs)
+            encoded = self.recipe.encode(inputs)
             targets = self.task.targets(truths, encoded, inputs)
-            texts = [whole_text(row) for row in inputs]
-            lost = self.encoding.shortfalls(encoded, texts) + self.task.shortfalls(truths, encoded, targets, inputs)
+            texts = [whole_row(row, self.task.inputs) for row in inputs]
+            lost = self.recipe.shortfalls(encoded, inputs) + self.task.shortfalls(truths, encoded, targets, inputs)
             shortfalls.add(batch.rows, split[batch.rows], lost, partial(_shown, texts, truths))
             yield batch, encoded, targets
 
@@ -68,14 +70,15 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     method = _method(project, schema.names)
     used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
     read = [name for name in schema.names if name in used]
-    reading = Reading(lake, table, Kind, project.task, columns.roles, read)
+    inputs = Kind.inputs_of(columns.roles)
+    reading = Reading(lake, table, Kind, project.task, columns.roles, inputs, read)
 
     # Split first, before anything is fitted
     chosen = choose(reading, method, settings, columns, findings)
     train = reading.only(chosen.of(TRAIN))
 
     # Labels, and whatever else the task learns from the rows, from train
-    task = Kind.fit((batch.read for batch in train), project.task)
+    task = Kind.fit((batch.read for batch in train), inputs, project.task)
     counts = chosen.label_counts
     bare = sorted(name for name in SPLITS if not counts[name])
     if bare and task.labels:
@@ -89,12 +92,9 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
         if Kind.one_label:
             findings += check_test(counts, columns=columns)
 
-    # Encoding, from train
-    sequences = settings.model_copy(
-        update={"long_texts": task.long_texts if settings.long_texts == "auto" else settings.long_texts}
-    )
-    encoding, lengths = learner.fit_encoding(task, Inputs(train), project.train, sequences, project.folder)
-    return Plan(reading, method, chosen, task, encoding, lengths)
+    # The recipe, from train
+    recipe, lengths = fit_recipe(learner, task, Inputs(train), project)
+    return Plan(reading, method, chosen, task, recipe, lengths)
 
 
 def _shown(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:

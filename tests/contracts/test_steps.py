@@ -1,0 +1,220 @@
+"""One suite over every step: stored and opened it is the same, and a row is encoded alone as in company."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import sentences
+from lakewright import plugins
+from lakewright.errors import ModelError
+from lakewright.model.folder import open_recipe
+from lakewright.model.recipe import Recipe, Step
+from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
+from lakewright.model.recipe.encoded import Encoded
+from lakewright.model.recipe.tokens import LongTexts, Tokens
+from recipes import store, terms, tokens, values
+
+TEXTS = [row["text"] for row in sentences(50)]
+MIXED = {"age": [3.0, None, 41.5, 1e300], "place": ["north", None, "south", "elsewhere"]}
+ROWS: dict[str, Any] = {"tokens": values(TEXTS), "terms": values(TEXTS), "dense": MIXED}
+
+
+@pytest.fixture(scope="module")
+def steps(tiny_base: Path) -> dict[str, Step]:
+    kinds: Any = {"age": "number", "place": "category"}
+    dense, _ = Dense.fit([MIXED], kinds, DenseSettings(max_categories=2), Wanted("row"))
+    return {"tokens": tokens(tiny_base, 16), "terms": terms(TEXTS), "dense": dense}
+
+
+def test_every_step_is_here(steps: dict[str, Step]) -> None:
+    assert set(steps) == set(plugins.names("steps"))
+
+
+def same(one: Encoded, other: Encoded) -> bool:
+    both = [(one.ids.values, other.ids.values), (one.ids.offsets, other.ids.offsets)]
+    if one.weights is not None and other.weights is not None:
+        both.append((one.weights.values, other.weights.values))
+    if one.columns is not None and other.columns is not None:
+        both.append((one.columns, other.columns))
+    return all(np.array_equal(*each) for each in both)
+
+
+@pytest.mark.parametrize("name", plugins.names("steps"))
+class TestStep:
+    def test_stored_and_opened_it_is_the_same(self, steps: dict[str, Step], name: str, tmp_path: Path) -> None:
+        store(tmp_path, steps[name])
+        (tmp_path / "model.json").write_text('{"format": 3}')
+        (again,) = open_recipe(tmp_path).steps
+        assert (again.name, again.inputs) == (name, steps[name].inputs)
+        assert same(steps[name].encode(ROWS[name]), again.encode(ROWS[name]))
+
+    def test_a_row_is_encoded_alone_as_in_company(self, steps: dict[str, Step], name: str) -> None:
+        step, rows = steps[name], ROWS[name]
+        together = step.encode(rows)
+        count = len(next(iter(rows.values())))
+        assert len(together) == count
+        for row in range(count):
+            alone = step.encode({key: [column[row]] for key, column in rows.items()})
+            assert same(alone, together.take(np.array([row])))
+
+    def test_it_gives_sequences_or_numbers_as_it_says(self, steps: dict[str, Step], name: str) -> None:
+        step, encoded = steps[name], steps[name].encode(ROWS[name])
+        assert (encoded.columns is None) == step.sequences == (not encoded.numbers_alone)
+        assert bool(step.batch(encoded, np.array([0]))) == step.sequences
+        batch = Recipe((step,)).batch(encoded, np.array([0, 1]))
+        assert batch and {len(part) for part in batch.values()} == {2}
+
+    def test_shortfalls_are_of_every_row(self, steps: dict[str, Step], name: str) -> None:
+        step, rows = steps[name], ROWS[name]
+        found = step.shortfalls(step.encode(rows), rows)
+        assert found and {len(each.lost) for each in found} == {len(next(iter(rows.values())))}
+
+    def test_a_neutral_row_can_be_encoded(self, steps: dict[str, Step], name: str) -> None:
+        (row,) = Recipe((steps[name],)).sample_rows([{"text": "a"}])
+        assert len(Recipe((steps[name],)).encode([row])) == 1
+
+
+@pytest.mark.parametrize("name", ["tokens", "terms"])
+class TestSequences:
+    def test_a_batch_is_padded_to_its_longest_row(self, steps: dict[str, Step], name: str) -> None:
+        step = steps[name]
+        encoded = step.encode(values(["", "dog", "the dog is here and there and everywhere"]))
+        for inputs in (step.batch(encoded, np.array([2, 0])), step.batch(encoded, np.array([0]))):
+            assert len({part.shape for part in inputs.values()}) == 1
+        assert next(iter(inputs.values())).shape[1] == max(1, encoded.ids.lengths[0])
+
+    @given(texts=st.lists(st.text(max_size=30) | st.just("\ud83d half an emoji"), max_size=5))
+    def test_any_text_is_encoded_alone_as_in_company(self, steps: dict[str, Step], name: str, texts: list[str]) -> None:
+        together = steps[name].encode(values(texts))
+        assert len(together) == len(texts)
+        for row, text in enumerate(texts):
+            assert np.array_equal(steps[name].encode(values([text])).ids[0], together.ids[row])
+
+    def test_a_row_without_anything_to_read_is_a_shortfall(self, steps: dict[str, Step], name: str) -> None:
+        rows = values(["the dog", "\u200b", "the \U00010330 dog"])
+        unread, *others = steps[name].shortfalls(steps[name].encode(rows), rows)
+        assert unread.name == "unread_texts" and unread.lost.tolist() == [0, 1, 0]
+        assert all(len(each.lost) == len(each.of) == 3 for each in others)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize("long_texts", ["cut", "head_tail", "windows"])
+def test_tokens_encode_alike_before_and_after_they_are_stored(
+    long_texts: LongTexts, positions: bool, pairs: bool, padded: bool, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Training encodes with the one, serving with the other; a tokenizer.json may ask for padding and truncation."""
+    described = json.loads((tiny_base / "tokenizer.json").read_text())
+    if padded:
+        described["padding"] = {
+            "strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "[PAD]",
+        }  # fmt: skip
+        described["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    inputs = ["question", "context"] if pairs else ["question"]
+    made = Tokens.make(inputs, json.dumps(described), 16, 0, long_texts, stride=2, positions=positions)
+    questions = ["who has a dog", "where is the cat ? " * 3, "moss"]
+    contexts = ["the dog is here and there and everywhere in the house by the river"] * 3 if pairs else None
+    rows = values(questions, contexts, ("question", "context"))
+    store(tmp_path, made)
+    (tmp_path / "model.json").write_text('{"format": 3}')
+    before, after = (each.encode(rows) for each in (made, open_recipe(tmp_path).steps[0]))
+    assert same(before, after) and (before.chars is not None) == (after.chars is not None) == positions
+    assert before.truncated is not None and after.truncated is not None
+    assert before.truncated.tolist() == after.truncated.tolist()
+    if long_texts == "windows":  # the first text is whole in each window
+        first = made.tokenizer.encode(questions[0], add_special_tokens=False).ids
+        assert before.ids[0].tolist()[1 : 1 + len(first)] == first and not before.truncated[0]
+
+
+def test_tokens_count_what_they_cut(steps: dict[str, Step]) -> None:
+    encoded = steps["tokens"].encode(values(["dog " * 100, "dog"]))
+    assert encoded.truncated is not None and encoded.truncated.tolist() == [True, False]
+    assert encoded.ids.lengths.max() == 16
+
+
+def test_terms_weigh_as_scikit_learn_does() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    known = terms(TEXTS, min_df=2, max_features=10_000)
+    theirs = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+").fit(TEXTS)
+    assert set(known.vocabulary) == set(theirs.vocabulary_)
+    expected = theirs.transform(TEXTS).toarray()
+    encoded = known.encode(values(TEXTS))
+    assert encoded.weights is not None
+    names = list(known.vocabulary)
+    for row in range(len(TEXTS)):
+        for term, weight in zip(encoded.ids[row], encoded.weights[row], strict=True):
+            assert weight == pytest.approx(expected[row, theirs.vocabulary_[names[term - 1]]], abs=1e-6)
+
+
+def terms_of(*texts: str) -> set[str]:
+    return set(terms(texts, max_features=1000).vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("भाषा में हिन्दी", {"भाषा", "में", "हिन्दी", "भाषा में", "में हिन्दी"}),
+        ("cafe\u0301 İ", {"caf\xe9", "i\u0307", "caf\xe9 i\u0307"}),
+        ("ශ්\u200dරී", {"ශ්\u200dරී"}),
+        ("شُكْرًا", {"شُكْرًا"}),
+        ("한국어 말", {"한국어", "말", "한국어 말"}),
+        ("2个iPhone。买", {"2", "个", "iphone", "买"}),
+        ("日本語", {"日", "本", "語", "日本", "本語", "日本語"}),
+        ("カギ ひ", {"カ", "ギ", "カギ", "ひ"}),
+        ("ນ້ຳ", {"ນ", "້", "ຳ", "ນ້", "້ຳ", "ນ້ຳ"}),
+        ("ที่", {"ท", "ี", "่", "ที", "ี่", "ที่"}),
+        ("ទឹក", {"ទ", "ឹ", "ក", "ទឹ", "ឹក", "ទឹក"}),
+        ("မြို", {"မ", "ြ", "ိ", "ု", "မြ", "ြိ", "ို", "မြိ", "ြို"}),
+        ("❤\ufe0f!", {"❤"}),
+        ("👍🏽🇩🇪", {"👍", "🇩🇪", "👍 🇩🇪"}),
+        ("so 😀", {"so", "😀", "so 😀"}),
+    ],
+)
+def test_terms_of_any_script(text: str, wanted: set[str]) -> None:
+    assert terms_of(text) == wanted
+
+
+@given(st.lists(st.text(alphabet="ab_1 '-.,!A\n", max_size=20), min_size=1, max_size=5))
+def test_ascii_is_read_as_it_always_was(texts: list[str]) -> None:
+    from lakewright.model.recipe.terms import _terms
+
+    assert [list(_terms(text, 1)) for text in texts] == [list(_terms(text, 2)) for text in texts]
+
+
+def test_terms_of_older_folders_read_as_they_did(tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "model.json").write_text('{"format": 3}')
+    (tmp_path / "recipe/terms.json").write_text(json.dumps({"terms": ["dog", "我的", "ष"], "idf": [1.0, 1.0, 1.0]}))
+
+    def read_by(reading: int) -> list[int]:
+        step = {"step": "terms", "inputs": ["text"], "reading": reading, "file": "terms.json"}
+        (tmp_path / "recipe/recipe.json").write_text(json.dumps({"steps": [step]}))
+        ids: list[int] = open_recipe(tmp_path).encode([{"text": "我的 भाषा 😀 dog"}]).ids[0].tolist()
+        return ids
+
+    assert sorted(read_by(1)) == [1, 2, 3]
+    assert read_by(2) == [2, 1]  # 我的 as two characters in a row
+    with pytest.raises(ModelError, match="reads texts in a way"):
+        read_by(3)
+
+
+def test_emoji_that_the_tokenizer_does_not_know_are_read_by_their_names(tiny_base: Path) -> None:
+    text = values(["the dog 😀 is here ❤\ufe0f"])
+    named, kept = (tokens(tiny_base, 64, symbols=how) for how in ("names", "keep"))  # type: ignore[arg-type]
+    unknown = kept.tokenizer.token_to_id("[UNK]")
+    assert unknown in kept.encode(text).ids.values
+    assert unknown not in named.encode(text).ids.values
+    wanted = kept.encode(values(["the dog  grinning face  is here  heavy black heart \ufe0f"]))
+    assert named.encode(text).ids.values.tolist() == wanted.ids.values.tolist()
+    named, kept = (tokens(tiny_base, 64, symbols=how, positions=True) for how in ("names", "keep"))  # type: ignore[arg-type]
+    assert named.encode(text).ids.values.tolist() == kept.encode(text).ids.values.tolist()

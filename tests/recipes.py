@@ -1,0 +1,60 @@
+"""Recipes made without a project: of the tests' own base model, and of a few texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lakewright.data.rows.kinds import TEXTS, Kind
+from lakewright.learning.learners.encoder.base import vocabulary_of
+from lakewright.model.recipe import Recipe, Step, Wanted
+from lakewright.model.recipe.terms import Terms, TermsSettings
+from lakewright.model.recipe.tokens import LongTexts, Tokens
+from lakewright.model.tasks import Task
+
+
+def tokens(
+    base: Path,
+    max_length: int,
+    long_texts: LongTexts = "cut",
+    stride: int = 0,
+    inputs: Sequence[str] = ("text",),
+    symbols: Literal["names", "keep"] = "keep",
+    **more: bool,
+) -> Tokens:
+    """The base model's tokenizer as a step, without a look at any rows."""
+    known = vocabulary_of(base, base.name)
+    types = known.types and len(inputs) == 2 and not more.get("apart", False)
+    return Tokens.make(
+        inputs, known.tokenizer_json, max_length, known.pad_id, long_texts, stride, types, symbols, **more
+    )
+
+
+def terms(texts: Iterable[str], min_df: int = 1, max_features: int = 100) -> Terms:
+    text: dict[str, Kind] = {"text": "text"}
+    settings = TermsSettings(min_df=min_df, max_features=max_features)
+    return Terms.fit([values(list(texts))], text, settings, Wanted("row"))[0]
+
+
+def values(
+    texts: Sequence[str], pairs: Sequence[str] | None = None, names: Sequence[str] = ("text", "text_pair")
+) -> Any:
+    both = (texts,) if pairs is None else (texts, pairs)
+    return dict(zip(names, both, strict=False))
+
+
+def store(folder: Path, *steps: Step) -> Recipe:
+    """The recipe of these steps, stored where a model folder has it."""
+    recipe = Recipe(steps)
+    (folder / "recipe").mkdir(parents=True, exist_ok=True)
+    recipe.save(folder / "recipe")
+    return recipe
+
+
+def recipe_for(task: Task, base: Path, max_length: int, long_texts: LongTexts | None = None, stride: int = 4) -> Recipe:
+    """The base model's tokenizer for the inputs of this task; windows where it reads tokens."""
+    usual: LongTexts = "windows" if task.level == "token" else "cut"
+    texts = [name for name, kind in task.inputs.items() if kind in TEXTS]
+    where = {"apart": task.level == "vector", "positions": task.level == "token"}
+    return Recipe((tokens(base, max_length, long_texts or usual, stride, texts, **where),))

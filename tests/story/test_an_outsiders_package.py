@@ -1,0 +1,141 @@
+"""A package of somebody else, installed beside an untouched house, brings a task over numbers alone, a step, a learner,
+a metric and a part of the page; and a project of it goes from a csv file to an HTTP answer."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import serving
+
+PACKAGE = Path(__file__).parents[1] / "outsider"  # orchard, with a dist-info of its own
+PROJECT: dict[str, Any] = {
+    "name": "apples",
+    "schema": "main.orchard",
+    "task": "harvest",
+    "data": {"source": "apples.csv", "columns": {"id": "tree", "measured": ["age", "height"], "weight": "kg"}},
+    "train": {"learner": "plane"},
+    "gate": {"minimum": {"r2": 0.9, "within_a_tenth": 0.5}},
+}
+
+
+class Farm:
+    """A folder of the project, and the command with the package installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def ask(self, *arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "lakewright.cli", *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.ask(*arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    folder = tmp_path_factory.mktemp("farm")
+    draw = random.Random(3)
+    rows = []
+    for tree in range(400):
+        age, height = draw.uniform(1, 30), draw.uniform(1, 9)
+        kg = 5 + 2 * age + 0.5 * height**2 + draw.gauss(0, 1)
+        rows.append(
+            {"tree": f"t{tree}", "age": "" if tree == 17 else f"{age:.3f}", "height": f"{height:.3f}", "kg": kg}
+        )
+    rows[18] = {"tree": "t18", "age": "", "height": "", "kg": 3.0}  # nothing to learn from
+    with (folder / "apples.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "project.yml").write_text(yaml.safe_dump(PROJECT))
+    (folder / "profiles.yml").write_text("profiles: {local: {}}")
+    with pytest.MonkeyPatch.context() as patch:
+        paths = [str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        yield Farm(folder)
+
+
+@pytest.fixture(scope="module")
+def run(farm: Farm) -> Any:
+    return farm.json("run", "project.yml")
+
+
+def test_it_is_trained_gated_registered_and_skipped_when_run_again(farm: Farm, run: Any) -> None:
+    assert run["decision"]["passed"] and run["model_version"]["version"] == 1
+    metrics = run["report"]["metrics"]
+    assert metrics["r2"]["value"] > 0.95 and 0.5 < metrics["within_a_tenth"]["value"] <= 1
+    findings = {each["name"]: each["count"] for each in run["prepared"]["findings"]}
+    assert findings["empty_text"] == 1
+    assert run["prepared"]["splits"] == {"train": 279, "validation": 60, "test": 60}
+    page = Path(run["report"]["html"]).read_text()
+    assert "How far predictions are from the truth" in page and "within a tenth of the truth" in page
+    again = farm.json("plan", "project.yml")
+    assert [step["stage"] for step in again if step["skipped"]] == [step["stage"] for step in again]
+
+
+def test_a_gate_that_is_not_reached_refuses_it(farm: Farm, run: Any) -> None:
+    assert "within_a_tenth" in farm.ask("run", "project.yml", "--set", "gate.minimum.within_a_tenth=1", code=3)
+
+
+def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path: Path) -> None:
+    with serving("models:/main.orchard.apples@champion", folder=farm.folder) as server:
+        rows = [{"age": 10, "height": 4}, {"age": None, "height": None}]
+        answer = server.ask("POST", "/predict", {"rows": rows})
+        assert answer.status == 200, answer.body
+        whole, nothing = answer.json["predictions"]
+        assert whole["weight"] == pytest.approx(5 + 20 + 8, abs=1.5)
+        assert whole["confidence"] is None and whole["abstain"] is False
+        assert nothing["weight"] is None and nothing["abstain"] is True
+        assert server.ask("POST", "/predict", {"rows": rows[:1], "least_confidence": 0.5}).status == 400
+        assert server.ask("POST", "/predict", {"texts": ["ten years"]}).status == 400
+        assert server.ask("POST", "/predict", {"rows": [{"age": "old", "height": 1}]}).status == 400
+        frame = {"dataframe_split": {"columns": ["age", "height"], "data": [[10, 4], [20, 2]]}}
+        answer = server.ask("POST", "/invocations", frame)
+        assert answer.status == 200 and len(answer.json["predictions"]) == 2, answer.body
+        tensors = [{"name": n, "datatype": "FP64", "shape": [1], "data": [4]} for n in ("age", "height")]
+        answer = server.ask("POST", "/v2/models/main.orchard.apples/infer", {"inputs": tensors})
+        assert answer.status == 200, answer.body
+        assert server.ask("GET", "/openapi.json").status == 200
+    scored = farm.json("score", "main.orchard.apples", "main.orchard.apples", "--into", "main.orchard.predicted")
+    assert scored["rows"] == 400
+    refused = ("score", "main.orchard.apples", "main.orchard.apples", "--into", "main.orchard.other")
+    assert "has no confidence" in farm.ask(*refused, "--least-confidence", "0.5", code=2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learner=linear", "linear does not learn harvest: not-yet"),
+        ("prepare.recipe.tokens.max_length=8", "the step tokens reads inputs of the kinds text and"),
+        ("prepare.recipe.tokens.inputs=[age]", "'age' is of the kind number"),
+        ("prepare.recipe.squares.inputs=[age, heigth]", "did you mean"),
+        ("prepare.recipe.squares.scale=0", "greater than 0"),
+        ("prepare.recipe.cubes.scale=2", "there is no step named 'cubes'"),
+        ("data.columns.text=age", "'data.columns.text' is not a known key"),
+        ("gate.minimum={accuracy: 0.5}", "harvest has none"),
+        ("gate.minimum={r2: 7}", "which r2 never is"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_plan(farm: Farm, setting: str, message: str) -> None:
+    assert message in farm.ask("plan", "project.yml", "--set", setting, code=2)
+
+
+def test_two_steps_share_the_inputs_that_they_name(farm: Farm) -> None:
+    recipe = "prepare.recipe={squares: {inputs: [age, height], scale: 10}, more: {step: squares, inputs: [age]}}"
+    farm.ask("plan", "project.yml", "--set", recipe)
+    both = "prepare.recipe={squares: {}, more: {step: squares}}"
+    assert "neither names it" in farm.ask("plan", "project.yml", "--set", both, code=2)
