@@ -25,7 +25,7 @@ PROJECT: dict[str, Any] = {
     "task": "harvest",
     "data": {"source": "apples.csv", "columns": {"id": "tree", "measured": ["age", "height"], "weight": "kg"}},
     "train": {"learner": "plane"},
-    "gate": {"minimum": {"r2": 0.9, "within_a_tenth": 0.5}},
+    "gate": {"minimum": {"r2": 0.9, "within_a_tenth": 0.3}},
 }
 
 
@@ -52,7 +52,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     rows = []
     for tree in range(400):
         age, height = draw.uniform(1, 30), draw.uniform(1, 9)
-        kg = 5 + 2 * age + 0.5 * height**2 + draw.gauss(0, 1)
+        kg = 5 + 2 * age + 0.5 * height**2 + draw.gauss(0, 3)
         rows.append(
             {"tree": f"t{tree}", "age": "" if tree == 17 else f"{age:.3f}", "height": f"{height:.3f}", "kg": kg}
         )
@@ -77,14 +77,14 @@ def run(farm: Farm) -> Any:
 def test_it_is_trained_gated_registered_and_skipped_when_run_again(farm: Farm, run: Any) -> None:
     assert run["decision"]["passed"] and run["model_version"]["version"] == 1
     metrics = run["report"]["metrics"]
-    assert metrics["r2"]["value"] > 0.95 and 0.5 < metrics["within_a_tenth"]["value"] <= 1
+    assert metrics["r2"]["value"] > 0.9 and 0.3 < metrics["within_a_tenth"]["value"] < 1
     findings = {each["name"]: each["count"] for each in run["prepared"]["findings"]}
     assert findings["empty_text"] == 1
     assert run["prepared"]["splits"] == {"train": 279, "validation": 60, "test": 60}
     page = Path(run["report"]["html"]).read_text()
     assert "How far predictions are from the truth" in page and "within a tenth of the truth" in page
-    again = farm.json("plan", "project.yml")
-    assert [step["stage"] for step in again if step["skipped"]] == [step["stage"] for step in again]
+    again = farm.json("plan", "project.yml")["stages"]
+    assert len(again) == 6 and not any(stage["runs"] for stage in again), again
 
 
 def test_a_gate_that_is_not_reached_refuses_it(farm: Farm, run: Any) -> None:
@@ -97,7 +97,7 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
         answer = server.ask("POST", "/predict", {"rows": rows})
         assert answer.status == 200, answer.body
         whole, nothing = answer.json["predictions"]
-        assert whole["weight"] == pytest.approx(5 + 20 + 8, abs=1.5)
+        assert whole["weight"] == pytest.approx(5 + 20 + 8, abs=3)
         assert whole["confidence"] is None and whole["abstain"] is False
         assert nothing["weight"] is None and nothing["abstain"] is True
         assert server.ask("POST", "/predict", {"rows": rows[:1], "least_confidence": 0.5}).status == 400
@@ -110,10 +110,10 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
         answer = server.ask("POST", "/v2/models/main.orchard.apples/infer", {"inputs": tensors})
         assert answer.status == 200, answer.body
         assert server.ask("GET", "/openapi.json").status == 200
-    scored = farm.json("score", "main.orchard.apples", "main.orchard.apples", "--into", "main.orchard.predicted")
-    assert scored["rows"] == 400
-    refused = ("score", "main.orchard.apples", "main.orchard.apples", "--into", "main.orchard.other")
-    assert "has no confidence" in farm.ask(*refused, "--least-confidence", "0.5", code=2)
+    score = ("score", "--model", "models:/main.orchard.apples@champion", "--input", "main.orchard.apples")
+    scored = farm.json(*score)
+    assert (scored["rows"], scored["without"], scored["abstained"]) == (400, 1, 0)
+    assert "has no confidence" in farm.ask(*score, "--full", "--least-confidence", "0.5", code=2)
 
 
 @pytest.mark.parametrize(
