@@ -209,6 +209,8 @@ def test_every_environment_variable() -> None:
         if "environ" in text or "getenv" in text:
             name = ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts).removesuffix(".__init__")
             found.update(variables(ast.parse(text), import_module(name)))
+    profiles = (ROOT / "infrastructure" / "serving" / "profiles.yml").read_text(encoding="utf-8")
+    found.update(re.findall(r"\$\{env:(\w+)\}", profiles))
     lines = (DOCS / "environment.md").read_text(encoding="utf-8").splitlines()
     page = "\n".join(line.split("|")[1] if line.startswith("|") else line for line in lines)  # the tables' first cells
     documented = set(re.findall(r"`(?:[\w ]* )?(\$\{env:NAME\}|[A-Z_][A-Z0-9_]{4,})`", page))
