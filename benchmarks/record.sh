@@ -45,10 +45,11 @@ for seed in ${SEEDS:-13}; do
     # 4. The figure: seconds, and the accuracy on the published test split with its 95 % interval.
     "$python" - "$seed" "$seconds" <<'PYTHON'
 import json, sys
+
 seed, seconds = sys.argv[1:]
 accuracy = json.load(open(f"{seed}/run.json"))["metrics"]["accuracy"]
-low, high = accuracy["low"], accuracy["high"]
-print(f"seed {seed}: {seconds} s from raw rows to a registered model, accuracy {accuracy['value']:.4f} ({low:.4f}–{high:.4f})")
+interval = f"{accuracy['low']:.4f}–{accuracy['high']:.4f}"
+print(f"seed {seed}: {seconds} s from raw rows to a registered model, accuracy {accuracy['value']:.4f} ({interval})")
 PYTHON
 done
 echo "the runs with their reports and models: $work"
