@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import textwrap
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,7 +25,7 @@ def write(name: str, lines: Sequence[str]) -> None:
     if not marker:
         raise SystemExit(f"{PAGE} has no marker {_begin(name)}")
     after = rest.partition(_end(name))[2]
-    shown = "\n".join(lines)
+    shown = "\n".join(line if line.startswith("|") else textwrap.fill(line, 120) for line in lines)
     PAGE.write_text(f"{before}{marker}\n{shown}\n{_end(name)}{after}", encoding="utf-8")
 
 
