@@ -120,6 +120,7 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
         ("train.learner=linear", "linear does not learn harvest: not-yet"),
         ("prepare.recipe.tokens.max_length=8", "the step tokens reads inputs of the kinds text and"),
         ("prepare.recipe.tokens.inputs=[age]", "'age' is of the kind number"),
+        ("prepare.recipe.squares.inputs=[age]", "no step reads the input 'height'"),
         ("prepare.recipe.squares.inputs=[age, heigth]", "did you mean"),
         ("prepare.recipe.squares.scale=0", "greater than 0"),
         ("prepare.recipe.cubes.scale=2", "there is no step named 'cubes'"),

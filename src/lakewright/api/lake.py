@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.errors import UsageError
 
@@ -144,9 +144,9 @@ def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | Non
     folder = base_folder(base, root)
     if not base.startswith("package:") and local_folder(base, root) is not None:
         base = str(folder)  # so that the notebook finds it from anywhere
-    declared = () if project is None else project.prepare.recipe.values()
-    usual = "keep" if project is None else TokensSettings().symbols
-    symbols = next((own.symbols for own in declared if isinstance(own, TokensSettings)), usual)
+    steps = () if project is None else project.steps.values()
+    keep: Literal["names", "keep"] = "keep"
+    symbols = next((own.symbols for _, own, _ in steps if isinstance(own, TokensSettings)), keep)
     vocabulary = vocabulary_of(folder, base)
     return Tokens.make(["text"], vocabulary.tokenizer_json, UNCUT, vocabulary.pad_id, symbols=symbols), base
 

@@ -31,6 +31,7 @@ from pydantic import Field, PrivateAttr, SerializeAsAny, ValidationError, field_
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
 from lakewright.settings.former import with_new_names
+from lakewright.settings.recipe import Chosen, choose
 from lakewright.settings.sections import (
     IDENTIFIER,
     Columns,
@@ -124,8 +125,16 @@ class Project(Settings):
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """The whole project as JSON-ready values, defaults included."""
-        return self.model_dump(mode="json", by_alias=True)
+        """The whole project as JSON-ready values, defaults included. Raises ProjectError as `steps` does."""
+        values = self.model_dump(mode="json", by_alias=True)
+        values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in self.steps.items()}
+        return values
+
+    @cached_property
+    def steps(self) -> dict[str, Chosen]:
+        """The recipe's steps, by name. Raises ProjectError where they do not fit the inputs or the learner."""
+        task, learner = plugins.find("tasks", self.task.name), plugins.find("learners", self.train.learner)
+        return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
 
     @cached_property
     def digest(self) -> str:

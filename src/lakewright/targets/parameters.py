@@ -14,7 +14,7 @@ from lakewright.settings.yamlfile import value_of
 
 SETTINGS = {
     "InputData": "data.source",
-    "MaxSeqLength": "prepare.max_length",
+    "MaxSeqLength": "prepare.recipe.tokens.max_length",
     "ValidationSplit": "prepare.split.validation",
     "TestSplit": "prepare.split.test",
     "SplitSeed": "prepare.split.seed",

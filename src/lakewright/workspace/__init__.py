@@ -6,7 +6,7 @@ mlflow.db        MLflow's runs and models, unless `tracking` says elsewhere
 artifacts/       MLflow's files
 records/         one JSON a finished stage, by the hash of all it depended on
 work/            a stage's files while it works: checkpoints, half-made folders
-models/          sealed model folders            encodings/   what prepare fitted
+models/          sealed model folders            recipes/     what prepare fitted
 runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
 indexes/         vector indexes for search, one a table version and model; may be deleted
 ledger/          a JSON file for every read of a test split

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 LOG = logging.getLogger("lakewright")
-SENT = ("encodings", "models", "ledger", "runs", "records")  # in this order
+SENT = ("recipes", "models", "ledger", "runs", "records")  # in this order
 SMALL = ("ledger", "runs", "records")  # whose JSON files are brought at once
 CHUNK = 1 << 24
 

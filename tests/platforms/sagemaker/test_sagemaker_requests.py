@@ -146,7 +146,7 @@ def test_every_parameter_reaches_every_stage(banking77: Path, tmp_path: Path) ->
         assert settings == wanted  # one run: every stage must be given the same
         assert command[command.index("--run") + 1] == told["run"] == "a1b2c3d4e5f6"
     project = load_project("project.yml", wanted)
-    assert project.train.learning_rate == 0.0002 and project.prepare.max_length == 64  # type: ignore[attr-defined]
+    assert project.train.learning_rate == 0.0002 and project.prepare.recipe["tokens"].max_length == 64  # type: ignore[attr-defined]
     assert project.gate.minimum == {"accuracy": 0.75} and project.train.dropout == 0.1  # type: ignore[attr-defined]
 
 

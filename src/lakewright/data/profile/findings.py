@@ -150,7 +150,7 @@ def _texts(profile: TableProfile) -> Iterator[Finding]:
                 name="long_texts",
                 count=round(long * text.texts),
                 detail=f"{long:.1%} of the texts in {text.column!r} are longer than 512 tokens, what most encoders "
-                "read at most: see prepare.long_texts.",
+                "read at most: see prepare.recipe.tokens.long_texts.",
             )
 
 

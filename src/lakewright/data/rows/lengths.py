@@ -20,7 +20,7 @@ def suggest_max_length(lengths: npt.NDArray[np.integer], model_max: int, cap: in
 
     `lengths` are train's, in tokens, special tokens included. The half percent keeps a few outliers from setting the
     cost of every long batch; multiples of 8 fill a GPU's matrix units (NVIDIA, Train With Mixed Precision). `cap` is
-    there because attention's cost grows with the square of the length: longer is said in prepare.max_length.
+    there because attention's cost grows with the square of the length; `prepare.recipe.tokens.max_length` sets more.
     """
     _require_rows(lengths)
     return min(-(-_percentile(lengths, 99.5) // 8) * 8, cap, model_max)

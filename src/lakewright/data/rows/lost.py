@@ -1,6 +1,6 @@
-"""What does not come back of the rows: texts that mean nothing to the encoding, truths that cannot be predicted.
+"""Losses: inputs that mean nothing to the network, truths that cannot be predicted.
 
-Tasks and encodings tell it of a batch (`Shortfall`); here it is counted by split and becomes findings.
+Tasks and steps report them for a batch (`Shortfall`); here they are counted by split and become findings.
 """
 
 from __future__ import annotations

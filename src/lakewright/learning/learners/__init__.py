@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lakewright import plugins
 from lakewright.errors import UsageError
-from lakewright.learning.recipes import choose
 from lakewright.model.recipe.tokens import TokensSettings, long_texts_of
 from lakewright.settings.sections import LearnerSettings
 
@@ -140,6 +139,6 @@ def check_fit(project: Project) -> None:
             f"{learner.name} learns from rows with a {' or '.join(learner.needs)}, and these have none",
             "set another train.learner, or name the column under data.columns",
         )
-    for _, settings, _ in choose(learner, inputs, project.prepare.recipe):
+    for _, settings, _ in project.steps.values():
         if isinstance(settings, TokensSettings):
             long_texts_of(settings, task.level)

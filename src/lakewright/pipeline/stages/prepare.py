@@ -62,7 +62,7 @@ def _prepare(
 
     findings += features.shortfalls.findings()
     max_length = next((step.max_length for step in recipe.steps if isinstance(step, Tokens)), None)
-    if max_length is not None and _is_set(settings):
+    if max_length is not None and _is_set(project):
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
         detail = f"prepare.recipe.tokens.max_length: auto would take {suggested} tokens; {max_length} are set."
         findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
@@ -71,7 +71,7 @@ def _prepare(
 
     if workspace.log is not None:
         workspace.log.table(ingested.table, "source")
-        workspace.log.params({"prepare": settings.model_dump(mode="json"), "split_method": planned.method})
+        workspace.log.params({"prepare": project.resolved["prepare"], "split_method": planned.method})
         workspace.log.metrics({f"rows_{name}": count for name, count in chosen.counts.items()})
         if len(whole):
             workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
@@ -149,9 +149,9 @@ class _Features:
         self.shortfalls.check()
 
 
-def _is_set(settings: Prepare) -> bool:
+def _is_set(project: Project) -> bool:
     """Whether the project gives max_length."""
-    return any(isinstance(own, TokensSettings) and own.max_length != "auto" for own in settings.recipe.values())
+    return any(isinstance(own, TokensSettings) and own.max_length != "auto" for _, own, _ in project.steps.values())
 
 
 def _store(recipe: Recipe, workspace: Workspace) -> Path:

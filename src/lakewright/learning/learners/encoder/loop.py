@@ -178,7 +178,7 @@ def _backward_within_memory(
                 raise TrainingError(
                     f"memory ran out at step {state.step} with "
                     + ("a whole batch" if whole else f"one row of {longest} tokens at a time"),
-                    "lower prepare.max_length, or set train.gradient_checkpointing: true, or freeze layers"
+                    "lower prepare.recipe.tokens.max_length, set train.gradient_checkpointing: true, or freeze layers"
                     + (", or lower train.per_device_train_batch_size" if whole else ""),
                 ) from None
         # Outside the except: the failed graph is held by the exception until here.
