@@ -120,6 +120,42 @@ def test_a_circle_would_be_seen(tmp_path: Path) -> None:
     assert circles(graph(tmp_path)) == ["data.one", "data.two"]
 
 
+def opening(source: Path) -> list[str]:
+    """The modules below `api` that open a workspace, under whatever name they import the class."""
+    found = []
+    for path in modules(source):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names = {each.asname for node in imports for each in node.names if each.name == "Workspace"} | {"Workspace"}
+        opens = [node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "open"]
+        called = {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in opens}
+        home = wing(name_of(path, source))
+        if called & names and home in WINGS[: WINGS.index("api")]:
+            found.append(name_of(path, source))
+    return found
+
+
+def test_nothing_below_api_opens_a_workspace() -> None:
+    """Functions there take an opened one, so that who calls them decides where they work."""
+    assert opening(SOURCE) == []
+
+
+@pytest.mark.parametrize("home", WINGS)
+def test_a_workspace_opened_below_api_would_be_seen(home: str, tmp_path: Path) -> None:
+    lines = {
+        "plain": "from lakewright.workspace import Workspace\n    return Workspace.open(profile)",
+        "renamed": "from lakewright.workspace import Workspace as W\n    return W.open(profile)",
+        "by_module": "from lakewright import workspace\n    return workspace.Workspace.open(profile)",
+        "handed_on": "from lakewright.workspace import Workspace\n    return partial(Workspace.open, profile)",
+        "another": "from lakewright.model.predictor import Predictor\n    return Predictor.open(profile)",
+    }
+    (tmp_path / home).mkdir()
+    for name, line in lines.items():
+        (tmp_path / home / f"{name}.py").write_text(f"def f(profile):\n    {line}\n")
+    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "cli") else []
+    assert opening(tmp_path) == [f"{home}.{name}" for name in seen]
+
+
 def test_stages_never_import_each_other() -> None:
     imports = graph(SOURCE)
     stages = {name for name in imports if name.startswith("pipeline.stages.")}

@@ -27,7 +27,8 @@ def run(
 ) -> None:
     """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
     gc.set_threshold(ALLOCATIONS)
-    from lakewright.api.projects import execute, located
+    from lakewright.api.places import located
+    from lakewright.api.projects import execute
 
     loaded, place = located(project, settings, profile)
     give_back()
