@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> I
             start_new_session=True,
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         )
-    for _ in range(300):
+    for _ in range(1800):  # a busy machine needs a minute to import MLflow
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
