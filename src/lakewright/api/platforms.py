@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,7 @@ from lakewright.api.places import located, opener
 from lakewright.errors import NotFound
 
 if TYPE_CHECKING:
-    from lakewright.targets import Execution, Problem
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What a platform was sent, or would be sent."""
-
-    files: dict[str, str]  # name → text: definitions and requests
-    problems: list[Problem] = field(default_factory=list)
-    written: list[Path] = field(default_factory=list)  # below `out`
-    sent: list[str] = field(default_factory=list)  # a line for each thing made or changed; none in a dry run
+    from lakewright.targets import Deployed, Execution, Problem
 
 
 def check(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Problem]:
@@ -48,6 +37,7 @@ def deploy(
     to be mended first; for a secret in what would be sent, before anything is written.
     """
     from lakewright import plugins
+    from lakewright.targets import Deployed
     from lakewright.targets.checks import problems, refuse
     from lakewright.targets.files import texts, write
 

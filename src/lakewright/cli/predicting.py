@@ -50,9 +50,7 @@ def predict(
         print_json(prediction, indent=None)
 
 
-@app.command(
-    epilog="Example: lakewright score --model models:/main.bank.mail@champion --input main.bank.letters"
-)
+@app.command(epilog="Example: lakewright score --model models:/main.bank.mail@champion --input main.bank.letters")
 def score(
     model: Annotated[str, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
     input: Annotated[str, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")],

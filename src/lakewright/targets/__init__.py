@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lakewright.pipeline import Watch
     from lakewright.pipeline.runs import Run
     from lakewright.records import Record
@@ -65,6 +67,16 @@ class Problem:
     remedy: str
     kind: Literal["error", "warning"] = "error"
     secret: bool = False  # what would be sent shows one: it is neither printed nor written
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a platform was sent, or would be sent."""
+
+    files: Mapping[str, str]  # name → text: definitions and requests
+    problems: Sequence[Problem] = ()
+    written: Sequence[Path] = ()  # below `out`
+    sent: Sequence[str] = ()  # a line for each thing made or changed; none in a dry run
 
 
 class Target(Protocol):
