@@ -145,7 +145,7 @@ def test_a_table_is_scored_and_then_only_what_is_new(registered: Lake, trained: 
     rows = predictions(lake)
     assert len({row["record_id"] for row in rows}) == len(rows) == 342
     assert [row["input_version"] for row in rows].count(2) == 42
-    listed = one_object(lakewright("models", "--json").stdout)["models"]
+    listed = one_object(lakewright("models", "list", "--json").stdout)["models"]
     assert float(listed[0]["tags"]["lakewright.scored_seconds_per_1000_rows"]) > 0
 
 
