@@ -1,4 +1,4 @@
-"""However a run ends, what is told of it is true: in run.json, in MLflow, by `lakewright runs` and `compare`."""
+"""However a run ends, what is told of it is true: in run.json, in MLflow, by `lakewright runs list` and `compare`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
 
 
 def listed(project: Path) -> list[tuple[str, str]]:
-    """Status and why of each run, as `lakewright runs` shows them."""
+    """Status and why of each run, as `lakewright runs list` shows them."""
     profile = lw.load_profile()
     executions = find("targets", "local").executions(lw.load_project(project), profile, opener(profile))
     return [(each.status, each.why) for each in executions]
