@@ -31,7 +31,8 @@ from lakewright.service.server.access import Access
 from lakewright.service.server.app import make_app
 from lakewright.service.server.endpoint import Endpoint
 from lakewright.service.server.service import Service
-from lakewright.settings.profile import Oidc, Serve
+from lakewright.settings.profile import Oidc, Profile, Serve
+from lakewright.workspace import Workspace
 from recipes import recipe_for, store, terms
 
 BOTH = {"text": "the dog is here", "text_pair": "my rose is old"}
@@ -100,7 +101,7 @@ def make(name: str, folder: Path, base: Path) -> Path:
 def answering(folder: Path, at: Path, serve: Serve, oidc: Oidc | None = None) -> Iterator[tuple[int, Service]]:
     """The port of a server of the model folder, in a thread of this process; the keys are in `at`."""
     file = at / "endpoint.json"
-    one = (endpoint.one(str(folder), None),)
+    one = (endpoint.one(Workspace.open(Profile(workspace=str(at / "workspace"))), str(folder)),)
     file.write_text(Endpoint(variants=one, meant=one).model_dump_json())
     service = Service(file, serve, "auto", 2)
     app = make_app(service, Access(at / "keys.json", oidc), None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from forked import call, start
+from lakewright.api.places import opener
 from projects import T, write_linear_project
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,7 @@ def look() -> dict[str, Any]:
         "versions": [[version.name, version.version] for version in list_models(workspace.tracking)],
         "runs": runs,
         "statuses": [
-            each.status for each in find("targets", "local").executions(lw.load_project("project.yml"), profile)
+            each.status
+            for each in find("targets", "local").executions(lw.load_project("project.yml"), profile, opener(profile))
         ],
     }

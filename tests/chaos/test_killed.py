@@ -23,6 +23,7 @@ import pytest
 
 from conftest import free_port
 from forked import call, start
+from lakewright.api.places import opener
 from lakewright.errors import NotFound
 from projects import T, write_linear_project
 
@@ -158,7 +159,10 @@ def look() -> list[str]:
             if not experiment.name.endswith(" scoring"):  # a note of what was scored is lost with a kill
                 for run in client.search_runs([experiment.experiment_id]):
                     found.append([run.info.run_name, run.info.status, run.data.metrics.get("accuracy")])
-    found += [each.status for each in find("targets", "local").executions(lw.load_project("project.yml"), profile)]
+    found += [
+        each.status
+        for each in find("targets", "local").executions(lw.load_project("project.yml"), profile, opener(profile))
+    ]
     return sorted(map(str, found))
 
 

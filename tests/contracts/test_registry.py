@@ -29,6 +29,8 @@ from lakewright.registry.mlflow_process import located
 from lakewright.registry.uri import meant
 from lakewright.registry.uri import model_folder as open_model_folder
 from lakewright.registry.without_mlflow import alias_version, reader
+from lakewright.settings.profile import load_profile
+from lakewright.workspace import Workspace
 from lakewright.workspace.tracking import Tracking
 from recipes import store
 from recipes import terms as terms_of
@@ -82,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> I
             start_new_session=True,
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
         )
-    for _ in range(300):
+    for _ in range(1800):  # a busy machine needs a minute to import MLflow
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
@@ -271,11 +273,13 @@ def test_located_without_mlflow_where_the_files_are_at_hand(
     (tmp_path / "profiles.yml").write_text(json.dumps({"profiles": {"local": profile}}))
     monkeypatch.chdir(tmp_path)
     if version.uri.startswith("mlflow-artifacts:"):
-        downloaded, folder = located(version.at, None)
+        downloaded, folder = located(Workspace.open(load_profile()), version.at)
         assert (downloaded, files(folder)) == (version, files(model_folder))
     code = (
-        "import sys; from pathlib import Path; from lakewright.registry import mlflow_process\n"
-        "version, folder = mlflow_process.located('models:/main.demo.located@challenger', None)\n"
+        "import sys; from pathlib import Path; from lakewright import Workspace, load_profile\n"
+        "from lakewright.registry.mlflow_process import located\n"
+        "opened = Workspace.open(load_profile())\n"
+        "version, folder = located(opened, 'models:/main.demo.located@challenger')\n"
         "assert 'mlflow' not in sys.modules\n"
         "print(version.model_dump_json()); print(folder)"
     )
@@ -288,7 +292,7 @@ def test_located_without_mlflow_where_the_files_are_at_hand(
     (Path(folder) / "manifest.json").write_text("{}")
     if not version.uri.startswith("mlflow-artifacts:"):
         with pytest.raises(ModelError, match="is not what was registered"):
-            located(version.at, None)
+            located(Workspace.open(load_profile()), version.at)
 
 
 def test_a_server_that_is_away_refuses_or_is_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lakewright import plugins
+from lakewright.api.places import opener
 from lakewright.pipeline import STAGES, run_stage
 from lakewright.records import Report
 from lakewright.settings.profile import load_profile
@@ -17,12 +18,12 @@ def test_the_local_target_runs_every_stage_and_skips_what_is_done(project: Path)
     profile = load_profile()
     seen: list[tuple[str, str]] = []
     target = plugins.find("targets", "local")
-    finished = target.run(loaded, profile, lambda stage, status, why: seen.append((stage, status)))
+    finished = target.run(loaded, profile, opener(profile), lambda stage, status, why: seen.append((stage, status)))
     assert finished.error is None
     assert [stage for stage, status in seen if status == "done"] == [stage.name for stage in STAGES]
-    again = target.run(loaded, profile, lambda *_: None)
+    again = target.run(loaded, profile, opener(profile), lambda *_: None)
     assert {result.status for result in again.stages.values()} == {"skipped"}
-    asked = target.run(loaded, profile, lambda *_: None, rerun="gate")
+    asked = target.run(loaded, profile, opener(profile), lambda *_: None, rerun="gate")
     assert [stage for stage, result in asked.stages.items() if result.status == "done"] == ["gate", "register"]
 
     # What a target executes elsewhere, one stage a process, gives the same records.

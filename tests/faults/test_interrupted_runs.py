@@ -1,4 +1,4 @@
-"""However a run ends, what is told of it is true: in run.json, in MLflow, by `lakewright runs` and `compare`."""
+"""However a run ends, what is told of it is true: in run.json, in MLflow, by `lakewright runs list` and `compare`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import lakewright as lw
 from conftest import sentences, small_project, write_csv
 from lakewright import pipeline
 from lakewright.api import compare
+from lakewright.api.places import opener
 from lakewright.errors import DataError, LakewrightError
 from lakewright.plugins import find
 from lakewright.system import files
@@ -42,8 +43,9 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
 
 
 def listed(project: Path) -> list[tuple[str, str]]:
-    """Status and why of each run, as `lakewright runs` shows them."""
-    executions = find("targets", "local").executions(lw.load_project(project), lw.load_profile())
+    """Status and why of each run, as `lakewright runs list` shows them."""
+    profile = lw.load_profile()
+    executions = find("targets", "local").executions(lw.load_project(project), profile, opener(profile))
     return [(each.status, each.why) for each in executions]
 
 
@@ -130,8 +132,8 @@ def test_a_run_that_is_worked_on_is_running_and_others_of_the_project_are_not(
     with opened.lock("main.demo.things"):
         assert [status for status, _ in listed(project)] == ["running", "stopped"]
     target = find("targets", "local")
-    newest, _ = target.executions(lw.load_project(project), opened.profile)
-    *_, last = follow(target, newest, lw.load_project(project), opened.profile, lambda *_: None)
+    newest, _ = target.executions(lw.load_project(project), opened.profile, lambda: opened)
+    *_, last = follow(target, newest, lw.load_project(project), opened.profile, lambda: opened, lambda *_: None)
     assert last.status == "stopped"  # where it would have waited for ever
 
 

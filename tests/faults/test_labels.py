@@ -50,7 +50,6 @@ from lakewright.model.tasks import Task, no_prediction
 from lakewright.model.tasks.classification import TextClassificationColumns
 from lakewright.model.tasks.multilabel import MultilabelColumns
 from lakewright.records import Prepared
-from lakewright.service.scoring import score
 from lakewright.service.server.prometheus import labels_of
 from lakewright.service.server.protocols import mlflow, open_inference, openai, plain
 from lakewright.settings.profile import load_profile
@@ -761,7 +760,7 @@ def test_a_blank_row_of_a_table_is_scored_as_null(tmp_path: Path, lake: Lake) ->
     (model / "project.json").write_text(json.dumps({**project, "data": {"columns": {"text": "text"}}}))
     seal(model)
     lake.write("main.t.texts", pa.table({"text": ["good morning", "  ", None, "\u200b"]}))
-    scored = score(model, "main.t.texts")
+    scored = lw.score(model, "main.t.texts")
     rows = lake.read(scored.output, columns=["label", "confidence", "abstain"]).to_pylist()
     assert scored.without == 3 and rows.pop(0)["label"] == "hello"
     assert rows == [{"label": None, "confidence": None, "abstain": True}] * 3

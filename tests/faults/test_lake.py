@@ -173,7 +173,7 @@ def test_a_workspace_lies_where_it_is_put(
     ):
         ended = call(*arguments)
         assert ended.code == 0, ended.err
-    assert call("models", "--json").json["models"][0]["name"] == T
+    assert call("models", "list", "--json").json["models"][0]["name"] == T
     assert call("sql", f"select count(*) n from {T} join {T}_predictions on true", "--json").json["rows"] == [
         {"n": 3600}
     ]

@@ -25,6 +25,8 @@ from lakewright.records import ModelVersion
 from lakewright.registry.uri import at_hand, downloaded, model_folder
 from lakewright.service.server import endpoint
 from lakewright.service.server.model import Model
+from lakewright.settings.profile import Profile
+from lakewright.workspace import Workspace
 from recipes import store
 
 
@@ -505,7 +507,7 @@ def test_models_of_other_tools_are_refused_and_never_loaded(place: Path, make: C
     with pytest.raises(ModelError):
         at_hand(version, place)
     with pytest.raises(ModelError):
-        endpoint.one(str(place), None)
+        endpoint.one(Workspace.open(Profile(workspace=str(place.parent / "workspace"))), str(place))
     assert not (place.parent / "loaded").exists()
 
 

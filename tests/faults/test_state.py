@@ -170,7 +170,7 @@ def test_an_old_database_is_to_be_upgraded(ran: Path, call: Call) -> None:
 def test_a_damaged_record_hides_no_run(text: str, ran: Path, call: Call, caplog: pytest.LogCaptureFixture) -> None:
     (path,) = (ran.parent / ".lakewright" / "runs").glob("*/records/train.json")
     path.write_text(text)
-    listed = call("runs", "--json")
+    listed = call("runs", "list", "--json")
     assert listed.code == 0
     assert f"{path} is damaged and left out" in caplog.text
     (run,) = listed.json["runs"]
@@ -187,11 +187,11 @@ def test_a_damaged_record_hides_no_run(text: str, ran: Path, call: Call, caplog:
 
 def test_a_timer_is_named_for_its_command(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call("schedule", "--out", "units", "run").code == 0
-    assert call("schedule", "--out", "units", "tables", "list").code == 0
+    assert call("schedule", "systemd", "--out", "units", "run").code == 0
+    assert call("schedule", "systemd", "--out", "units", "tables", "list").code == 0
     files = {"lakewright-run.service", "lakewright-run.timer", "lakewright-tables.service", "lakewright-tables.timer"}
     assert {path.name for path in (tmp_path / "units").iterdir()} == files
-    assert ".lakewright-run.lock" in call("schedule", "--kind", "cron", "run").out
+    assert ".lakewright-run.lock" in call("schedule", "cron", "run").out
 
 
 def test_a_timer_is_not_written_over_by_another_command(
@@ -200,18 +200,18 @@ def test_a_timer_is_not_written_over_by_another_command(
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path)
     units = str(tmp_path / "units")
-    assert call("schedule", "--out", units, "run", "a.yml").code == 0
+    assert call("schedule", "systemd", "--out", units, "run", "a.yml").code == 0
     before = {path.name: path.read_text() for path in Path(units).iterdir()}
-    refused = [call("schedule", "--out", units, "run", "b.yml")]
+    refused = [call("schedule", "systemd", "--out", units, "run", "b.yml")]
     monkeypatch.chdir(tmp_path / "other")
-    refused.append(call("schedule", "--out", units, "run", "a.yml"))
+    refused.append(call("schedule", "systemd", "--out", units, "run", "a.yml"))
     for ended in refused:
         assert ended.code == 2
         assert "--name NAME" in ended.err
     assert {path.name: path.read_text() for path in Path(units).iterdir()} == before
-    assert call("schedule", "--out", units, "--name", "other", "run", "a.yml").code == 0
+    assert call("schedule", "systemd", "--out", units, "--name", "other", "run", "a.yml").code == 0
     monkeypatch.chdir(tmp_path)
-    assert call("schedule", "--out", units, "--at", "05:10", "run", "a.yml").code == 0
+    assert call("schedule", "systemd", "--out", units, "--at", "05:10", "run", "a.yml").code == 0
     assert "05:10" in (Path(units) / "lakewright-run.timer").read_text()
 
 
@@ -231,7 +231,7 @@ def test_a_workspace_works_where_it_was_moved_to(
     if left == "moved":
         old.rename(tmp_path / "away")
     monkeypatch.chdir(new)
-    (table,) = (each for each in call("tables", "--json").json["tables"] if each["full_name"] == T)
+    (table,) = (each for each in call("tables", "list", "--json").json["tables"] if each["full_name"] == T)
     assert table["storage_location"] == str(new / ".lakewright" / "tables" / "main" / "h" / "t")
     assert call("predict", "models:/main.h.t@champion", "the dog is here").code == 0
     assert {each["action"] for each in call("plan", "--json").json["stages"]} == {"skip"}

@@ -12,12 +12,13 @@ from typing import Any, Literal
 import pyarrow as pa
 import pytest
 
+import lakewright as lw
 from lakewright import Workspace, load_profile
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import Busy
 from lakewright.model.folder import seal
-from lakewright.service import scoring
+from lakewright.service.scoring import Scored
 from lakewright.service.scoring.predictions import Scoring
 
 NAME = "main.demo.new"
@@ -102,8 +103,8 @@ def test_two_scorers_of_two_workspaces_into_a_new_table(
     ids = [f"r{i}" for i in range(50)]
     lake.write("main.demo.posts", pa.table({"id": ids, "text": ["good morning"] * 50}))
 
-    def score(profile: str) -> scoring.Scored:
-        return scoring.score(model, "main.demo.posts", commit_rows=20, profile=profile)
+    def score(profile: str) -> Scored:
+        return lw.score(model, "main.demo.posts", commit_rows=20, profile=profile)
 
     batches = Scoring.batches
 

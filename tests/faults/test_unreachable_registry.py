@@ -22,7 +22,6 @@ from lakewright.errors import LakewrightError
 from lakewright.model.folder import seal
 from lakewright.records import ModelVersion
 from lakewright.registry import mlflow_process, versions
-from lakewright.service import scoring
 from lakewright.service.server import endpoint
 from lakewright.workspace import tracking
 from lakewright.workspace.tracking import Tracking
@@ -74,12 +73,18 @@ def project(away: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 MODEL = "models:/main.demo.things@champion"
+
+
+def opened() -> lw.Workspace:
+    return lw.Workspace.open(lw.load_profile())
+
+
 COMMANDS: dict[str, Callable[[Path], Any]] = {
     "run": lw.run,
     "predict": lambda _: lw.load(MODEL),
-    "score": lambda _: mlflow_process.located(MODEL, None),
-    "serve": lambda _: endpoint.one(MODEL, None),
-    "models": lambda _: versions.list_models(lw.Workspace.open(lw.load_profile()).tracking),
+    "score": lambda _: mlflow_process.located(opened(), MODEL),
+    "serve": lambda _: endpoint.one(opened(), MODEL),
+    "models": lambda _: versions.list_models(opened().tracking),
 }
 
 
@@ -146,7 +151,7 @@ def scored_by(greeter: Path, tmp_path: Path, mlflow_template: Path, monkeypatch:
     project = json.loads((model / "project.json").read_text())
     (model / "project.json").write_text(json.dumps({**project, "data": {"columns": {"text": "text"}}}))
     digest = seal(model)
-    workspace = lw.Workspace.open(lw.load_profile())
+    workspace = opened()
     workspace.lake.write("main.demo.posts", pa.table({"text": ["good morning"] * 30}))
     run_id = workspace.tracking.start("demo", "first", {})
     return versions.register(
@@ -174,12 +179,12 @@ def test_rows_that_are_written_are_no_failure(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def refuses(what: str, given: Any) -> dict[str, Any]:
+    def refuses(what: str, tracking: Tracking, given: Any) -> dict[str, Any]:
         raise refusal
 
     monkeypatch.setattr(mlflow_process, "_asked", refuses)  # the version is found without: its files are here
     with caplog.at_level(logging.WARNING):
-        scored = scoring.score(scored_by.at, "main.demo.posts")
+        scored = lw.score(scored_by.at, "main.demo.posts")
     assert (scored.rows, scored.output.rows) == (30, 30)
     (warning,) = caplog.messages
     assert "main.demo.posts_predictions@v0 is written" in warning and refusal.cause in warning
@@ -194,12 +199,15 @@ def test_a_run_of_scoring_is_ended_where_the_version_may_not_be_changed(
     def refuses(*_: object) -> None:
         raise MlflowException("Permission denied")
 
-    workspace = lw.Workspace.open(lw.load_profile())
+    workspace = opened()
     table = workspace.lake.version("main.demo.posts").model_dump(mode="json")
     monkeypatch.setattr(MlflowClient, "set_model_version_tag", refuses)
     with pytest.raises(LakewrightError, match="Permission denied"):
         mlflow_process._note(
-            scored_by.model_dump(mode="json"), None, {"output": table}, {"rows": 30.0, "seconds_per_1000_rows": 2.0}
+            workspace.tracking,
+            scored_by.model_dump(mode="json"),
+            {"output": table},
+            {"rows": 30.0, "seconds_per_1000_rows": 2.0},
         )
     with workspace.tracking.client() as client:
         experiment = client.get_experiment_by_name("main.demo.greetings scoring")

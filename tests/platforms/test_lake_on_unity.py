@@ -427,7 +427,7 @@ def test_a_run_keeps_its_tables_in_unity_catalog(
     assert set(unity.tables) == tables
     assert {str(table.table_type) for table in unity.tables.values()} == {"TableType.EXTERNAL"}
 
-    listed = one_object(lakewright("tables", "--profile", "team", "--json").stdout)["tables"]
+    listed = one_object(lakewright("tables", "list", "--profile", "team", "--json").stdout)["tables"]
     assert {table["full_name"]: table["storage_location"] for table in listed} == {
         full_name: str(table.storage_location) for full_name, table in unity.tables.items()
     }

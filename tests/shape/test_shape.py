@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +124,42 @@ def test_a_circle_would_be_seen(tmp_path: Path) -> None:
     assert circles(graph(tmp_path)) == ["data.one", "data.two"]
 
 
+def opening(source: Path) -> list[str]:
+    """The modules below `api` that open a workspace, under whatever name they import the class."""
+    found = []
+    for path in modules(source):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names = {each.asname for node in imports for each in node.names if each.name == "Workspace"} | {"Workspace"}
+        opens = [node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "open"]
+        called = {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in opens}
+        home = wing(name_of(path, source))
+        if called & names and home in WINGS[: WINGS.index("api")]:
+            found.append(name_of(path, source))
+    return found
+
+
+def test_nothing_below_api_opens_a_workspace() -> None:
+    """Functions there take an opened one, so that who calls them decides where they work."""
+    assert opening(SOURCE) == []
+
+
+@pytest.mark.parametrize("home", WINGS)
+def test_a_workspace_opened_below_api_would_be_seen(home: str, tmp_path: Path) -> None:
+    lines = {
+        "plain": "from lakewright.workspace import Workspace\n    return Workspace.open(profile)",
+        "renamed": "from lakewright.workspace import Workspace as W\n    return W.open(profile)",
+        "by_module": "from lakewright import workspace\n    return workspace.Workspace.open(profile)",
+        "handed_on": "from lakewright.workspace import Workspace\n    return partial(Workspace.open, profile)",
+        "another": "from lakewright.model.predictor import Predictor\n    return Predictor.open(profile)",
+    }
+    (tmp_path / home).mkdir()
+    for name, line in lines.items():
+        (tmp_path / home / f"{name}.py").write_text(f"def f(profile):\n    {line}\n")
+    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "cli") else []
+    assert opening(tmp_path) == [f"{home}.{name}" for name in seen]
+
+
 def test_stages_never_import_each_other() -> None:
     imports = graph(SOURCE)
     stages = {name for name in imports if name.startswith("pipeline.stages.")}
@@ -127,14 +167,52 @@ def test_stages_never_import_each_other() -> None:
 
 
 def test_public_names_are_sorted_and_there() -> None:
+    from lakewright import api
+
     assert lakewright.__all__ == sorted(lakewright.__all__)
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
-    from lakewright import api
-
     assert set(lakewright.__all__) == {
         "LakewrightError", "Predictor", "Run", "Workspace", "load_profile", "load_project", *api.__all__,
     }  # fmt: skip
+
+
+def test_every_function_of_api_is_a_verb_or_has_no_place_there() -> None:
+    """A function without an underscore that `api/__init__.py` does not import would be public by its looks alone."""
+    from lakewright import api
+
+    written = {}
+    for path in sorted((SOURCE / "api").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        written.update({node.name: path.stem for node in tree.body if isinstance(node, ast.FunctionDef)})
+    public = {name for name, home in written.items() if not name.startswith("_") and home != "places"}
+    assert public == {*api.__all__, "execute", "worker"}  # what the command line and a served process call
+
+
+def untyped(function: Callable[..., object]) -> list[str]:
+    """What of a signature has no type, or `Any` where one could stand: it may only be the value of a mapping (a cell of
+    a row, a part of a JSON object)."""
+    signature = inspect.signature(function)
+    annotations = {name: each.annotation for name, each in signature.parameters.items()}
+    found = []
+    for name, annotation in {**annotations, "return": signature.return_annotation}.items():
+        text = "Any" if annotation is inspect.Signature.empty else str(annotation)
+        if "Any" in re.findall(r"\w+", re.sub(r"\b(dict|Mapping)\[str, Any\]", "", text)):
+            found.append(name)
+    return found
+
+
+def test_every_verb_is_typed() -> None:
+    from lakewright import api
+
+    assert {name: gaps for name in api.__all__ if (gaps := untyped(getattr(api, name)))} == {}
+
+
+def test_a_verb_without_types_would_be_seen() -> None:
+    def lacks(one, two: Any, three: list[Any], four: dict[str, Any], five: Mapping[str, Any] | None):  # type: ignore[no-untyped-def]
+        ...
+
+    assert untyped(lacks) == ["one", "two", "three", "return"]
 
 
 def test_no_module_is_named_after_nothing() -> None:

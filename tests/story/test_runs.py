@@ -15,19 +15,19 @@ Lakewright = Callable[..., CompletedProcess[str]]
 
 
 def test_runs_are_listed_and_followed_to_their_end(project: Path, lakewright: Lakewright) -> None:
-    nothing = lakewright("runs", "--follow")
+    nothing = lakewright("runs", "follow")
     assert nothing.returncode == 1 and "has not run on local yet" in nothing.stderr
 
     done = lakewright("run", "--set", "train={learner: linear}", "--json")
     assert done.returncode == 0
     refused = lakewright("run", "--set", "train={learner: linear}", "--set", "gate.minimum.accuracy=1.01", "--json")
     assert refused.returncode == 3
-    newest, first = one_object(lakewright("runs", "--json").stdout)["runs"]
+    newest, first = one_object(lakewright("runs", "list", "--json").stdout)["runs"]
     assert first["run"] == json.loads(done.stdout)["run_id"] and first["status"] == "done"
     assert "register" in first["stages"] and "register" not in newest["stages"]
     assert newest["began"] > first["began"]
 
-    followed = lakewright("runs", "--follow")
+    followed = lakewright("runs", "follow")
     assert followed.returncode == 0
     assert "✓ gate" in followed.stderr and "gate: done in" in followed.stderr  # the stages, and the run's own log
 
@@ -36,7 +36,7 @@ def test_a_run_that_failed_says_so(project: Path, lakewright: Lakewright) -> Non
     assert lakewright("run", "--set", "train={learner: linear, C: -1}").returncode == 2
     (project.parent / "things.csv").write_text("id,text,label\n1,a,b\n")
     assert lakewright("run", "--set", "train={learner: linear}").returncode == 1
-    followed = lakewright("runs", "--follow")
+    followed = lakewright("runs", "follow")
     assert followed.returncode == 1 and "failed" in followed.stderr
 
 

@@ -26,7 +26,7 @@ TIMES = [
 def test_the_line_for_cron_runs_and_leaves_a_log(tmp_path: Path, lakewright: Lakewright) -> None:
     folder = tmp_path / "100 % ours"
     folder.mkdir()
-    made = lakewright("schedule", "--kind", "cron", "--at", "04:05", "tables", "list", "--json", cwd=folder)
+    made = lakewright("schedule", "cron", "--at", "04:05", "tables", "list", "--json", cwd=folder)
     assert made.returncode == 0, made.stderr
     minute, hour, *_, command = made.stdout.rstrip("\n").split(" ", 5)
     assert (minute, hour) == ("5", "4") and "\n" not in command
@@ -64,7 +64,7 @@ def test_the_two_kinds_mean_the_same_time() -> None:
 
 def test_files_and_json(tmp_path: Path, lakewright: Lakewright) -> None:
     out = tmp_path / "units"
-    made = lakewright("schedule", "--out", str(out), "--json", "tables", cwd=tmp_path)
+    made = lakewright("schedule", "systemd", "--out", str(out), "--json", "tables", cwd=tmp_path)
     files = one_object(made.stdout)["files"]
     assert {path.name: path.read_text() for path in out.iterdir()} == files
     assert f"WorkingDirectory={tmp_path}" in files["lakewright-tables.service"]
@@ -76,14 +76,13 @@ def test_files_and_json(tmp_path: Path, lakewright: Lakewright) -> None:
         (["--every", "dayly", "tables"], "did you mean 'daily'"),
         (["--at", "25:00", "tables"], "no time of a day"),
         (["--every", "weekly", "--on", "Sonntag", "tables"], "no day of the week"),
-        (["--kind", "cronn", "tables"], "did you mean 'cron'"),
         (["--name", "a b", "tables"], "cannot name a job"),
         (["scoer"], "did you mean 'score'"),
         (["tables", "a\nb"], "line break"),
     ],
 )
 def test_what_is_wrong_is_said(lakewright: Lakewright, options: list[str], message: str) -> None:
-    refused = lakewright("schedule", *options)
+    refused = lakewright("schedule", "systemd", *options)
     assert refused.returncode == 2 and message in refused.stderr, refused.stderr
 
 

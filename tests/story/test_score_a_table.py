@@ -17,12 +17,12 @@ import pyarrow as pa
 import pytest
 import yaml
 
+import lakewright as lw
 from conftest import one_object, sentences, small_project, write_csv
 from lakewright import Workspace, load_profile
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import Busy, DataError, UsageError
 from lakewright.model.predictor import Predictor
-from lakewright.service import scoring
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 MODEL, INPUT, OUTPUT = "models:/main.demo.things@champion", "main.demo.posts", "main.demo.posts_predictions"
@@ -92,17 +92,17 @@ def test_what_is_predicted_together_hangs_on_the_table_alone(
     monkeypatch.setattr(Predictor, "predict", recorded)
     windows = []
     for commit_rows in (700, 1000, 25_000):
-        scoring.score(trained, INPUT, f"main.demo.by_{commit_rows}", commit_rows=commit_rows)
+        lw.score(trained, INPUT, f"main.demo.by_{commit_rows}", commit_rows=commit_rows)
         windows.append(together.copy())
         together.clear()
     assert windows[0] == windows[1] == windows[2] and sorted(windows[0]) == [952, 1200, 2048]
     monkeypatch.setattr(Lake, "write", killed)
     with pytest.raises(KeyboardInterrupt):
-        scoring.score(trained, INPUT, "main.demo.killed", commit_rows=700)
+        lw.score(trained, INPUT, "main.demo.killed", commit_rows=700)
     monkeypatch.setattr(Lake, "write", write)
     assert 0 < lake.version("main.demo.killed").rows < 4200
     together.clear()
-    scoring.score(trained, INPUT, "main.demo.killed", commit_rows=25_000)
+    lw.score(trained, INPUT, "main.demo.killed", commit_rows=25_000)
     assert together == windows[0][-len(together) :]  # whole windows, the one that was begun among them
     tables = [predictions(lake, f"main.demo.{name}") for name in ("by_700", "by_1000", "by_25000", "killed")]
     answers = [[{**row, "scored_at": None} for row in table] for table in tables]
@@ -140,38 +140,38 @@ def test_a_table_is_scored_and_then_only_what_is_new(registered: Lake, trained: 
     assert nothing.returncode == 0 and "nothing is new" in nothing.stdout
     lake.write(INPUT, posts(40, seed=2, first=300), mode="append")
     lake.write(INPUT, posts(2, seed=3, first=340), mode="append")
-    more = scoring.score(trained, INPUT, keep=["place"])
+    more = lw.score(trained, INPUT, keep=["place"])
     assert more.rows == 42 and more.why == [f"rows added to {INPUT} after v0, up to v2"]
     rows = predictions(lake)
     assert len({row["record_id"] for row in rows}) == len(rows) == 342
     assert [row["input_version"] for row in rows].count(2) == 42
-    listed = one_object(lakewright("models", "--json").stdout)["models"]
+    listed = one_object(lakewright("models", "list", "--json").stdout)["models"]
     assert float(listed[0]["tags"]["lakewright.scored_seconds_per_1000_rows"]) > 0
 
 
 def test_what_was_changed_is_told_by_ids_or_refused(lake: Lake, trained: Path) -> None:
     lake.write(INPUT, posts(30))
-    scoring.score(trained, INPUT)
+    lw.score(trained, INPUT)
     lake.write(INPUT, posts(50))  # an overwrite: 30 of the ids are known
-    again = scoring.score(trained, INPUT)
+    again = lw.score(trained, INPUT)
     assert again.rows == 20 and "whose id has no prediction yet (version 1 changed rows" in again.why[0]
     assert [row["record_id"] for row in predictions(lake)] == sorted(f"p{i}" for i in range(50))
 
     without_ids = posts(30).drop_columns(["id"])
     lake.write("main.demo.plain", without_ids)
-    scoring.score(trained, "main.demo.plain")
+    lw.score(trained, "main.demo.plain")
     lake.write("main.demo.plain", without_ids, mode="append")
-    assert scoring.score(trained, "main.demo.plain").rows == 30
+    assert lw.score(trained, "main.demo.plain").rows == 30
     rows = predictions(lake, "main.demo.plain_predictions")
     assert len({row["record_id"] for row in rows}) == 60
     lake.write("main.demo.plain", without_ids)
     with pytest.raises(DataError, match="cannot be told: version 2 changed rows") as refused:
-        scoring.score(trained, "main.demo.plain")
+        lw.score(trained, "main.demo.plain")
     assert "--full" in refused.value.remedy and len(predictions(lake, "main.demo.plain_predictions")) == 60
-    anew = scoring.score(trained, "main.demo.plain", full=True)
+    anew = lw.score(trained, "main.demo.plain", full=True)
     assert anew.rows == 30 and len(predictions(lake, "main.demo.plain_predictions")) == 30
     with pytest.raises(UsageError, match="newer than v0"):
-        scoring.score(trained, "main.demo.plain@v0")
+        lw.score(trained, "main.demo.plain@v0")
 
 
 def test_optimize_and_new_columns_are_no_new_rows(lake: Lake, trained: Path) -> None:
@@ -179,12 +179,12 @@ def test_optimize_and_new_columns_are_no_new_rows(lake: Lake, trained: Path) -> 
 
     for first in range(0, 60, 20):
         lake.write(INPUT, posts(20, first=first), mode="append")
-    scoring.score(trained, INPUT)
+    lw.score(trained, INPUT)
     table = DeltaTable(lake.version(INPUT).uri)
     table.optimize.compact()
-    assert scoring.score(trained, INPUT).rows == 0
+    assert lw.score(trained, INPUT).rows == 0
     lake.write(INPUT, posts(5, first=60), mode="append")
-    assert scoring.score(trained, INPUT).rows == 5
+    assert lw.score(trained, INPUT).rows == 5
     assert len({row["record_id"] for row in predictions(lake)}) == 65
 
 
@@ -230,16 +230,16 @@ def test_what_does_not_fit_is_said_before_anything_is_written(
     lake.write("main.demo.other", pa.table({"id": [1]}))
     before = [(entry["full_name"], entry["version"]) for entry in lake.list()]
     with pytest.raises((UsageError, DataError), match=re.escape(message)):
-        scoring.score(**{"model": trained, "input": INPUT, **given})
+        lw.score(**{"model": trained, "input": INPUT, **given})
     assert [(entry["full_name"], entry["version"]) for entry in lake.list()] == before
 
 
 def test_other_options_than_before_are_refused(lake: Lake, trained: Path) -> None:
     lake.write(INPUT, posts(5))
-    scoring.score(trained, INPUT, keep=["place"])
+    lw.score(trained, INPUT, keep=["place"])
     with pytest.raises(UsageError, match="has other columns than these options and this model write: place: string"):
-        scoring.score(trained, INPUT)
-    assert scoring.score(trained, INPUT, full=True, probabilities=False).rows == 5
+        lw.score(trained, INPUT)
+    assert lw.score(trained, INPUT, full=True, probabilities=False).rows == 5
     assert "probabilities" not in predictions(lake)[0]
 
 
@@ -272,10 +272,10 @@ def test_killed_at_twenty_points_every_row_is_there_once(lake: Lake, trained: Pa
         killed += process.returncode != 0
     assert killed >= 10 and progress(lake) > 0
     lake.write(INPUT, posts(500, seed=9, first=12_000), mode="append")  # the input moved on in the meantime
-    last = scoring.score(trained, INPUT, commit_rows=2000)
+    last = lw.score(trained, INPUT, commit_rows=2000)
     assert last.rows > 0 and last.why[-1] == f"rows added to {INPUT} after v0, up to v1"
 
-    scoring.score(trained, INPUT, "main.demo.undisturbed")
+    lw.score(trained, INPUT, "main.demo.undisturbed")
     found, expected = predictions(lake), predictions(lake, "main.demo.undisturbed")
     assert len(found) == 12_500
     for row, undisturbed in zip(found, expected, strict=True):
@@ -317,12 +317,12 @@ def test_a_scorer_of_another_workspace_is_refused_at_its_next_commit(
         if calls == 2:
             monkeypatch.setattr(Lake, "write", write)
             monkeypatch.setattr(Workspace, "lock", lambda *_, **__: NoLock())
-            scoring.score(trained, INPUT, commit_rows=300)
+            lw.score(trained, INPUT, commit_rows=300)
         return write(self, name, batches, **options)
 
     monkeypatch.setattr(Lake, "write", another_first)
     with pytest.raises(Busy, match="another process wrote"):
-        scoring.score(trained, INPUT, commit_rows=300)
+        lw.score(trained, INPUT, commit_rows=300)
     assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 1000
 
 
@@ -336,7 +336,7 @@ def test_a_full_scoring_that_was_interrupted_goes_on(
     lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.write(INPUT, posts(900))
-    scoring.score(trained, INPUT)
+    lw.score(trained, INPUT)
     write, calls = Lake.write, 0
 
     def fails(self: Lake, name: str, batches: Any, **options: Any) -> Any:
@@ -348,8 +348,8 @@ def test_a_full_scoring_that_was_interrupted_goes_on(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Lake, "write", fails)
-        scoring.score(trained, INPUT, full=True, commit_rows=300)
+        lw.score(trained, INPUT, full=True, commit_rows=300)
     assert len(predictions(lake)) == 600
-    rest = scoring.score(trained, INPUT, full=True, commit_rows=300)
+    rest = lw.score(trained, INPUT, full=True, commit_rows=300)
     assert rest.rows == 300 and rest.why == [f"all rows of {INPUT}@v0, from row 600 on"]
     assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 900

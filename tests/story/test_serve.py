@@ -316,7 +316,7 @@ def test_it_follows_the_alias_and_nobody_notices(
         asking.start()
         alias("champion", registered(3.0))
         until(lambda: version_of(server) == "2")
-        assert lakewright("traffic", NAME, "--rollback").returncode == 0
+        assert lakewright("traffic", "rollback", NAME).returncode == 0
         until(lambda: version_of(server) == "1")
         time.sleep(1)  # the alias has not moved since: it stays rolled back
         assert version_of(server) == "1"
@@ -349,7 +349,7 @@ def test_a_rollback_outlives_a_restart_and_a_start_that_fails_changes_nothing(
         assert version_of(server) == "2"
         taken = lakewright("serve", f"models:/{NAME}/1", "--port", str(server.port))
         assert taken.returncode != 0
-        assert lakewright("traffic", NAME, "--rollback").returncode == 0
+        assert lakewright("traffic", "rollback", NAME).returncode == 0
         until(lambda: version_of(server) == "1")
     with serving(champion, folder=tmp_path) as server:
         assert version_of(server) == "1" and "stays so: champion 100 %" in server.log.read_text()
@@ -405,12 +405,12 @@ def test_two_versions_side_by_side(
         answer = server.ask("POST", f"/v2/models/{NAME}/versions/2/infer", {"inputs": [tensor]})
         assert answer.json["model_version"] == "2"
 
-        told = one_object(lakewright("traffic", NAME, "--split", "2=100", "--json").stdout)
+        told = one_object(lakewright("traffic", "split", NAME, "2=100", "--json").stdout)
         assert [(one["version"], one["percent"]) for one in told["variants"]] == [(f"models:/{NAME}/2", 100)]
         until(lambda: {version_of(server) for _ in range(20)} == {"2"})
-        wrong = lakewright("traffic", NAME, "--split", "champion=70,challenger=20")
+        wrong = lakewright("traffic", "split", NAME, "champion=70,challenger=20")
         assert wrong.returncode == 2 and "add up to 90" in wrong.stderr
-        wrong = lakewright("traffic", "main.demo.greeting")
+        wrong = lakewright("traffic", "show", "main.demo.greeting")
         assert wrong.returncode == 1 and "did you mean 'main.demo.greetings'?" in wrong.stderr
 
 

@@ -80,7 +80,7 @@ def test_below_the_gate_nothing_is_registered(project: Path, lakewright: Lakewri
     assert Path(found["model_folder"]).is_dir() and Path(found["report"]).exists()
     decision = json.loads((Path(found["report"]).parent / "decision.json").read_text())
     assert decision["checks"][0]["threshold"] == 1.01
-    assert one_object(lakewright("models", "--json").stdout) == {"models": []}
+    assert one_object(lakewright("models", "list", "--json").stdout) == {"models": []}
     assert lakewright("run", *linear).returncode == 3  # skipped, and still below the gate
 
 
@@ -133,7 +133,7 @@ def test_killed_and_run_again(project: Path, lakewright: Lakewright, wait_for: s
     assert all(found["stages"][name]["status"] == "skipped" for name in before)
     assert found["stages"]["register"]["status"] == "done"
     assert found["model_version"]["version"] == 1
-    assert len(one_object(lakewright("models", "--json").stdout)["models"]) == 1
+    assert len(one_object(lakewright("models", "list", "--json").stdout)["models"]) == 1
     assert [path.name for path in (project.parent / ".lakewright" / "runs").iterdir()] == [found["run_id"]]
 
 
@@ -178,4 +178,4 @@ def test_a_significantly_worse_model_does_not_replace_the_champion(project: Path
     assert f"{-difference['value']:.3f} lower than that of the champion, main.demo.things version 1 (" in headline
     assert not check["passed"] and "main.demo.things version 1" in check["name"]
     assert "McNemar" in check["detail"] and check["value"] < check["threshold"]
-    assert [row["version"] for row in one_object(lakewright("models", "--json").stdout)["models"]] == [1]
+    assert [row["version"] for row in one_object(lakewright("models", "list", "--json").stdout)["models"]] == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+import lakewright as lw
 from lakewright.errors import DataError, ModelError, NotFound, UsageError
 from lakewright.records import TableVersion
 from lakewright.service import search
@@ -195,16 +197,19 @@ def test_another_table_under_the_name_is_left_alone(workspace: Workspace) -> Non
 def test_the_model_of_the_last_search_is_known(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from lakewright.registry import versions
 
+    profiles = {"profiles": {"local": {"workspace": str(workspace.folder)}}}
+    (workspace.folder / "profiles.yml").write_text(json.dumps(profiles))
+    monkeypatch.chdir(workspace.folder)
     table = write(workspace, ["dog", "cat"])
     loaded: list[str] = []
     monkeypatch.setattr(versions, "open_model", lambda workspace, name: loaded.append(name) or Words())
     with pytest.raises(UsageError, match="no model has embedded"):
-        search.search(workspace, NAME, "cat")
-    assert search.search(workspace, NAME, "cat", model="models:/near@champion", k=1).hits[0].row["text"] == "cat"
-    assert search.search(workspace, str(table), "dog", k=1).model == "models:/near@champion"
+        lw.search(NAME, "cat")
+    assert lw.search(NAME, "cat", model="models:/near@champion", k=1).hits[0].row["text"] == "cat"
+    assert lw.search(str(table), "dog", k=1).model == "models:/near@champion"
     assert loaded == ["models:/near@champion"] * 2
     with pytest.raises(NotFound, match=r"did you mean 'main\.demo\.things'"):
-        search.search(workspace, "main.demo.thing", "cat")
+        lw.search("main.demo.thing", "cat")
 
 
 KILLED = """

@@ -1,4 +1,10 @@
-"""The verbs as Python functions: what `lakewright.__all__` hands out, and all that the command line calls."""
+"""The verbs as Python functions: complete, and all that the command line calls.
+
+This is the one list of them. What is imported here is public: `lakewright` hands it out, and docs/python.md shows it.
+"""
+
+from types import FunctionType as _Function
+from typing import TYPE_CHECKING
 
 from lakewright.api.lake import history, insert_once, profile, sql, table, tables
 from lakewright.api.platforms import check, deploy, follow, runs
@@ -8,32 +14,5 @@ from lakewright.api.registry import approve, load, models
 from lakewright.api.schedules import schedule
 from lakewright.api.servers import add_key, keys, remove_key, serve, traffic
 
-__all__ = [
-    "add_key",
-    "approve",
-    "check",
-    "compare",
-    "deploy",
-    "follow",
-    "history",
-    "insert_once",
-    "keys",
-    "load",
-    "models",
-    "plan",
-    "predict",
-    "profile",
-    "remove_key",
-    "run",
-    "runs",
-    "schedule",
-    "schema",
-    "score",
-    "search",
-    "serve",
-    "sql",
-    "stage",
-    "table",
-    "tables",
-    "traffic",
-]
+if not TYPE_CHECKING:  # a type checker takes every import
+    __all__ = sorted(name for name, value in vars().items() if type(value) is _Function)

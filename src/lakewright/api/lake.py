@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lakewright.api.places import opened
 from lakewright.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakewright.data.lake.tables import Lake
     from lakewright.data.profile import TableProfile
     from lakewright.data.rows.lost import Shortfalls
     from lakewright.model.recipe.tokens import Tokens
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def tables(*, profile: str | None = None) -> list[dict[str, Any]]:
     """All tables of the lake, by name: their versions and rows."""
-    return _lake(profile).list()
+    return opened(profile).lake.list()
 
 
 def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str,
     """
     from lakewright.data.lake.types import python_rows
 
-    lake = _lake(profile)
+    lake = opened(profile).lake
     first: list[dict[str, Any]] = []
     for batch in lake.scan(lake.version(name), any_year=True):
         first += python_rows(batch.slice(0, limit - len(first)))
@@ -42,7 +42,7 @@ def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str,
 
 def history(name: str, *, profile: str | None = None) -> list[dict[str, Any]]:
     """The commits of a table, the newest first. Raises NotFound for one that is not there."""
-    return _lake(profile).history(name)
+    return opened(profile).lake.history(name)
 
 
 def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
@@ -53,7 +53,7 @@ def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
     """
     from lakewright.data.lake.sql import run_sql
 
-    return run_sql(_lake(profile), query)
+    return run_sql(opened(profile).lake, query)
 
 
 def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[TableVersion, bool]:
@@ -62,7 +62,7 @@ def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[T
     """
     from lakewright.data.lake.sql import insert_once as inserted
 
-    return inserted(_lake(profile), query, name)
+    return inserted(opened(profile).lake, query, name)
 
 
 def profile(
@@ -149,10 +149,3 @@ def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | Non
     symbols = next((own.symbols for _, own, _ in steps if isinstance(own, TokensSettings)), keep)
     vocabulary = vocabulary_of(folder, base)
     return Tokens.make(["text"], vocabulary.tokenizer_json, UNCUT, vocabulary.pad_id, symbols=symbols), base
-
-
-def _lake(profile: str | None) -> Lake:
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
-
-    return Workspace.open(load_profile(profile)).lake

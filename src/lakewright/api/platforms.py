@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakewright import plugins
-from lakewright.api.projects import located
+from lakewright.api.places import located, opener
 from lakewright.errors import NotFound
 
 if TYPE_CHECKING:
-    from lakewright.targets import Execution, Problem
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What a platform was sent, or would be sent."""
-
-    files: dict[str, str]  # name → text: definitions and requests
-    problems: list[Problem] = field(default_factory=list)
-    written: list[Path] = field(default_factory=list)  # below `out`
-    sent: list[str] = field(default_factory=list)  # a line for each thing made or changed; none in a dry run
+    from lakewright.targets import Deployed, Execution, Problem
 
 
 def check(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Problem]:
@@ -48,6 +36,8 @@ def deploy(
     not end it, `watch` with a line for each thing that is made or changed. Raises ProfileError for a problem that has
     to be mended first; for a secret in what would be sent, before anything is written.
     """
+    from lakewright import plugins
+    from lakewright.targets import Deployed
     from lakewright.targets.checks import problems, refuse
     from lakewright.targets.files import texts, write
 
@@ -64,7 +54,7 @@ def deploy(
     sent: list[str] = []
     if not dry_run:
         refuse(found)
-        for line in target.deploy(deployment, loaded, place):
+        for line in target.deploy(deployment, loaded, place, opener(place)):
             watch(line)
             sent.append(line)
     return Deployed(texts(deployment), found, list(written), sent)
@@ -72,8 +62,11 @@ def deploy(
 
 def runs(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Execution]:
     """The runs of a project where its profile runs it; the newest first."""
+    from lakewright import plugins
+
     loaded, place = located(project, settings, profile)
-    found: list[Execution] = list(plugins.find("targets", place.target.name).executions(loaded, place))
+    target = plugins.find("targets", place.target.name)
+    found: list[Execution] = list(target.executions(loaded, place, opener(place)))
     return found
 
 
@@ -87,18 +80,20 @@ def follow(
 ) -> Execution:
     """Watch the newest run until it ended, and return it: `watch` is called with each stage, `log` with each new line
     of the run's log. Raises NotFound where the project has not run there."""
+    from lakewright import plugins
     from lakewright.targets.remote import follow as followed
 
     loaded, place = located(project, settings, profile)
     target = plugins.find("targets", place.target.name)
-    found = target.executions(loaded, place)
+    workspace = opener(place)
+    found = target.executions(loaded, place, workspace)
     if not found:
         raise NotFound(
             f"{loaded.name} has not run on {place.target.name} yet", f"lakewright run --profile {place.name}"
         )
     shown, last = 0, found[0]
-    for last in followed(target, found[0], loaded, place, watch):
-        lines = list(target.log(last, loaded, place))
+    for last in followed(target, found[0], loaded, place, workspace, watch):
+        lines = list(target.log(last, loaded, place, workspace))
         for line in lines[shown:]:
             log(line)
         shown = len(lines)

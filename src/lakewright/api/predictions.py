@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lakewright.api.places import opened
+
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
     from lakewright.service.scoring import Scored
@@ -52,7 +54,8 @@ def score(
     from lakewright.service import scoring
 
     return scoring.score(
-        model,
+        opened(profile),
+        str(model),
         input,
         output,
         full=full,
@@ -63,7 +66,6 @@ def score(
         probabilities=probabilities,
         commit_rows=scoring.COMMIT_ROWS if commit_rows is None else commit_rows,
         runtime=runtime,
-        profile=profile,
     )
 
 
@@ -83,12 +85,12 @@ def search(
     `model` is a model version or a model folder of the task sentence_similarity; none: the one that embedded texts of
     this table last. `where` is a condition in SQL; `exact` compares every text, however many there are.
 
-    Raises UsageError where no model is named and none is known, NotFound for a table that is not there, DataError for a
-    column that holds no texts.
+    Raises UsageError where no model is named and none is known, and for a blank text, k < 1 or a condition that is not
+    SQL over this table; NotFound for a table that is not there, DataError for a column that holds no texts.
     """
-    from lakewright.service.search import search as nearest_rows
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
+    from lakewright.service.search import embedder_of, find
 
-    workspace = Workspace.open(load_profile(profile))
-    return nearest_rows(workspace, table, text, model=model, column=column, k=k, where=where, exact=exact)
+    workspace = opened(profile)
+    pinned = workspace.lake.version(table)
+    embedder, named = embedder_of(workspace, pinned, model)
+    return find(workspace, embedder, pinned, text, model=named, column=column, k=k, where=where, exact=exact)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright import plugins
+from lakewright.api.places import located, opened, opener
 from lakewright.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -40,17 +40,19 @@ def run(
 
 def execute(project: Project, profile: Profile, *, rerun: str | None, watch: Watch) -> Run:
     """As `run`, of what is read already; a stage's failure is in `Run.error`."""
-    finished: Run = plugins.find("targets", profile.target.name).run(project, profile, watch, rerun)
+    from lakewright import plugins
+
+    target = plugins.find("targets", profile.target.name)
+    finished: Run = target.run(project, profile, opener(profile), watch, rerun)
     return finished
 
 
 def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
     """What `run` would do now, stage by stage, and why. Nothing is run."""
     from lakewright.pipeline import steps
-    from lakewright.workspace import Workspace
 
     loaded, place = located(project, settings, profile)
-    return steps(loaded, Workspace.open(place))
+    return steps(loaded, opener(place)())
 
 
 def stage(
@@ -67,11 +69,11 @@ def stage(
 
     Raises NotFound for a run that is not there, or where a stage before has not run.
     """
+    from lakewright import plugins
     from lakewright.pipeline import run_stage
-    from lakewright.workspace import Workspace
 
     loaded, place = located(project, settings, profile)
-    workspace = Workspace.open(place)
+    workspace = opener(place)()
     before()
     record = run_stage(name, loaded, workspace, run)
     plugins.find("targets", place.target.name).note(name, record, workspace)
@@ -88,10 +90,8 @@ def compare(
     than two can be compared.
     """
     from lakewright.pipeline.comparison import compare as ranked
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
-    return ranked(Workspace.open(load_profile(profile)), runs, by=by, out=out)
+    return ranked(opened(profile), runs, by=by, out=out)
 
 
 def schema(of: str = "project") -> dict[str, Any]:
@@ -102,12 +102,3 @@ def schema(of: str = "project") -> dict[str, Any]:
     if of not in schemas:
         raise UsageError(f"there is no schema of {of!r}", nearest(of, schemas))
     return schemas[of]()
-
-
-def located(project: str | Path, settings: Sequence[str], profile: str | None) -> tuple[Project, Profile]:
-    """The project, and the profile that is looked for from its folder upwards."""
-    from lakewright.settings.profile import load_profile
-    from lakewright.settings.project import load_project
-
-    loaded = load_project(project, settings)
-    return loaded, load_profile(profile, loaded.folder)

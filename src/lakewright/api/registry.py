@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakewright.api.places import opened
+
 if TYPE_CHECKING:
     from lakewright.model.predictor import Predictor
     from lakewright.records import ModelVersion
@@ -13,19 +15,15 @@ if TYPE_CHECKING:
 def models(*, profile: str | None = None) -> list[ModelVersion]:
     """All registered versions, by name and number."""
     from lakewright.registry.versions import list_models
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
-    return list_models(Workspace.open(load_profile(profile)).tracking)
+    return list_models(opened(profile).tracking)
 
 
 def approve(model: str, *, profile: str | None = None) -> ModelVersion:
     """Make the version (`models:/NAME/3`) the champion. Raises NotFound for one that is not there."""
     from lakewright.registry.versions import resolve, set_alias
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
-    tracking = Workspace.open(load_profile(profile)).tracking
+    tracking = opened(profile).tracking
     version = resolve(tracking, model)
     set_alias(tracking, version.name, "champion", version.version)
     return version.model_copy(update={"aliases": sorted({*version.aliases, "champion"})})
@@ -38,7 +36,5 @@ def load(model: str | Path, *, profile: str | None = None, runtime: str = "auto"
     if not str(model).startswith("models:/"):
         return Predictor.open(Path(model), runtime)
     from lakewright.registry.versions import open_model
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
-    return open_model(Workspace.open(load_profile(profile)), str(model), runtime)
+    return open_model(opened(profile), str(model), runtime)

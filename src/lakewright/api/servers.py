@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakewright.api.places import opened
+
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from lakewright.service.server.access import Key
     from lakewright.service.server.endpoint import Endpoint
 
@@ -23,16 +27,19 @@ def serve(
     profile: str | None = None,
     settings: Sequence[str] = (),
     runtime: str = "auto",
+    guarded: bool = False,
 ) -> None:
     """Answer predictions over HTTP until the process is stopped.
 
     `split` is `champion=90,challenger=10`: versions side by side and their shares in percent; `name` is the endpoint's,
-    for `traffic` (default: the model's); `settings` are `name=value`, of the profile's `serve`. Raises LakewrightError
-    where the model or the port cannot be had.
+    for `traffic` (default: the model's); `settings` are `name=value`, of the profile's `serve`. `guarded`: only a
+    platform that knows its callers can reach the host (a SageMaker endpoint), so no key is needed. Raises
+    LakewrightError where the model or the port cannot be had.
     """
     from lakewright.service import server
 
     server.serve(
+        opened(profile),
         str(model),
         name=name,
         split=split,
@@ -40,20 +47,27 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        profile=profile,
         settings=settings,
         runtime=runtime,
+        guarded=guarded,
+        worker=f"{__name__}:{worker.__name__}",
     )
+
+
+def worker() -> ASGIApp:
+    """Called by name in each process of `serve --workers`. It stands here since such a process inherits nothing and
+    has to open a workspace of its own, which no module below `api` does."""
+    from lakewright.service import server
+
+    return server.worker(opened)
 
 
 def traffic(endpoint: str, *, split: str | None = None, rollback: bool = False, profile: str | None = None) -> Endpoint:
     """The versions that an endpoint's servers answer with, after a change where one is asked for: another `split`, or
     `rollback` to the one before. Raises NotFound for an endpoint that was never served."""
     from lakewright.service.server.endpoint import change
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
-    return change(Workspace.open(load_profile(profile)), endpoint, split, rollback, profile)
+    return change(opened(profile), endpoint, split, rollback)
 
 
 def keys(*, profile: str | None = None) -> list[Key]:
@@ -79,7 +93,5 @@ def remove_key(name: str, *, profile: str | None = None) -> None:
 
 def _file(profile: str | None) -> Path:
     from lakewright.service.server import keys_file
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
-    return keys_file(Workspace.open(load_profile(profile)))
+    return keys_file(opened(profile))

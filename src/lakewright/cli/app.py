@@ -1,5 +1,4 @@
-"""The application that the commands register with, the options that they share, how the workspace is opened, and how a
-command is stopped."""
+"""The application that the commands register with, the options that they share, and how a command is stopped."""
 
 from __future__ import annotations
 
@@ -9,15 +8,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from lakewright.cli.show import complain, note
 from lakewright.errors import Stopped
-
-if TYPE_CHECKING:
-    from lakewright.workspace import Workspace
 
 PATIENCE = 5.0  # seconds that a stopped command has to end by itself
 app = typer.Typer(
@@ -75,10 +71,3 @@ def stoppable(kept: str, remedy: str = "the same command again goes on from ther
         os.close(writing)
         watcher.join()
         os.close(reading)
-
-
-def open_workspace(profile: str | None) -> Workspace:
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
-
-    return Workspace.open(load_profile(profile))

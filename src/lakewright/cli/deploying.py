@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from lakewright.cli import former
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
 from lakewright.cli.show import complain, note, print_json, print_rows, say
 
 
-@app.command()
+@app.command(epilog="Example: lakewright check banking77 --profile databricks")
 def check(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006 (typer copies it)
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with a profile, as far as can be known before anything is sent."""
+    """Look for what is wrong with a profile, before anything is sent."""
     from lakewright import api
     from lakewright.errors import ProfileError
 
@@ -32,7 +33,7 @@ def check(
     raise typer.Exit(ProfileError.exit_code if any(problem.kind == "error" for problem in found) else 0)
 
 
-@app.command()
+@app.command(epilog="Example: lakewright deploy banking77 --profile databricks --dry-run")
 def deploy(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006
@@ -41,7 +42,10 @@ def deploy(
     out: Annotated[Path | None, typer.Option(help="folder to write it to")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a project to its profile's platform: the pipeline of its stages, the registry, the endpoint."""
+    """Send a project to its profile's platform.
+
+    That is the pipeline of its stages, the registry and the endpoint. Sent again, it changes only what is different.
+    """
     from lakewright import api
     from lakewright.errors import ProfileError
 
@@ -67,25 +71,44 @@ def deploy(
         print_json({"sent": deployed.sent, "written": written})
 
 
-@app.command()
-def runs(
+runs = typer.Typer(cls=former.group(former.runs), no_args_is_help=False)
+app.add_typer(runs, name="runs", help="The runs of a project: list them, or follow the newest.")
+
+
+@runs.command("list", epilog="Example: lakewright runs list banking77 --profile databricks")
+def list_runs(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
-    follow: Annotated[bool, typer.Option("--follow", help="watch the newest run until it ended, with its log")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs of a project where its profile runs it."""
+    """List the runs where the profile runs the project, newest first.
+
+    Each has its status, its stages, and why it failed.
+    """
+    from lakewright import api
+
+    rows: list[dict[str, Any]] = [
+        {"run": each.id, "status": each.status, "began": each.began, "stages": dict(each.stages), "why": each.why}
+        for each in api.runs(project, settings=settings, profile=profile)
+    ]
+    print_rows(rows, as_json, "runs")
+
+
+@runs.command("follow", epilog="Example: lakewright runs follow banking77 --profile databricks")
+def follow_run(
+    project: ProjectFile = "project.yml",
+    settings: Settings = [],  # noqa: B006
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Watch the newest run until it ends: its stages and its log.
+
+    The exit code is 1 where the run failed.
+    """
     from lakewright import api
     from lakewright.errors import LakewrightError
 
-    if not follow:
-        rows: list[dict[str, Any]] = [
-            {"run": each.id, "status": each.status, "began": each.began, "stages": dict(each.stages), "why": each.why}
-            for each in api.runs(project, settings=settings, profile=profile)
-        ]
-        print_rows(rows, as_json, "runs")
-        return
     last = api.follow(project, settings=settings, profile=profile, watch=say, log=note)
     if as_json:
         print_json(vars(last))

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from lakewright.cli.app import AsJson, ProfileName, app, open_workspace
+from lakewright.cli import former
+from lakewright.cli.app import AsJson, ProfileName, app
 from lakewright.cli.show import print_json, print_rows, visible
 
 
-@app.command("profile")
+@app.command("profile", epilog="Example: lakewright profile main.bank.questions --text text --label label")
 def profile_data(
     table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
     project: Annotated[
@@ -34,7 +35,10 @@ def profile_data(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at the data first: missing and suspicious values, lengths, duplicates, labels, splits and bias."""
+    """Measure a table before anything is learned from it.
+
+    Missing and suspicious values, lengths, duplicates, labels, splits and bias: a page, a JSON file and a notebook.
+    """
     from lakewright import api
     from lakewright.pages.profile import summary, verdict
     from lakewright.records import plain
@@ -62,31 +66,31 @@ def profile_data(
     print(f"page: {found.page}\njson: {found.json_file}\nnotebook: {found.notebook}")
 
 
-@app.command()
-def tables(
-    action: Annotated[str, typer.Argument(help="list, show or history")] = "list",
-    name: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="show: how many rows")] = 5,
+tables = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)
+app.add_typer(tables, name="tables", help="The lake's tables: list them, show one, or its history.")
+TableName = Annotated[str, typer.Argument(metavar="TABLE", help="catalog.schema.table, or catalog.schema.table@v3")]
+
+
+@tables.command("list", epilog="Example: lakewright tables list --json")
+def list_tables(profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """List the lake's tables: name, version, rows, bytes."""
+    from lakewright import api
+
+    rows = api.tables(profile=profile)
+    print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "tables")
+
+
+@tables.command("show", epilog="Example: lakewright tables show main.health.icd10_chapters@v0 --limit 20")
+def show_table(
+    table: TableName,
+    limit: Annotated[int, typer.Option(min=0, help="how many rows to print")] = 5,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """The lake's tables: list them, show one, or its history."""
+    """Show a table's properties, its columns and its first rows."""
     from lakewright import api
-    from lakewright.errors import UsageError, nearest
 
-    if action not in ("list", "show", "history"):
-        raise UsageError(f"tables has no action {action!r}", nearest(action, ("list", "show", "history")))
-    if action == "list":
-        rows = api.tables(profile=profile)
-        print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "tables")
-        return
-    if not name:
-        raise UsageError(f"tables {action} needs a table's name", f"lakewright tables {action} catalog.schema.table")
-    if action == "history":
-        rows = api.history(name, profile=profile)
-        print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "history")
-        return
-    shown = api.table(name, limit=limit, profile=profile)
+    shown = api.table(table, limit=limit, profile=profile)
     if as_json:
         print_json(shown)
         return
@@ -97,6 +101,15 @@ def tables(
     print_rows(shown["first_rows"], False, "first rows")
 
 
+@tables.command("history", epilog="Example: lakewright tables history main.health.icd10_chapters")
+def table_history(table: TableName, profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """List the commits of a table, the newest first."""
+    from lakewright import api
+
+    rows = api.history(table, profile=profile)
+    print_rows(rows if as_json else [_with_times(row) for row in rows], as_json, "history")
+
+
 def _with_times(entry: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds since 1970 as people read them, in UTC."""
     times = {name: entry[name] for name in ("timestamp", "created_at", "updated_at") if entry.get(name) is not None}
@@ -104,7 +117,7 @@ def _with_times(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, **iso}
 
 
-@app.command()
+@app.command(epilog="Example: lakewright sql 'select label, count(*) from main.bank.questions group by 1'")
 def sql(
     query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
     limit: Annotated[int, typer.Option(min=0, help="rows printed at most; 0: all")] = 100,
@@ -114,7 +127,10 @@ def sql(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Query the lake's tables, join them, or write a new one with `create table a.b.c as select …`."""
+    """Query the lake's tables in SQL, join them, or write new ones.
+
+    `create table a.b.c as select …` writes one, `insert into a.b.c select …` adds rows to one.
+    """
     from lakewright import api
     from lakewright.data.lake.types import python_rows
     from lakewright.records import TableVersion, plain
@@ -141,29 +157,19 @@ def sql(
         print(f"{len(rows)} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
 
 
-@app.command()
-def models(
-    action: Annotated[str, typer.Argument(help="list, or approve: make a version the champion")] = "list",
-    model: Annotated[str, typer.Argument(help="approve: models:/NAME/3")] = "",
-    profile: ProfileName = None,
-    as_json: AsJson = False,
-) -> None:
-    """The registered model versions; `approve` makes one the champion."""
+models = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)
+app.add_typer(models, name="models", help="The registered model versions: list them, or approve one.")
+
+
+@models.command("list", epilog="Example: lakewright models list")
+def list_models(profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """List the registered model versions.
+
+    Each has its aliases, its primary metric, its speed, and the table that it was trained on.
+    """
     from lakewright import api
-    from lakewright.errors import UsageError, nearest
     from lakewright.records import plain
 
-    if action == "approve":
-        if not model:
-            raise UsageError("models approve needs a model version", "lakewright models approve models:/NAME/3")
-        approved = api.approve(model, profile=profile)
-        if as_json:
-            print_json(plain(approved))
-        else:
-            print(f"{approved} is the champion now")
-        return
-    if action != "list":
-        raise UsageError(f"models has no action {action!r}", nearest(action, ("list", "approve")))
     versions = api.models(profile=profile)
     if as_json:
         print_json({"models": [plain(version) for version in versions]})
@@ -186,13 +192,35 @@ def models(
     print_rows(rows, False, "models")
 
 
-@app.command()
+@models.command("approve", epilog="Example: lakewright models approve models:/main.health.icd10_chapters/3")
+def approve_model(
+    model: Annotated[str, typer.Argument(help="models:/NAME/3, or models:/NAME@challenger")],
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a model version the champion.
+
+    models:/NAME@champion means this version from now on.
+    """
+    from lakewright import api
+    from lakewright.records import plain
+
+    approved = api.approve(model, profile=profile)
+    if as_json:
+        print_json(plain(approved))
+    else:
+        print(f"{approved} is the champion now")
+
+
+@app.command(epilog="Example: lakewright ui --port 5001")
 def ui(
     port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
     profile: ProfileName = None,
 ) -> None:
-    """Open the MLflow UI on the workspace: runs, curves, pictures, models."""
-    tracking = open_workspace(profile).tracking
+    """Open the MLflow UI on the workspace: runs, curves, models."""
+    from lakewright.api.places import opened
+
+    tracking = opened(profile).tracking
     command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", tracking.tracking_uri]
     os.execv(sys.executable, command)

@@ -1,4 +1,4 @@
-"""Predictions: of rows, of tables, at regular times; and the nearest texts."""
+"""Predictions: of rows, of tables; and the nearest texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Kind
 
 
-@app.command()
+@app.command(epilog="Example: lakewright predict models:/main.bank.banking77@champion 'my card is lost'")
 def predict(
     model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
     rows: Annotated[
@@ -31,7 +31,10 @@ def predict(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict rows: one line of JSON a row (with --json, one object that holds them all)."""
+    """Predict rows: print one line of JSON a row.
+
+    With --json, one object holds them all.
+    """
     from lakewright import api
 
     if not rows and sys.stdin.isatty():
@@ -47,7 +50,7 @@ def predict(
         print_json(prediction, indent=None)
 
 
-@app.command()
+@app.command(epilog="Example: lakewright score --model models:/main.bank.mail@champion --input main.bank.letters")
 def score(
     model: Annotated[str, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
     input: Annotated[str, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")],
@@ -70,7 +73,10 @@ def score(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a table's new rows into a predictions table: each row once, whatever happens; run it again to go on."""
+    """Score a table's new rows into a table of predictions.
+
+    Each row is scored once, whatever happens; the same command goes on after a stop.
+    """
     from lakewright import api
     from lakewright.errors import UsageError
 
@@ -108,51 +114,7 @@ def score(
         print(f"{scored.seconds:.1f} s, {scored.seconds_per_1000_rows:.3f} s per 1,000 rows")
 
 
-@app.command(context_settings={"allow_interspersed_args": False})
-def schedule(
-    command: Annotated[list[str], typer.Argument(help="the command and its options: score --model … --input …")],
-    every: Annotated[str, typer.Option(help="hourly, daily, weekly or monthly")] = "daily",
-    at: Annotated[str, typer.Option(help="HH:MM of this machine's clock")] = "03:00",
-    on: Annotated[str, typer.Option(help="weekly: the day")] = "Mon",
-    kind: Annotated[str, typer.Option(help="systemd or cron")] = "systemd",
-    name: Annotated[str | None, typer.Option(help="names the job; default: the command's name")] = None,
-    out: Annotated[str | None, typer.Option(help="systemd: the folder for the two files; default: print them")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write what runs a command at regular times here: a systemd timer, or a line for cron. Options come first."""
-    from pathlib import Path
-
-    from lakewright import api
-    from lakewright.errors import UsageError, nearest
-    from lakewright.targets.local.schedule import write_units
-
-    known = [each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands]
-    if command[0] not in known:
-        raise UsageError(f"lakewright has no command {command[0]!r}", nearest(command[0], known))
-    files = api.schedule(command, every=every, at=at, on=on, kind=kind, name=name)
-    if kind == "cron":
-        if as_json:
-            print_json({"cron": files["crontab"]})
-        else:
-            print(files["crontab"], end="")
-            print("add it with: crontab -e", file=sys.stderr)
-        return
-    if out is not None:
-        write_units(files, Path(out))
-    if as_json:
-        print_json({"files": files})
-        return
-    for file, text in files.items():
-        print(f"{Path(out) / file}" if out is not None else f"# {file}\n{text}")
-    unit = next(file for file in files if file.endswith(".timer"))
-    print(
-        f"start it with: systemctl --user daemon-reload && systemctl --user enable --now {unit}\n"
-        "(the files belong in ~/.config/systemd/user)",
-        file=sys.stderr,
-    )
-
-
-@app.command()
+@app.command(epilog="Example: lakewright search main.bank.questions 'lost card' --k 5")
 def search(
     table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
     text: Annotated[str, typer.Argument(help="what to look for")],
@@ -168,7 +130,10 @@ def search(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """The rows of a table nearest in meaning to a text, by a sentence_similarity model's embeddings."""
+    """Find the rows of a table nearest in meaning to a text.
+
+    A model of the task sentence_similarity embeds the texts.
+    """
     from lakewright import api
 
     text, _ = _utf8((text, where or ""), "argument")

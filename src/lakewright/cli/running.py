@@ -17,7 +17,7 @@ KEPT = "the stages that finished are kept, and training's last checkpoint"
 ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
 
 
-@app.command()
+@app.command(epilog="Example: lakewright run banking77 --set train.num_train_epochs=3")
 def run(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006 (typer copies it)
@@ -25,9 +25,13 @@ def run(
     rerun: Annotated[str | None, typer.Option(help="do this stage and those after it again")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a project: ingest, prepare, train, evaluate, gate, register. What is done already is skipped."""
+    """Run a project: ingest, prepare, train, evaluate, gate, register.
+
+    Stages whose inputs are unchanged are skipped; the same command goes on with a run that was stopped.
+    """
     gc.set_threshold(ALLOCATIONS)
-    from lakewright.api.projects import execute, located
+    from lakewright.api.places import located
+    from lakewright.api.projects import execute
 
     loaded, place = located(project, settings, profile)
     give_back()
@@ -36,7 +40,7 @@ def run(
         stop = stoppable(KEPT)
     else:
         stop = stoppable(
-            f"what was started on {target} goes on there", f"lakewright runs --profile {place.name} --follow"
+            f"what was started on {target} goes on there", f"lakewright runs follow --profile {place.name}"
         )
     with redirect_stdout(sys.stderr), stop:  # a source of the user's may print; stdout belongs to results
         finished = execute(loaded, place, rerun=rerun, watch=say)
@@ -49,7 +53,7 @@ def run(
     raise typer.Exit(finished.exit_code)
 
 
-@app.command()
+@app.command(epilog="Example: lakewright plan banking77")
 def plan(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006
@@ -65,7 +69,7 @@ def plan(
     print_rows(rows, as_json, "stages")
 
 
-@app.command()
+@app.command(epilog="Example: lakewright stage train --project banking77/project.yml --run nightly")
 def stage(
     name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register")],
     project: Annotated[str, typer.Option(help="project.yml")],
@@ -75,7 +79,10 @@ def stage(
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
 ) -> None:
-    """Run one stage of a run and print its record: what targets execute."""
+    """Run one stage of a run and print its record.
+
+    A platform executes this command for each stage, each on a machine of its own.
+    """
     gc.set_threshold(ALLOCATIONS)
     from lakewright import api
     from lakewright.records import plain
@@ -85,7 +92,7 @@ def stage(
     print_json(plain(record) if record is not None else {"skipped": name})
 
 
-@app.command()
+@app.command(epilog="Example: lakewright compare banking77 --by macro_f1")
 def compare(
     runs: Annotated[
         list[str] | None,
@@ -96,7 +103,10 @@ def compare(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rank finished runs, tell ties from differences, and recommend the cheapest that is not significantly worse."""
+    """Rank finished runs, and recommend one.
+
+    Ties are told from differences; the cheapest run that is not significantly worse is recommended.
+    """
     from lakewright import api
     from lakewright.cli.leaderboard import table
 
@@ -113,11 +123,14 @@ def compare(
     print(f"page: {found['page']}")
 
 
-@app.command()
+@app.command(epilog="Example: lakewright schema profiles > profiles.schema.json")
 def schema(
     what: Annotated[str, typer.Argument(help="project or profiles")] = "project",
 ) -> None:
-    """Print the JSON Schema of project.yml (or profiles.yml), for editors and checks."""
+    """Print the JSON Schema of project.yml or profiles.yml.
+
+    Editors complete and check these files by it.
+    """
     from lakewright import api
 
     print_json(api.schema(what))

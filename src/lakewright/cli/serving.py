@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lakewright.cli import former
 from lakewright.cli.app import AsJson, ProfileName, app
 from lakewright.cli.show import print_json, print_rows
 
+if TYPE_CHECKING:
+    from lakewright.service.server.endpoint import Endpoint as EndpointRecord
 
-@app.command()
+
+@app.command(epilog="Example: lakewright serve models:/main.bank.banking77@champion --follow-alias")
 def serve(
     model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
     host: Annotated[str, typer.Option(help="the address to listen at; others than this machine's own need a key")] = (
@@ -31,8 +35,12 @@ def serve(
     ] = [],  # noqa: B006
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
     profile: ProfileName = None,
+    guarded: Annotated[bool, typer.Option("--guarded", hidden=True)] = False,  # for containers that a platform guards
 ) -> None:
-    """Answer predictions over HTTP: POST /predict, MLflow's /invocations, /v2 and others; pages at /docs."""
+    """Answer predictions over HTTP, until it is stopped.
+
+    POST /predict, MLflow's /invocations, /v2 and others; the pages at /docs describe them.
+    """
     from lakewright import api
 
     api.serve(
@@ -46,51 +54,81 @@ def serve(
         profile=profile,
         settings=settings,
         runtime=runtime,
+        guarded=guarded,
     )
 
 
-@app.command()
-def traffic(
-    endpoint: Annotated[str, typer.Argument(help="its name: the model's, if `serve` gave no other")],
-    split: Annotated[
-        str | None, typer.Option(help="champion=90,challenger=10, or versions: 3=100; what is served from now on")
-    ] = None,
-    rollback: Annotated[bool, typer.Option("--rollback", help="what was served before")] = False,
+traffic = typer.Typer(cls=former.group(former.traffic, "--split"), no_args_is_help=True)
+app.add_typer(traffic, name="traffic", help="The versions that an endpoint answers with: show or change them.")
+Endpoint = Annotated[str, typer.Argument(help="its name: the model's, if `serve` gave no other")]
+
+
+@traffic.command("show", epilog="Example: lakewright traffic show main.bank.banking77")
+def show_traffic(endpoint: Endpoint, profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """Show the versions that answer, and the share of each in percent."""
+    from lakewright import api
+
+    _print_variants(api.traffic(endpoint, profile=profile), as_json)
+
+
+@traffic.command("split", epilog="Example: lakewright traffic split main.bank.banking77 champion=90,challenger=10")
+def split_traffic(
+    endpoint: Endpoint,
+    shares: Annotated[
+        str, typer.Argument(help="champion=90,challenger=10: aliases or version numbers, and their shares in percent")
+    ],
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show or change which versions an endpoint's servers answer with. They follow within a second or two."""
+    """Answer with these versions from now on. Servers follow within a second or two."""
     from lakewright import api
 
-    changed = api.traffic(endpoint, split=split, rollback=rollback, profile=profile)
+    _print_variants(api.traffic(endpoint, split=shares, profile=profile), as_json)
+
+
+@traffic.command("rollback", epilog="Example: lakewright traffic rollback main.bank.banking77")
+def roll_back_traffic(endpoint: Endpoint, profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """Answer with the versions that answered before. Servers follow within a second or two."""
+    from lakewright import api
+
+    _print_variants(api.traffic(endpoint, rollback=True, profile=profile), as_json)
+
+
+def _print_variants(standing: EndpointRecord, as_json: bool) -> None:
     rows = [
         {"variant": one.name, "version": one.at, "percent": one.percent, "folder": one.folder}
-        for one in changed.variants
+        for one in standing.variants
     ]
     print_rows(rows, as_json, "variants")
 
 
-@app.command()
-def keys(
-    action: Annotated[str, typer.Argument(help="add, remove or list")],
-    name: Annotated[str | None, typer.Argument(help="whose key")] = None,
-    profile: ProfileName = None,
-    as_json: AsJson = False,
-) -> None:
-    """The API keys that servers take. A key is shown once, when it is made; only its hash is kept."""
-    from lakewright import api
-    from lakewright.errors import UsageError, nearest
+keys = typer.Typer(cls=former.group(former.action_needed), no_args_is_help=True)
+app.add_typer(keys, name="keys", help="The API keys that servers take: list, add or remove them.")
+Whose = Annotated[str, typer.Argument(help="whose key")]
 
-    if action not in ("add", "remove", "list") or (name is None) != (action == "list"):
-        remedy = (
-            nearest(action, ("add", "remove", "list")) if action not in ("add", "remove", "list") else "keys add NAME"
-        )
-        raise UsageError(f"{' '.join(filter(None, ('keys', action, name)))} is not understood", remedy)
-    if action == "add":
-        made = api.add_key(str(name), profile=profile)
-        print_json({"name": name, "key": made}) if as_json else print(made)
-        print("only its hash is kept: the key is not shown again", file=sys.stderr)
-        return
-    if action == "remove":
-        api.remove_key(str(name), profile=profile)
+
+@keys.command("list", epilog="Example: lakewright keys list")
+def list_keys(profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """List the names of the keys. Only their hashes are kept, so no key can be shown again."""
+    from lakewright import api
+
     print_rows([{"name": key.name, "made": key.made} for key in api.keys(profile=profile)], as_json, "keys")
+
+
+@keys.command("add", epilog="Example: lakewright keys add billing")
+def add_key(name: Whose, profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """Make a key and print it, once. Only its hash is kept."""
+    from lakewright import api
+
+    made = api.add_key(name, profile=profile)
+    print_json({"name": name, "key": made}) if as_json else print(made)
+    print("only its hash is kept: the key is not shown again", file=sys.stderr)
+
+
+@keys.command("remove", epilog="Example: lakewright keys remove billing")
+def remove_key(name: Whose, profile: ProfileName = None, as_json: AsJson = False) -> None:
+    """Take a key away, and list those that are left. Servers notice within a second or two."""
+    from lakewright import api
+
+    api.remove_key(name, profile=profile)
+    list_keys(profile, as_json)

@@ -7,47 +7,51 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakewright import errors
 from lakewright.errors import LakewrightError
 from lakewright.records import ModelVersion, TableVersion, plain
 from lakewright.registry.uri import at_hand, meant
 from lakewright.registry.without_mlflow import reader
-from lakewright.settings.profile import load_profile
-from lakewright.workspace import Workspace
-from lakewright.workspace.tracking import StageLog
+from lakewright.workspace.tracking import StageLog, Tracking
+
+if TYPE_CHECKING:
+    from lakewright.workspace import Workspace
 
 
-def located(uri: str, profile: str | None) -> tuple[ModelVersion, Path]:
+def located(workspace: Workspace, uri: str) -> tuple[ModelVersion, Path]:
     """The version that a `models:/…` URI means, and its model folder on this machine.
 
     Raises as `meaning.meant` and `at_hand` do, LakewrightError where the registry does not answer.
     """
-    workspace = Workspace.open(load_profile(profile))
+    downloads = workspace.folder / "downloads"
     registry = reader(workspace.tracking)
     if registry is not None:
         version = meant(registry, uri)
-        folder = at_hand(version, _downloads(workspace))
+        folder = at_hand(version, downloads)
         if folder is not None:
             return version, folder
         uri = version.at  # wherever an alias points to in the meantime
-    found = _asked("locate", {"uri": uri, "profile": profile})
+    found = _asked("locate", workspace.tracking, {"uri": uri, "downloads": str(downloads)})
     return ModelVersion.model_validate(found["version"]), Path(found["folder"])
 
 
 def note_scored(
-    version: ModelVersion, profile: str | None, tables: Mapping[str, TableVersion], metrics: Mapping[str, float]
+    tracking: Tracking, version: ModelVersion, tables: Mapping[str, TableVersion], metrics: Mapping[str, float]
 ) -> None:
     """A run in MLflow of what was scored by this version: its tables, its numbers; and the seconds on the version."""
     given = {name: plain(table) for name, table in tables.items()}
-    _asked("note", {"version": plain(version), "profile": profile, "tables": given, "metrics": dict(metrics)})
+    _asked("note", tracking, {"version": plain(version), "tables": given, "metrics": dict(metrics)})
 
 
-def _asked(what: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(what: str, tracking: Tracking, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of a process of its own. It gets all that it needs of the workspace, and opens none."""
     command = [sys.executable, "-m", __name__, what]
-    done = subprocess.run(command, input=json.dumps(given), stdout=subprocess.PIPE, text=True, check=False)
+    question = json.dumps({"tracking": asdict(tracking), **given})
+    done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise LakewrightError(f"the registry could not be asked (exit code {done.returncode})", "see the lines above")
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -57,37 +61,32 @@ def _asked(what: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _locate(uri: str, profile: str | None) -> dict[str, Any]:
+def _locate(tracking: Tracking, uri: str, downloads: str) -> dict[str, Any]:
     from lakewright.registry.versions import download, resolve
 
-    workspace = Workspace.open(load_profile(profile))
-    version = resolve(workspace.tracking, uri)
-    folder = download(workspace.tracking, version, _downloads(workspace))
+    version = resolve(tracking, uri)
+    folder = download(tracking, version, Path(downloads))
     return {"version": plain(version), "folder": str(folder)}
 
 
-def _downloads(workspace: Workspace) -> Path:
-    return workspace.folder / "downloads"
-
-
 def _note(
-    version: dict[str, Any], profile: str | None, tables: dict[str, Any], metrics: dict[str, float]
+    tracking: Tracking, version: dict[str, Any], tables: dict[str, Any], metrics: dict[str, float]
 ) -> dict[str, Any]:
     from uuid import uuid4
 
-    workspace, of = Workspace.open(load_profile(profile)), ModelVersion.model_validate(version)
+    of = ModelVersion.model_validate(version)
     pinned = {name: TableVersion.model_validate(table) for name, table in tables.items()}
-    run = workspace.tracking.start(
+    run = tracking.start(
         f"{of.name} scoring", f"{pinned['output']} {uuid4().hex[:8]}", {"lakewright.model_version": str(of)}
     )
-    with workspace.tracking.client() as client:
+    with tracking.client() as client:
         log = StageLog(client, run)
         for name, table in pinned.items():
             log.table(table, name)
         log.close()
-    workspace.tracking.finish(run, "FINISHED", metrics, {})
+    tracking.finish(run, "FINISHED", metrics, {})
     seconds = f"{metrics['seconds_per_1000_rows']:.3f}"
-    with workspace.tracking.client() as client:  # last: who may write runs need not be allowed to change a version
+    with tracking.client() as client:  # last: who may write runs need not be allowed to change a version
         client.set_model_version_tag(of.name, str(of.version), "lakewright.scored_seconds_per_1000_rows", seconds)
     return {}
 
@@ -96,7 +95,8 @@ def main() -> None:
     asked: dict[str, Callable[..., dict[str, Any]]] = {"locate": _locate, "note": _note}
     try:
         with redirect_stdout(sys.stderr):  # stdout is the answer's
-            answer = asked[sys.argv[1]](**json.load(sys.stdin))
+            given = json.load(sys.stdin)
+            answer = asked[sys.argv[1]](Tracking(**given.pop("tracking")), **given)
     except LakewrightError as error:
         answer = {"error": type(error).__name__, "told": error.__reduce__()[1]}
     print(json.dumps(answer))

@@ -8,11 +8,13 @@ only part that needs the platform's SDK, and it decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lakewright.pipeline import Watch
     from lakewright.pipeline.runs import Run
     from lakewright.records import Record
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 Status = Literal["waiting", "running", "done", "skipped", "failed", "stopped"]
+
+# Opens the profile's workspace, as it is at that moment. A target calls it where it needs the workspace and not before:
+# one on a platform's disk cannot be opened on the machine that only sends the project there.
+OpenWorkspace: TypeAlias = "Callable[[], Workspace]"
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,23 @@ class Problem:
     secret: bool = False  # what would be sent shows one: it is neither printed nor written
 
 
+@dataclass(frozen=True)
+class Deployed:
+    """What a platform was sent, or would be sent."""
+
+    files: Mapping[str, str]  # name → text: definitions and requests
+    problems: Sequence[Problem] = ()
+    written: Sequence[Path] = ()  # below `out`
+    sent: Sequence[str] = ()  # a line for each thing made or changed; none in a dry run
+
+
 class Target(Protocol):
     name: str
     settings: type[TargetSettings]
 
-    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+    def run(
+        self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
+    ) -> Run:
         """Every stage in order, skipping what is done already; `rerun` names the first stage to do again anyway."""
 
     def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
@@ -76,13 +94,15 @@ class Target(Protocol):
     def deployment(self, project: Project, profile: Profile) -> Deployment:
         """Raises UsageError where the target has nothing to deploy."""
 
-    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+    def deploy(
+        self, deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace
+    ) -> Iterator[str]:
         """Sends it; yields a line for each thing made or changed. Sent again, it changes nothing."""
 
-    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+    def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         """The newest first."""
 
-    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+    def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
         """Lines of the log so far, oldest first."""
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:

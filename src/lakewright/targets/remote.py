@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.pipeline.runs import Run, noted_runs
 from lakewright.records import StageResult
-from lakewright.targets import Execution, Target
+from lakewright.targets import Execution, OpenWorkspace, Target
 from lakewright.targets.checks import problems, refuse
 
 if TYPE_CHECKING:
@@ -28,22 +28,28 @@ class Away(Target, Protocol):
         """What is deployed, once, with these values of its parameters (name → value) in place of its defaults."""
 
 
-def run_away(target: Away, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+def run_away(
+    target: Away,
+    project: Project,
+    profile: Profile,
+    workspace: OpenWorkspace,
+    watch: Watch,
+    rerun: str | None = None,
+) -> Run:
     """Deploys the project, starts it and waits for its end. A failure that the platform tells is in `Run.error`."""
     from lakewright.pipeline import records_of
-    from lakewright.workspace import Workspace
 
     if rerun is not None:
         raise UsageError(
             f"--rerun means nothing to the target {target.name}", "change a setting, or run again on the platform"
         )
     refuse(problems(project, profile))
-    for _ in target.deploy(target.deployment(project, profile), project, profile):
+    for _ in target.deploy(target.deployment(project, profile), project, profile, workspace):
         pass
-    *_, ended = follow(target, target.start(project, profile), project, profile, watch)
-    workspace = Workspace.open(profile)
-    noted = next((run for run in noted_runs(project, workspace) if ended.id in (run.name, run.run_id)), None)
-    records = records_of(workspace, noted.run_id) if noted else {}
+    *_, ended = follow(target, target.start(project, profile), project, profile, workspace, watch)
+    opened = workspace()  # now, not before: it has what the stages left
+    noted = next((run for run in noted_runs(project, opened) if ended.id in (run.name, run.run_id)), None)
+    records = records_of(opened, noted.run_id) if noted else {}
     stages = {
         name: StageResult(status=status, seconds=0.0, why=ended.page)
         for name, status in ended.stages.items()
@@ -53,18 +59,20 @@ def run_away(target: Away, project: Project, profile: Profile, watch: Watch, rer
     if ended.status != "done" and "gate" not in records:
         error = LakewrightError(
             f"{ended.id} {ended.status}: {ended.why}",
-            f"`lakewright runs --profile {profile.name} --follow` has its log",
+            f"`lakewright runs follow --profile {profile.name}` has its log",
         )
     return Run(noted.run_id if noted else ended.id, stages, dict(records), error)
 
 
 def follow(
-    target: Target, execution: Execution, project: Project, profile: Profile, watch: Watch
+    target: Target, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch
 ) -> Iterator[Execution]:
     """The execution as it goes on, until it ended; `watch` is told of each stage that begins or ends."""
     told: dict[str, str] = {}
     while True:
-        found = next((each for each in target.executions(project, profile) if each.id == execution.id), execution)
+        found = next(
+            (each for each in target.executions(project, profile, workspace) if each.id == execution.id), execution
+        )
         for stage, status in found.stages.items():
             if told.get(stage) != status and status != "waiting":
                 watch(stage, "run" if status == "running" else status, found.page if status == "running" else "")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from conftest import greeting_model
+from lakewright.api.places import opener
 from lakewright.errors import LakewrightError, ProfileError
 from lakewright.model.folder import digest_of
 from lakewright.plugins import find
@@ -94,7 +95,7 @@ def send(client: Client, place: Path) -> list[str]:
     project, profile = load_project(place / "project.yml"), load_profile(None, place)
     target = find("targets", "azureml")
     settings: Any = profile.target
-    return list(sending.send(client, target.deployment(project, profile), project, profile, settings))  # type: ignore[arg-type]
+    return list(sending.send(client, target.deployment(project, profile), project, opener(profile), settings))  # type: ignore[arg-type]
 
 
 def test_before_a_model_is_approved_endpoints_wait(place: Path) -> None:

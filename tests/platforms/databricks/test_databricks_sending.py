@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lakewright.api.places import opener
 from lakewright.errors import LakewrightError, NotFound, ProfileError
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
@@ -28,7 +29,7 @@ def databricks(tmp_path: Path, tracking: Tracking, monkeypatch: pytest.MonkeyPat
 
 
 def deploy(project: Project, profile: Profile) -> list[str]:
-    return [*TARGET.deploy(TARGET.deployment(project, profile), project, profile)]
+    return [*TARGET.deploy(TARGET.deployment(project, profile), project, profile, opener(profile))]
 
 
 def test_all_that_a_profile_can_have_is_made_and_sent_again_changes_nothing(
@@ -178,7 +179,7 @@ def test_jobs_and_clusters_that_are_not_ours_are_left_alone(databricks: Databric
 def test_errors_say_what_to_do(databricks: Databricks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = banking(tmp_path, {**SMALL, "host": databricks.host})
     with pytest.raises(NotFound, match=r"no job main\.bank\.banking77"):
-        TARGET.executions(*loaded)
+        TARGET.executions(*loaded, opener(loaded[1]))
     monkeypatch.setenv("DATABRICKS_TOKEN", "another")
     with pytest.raises(LakewrightError, match="answered"):
         deploy(*loaded)

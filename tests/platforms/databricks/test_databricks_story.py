@@ -86,7 +86,7 @@ def test_deployed_run_and_watched(
     # The other branch, by a parameter of the job alone.
     project, profile = load_project(everywhere.project), load_profile("prod", everywhere.folder)
     started = TARGET.start(project, profile, {"MinAccuracyValue": str(FAILING)})
-    code, last, messages = lakewright("runs", "--follow", capsys=capsys)
+    code, last, messages = lakewright("runs", "follow", capsys=capsys)
     assert (code, last["id"], last["status"]) == (0, started.id, "done")
     assert (last["stages"]["gate"], last["stages"]["register"]) == ("done", "skipped")
     assert 'gate:   "passed": false' in messages
@@ -98,7 +98,7 @@ def test_deployed_run_and_watched(
     ]
     assert json.loads((folder / "records" / "gate.json").read_text())["passed"] is False
 
-    code, listed, _ = lakewright("runs", capsys=capsys)
+    code, listed, _ = lakewright("runs", "list", capsys=capsys)
     assert code == 0
     assert [each["run"] for each in listed["runs"]] == sorted((str(number) for number in databricks.runs), reverse=True)
 
@@ -123,6 +123,6 @@ def test_a_stage_that_fails_fails_the_run_and_says_where(
     assert "ingest failed" in run["error"]["cause"]
     assert run["stages"]["ingest"]["status"] == "failed"
     assert run["stages"]["register"]["status"] == "skipped"
-    code, _, messages = lakewright("runs", "--follow", capsys=capsys)
+    code, _, messages = lakewright("runs", "follow", capsys=capsys)
     assert code == 1
     assert "ingest: " in messages and "nothing.parquet" in messages

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lakewright.api.places import opener
 from lakewright.errors import LakewrightError, ProfileError
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
@@ -188,4 +189,4 @@ def test_without_credentials_a_deployment_says_so(monkeypatch: pytest.MonkeyPatc
     profiles(LEAST)
     project, profile = load_project("project.yml"), load_profile("prod")
     with pytest.raises(LakewrightError, match="credentials"):
-        list(TARGET.deploy(TARGET.deployment(project, profile), project, profile))
+        list(TARGET.deploy(TARGET.deployment(project, profile), project, profile, opener(profile)))

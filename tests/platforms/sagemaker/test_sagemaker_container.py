@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from conftest import Server, free_port
 from lakewright.records import Decision, Metric, Report
 from lakewright.targets.sagemaker import container
 
@@ -113,3 +118,29 @@ def test_where_there_is_no_container_nothing_is_left(tmp_path: Path, monkeypatch
     monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / "none"))
     container.note("gate", Decision(passed=True, checks=[]), None)  # type: ignore[arg-type]
     assert not (tmp_path / "none").exists()
+
+
+def test_an_endpoint_answers_without_a_key_where_only_sagemaker_can_ask(
+    opt: Path, greeter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`serve`, as SageMaker starts it: `lakewright serve --guarded` in its place, which SIGTERM ends."""
+    port = free_port()
+    monkeypatch.setenv("SAGEMAKER_BIND_TO_PORT", str(port))
+    shutil.copytree(greeter, opt / "model")
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "lakewright.targets.sagemaker.container", "serve"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=file)
+    server = Server(port, process, log)
+    try:
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()
+            with suppress(OSError):
+                if server.ask("GET", "/ping").status == 200:
+                    break
+            time.sleep(0.1)
+        answer = server.ask("POST", "/invocations", {"inputs": ["good night"]})
+        assert answer.status == 200 and answer.json["predictions"]
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()

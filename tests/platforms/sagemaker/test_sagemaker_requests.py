@@ -15,6 +15,7 @@ import pytest
 import yaml
 from botocore.stub import Stubber
 
+from lakewright.api.places import opener
 from lakewright.errors import ProfileError
 from lakewright.settings.profile import Profile, load_profile
 from lakewright.settings.project import Project, load_project
@@ -345,7 +346,7 @@ def test_what_is_of_another_project_is_left_alone(
 
     def send(schema: str) -> list[str]:
         project, profile = load_project("project.yml", [f"schema={schema}"]), load_profile("prod")
-        return list(TARGET.deploy(TARGET.deployment(project, profile), project, profile))
+        return list(TARGET.deploy(TARGET.deployment(project, profile), project, profile, opener(profile)))
 
     send("main.support")
     package = sagemaker.create_model_package(

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from conftest import Server, free_port
+from lakewright.api.places import opener
 from lakewright.errors import ProfileError
 from lakewright.pipeline.runs import noted_runs
 from lakewright.records import Decision
@@ -35,7 +36,7 @@ def deployed() -> list[str]:
     """What `lakewright deploy --profile prod` says that it made or changed."""
     project, profile = load_project("project.yml"), load_profile("prod")
     assert not [problem for problem in TARGET.problems(project, profile) if problem.kind == "error"]
-    return list(TARGET.deploy(TARGET.deployment(project, profile), project, profile))
+    return list(TARGET.deploy(TARGET.deployment(project, profile), project, profile, opener(profile)))
 
 
 def left(everywhere: Everywhere, name: str, execution: str) -> Any:

@@ -29,6 +29,7 @@ from lakewright.system.progress import bar
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.model.predictor import Predictor
+    from lakewright.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
 COMMIT_ROWS = 25_000  # what a kill loses at most: some 15 s of two cores' work on short texts
@@ -58,45 +59,35 @@ class Scored:
 
 
 def score(
-    model: str | Path,
+    workspace: Workspace,
+    model: str,
     input: str,
-    output: str | None = None,
+    output: str | None,
     *,
-    full: bool = False,
-    columns: Mapping[str, str] = {},
-    id: str | None = None,
-    keep: Sequence[str] = (),
-    least_confidence: float = 0.0,
-    probabilities: bool = True,
-    commit_rows: int = COMMIT_ROWS,
-    runtime: str = "auto",
-    profile: str | None = None,
+    full: bool,
+    columns: Mapping[str, str],
+    id: str | None,
+    keep: Sequence[str],
+    least_confidence: float,
+    probabilities: bool,
+    commit_rows: int,
+    runtime: str,
 ) -> Scored:
-    """Score the rows of `input` (`a.b.c` or `a.b.c@v3`) that `output` (default: `a.b.c_predictions`) does not have yet.
-
-    `columns` maps the model's inputs to the table's columns where they differ from the project's; `id` is the column of
-    record ids (default: the project's); `keep` are columns to copy. A kill at any point and the same call again leave
-    every row once. `full`: all rows anew, in the place of what is there.
-
-    Raises UsageError and DataError where things do not fit together, before anything is written (a row whose id is
-    null: when it is met); Busy where another process scores into the table.
-    """
+    """Score the rows of `input` that `output` does not have yet; `api.score` says what the options mean, and what is
+    raised."""
     from lakewright.data.lake.names import TableName
     from lakewright.model.predictor import Predictor
-    from lakewright.settings.profile import load_profile
-    from lakewright.workspace import Workspace
 
     if not 0 <= least_confidence <= 1:
         raise UsageError(f"a confidence lies between 0 and 1, not at {least_confidence}", "for example 0.7")
     if commit_rows < 1:
         raise UsageError(f"{commit_rows} rows cannot be committed at once", "name 1 or more")
-    workspace = Workspace.open(load_profile(profile))
     lake, pinned = workspace.lake, workspace.lake.version(input)
     parsed, at = TableName.parse(output or f"{pinned.name}_predictions")
     target = str(parsed)
     if at is not None or target == pinned.name:
         raise UsageError(f"predictions cannot be written to {output}", "name a table of their own, without a version")
-    version, folder = _located(model, profile)
+    version, folder = _located(workspace, model)
     with workspace.lock(f"score.{target}", f"scoring into {target}"):
         predictor = Predictor.open(folder, runtime, workspace.threads)
         schema = lake.scan(pinned).schema
@@ -154,19 +145,19 @@ def score(
         counts = {"rows": scored.rows, "rows_without_prediction": scored.without, "rows_abstained": scored.abstained}
         times = {"seconds": seconds, "seconds_per_1000_rows": scored.seconds_per_1000_rows}
         try:
-            note_scored(version, profile, {"input": pinned, "output": written}, {**counts, **times})
+            note_scored(workspace.tracking, version, {"input": pinned, "output": written}, {**counts, **times})
         except LakewrightError as failure:  # the rows are there
             LOG.warning("%s is written; MLflow did not take the note of it, or not all: %s", written, failure.cause)
     return scored
 
 
-def _located(model: str | Path, profile: str | None) -> tuple[ModelVersion | None, Path]:
+def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Path]:
     """The model version, where one is named, and the model folder."""
-    if not str(model).startswith("models:/"):
+    if not model.startswith("models:/"):
         return None, Path(model).resolve()
     from lakewright.registry.mlflow_process import located
 
-    return located(str(model), profile)
+    return located(workspace, model)
 
 
 def _roles(folder: Path) -> dict[str, Any]:

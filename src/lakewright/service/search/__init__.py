@@ -25,6 +25,7 @@ from lakewright.service.search.embeddings import Embedder, embed_missing, embedd
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
+    from lakewright.model.predictor import Predictor
     from lakewright.workspace import Workspace
 
 EXACT_UP_TO = 200_000  # distinct texts; above, reading every embedding for each search takes seconds
@@ -73,37 +74,21 @@ class Found:
         return f"{self.table}, column {self.column}: {self.rows:,} rows{left_out}{new}; {how}; by {self.model}"
 
 
-def search(
-    workspace: Workspace,
-    table: str,
-    text: str,
-    *,
-    model: str | None = None,
-    column: str | None = None,
-    k: int = 10,
-    where: str | None = None,
-    exact: bool = False,
-) -> Found:
-    """The `k` rows of `table` (`a.b.c`, or `a.b.c@v3`) nearest in meaning to `text`.
-
-    `model` is a model version or a model folder; none: the one that embedded texts of this table last, as it was named
-    then. Raises as `find` does, and UsageError where no model is named and none is known.
-    """
+def embedder_of(workspace: Workspace, table: TableVersion, model: str | None) -> tuple[Predictor, str]:
+    """The model version or model folder, opened, and its name; none is named: the one that embedded texts of this
+    table last. Raises UsageError where none is known either."""
     from lakewright.model.predictor import Predictor
     from lakewright.registry.versions import open_model
 
-    pinned = workspace.lake.version(table)
-    named = model or last_model(workspace.lake, pinned)
+    named = model or last_model(workspace.lake, table)
     if named is None:
         raise UsageError(
-            f"no model has embedded {pinned.name} yet, and none is named",
+            f"no model has embedded {table.name} yet, and none is named",
             "--model models:/NAME@champion",
         )
     if named.startswith("models:/"):
-        predictor = open_model(workspace, named)
-    else:
-        predictor, named = Predictor.open(Path(named)), str(Path(named).resolve())
-    return find(workspace, predictor, pinned, text, model=named, column=column, k=k, where=where, exact=exact)
+        return open_model(workspace, named), named
+    return Predictor.open(Path(named)), str(Path(named).resolve())
 
 
 def find(
@@ -118,7 +103,7 @@ def find(
     where: str | None = None,
     exact: bool = False,
 ) -> Found:
-    """What `search` finds, with everything opened. Rows that tie come in the table's order.
+    """The `k` rows of the table nearest in meaning to the text. Rows that tie come in the table's order.
 
     `where` is a condition in SQL over the table's columns; the rows are ranked exactly then. Raises UsageError for a
     blank text, k < 1, a condition that is not SQL over this table, or a column that must be named; DataError for a

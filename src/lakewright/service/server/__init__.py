@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,12 +29,13 @@ from lakewright.errors import DataError, LakewrightError, ModelError, UsageError
 from lakewright.service.server import alias, endpoint, requestlog
 from lakewright.service.server.access import Access, is_public
 from lakewright.service.server.endpoint import Endpoint
-from lakewright.settings.profile import Serve, load_profile, serving
-from lakewright.workspace import Workspace
+from lakewright.settings.profile import Serve, serving
 
 if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
+
+    from lakewright.workspace import Workspace
 
 GIVEN = "LAKEWRIGHT_SERVER"  # what a worker process is to do, as JSON
 
@@ -44,7 +45,7 @@ class Server:
     """One server process, or several that share a port."""
 
     endpoint: str
-    profile: str | None
+    profile: str
     settings: tuple[str, ...]
     host: str
     port: int
@@ -54,29 +55,29 @@ class Server:
 
 
 def serve(
+    workspace: Workspace,
     model: str,
     *,
-    name: str | None = None,
-    split: str | None = None,
-    follow_alias: bool = False,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    workers: int = 1,
-    profile: str | None = None,
-    settings: Sequence[str] = (),
-    runtime: str = "auto",
-    guarded: bool = False,
+    name: str | None,
+    split: str | None,
+    follow_alias: bool,
+    host: str,
+    port: int,
+    workers: int,
+    settings: Sequence[str],
+    runtime: str,
+    guarded: bool,
+    worker: str,
 ) -> None:
-    """Serve `model` (models:/NAME@alias, models:/NAME/3 or a model folder) until the process is told to stop.
+    """Serve `model` until the process is told to stop; `api.serve` says what the options mean.
 
-    `guarded`: only a platform that knows its callers can reach the host (a SageMaker endpoint), so no key is needed.
+    Each of several workers is a process of its own, which calls `worker` (module:function) for its application.
     Raises UsageError before anything is opened where host, keys and split do not fit; and as `endpoint.one` does.
     """
     import uvicorn
 
     from lakewright.service.server import connection
 
-    workspace = Workspace.open(load_profile(profile))
     options = serving(workspace.profile, settings)
     keys = keys_file(workspace, options)
     if options.keys is not None and not keys.exists():
@@ -99,7 +100,7 @@ def serve(
     file, shares = endpoint.place(workspace, called), endpoint.split(split) if split else None
     variants: Sequence[endpoint.Variant]
     try:
-        variants = endpoint.several(registered, shares, profile) if shares else [endpoint.one(model, profile)]
+        variants = endpoint.several(workspace, registered, shares) if shares else [endpoint.one(workspace, model)]
     except (UsageError, DataError, ModelError):
         raise
     except LakewrightError as failure:  # the registry does not answer
@@ -116,7 +117,7 @@ def serve(
         if not endpoint.same(started.variants, variants):
             told = ", ".join(f"{one.name} {one.percent} %" for one in started.variants)
             print(f"{called} was split or rolled back since, and stays so: {told}", file=sys.stderr)
-        server = Server(called, profile, tuple(settings), host, port, runtime, key_needed)
+        server = Server(called, workspace.profile.name, tuple(settings), host, port, runtime, key_needed)
         config = partial(
             uvicorn.Config,
             http=connection.Connection,
@@ -130,9 +131,9 @@ def serve(
             workers=workers,
         )
         if workers == 1:
-            only = connection.Server(config(_application(server, started)))
+            only = connection.Server(config(_application(workspace, server, started)))
             if follow_alias:
-                alias.follow(workspace, called, profile, options.poll_seconds)
+                alias.follow(workspace, called, options.poll_seconds)
             for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
                 signal.signal(each, lambda *_: sys.exit(0))
             only.run(sockets=[listening])
@@ -140,11 +141,11 @@ def serve(
         _check(server, started)
         endpoint.write(file, started)
         if follow_alias:
-            alias.follow(workspace, called, profile, options.poll_seconds)
+            alias.follow(workspace, called, options.poll_seconds)
         with TemporaryDirectory(prefix="lakewright-metrics-") as shared:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
             os.environ[GIVEN] = json.dumps(asdict(server))
-            _run_workers(config(f"{__name__}:worker", factory=True), listening)
+            _run_workers(config(worker, factory=True), listening)
 
 
 def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
@@ -170,8 +171,11 @@ def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
     Workers(config, sockets=[listening]).run()
 
 
-def worker() -> ASGIApp:
-    """The application of one of several worker processes, which ends with the process that started it."""
+def worker(open_workspace: Callable[[str], Workspace]) -> ASGIApp:
+    """The application of one of several worker processes, which ends with the process that started it.
+
+    `open_workspace` opens that of the profile of this name.
+    """
     parent = os.getppid()
 
     def watch() -> None:
@@ -180,7 +184,8 @@ def worker() -> ASGIApp:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
-    return _application(Server(**json.loads(os.environ[GIVEN])))
+    server = Server(**json.loads(os.environ[GIVEN]))
+    return _application(open_workspace(server.profile), server)
 
 
 def keys_file(workspace: Workspace, options: Serve | None = None) -> Path:
@@ -207,13 +212,12 @@ def _check(server: Server, started: Endpoint) -> None:
         Model.open(Path(one.folder), one.version, server.runtime, 1)
 
 
-def _application(server: Server, started: Endpoint | None = None) -> ASGIApp:
+def _application(workspace: Workspace, server: Server, started: Endpoint | None = None) -> ASGIApp:
     from lakewright.service.server.service import Service
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("lakewright").setLevel(logging.INFO)
     sys.setswitchinterval(0.001)  # the threads that predict give way to the one that answers
-    workspace = Workspace.open(load_profile(server.profile))
     options = serving(workspace.profile, server.settings)
     redact = requestlog.redaction(options.redact)
     file = endpoint.place(workspace, server.endpoint)

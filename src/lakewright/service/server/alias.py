@@ -14,21 +14,21 @@ from lakewright.workspace import Workspace
 LOG = logging.getLogger(__name__)
 
 
-def follow(workspace: Workspace, name: str, profile: str | None, seconds: float) -> None:
+def follow(workspace: Workspace, name: str, seconds: float) -> None:
     """Starts the thread; it ends with the process. A registry that cannot be asked is asked again."""
-    threading.Thread(target=_run, args=(workspace, name, profile, seconds), name="alias", daemon=True).start()
+    threading.Thread(target=_run, args=(workspace, name, seconds), name="alias", daemon=True).start()
 
 
-def _run(workspace: Workspace, name: str, profile: str | None, seconds: float) -> None:
+def _run(workspace: Workspace, name: str, seconds: float) -> None:
     while True:
         time.sleep(seconds)
         try:
-            move(workspace, name, profile)
+            move(workspace, name)
         except (LakewrightError, OSError) as failure:
             LOG.warning("the registry could not be asked, what is served stays: %s", failure)
 
 
-def move(workspace: Workspace, name: str, profile: str | None) -> None:
+def move(workspace: Workspace, name: str) -> None:
     """Writes the endpoint anew where an alias means another version than it did. What was served before is remembered,
     so that it can be rolled back; a rollback stays until an alias moves again."""
     standing, registry = endpoint.read(workspace, name), reader(workspace.tracking)
@@ -38,7 +38,7 @@ def move(workspace: Workspace, name: str, profile: str | None) -> None:
             continue
         if registry is not None and alias_version(registry, one.version.name, one.name) == one.version.version:
             continue
-        found = endpoint.one(f"models:/{one.version.name}@{one.name}", profile)
+        found = endpoint.one(workspace, f"models:/{one.version.name}@{one.name}")
         if found.at != one.at:
             moved[one.name] = found
     if moved:

@@ -54,7 +54,7 @@ class Endpoint(Record):
     def rolled_back(self) -> Self:
         """The state before this one. Raises UsageError where none is remembered."""
         if not self.before:
-            raise UsageError("nothing was served before", "name versions: lakewright traffic NAME --split 3=100")
+            raise UsageError("nothing was served before", "name versions: lakewright traffic split NAME 3=100")
         return self.model_copy(update={"variants": self.before[0], "before": self.before[1:]})
 
 
@@ -122,7 +122,7 @@ def write(file: Path, endpoint: Endpoint) -> None:
     write_whole(file, endpoint.model_dump_json(indent=2) + "\n")
 
 
-def one(model: str, profile: str | None) -> Variant:
+def one(workspace: Workspace, model: str) -> Variant:
     """What `models:/NAME@alias`, `models:/NAME/3` or a model folder means, with all requests.
 
     Raises as `registry.versions.resolve` and `download` do, ModelError for a folder that is none.
@@ -130,14 +130,14 @@ def one(model: str, profile: str | None) -> Variant:
     if not model.startswith("models:/"):
         folder = Path(model).resolve()
         return Variant(name=digest_of(folder)[:12], version=None, folder=str(folder), percent=100)
-    version, folder = located(model, profile)
+    version, folder = located(workspace, model)
     _, at, alias = model.partition("@")
     return Variant(name=alias if at else f"v{version.version}", version=version, folder=str(folder), percent=100)
 
 
 def split(text: str) -> dict[str, int]:
     """`champion=90,challenger=10` → percent by alias or version number. Raises UsageError."""
-    example = "for example --split champion=90,challenger=10"
+    example = "for example champion=90,challenger=10"
     shares: dict[str, int] = {}
     for part in text.split(","):
         name, equals, percent = part.strip().partition("=")
@@ -149,13 +149,13 @@ def split(text: str) -> dict[str, int]:
     return shares
 
 
-def several(name: str, shares: Mapping[str, int], profile: str | None) -> list[Variant]:
+def several(workspace: Workspace, name: str, shares: Mapping[str, int]) -> list[Variant]:
     """Versions of one model by alias or number. Raises as `one` does."""
     uris = {each: f"models:/{name}/{each}" if each.isdecimal() else f"models:/{name}@{each}" for each in shares}
-    return [one(uris[each], profile).model_copy(update={"percent": percent}) for each, percent in shares.items()]
+    return [one(workspace, uris[each]).model_copy(update={"percent": percent}) for each, percent in shares.items()]
 
 
-def change(workspace: Workspace, name: str, shares: str | None, back: bool, profile: str | None) -> Endpoint:
+def change(workspace: Workspace, name: str, shares: str | None, back: bool) -> Endpoint:
     """The endpoint, changed as asked: other versions of its model, or what it served before.
 
     Raises UsageError, and ModelError for a damaged model.
@@ -164,14 +164,14 @@ def change(workspace: Workspace, name: str, shares: str | None, back: bool, prof
     if shares is None and not back:
         return standing
     if shares is not None and back:
-        raise UsageError("--split and --rollback cannot both be", "name one of them")
+        raise UsageError("a split and a rollback cannot both be", "name one of them")
     if shares is None:
         changed = standing.rolled_back()
     else:
         model = next((one.version.name for one in standing.variants if one.version), None)
         if model is None:
             raise UsageError(f"{name} serves a model folder, which has no other versions", "serve models:/NAME@alias")
-        changed = standing.replaced(several(model, split(shares), profile))
+        changed = standing.replaced(several(workspace, model, split(shares)))
     for one in changed.variants:
         verify(Path(one.folder))
     write(place(workspace, name), changed)

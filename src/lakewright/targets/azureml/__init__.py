@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lakewright.records import Record
     from lakewright.settings.profile import Profile, TargetSettings
     from lakewright.settings.project import Project
-    from lakewright.targets import Deployment, Execution, Problem
+    from lakewright.targets import Deployment, Execution, OpenWorkspace, Problem
     from lakewright.workspace import Workspace
 
 
@@ -27,10 +27,12 @@ class AzureMLTarget:
     name = "azureml"
     settings: type[TargetSettings] = AzureMLSettings
 
-    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+    def run(
+        self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
+    ) -> Run:
         from lakewright.targets.remote import run_away
 
-        return run_away(self, project, profile, watch, rerun)
+        return run_away(self, project, profile, workspace, watch, rerun)
 
     def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
         from lakewright.targets.azureml.problems import problems
@@ -50,13 +52,15 @@ class AzureMLTarget:
         }
         return Deployment(files, resources.requests(settings))
 
-    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+    def deploy(
+        self, deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace
+    ) -> Iterator[str]:
         from lakewright.targets.azureml import sending
 
         settings = _of(profile)
         client = sending.connect(settings)
         with sending.answered(settings):
-            yield from sending.send(client, deployment, project, profile, settings)
+            yield from sending.send(client, deployment, project, workspace, settings)
 
     def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
         from lakewright.targets.azureml import pipeline, sending
@@ -68,7 +72,7 @@ class AzureMLTarget:
         with sending.answered(settings):
             return sending.start(client, files)
 
-    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+    def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.targets.azureml import sending
 
         settings = _of(profile)
@@ -76,7 +80,7 @@ class AzureMLTarget:
         with sending.answered(settings):
             return sending.executions(client, project)
 
-    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+    def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
         from lakewright.targets.azureml import sending
 
         settings = _of(profile)

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import LakewrightError, MissingPackage
 from lakewright.pipeline import STAGES
-from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
-from lakewright.targets import Deployment, Execution, Request, Status
+from lakewright.targets import Deployment, Execution, OpenWorkspace, Request, Status
 from lakewright.targets.azureml.endpoint import model_asset
 from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.files import write
@@ -30,6 +29,8 @@ from lakewright.targets.owned import TAG, full_name, refuse_foreign
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+
+    from lakewright.workspace import Workspace
 
 DIGEST, VERSION = "lakewright.digest", "lakewright.model_version"
 SHOWN = 20  # executions whose steps are asked for
@@ -81,7 +82,11 @@ def answered(settings: AzureMLSettings) -> Iterator[None]:
 
 
 def send(
-    client: MLClient, deployment: Deployment, project: Project, profile: Profile, settings: AzureMLSettings
+    client: MLClient,
+    deployment: Deployment,
+    project: Project,
+    workspace: OpenWorkspace,
+    settings: AzureMLSettings,
 ) -> Iterator[str]:
     """Clusters and environments first, endpoints last: their deployments name a model, which is there once one was
     approved."""
@@ -107,7 +112,7 @@ def send(
         if "schedule.yml" in deployment.files:
             schedule = client.schedules.begin_create_or_update(load_schedule(folder / "schedule.yml")).result()
             yield f"schedule {schedule.name}"
-        yield from _endpoints(client, deployment, folder, project, profile, settings)
+        yield from _endpoints(client, deployment, folder, project, workspace, settings)
 
 
 def _refuse_foreign(client: MLClient, project: Project, settings: AzureMLSettings) -> None:
@@ -127,7 +132,7 @@ def _endpoints(
     deployment: Deployment,
     folder: Path,
     project: Project,
-    profile: Profile,
+    workspace: OpenWorkspace,
     settings: AzureMLSettings,
 ) -> Iterator[str]:
     from azure.ai.ml import load_batch_endpoint, load_online_deployment, load_online_endpoint
@@ -135,7 +140,7 @@ def _endpoints(
 
     if "endpoint.yml" not in deployment.files and "batch-endpoint.yml" not in deployment.files:
         return
-    made = registered(client, project, profile, model_asset(project, settings))
+    made = registered(client, project, workspace(), model_asset(project, settings))
     if made is None:
         yield f"the endpoints wait: {project.model} has no champion yet; run the project, then deploy again"
         return
@@ -164,7 +169,7 @@ def _endpoints(
         yield f"deployment {scoring.name} of {scoring.endpoint_name}"
 
 
-def registered(client: MLClient, project: Project, profile: Profile, name: str) -> str | None:
+def registered(client: MLClient, project: Project, workspace: Workspace, name: str) -> str | None:
     """Makes the champion the newest version of the model asset, where it is not; None where there is no champion.
 
     An asset's versions count what was served, not what was trained: a champion of before, put back, is a new version.
@@ -174,9 +179,7 @@ def registered(client: MLClient, project: Project, profile: Profile, name: str) 
 
     from lakewright.model.folder import verify
     from lakewright.registry.versions import champion, download
-    from lakewright.workspace import Workspace
 
-    workspace = Workspace.open(profile)
     version = champion(workspace.tracking, project.model)
     if version is None:
         return None

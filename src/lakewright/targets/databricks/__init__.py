@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
-from lakewright.targets import Deployment, Execution, Problem
+from lakewright.targets import Deployment, Execution, OpenWorkspace, Problem
 from lakewright.targets.databricks.settings import DatabricksSettings
 
 if TYPE_CHECKING:
@@ -43,12 +43,14 @@ class DatabricksTarget:
             if end.code:
                 raise
 
-    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+    def run(
+        self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
+    ) -> Run:
         from lakewright.targets.remote import run_away
 
-        finished = run_away(self, project, profile, watch, rerun)
+        finished = run_away(self, project, profile, workspace, watch, rerun)
         if finished.model_version is not None:  # the endpoint serves versions: there may be a new champion
-            for _ in self.deploy(self.deployment(project, profile), project, profile):
+            for _ in self.deploy(self.deployment(project, profile), project, profile, workspace):
                 pass
         return finished
 
@@ -62,29 +64,31 @@ class DatabricksTarget:
 
         return deployment(project, profile)
 
-    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
-        from lakewright.targets.databricks.sending import Sending, workspace
+    def deploy(
+        self, deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace
+    ) -> Iterator[str]:
+        from lakewright.targets.databricks.sending import Sending, client_of
 
-        with workspace(profile) as client:
+        with client_of(profile) as client:
             yield from Sending(client, deployment, project).lines()
 
     def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
-        from lakewright.targets.databricks.sending import deployed_job, workspace
+        from lakewright.targets.databricks.sending import client_of, deployed_job
 
-        with workspace(profile) as client:
+        with client_of(profile) as client:
             started = client.jobs.run_now(deployed_job(client, project, profile), job_parameters=dict(values))
             return Execution(str(started.run_id), "waiting", datetime.now(UTC).isoformat())
 
-    def executions(self, project: Project, profile: Profile) -> list[Execution]:
-        from lakewright.targets.databricks.sending import deployed_job, executions, workspace
+    def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
+        from lakewright.targets.databricks.sending import client_of, deployed_job, executions
 
-        with workspace(profile) as client:
+        with client_of(profile) as client:
             return executions(client, deployed_job(client, project, profile))
 
-    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
-        from lakewright.targets.databricks.sending import log, workspace
+    def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
+        from lakewright.targets.databricks.sending import client_of, log
 
-        with workspace(profile) as client:
+        with client_of(profile) as client:
             yield from log(client, int(execution.id))
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:

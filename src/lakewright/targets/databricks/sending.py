@@ -33,7 +33,7 @@ Body = Mapping[str, Any]
 
 
 @contextmanager
-def workspace(profile: Profile) -> Iterator[WorkspaceClient]:
+def client_of(profile: Profile) -> Iterator[WorkspaceClient]:
     """What Databricks answers with an error becomes a LakewrightError."""
     try:
         from databricks.sdk import WorkspaceClient

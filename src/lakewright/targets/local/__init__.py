@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lakewright.errors import UsageError
 from lakewright.settings.profile import TargetSettings
-from lakewright.targets import Deployment, Execution, Problem
+from lakewright.targets import Deployment, Execution, OpenWorkspace, Problem
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
@@ -26,11 +26,12 @@ class LocalTarget:
     name = "local"
     settings = LocalSettings
 
-    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+    def run(
+        self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
+    ) -> Run:
         from lakewright.pipeline import execute
-        from lakewright.workspace import Workspace
 
-        return execute(project, Workspace.open(profile), watch, rerun)
+        return execute(project, workspace(), watch, rerun)
 
     def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
         yield from ()
@@ -41,37 +42,36 @@ class LocalTarget:
             "`lakewright run` runs here and `lakewright serve` serves here; name a profile with another target",
         )
 
-    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+    def deploy(
+        self, deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace
+    ) -> Iterator[str]:
         yield from ()
 
-    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+    def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.pipeline import records_of
         from lakewright.pipeline.runs import noted_runs, worked_on
-        from lakewright.workspace import Workspace
 
-        workspace = Workspace.open(profile)
-        noted = noted_runs(project, workspace)
-        alive = worked_on(noted, project, workspace)
+        opened = workspace()
+        noted = noted_runs(project, opened)
+        alive = worked_on(noted, project, opened)
         found = []
         for run in noted:
             # Of a workspace that other machines share, one of them may work on it.
-            dead = run.status == "running" and run != alive and workspace.mirror is None
+            dead = run.status == "running" and run != alive and opened.mirror is None
             found.append(
                 Execution(
                     id=run.run_id,
                     status="stopped" if dead else run.status,
                     began=run.began,
-                    stages=dict.fromkeys(records_of(workspace, run.run_id), "done"),
+                    stages=dict.fromkeys(records_of(opened, run.run_id), "done"),
                     why="no process works on it; `lakewright run` with its settings goes on with it" if dead else "",
-                    page=str(workspace.folder / "runs" / run.run_id / "report.html"),
+                    page=str(opened.folder / "runs" / run.run_id / "report.html"),
                 )
             )
         return found
 
-    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
-        from lakewright.workspace import Workspace
-
-        path = Workspace.open(profile).folder / "runs" / execution.id / "log.txt"
+    def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
+        path = workspace().folder / "runs" / execution.id / "log.txt"
         yield from path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lakewright.settings.profile import TargetSettings
-from lakewright.targets import Deployment, Execution, Problem, Request
+from lakewright.targets import Deployment, Execution, OpenWorkspace, Problem, Request
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 if TYPE_CHECKING:
@@ -32,10 +32,12 @@ class SageMakerTarget:
     name = "sagemaker"
     settings: type[TargetSettings] = SageMakerSettings
 
-    def run(self, project: Project, profile: Profile, watch: Watch, rerun: str | None = None) -> Run:
+    def run(
+        self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
+    ) -> Run:
         from lakewright.targets.remote import run_away
 
-        return run_away(self, project, profile, watch, rerun)
+        return run_away(self, project, profile, workspace, watch, rerun)
 
     def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
         from lakewright.targets.sagemaker.problems import problems
@@ -68,11 +70,13 @@ class SageMakerTarget:
             uploads={f"{code}/{name}": path for name, path in files.items()},
         )
 
-    def deploy(self, deployment: Deployment, project: Project, profile: Profile) -> Iterator[str]:
+    def deploy(
+        self, deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace
+    ) -> Iterator[str]:
         from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, send
 
-        return send(deployment, project, profile, clients(settings_of(profile)))
+        return send(deployment, project, profile, workspace, clients(settings_of(profile)))
 
     def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
         from lakewright.targets.sagemaker.names import settings_of
@@ -80,13 +84,13 @@ class SageMakerTarget:
 
         return start(project, profile, values, clients(settings_of(profile)))
 
-    def executions(self, project: Project, profile: Profile) -> list[Execution]:
+    def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, executions
 
         return executions(project, clients(settings_of(profile)))
 
-    def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
+    def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
         from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, log
 

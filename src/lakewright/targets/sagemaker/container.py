@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_core import to_json
 
@@ -122,14 +122,14 @@ def _train() -> None:
         _stage(folder, "train", *options, *(part for setting in settings for part in ("--set", setting)))
 
 
-def _serve() -> None:
-    """Callers are known to SageMaker before they get here: nobody else reaches an endpoint's container."""
-    from lakewright.service.server import serve
-
+def _serve() -> NoReturn:
+    """`lakewright serve`, in the place of this process. Callers are known to SageMaker before they get here: nobody
+    else reaches an endpoint's container."""
     model = _model().resolve()
     os.chdir(mkdtemp(prefix="lakewright-"))  # for the server's own files
-    port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080"))  # another where several containers share a machine
-    serve(str(model), host="0.0.0.0", port=port, guarded=True)
+    port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")  # another where several containers share a machine
+    command = [sys.executable, "-m", "lakewright.cli", "serve", str(model), "--host", "0.0.0.0", "--port", port]
+    os.execv(sys.executable, [*command, "--guarded"])
 
 
 @contextmanager

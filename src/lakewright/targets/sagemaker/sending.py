@@ -13,7 +13,7 @@ from lakewright.errors import LakewrightError, MissingPackage, NotFound, Profile
 from lakewright.pipeline import STAGES
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
-from lakewright.targets import Deployment, Execution, Status
+from lakewright.targets import Deployment, Execution, OpenWorkspace, Status
 from lakewright.targets.owned import TAG, refuse_foreign
 from lakewright.targets.sagemaker.endpoint import endpoint, package_arn, updating
 from lakewright.targets.sagemaker.names import described, group_of, name_of, owner_described, settings_of
@@ -76,7 +76,9 @@ def answering() -> Iterator[None]:
         ) from None
 
 
-def send(deployment: Deployment, project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
+def send(
+    deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace, clients: Clients
+) -> Iterator[str]:
     """A line for each thing made or changed."""
     with answering():
         _refuse_foreign(project, profile, clients("sagemaker"))
@@ -85,7 +87,7 @@ def send(deployment: Deployment, project: Project, profile: Profile, clients: Cl
         for request in deployment.requests:
             if request not in placeholders and (line := made(request.operation, request.body, clients)):
                 yield line
-        yield from _carry_approval(project, profile, clients)
+        yield from _carry_approval(project, profile, workspace, clients)
         if placeholders:
             yield from _send_endpoint(project, profile, clients)
 
@@ -221,11 +223,10 @@ def _lines(step: str, group: str, job: str, logs: Any) -> Iterator[str]:
             raise
 
 
-def _carry_approval(project: Project, profile: Profile, clients: Clients) -> Iterator[str]:
+def _carry_approval(project: Project, profile: Profile, workspace: OpenWorkspace, clients: Clients) -> Iterator[str]:
     """Approval is given in one place, by `lakewright models approve`; SageMaker's registry follows."""
     from lakewright.pipeline.runs import noted_runs
     from lakewright.registry.versions import champion
-    from lakewright.workspace import Workspace
 
     if project.register_.approval != "manual":
         return
@@ -235,12 +236,12 @@ def _carry_approval(project: Project, profile: Profile, clients: Clients) -> Ite
     )["ModelPackageSummaryList"]
     if not waiting:
         return
-    workspace = Workspace.open(profile)
-    approved = champion(workspace.tracking, project.model)
+    opened = workspace()
+    approved = champion(opened.tracking, project.model)
     if approved is None:
         return
     run = approved.tags.get("lakewright.run_id")
-    executions = {described(project, noted.name) for noted in noted_runs(project, workspace) if noted.run_id == run}
+    executions = {described(project, noted.name) for noted in noted_runs(project, opened) if noted.run_id == run}
     for each in waiting:
         if each.get("ModelPackageDescription") in executions:
             sagemaker.update_model_package(

@@ -43,7 +43,7 @@ class UnitySettings(CatalogSettings):
         default="vended", description="keys to the files: Unity Catalog's, or the profile's storage_options"
     )
     schemas: list[str] = Field(
-        default=[], description="catalog.schema, …: those that `lakewright tables` lists; default all you may see"
+        default=[], description="catalog.schema, …: those that `lakewright tables list` prints; default all you may see"
     )
     patience: int = Field(
         default=300, ge=1, description="seconds that it is asked again while it throttles or is out of reach"
