@@ -176,9 +176,12 @@ def _value(cell: str) -> Any:
 
 def test_the_project_table_is_the_schema() -> None:
     from lakewright.settings.project import json_schema
+    from lakewright.settings.sections import Columns
 
     schema = json_schema()
     del schema["properties"]["train"]
+    schema["$defs"]["Common"] = Columns.model_json_schema()  # the other roles are each task's
+    schema["$defs"]["Data"]["properties"]["columns"] = {"$ref": "#/$defs/Common"}
     assert table("## project.yml") == dict(leaves(schema, schema))
 
 
@@ -193,11 +196,23 @@ def test_each_learner_table_is_its_schema() -> None:
 
 def test_each_task_table_is_its_schema() -> None:
     from lakewright import plugins
+    from lakewright.settings.sections import COMMON
 
     for task in plugins.names("tasks"):
-        schema = plugins.find("tasks", task).settings.model_json_schema()
-        told = table(f"### task, name: {task}")
-        assert told == {f"task.{key}": default for key, default in leaves(schema, schema)}
+        part = plugins.find("tasks", task)
+        schema, columns = part.settings.model_json_schema(), part.columns.model_json_schema()
+        keys = {f"task.{key}": default for key, default in leaves(schema, schema)}
+        roles = {key: default for key, default in leaves(columns, columns) if key not in COMMON}
+        assert table(f"### task, name: {task}") == keys | {f"data.columns.{key}": roles[key] for key in roles}
+
+
+def test_each_step_table_is_its_schema() -> None:
+    from lakewright import plugins
+
+    for step in plugins.names("steps"):
+        schema = plugins.find("steps", step).settings.model_json_schema()
+        told = table(f"### prepare.recipe, step: {step}")
+        assert told == {f"prepare.recipe.{step}.{key}": default for key, default in leaves(schema, schema)}
 
 
 def test_every_task_is_told_of() -> None:
@@ -206,6 +221,7 @@ def test_every_task_is_told_of() -> None:
 
     from lakewright import pipeline, plugins
     from lakewright.settings.project import Project
+    from lakewright.settings.sections import COMMON
 
     page, metrics = read(ROOT / "docs" / "tasks.md"), read(ROOT / "docs" / "evaluation.md")
     for name in plugins.names("tasks"):
@@ -219,10 +235,11 @@ def test_every_task_is_told_of() -> None:
         losses = page.partition("\n## Losses\n")[2].partition("\n## ")[0]
         for loss in task.losses:
             assert loss == "auto" or f"`{loss}`" in losses, loss
-        for role in task.roles:
+        roles = [role for role in task.columns.model_fields if role not in COMMON]
+        for role in roles:
             assert f"`{role}`" in section, f"{name}: {role}"
         for settings in (task.settings(), *([task.settings(ordinal=True)] if name == "text_classification" else [])):
-            for metric in {*task.measures(settings, task.roles), *task.measures(settings, ())}:
+            for metric in {*task.measures(settings, roles), *task.measures(settings, ())}:
                 assert f"`{metric}`" in metrics, metric
 
 
