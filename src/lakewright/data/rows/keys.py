@@ -34,7 +34,7 @@ def draw_keys(known: npt.NDArray[np.integer], seed: int, purpose: Purpose) -> np
     `known`, begun where the purpose and the seed say, so that the draws of two purposes do not depend on each other.
     """
     start = np.frombuffer(digest(f"{purpose} {seed}"), np.uint64)
-    keys = start + known.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    keys: npt.NDArray[np.uint64] = start + known.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))
