@@ -1,8 +1,8 @@
 """What prepare keeps of each row while it streams the table: hashes and numbers, never the text.
 
 A row that can be used takes 36 bytes: its number (8), what its text is known by (24) and which labels it has (4).
-8 more where a row's truth is not one label, and for each of the columns id, group and event_time that is named; 4 for a
-published split.
+8 more where a row's truth is not one label, and for each of the columns id, group and event_time that is named (of id
+and group, a digest); 4 for a published split.
 """
 
 from __future__ import annotations
