@@ -97,6 +97,24 @@ def test_nor_does_it_change_what_is_balanced_grouped_and_left_out(balance: str, 
     assert len({row["row"] for row in features} & {20, 30, 31}) == 0
 
 
+@pytest.mark.parametrize("balance", ["oversample", "undersample"])
+@pytest.mark.parametrize("method", ["random", "grouped"])
+def test_records_that_have_an_id_are_drawn_by_it(method: str, balance: str, tmp_path: Path) -> None:
+    """In another order they stand in the same split, and as often, by another seed they do not."""
+    rows: Rows = [{**row, "pair": i // 2} for i, row in enumerate(sentences(200)) if row["label"] != "stone" or i % 3]
+    columns = {"text": "text", "label": "label", "id": "id", "group": "pair"}
+    drawn = []
+    for name, table, seed in (("as they are", rows, 13), ("in another order", rows[::-1], 13), ("anew", rows, 14)):
+        split = {"method": method, "seed": seed}
+        _, features = outcome(
+            *(tmp_path / name, table, columns, "text_classification", {"learner": "linear"}),
+            balance=balance,
+            split=split,
+        )
+        drawn.append(sorted((row["record_id"], row["split"]) for row in features))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_what_is_wrong_is_counted_over_the_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "ROWS", 7)
     columns = {"text": "text", "spans": "spans"}

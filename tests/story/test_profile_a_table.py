@@ -18,7 +18,12 @@ import yaml
 import lakewright as lw
 from conftest import one_object, sentences, small_project
 from lakewright.api import profile as profile_table
+from lakewright.data.profile.labels import read_labels
+from lakewright.data.profile.splits import planned_split
+from lakewright.data.profile.texts import find_known
+from lakewright.data.rows.splits import Method
 from lakewright.errors import ModelError, NotFound
+from lakewright.records import Prepared, Record
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 RUN = """
@@ -161,6 +166,21 @@ def test_names_that_are_not_there_are_answered(tmp_path: Path, lakewright: Lakew
     assert not (tmp_path / ".lakewright" / "profiles").exists()
 
 
+def split_by_profile(project: Path, method: Method) -> dict[int, str]:
+    """Row → split."""
+    lake = lw.Workspace.open(lw.load_profile()).lake
+    table = lake.version("main.demo.things")
+    known, labels = find_known(lake, table, ["text"], None), read_labels(lake, table, ["label"], "label")
+    split = planned_split(lake, table, lw.load_project(project), method, known, labels)
+    return {row: name for row, name in enumerate(split.tolist()) if name is not None}
+
+
+def split_by_prepare(record: Record) -> dict[int, str]:
+    assert isinstance(record, Prepared)
+    features = lw.Workspace.open(lw.load_profile()).lake.read(record.features, ["row", "split"]).to_pylist()
+    return {row["row"]: row["split"] for row in features}
+
+
 def test_a_project_says_what_the_columns_are_and_how_rows_will_be_split(project: Path, tiny_base: Path) -> None:
     """The split that is told is the split that prepare then draws."""
     settings = small_project(tiny_base)
@@ -182,6 +202,7 @@ def test_a_project_says_what_the_columns_are_and_how_rows_will_be_split(project:
     )
     assert told.splits.leaks == [] and told.texts[0].tokens is None
     prepared = lw.run("project.yml").records["prepare"]
+    assert split_by_profile(project, "random") == split_by_prepare(prepared)
     assert told.splits.rows == prepared.splits  # type: ignore[attr-defined]
     counts = prepared.label_counts  # type: ignore[attr-defined]
     for split, shares in told.splits.label_shares.items():
@@ -193,4 +214,6 @@ def test_a_project_says_what_the_columns_are_and_how_rows_will_be_split(project:
     counted = profile_table("main.demo.things", project=project, out="looked at")
     assert counted.texts[0].tokens is not None and counted.tokenizer == str(tiny_base)
     assert counted.splits is not None and counted.splits.by == "grouped"
+    grouped = lw.run("project.yml", settings=["train={learner: linear}"]).records["prepare"]
+    assert split_by_profile(project, "grouped") == split_by_prepare(grouped)
     assert Path(counted.page) == project.parent.resolve() / "looked at" / "profile.html"

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from lakewright.data.rows.splits import SPELLINGS, SPLITS, Method, assign
+from lakewright.data.rows.keys import digests
+from lakewright.data.rows.splits import SPELLINGS, SPLITS, Method, _apportion, assign
 from lakewright.errors import DataError, UsageError
 from lakewright.model.tasks.classification import TextClassificationColumns
 
@@ -76,6 +77,70 @@ def test_shares_that_binary_numbers_miss_are_met() -> None:
 def test_another_seed_is_another_split() -> None:
     one, same, other = (split_of("random", 200, seed=seed) for seed in (1, 1, 2))
     assert one.tolist() == same.tolist() != other.tolist()
+
+
+def uneven(n: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    shares = [0.4, 0.25, 0.15, 0.1, 0.05, 0.03, 0.01, 0.01]
+    return np.random.default_rng(seed).choice(len(shares), n, p=shares)
+
+
+@pytest.mark.parametrize("method", ["random", "predefined", "grouped"])
+def test_the_order_of_rows_changes_no_split(method: Method) -> None:
+    n = 5000
+    rng = np.random.default_rng(1)
+    order = rng.permutation(n)
+    ids = digests(f"record {i}" for i in range(n))
+    # Beside large classes a hundred of a few rows, which are rounded in turn.
+    truth = np.where(np.arange(n) < 300, 100 + np.arange(n) // 3, uneven(n))
+    inputs = {"truth": truth, "ids": ids, "predefined": np.where(np.arange(n) % 7, "train", "test")}
+    if method == "grouped":
+        inputs["groups"] = digests(np.minimum(rng.zipf(1.7, n), 900).tolist())
+    split = split_of(method, n, **inputs)
+    again = split_of(method, n, **{name: values[order] for name, values in inputs.items()})
+    assert again.tolist() == split[order].tolist()
+    if method != "grouped":  # which goes by the groups' own digests
+        assert split_of(method, n, **{**inputs, "ids": np.roll(ids, 1)}).tolist() != split.tolist()
+
+
+def test_rows_without_an_id_are_drawn_by_their_numbers() -> None:
+    n = 1000
+    numbers = np.sort(np.random.default_rng(0).choice(5000, n, replace=False))
+    split = split_of("random", n, truth=uneven(n), rows=numbers)
+    assert split.tolist() == split_of("random", n, truth=uneven(n), rows=np.arange(n), ids=numbers).tolist()
+    assert split.tolist() != split_of("random", n, truth=uneven(n)).tolist()
+
+
+@pytest.mark.parametrize("seed", [1, 13])
+@pytest.mark.parametrize("with_ids", [True, False], ids=["ids", "row numbers"])
+def test_rows_that_are_added_move_few_others(with_ids: bool, seed: int) -> None:
+    n, more = 100_000, 1_000
+    ids = digests(f"record {i}" for i in range(n + more)) if with_ids else np.arange(n + more)
+    truth = uneven(n + more)
+    before = split_of("random", n, truth=truth[:n], ids=ids[:n], seed=seed)
+    after = split_of("random", n + more, truth=truth, ids=ids, seed=seed)
+    assert np.sum(before != after[:n]) < 0.001 * n
+    other = split_of("random", n, truth=truth[:n], ids=ids[:n], seed=seed + 1)
+    assert np.mean(before != other) > 0.4
+    for split, labels in ((before, truth[:n]), (after, truth)):
+        owed = dict.fromkeys(("test", "validation", "train"), 0.0)
+        for size, label in sorted((int(np.sum(labels == label)), label) for label in range(8)):
+            counts = _apportion(size, {"test": 0.15, "validation": 0.15, "train": 0.7}, owed)
+            assert rows_of(split[labels == label]) == counts
+
+
+def test_many_small_classes_do_not_all_move_when_some_grow() -> None:
+    truth = np.append(np.repeat(np.arange(10_000), 3), np.random.default_rng(0).integers(0, 10_000, 300))
+    before, after = split_of("random", 30_000, truth=truth[:30_000]), split_of("random", 30_300, truth=truth)
+    assert np.mean(before != after[:30_000]) < 0.01
+
+
+def test_validation_that_is_carved_moves_few_rows_too() -> None:
+    n, more = 100_000, 1_000
+    truth = uneven(n + more)
+    published = np.where(np.arange(n + more) % 5, "train", "test")
+    before = split_of("predefined", n, truth=truth[:n], predefined=published[:n])
+    after = split_of("predefined", n + more, truth=truth, predefined=published)
+    assert np.sum(before != after[:n]) < 0.001 * n
 
 
 def test_too_few_rows() -> None:

@@ -12,6 +12,7 @@ from lakewright.data.profile.bias import jensen_shannon
 from lakewright.data.profile.labels import MOST_SHOWN, Labels, binned, categories
 from lakewright.data.profile.texts import Known
 from lakewright.data.rows.duplicates import drop_duplicates
+from lakewright.data.rows.keys import digests
 from lakewright.data.rows.splits import SPELLINGS, SPLITS, TRAIN, Method, assign
 from lakewright.records import Record, TableVersion
 
@@ -70,6 +71,7 @@ def planned_split(
         validation=settings.split.validation,
         seed=settings.split.seed,
         rows=rows,
+        ids=digests(lake.read(table, [columns.id]).column(0).take(rows).to_pylist()) if columns.id else None,
     )
     return split
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lakewright.data.rows.keys import ranks
+
 
 def class_weights(labels: Sequence[str] | npt.NDArray[np.generic]) -> dict[Any, float]:
     """Label → weight of its rows' loss: rows / (labels × rows of the label), so that the mean weight of a row is 1.
@@ -23,31 +25,23 @@ def class_weights(labels: Sequence[str] | npt.NDArray[np.generic]) -> dict[Any, 
 
 
 def oversample(
-    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], seed: int
+    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], keys: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int64]:
-    """`indices` with rows repeated until every label has as many as the largest; `labels[i]` belongs to `indices[i]`.
+    """`indices` with rows repeated until every label has as many as the largest; `labels[i]` and `keys[i]` belong to
+    `indices[i]`.
 
-    Every row of a label is repeated equally often, and a seeded draw without replacement makes up the difference, so
-    that no row stands more than once more than another of its label. The order is kept; copies follow their row.
+    Every row of a label is repeated equally often, and those with the label's smallest keys once more, to make up the
+    difference. The order is kept; copies follow their row.
     """
-    rng = np.random.default_rng(seed)
-    names, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    repeats = np.ones(len(indices), dtype=np.int64)
-    for label in range(len(names)):
-        whole, rest = divmod(int(counts.max()), int(counts[label]))
-        members = np.flatnonzero(label_of_row == label)
-        repeats[members] = whole
-        repeats[rng.choice(members, size=rest, replace=False)] += 1
-    return np.repeat(indices, repeats)
+    _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    whole, rest = np.divmod(counts.max(), counts)
+    return np.repeat(indices, whole[label_of_row] + (ranks(label_of_row, keys) < rest[label_of_row]))
 
 
 def undersample(
-    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], seed: int
+    indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], keys: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int64]:
-    """As many of `indices` of every label as the rarest has, drawn without replacement; the order is kept."""
-    rng = np.random.default_rng(seed)
-    names, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
-    stays = np.zeros(len(indices), dtype=np.bool_)
-    for label in range(len(names)):
-        stays[rng.choice(np.flatnonzero(label_of_row == label), size=int(counts.min()), replace=False)] = True
+    """As many of `indices` of every label as the rarest has, those with the smallest keys; the order is kept."""
+    _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    stays: npt.NDArray[np.bool_] = ranks(label_of_row, keys) < counts.min()
     return indices[stays]

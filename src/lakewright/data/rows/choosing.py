@@ -31,11 +31,12 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """All rows of the table, [rows] each: 5 bytes a row."""
+    """All rows of the table, [rows] each: 5 bytes a row, and 8 more where an id is named."""
 
     split: npt.NDArray[np.int8]  # the place in SPLITS; LEFT_OUT
     labels: npt.NDArray[np.int32]  # which of `names` stand in the row, where it stays
     names: list[tuple[str, ...]]
+    ids: npt.NDArray[np.int64] | None  # digests of the record ids, where the row stays and a column holds them
 
     def of(self, split: str) -> npt.NDArray[np.bool_]:
         """A split's rows."""
@@ -95,6 +96,7 @@ def choose(
         validation=settings.split.validation,
         seed=settings.split.seed,
         rows=facts.rows[stay],
+        ids=None if facts.ids is None else facts.ids[stay],
     )
 
     # No text in two splits; a published test split keeps all its rows
@@ -108,4 +110,8 @@ def choose(
     for i, name in enumerate(SPLITS):
         place[facts.rows[stay[split == name]]] = i
     labels[facts.rows] = facts.labels
-    return Chosen(place, labels, facts.names)
+    ids = None
+    if facts.ids is not None:
+        ids = np.zeros(reading.table.rows, np.int64)
+        ids[facts.rows] = facts.ids
+    return Chosen(place, labels, facts.names, ids)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from struct import unpack
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lakewright.data.rows.keys import digest
 from lakewright.errors import UsageError
 
 IDENTITY = np.dtype([("high", np.uint64), ("low", np.uint64), ("exact", np.int64)])
@@ -44,10 +43,10 @@ def identities(texts: Iterable[str]) -> npt.NDArray[np.void]:
     """What a text is known by, 24 bytes whatever its length: (texts,) of IDENTITY.
 
     16 bytes of BLAKE2 of the normalised text: two of a million texts share them with a chance of about 1e-27. Beside
-    them Python's own hash of the text as it stands (64 bits, good within one process), which is only ever compared
-    among equal normalised texts.
+    them 8 of the text as it stands, which are only ever compared among equal normalised texts.
     """
-    return np.fromiter(((*_halves(normalise(text)), hash(text)) for text in texts), dtype=IDENTITY)
+    known = (digest(normalise(text), 16) + digest(text) for text in texts)
+    return np.fromiter(known, dtype="S24").view(IDENTITY)
 
 
 def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
@@ -111,11 +110,6 @@ def drop_duplicates(
     keep[order[first_of_group]] = True
     keep[rank == 0] = True
     return keep
-
-
-def _halves(text: str) -> tuple[int, int]:
-    high, low = unpack("<QQ", hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest())
-    return high, low
 
 
 def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

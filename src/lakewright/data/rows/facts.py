@@ -1,8 +1,8 @@
 """What prepare keeps of each row while it streams the table: hashes and numbers, never the text.
 
 A row that can be used takes 36 bytes: its number (8), what its text is known by (24) and which labels it has (4).
-8 more where a row's truth is not one label, and for each of the columns id, group and event_time that is named; 4 for a
-published split.
+8 more where a row's truth is not one label, and for each of the columns id, group and event_time that is named (of id
+and group, a digest); 4 for a published split.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import IDENTITY, identities
+from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import missing, whole_rows
-from lakewright.data.rows.splits import NO_GROUP, Method
+from lakewright.data.rows.splits import Method, known_groups
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
 
@@ -36,6 +37,7 @@ class Facts:
     labels: npt.NDArray[np.int32]  # which of `names` stand in the row's truth
     truth: npt.NDArray[np.integer]  # equal where truths are
     names: list[tuple[str, ...]]
+    ids: npt.NDArray[np.int64] | None = None  # digests of the record ids, where a column holds them
     group: npt.NDArray[np.int64] | None = None  # equal where groups are; NO_GROUP where there is none
     time: npt.NDArray[Any] | None = None
     published: list[str | None] | None = None  # the split, as a column says it
@@ -73,14 +75,15 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         labels[here] = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in kept]
         if not one_label:
             # 64 bits: two different truths of one text pass for the same with a chance of 5e-20.
-            truth[here] = [hash(as_text(each)) for each in kept]
+            truth[here] = digests(map(as_text, kept))
         if group is not None:
-            group[here] = [_group(value) for value in batch.given[columns.group].take(usable).to_pylist()]
+            group[here] = known_groups(batch.given[columns.group].take(usable).to_pylist())
         if method == "time" and columns.event_time:
             times.append(batch.given[columns.event_time].take(usable).to_numpy())
         if split is not None:
             given = batch.given[columns.split or "split"].take(usable).to_pylist()
             split[here] = [published.setdefault(value, len(published)) for value in given]
+    known = np.concatenate(check.ids)[rows[:used]] if check.ids else None
     findings = check.findings(lambda suspects: reading.values(columns.id or "", suspects))
     named = list(published)
     return Facts(
@@ -89,6 +92,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         labels=labels[:used],
         truth=truth[:used],
         names=list(numbers),
+        ids=known,
         group=None if group is None else group[:used],
         time=np.concatenate(times) if times else None,
         published=None if split is None else [named[code] for code in split[:used].tolist()],
@@ -128,10 +132,3 @@ def _infinite(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
         return np.zeros(len(column), np.bool_)
     infinite: npt.NDArray[np.bool_] = pc.fill_null(pc.is_inf(column), False).to_numpy()
     return infinite
-
-
-def _group(value: Any) -> int:
-    """64 bits: of a million groups two become one with a chance of 3e-8, and then share a split, which does no harm."""
-    if value is None or value != value:
-        return NO_GROUP
-    return hash(value if isinstance(value, str) else repr(value))

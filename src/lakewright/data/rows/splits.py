@@ -1,6 +1,7 @@
 """Which row stands in train, which in validation, which in test. The same for the same rows, settings and seed.
 
-random      stratified by label: every class is divided as the whole is, to within a row
+random      stratified by label: every class is divided as the whole is, to within a row; of a class, the rows with the
+            smallest keys are test, the next validation
 grouped     no group stands in two splits; stratified by label as far as groups allow
 time        the oldest rows are train, the newest test
 predefined  a column says so
@@ -10,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import codes
+from lakewright.data.rows.keys import digests, draw_keys, ranks
 from lakewright.data.sources.written import TIMES, misfits
 from lakewright.errors import DataError, UsageError, nearest, shown
 
@@ -30,7 +32,7 @@ SPELLINGS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-NO_GROUP = int(np.iinfo(np.int64).min)  # among groups given as int64 codes: a row without one
+NO_GROUP = int(np.iinfo(np.int64).min)  # among the numbers that groups are known by: a row without one
 ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
 
 
@@ -48,14 +50,15 @@ def assign(
     validation: float,
     seed: int,
     rows: npt.NDArray[np.int64] | None = None,
+    ids: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.object_]:
     """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
-    where rows have no single label (tags, spans). `groups` (values, or int64 codes with NO_GROUP), `times` (numbers or
+    where rows have no single label (tags, spans). `groups` (values, or `known_groups` of them), `times` (numbers or
     datetime64) and `predefined` have one value a row; `names` says what some of the latter are here
-    ({"validation": "test"}). `rows` are the table's row numbers, for messages; by default 0 … n - 1. `columns` names
-    the columns.
+    ({"validation": "test"}). `rows` are the table's row numbers, for messages; by default 0 … n - 1. `ids` are digests
+    of the record ids: a row is drawn by its id, or by its number where there are none. `columns` names the columns.
 
     Raises UsageError for shares that leave nothing to a split and for a column the method needs and does not get;
     DataError for values it cannot use (nulls, unknown split names) and where a split would be empty.
@@ -74,9 +77,10 @@ def assign(
     shares = {TEST: test, VALIDATION: validation, TRAIN: 1 - test - validation}
     strata = codes(truth) if truth is not None else np.zeros(n, dtype=np.int64)
     rows = np.arange(n) if rows is None else rows
+    known = rows if ids is None else ids
 
     if method == "random":
-        split = _stratified(strata, shares, seed)
+        split = _stratified(strata, known, shares, seed)
     elif method == "grouped":
         split = _grouped(_groups(groups, columns, rows), strata, shares, seed)
     elif method == "time":
@@ -87,26 +91,37 @@ def assign(
             train = np.flatnonzero(split == TRAIN)
             carved = {VALIDATION: validation, TRAIN: 1 - validation}
             if groups is None:
-                split[train] = _stratified(codes(strata[train]), carved, seed)
+                split[train] = _stratified(codes(strata[train]), known[train], carved, seed)
             else:
-                group_of_row = codes(_groups(groups, columns, rows)[train])
-                split[train] = _grouped(group_of_row, codes(strata[train]), carved, seed)
+                of_train = _groups(groups, columns, rows)[train]
+                split[train] = _grouped(of_train, codes(strata[train]), carved, seed)
     _require_all(split)
     return split
 
 
-def _stratified(strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int) -> npt.NDArray[np.object_]:
-    """Every stratum divided by `shares`: each split gets its quota rounded down or up (see `_apportion`)."""
-    shuffled = np.random.default_rng(seed).permutation(len(strata))
-    by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    split = np.empty(len(strata), dtype=object)
+def _stratified(
+    strata: npt.NDArray[np.int64], known: npt.NDArray[np.int64], shares: dict[str, float], seed: int
+) -> npt.NDArray[np.object_]:
+    """Every stratum divided by `shares`: each split gets its quota rounded down or up (see `_apportion`).
+
+    Nothing hangs on the order of rows or strata. `_apportion` goes through the strata by size. Those of one size are
+    rounded in different ways; which stratum gets which follows from their smallest keys, so that one stratum that grows
+    does not change the rounding of all others.
+    """
+    keys = draw_keys(known, seed, "split")
+    rank = ranks(strata, keys)
+    sizes = np.bincount(strata)
+    smallest = np.empty(len(sizes), np.uint64)
+    smallest[strata[rank == 0]] = keys[rank == 0]
+    order = np.lexsort((smallest, sizes))
     owed = dict.fromkeys(shares, 0.0)
-    start = 0
-    for size in np.bincount(strata).tolist():
-        for name, count in _apportion(size, shares, owed).items():
-            split[by_stratum[start : start + count]] = name
-            start += count
-    return split
+    counts = sorted((size, *_apportion(size, shares, owed).values()) for size in sizes[order].tolist())
+    ends = np.empty((len(sizes), len(shares)), np.int64)
+    ends[order] = np.cumsum(np.array(counts)[:, 1:], axis=1)
+    place = np.zeros(len(strata), np.int8)
+    for end in ends.T[:-1]:
+        place += rank >= end[strata]
+    return np.array(list(shares), dtype=object)[place]
 
 
 def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
@@ -130,9 +145,9 @@ def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> d
 
 
 def _grouped(
-    group_of_row: npt.NDArray[np.int64], strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int
+    groups: npt.NDArray[np.int64], strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int
 ) -> npt.NDArray[np.object_]:
-    """Whole groups, largest first and equal ones in seeded order, each to the split that it brings nearest to plan.
+    """Whole groups, largest first and equal ones by their keys, each to the split that it brings nearest to plan.
 
     Near is Pearson's chi-squared between a split's rows by label (and in all) and its share of them: the greedy idea of
     Sechidis et al. (2011), On the Stratification of Multi-Label Data, and of scikit-learn's StratifiedGroupKFold. A
@@ -141,6 +156,7 @@ def _grouped(
     """
     labels = int(strata.max()) + 1
     everything = labels  # one more than the labels: the count of all rows
+    known, group_of_row = np.unique(groups, return_inverse=True)
     sizes = np.bincount(group_of_row)
     pairs, counts = np.unique(group_of_row * labels + strata, return_counts=True)
     starts = np.searchsorted(pairs // labels, np.arange(len(sizes) + 1)).tolist()
@@ -155,8 +171,7 @@ def _grouped(
         of, have = plan[name], placed[name]
         return math.fsum(count * (2 * (have[label] - of[label]) + count) / of[label] for label, count in held)
 
-    shuffled = np.random.default_rng(seed).permutation(len(sizes))
-    largest_first = shuffled[np.argsort(-sizes[shuffled], kind="stable")].tolist()
+    largest_first = np.lexsort((draw_keys(known, seed, "split"), -sizes)).tolist()
     split_of_group = np.empty(len(sizes), dtype=object)
     for done, group in enumerate(largest_first):
         pair = slice(starts[group], starts[group + 1])
@@ -180,6 +195,14 @@ def _grouped(
     return split_of_group[group_of_row]
 
 
+def known_groups(values: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """The number that each row's group is known by, NO_GROUP where there is none. Two groups that share a digest share
+    a split, which does no harm."""
+    known = digests(values)
+    known[np.fromiter((value is None or value != value for value in values), np.bool_, len(values))] = NO_GROUP
+    return known
+
+
 def _groups(
     groups: Sequence[Hashable] | npt.NDArray[np.generic] | None, columns: Columns, rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
@@ -189,17 +212,17 @@ def _groups(
             "name it under data.columns.group, or choose prepare.split.method: random",
         )
     if isinstance(groups, np.ndarray) and groups.dtype == np.int64:
-        without = np.flatnonzero(groups == NO_GROUP)
+        known = np.asarray(groups, np.int64)
     else:
-        groups = groups.tolist() if isinstance(groups, np.ndarray) else groups
-        without = np.flatnonzero([value is None or value != value for value in groups])
+        known = known_groups(groups.tolist() if isinstance(groups, np.ndarray) else groups)
+    without = np.flatnonzero(known == NO_GROUP)
     if len(without):
         raise DataError(
             f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(groups)} rows "
             f"({_first(rows[without])}), so their group is unknown",
             "fill it in (a value of its own for a row that belongs to none), or choose prepare.split.method: random",
         )
-    return codes(groups)
+    return known
 
 
 def _by_time(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, input_names, truth_name
 from lakewright.errors import DataError
@@ -77,7 +78,7 @@ class Usable:
     without_id: Tally = field(default_factory=Tally)
     infinite: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))  # by role and column
     broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
-    ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their hashes
+    ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their digests
 
     def see(
         self, rows: Rows, texts: Sequence[str | None], truths: Sequence[object], ids: Sequence[Hashable] | None
@@ -96,7 +97,7 @@ class Usable:
             self.broken[name].add(rows, matches.to_numpy(zero_copy_only=False), texts)
         if ids is not None:
             self.without_id.add(rows, np.fromiter(map(missing, ids), np.bool_, n), ids)
-            self.ids.append(np.fromiter(map(hash, ids), np.int64, n))
+            self.ids.append(digests(ids))
         usable = has_text & has_truth
         self.rows += n
         self.texts += int(has_text.sum())

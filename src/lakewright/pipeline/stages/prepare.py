@@ -17,6 +17,7 @@ import pyarrow as pa
 from lakewright.data.rows.balancing import class_weights, oversample, undersample
 from lakewright.data.rows.choosing import Chosen
 from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.keys import draw_keys
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, told
@@ -103,7 +104,8 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
         weights[train] = np.array([by_label.get(label, 1.0) for label in range(len(numbered))])[labels]
     else:
         resample = oversample if settings.balance == "oversample" else undersample
-        times[train] = np.bincount(resample(train, labels, settings.split.seed), minlength=len(times))[train]
+        keys = draw_keys(train if chosen.ids is None else chosen.ids[train], settings.split.seed, "balance")
+        times[train] = np.bincount(resample(train, labels, keys), minlength=len(times))[train]
     return weights, times
 
 

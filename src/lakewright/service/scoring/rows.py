@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from lakewright.data.lake.appended import Rewritten
+from lakewright.data.rows.keys import digests
 from lakewright.errors import DataError, UsageError
 from lakewright.records import TableVersion
 from lakewright.service.scoring.ledger import ADDED, ALL, MISSING, Progress
@@ -134,19 +133,14 @@ def _without_prediction(
     """Of rows that share an id, the first. Ids are held as 8 bytes each: 64 bits of their hash, so that of a million
     new rows beside a million old ones one is taken for known with a chance of one in twenty million."""
     there = (value for batch in lake.scan(lake.version(output), ["record_id"]) for value in batch[0].to_pylist())
-    seen = np.unique(_hashes(there))
+    seen = np.unique(digests(there))
     for batch in lake.scan(pinned, columns):
-        hashes = _hashes(batch.column(id).to_pylist())
+        hashes = digests(batch.column(id).to_pylist())
         distinct, first = np.unique(hashes, return_index=True)
         new = np.sort(first[~np.isin(distinct, seen)])
         if len(new):
             seen = np.union1d(seen, hashes[new])
             yield batch.take(pa.array(new))
-
-
-def _hashes(values: Iterable[Any]) -> NDArray[np.uint64]:
-    digests = (hashlib.blake2b(str(value).encode("utf-8"), digest_size=8).digest() for value in values)
-    return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64)
 
 
 def _from_row(begin: int) -> str:
