@@ -142,6 +142,30 @@ def test_no_module_is_named_after_nothing() -> None:
         assert not {"util", "utils", "helper", "helpers", "common", "misc", "manager"} & set(path.stem.split("_")), path
 
 
+def renames(source: Path) -> list[str]:
+    """Where a file is put in its place by hand: only system/files.py may, for it knows how to do so whole."""
+    found = []
+    for path in modules(source):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                name = node.func.attr
+                by_os = ast.unparse(node.func) == "os.replace"
+                if name in {"rename", "renames", "fsync"} or by_os or (name == "replace" and len(node.args) == 1):
+                    found.append(f"{name_of(path, source)}:{node.lineno}")
+    return [place for place in found if not place.startswith("system.files:")]
+
+
+def test_files_are_put_in_their_place_by_one_module() -> None:
+    assert renames(SOURCE) == []
+
+
+@pytest.mark.parametrize("line", ["draft.rename(path)", "draft.replace(path)", "os.replace(draft, path)"])
+def test_a_rename_by_hand_would_be_seen(line: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "one.py").write_text(f"def f():\n    {line}\n")
+    assert renames(tmp_path) == ["model.one:2"]
+
+
 def loads(code: str, *forbidden: str) -> None:
     """Run `code` in a fresh interpreter; none of `forbidden` may have been imported by it."""
     check = f"import sys\n{code}\nfound = [m for m in {forbidden!r} if m in sys.modules]\nassert not found, found"

@@ -33,7 +33,7 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 from lakewright.errors import LakewrightError, UsageError, of_disk
-from lakewright.system.files import user_cache
+from lakewright.system.files import user_cache, whole
 from lakewright.system.secrets import concealed
 
 if TYPE_CHECKING:
@@ -402,16 +402,13 @@ def _create_database(uri: str) -> None:
             return
         for abandoned in path.parent.glob(f".{path.name}.draft-*"):
             abandoned.unlink()
-        draft = path.with_name(f".{path.name}.draft-{uuid4().hex}")
-        if empty.exists():
-            shutil.copyfile(empty, draft)
-        else:
-            _migrate(draft)
-            with suppress(OSError):  # a home that cannot be written has no cache
-                _keep(draft, empty)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
+        with whole(path, path.with_name(f".{path.name}.draft-{uuid4().hex}")) as draft:
+            if empty.exists():
+                shutil.copyfile(empty, draft)
+            else:
+                _migrate(draft)
+                with suppress(OSError), whole(empty) as copy:  # a home that cannot be written has no cache
+                    shutil.copyfile(draft, copy)
 
 
 def check_database(path: Path) -> None:
@@ -448,13 +445,6 @@ def _migrate(draft: Path) -> None:
         MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
     with closing(sqlite3.connect(draft)) as connection, connection:
         connection.execute("DELETE FROM experiments")  # its default one, which names a folder; MLflow makes it anew
-
-
-def _keep(database: Path, copy: Path) -> None:
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    partial = copy.with_name(f".{copy.name}.{uuid4().hex}.partial")
-    shutil.copyfile(database, partial)
-    partial.replace(copy)
 
 
 @contextmanager

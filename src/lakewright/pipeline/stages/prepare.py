@@ -29,6 +29,7 @@ from lakewright.model.recipe import Encoding
 from lakewright.pages.pictures import length_histogram
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.settings.project import Columns, Prepare, Project
+from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
 
@@ -155,9 +156,7 @@ def _store(encoding: Encoding, workspace: Workspace) -> Path:
     making.mkdir(parents=True)
     encoding.save(making)
     folder = workspace.folder / "encodings" / content_of(making)
-    folder.parent.mkdir(exist_ok=True)
     if folder.exists() and content_of(folder) != folder.name:
         shutil.rmtree(folder)
-    if not folder.exists():
-        making.rename(folder)
+    put_in_place(making, folder)
     return folder

@@ -22,6 +22,7 @@ from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Record, Trained
 from lakewright.settings.project import Project
 from lakewright.system import jsonfile
+from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
 
@@ -93,11 +94,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     digest = seal(folder)
 
     sealed = workspace.folder / "models" / digest[:16]
-    sealed.parent.mkdir(exist_ok=True)
-    if sealed.exists():
-        shutil.rmtree(folder)
-    else:
-        folder.rename(sealed)
+    put_in_place(folder, sealed)
     if workspace.log is not None:
         workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
         workspace.log.params({"fitted": details})

@@ -37,6 +37,7 @@ from lakewright.model.runtimes import Use
 from lakewright.model.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.model.tasks import Logits
 from lakewright.system import jsonfile
+from lakewright.system.files import put_in_place
 from lakewright.system.progress import bar
 
 TIMED, SINGLE, PASSES = 32, 16, 2  # rows at once (a thread), rows one by one, interleaved passes over both
@@ -155,7 +156,7 @@ def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logi
         for use, of in seconds.items()
     }
     if onnx is not full.candidate:
-        onnx.file.replace(full.candidate.file)
+        put_in_place(onnx.file, full.candidate.file)
     served = {full.candidate.file, *(candidate.file for candidate in best.values())}
     for file in {folder / name for name in (INT8, BY_TOKEN, PRUNED, NETWORK)} - served:
         file.unlink(missing_ok=True)
