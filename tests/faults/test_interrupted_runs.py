@@ -96,8 +96,7 @@ def test_killed_again_and_again_it_is_one_run_that_ends_done(project: Path, monk
     for module in (
         "lakewright.workspace.ledger",
         "lakewright.pipeline.skipping",
-        "lakewright.pipeline.runs",
-        "lakewright.pipeline",
+        "lakewright.workspace.run_folder",
     ):
         monkeypatch.setattr(f"{module}.write_whole", dies)
     ended = None

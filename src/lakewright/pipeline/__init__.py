@@ -7,7 +7,6 @@ train     features → model folder     register  model folder → model version
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -45,9 +44,8 @@ from lakewright.records import (
     kept,
 )
 from lakewright.settings.project import Project
-from lakewright.system import jsonfile
-from lakewright.system.files import write_whole
 from lakewright.workspace import Workspace
+from lakewright.workspace.run_folder import RunFolder
 
 LOG = logging.getLogger("lakewright")
 Watch = Callable[[str, str, str], None]  # stage, "run" | "done" | "skipped" | "failed", a few words
@@ -236,8 +234,7 @@ def _record(
             raise
         skipping.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
-    path = workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json"
-    write_whole(path, jsonfile.text(kept(record, workspace.folder)))
+    RunFolder.of(workspace.folder, run_id).write_record(stage.name, record)
     workspace.send()
     return record
 
@@ -324,16 +321,15 @@ def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> s
 
 def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
     """What the stages of a run have left so far; a damaged record is as good as none."""
-    folder = workspace.folder / "runs" / run_id / "records"
-    paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
+    folder = RunFolder.of(workspace.folder, run_id)
     records: dict[str, Record] = {}
-    for stage, path in paths.items():
+    for stage in STAGES:
         try:
-            if path.exists():
-                written = json.loads(path.read_text(encoding="utf-8"))
-                records[stage.name] = stage.record.from_kept(written, workspace.folder)
+            records[stage.name] = folder.read_record(stage.name, stage.record)
+        except FileNotFoundError:
+            continue
         except ValueError:
-            LOG.warning("%s is damaged and left out", path)
+            LOG.warning("%s is damaged and left out", folder.record(stage.name))
     return records
 
 

@@ -7,7 +7,7 @@ artifacts/       MLflow's files
 records/         one JSON a finished stage, by the hash of all it depended on
 work/            a stage's files while it works: checkpoints, half-made folders
 models/          sealed model folders            encodings/   what prepare fitted
-runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
+runs/RUN_ID/     what a run left (run_folder.py)
 indexes/         vector indexes for search, one a table version and model; may be deleted
 ledger/          a JSON file for every read of a test split
 
@@ -30,6 +30,7 @@ from lakewright.errors import Busy, ProfileError, UsageError, of_disk
 from lakewright.settings.profile import Profile
 from lakewright.system.files import cores, user_cache
 from lakewright.workspace.mirror import Mirror
+from lakewright.workspace.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -118,8 +119,9 @@ class Workspace:
             self.mirror.send()
 
     @property
-    def run_folder(self) -> Path:
-        return self.folder / "runs" / self.run_id
+    def run_folder(self) -> RunFolder:
+        """Of the run that this stage belongs to."""
+        return RunFolder.of(self.folder, self.run_id)
 
     @property
     def threads(self) -> int:

@@ -23,18 +23,11 @@ from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
 from lakewright.pages.report.sections import page_of, words
 from lakewright.pages.report.verdict import SECOND, verdict
-from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
+from lakewright.records import Decision, Metric, Prepared, Report, Trained
+from lakewright.workspace.run_folder import RunFolder
 
 FLAG_FROM = 20
 """Slices of fewer rows are never flagged: a bootstrap of a handful of rows has no width to speak of."""
-
-ATTRIBUTIONS = "attributions.json"
-"""beside the page, where evaluate has asked which words decide"""
-
-
-def write_json(path: Path, report: Report) -> None:
-    """evaluation.json: the whole report, so at least {"metrics": {"accuracy": {"value": x, "low": …, "high": …}}}."""
-    path.write_text(as_json(report), encoding="utf-8")
 
 
 def write_page(
@@ -55,7 +48,7 @@ def write_page(
     truths = [json.loads(truth) for truth in rows["truth"].to_pylist()]
     predictions = [json.loads(prediction) for prediction in rows["prediction"].to_pylist()]
     inputs_of = [json.loads(row) for row in rows["inputs"].to_pylist()]
-    explained = Path(report.html).with_name(ATTRIBUTIONS)
+    explained = RunFolder(Path(report.html).parent).attributions  # there, where evaluate asked which words decide
     task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
     context = ReportContext(
         task=task.name,

@@ -48,6 +48,7 @@ class LocalTarget:
         from lakewright.pipeline import records_of
         from lakewright.pipeline.runs import noted_runs, worked_on
         from lakewright.workspace import Workspace
+        from lakewright.workspace.run_folder import RunFolder
 
         workspace = Workspace.open(profile)
         noted = noted_runs(project, workspace)
@@ -63,15 +64,16 @@ class LocalTarget:
                     began=run.began,
                     stages=dict.fromkeys(records_of(workspace, run.run_id), "done"),
                     why="no process works on it; `lakewright run` with its settings goes on with it" if dead else "",
-                    page=str(workspace.folder / "runs" / run.run_id / "report.html"),
+                    page=str(RunFolder.of(workspace.folder, run.run_id).report),
                 )
             )
         return found
 
     def log(self, execution: Execution, project: Project, profile: Profile) -> Iterator[str]:
         from lakewright.workspace import Workspace
+        from lakewright.workspace.run_folder import RunFolder
 
-        path = Workspace.open(profile).folder / "runs" / execution.id / "log.txt"
+        path = RunFolder.of(Workspace.open(profile).folder, execution.id).log
         yield from path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
