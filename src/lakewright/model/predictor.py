@@ -19,7 +19,7 @@ from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError
-from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, serving, verify, working
+from lakewright.model.folder import MODEL, SERVING, TRAIN_AGAIN, describe, serving, verify, working
 from lakewright.model.recipe import Encoded, Encoding, network_inputs, open_encoding
 from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.runtimes import Runtime, Use
@@ -55,7 +55,7 @@ class Predictor:
         digest = verify(folder)
         with working(folder):
             described = describe(folder)["task"]
-            task = plugins.named_in(folder / "model.json", "tasks", described["name"]).open(described)
+            task = plugins.named_in(folder / MODEL, "tasks", described["name"]).open(described)
             encoding = open_encoding(folder / "encoding")
             predictor = cls(folder, digest, task, encoding, _network(folder, runtime, threads, use))
             predictor._check()

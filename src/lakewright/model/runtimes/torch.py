@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.model.folder import describe
+from lakewright.model.folder import MODEL, describe
 from lakewright.model.runtimes import Runtime, Use
 
 
@@ -17,7 +17,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network of the model folder `path`."""
     import torch
 
-    learner = plugins.named_in(path / "model.json", "learners", describe(path)["learner"])
+    learner = plugins.named_in(path / MODEL, "learners", describe(path)["learner"])
     network = learner.network(path).eval()
     torch.set_num_threads(threads)
 

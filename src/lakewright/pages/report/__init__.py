@@ -17,7 +17,7 @@ from lakewright import plugins
 from lakewright.evaluation import attribution
 from lakewright.evaluation.metrics import METRICS, higher_is_better
 from lakewright.evaluation.scorers import Scorer
-from lakewright.model.folder import describe, read_json
+from lakewright.model.folder import describe, history_of
 from lakewright.pages import pictures, rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
@@ -65,10 +65,7 @@ def write_page(
         fitted=described["task"],
         prepared=prepared,
         trained=trained,
-        history=[
-            {name: value for name, value in entry.items() if value is not None}  # what was not defined at that point
-            for entry in read_json(folder, "training.json")["history"]
-        ],
+        history=history_of(folder),
         project_yaml=yaml.safe_dump(dict(project), sort_keys=False, allow_unicode=True),
         reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
         software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},

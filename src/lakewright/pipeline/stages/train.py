@@ -7,21 +7,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import lakewright
 from lakewright import plugins
 from lakewright.learning.examples import Values, from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
-from lakewright.model.folder import FORMAT, seal, serving
+from lakewright.model.folder import (
+    Samples,
+    seal,
+    serving,
+    write_description,
+    write_project,
+    write_samples,
+    write_training,
+)
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Encoding, open_encoding
 from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Record, Trained
 from lakewright.settings.project import Project
-from lakewright.system import jsonfile
 from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
@@ -69,19 +74,17 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
 
     (folder / "encoding").mkdir()
     encoding.save(folder / "encoding")
-    described = {
-        "format": FORMAT,
-        "lakewright": lakewright.__version__,
-        "name": project.model,
-        "task": task.describe(),
-        "learner": learner.name,
-        "table": str(prepared.table),
-        "features": str(prepared.features),
-        "run": workspace.run_id,
-    }
-    _write(folder / "model.json", described)
-    _write(folder / "project.json", project.resolved)
-    _write(folder / "training.json", {"history": fitted.history, "details": details})
+    write_description(
+        folder,
+        name=project.model,
+        task=task.describe(),
+        learner=learner.name,
+        table=str(prepared.table),
+        features=str(prepared.features),
+        run=workspace.run_id,
+    )
+    write_project(folder, project.resolved)
+    write_training(folder, fitted.history, details)
     samples = task.sample_rows()
     precisions = dict(serving(folder, use) for use in ("throughput", "latency"))  # by runtime
     # Where int8 serves, fp32 is torch's: what torch and cuda are held against.
@@ -90,7 +93,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     for name in sorted({"onnx", *precisions, *reference}):
         runtime = network if name == serves else plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
         said_of_samples[name] = replace(predictor, runtime=runtime).predict(samples)
-    _write(folder / "samples.json", {"rows": samples, "predictions": said_of_samples})
+    write_samples(folder, Samples(samples, said_of_samples))
     digest = seal(folder)
 
     sealed = workspace.folder / "models" / digest[:16]
@@ -127,7 +130,3 @@ def _examples(prepared: Prepared, split: str, task: Task, encoding: Encoding, wo
         rows=rows,
         truths=Values(table["truth"]),
     )
-
-
-def _write(path: Path, values: Any) -> None:
-    path.write_text(jsonfile.text(values), encoding="utf-8")

@@ -30,13 +30,12 @@ from lakewright.learning.learners.encoder import int8, packed
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.pruning import pruned
-from lakewright.model.folder import SERVING
+from lakewright.model.folder import Choice, write_serving
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import network_inputs
 from lakewright.model.runtimes import Use
 from lakewright.model.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.model.tasks import Logits
-from lakewright.system import jsonfile
 from lakewright.system.files import put_in_place
 from lakewright.system.progress import bar
 
@@ -161,11 +160,7 @@ def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logi
     for file in {folder / name for name in (INT8, BY_TOKEN, PRUNED, NETWORK)} - served:
         file.unlink(missing_ok=True)
         file.with_suffix(".bin").unlink(missing_ok=True)
-    chosen = {
-        use: {"runtime": candidate.runtime, "precision": candidate.precision, "seconds_per_row": seconds[use]}
-        for use, candidate in best.items()
-    }
-    (folder / SERVING).write_text(jsonfile.text(chosen), encoding="utf-8")
+    write_serving(folder, {use: Choice(of.runtime, of.precision, seconds[use]) for use, of in best.items()})
     serves = best["throughput"]
     logits = next(entry.logits for entry in entries if entry.candidate is serves)
     return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, logits)
