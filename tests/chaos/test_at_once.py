@@ -63,7 +63,7 @@ def test_eight_at_once(seed: int, place: Path) -> None:
 
 def look() -> dict[str, Any]:
     import lakewright as lw
-    from lakewright.plugins import find
+    from lakewright.plugins import TARGETS
     from lakewright.registry.versions import list_models
 
     profile = lw.load_profile()
@@ -82,7 +82,5 @@ def look() -> dict[str, Any]:
         "scored": values(f"{T}_predictions", "n"),
         "versions": [[version.name, version.version] for version in list_models(workspace.tracking)],
         "runs": runs,
-        "statuses": [
-            each.status for each in find("targets", "local").executions(lw.load_project("project.yml"), profile)
-        ],
+        "statuses": [each.status for each in TARGETS.find("local").executions(lw.load_project("project.yml"), profile)],
     }

@@ -140,7 +140,7 @@ def look() -> list[str]:
     """All that there is, opened and read, a line each: without what differs between any two runs."""
     import lakewright as lw
     from lakewright.model.predictor import Predictor
-    from lakewright.plugins import find
+    from lakewright.plugins import TARGETS
     from lakewright.registry.versions import list_models
 
     profile = lw.load_profile()
@@ -158,7 +158,7 @@ def look() -> list[str]:
             if not experiment.name.endswith(" scoring"):  # a note of what was scored is lost with a kill
                 for run in client.search_runs([experiment.experiment_id]):
                     found.append([run.info.run_name, run.info.status, run.data.metrics.get("accuracy")])
-    found += [each.status for each in find("targets", "local").executions(lw.load_project("project.yml"), profile)]
+    found += [each.status for each in TARGETS.find("local").executions(lw.load_project("project.yml"), profile)]
     return sorted(map(str, found))
 
 

@@ -27,10 +27,10 @@ def encodings(tiny_base: Path) -> dict[str, Encoding]:
 
 
 def test_every_encoding_is_here(encodings: dict[str, Encoding]) -> None:
-    assert set(encodings) == set(plugins.names("encodings"))
+    assert set(encodings) == set(plugins.ENCODINGS.names())
 
 
-@pytest.mark.parametrize("name", plugins.names("encodings"))
+@pytest.mark.parametrize("name", plugins.ENCODINGS.names())
 class TestEncoding:
     def test_stored_and_opened_it_is_the_same(self, encodings: dict[str, Encoding], name: str, tmp_path: Path) -> None:
         encodings[name].save(tmp_path)

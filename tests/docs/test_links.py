@@ -129,8 +129,8 @@ def test_the_project_table_is_the_schema() -> None:
 def test_each_learner_table_is_its_schema() -> None:
     from lakewright import plugins
 
-    for learner in plugins.names("learners"):
-        schema = plugins.find("learners", learner).settings.model_json_schema()
+    for learner in plugins.LEARNERS.names():
+        schema = plugins.LEARNERS.find(learner).settings.model_json_schema()
         told = table(f"### train, learner: {learner}")
         assert told == {f"train.{key}": default for key, default in leaves(schema, schema)}
 
@@ -138,8 +138,8 @@ def test_each_learner_table_is_its_schema() -> None:
 def test_each_task_table_is_its_schema() -> None:
     from lakewright import plugins
 
-    for task in plugins.names("tasks"):
-        schema = plugins.find("tasks", task).settings.model_json_schema()
+    for task in plugins.TASKS.names():
+        schema = plugins.TASKS.find(task).settings.model_json_schema()
         told = table(f"### task, name: {task}")
         assert told == {f"task.{key}": default for key, default in leaves(schema, schema)}
 
@@ -152,8 +152,8 @@ def test_every_task_is_told_of() -> None:
     from lakewright.settings.project import Project
 
     page, metrics = read(ROOT / "docs" / "tasks.md"), read(ROOT / "docs" / "evaluation.md")
-    for name in plugins.names("tasks"):
-        task = plugins.find("tasks", name)
+    for name in plugins.TASKS.names():
+        task = plugins.TASKS.find(name)
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         blocks = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
         project = next(block for block in blocks if f"task: {name}" in block)

@@ -15,7 +15,7 @@ from conftest import sentences, small_project, write_csv
 from lakewright import pipeline
 from lakewright.api import compare
 from lakewright.errors import DataError, LakewrightError
-from lakewright.plugins import find
+from lakewright.plugins import TARGETS
 from lakewright.system import files
 from lakewright.targets.remote import follow
 from lakewright.workspace.tracking import Tracking
@@ -43,7 +43,7 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
 
 def listed(project: Path) -> list[tuple[str, str]]:
     """Status and why of each run, as `lakewright runs` shows them."""
-    executions = find("targets", "local").executions(lw.load_project(project), lw.load_profile())
+    executions = TARGETS.find("local").executions(lw.load_project(project), lw.load_profile())
     return [(each.status, each.why) for each in executions]
 
 
@@ -128,7 +128,7 @@ def test_a_run_that_is_worked_on_is_running_and_others_of_the_project_are_not(
     assert [status for status, _ in listed(project)] == ["stopped", "stopped"]
     with opened.lock("main.demo.things"):
         assert [status for status, _ in listed(project)] == ["running", "stopped"]
-    target = find("targets", "local")
+    target = TARGETS.find("local")
     newest, _ = target.executions(lw.load_project(project), opened.profile)
     *_, last = follow(target, newest, lw.load_project(project), opened.profile, lambda *_: None)
     assert last.status == "stopped"  # where it would have waited for ever

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,17 +195,26 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
 
 
 def test_predicting_from_a_folder_needs_no_training_library() -> None:
-    parts = [(seam, name) for seam in ("tasks", "encodings") for name in plugins.names(seam)]
-    found = "; ".join(f"plugins.find({seam!r}, {name!r})" for seam, name in [*parts, ("runtimes", "onnx")])
+    parts = [f"plugins.TASKS.find({name!r})" for name in plugins.TASKS.names()]
+    parts += [f"plugins.ENCODINGS.find({name!r})" for name in plugins.ENCODINGS.names()]
+    found = "; ".join([*parts, "plugins.RUNTIMES.find('onnx')"])
     code = f"import lakewright.model.predictor; from lakewright import plugins; {found}"
     loads(code, "torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake")
 
 
-@pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "encodings", "runtimes", "targets", "catalogs"])
-def test_every_entry_point_loads(seam: plugins.Seam) -> None:
-    assert plugins.names(seam)
-    for name in plugins.names(seam):
-        assert plugins.find(seam, name) is not None
+SEAMS = [seam for seam in vars(plugins).values() if isinstance(seam, plugins.Seam)]
+
+
+def test_the_seams_are_those_of_the_entry_points() -> None:
+    groups = {group for group in entry_points().groups if group.startswith("lakewright.")}
+    assert {f"lakewright.{seam.name}" for seam in SEAMS} == groups
+
+
+@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
+def test_every_entry_point_loads(seam: plugins.Seam[Any]) -> None:
+    assert seam.names()
+    for name in seam.names():
+        assert seam.find(name) is not None
 
 
 def test_an_outsider_uses_the_same_door(tmp_path: Path) -> None:
@@ -215,6 +226,6 @@ def test_an_outsider_uses_the_same_door(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[lakewright.runtimes]\ntheirs = theirs:load\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom lakewright import plugins\n"
-        "assert plugins.find('runtimes', 'theirs')('x') == 'their runtime'\nassert 'onnx' in plugins.names('runtimes')"
+        "assert plugins.RUNTIMES.find('theirs')('x') == 'their runtime'\nassert 'onnx' in plugins.RUNTIMES.names()"
     )
     loads(code)

@@ -52,7 +52,7 @@ def deploy(
     from lakewright.targets.files import texts, write
 
     loaded, place = located(project, settings, profile)
-    target = plugins.find("targets", place.target.name)
+    target = plugins.TARGETS.find(place.target.name)
     deployment = target.deployment(loaded, place)
     found = problems(loaded, place)
     refuse([each for each in found if each.secret])  # before anything is printed or written
@@ -73,8 +73,7 @@ def deploy(
 def runs(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Execution]:
     """The runs of a project where its profile runs it; the newest first."""
     loaded, place = located(project, settings, profile)
-    found: list[Execution] = list(plugins.find("targets", place.target.name).executions(loaded, place))
-    return found
+    return plugins.TARGETS.find(place.target.name).executions(loaded, place)
 
 
 def follow(
@@ -90,7 +89,7 @@ def follow(
     from lakewright.targets.remote import follow as followed
 
     loaded, place = located(project, settings, profile)
-    target = plugins.find("targets", place.target.name)
+    target = plugins.TARGETS.find(place.target.name)
     found = target.executions(loaded, place)
     if not found:
         raise NotFound(

@@ -40,8 +40,7 @@ def run(
 
 def execute(project: Project, profile: Profile, *, rerun: str | None, watch: Watch) -> Run:
     """As `run`, of what is read already; a stage's failure is in `Run.error`."""
-    finished: Run = plugins.find("targets", profile.target.name).run(project, profile, watch, rerun)
-    return finished
+    return plugins.TARGETS.find(profile.target.name).run(project, profile, watch, rerun)
 
 
 def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
@@ -74,7 +73,7 @@ def stage(
     workspace = Workspace.open(place)
     before()
     record = run_stage(name, loaded, workspace, run)
-    plugins.find("targets", place.target.name).note(name, record, workspace)
+    plugins.TARGETS.find(place.target.name).note(name, record, workspace)
     return record
 
 

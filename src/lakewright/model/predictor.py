@@ -55,7 +55,7 @@ class Predictor:
         digest = verify(folder)
         with working(folder):
             described = describe(folder)["task"]
-            task = plugins.named_in(folder / MODEL, "tasks", described["name"]).open(described)
+            task = plugins.TASKS.named_in(folder / MODEL, described["name"]).open(described)
             encoding = open_encoding(folder / "encoding")
             predictor = cls(folder, digest, task, encoding, _network(folder, runtime, threads, use))
             predictor._check()
@@ -143,8 +143,7 @@ class Predictor:
 
 def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:
     if runtime == "auto":
-        load = plugins.named_in(folder / SERVING, "runtimes", serving(folder, use)[0])
+        load = plugins.RUNTIMES.named_in(folder / SERVING, serving(folder, use)[0])
     else:
-        load = plugins.find("runtimes", runtime)
-    network: Runtime = load(folder, threads or cores(), use)
-    return network
+        load = plugins.RUNTIMES.find(runtime)
+    return load(folder, threads or cores(), use)

@@ -69,7 +69,7 @@ def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
 
 
 def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
-    learner = plugins.find("learners", project.train.learner)
+    learner = plugins.LEARNERS.find(project.train.learner)
     settings = {
         "task": project.resolved["task"],
         "columns": project.resolved["data"]["columns"],
@@ -118,7 +118,7 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
 
 def _check(project: Project) -> None:
     """The parts of a project that are right one by one but not together."""
-    task = plugins.find("tasks", project.task.name)
+    task = plugins.TASKS.find(project.task.name)
     gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
         raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))

@@ -231,9 +231,8 @@ def _scorer(run: Finished) -> Scorer:
 
     rows = pq.ParquetFile(run.report.test_rows).read(FROZEN).sort_by("record_id")
     truths, predictions, inputs = ([json.loads(text) for text in rows[name].to_pylist()] for name in FROZEN[1:])
-    task = plugins.find("tasks", run.model["task"]["name"]).open(run.model["task"])
-    scorer: Scorer = task.scorer(truths, predictions, inputs)
-    return scorer
+    task = plugins.TASKS.find(run.model["task"]["name"]).open(run.model["task"])
+    return task.scorer(truths, predictions, inputs)
 
 
 def _found(

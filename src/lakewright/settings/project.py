@@ -317,8 +317,8 @@ def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str,
     size = given.get("size")
     if size is None:
         name = str(given.get("learner", "encoder"))
-        return plugins.find("learners", name).settings, {**given, "learner": name}
-    learners = [plugins.find("learners", name) for name in plugins.names("learners")]
+        return plugins.LEARNERS.find(name).settings, {**given, "learner": name}
+    learners = [plugins.LEARNERS.find(name) for name in plugins.LEARNERS.names()]
     of_size = {size: learner for learner in learners for size in learner.sizes}
     if size not in of_size:
         raise UsageError(f"there is no size {size!r}", nearest(str(size), of_size))
@@ -332,7 +332,7 @@ def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str,
 
 
 def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]:
-    return plugins.find("tasks", str(given["name"])).settings, given
+    return plugins.TASKS.find(str(given["name"])).settings, given
 
 
 def validated(settings_of: SettingsOf, given: dict[str, Any]) -> Settings:
@@ -427,12 +427,12 @@ def _secret_by_name(key: tuple[str | int, ...], value: str) -> str:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of project.yml for the learners installed, so that editors complete and check it."""
     schema = Project.model_json_schema(by_alias=True)
-    learners = [plugins.find("learners", name).settings.model_json_schema() for name in plugins.names("learners")]
+    learners = [plugins.LEARNERS.find(name).settings.model_json_schema() for name in plugins.LEARNERS.names()]
     for learner in learners:
         schema["$defs"].update(learner.pop("$defs", {}))
     schema["properties"]["train"] = {"anyOf": learners}
-    tasks = [plugins.find("tasks", name).settings.model_json_schema() for name in plugins.names("tasks")]
+    tasks = [plugins.TASKS.find(name).settings.model_json_schema() for name in plugins.TASKS.names()]
     for task in tasks:
         schema["$defs"].update(task.pop("$defs", {}))
-    schema["properties"]["task"] = {"anyOf": [{"type": "string", "enum": plugins.names("tasks")}, *tasks]}
+    schema["properties"]["task"] = {"anyOf": [{"type": "string", "enum": plugins.TASKS.names()}, *tasks]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Lakewright project"}

@@ -42,7 +42,7 @@ class Variables:
 
 def problems(project: Project, profile: Profile) -> list[Problem]:
     """Errors first."""
-    target = plugins.find("targets", profile.target.name)
+    target = plugins.TARGETS.find(profile.target.name)
     found = [*target.problems(project, profile)]
     if profile.target.name != "local":
         found += _elsewhere(project, profile)

@@ -89,7 +89,7 @@ class Workspace:
                     f"{profile.where('workspace')}: the workspace {mirror.uri} cannot be read: {failure}",
                     "check its address, the network and the keys (storage_options, or those of the machine's role)",
                 ) from None
-        catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
+        catalog = plugins.CATALOGS.find(profile.catalog.name).open(profile.catalog, folder, profile.secrets())
         lake = Lake(catalog, tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         if not profile.tracking and not profile.artifacts:

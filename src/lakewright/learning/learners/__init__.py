@@ -90,9 +90,11 @@ def tuned(training: Training, logits: Logits) -> tuple[Task, Scorer]:
 
 class Learner(Protocol):
     name: str
-    settings: type[LearnerSettings]
     sizes: Mapping[str, Mapping[str, Any]]  # `train.size` → the settings that it stands for
     gaps: Mapping[str, str]  # task → why this learner does not do it: "not-yet: …" or "never: …"
+
+    @property
+    def settings(self) -> type[LearnerSettings]: ...
 
     def encoding_depends(self, settings: Any, base: Path) -> dict[str, Any]:
         """JSON-ready: all that the encoding depends on beside the texts. While it is unchanged, features are reused."""
@@ -115,9 +117,9 @@ class Learner(Protocol):
 def check_fit(project: Project) -> None:
     """Raises UsageError where the project's learner does not learn its task, ProjectError where that has no use for its
     prepare.long_texts."""
-    task, learner = plugins.find("tasks", project.task.name), plugins.find("learners", project.train.learner)
+    task, learner = plugins.TASKS.find(project.task.name), plugins.LEARNERS.find(project.train.learner)
     if task.name in learner.gaps:
-        able = [name for name in plugins.names("learners") if task.name not in plugins.find("learners", name).gaps]
+        able = [name for name in plugins.LEARNERS.names() if task.name not in plugins.LEARNERS.find(name).gaps]
         raise UsageError(
             f"{learner.name} does not learn {task.name}: {learner.gaps[task.name]}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",

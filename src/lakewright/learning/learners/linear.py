@@ -12,7 +12,7 @@ from pydantic import Field
 
 from lakewright.data.rows.kinds import whole_text
 from lakewright.errors import ProjectError
-from lakewright.learning.learners import Examples, Fitted, Training
+from lakewright.learning.learners import Examples, Fitted, Learner, Training
 from lakewright.model.recipe import Encoding
 from lakewright.model.recipe.terms import READING, Terms
 from lakewright.settings.project import LearnerSettings
@@ -203,4 +203,4 @@ def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDA
     onnx.save(model, path)
 
 
-LEARNER: Any = Linear()
+LEARNER: Learner = Linear()

@@ -120,5 +120,5 @@ def network_inputs(encoding: Encoding, encoded: Encoded, sequences: NDArray[np.i
 def open_encoding(folder: Path) -> Encoding:
     file = folder / "encoding.json"
     described = jsonfile.parse(file.read_bytes())
-    encoding: Encoding = plugins.named_in(file, "encodings", described["name"]).open(folder)
+    encoding: Encoding = plugins.ENCODINGS.named_in(file, described["name"]).open(folder)
     return encoding

@@ -24,7 +24,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
             "name another one (--runtime auto, onnx, openvino or torch), or install torch for CUDA and its driver",
         )
     torch.set_num_threads(threads)
-    learner = plugins.named_in(path / MODEL, "learners", describe(path)["learner"])
+    learner = plugins.LEARNERS.named_in(path / MODEL, describe(path)["learner"])
     network = learner.network(path).to("cuda").eval()
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network of the model folder `path`."""
     import torch
 
-    learner = plugins.named_in(path / MODEL, "learners", describe(path)["learner"])
+    learner = plugins.LEARNERS.named_in(path / MODEL, describe(path)["learner"])
     network = learner.network(path).eval()
     torch.set_num_threads(threads)
 

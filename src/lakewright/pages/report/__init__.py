@@ -49,7 +49,7 @@ def write_page(
     predictions = [json.loads(prediction) for prediction in rows["prediction"].to_pylist()]
     inputs_of = [json.loads(row) for row in rows["inputs"].to_pylist()]
     explained = RunFolder(Path(report.html).parent).attributions  # there, where evaluate asked which words decide
-    task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
+    task = plugins.TASKS.find(described["task"]["name"]).open(described["task"])
     context = ReportContext(
         task=task.name,
         model=described["name"],

@@ -34,8 +34,8 @@ from lakewright.workspace import Workspace
 def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Trained:
     prepared = inputs["prepare"]
     assert isinstance(prepared, Prepared)
-    task: Task = plugins.find("tasks", project.task.name).open(prepared.task)
-    learner = plugins.find("learners", project.train.learner)
+    task = plugins.TASKS.find(project.task.name).open(prepared.task)
+    learner = plugins.LEARNERS.find(project.train.learner)
     encoding = open_encoding(Path(prepared.encoding))
     folder = workspace.work / "model"
     shutil.rmtree(folder, ignore_errors=True)  # a killed attempt's; its checkpoints lie beside it
@@ -65,7 +65,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
     serves, _ = serving(folder, "throughput")
-    network = plugins.find("runtimes", serves)(folder, workspace.threads, "throughput")
+    network = plugins.RUNTIMES.find(serves)(folder, workspace.threads, "throughput")
     predictor = Predictor(folder, "", task, encoding, network)
     said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
     task, scorer = tuned(training, said)
@@ -91,7 +91,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
     reference = {"torch"} if {*precisions.values()} != {"fp32"} else set()
     said_of_samples = {}
     for name in sorted({"onnx", *precisions, *reference}):
-        runtime = network if name == serves else plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
+        runtime = network if name == serves else plugins.RUNTIMES.find(name)(folder, workspace.threads, "throughput")
         said_of_samples[name] = replace(predictor, runtime=runtime).predict(samples)
     write_samples(folder, Samples(samples, said_of_samples))
     digest = seal(folder)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import ProjectError
-from lakewright.learning.learners import Fitted, Training
+from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
 from lakewright.model.recipe import Encoding
 from lakewright.system.memory import memory_kept
@@ -145,4 +145,4 @@ def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
     )
 
 
-LEARNER: Any = Encoder()
+LEARNER: Learner = Encoder()

@@ -172,7 +172,7 @@ def _source(folder: Path) -> Path:
 
 
 def _entry(candidate: Candidate, training: Training, known: Mapping[str, Logits]) -> Entry:
-    load = plugins.find("runtimes", candidate.runtime)
+    load = plugins.RUNTIMES.find(candidate.runtime)
     opened = {
         use: Predictor(
             training.folder, "", training.task, training.encoding, load(candidate.file, training.threads, use)
