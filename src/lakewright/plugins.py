@@ -1,45 +1,84 @@
 """How a name in a project file becomes code: installed entry points, ours and anybody's alike.
 
 A new source, task, learner, step, runtime, target or catalog is one file plus one line under
-`[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml.
+`[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml. All seams stand here, each with the
+protocol that its implementations follow: settings and data look for tasks and learners too, in whose wings they may
+not import.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lakewright.errors import ModelError, UsageError, nearest
 
-Seam = Literal["sources", "tasks", "learners", "steps", "runtimes", "targets", "catalogs", "sections", "metrics"]
+if TYPE_CHECKING:
+    from lakewright.data.lake.catalogs import Catalog
+    from lakewright.data.sources import Source
+    from lakewright.evaluation.metrics import Meaning
+    from lakewright.learning.learners import Learner
+    from lakewright.model.recipe import Step
+    from lakewright.model.runtimes import Runtime, Use
+    from lakewright.model.tasks import Task
+    from lakewright.pages.report.sections import TruthPage
+    from lakewright.targets import Target
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Seam(Generic[T]):
+    """A place for plug-ins, each of which is a T."""
+
+    name: str  # implementations are entry points of the group lakewright.NAME
+
+    def names(self) -> list[str]:
+        return sorted(_installed(self.name))
+
+    def find(self, name: str) -> T:
+        """The implementation registered under `name`; raises UsageError naming the nearest one."""
+        if name not in _installed(self.name):
+            raise UsageError(f"there is no {self._one} named {name!r}", nearest(name, self.names()))
+        found: T = _loaded(self.name, name)
+        return found
+
+    def named_in(self, place: Path, name: object) -> T:
+        """The implementation that a file of a model folder names. Raises ModelError where there is none of that
+        name."""
+        if not isinstance(name, str) or name not in _installed(self.name):
+            raise ModelError(
+                f"{place} names the {self._one} {str(name)[:80]!r}, which is not installed here",
+                f"install the package that brings it, or use the lakewright that made the folder; "
+                f"{nearest(str(name)[:80], self.names())}",
+            )
+        return self.find(name)
+
+    @property
+    def _one(self) -> str:
+        return self.name.removesuffix("s")
 
 
 @cache
-def _installed(seam: Seam) -> dict[str, EntryPoint]:
+def _installed(seam: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"lakewright.{seam}")}
 
 
-def names(seam: Seam) -> list[str]:
-    return sorted(_installed(seam))
-
-
 @cache
-def find(seam: Seam, name: str) -> Any:
-    """The implementation registered under `name`; raises UsageError naming the nearest one."""
-    points = _installed(seam)
-    if name not in points:
-        raise UsageError(f"there is no {seam.removesuffix('s')} named {name!r}", nearest(name, points))
-    return points[name].load()
+def _loaded(seam: str, name: str) -> Any:
+    return _installed(seam)[name].load()
 
 
-def named_in(place: Path, seam: Seam, name: object) -> Any:
-    """The implementation that a file of a model folder names. Raises ModelError where there is none of that name."""
-    if not isinstance(name, str) or name not in _installed(seam):
-        raise ModelError(
-            f"{place} names the {seam.removesuffix('s')} {str(name)[:80]!r}, which is not installed here",
-            f"install the package that brings it, or use the lakewright that made the folder; "
-            f"{nearest(str(name)[:80], names(seam))}",
-        )
-    return find(seam, name)
+SOURCES: Seam[Source] = Seam("sources")
+CATALOGS: Seam[type[Catalog]] = Seam("catalogs")
+TASKS: Seam[type[Task]] = Seam("tasks")
+LEARNERS: Seam[Learner] = Seam("learners")
+STEPS: Seam[type[Step]] = Seam("steps")
+RUNTIMES: Seam[Callable[[Path, int, Use], Runtime]] = Seam("runtimes")
+TARGETS: Seam[Target] = Seam("targets")
+SECTIONS: Seam[TruthPage] = Seam("sections")
+METRICS: Seam[Meaning] = Seam("metrics")

@@ -64,7 +64,7 @@ def test_eight_at_once(seed: int, place: Path) -> None:
 
 def look() -> dict[str, Any]:
     import lakewright as lw
-    from lakewright.plugins import find
+    from lakewright.plugins import TARGETS
     from lakewright.registry.versions import list_models
 
     profile = lw.load_profile()
@@ -85,6 +85,6 @@ def look() -> dict[str, Any]:
         "runs": runs,
         "statuses": [
             each.status
-            for each in find("targets", "local").executions(lw.load_project("project.yml"), profile, opener(profile))
+            for each in TARGETS.find("local").executions(lw.load_project("project.yml"), profile, opener(profile))
         ],
     }

@@ -141,7 +141,7 @@ def look() -> list[str]:
     """All that there is, opened and read, a line each: without what differs between any two runs."""
     import lakewright as lw
     from lakewright.model.predictor import Predictor
-    from lakewright.plugins import find
+    from lakewright.plugins import TARGETS
     from lakewright.registry.versions import list_models
 
     profile = lw.load_profile()
@@ -161,7 +161,7 @@ def look() -> list[str]:
                     found.append([run.info.run_name, run.info.status, run.data.metrics.get("accuracy")])
     found += [
         each.status
-        for each in find("targets", "local").executions(lw.load_project("project.yml"), profile, opener(profile))
+        for each in TARGETS.find("local").executions(lw.load_project("project.yml"), profile, opener(profile))
     ]
     return sorted(map(str, found))
 

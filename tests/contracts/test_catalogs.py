@@ -97,7 +97,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
 
 
 def test_every_catalog_is_in_this_suite() -> None:
-    assert plugins.names("catalogs") == CATALOGS
+    assert plugins.CATALOGS.names() == CATALOGS
 
 
 def test_versions_are_written_appended_and_read_pinned(kept: Kept) -> None:
@@ -280,7 +280,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     catalog: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    kind = plugins.find("catalogs", catalog)
+    kind = plugins.CATALOGS.find(catalog)
     with pytest.raises(MissingPackage, match=package) as caught:
         kind.open(kind.settings(), tmp_path, {})
     assert f"lakewright[{extra}]" in caught.value.remedy

@@ -24,7 +24,7 @@ from lakewright.model.runtimes import Runtime
 from lakewright.model.tasks import Task
 from lakewright.service.server.model import Model
 
-PAIRS = [(learner, task) for learner in plugins.names("learners") for task in plugins.names("tasks")]
+PAIRS = [(learner, task) for learner in plugins.LEARNERS.names() for task in plugins.TASKS.names()]
 TOLERANCE = 1e-4  # largest difference of a logit between torch and onnx, both fp32; stated in docs/models.md
 
 
@@ -80,7 +80,7 @@ def folders(
     made: dict[tuple[str, str], Path] = {}
     with pytest.MonkeyPatch.context() as patch:
         for learner, task in PAIRS:
-            if gap(plugins.find("learners", learner), plugins.find("tasks", task)):
+            if gap(plugins.LEARNERS.find(learner), plugins.TASKS.find(task)):
                 continue
             folder = tmp_path_factory.mktemp(f"{learner}-{task}")
             patch.chdir(folder)
@@ -103,16 +103,16 @@ def folders(
 
 
 def test_a_gap_says_whether_it_will_be_filled() -> None:
-    for name in plugins.names("learners"):
-        learner = plugins.find("learners", name)
+    for name in plugins.LEARNERS.names():
+        learner = plugins.LEARNERS.find(name)
         assert not {*learner.gaps} & {*learner.truths}
         for truth, why in learner.gaps.items():
-            assert truth in {plugins.find("tasks", task).truth for task in plugins.names("tasks")}
+            assert truth in {plugins.TASKS.find(task).truth for task in plugins.TASKS.names()}
             assert why.startswith(("never: ", "not-yet: ", "not-implemented: "))
 
 
 def test_every_pair_is_learned_or_a_declared_gap(folders: dict[tuple[str, str], Path]) -> None:
-    gaps = {(name, task) for name, task in PAIRS if gap(plugins.find("learners", name), plugins.find("tasks", task))}
+    gaps = {(name, task) for name, task in PAIRS if gap(plugins.LEARNERS.find(name), plugins.TASKS.find(task))}
     assert set(folders) | gaps == set(PAIRS)
 
 
@@ -129,7 +129,7 @@ def inputs_of(task: Task, texts: list[str]) -> list[dict[str, Any]]:
 def test_runtimes_agree(folders: dict[tuple[str, str], Path]) -> None:
     texts = [row["text"] for row in sentences(40, seed=9)] + ["", "😀", "x" * 500]
     for folder in folders.values():
-        names = [name for name in plugins.names("runtimes") if name != "cuda"]  # the gap: it needs a GPU, and says so
+        names = [name for name in plugins.RUNTIMES.names() if name != "cuda"]  # the gap: it needs a GPU, and says so
         predictors = [Predictor.open(folder, runtime) for runtime in names]
         task = predictors[0].task
         encoded = predictors[0].recipe.encode(inputs_of(task, texts))

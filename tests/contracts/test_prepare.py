@@ -69,7 +69,7 @@ def in_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return compared
 
 
-@pytest.mark.parametrize("task", plugins.names("tasks"))
+@pytest.mark.parametrize("task", plugins.TASKS.names())
 def test_where_batches_end_changes_nothing(task: str, in_both: Any, tiny_base: Path) -> None:
     rows, columns = task_rows(task, sentences(150))
     rows += (

@@ -34,8 +34,8 @@ LONGEST = 512  # tokens
 FAST = [("encoder", "text_classification"), ("encoder", "token_classification"), ("linear", "text_classification")]
 PAIRS = [
     pytest.param(pair, marks=[] if pair in FAST else [pytest.mark.slow], id="-".join(pair))
-    for pair in itertools.product(plugins.names("learners"), plugins.names("tasks"))
-    if not gap(plugins.find("learners", pair[0]), plugins.find("tasks", pair[1]))
+    for pair in itertools.product(plugins.LEARNERS.names(), plugins.TASKS.names())
+    if not gap(plugins.LEARNERS.find(pair[0]), plugins.TASKS.find(pair[1]))
 ]
 
 
@@ -49,7 +49,7 @@ class Served:
     file: Path
 
     def predictor(self, of: Predictor, threads: int, use: Any) -> Predictor:
-        return replace(of, runtime=plugins.find("runtimes", self.runtime)(self.file, threads, use))
+        return replace(of, runtime=plugins.RUNTIMES.find(self.runtime)(self.file, threads, use))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def model(
         (folder / "project.yml").write_text(yaml.safe_dump(project))
         made = Path(lw.run("project.yml").model_folder)
         predictor = Predictor.open(made)
-        served = [Served(name, TOLERANCE["fp32"], name, made) for name in plugins.names("runtimes") if name != "cuda"]
+        served = [Served(name, TOLERANCE["fp32"], name, made) for name in plugins.RUNTIMES.names() if name != "cuda"]
         if learner != "linear":
             served += rounded(predictor, folder / "rounded")
         yield predictor, served

@@ -271,7 +271,7 @@ def _never(request: pytest.FixtureRequest) -> None:
 
 
 def test_every_registered_source_is_under_contract() -> None:
-    assert set(plugins.names("sources")) >= {"csv", "delta", "hf", "json", "parquet", "python"}
+    assert set(plugins.SOURCES.names()) >= {"csv", "delta", "hf", "json", "parquet", "python"}
 
 
 def test_rows_come_back_whole_typed_and_in_order(make: Make) -> None:

@@ -34,7 +34,7 @@ def steps(tiny_base: Path) -> dict[str, Step]:
 
 
 def test_every_step_is_here(steps: dict[str, Step]) -> None:
-    assert set(steps) == set(plugins.names("steps"))
+    assert set(steps) == set(plugins.STEPS.names())
 
 
 def same(one: Encoded, other: Encoded) -> bool:
@@ -46,7 +46,7 @@ def same(one: Encoded, other: Encoded) -> bool:
     return all(np.array_equal(*each) for each in both)
 
 
-@pytest.mark.parametrize("name", plugins.names("steps"))
+@pytest.mark.parametrize("name", plugins.STEPS.names())
 class TestStep:
     def test_stored_and_opened_it_is_the_same(self, steps: dict[str, Step], name: str, tmp_path: Path) -> None:
         store(tmp_path, steps[name])

@@ -17,7 +17,7 @@ def test_the_local_target_runs_every_stage_and_skips_what_is_done(project: Path)
     loaded = load_project(project, ["train={learner: linear}"])
     profile = load_profile()
     seen: list[tuple[str, str]] = []
-    target = plugins.find("targets", "local")
+    target = plugins.TARGETS.find("local")
     finished = target.run(loaded, profile, opener(profile), lambda stage, status, why: seen.append((stage, status)))
     assert finished.error is None
     assert [stage for stage, status in seen if status == "done"] == [stage.name for stage in STAGES]

@@ -87,7 +87,7 @@ def tokens(tiny_base: Path) -> Tokens:
 
 def opened(name: str) -> tuple[Task, list[dict[str, Any]], list[Any]]:
     """The case's task as fitted on its rows, the rows' inputs and their truths."""
-    case, task_type = CASES[name], plugins.find("tasks", name)
+    case, task_type = CASES[name], plugins.TASKS.find(name)
     settings = task_type.settings(name=name)
     (read,) = task_type.read([pa.table(case.rows)], case.columns, settings)
     inputs = task_type.inputs_of(case.columns)
@@ -120,7 +120,7 @@ def perfect(task: Task, encoded: Encoded, rows: list[Any], truths: list[Any], su
 
 
 def test_every_task_has_its_case() -> None:
-    assert set(CASES) == set(plugins.names("tasks"))
+    assert set(CASES) == set(plugins.TASKS.names())
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -168,12 +168,12 @@ class TestTask:
         assert task.decode([], encode(task, [], tiny_base), []) == []
 
     def test_wrong_rows_are_named(self, name: str) -> None:
-        case, task_type = CASES[name], plugins.find("tasks", name)
+        case, task_type = CASES[name], plugins.TASKS.find(name)
         with pytest.raises(DataError, match=case.named):
             list(task_type.read([pa.table(case.wrong)], case.columns, task_type.settings(name=name)))
 
     def test_a_missing_role_and_a_missing_column_are_named(self, name: str) -> None:
-        case, task_type = CASES[name], plugins.find("tasks", name)
+        case, task_type = CASES[name], plugins.TASKS.find(name)
         settings = task_type.settings(name=name)
         first, *others = case.columns
         with pytest.raises(ProjectError, match=first):
@@ -222,7 +222,7 @@ def test_partners_find_each_other_in_their_batch() -> None:
 
 def test_whole_numbers_stored_as_floats_are_classes() -> None:
     table = pa.table({"text": ["a", "b", "c", "d"], "label": [1.0, None, 10.0, float("nan")]})
-    task = plugins.find("tasks", "text_classification")
+    task = plugins.TASKS.find("text_classification")
     settings = task.settings()
     (read,) = task.read([table], {"text": "text", "label": "label"}, settings)
     assert read["truth"].to_pylist() == ["1", None, "10", None]

@@ -188,8 +188,8 @@ def test_the_project_table_is_the_schema() -> None:
 def test_each_learner_table_is_its_schema() -> None:
     from lakewright import plugins
 
-    for learner in plugins.names("learners"):
-        schema = plugins.find("learners", learner).settings.model_json_schema()
+    for learner in plugins.LEARNERS.names():
+        schema = plugins.LEARNERS.find(learner).settings.model_json_schema()
         told = table(f"### train, learner: {learner}")
         assert told == {f"train.{key}": default for key, default in leaves(schema, schema)}
 
@@ -198,8 +198,8 @@ def test_each_task_table_is_its_schema() -> None:
     from lakewright import plugins
     from lakewright.settings.sections import COMMON
 
-    for task in plugins.names("tasks"):
-        part = plugins.find("tasks", task)
+    for task in plugins.TASKS.names():
+        part = plugins.TASKS.find(task)
         schema, columns = part.settings.model_json_schema(), part.columns.model_json_schema()
         keys = {f"task.{key}": default for key, default in leaves(schema, schema)}
         roles = {key: default for key, default in leaves(columns, columns) if key not in COMMON}
@@ -209,8 +209,8 @@ def test_each_task_table_is_its_schema() -> None:
 def test_each_step_table_is_its_schema() -> None:
     from lakewright import plugins
 
-    for step in plugins.names("steps"):
-        schema = plugins.find("steps", step).settings.model_json_schema()
+    for step in plugins.STEPS.names():
+        schema = plugins.STEPS.find(step).settings.model_json_schema()
         told = table(f"### prepare.recipe, step: {step}")
         assert told == {f"prepare.recipe.{step}.{key}": default for key, default in leaves(schema, schema)}
 
@@ -224,8 +224,8 @@ def test_every_task_is_told_of() -> None:
     from lakewright.settings.sections import COMMON
 
     page, metrics = read(ROOT / "docs" / "tasks.md"), read(ROOT / "docs" / "evaluation.md")
-    for name in plugins.names("tasks"):
-        task = plugins.find("tasks", name)
+    for name in plugins.TASKS.names():
+        task = plugins.TASKS.find(name)
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         blocks = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
         project = next(block for block in blocks if f"task: {name}" in block)

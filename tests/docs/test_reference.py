@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pytest
+
+from lakewright import plugins
 
 ROOT = Path(__file__).parents[2]
 DOCS, HOUSE = ROOT / "docs", ROOT / "src" / "lakewright"
@@ -85,12 +87,10 @@ def leaves(schema: dict[str, Any], part: dict[str, Any], at: str = "", given: An
             yield from leaves(schema, each, f"{at}{name}.", inner)
 
 
-@pytest.mark.parametrize(("seam", "word"), [("targets", "target"), ("catalogs", "catalog")])
-def test_every_setting_of_a_target_and_a_catalog(seam: Literal["targets", "catalogs"], word: str) -> None:
-    from lakewright import plugins
-
-    for name in plugins.names(seam):
-        schema = plugins.find(seam, name).settings.model_json_schema()
+@pytest.mark.parametrize(("seam", "word"), [(plugins.TARGETS, "target"), (plugins.CATALOGS, "catalog")])
+def test_every_setting_of_a_target_and_a_catalog(seam: plugins.Seam[Any], word: str) -> None:
+    for name in seam.names():
+        schema = seam.find(name).settings.model_json_schema()
         shown = {key.strip("`"): cell for key, _, cell in rows("profiles.md", f"## {word}, name: {name}")}
         assert {key: value(cell) for key, cell in shown.items()} == dict(leaves(schema, schema)), name
 

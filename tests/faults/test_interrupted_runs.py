@@ -16,7 +16,7 @@ from lakewright import pipeline
 from lakewright.api import compare
 from lakewright.api.places import opener
 from lakewright.errors import DataError, LakewrightError
-from lakewright.plugins import find
+from lakewright.plugins import TARGETS
 from lakewright.system import files
 from lakewright.targets.remote import follow
 from lakewright.workspace.tracking import Tracking
@@ -45,7 +45,7 @@ def project(tmp_path: Path, mlflow_template: Path, monkeypatch: pytest.MonkeyPat
 def listed(project: Path) -> list[tuple[str, str]]:
     """Status and why of each run, as `lakewright runs list` shows them."""
     profile = lw.load_profile()
-    executions = find("targets", "local").executions(lw.load_project(project), profile, opener(profile))
+    executions = TARGETS.find("local").executions(lw.load_project(project), profile, opener(profile))
     return [(each.status, each.why) for each in executions]
 
 
@@ -98,8 +98,7 @@ def test_killed_again_and_again_it_is_one_run_that_ends_done(project: Path, monk
     for module in (
         "lakewright.workspace.ledger",
         "lakewright.pipeline.skipping",
-        "lakewright.pipeline.runs",
-        "lakewright.pipeline",
+        "lakewright.workspace.run_folder",
     ):
         monkeypatch.setattr(f"{module}.write_whole", dies)
     ended = None
@@ -131,7 +130,7 @@ def test_a_run_that_is_worked_on_is_running_and_others_of_the_project_are_not(
     assert [status for status, _ in listed(project)] == ["stopped", "stopped"]
     with opened.lock("main.demo.things"):
         assert [status for status, _ in listed(project)] == ["running", "stopped"]
-    target = find("targets", "local")
+    target = TARGETS.find("local")
     newest, _ = target.executions(lw.load_project(project), opened.profile, lambda: opened)
     *_, last = follow(target, newest, lw.load_project(project), opened.profile, lambda: opened, lambda *_: None)
     assert last.status == "stopped"  # where it would have waited for ever

@@ -64,7 +64,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 def read(name: str, table: dict[str, Any] | pa.Table, columns: dict[str, Any], **settings: Any) -> list[Any]:
     """The truths that a task reads, in two batches."""
-    kind: type[Task] = plugins.find("tasks", name)
+    kind: type[Task] = plugins.TASKS.find(name)
     whole = table if isinstance(table, pa.Table) else pa.table(table)
     half = len(whole) // 2
     parts = kind.read([whole.slice(0, half), whole.slice(half)], columns, kind.settings(name=name, **settings))
@@ -195,7 +195,7 @@ def test_odd_numbers_are_labels_too() -> None:
     "labels", [["--1", "2"], ["nan", "1"], ["1_0", "2"], ["9" * 400, "1"], ["inf", "0"], ["１", "2"]]
 )
 def test_ordered_labels_that_look_like_numbers_keep_their_places(labels: list[str]) -> None:
-    kind = plugins.find("tasks", "text_classification")
+    kind = plugins.TASKS.find("text_classification")
     task = kind(tuple(labels), ordinal=True)
     (prediction,) = task.decode([np.array([0.0, 100.0], np.float32)], None, [{}])  # type: ignore[arg-type]
     assert prediction["expected"] == pytest.approx(1.0)
@@ -712,11 +712,11 @@ def test_a_row_of_words_lacks_what_is_blank() -> None:
 
 def test_every_task_answers_a_blank_row_with_nulls() -> None:
     for task in (
-        plugins.find("tasks", "text_classification")(("a", "b")),
-        plugins.find("tasks", "multilabel_classification")(("a", "b"), (0.5, 0.5)),
-        plugins.find("tasks", "token_classification")(("a",)),
-        plugins.find("tasks", "question_answering")(),
-        plugins.find("tasks", "sentence_similarity")(scored=True),
+        plugins.TASKS.find("text_classification")(("a", "b")),
+        plugins.TASKS.find("multilabel_classification")(("a", "b"), (0.5, 0.5)),
+        plugins.TASKS.find("token_classification")(("a",)),
+        plugins.TASKS.find("question_answering")(),
+        plugins.TASKS.find("sentence_similarity")(scored=True),
     ):
         nothing = no_prediction(task)
         assert task.confidence(nothing) == nothing.pop("confidence") == 0.0 and nothing.pop("abstain") is True
@@ -789,7 +789,7 @@ def test_a_word_without_which_nothing_can_be_seen_is_not_weighed(greeter: Path) 
 @pytest.mark.parametrize("task", ["multilabel_classification", "text_classification"])
 def test_labels_are_named_once(task: str, names: list[str]) -> None:
     with pytest.raises(ValidationError, match="label"):
-        plugins.find("tasks", task).settings(name=task, labels=names)
+        plugins.TASKS.find(task).settings(name=task, labels=names)
 
 
 def test_a_profile_rounds_numbers_that_no_float_holds(lake: Lake) -> None:

@@ -355,7 +355,7 @@ def test_more_files_than_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_is_written_out_is_of_this_deployment_alone(target: str, tmp_path: Path) -> None:
     project, profile = made(tmp_path / "project", target)
     (tmp_path / "project" / "old.py").write_text("x")
-    find, out = plugins.find("targets", target), tmp_path / "out"
+    find, out = plugins.TARGETS.find(target), tmp_path / "out"
     paths = write(find.deployment(project, profile), out)
     assert all(path.is_relative_to(out) and ".." not in path.parts and "s3:" not in path.parts for path in paths)
     (out / ".databricks").mkdir()
@@ -495,7 +495,7 @@ def test_two_projects_share_no_name() -> None:
 @every_target
 def test_a_default_name_has_the_schema_in_it(target: str, tmp_path: Path) -> None:
     """Everything that is named after a project differs between two that differ in their schema alone."""
-    find = plugins.find("targets", target)
+    find = plugins.TARGETS.find(target)
     more = {
         "databricks": {"endpoint": {}, "interactive": {"node_type": "i3.xlarge"}},
         "azureml": {"schedule": "0 5 * * 1"},
@@ -572,7 +572,7 @@ def stages_read(target: str, deployment: Deployment) -> dict[str, list[str]]:
 
 
 def check_stages(target: str, project: Project, profile: Profile) -> None:
-    found = stages_read(target, plugins.find("targets", target).deployment(project, profile))
+    found = stages_read(target, plugins.TARGETS.find(target).deployment(project, profile))
     assert len(found) >= 5
     for words in {*map(tuple, found.values())}:  # one, but for the order
         again = load_project(project.path, words)

@@ -23,7 +23,7 @@ from lakewright.model.folder import seal
 from lakewright.records import ModelVersion
 from lakewright.registry import mlflow_process, versions
 from lakewright.service.server import endpoint
-from lakewright.workspace import tracking
+from lakewright.workspace import mlflow_server, tracking
 from lakewright.workspace.tracking import Tracking
 
 
@@ -55,7 +55,7 @@ def gateway() -> Iterator[str]:
 
 @pytest.fixture(params=["nobody", "hung", "gateway"])
 def away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(tracking, "SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr(mlflow_server, "SECONDS_TO_ANSWER", 0.2)
     if request.param == "nobody":
         return f"http://127.0.0.1:{free_port()}"
     address: str = request.getfixturevalue(request.param)
@@ -117,7 +117,7 @@ def test_whoever_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         for _ in range(2):
-            tracking.reach(f"http://127.0.0.1:{server.server_port}/mlflow/")
+            mlflow_server.reach(f"http://127.0.0.1:{server.server_port}/mlflow/")
         server.shutdown()
     assert paths == ["/mlflow/health"]
 

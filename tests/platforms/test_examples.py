@@ -14,7 +14,7 @@ from lakewright.targets.files import REQUESTS, texts, write
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/project.yml"))
-TARGETS = [name for name in plugins.names("targets") if name != "local"]
+TARGETS = [name for name in plugins.TARGETS.names() if name != "local"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -23,7 +23,7 @@ def test_an_example_can_be_sent(name: str, target: str, monkeypatch: pytest.Monk
     monkeypatch.chdir(EXAMPLES)
     project, profile = load_project(name), load_profile(target)
     assert not [problem for problem in problems(project, profile) if problem.kind == "error"]
-    told = texts(plugins.find("targets", target).deployment(project, profile))
+    told = texts(plugins.TARGETS.find(target).deployment(project, profile))
     assert any(name in text for text in told.values())
     assert "MinAccuracyValue" in "".join(told.values()) or "accuracy" not in project.gate.minimum
     files = {"databricks": "databricks.yml", "sagemaker": "pipeline.json", "azureml": "pipeline.yml"}
@@ -37,9 +37,9 @@ def test_a_package_that_is_a_source_goes_along(target: str, tmp_path: Path, monk
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows" / "source.py").write_text("# a package's module\n")
     monkeypatch.chdir(tmp_path)
-    deployment = plugins.find("targets", target).deployment(load_project(tmp_path), load_profile(target))
+    deployment = plugins.TARGETS.find(target).deployment(load_project(tmp_path), load_profile(target))
     write(deployment, tmp_path / "out")
     (found,) = (tmp_path / "out").rglob("rows/source.py")
     assert found.read_text() == "# a package's module\n"
-    again = plugins.find("targets", target).deployment(load_project(tmp_path), load_profile(target))
+    again = plugins.TARGETS.find(target).deployment(load_project(tmp_path), load_profile(target))
     assert again == deployment  # what was written out is not sent

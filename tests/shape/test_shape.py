@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,30 @@ def test_no_module_is_named_after_nothing() -> None:
         assert not {"util", "utils", "helper", "helpers", "common", "misc", "manager"} & set(path.stem.split("_")), path
 
 
+def renames(source: Path) -> list[str]:
+    """Where a file is put in its place by hand: only system/files.py may, for it knows how to do so whole."""
+    found = []
+    for path in modules(source):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                name = node.func.attr
+                by_os = ast.unparse(node.func) == "os.replace"
+                if name in {"rename", "renames", "fsync"} or by_os or (name == "replace" and len(node.args) == 1):
+                    found.append(f"{name_of(path, source)}:{node.lineno}")
+    return [place for place in found if not place.startswith("system.files:")]
+
+
+def test_files_are_put_in_their_place_by_one_module() -> None:
+    assert renames(SOURCE) == []
+
+
+@pytest.mark.parametrize("line", ["draft.rename(path)", "draft.replace(path)", "os.replace(draft, path)"])
+def test_a_rename_by_hand_would_be_seen(line: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "one.py").write_text(f"def f():\n    {line}\n")
+    assert renames(tmp_path) == ["model.one:2"]
+
+
 def loads(code: str, *forbidden: str) -> None:
     """Run `code` in a fresh interpreter; none of `forbidden` may have been imported by it."""
     check = f"import sys\n{code}\nfound = [m for m in {forbidden!r} if m in sys.modules]\nassert not found, found"
@@ -247,17 +272,26 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
 
 
 def test_predicting_from_a_folder_needs_no_training_library() -> None:
-    parts = [(seam, name) for seam in ("tasks", "steps") for name in plugins.names(seam)]
-    found = "; ".join(f"plugins.find({seam!r}, {name!r})" for seam, name in [*parts, ("runtimes", "onnx")])
+    parts = [f"plugins.TASKS.find({name!r})" for name in plugins.TASKS.names()]
+    parts += [f"plugins.STEPS.find({name!r})" for name in plugins.STEPS.names()]
+    found = "; ".join([*parts, "plugins.RUNTIMES.find('onnx')"])
     code = f"import lakewright.model.predictor; from lakewright import plugins; {found}"
     loads(code, "torch", "transformers", "mlflow", "pyarrow", "pandas", "sklearn", "duckdb", "deltalake")
 
 
-@pytest.mark.parametrize("seam", ["sources", "tasks", "learners", "steps", "runtimes", "targets", "catalogs"])
-def test_every_entry_point_loads(seam: plugins.Seam) -> None:
-    assert plugins.names(seam)
-    for name in plugins.names(seam):
-        assert plugins.find(seam, name) is not None
+SEAMS = [seam for seam in vars(plugins).values() if isinstance(seam, plugins.Seam)]
+
+
+def test_the_seams_are_those_of_the_entry_points() -> None:
+    groups = {group for group in entry_points().groups if group.startswith("lakewright.")}
+    assert {f"lakewright.{seam.name}" for seam in SEAMS} == groups
+
+
+@pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
+def test_every_entry_point_loads(seam: plugins.Seam[Any]) -> None:
+    assert seam.names()
+    for name in seam.names():
+        assert seam.find(name) is not None
 
 
 def test_an_outsider_uses_the_same_door(tmp_path: Path) -> None:
@@ -269,6 +303,6 @@ def test_an_outsider_uses_the_same_door(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[lakewright.runtimes]\ntheirs = theirs:load\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom lakewright import plugins\n"
-        "assert plugins.find('runtimes', 'theirs')('x') == 'their runtime'\nassert 'onnx' in plugins.names('runtimes')"
+        "assert plugins.RUNTIMES.find('theirs')('x') == 'their runtime'\nassert 'onnx' in plugins.RUNTIMES.names()"
     )
     loads(code)

@@ -16,7 +16,7 @@ from conftest import FRAMES, KINDS, one_object, sentences, small_project, write_
 from lakewright import plugins
 
 pytestmark = pytest.mark.skipif(
-    "sentence_similarity" not in plugins.names("tasks"), reason="the task sentence_similarity is not installed"
+    "sentence_similarity" not in plugins.TASKS.names(), reason="the task sentence_similarity is not installed"
 )
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 MODEL = "models:/main.demo.pairs@champion"

@@ -26,7 +26,7 @@ from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.evaluation.slices import by_slice
 from lakewright.pages import pictures
 from lakewright.pages.parts import Piece
-from lakewright.pages.report import with_decision, write_html, write_json
+from lakewright.pages.report import with_decision, write_html
 from lakewright.pages.report.context import ReportContext
 from lakewright.pages.report.mistakes import (
     confident_label_mistakes,
@@ -43,6 +43,7 @@ from lakewright.pages.report.mistakes import (
 from lakewright.pages.report.sections.answers import question_kinds
 from lakewright.pages.report.verdict import verdict
 from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
+from lakewright.workspace.run_folder import RunFolder
 
 TABLE = TableVersion(name="demo.texts.rows", version=3, uri="lake/rows", rows=1200)
 HISTORY = [
@@ -503,8 +504,8 @@ def test_a_page_needs_no_context(tmp_path: Path, classification: ClassificationS
 
 def test_evaluation_json_holds_the_whole_report(tmp_path: Path, classification: ClassificationScorer) -> None:
     report = report_of(classification)
-    write_json(tmp_path / "evaluation.json", report)
-    text = (tmp_path / "evaluation.json").read_text(encoding="utf-8")
+    RunFolder(tmp_path).write_evaluation(report)
+    text = RunFolder(tmp_path).evaluation.read_text(encoding="utf-8")
     accuracy = json.loads(text)["metrics"]["accuracy"]
     assert accuracy.keys() == {"value", "low", "high"}
     assert accuracy["value"] == classification.correct().mean()

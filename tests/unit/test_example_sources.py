@@ -110,7 +110,7 @@ def test_an_example_can_run_from_what_its_header_says(
     shutil.copytree((EXAMPLES / name).parent, example.parent)
     assert [step.skip for step in api.plan(example, settings=given)] == [False] * len(pipeline.STAGES)
     project = load_project(example, given)
-    task = plugins.find("tasks", project.task.name)
+    task = plugins.TASKS.find(project.task.name)
     (read,) = task.read([table], project.data.columns.roles, project.task)
     assert read["truth"].null_count == 0
 
@@ -144,7 +144,7 @@ def test_rows_as_the_hub_has_them_are_read(monkeypatch: pytest.MonkeyPatch) -> N
         ),
     ):
         project = load_project(EXAMPLES / name)
-        task = plugins.find("tasks", project.task.name)
+        task = plugins.TASKS.find(project.task.name)
         (read,) = task.read([table], project.data.columns.roles, project.task)
         assert read["truth"].to_pylist()[0] == truth
 

@@ -24,7 +24,7 @@ from lakewright.data.rows.reading import Reading
 project = lw.load_project("project.yml")
 lake, columns = lw.Workspace.open(lw.load_profile()).lake, project.data.columns
 table = lake.version("main.demo.things")
-kind = plugins.find("tasks", project.task.name)
+kind = plugins.TASKS.find(project.task.name)
 names = [name for _, name in columns.names]
 facts, _ = gather(Reading(lake, table, kind, project.task, columns.roles, names), columns, "grouped")
 for name in sys.argv[1:]:

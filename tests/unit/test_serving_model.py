@@ -41,8 +41,9 @@ def said(greeter: Path, tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(autouse=True)
 def another(monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime `another`, which computes as onnx does."""
-    find = plugins.find
-    monkeypatch.setattr(plugins, "find", lambda kind, name: find(kind, "onnx" if name == "another" else name))
+    known = {**plugins._installed("runtimes"), "another": plugins._installed("runtimes")["onnx"]}
+    installed = plugins._installed
+    monkeypatch.setattr(plugins, "_installed", lambda seam: known if seam == "runtimes" else installed(seam))
 
 
 @pytest.mark.parametrize(

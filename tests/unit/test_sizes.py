@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_size_is_a_learner_and_a_base_model(path: Path, size: str, learner: str) -> None:
     train = load_project(path, [f"train.size={size}"]).train
     assert train.learner == learner
-    assert train.base_model == plugins.find("learners", learner).sizes[size]["base_model"]  # type: ignore[attr-defined]
+    assert train.base_model == plugins.LEARNERS.find(learner).sizes[size]["base_model"]  # type: ignore[attr-defined]
 
 
 def test_what_is_said_beside_a_size_counts(path: Path) -> None:

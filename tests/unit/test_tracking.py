@@ -298,7 +298,7 @@ def test_a_new_workspace_is_made_whole_silently_and_once(tmp_path: Path, mlflow_
 
 
 def test_the_next_workspace_is_a_copy_of_an_empty_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lakewright.workspace import tracking
+    from lakewright.workspace import mlflow_database
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     first, second, third = (
@@ -307,7 +307,7 @@ def test_the_next_workspace_is_a_copy_of_an_empty_database(tmp_path: Path, monke
     runs = {first: first.start("demo", "run", {})}
     (kept,) = (tmp_path / "cache" / "lakewright").iterdir()
     assert kept.read_bytes() != (tmp_path / "a" / "mlflow.db").read_bytes()
-    monkeypatch.setattr(tracking, "_migrate", lambda draft: pytest.fail("made anew"))
+    monkeypatch.setattr(mlflow_database, "_migrate", lambda draft: pytest.fail("made anew"))
     runs[second] = second.start("demo", "run", {})
     for of, run in runs.items():
         of.finish(run, "FINISHED", {"accuracy": 1.0}, {})

@@ -42,7 +42,7 @@ def deploy(
     from lakewright.targets.files import texts, write
 
     loaded, place = located(project, settings, profile)
-    target = plugins.find("targets", place.target.name)
+    target = plugins.TARGETS.find(place.target.name)
     deployment = target.deployment(loaded, place)
     found = problems(loaded, place)
     refuse([each for each in found if each.secret])  # before anything is printed or written
@@ -65,9 +65,7 @@ def runs(project: str | Path, *, settings: Sequence[str] = (), profile: str | No
     from lakewright import plugins
 
     loaded, place = located(project, settings, profile)
-    target = plugins.find("targets", place.target.name)
-    found: list[Execution] = list(target.executions(loaded, place, opener(place)))
-    return found
+    return list(plugins.TARGETS.find(place.target.name).executions(loaded, place, opener(place)))
 
 
 def follow(
@@ -84,7 +82,7 @@ def follow(
     from lakewright.targets.remote import follow as followed
 
     loaded, place = located(project, settings, profile)
-    target = plugins.find("targets", place.target.name)
+    target = plugins.TARGETS.find(place.target.name)
     workspace = opener(place)
     found = target.executions(loaded, place, workspace)
     if not found:

@@ -42,9 +42,7 @@ def execute(project: Project, profile: Profile, *, rerun: str | None, watch: Wat
     """As `run`, of what is read already; a stage's failure is in `Run.error`."""
     from lakewright import plugins
 
-    target = plugins.find("targets", profile.target.name)
-    finished: Run = target.run(project, profile, opener(profile), watch, rerun)
-    return finished
+    return plugins.TARGETS.find(profile.target.name).run(project, profile, opener(profile), watch, rerun)
 
 
 def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
@@ -76,7 +74,7 @@ def stage(
     workspace = opener(place)()
     before()
     record = run_stage(name, loaded, workspace, run)
-    plugins.find("targets", place.target.name).note(name, record, workspace)
+    plugins.TARGETS.find(place.target.name).note(name, record, workspace)
     return record
 
 

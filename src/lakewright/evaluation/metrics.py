@@ -80,9 +80,9 @@ def meaning(metric: str) -> Meaning:
     """Raises UsageError naming the nearest metric where there is none of that name."""
     if metric in METRICS:
         return METRICS[metric]
-    if metric not in plugins.names("metrics"):
+    if metric not in plugins.METRICS.names():
         raise UsageError(f"there is no metric named {metric!r}", nearest(metric, METRICS))
-    found: Meaning = plugins.find("metrics", metric)
+    found: Meaning = plugins.METRICS.find(metric)
     return found
 
 

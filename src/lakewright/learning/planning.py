@@ -62,8 +62,8 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     """Adds to the findings. Raises DataError where nothing can be learned from the rows, ProjectError for settings that
     do not fit them."""
     settings, columns = project.prepare, project.data.columns
-    learner = plugins.find("learners", project.train.learner)
-    Kind: type[Task] = plugins.find("tasks", project.task.name)  # noqa: N806
+    learner = plugins.LEARNERS.find(project.train.learner)
+    Kind = plugins.TASKS.find(project.task.name)  # noqa: N806
     schema = lake.scan(table).schema
     for role, name in columns.names:
         column(schema.empty_table(), name, role)

@@ -2,6 +2,7 @@
 
     model.json          format, task and its labels, learner, lakewright's version
     project.json        the resolved project that made it
+    training.json       how training went, and what the learner found
     recipe/             recipe.json, and the steps' own files: tokenizer.json …
     model.safetensors   the weights                     model.onnx    the network that serves
     serving.json        which runtime for which use     openvino.xml, openvino.bin   where OpenVINO is one of them
@@ -10,6 +11,7 @@
 
 The folder that was evaluated and gated is, byte for byte, the folder that is served: opening one checks the hashes, and
 that nothing lies in it beside the files that were sealed. Whether a file belongs to a folder is asked of its manifest.
+Every JSON file at the folder's top is written and read here, the network's configuration (the learner's) aside.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+import lakewright
 from lakewright.errors import LakewrightError, ModelError
 from lakewright.model import former
 from lakewright.model.recipe import Recipe, open_steps
@@ -32,13 +36,56 @@ from lakewright.system import jsonfile
 from lakewright.system.files import cores
 
 FORMAT = 3
-MANIFEST = "manifest.json"
-SERVING = "serving.json"
+MANIFEST, MODEL, PROJECT = "manifest.json", "model.json", "project.json"
+TRAINING, SAMPLES, SERVING = "training.json", "samples.json", "serving.json"
 BLOCK = 4 << 20  # bytes hashed at once: after each, other threads have their turn
 MOST_MANIFEST = 1 << 20  # bytes; some twenty files are a thousand
 AGAIN = "register or download the model again"
 TRAIN_AGAIN = "open it with the lakewright that made it, or train again; serve nothing whose maker you do not know"
 OTHER_MODEL = "name a folder that a run made, or a registered version: models:/NAME@champion"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """samples.json: rows, and what each runtime predicts of them."""
+
+    rows: Sequence[dict[str, Any]]
+    predictions: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What serves one use: the runtime, its precision, and the seconds that a row took in each network measured."""
+
+    runtime: str
+    precision: str
+    seconds_per_row: Mapping[str, float]
+
+
+def write_description(
+    folder: Path, *, name: str, task: Mapping[str, Any], learner: str, table: str, features: str, run: str
+) -> None:
+    """model.json: `task` is what the task describes itself by; table and features are pinned at their versions."""
+    made = {"format": FORMAT, "lakewright": lakewright.__version__}
+    origin = {"table": table, "features": features, "run": run}
+    _write(folder / MODEL, {**made, "name": name, "task": task, "learner": learner, **origin})
+
+
+def write_project(folder: Path, resolved: Mapping[str, Any]) -> None:
+    _write(folder / PROJECT, resolved)
+
+
+def write_training(folder: Path, history: Sequence[Mapping[str, float]], details: Mapping[str, Any]) -> None:
+    """training.json: a point of the learning curves an entry, and what the learner found."""
+    _write(folder / TRAINING, {"history": history, "details": details})
+
+
+def write_samples(folder: Path, samples: Samples) -> None:
+    _write(folder / SAMPLES, vars(samples))
+
+
+def write_serving(folder: Path, choices: Mapping[Use, Choice]) -> None:
+    _write(folder / SERVING, {use: asdict(choice) for use, choice in choices.items()})
 
 
 def seal(folder: Path) -> str:
@@ -136,7 +183,7 @@ def serving(folder: Path, use: Use) -> tuple[str, str]:
 def sample_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows in samples.json: what the signature and the input example are made from."""
     with working(folder):
-        rows: list[dict[str, Any]] = read_json(folder, "samples.json")["rows"]
+        rows: list[dict[str, Any]] = read_json(folder, SAMPLES)["rows"]
         return rows
 
 
@@ -164,9 +211,28 @@ def _steps(folder: Path) -> tuple[list[dict[str, Any]], Path]:
     return read_json(folder, "recipe/recipe.json")["steps"], folder / "recipe"
 
 
+def samples_of(folder: Path) -> Samples:
+    with working(folder):
+        samples = read_json(folder, SAMPLES)
+        return Samples(samples["rows"], {**samples["predictions"]})
+
+
+def project_of(folder: Path) -> dict[str, Any]:
+    """The resolved project that made the model."""
+    with working(folder):
+        return {**read_json(folder, PROJECT)}
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    """The points of the learning curves; what was not defined at a point is left out of it."""
+    with working(folder):
+        points = read_json(folder, TRAINING)["history"]
+        return [{name: value for name, value in point.items() if value is not None} for point in points]
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """model.json. Raises ModelError for a format that this version does not read."""
-    described = read_json(folder, "model.json")
+    described = read_json(folder, MODEL)
     with working(folder):
         if described["format"] == former.FORMAT:
             described["task"] = former.task_of(described["task"])
@@ -228,6 +294,10 @@ def _only(folder: Path, sealed: Collection[str]) -> None:
 
 def _unreadable(folder: Path, failure: Exception) -> NoReturn:
     raise ModelError(f"{folder} cannot be read: {failure}", "check that you may read it, or name another one") from None
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(jsonfile.text(values), encoding="utf-8")
 
 
 def _raise(failure: OSError) -> NoReturn:

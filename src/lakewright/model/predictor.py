@@ -19,7 +19,7 @@ from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError
-from lakewright.model.folder import SERVING, TRAIN_AGAIN, describe, open_recipe, serving, verify, working
+from lakewright.model.folder import MODEL, SERVING, TRAIN_AGAIN, describe, open_recipe, serving, verify, working
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import longest_first
@@ -56,7 +56,7 @@ class Predictor:
         digest = verify(folder)
         with working(folder):
             described, recipe = describe(folder)["task"], open_recipe(folder)
-            task = plugins.named_in(folder / "model.json", "tasks", described["name"]).open(described)
+            task = plugins.TASKS.named_in(folder / MODEL, described["name"]).open(described)
             predictor = cls(folder, digest, task, recipe, _network(folder, runtime, threads, use))
             predictor._check()
         return predictor
@@ -147,8 +147,7 @@ class Predictor:
 
 def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:
     if runtime == "auto":
-        load = plugins.named_in(folder / SERVING, "runtimes", serving(folder, use)[0])
+        load = plugins.RUNTIMES.named_in(folder / SERVING, serving(folder, use)[0])
     else:
-        load = plugins.find("runtimes", runtime)
-    network: Runtime = load(folder, threads or cores(), use)
-    return network
+        load = plugins.RUNTIMES.find(runtime)
+    return load(folder, threads or cores(), use)

@@ -7,7 +7,6 @@ train     features → model folder     register  model folder → model version
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -45,9 +44,8 @@ from lakewright.records import (
     kept,
 )
 from lakewright.settings.project import Project
-from lakewright.system import jsonfile
-from lakewright.system.files import write_whole
 from lakewright.workspace import Workspace
+from lakewright.workspace.run_folder import RunFolder
 
 LOG = logging.getLogger("lakewright")
 Watch = Callable[[str, str, str], None]  # stage, "run" | "done" | "skipped" | "failed", a few words
@@ -71,7 +69,7 @@ def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
 
 
 def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
-    learner = plugins.find("learners", project.train.learner)
+    learner = plugins.LEARNERS.find(project.train.learner)
     settings = {
         "task": project.resolved["task"],
         "columns": project.resolved["data"]["columns"],
@@ -120,7 +118,7 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
 
 def _check(project: Project) -> None:
     """The parts of a project that are right one by one but not together."""
-    task = plugins.find("tasks", project.task.name)
+    task = plugins.TASKS.find(project.task.name)
     gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
         raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
@@ -233,8 +231,7 @@ def _record(
             raise
         skipping.keep(step, record, run_id, project, workspace)
         shutil.rmtree(work)
-    path = workspace.folder / "runs" / run_id / "records" / f"{stage.name}.json"
-    write_whole(path, jsonfile.text(kept(record, workspace.folder)))
+    RunFolder.of(workspace.folder, run_id).write_record(stage.name, record)
     workspace.send()
     return record
 
@@ -321,16 +318,15 @@ def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> s
 
 def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
     """What the stages of a run have left so far; a damaged record is as good as none."""
-    folder = workspace.folder / "runs" / run_id / "records"
-    paths = {stage: folder / f"{stage.name}.json" for stage in STAGES}
+    folder = RunFolder.of(workspace.folder, run_id)
     records: dict[str, Record] = {}
-    for stage, path in paths.items():
+    for stage in STAGES:
         try:
-            if path.exists():
-                written = json.loads(path.read_text(encoding="utf-8"))
-                records[stage.name] = stage.record.from_kept(written, workspace.folder)
+            records[stage.name] = folder.read_record(stage.name, stage.record)
+        except FileNotFoundError:
+            continue
         except ValueError:
-            LOG.warning("%s is damaged and left out", path)
+            LOG.warning("%s is damaged and left out", folder.record(stage.name))
     return records
 
 

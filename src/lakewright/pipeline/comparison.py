@@ -25,6 +25,7 @@ from lakewright.system.files import write_whole
 from lakewright.system.progress import bar
 from lakewright.workspace import Workspace
 from lakewright.workspace.ledger import note_test_read
+from lakewright.workspace.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,29 +83,28 @@ def compare(
     return found
 
 
-def _chosen(names: Sequence[str], workspace: Workspace) -> list[Path]:
+def _chosen(names: Sequence[str], workspace: Workspace) -> list[RunFolder]:
     """The folders of the named runs, or of all finished ones; the newest first."""
-    paths = sorted((workspace.folder / "runs").glob("*/run.json"), key=lambda path: -path.stat().st_mtime_ns)
-    known = [path.parent.name for path in paths]
+    folders = sorted(RunFolder.noted(workspace.folder), key=lambda folder: -folder.note.stat().st_mtime_ns)
+    known = [folder.run_id for folder in folders]
     finished: list[str] = []
     projects: dict[str, list[str]] = {}
-    for run_id, path in zip(known, paths, strict=True):
+    for folder in folders:
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            project, status = noted["resolved"], noted["status"]
-            titles = project["name"], f"{project['schema']}.{project['name']}"
+            noted = folder.read_note()
+            titles = noted.resolved["name"], f"{noted.resolved['schema']}.{noted.resolved['name']}"
         except (ValueError, KeyError, TypeError):
             continue  # damaged: who asks for it by its id is told so
-        if status == "done":
-            finished.append(run_id)
+        if noted.status == "done":
+            finished.append(folder.run_id)
             for title in titles:
-                projects.setdefault(title, []).append(run_id)
+                projects.setdefault(title, []).append(folder.run_id)
     if not finished:
         raise NotFound(f"{workspace.folder} has no finished run", "`lakewright run` makes one")
     wanted = set() if names else set(finished)
     for name in names:
         wanted |= set(_named(name, known, projects, workspace))
-    return [path.parent for path in paths if path.parent.name in wanted]
+    return [folder for folder in folders if folder.run_id in wanted]
 
 
 def _named(name: str, known: list[str], projects: Mapping[str, list[str]], workspace: Workspace) -> list[str]:
@@ -131,7 +131,7 @@ def _named(name: str, known: list[str], projects: Mapping[str, list[str]], works
     return beginning
 
 
-def _comparable(folders: Sequence[Path], by: str) -> tuple[list[Finished], list[dict[str, str]]]:
+def _comparable(folders: Sequence[RunFolder], by: str) -> tuple[list[Finished], list[dict[str, str]]]:
     """The runs on the same test rows as the newest one, and why the others are left out."""
     runs: list[Finished] = []
     left_out: list[dict[str, str]] = []
@@ -139,7 +139,7 @@ def _comparable(folders: Sequence[Path], by: str) -> tuple[list[Finished], list[
         try:
             run = _read(folder)
         except LakewrightError as error:
-            left_out.append({"run_id": folder.name, "why": error.cause})
+            left_out.append({"run_id": folder.run_id, "why": error.cause})
             continue
         if not runs and by not in ("auto", *run.report.metrics):
             raise UsageError(
@@ -185,19 +185,15 @@ def _other_rows(theirs: pa.Table, ours: pa.Table) -> str:
     return f"evaluated on other test rows: {len(truths):,}, of which {shared:,} are among the {len(wanted):,} here"
 
 
-def _read(folder: Path) -> Finished:
+def _read(folder: RunFolder) -> Finished:
     """Raises DataError where the run did not finish or part of what it left is gone."""
     import pyarrow.parquet as pq
 
     try:
-        noted = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if noted["status"] != "done":
-            raise DataError(f"it did not finish (status: {noted['status']})", "run the project again")
-        workspace = folder.parent.parent
-        paths = (folder / "records").glob("*.json")
-        records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
-        trained = Trained.from_kept(records["train"], workspace)
-        report = Report.from_kept(records["evaluate"], workspace)
+        noted = folder.read_note()
+        if noted.status != "done":
+            raise DataError(f"it did not finish (status: {noted.status})", "run the project again")
+        trained, report = folder.read_record("train", Trained), folder.read_record("evaluate", Report)
         if not Path(report.test_rows).exists():
             raise DataError(f"{report.test_rows} is gone", "run the project again")
         if not set(FROZEN) <= set(pq.read_schema(report.test_rows).names):
@@ -205,13 +201,13 @@ def _read(folder: Path) -> Finished:
         # ParquetFile: read_table would import pandas.
         truths = pq.ParquetFile(report.test_rows).read(["record_id", "truth"]).sort_by("record_id")
         return Finished(
-            run_id=folder.name,
-            name=noted["name"],
-            project=noted["resolved"],
-            prepared=Prepared.from_kept(records["prepare"], workspace),
+            run_id=folder.run_id,
+            name=noted.name,
+            project=noted.resolved,
+            prepared=folder.read_record("prepare", Prepared),
             trained=trained,
             report=report,
-            decision=Decision.from_kept(records["gate"], workspace),
+            decision=folder.read_record("gate", Decision),
             model=describe(Path(trained.model_folder)),
             truths=truths,
         )
@@ -235,9 +231,8 @@ def _scorer(run: Finished) -> Scorer:
 
     rows = pq.ParquetFile(run.report.test_rows).read(FROZEN).sort_by("record_id")
     truths, predictions, inputs = ([json.loads(text) for text in rows[name].to_pylist()] for name in FROZEN[1:])
-    task = plugins.find("tasks", run.model["task"]["name"]).open(run.model["task"])
-    scorer: Scorer = task.scorer(truths, predictions, inputs)
-    return scorer
+    task = plugins.TASKS.find(run.model["task"]["name"]).open(run.model["task"])
+    return task.scorer(truths, predictions, inputs)
 
 
 def _found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,9 @@ import lakewright
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.records import Decision, ModelVersion, Record, Report, StageResult, Trained, plain
 from lakewright.settings.project import Project
-from lakewright.system import jsonfile
-from lakewright.system.files import write_whole
 from lakewright.system.secrets import concealed
 from lakewright.workspace import Workspace
+from lakewright.workspace.run_folder import NotedRun, RunFolder
 
 LOG = logging.getLogger("lakewright")
 
@@ -86,28 +84,16 @@ class Run:
         return shown
 
 
-@dataclass(frozen=True)
-class NotedRun:
-    """What run.json says of a run."""
-
-    run_id: str
-    name: str  # in MLflow
-    project: str  # the resolved project's digest
-    status: Literal["running", "done", "failed"]
-    began: str  # ISO 8601, UTC
-
-
 def noted_runs(project: Project, workspace: Workspace) -> list[NotedRun]:
     """The runs of the project of this name, whatever its settings were; the newest first."""
     found = []
-    for path in (workspace.folder / "runs").glob("*/run.json"):
+    for folder in RunFolder.noted(workspace.folder):
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            if (noted["resolved"]["schema"], noted["resolved"]["name"]) == (project.schema_, project.name):
-                told = (noted[name] for name in ("name", "project", "status", "began"))
-                found.append(NotedRun(path.parent.name, *told))
+            noted = folder.read_note()
+            if (noted.resolved["schema"], noted.resolved["name"]) == (project.schema_, project.name):
+                found.append(noted)
         except (ValueError, KeyError, TypeError):
-            LOG.warning("%s is damaged and left out", path)
+            LOG.warning("%s is damaged and left out", folder.note)
     return sorted(found, key=lambda run: run.began, reverse=True)
 
 
@@ -126,7 +112,7 @@ def worked_on(noted: Sequence[NotedRun], project: Project, workspace: Workspace)
     running = [run for run in noted if run.status == "running"]
     if not running or not workspace.is_locked(f"{project.schema_}.{project.name}"):
         return None
-    return max(running, key=lambda run: _path(workspace, run.run_id).stat().st_mtime_ns)
+    return max(running, key=lambda run: RunFolder.of(workspace.folder, run.run_id).note.stat().st_mtime_ns)
 
 
 def open_run(project: Project, workspace: Workspace, name: str | None = None) -> str:
@@ -139,28 +125,14 @@ def open_run(project: Project, workspace: Workspace, name: str | None = None) ->
     tags = {"lakewright.project": project.digest, "lakewright.version": lakewright.__version__}
     run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", name, tags)
     began = next((run.began for run in same if run.run_id == run_id), datetime.now(UTC).isoformat())
-    note(project, workspace, NotedRun(run_id, name, project.digest, "running", began))
+    noted = NotedRun(run_id, name, project.digest, "running", began, project.resolved)
+    RunFolder.of(workspace.folder, run_id).write_note(noted)
     return run_id
 
 
 def close_run(project: Project, workspace: Workspace, run_id: str, status: Literal["done", "failed"]) -> None:
     open_one = next(run for run in runs_of(project, workspace) if run.run_id == run_id)
-    note(project, workspace, replace(open_one, status=status))
-
-
-def note(project: Project, workspace: Workspace, run: NotedRun) -> None:
-    noted = {
-        "name": run.name,
-        "project": run.project,
-        "status": run.status,
-        "began": run.began,
-        "resolved": project.resolved,
-    }
-    write_whole(_path(workspace, run.run_id), jsonfile.text(noted))
-
-
-def _path(workspace: Workspace, run_id: str) -> Path:
-    return workspace.folder / "runs" / run_id / "run.json"
+    RunFolder.of(workspace.folder, run_id).write_note(replace(open_one, status=status))
 
 
 class _Concealing(logging.Formatter):
@@ -175,7 +147,7 @@ class _Concealing(logging.Formatter):
 @contextmanager
 def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
     """What Lakewright logs meanwhile goes to the run's log.txt, whose path this yields."""
-    path = workspace.folder / "runs" / run_id / "log.txt"
+    path = RunFolder.of(workspace.folder, run_id).log
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     formatter = _Concealing("%(asctime)s %(levelname)s %(message)s")

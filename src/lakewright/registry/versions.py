@@ -33,6 +33,7 @@ from lakewright.registry.uri import (
     record,
 )
 from lakewright.registry.without_mlflow import reader
+from lakewright.system.files import put_in_place
 from lakewright.workspace.tracking import Tracking, literal
 
 if TYPE_CHECKING:
@@ -114,11 +115,7 @@ def download(tracking: Tracking, version: ModelVersion, destination_cache: Path)
     with tracking.client(), TemporaryDirectory(dir=destination_cache) as scratch:
         folder = model_folder(_fetched(tracking, version, scratch), version)
         verify(folder)
-        try:
-            folder.rename(cached)
-        except OSError:
-            if not cached.exists():  # else another process was first
-                raise
+        put_in_place(folder, cached)
     return cached
 
 

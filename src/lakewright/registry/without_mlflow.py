@@ -23,16 +23,9 @@ from urllib.request import Request, urlopen
 from lakewright.errors import Busy, LakewrightError, NotFound
 from lakewright.records import ModelVersion
 from lakewright.registry.uri import Registry, record
-from lakewright.workspace.tracking import (
-    Tracking,
-    address,
-    check_database,
-    damaged_database,
-    literal,
-    reach,
-    schema_remedy,
-    unreachable,
-)
+from lakewright.workspace.mlflow_database import check_database, damaged_database, schema_remedy
+from lakewright.workspace.mlflow_server import address, reach, unreachable
+from lakewright.workspace.tracking import Tracking, literal
 
 SECONDS = 10.0  # that a registry may take to answer
 # With one of these set, MLflow comes to a registry by ways that only MLflow knows.

@@ -114,7 +114,8 @@ class CatalogSettings(Settings):
     name: str
 
 
-PICKED: dict[str, plugins.Seam] = {"target": "targets", "catalog": "catalogs"}  # keys whose settings a name picks
+# keys whose settings a name picks
+PICKED: dict[str, plugins.Seam[Any]] = {"target": plugins.TARGETS, "catalog": plugins.CATALOGS}
 
 
 class Profile(Settings):
@@ -256,23 +257,23 @@ def _and_above(folder: Path) -> list[Path]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of profiles.yml for the targets and catalogs installed."""
-    kinds = {key: [plugins.find(seam, name).settings for name in plugins.names(seam)] for key, seam in PICKED.items()}
+    kinds = {key: [seam.find(name).settings for name in seam.names()] for key, seam in PICKED.items()}
     models: list[Any] = [(model, "validation") for model in (Profiles, *chain.from_iterable(kinds.values()))]
     places, schema = models_json_schema(models)
     for key, seam in PICKED.items():
         told = schema["$defs"]["Profile"]["properties"][key]
         told.pop("$ref", None)
-        by_name = {"type": "string", "enum": plugins.names(seam)}
+        by_name = {"type": "string", "enum": seam.names()}
         told["anyOf"] = [by_name, *(places[kind, "validation"] for kind in kinds[key])]
     top = schema["$defs"].pop("Profiles")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, **schema, "title": "Lakewright profiles"}
 
 
-def _settings_of(seam: plugins.Seam) -> SettingsOf:
-    return lambda given: (plugins.find(seam, str(given["name"])).settings, given)
+def _settings_of(seam: plugins.Seam[Any]) -> SettingsOf:
+    return lambda given: (seam.find(str(given["name"])).settings, given)
 
 
-def _by_name(given: Any, seam: plugins.Seam, key: Key, file: YamlFile) -> Any:
+def _by_name(given: Any, seam: plugins.Seam[Any], key: Key, file: YamlFile) -> Any:
     named = {"name": given} if isinstance(given, str) else given
     if not isinstance(named, dict) or "name" not in named:
         return given

@@ -133,7 +133,7 @@ class Project(Settings):
     @cached_property
     def steps(self) -> dict[str, Chosen]:
         """The recipe's steps, by name. Raises ProjectError where they do not fit the inputs or the learner."""
-        task, learner = plugins.find("tasks", self.task.name), plugins.find("learners", self.train.learner)
+        task, learner = plugins.TASKS.find(self.task.name), plugins.LEARNERS.find(self.train.learner)
         return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
 
     @cached_property
@@ -149,8 +149,8 @@ def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str,
     size = given.get("size")
     if size is None:
         name = str(given.get("learner", "encoder"))
-        return plugins.find("learners", name).settings, {**given, "learner": name}
-    learners = [plugins.find("learners", name) for name in plugins.names("learners")]
+        return plugins.LEARNERS.find(name).settings, {**given, "learner": name}
+    learners = [plugins.LEARNERS.find(name) for name in plugins.LEARNERS.names()]
     of_size = {size: learner for learner in learners for size in learner.sizes}
     if size not in of_size:
         raise UsageError(f"there is no size {size!r}", nearest(str(size), of_size))
@@ -164,14 +164,14 @@ def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str,
 
 
 def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]:
-    return plugins.find("tasks", str(given["name"])).settings, given
+    return plugins.TASKS.find(str(given["name"])).settings, given
 
 
 def _of_columns(task: object) -> SettingsOf:
     """Each task has its own roles; of a task that is not known, the roles are not looked at."""
     name = task.get("name") if isinstance(task, dict) else task if isinstance(task, str) else getattr(task, "name", "")
-    known = name in plugins.names("tasks")
-    return lambda given: (plugins.find("tasks", str(name)).columns if known else Columns, given)
+    known = name in plugins.TASKS.names()
+    return lambda given: (plugins.TASKS.find(str(name)).columns if known else Columns, given)
 
 
 def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
@@ -268,16 +268,16 @@ def _secret_by_name(key: tuple[str | int, ...], value: str) -> str:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of project.yml for the learners installed, so that editors complete and check it."""
     schema = Project.model_json_schema(by_alias=True)
-    learners = [plugins.find("learners", name).settings.model_json_schema() for name in plugins.names("learners")]
+    learners = [plugins.LEARNERS.find(name).settings.model_json_schema() for name in plugins.LEARNERS.names()]
     for learner in learners:
         schema["$defs"].update(learner.pop("$defs", {}))
     schema["properties"]["train"] = {"anyOf": learners}
-    tasks = [plugins.find("tasks", name).settings.model_json_schema() for name in plugins.names("tasks")]
+    tasks = [plugins.TASKS.find(name).settings.model_json_schema() for name in plugins.TASKS.names()]
     for task in tasks:
         schema["$defs"].update(task.pop("$defs", {}))
-    steps = [plugins.find("steps", name).settings.model_json_schema() for name in plugins.names("steps")]
+    steps = [plugins.STEPS.find(name).settings.model_json_schema() for name in plugins.STEPS.names()]
     schema["$defs"]["Prepare"]["properties"]["recipe"]["additionalProperties"] = {"anyOf": steps}
-    roles = [plugins.find("tasks", name).columns.model_json_schema() for name in plugins.names("tasks")]
+    roles = [plugins.TASKS.find(name).columns.model_json_schema() for name in plugins.TASKS.names()]
     schema["$defs"]["Data"]["properties"]["columns"] = {"anyOf": roles}
-    schema["properties"]["task"] = {"anyOf": [{"type": "string", "enum": plugins.names("tasks")}, *tasks]}
+    schema["properties"]["task"] = {"anyOf": [{"type": "string", "enum": plugins.TASKS.names()}, *tasks]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Lakewright project"}

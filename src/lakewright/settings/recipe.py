@@ -26,7 +26,7 @@ def choose(learner: Any, inputs: Inputs, declared: Mapping[str, StepSettings]) -
     chosen: dict[str, Chosen] = {}
     named = {name for settings in declared.values() for name in settings.inputs}
     for key, settings in declared.items():
-        step = plugins.find("steps", settings.step)
+        step = plugins.STEPS.find(settings.step)
         if settings.inputs:
             for name in settings.inputs:
                 _check_input(key, step, name, inputs)
@@ -44,7 +44,7 @@ def choose(learner: Any, inputs: Inputs, declared: Mapping[str, StepSettings]) -
     for name in dict.fromkeys(learner.reads[kind] for kind in left.values() if kind in learner.reads):
         if name in declared:
             continue  # that names other inputs
-        step = plugins.find("steps", name)
+        step = plugins.STEPS.find(name)
         read = {each: kind for each, kind in left.items() if learner.reads.get(kind) == name}
         chosen[name] = (step, step.settings.model_validate({"step": name}), read)
         left = {each: kind for each, kind in left.items() if each not in read}

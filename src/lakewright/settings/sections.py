@@ -52,7 +52,7 @@ def step_of(name: str) -> SettingsOf:
 
     def settings_of(given: dict[str, Any]) -> tuple[type[Settings], dict[str, Any]]:
         step = str(given.get("step") or name)
-        return plugins.find("steps", step).settings, {**given, "step": step}
+        return plugins.STEPS.find(step).settings, {**given, "step": step}
 
     return settings_of
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 def user_cache() -> Path:
@@ -11,15 +15,56 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakewright"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all, and on disk before this returns."""
+@contextmanager
+def whole(path: Path, draft: Path | None = None) -> Iterator[Path]:
+    """Yields where to write the file or folder that stands at `path`, whole and on disk, when the block ends.
+
+    `draft` names that place where the caller wants it: elsewhere than beside `path`, or under one name every time, so
+    that the next attempt writes over what a killed one left. A block that raises leaves nothing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    draft = draft or path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    try:
+        yield draft
+        put_in_place(draft, path)
+    except BaseException:
+        with suppress(OSError):  # the block's own error is the one to show
+            _remove(draft)
+        raise
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Rename the file or folder once all of it is on disk.
+
+    A file takes the place of the one before. A folder's name stands for its content: where another process was first,
+    that one stays and the draft goes.
+    """
+    for written in [draft] if draft.is_file() else [inner for inner in draft.rglob("*") if inner.is_file()]:
+        descriptor = os.open(written, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.replace(path)
+    except OSError:
+        if not (draft.is_dir() and path.is_dir()):
+            raise
+        _remove(draft)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The text in a file: whole or not at all, and on disk before this returns."""
+    with whole(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft)
+    else:
+        draft.unlink(missing_ok=True)
 
 
 def cores() -> int:

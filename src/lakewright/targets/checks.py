@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -16,6 +16,7 @@ from lakewright.settings.project import Project, load_project
 from lakewright.system.secrets import first_secret, names_secret, secret_in
 from lakewright.targets import Deployment, Problem
 from lakewright.targets.files import texts, uploads
+from lakewright.targets.machines import Machines, has_gpu, matches
 from lakewright.targets.parameters import parameters, stage_settings
 from lakewright.targets.project_files import IGNORE, shipped
 
@@ -41,7 +42,7 @@ class Variables:
 
 def problems(project: Project, profile: Profile) -> list[Problem]:
     """Errors first."""
-    target = plugins.find("targets", profile.target.name)
+    target = plugins.TARGETS.find(profile.target.name)
     found = [*target.problems(project, profile)]
     if profile.target.name != "local":
         found += _elsewhere(project, profile)
@@ -92,6 +93,44 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
                 f"leave it out where the machine's own role or identity is enough; else {variables.remedy}",
                 "warning" if by else "error",
             )
+
+
+def machine_problems(name: str, where: str, *known: Machines) -> Iterator[Problem]:
+    """A machine of a retired series."""
+    for machines in known:
+        remedy = f"name one of today: {machines.today}"
+        for pattern, why in machines.gone.items():
+            if matches(pattern, name):
+                yield Problem(where, f"{name} no longer exists: {why}", remedy)
+        for pattern, why in machines.going.items():
+            if matches(pattern, name):
+                yield Problem(where, f"{name} may be unavailable: {why}", remedy, "warning")
+
+
+def gpu_problems(profile: Profile, machine: str, remedy: str, *known: Machines) -> Iterator[Problem]:
+    """A GPU that the profile wants, and the machine that trains lacks."""
+    if profile.device.startswith("cuda") and not has_gpu(machine, *known):
+        yield Problem(
+            profile.where("device"),
+            f"the profile wants {profile.device} for train, and {machine} has no GPU that is known here",
+            remedy,
+        )
+
+
+def traffic_problems(where: str, shares: Mapping[str, int]) -> Iterator[Problem]:
+    """Shares of an endpoint's requests, in percent."""
+    total = sum(shares.values())
+    if total != 100:
+        each = " + ".join(f"{name} {percent}" for name, percent in shares.items())
+        yield Problem(where, f"the traffic sums to {total} percent ({each})", "let the shares sum to 100")
+
+
+def range_problems(where: str, least: tuple[str, int | None], most: tuple[str, int | None]) -> Iterator[Problem]:
+    """Two keys, each with its value, of which the first may not be more than the second."""
+    if least[1] is not None and most[1] is not None and least[1] > most[1]:
+        yield Problem(
+            where, f"{least[0]} ({least[1]}) is more than {most[0]} ({most[1]})", "lower one or raise the other"
+        )
 
 
 def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:

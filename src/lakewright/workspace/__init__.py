@@ -6,8 +6,8 @@ mlflow.db        MLflow's runs and models, unless `tracking` says elsewhere
 artifacts/       MLflow's files
 records/         one JSON a finished stage, by the hash of all it depended on
 work/            a stage's files while it works: checkpoints, half-made folders
-models/          sealed model folders            recipes/     what prepare fitted
-runs/RUN_ID/     run.json, log.txt, records, report.html, evaluation.json, decision.json
+models/          sealed model folders            recipes/     fitted recipes
+runs/RUN_ID/     what a run left (run_folder.py)
 indexes/         vector indexes for search, one a table version and model; may be deleted
 ledger/          a JSON file for every read of a test split
 
@@ -30,6 +30,7 @@ from lakewright.errors import Busy, ProfileError, UsageError, of_disk
 from lakewright.settings.profile import Profile
 from lakewright.system.files import cores, user_cache
 from lakewright.workspace.mirror import Mirror
+from lakewright.workspace.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -88,7 +89,7 @@ class Workspace:
                     f"{profile.where('workspace')}: the workspace {mirror.uri} cannot be read: {failure}",
                     "check its address, the network and the keys (storage_options, or those of the machine's role)",
                 ) from None
-        catalog = plugins.find("catalogs", profile.catalog.name).open(profile.catalog, folder, profile.secrets())
+        catalog = plugins.CATALOGS.find(profile.catalog.name).open(profile.catalog, folder, profile.secrets())
         lake = Lake(catalog, tables, profile.secrets())
         tracking = profile.tracking or f"sqlite:///{folder / 'mlflow.db'}"
         if not profile.tracking and not profile.artifacts:
@@ -118,8 +119,9 @@ class Workspace:
             self.mirror.send()
 
     @property
-    def run_folder(self) -> Path:
-        return self.folder / "runs" / self.run_id
+    def run_folder(self) -> RunFolder:
+        """Of the run that this stage belongs to."""
+        return RunFolder.of(self.folder, self.run_id)
 
     @property
     def threads(self) -> int:

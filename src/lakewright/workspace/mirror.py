@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lakewright.errors import UsageError
+from lakewright.system.files import whole
 from lakewright.system.paths import stays_inside
 
 if TYPE_CHECKING:
@@ -98,14 +99,12 @@ class Mirror:
             size, time = _stamp(path)
             if (size, time // millionth) == (info.size, info.mtime_ns // millionth):
                 return
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Not beside it: what a killed process leaves would lie in a model folder, which holds nothing but its files.
-        partial = self.folder / f".{path.name}.{os.getpid()}.partial"
-        with system.open_input_stream(info.path) as source, partial.open("wb") as file:
-            while chunk := source.read(CHUNK):
-                file.write(chunk)
-        os.utime(partial, ns=(info.mtime_ns, info.mtime_ns))
-        partial.replace(path)
+        with whole(path, self.folder / f".{path.name}.{os.getpid()}.partial") as draft:
+            with system.open_input_stream(info.path) as source, draft.open("wb") as file:
+                while chunk := source.read(CHUNK):
+                    file.write(chunk)
+            os.utime(draft, ns=(info.mtime_ns, info.mtime_ns))
         self._same[inside] = _stamp(path)
 
 

@@ -6,7 +6,6 @@ neither read nor changed, and several runs can be written from one process.
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import hashlib
 import json
@@ -14,27 +13,19 @@ import logging
 import os
 import posixpath
 import re
-import shutil
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
-from http.client import HTTPException
-from importlib.metadata import version
 from pathlib import Path
-from ssl import SSLError
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
-from urllib.error import HTTPError
-from urllib.parse import quote, urlsplit
-from urllib.request import urlopen
-from uuid import uuid4
+from urllib.parse import quote
 
 from lakewright.errors import LakewrightError, UsageError, of_disk
-from lakewright.system.files import user_cache
 from lakewright.system.secrets import concealed
+from lakewright.workspace.mlflow_database import DAMAGED, create_database, damaged_database, schema_remedy
+from lakewright.workspace.mlflow_server import reach
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,9 +49,6 @@ MLFLOW_TYPES = {  # Arrow's name for a type: MLflow's
 }
 LONGEST_PARAM = 6000  # characters, MLflow's limit
 SECONDS_BETWEEN_BATCHES = 2.0
-SECONDS_TO_ANSWER = 4.0  # that a server has to say anything at all, before it counts as away
-AWAY = (502, 503, 504)  # what a gateway answers whose server is away
-_DAMAGED = re.compile("disk image is malformed|file is not a database")  # as SQLite says it
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -100,7 +88,7 @@ class Tracking:
             path = self.tracking_uri.removeprefix("sqlite:///")
             if (full := of_disk(error, path)) is not None:
                 raise full from None
-            if self.tracking_uri != path and _DAMAGED.search(error.message):
+            if self.tracking_uri != path and DAMAGED.search(error.message):
                 raise damaged_database(path, error.message.splitlines()[0]) from None
             remedy = "check that the tracking and registry URIs of the profile are right and answer"
             if "out-of-date database schema" in error.message:
@@ -292,7 +280,7 @@ def _opened(tracking_uri: str, registry_uri: str) -> MlflowClient:
 
     try:
         for uri in dict.fromkeys((tracking_uri, registry_uri)):
-            _create_database(uri)
+            create_database(uri)
         # Without the second one it would take the registry from the process's global setting, which is the user's.
         return MlflowClient(tracking_uri, registry_uri)
     except (MlflowException, LakewrightError):
@@ -303,41 +291,6 @@ def _opened(tracking_uri: str, registry_uri: str) -> MlflowClient:
             cause,
             "check the tracking and registry URIs of the profile; bring a damaged database back from a copy",
         ) from None
-
-
-@cache
-def reach(uri: str) -> None:
-    """Raises LakewrightError where nothing answers at a server's address: MLflow itself would try for a minute.
-
-    A server that was reached once is not asked again by this process.
-    """
-    if not uri.startswith(("http://", "https://")):
-        return
-    try:
-        with urlopen(f"{address(uri)}/health", timeout=SECONDS_TO_ANSWER):
-            pass
-    except HTTPError as answer:
-        if answer.code in AWAY:
-            raise unreachable(uri, answer) from None
-    except HTTPException:  # whatever it says, it answers
-        pass
-    except OSError as failure:
-        reason = getattr(failure, "reason", failure)
-        if not isinstance(reason, SSLError):  # MLflow may know more certificates
-            raise unreachable(uri, reason) from None
-
-
-def address(uri: str) -> str:
-    """Of an MLflow server: its URI without user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
-
-
-def unreachable(uri: str, reason: object) -> LakewrightError:
-    return LakewrightError(
-        f"MLflow at {address(uri)} cannot be reached: {reason}",
-        "start it, or check the address in profiles.yml (tracking, registry) and the network",
-    )
 
 
 def _silent(record: logging.LogRecord) -> bool:
@@ -379,100 +332,6 @@ def _location(artifacts: str, experiment: str) -> str | None:
         else Path(artifacts).resolve().as_uri()
     )
     return f"{root.rstrip('/')}/{quote(experiment.strip('/'), safe='')}"
-
-
-def _create_database(uri: str) -> None:
-    """Make the SQLite database of a new workspace aside and put it in place whole.
-
-    MLflow builds it by some fifty migrations that are not one transaction: a process killed among them leaves a
-    database that no later process can open or migrate. They take two seconds, so this user's next workspaces copy the
-    empty database that the first one leaves in the cache.
-    """
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///"):
-        return
-    if path.exists():
-        check_database(path)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    empty = user_cache() / f"mlflow-{version('mlflow')}.db"
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
-        if path.exists():
-            return
-        for abandoned in path.parent.glob(f".{path.name}.draft-*"):
-            abandoned.unlink()
-        draft = path.with_name(f".{path.name}.draft-{uuid4().hex}")
-        if empty.exists():
-            shutil.copyfile(empty, draft)
-        else:
-            _migrate(draft)
-            with suppress(OSError):  # a home that cannot be written has no cache
-                _keep(draft, empty)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-
-
-def check_database(path: Path) -> None:
-    """Raises LakewrightError for a damaged file: MLflow tries to open it for 100 seconds, or takes it for a new one."""
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            if not connection.execute("SELECT version_num FROM alembic_version").fetchall():
-                raise sqlite3.DatabaseError("it names no version of its schema")
-    except sqlite3.DatabaseError as error:
-        if (full := of_disk(error, path)) is not None:
-            raise full from error
-        if "locked" in str(error):  # MLflow waits
-            return
-        raise damaged_database(path, error) from error
-
-
-def damaged_database(path: str | Path, why: object) -> LakewrightError:
-    return LakewrightError(
-        f"MLflow's database {path} is damaged and cannot be read: {why}",
-        "restore it from a copy; or move it away and run again (lakewright run): tables and model folders stay, and "
-        "the models are registered anew",
-    )
-
-
-def schema_remedy(uri: str) -> str:
-    """For a database that is whole, but of another version of MLflow."""
-    return f"where an older MLflow wrote it: copy it, then mlflow db upgrade {uri}; where a newer one did: install that"
-
-
-def _migrate(draft: Path) -> None:
-    from mlflow.tracking import MlflowClient
-
-    with _not_synced(draft):
-        MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
-    with closing(sqlite3.connect(draft)) as connection, connection:
-        connection.execute("DELETE FROM experiments")  # its default one, which names a folder; MLflow makes it anew
-
-
-def _keep(database: Path, copy: Path) -> None:
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    partial = copy.with_name(f".{copy.name}.{uuid4().hex}.partial")
-    shutil.copyfile(database, partial)
-    partial.replace(copy)
-
-
-@contextmanager
-def _not_synced(draft: Path) -> Iterator[None]:
-    """Within, SQLite does not wait for the disk after each migration of `draft`, which nobody wants half made."""
-    from sqlalchemy import Engine, event
-
-    def connected(connection: Any, _: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):  # perhaps another thread's, of another database
-            places = [place for _, _, place in connection.execute("PRAGMA database_list")]
-            if places == [str(draft.resolve())]:
-                connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", connected)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", connected)
 
 
 def _key(name: str) -> str:

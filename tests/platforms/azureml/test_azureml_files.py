@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lakewright.plugins import find
+from lakewright.plugins import TARGETS
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
 from lakewright.targets import Deployment
@@ -34,7 +34,7 @@ def made(folder: Path, profiles: str, *settings: str) -> Deployment:
     (folder / "project.yml").write_text((ROOT / "examples/banking77/project.yml").read_text())
     (folder / "profiles.yml").write_text(profiles)
     project, profile = load_project(folder / "project.yml", settings), load_profile(None, folder)
-    found: Deployment = find("targets", profile.target.name).deployment(project, profile)
+    found: Deployment = TARGETS.find(profile.target.name).deployment(project, profile)
     return found
 
 

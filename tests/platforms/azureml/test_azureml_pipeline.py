@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from conftest import free_port
 from lakewright.data.sources.files import file_system
 from lakewright.pipeline import STAGES
-from lakewright.plugins import find
+from lakewright.plugins import TARGETS
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
 from lakewright.targets.files import write
@@ -33,7 +33,7 @@ def emitted(place: Everywhere, environment: Path, tmp_path: Path) -> Runner:
     """The project as it is deployed, written to files, and what runs those."""
     place.profile("away", {**TARGET, "parameters": {"Resamples": "evaluate.resamples"}})
     project, profile = load_project(place.project), load_profile("away", place.folder)
-    write(find("targets", "azureml").deployment(project, profile), tmp_path / "deployed")
+    write(TARGETS.find("azureml").deployment(project, profile), tmp_path / "deployed")
     # The cluster's image knows the storage; Azure ML names the workspace's MLflow, and its run, in each step.
     variables = {**place.environment, "MLFLOW_TRACKING_URI": place.tracking}
     return Runner(tmp_path / "deployed", environment, tmp_path / "machines", variables)

@@ -14,7 +14,7 @@ from conftest import greeting_model
 from lakewright.api.places import opener
 from lakewright.errors import LakewrightError, ProfileError
 from lakewright.model.folder import digest_of
-from lakewright.plugins import find
+from lakewright.plugins import TARGETS
 from lakewright.registry.versions import register, set_alias
 from lakewright.settings.profile import load_profile
 from lakewright.settings.project import load_project
@@ -93,7 +93,7 @@ def champion(place: Path, weight: float) -> None:
 
 def send(client: Client, place: Path) -> list[str]:
     project, profile = load_project(place / "project.yml"), load_profile(None, place)
-    target = find("targets", "azureml")
+    target = TARGETS.find("azureml")
     settings: Any = profile.target
     return list(sending.send(client, target.deployment(project, profile), project, opener(profile), settings))  # type: ignore[arg-type]
 
@@ -138,7 +138,7 @@ def test_what_is_started_has_the_values_that_were_given(place: Path, monkeypatch
     client = Client()
     monkeypatch.setattr(sending, "connect", lambda settings: client)
     project, profile = load_project(place / "project.yml"), load_profile(None, place)
-    target = find("targets", "azureml")
+    target = TARGETS.find("azureml")
     monkeypatch.setattr(client.jobs, "create_or_update", started := Started(client.jobs))
     execution = target.start(project, profile, {"Seed": "5", "InputData": "abfss://other@ours.dfs.core.windows.net/x"})
     assert (execution.id, execution.status) == ("clever_fig_1", "waiting")

@@ -200,7 +200,8 @@ GRANTS = [{"securable": "schema", "to": WHO, "privileges": ["USE_SCHEMA", "SELEC
         ({"cluster": {"node_type": "i3.xlarge", "access_mode": "NONE"}}, "access_mode", "Unity Catalog"),
         ({"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "p3.2xlarge"}}, "gpu_node_type", "no longer exists"),
         ({"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "Standard_NC6s_v3"}}, "gpu_node_type", "no longer"),
-        ({"cluster": {"node_type": "i3.xlarge", "workers": {"min": 6, "max": 4}}}, "workers", "min is 6"),
+        ({"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "standard_nv12"}}, "gpu_node_type", "no longer"),
+        ({"cluster": {"node_type": "i3.xlarge", "workers": {"min": 6, "max": 4}}}, "workers", "min (6) is more than"),
         ({"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "m5.xlarge"}}, "gpu_node_type", "no GPU"),
         (
             {"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "g5.xlarge", "gpu_spark_version": "17.3.x-cpu"}},
@@ -210,7 +211,7 @@ GRANTS = [{"securable": "schema", "to": WHO, "privileges": ["USE_SCHEMA", "SELEC
         ({"cluster": {"node_type": "g5.xlarge"}}, "node_type", "does not use"),
         ({"interactive": {"node_type": "i3.xlarge", "access_mode": "NONE"}}, "access_mode", "Unity Catalog"),
         ({"cluster": {"node_type": "i3.xlarge"}, "accelerator": "GPU_1xA10"}, "accelerator", "serverless"),
-        ({"endpoint": {"traffic": {"champion": 90}}}, "traffic", "sum to 90"),
+        ({"endpoint": {"traffic": {"champion": 90}}}, "traffic", "sums to 90"),
         ({"endpoint": {"traffic": {"Production": 100}}}, "traffic", "old registry"),
         ({"endpoint": {"traffic": {"challenger": 100}}}, "traffic", "nobody has approved"),
         ({"run_as": WHO, "grants": GRANTS}, "grants", "CREATE_MODEL, CREATE_TABLE, MODIFY"),
@@ -229,6 +230,13 @@ def test_what_is_wrong_is_seen_and_where(
     assert (file, problem.kind) == ("profiles.yml", "error")
     assert key in lines[int(line) - 1], (problem, lines[int(line) - 1])
     assert [each for each in found if each.kind == "error"] == [problem]
+
+
+def test_a_machine_that_azure_retires_is_a_warning(tmp_path: Path) -> None:
+    """As the target azureml has it: the clouds' facts stand once."""
+    cluster = {"node_type": "i3.xlarge", "gpu_node_type": "Standard_ND24rs"}
+    (problem,) = TARGET.problems(*banking(tmp_path, {**SMALL, "cluster": cluster}))
+    assert problem.kind == "warning" and "Standard_ND24rs may be unavailable" in problem.cause
 
 
 def test_nothing_is_wrong_with_a_whole_profile(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def line_of(text: str) -> int:
 @pytest.mark.parametrize(
     ("target", "settings", "kind", "at", "said"),
     [
-        ({"training": {"instance_type": "ml.p3.2xlarge"}}, [], "error", "instance_type", "does no longer exist"),
-        ({"training": {"instance_type": "ml.p2.xlarge"}}, [], "warning", "instance_type", "AWS retires"),
+        ({"training": {"instance_type": "ml.p3.2xlarge"}}, [], "error", "instance_type", "no longer exists"),
+        ({"training": {"instance_type": "ml.p2.xlarge"}}, [], "warning", "instance_type", "may be unavailable"),
         ({"processing": {"count": 2}}, [], "error", "count", "would each run the whole stage"),
         ({"image": f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/x:1"}, [], "error", "image", "the region is us-east-1"),
         ({"training": {"spot": True, "checkpoints": False}}, [], "error", "checkpoints", "begins anew each time"),
@@ -60,7 +60,7 @@ def line_of(text: str) -> int:
         ({"debugger_rules": [{"name": "r", "image": "i"}]}, [], "warning", "debugger_rules", "closed to new customers"),
         ({"approval": "Approved"}, ["register.approval=manual"], "error", "approval", "let every model through"),
         ({"endpoint": {**ENDPOINT, "least": 4, "most": 1}}, [], "error", "least", "is more than most"),
-        ({"endpoint": {**ENDPOINT, "champion": {"percent": 90}}}, [], "error", "percent", "champion 90 percent"),
+        ({"endpoint": {**ENDPOINT, "champion": {"percent": 90}}}, [], "error", "percent", "sums to 90 percent"),
         (
             {"endpoint": {**ENDPOINT, "champion": {"percent": 50}, "challenger": {"percent": 50}}},
             [], "error", "challenger", "are both version: approved",

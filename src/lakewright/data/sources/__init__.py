@@ -118,4 +118,4 @@ def format_of_file(name: str) -> str | None:
         name = name.removesuffix(ending)
     ending = Path(name).suffix.lower()
     # An extension nobody knows here may be a plug-in's name: data.orc is read by a source named orc.
-    return EXTENSIONS.get(ending) or (ending[1:] if ending[1:] in plugins.names("sources") else None)
+    return EXTENSIONS.get(ending) or (ending[1:] if ending[1:] in plugins.SOURCES.names() else None)

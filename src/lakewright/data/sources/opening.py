@@ -20,19 +20,14 @@ def open_source(uri: str, format: str | None, storage_options: Mapping[str, str]
     from lakewright.data.sources import files
 
     if uri.startswith("hf://"):
-        return _find("hf"), uri
+        return plugins.SOURCES.find("hf"), uri
     if uri.startswith("python:"):
         from lakewright.data.sources.python import locate
 
-        return _find("python"), locate(uri, base)
+        return plugins.SOURCES.find("python"), locate(uri, base)
     located = files.locate(uri, base)
     name = format or _format_of_name(located) or _format_of_folder(located, storage_options)
-    return _find(name), located
-
-
-def _find(name: str) -> Source:
-    source: Source = plugins.find("sources", name)
-    return source
+    return plugins.SOURCES.find(name), located
 
 
 def _format_of_name(uri: str) -> str | None:
@@ -48,7 +43,7 @@ def _format_of_folder(uri: str, storage_options: Mapping[str, str]) -> str:
     formats = {found for name in names if (found := format_of_file(name)) is not None}
     if len(formats) == 1:
         return formats.pop()
-    remedy = f"say which to read, with data.format: {', '.join(sorted(formats) or plugins.names('sources'))}"
+    remedy = f"say which to read, with data.format: {', '.join(sorted(formats) or plugins.SOURCES.names())}"
     if not formats:
         raise NotFound(
             f"{uri} holds no file of a known format (it holds: {', '.join(names[:10]) or 'nothing'})", remedy

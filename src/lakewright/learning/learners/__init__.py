@@ -93,13 +93,21 @@ def tuned(training: Training, logits: Logits) -> tuple[Task, Scorer]:
 
 class Learner(Protocol):
     name: str
-    settings: type[LearnerSettings]
     sizes: Mapping[str, Mapping[str, Any]]  # `train.size` → the settings that it stands for
     reads: Mapping[Kind, str]  # the kinds of inputs that it takes → the step that reads them by default
-    truths: Collection[str]  # the kinds of truth that it learns (`Task.truth`)
     gaps: Mapping[str, str]  # another kind of truth → why it does not learn it: "not-yet: …" or "never: …"
     needs: tuple[Kind, ...]  # without one of these it learns nothing; empty: of any inputs
-    vocabulary: Callable[[Any, Path], Vocabulary] | None  # the tokenizer of the settings' base model, where it has one
+
+    @property
+    def truths(self) -> Collection[str]:
+        """The kinds of truth that it learns (`Task.truth`)."""
+
+    @property
+    def vocabulary(self) -> Callable[[Any, Path], Vocabulary] | None:
+        """The tokenizer of the settings' base model; None where the learner has no base model."""
+
+    @property
+    def settings(self) -> type[LearnerSettings]: ...
 
     def recipe_depends(self, settings: Any, base: Path) -> dict[str, Any]:
         """JSON-ready: all that a recipe depends on beside rows and steps. While it is unchanged, features are
@@ -125,10 +133,9 @@ def gap(learner: Learner, task: type[Task]) -> str:
 def check_fit(project: Project) -> None:
     """Raises UsageError where the project's learner does not learn its task, ProjectError where the steps do not read
     its inputs, or have settings that mean nothing to the task."""
-    task: type[Task] = plugins.find("tasks", project.task.name)
-    learner: Learner = plugins.find("learners", project.train.learner)
+    task, learner = plugins.TASKS.find(project.task.name), plugins.LEARNERS.find(project.train.learner)
     if why := gap(learner, task):
-        able = [name for name in plugins.names("learners") if not gap(plugins.find("learners", name), task)]
+        able = [name for name in plugins.LEARNERS.names() if not gap(plugins.LEARNERS.find(name), task)]
         raise UsageError(
             f"{learner.name} does not learn {task.name}: {why}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from lakewright.learning.learners import Fitted, Training
+from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder import Encoder, untrained
 from lakewright.learning.learners.encoder.settings import SMALL, PretrainedSettings
 from lakewright.system.memory import memory_kept
@@ -74,4 +74,4 @@ def _fit_head(
     return {**details, "samples_per_second": round(len(training.train) / max(seconds, 1e-9), 2)}, said
 
 
-LEARNER: Any = Embedding()
+LEARNER: Learner = Embedding()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.learning.learners import Examples, Fitted, Training
+from lakewright.learning.learners import Examples, Fitted, TorchLearner, Training
 from lakewright.model.recipe.terms import Terms
 from lakewright.settings.sections import LearnerSettings
 from lakewright.system.progress import bar
@@ -198,4 +198,4 @@ def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDA
     onnx.save(model, path)
 
 
-LEARNER: Any = Linear()
+LEARNER: TorchLearner = Linear()

@@ -137,7 +137,7 @@ def open_recipe(folder: Path) -> Recipe:
 
 def open_steps(described: Iterable[Mapping[str, Any]], folder: Path) -> Recipe:
     named = ((each["step"], {key: value for key, value in each.items() if key != "step"}) for each in described)
-    opened = tuple(plugins.named_in(folder / RECIPE, "steps", name).open(own, folder) for name, own in named)
+    opened = tuple(plugins.STEPS.named_in(folder / RECIPE, name).open(own, folder) for name, own in named)
     if not opened:
         raise ValueError(f"{folder / RECIPE} names no step")
     return Recipe(opened)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lakewright import plugins
 from lakewright.errors import UsageError
-from lakewright.model.folder import describe
+from lakewright.model.folder import MODEL, describe
 from lakewright.model.runtimes import Runtime, Use
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def network_of(path: Path) -> torch.nn.Module:
     """The network of the model folder. Raises UsageError where its learner has none in torch."""
-    learner = plugins.named_in(path / "model.json", "learners", describe(path)["learner"])
+    learner = plugins.LEARNERS.named_in(path / MODEL, describe(path)["learner"])
     if not hasattr(learner, "network"):
         raise UsageError(
             f"the learner {learner.name} has no network in torch", "name another runtime, such as onnx or auto"

@@ -17,24 +17,17 @@ from lakewright import plugins
 from lakewright.evaluation import attribution
 from lakewright.evaluation.metrics import higher_is_better, meaning
 from lakewright.evaluation.scorers import Scorer
-from lakewright.model.folder import describe, read_json
+from lakewright.model.folder import describe, history_of
 from lakewright.pages import pictures, rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
 from lakewright.pages.report.sections import page_of, words
 from lakewright.pages.report.verdict import SECOND, verdict
-from lakewright.records import Decision, Metric, Prepared, Report, Trained, as_json
+from lakewright.records import Decision, Metric, Prepared, Report, Trained
+from lakewright.workspace.run_folder import RunFolder
 
 FLAG_FROM = 20
 """Slices of fewer rows are never flagged: a bootstrap of a handful of rows has no width to speak of."""
-
-ATTRIBUTIONS = "attributions.json"
-"""beside the page, where evaluate has asked which words decide"""
-
-
-def write_json(path: Path, report: Report) -> None:
-    """evaluation.json: the whole report, so at least {"metrics": {"accuracy": {"value": x, "low": …, "high": …}}}."""
-    path.write_text(as_json(report), encoding="utf-8")
 
 
 def write_page(
@@ -55,8 +48,8 @@ def write_page(
     truths = [json.loads(truth) for truth in rows["truth"].to_pylist()]
     predictions = [json.loads(prediction) for prediction in rows["prediction"].to_pylist()]
     inputs_of = [json.loads(row) for row in rows["inputs"].to_pylist()]
-    explained = Path(report.html).with_name(ATTRIBUTIONS)
-    task = plugins.find("tasks", described["task"]["name"]).open(described["task"])
+    explained = RunFolder(Path(report.html).parent).attributions  # there, where evaluate asked which words decide
+    task = plugins.TASKS.find(described["task"]["name"]).open(described["task"])
     context = ReportContext(
         task=task.name,
         model=described["name"],
@@ -72,10 +65,7 @@ def write_page(
         fitted=described["task"],
         prepared=prepared,
         trained=trained,
-        history=[
-            {name: value for name, value in entry.items() if value is not None}  # what was not defined at that point
-            for entry in read_json(folder, "training.json")["history"]
-        ],
+        history=history_of(folder),
         project_yaml=yaml.safe_dump(dict(project), sort_keys=False, allow_unicode=True),
         reproduce=[f"lakewright run project.yml   # the project below, on {prepared.table}"],
         software={name: version(name) for name in ("lakewright", "onnxruntime", "tokenizers", "numpy")},

@@ -23,7 +23,7 @@ from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
-from lakewright.pages.report import ATTRIBUTIONS, write_json, write_page
+from lakewright.pages.report import write_page
 from lakewright.pages.report.sections import page_of
 from lakewright.records import Prepared, Record, Report, Trained
 from lakewright.settings.project import Project
@@ -56,8 +56,8 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
     values = scorer.metrics(np.ones(scorer.rows))
     undefined = {name: scorer.undefined(name) for name, value in values.items() if np.isnan(value)}
 
-    out = workspace.run_folder
-    out.mkdir(parents=True, exist_ok=True)
+    left = workspace.run_folder
+    left.path.mkdir(parents=True, exist_ok=True)
     frozen = pa.table(
         {
             "record_id": rows["record_id"],
@@ -67,7 +67,7 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
             "prediction": [json.dumps(prediction, ensure_ascii=False) for prediction in predictions],
         }
     )
-    pq.write_table(frozen, out / "test_rows.parquet", compression="zstd")
+    pq.write_table(frozen, left.test_rows, compression="zstd")
     single = {}
     if serving(folder, "latency") != serving(folder, "throughput"):
         other = Predictor.open(folder, threads=workspace.threads, use="latency")
@@ -83,19 +83,19 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         classes=scorer.classes(np.ones(scorer.rows)),
         slices=slices,
         confidence=settings.confidence,
-        test_rows=str(out / "test_rows.parquet"),
-        html=str(out / "report.html"),
-        json_file=str(out / "evaluation.json"),
+        test_rows=str(left.test_rows),
+        html=str(left.report),
+        json_file=str(left.evaluation),
         runtime=f"{' '.join(serving(folder, 'throughput'))}, {workspace.threads} threads",
         model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         seconds_per_1000_rows=seconds,
         notes=_notes(earlier, undefined),
     )
-    write_json(out / "evaluation.json", report)
+    left.write_evaluation(report)
     sure = [predictor.task.confidence(prediction) for prediction in predictions]
     asked = worth_asking(scorer, predictions, truths, sure)
     found = attributions(predictor.predict, predictor.task.inputs, asked, inputs_of, truths, predictions)
-    write(out / ATTRIBUTIONS, found)
+    write(left.attributions, found)
     write_page(
         report,
         prepared=prepared,
@@ -110,9 +110,8 @@ def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspac
         workspace.log.metrics({"seconds_per_1000_rows": seconds, "model_bytes": report.model_bytes})
         for name, figure in page_of(scorer.kind).figures(scorer).items():
             workspace.log.picture(figure, name)
-        workspace.log.file(out / "report.html")
-        workspace.log.file(out / "evaluation.json")
-        workspace.log.file(out / ATTRIBUTIONS)
+        for file in (left.report, left.evaluation, left.attributions):
+            workspace.log.file(file)
     return report
 
 

@@ -44,7 +44,7 @@ def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -
         champion=str(compared) if compared else None,
         against_champion=difference,
     )
-    write_whole(workspace.run_folder / "decision.json", as_json(decision))
+    workspace.run_folder.write_decision(decision)
     page = Path(report.html)
     write_whole(page, with_decision(page.read_text(encoding="utf-8"), report, decision))  # nothing draws it again
     if workspace.log is not None:

@@ -32,6 +32,7 @@ from lakewright.pages.pictures import length_histogram
 from lakewright.records import Finding, Ingested, Prepared, Record
 from lakewright.settings.project import Project
 from lakewright.settings.sections import Columns, Prepare
+from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
 
@@ -165,9 +166,7 @@ def _store(recipe: Recipe, workspace: Workspace) -> Path:
     making.mkdir(parents=True)
     recipe.save(making)
     folder = workspace.folder / "recipes" / content_of(making)
-    folder.parent.mkdir(exist_ok=True)
     if folder.exists() and content_of(folder) != folder.name:
         shutil.rmtree(folder)
-    if not folder.exists():
-        making.rename(folder)
+    put_in_place(making, folder)
     return folder

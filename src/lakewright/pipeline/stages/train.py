@@ -7,29 +7,35 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import lakewright
 from lakewright import plugins
 from lakewright.learning.examples import Values, from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
-from lakewright.model.folder import FORMAT, seal, serving
+from lakewright.model.folder import (
+    Samples,
+    seal,
+    serving,
+    write_description,
+    write_project,
+    write_samples,
+    write_training,
+)
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Recipe, open_recipe
 from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Record, Trained
 from lakewright.settings.project import Project
-from lakewright.system import jsonfile
+from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
 
 def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Trained:
     prepared = inputs["prepare"]
     assert isinstance(prepared, Prepared)
-    task: Task = plugins.find("tasks", project.task.name).open(prepared.task)
-    learner = plugins.find("learners", project.train.learner)
+    task = plugins.TASKS.find(project.task.name).open(prepared.task)
+    learner = plugins.LEARNERS.find(project.train.learner)
     recipe = open_recipe(Path(prepared.recipe))
     folder = workspace.work / "model"
     shutil.rmtree(folder, ignore_errors=True)  # a killed attempt's; its checkpoints lie beside it
@@ -59,7 +65,7 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
 
     # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
     serves, _ = serving(folder, "throughput")
-    network = plugins.find("runtimes", serves)(folder, workspace.threads, "throughput")
+    network = plugins.RUNTIMES.find(serves)(folder, workspace.threads, "throughput")
     predictor = Predictor(folder, "", task, recipe, network)
     said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
     task, scorer = tuned(training, said)
@@ -68,36 +74,30 @@ def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) 
 
     (folder / "recipe").mkdir()
     recipe.save(folder / "recipe")
-    described = {
-        "format": FORMAT,
-        "lakewright": lakewright.__version__,
-        "name": project.model,
-        "task": task.describe(),
-        "learner": learner.name,
-        "table": str(prepared.table),
-        "features": str(prepared.features),
-        "run": workspace.run_id,
-    }
-    _write(folder / "model.json", described)
-    _write(folder / "project.json", project.resolved)
-    _write(folder / "training.json", {"history": fitted.history, "details": details})
+    write_description(
+        folder,
+        name=project.model,
+        task=task.describe(),
+        learner=learner.name,
+        table=str(prepared.table),
+        features=str(prepared.features),
+        run=workspace.run_id,
+    )
+    write_project(folder, project.resolved)
+    write_training(folder, fitted.history, details)
     samples = predictor.sample_rows()
     precisions = dict(serving(folder, use) for use in ("throughput", "latency"))  # by runtime
     # Where int8 serves, fp32 is torch's: what torch and cuda are held against.
     reference = {"torch"} if {*precisions.values()} != {"fp32"} else set()
     said_of_samples = {}
     for name in sorted({"onnx", *precisions, *reference}):
-        runtime = network if name == serves else plugins.find("runtimes", name)(folder, workspace.threads, "throughput")
+        runtime = network if name == serves else plugins.RUNTIMES.find(name)(folder, workspace.threads, "throughput")
         said_of_samples[name] = replace(predictor, runtime=runtime).predict(samples)
-    _write(folder / "samples.json", {"rows": samples, "predictions": said_of_samples})
+    write_samples(folder, Samples(samples, said_of_samples))
     digest = seal(folder)
 
     sealed = workspace.folder / "models" / digest[:16]
-    sealed.parent.mkdir(exist_ok=True)
-    if sealed.exists():
-        shutil.rmtree(folder)
-    else:
-        folder.rename(sealed)
+    put_in_place(folder, sealed)
     if workspace.log is not None:
         workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
         workspace.log.params({"fitted": details})
@@ -130,7 +130,3 @@ def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, worksp
         rows=rows,
         truths=Values(table["truth"]),
     )
-
-
-def _write(path: Path, values: Any) -> None:
-    path.write_text(jsonfile.text(values), encoding="utf-8")

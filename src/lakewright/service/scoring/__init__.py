@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
-from lakewright.model.folder import read_json, working
+from lakewright.model.folder import project_of, working
 from lakewright.records import ModelVersion, TableVersion
 from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
@@ -163,7 +163,7 @@ def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Pat
 def _roles(folder: Path) -> dict[str, Any]:
     """Role → column, as the project said it that made the model."""
     with working(folder):
-        return {**read_json(folder, "project.json")["data"]["columns"]}
+        return {**project_of(folder)["data"]["columns"]}
 
 
 def _check_columns(lake: Lake, output: str, wanted: pa.Schema) -> None:

@@ -6,7 +6,6 @@ World graphs, https://arxiv.org/abs/1603.09320; by usearch, https://github.com/u
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import DataError
+from lakewright.system.files import whole
 from lakewright.system.progress import bar
 
 EXPANSION = 128  # candidates kept while searching: more finds more of the true neighbours and takes longer
@@ -39,10 +39,8 @@ def build(
         for keys, vectors in blocks:
             index.add(keys.astype(np.uint64), vectors, threads=threads)
             advance(len(keys), "")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    index.save(str(partial))
-    partial.replace(path)
+    with whole(path) as draft:
+        index.save(str(draft))
 
 
 def search(path: Path, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

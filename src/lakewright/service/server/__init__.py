@@ -1,9 +1,10 @@
 """Models behind HTTP: `lakewright serve`.
 
 connection what callers hold, within bounds   refusals     why a request is not answered
-app        a route for each way to ask        protocols/   a file for each: what it reads, what it answers
+app        puts the application together      protocols/   a file for each way to ask: its routes, what it reads
+answering  what all routes share              operations   metrics, and the page about the routes
 door       what every request passes first    access       keys, tokens, rates
-service    the models, the queue, the answers kept          batching, cache, model: one each
+service    the models, the queue, the answers kept          batching, answers, model: one each
 endpoint   which versions answer, in a file that servers follow        alias: follows the registry
 """
 

@@ -8,7 +8,6 @@ import hashlib
 import ipaddress
 import json
 import logging
-import os
 import re
 import secrets
 import time
@@ -24,6 +23,7 @@ from pydantic import TypeAdapter
 from lakewright.errors import UsageError, nearest
 from lakewright.service.server.refusals import Busy, NoKey
 from lakewright.settings.profile import Oidc
+from lakewright.system.files import whole
 
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
@@ -101,16 +101,9 @@ def _changing(file: Path) -> Iterator[None]:
 
 def _write(file: Path, keys: list[Key]) -> None:
     """Whole or not at all, for the owner's eyes alone."""
-    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        partial.touch(mode=0o600)
-        with partial.open("w", encoding="utf-8") as whole:
-            whole.write(json.dumps([vars(key) for key in keys], indent=2) + "\n")
-            whole.flush()
-            os.fsync(whole.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(file) as draft:
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps([vars(key) for key in keys], indent=2) + "\n", encoding="utf-8")
 
 
 def _hash(key: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakewright.data.rows.kinds import Kind
-from lakewright.service.server.protocols import mlflow
+from lakewright.service.server.protocols import LINES
 
 if TYPE_CHECKING:
     from lakewright.service.server.model import Model
@@ -77,7 +77,7 @@ def invocations(service: Service) -> Document:
         "text/csv": (STRING, f"{header}\n" + "\n".join(_csv(row, names) for row in rows) + "\n"),
     }
     if _text_alone(model):
-        bodies[mlflow.LINES[0]] = (STRING, '{"features": ["a text"]}\n')
+        bodies[LINES[0]] = (STRING, '{"features": ["a text"]}\n')
     answer = _object({"predictions": {"type": "array", "items": OBJECT}}, ["predictions"])
     return _route(bodies, answer, lines=True)
 
@@ -159,7 +159,7 @@ def _route(bodies: dict[str, tuple[Document, Any]], answer: Document, *refusals:
     content = {kind: {"schema": schema, "example": example} for kind, (schema, example) in bodies.items()}
     told = _response("A prediction for each row, in their order", answer, None)
     if lines:
-        told["content"][mlflow.LINES[0]] = {"schema": STRING}
+        told["content"][LINES[0]] = {"schema": STRING}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
         "responses": {200: told, **_refusals(sorted({*POSTED, *refusals}))},

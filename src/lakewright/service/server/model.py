@@ -11,7 +11,7 @@ from typing import Any
 
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.errors import DataError, ModelError
-from lakewright.model.folder import TRAIN_AGAIN, describe, read_json, serving, working
+from lakewright.model.folder import SAMPLES, TRAIN_AGAIN, describe, project_of, samples_of, serving, working
 from lakewright.model.predictor import Predictor
 from lakewright.records import ModelVersion
 
@@ -42,12 +42,11 @@ class Model:
             )
         many = single.reopened(name, threads, "throughput")
         with working(folder):
-            told = read_json(folder, "samples.json")
-            said = told["predictions"]  # by runtime; torch's, fp32, where another network serves
-            expected = said[next(one for one in (name, "torch", "onnx") if one in said)]
+            samples, project = samples_of(folder), project_of(folder)
+            by = samples.predictions  # torch's, fp32, where another network serves
+            expected = by[next(one for one in (name, "torch", "onnx") if one in by)]
             for predictor in (single, many):
-                _check(predictor, told["rows"], expected)
-            project = read_json(folder, "project.json")
+                _check(predictor, samples.rows, expected)
             name = version.name if version else f"{project['schema']}.{project['name']}"
             base_model = project["train"].get("base_model")
         number = str(version.version) if version else single.digest[:12]
@@ -65,7 +64,7 @@ class Model:
             "metrics": {key.removeprefix("metric."): float(tags[key]) for key in tags if key.startswith("metric.")},
             "table": tags.get("lakewright.table"),
         }
-        return cls(name, number, single, many, about, told["rows"])
+        return cls(name, number, single, many, about, samples.rows)
 
     @property
     def digest(self) -> str:
@@ -84,7 +83,7 @@ def _check(predictor: Predictor, rows: Sequence[Row], expected: Sequence[Predict
     try:
         answers = [prediction for row in rows for prediction in predictor.predict([row])] + predictor.predict(rows)
     except DataError as failure:
-        raise ModelError(f"{predictor.folder / 'samples.json'}: {failure.cause}", TRAIN_AGAIN) from None
+        raise ModelError(f"{predictor.folder / SAMPLES}: {failure.cause}", TRAIN_AGAIN) from None
     for row, then, now in zip([*rows, *rows], [*expected, *expected], answers, strict=True):
         if not alike(predictor, then, now):
             raise ModelError(

@@ -10,26 +10,25 @@ from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.azureml.resources import DATA, clusters
 from lakewright.targets.azureml.settings import AzureMLSettings, Online
-from lakewright.targets.checks import Variables, variable_problems
+from lakewright.targets.checks import (
+    Variables,
+    gpu_problems,
+    machine_problems,
+    range_problems,
+    traffic_problems,
+    variable_problems,
+)
+from lakewright.targets.machines import AZURE
 
 # As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
 ENDPOINT_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 ENDPOINT_LENGTH = range(3, 33)
-
-# Series that Azure stopped, and since when: MicrosoftDocs/azure-docs, articles/virtual-machines, the page named.
-RETIRED = {
-    r"Standard_NV(6|12|24)(_Promo)?": ("6 September 2023", "nv-series-retirement"),
-    r"Standard_NC(6|12|24)s_v3": ("30 September 2025", "ncv3-nc6s-nc12s-nc24s-retirement"),
-}
-# Older still, of which no page was at hand: said as a warning.
-OLD = re.compile(r"Standard_(NC(6|12|24)r?(_Promo)?|NC(6|12|24)r?s_v2|ND(6|12|24)r?s|NC24rs_v3)", re.IGNORECASE)
 
 VARIABLES = Variables(
     settings=("environment", "variables"),
     else_by="the image",
     remedy="keep it in Azure Key Vault, or let the clusters' managed identity reach the storage and leave it out",
 )
-GPU = re.compile(r"Standard_N[CDV]", re.IGNORECASE)  # series of machines with one
 
 
 def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
@@ -41,7 +40,9 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
                 f"add {name} to the target: Azure ML's workspaces are found by all three",
             )
     yield from _clusters(profile, settings)
-    yield from _gpu(profile, settings)
+    train = (settings.gpu or settings.cpu).size
+    wanted = "name target.gpu, with a size of the series NC or ND: Standard_NC24ads_A100_v4"
+    yield from gpu_problems(profile, train, wanted, AZURE)
     yield from _environment(profile, settings)
     yield from _pipeline(project, profile, settings)
     if settings.online is not None:
@@ -71,36 +72,13 @@ def _clusters(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
         if cluster is None:
             continue
         where = ("target", *places[place])
-        if cluster.min_instances > cluster.max_instances:
-            yield Problem(
-                profile.where(*where, "min_instances"),
-                f"the cluster {cluster.name} keeps {cluster.min_instances} nodes, of at most {cluster.max_instances}",
-                "lower min_instances, or raise max_instances",
-            )
-        yield from _size(cluster.size, profile.where(*where, "size"))
+        least, most = ("min_instances", cluster.min_instances), ("max_instances", cluster.max_instances)
+        yield from range_problems(profile.where(*where, "min_instances"), least, most)
+        yield from machine_problems(cluster.size, profile.where(*where, "size"), AZURE)
     names = [cluster.name for cluster in clusters(settings)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(
             profile.where("target"), f"two clusters are named {name}", "give each a name of its own: the later one wins"
-        )
-
-
-def _size(size: str, where: str) -> Iterator[Problem]:
-    remedy = "name a size of today, for example Standard_NC24ads_A100_v4 (GPU) or Standard_E4ds_v4"
-    for pattern, (date, page) in RETIRED.items():
-        if re.fullmatch(pattern, size, re.IGNORECASE):
-            yield Problem(where, f"{size} is no more: Azure stopped it on {date} ({page})", remedy)
-    if OLD.fullmatch(size):
-        yield Problem(where, f"{size} is of a series that Azure retires or has retired", remedy, "warning")
-
-
-def _gpu(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
-    cluster = settings.gpu or settings.cpu
-    if profile.device.startswith("cuda") and not GPU.match(cluster.size):
-        yield Problem(
-            profile.where("device"),
-            f"the profile wants {profile.device} for train, and {cluster.size} has no GPU that is known here",
-            "name target.gpu, with a size of the series NC or ND: Standard_NC24ads_A100_v4",
         )
 
 
@@ -134,15 +112,10 @@ def _pipeline(project: Project, profile: Profile, settings: AzureMLSettings) -> 
 
 def _online(online: Online, profile: Profile) -> Iterator[Problem]:
     yield from _endpoint_name(online.name, profile, "online")
-    yield from _size(online.instance_type, profile.where("target", "online", "instance_type"))
-    traffic = {name: share.traffic for name, share in online.deployments.items()}
-    if sum(traffic.values()) != 100:
-        said = " and ".join(f"{name} {share}" for name, share in traffic.items())
-        yield Problem(
-            profile.where("target", "online", "green" if online.green is not None else "blue"),
-            f"the traffic sums to {sum(traffic.values())} percent ({said})",
-            "let the shares sum to 100",
-        )
+    yield from machine_problems(online.instance_type, profile.where("target", "online", "instance_type"), AZURE)
+    shares = {name: share.traffic for name, share in online.deployments.items()}
+    place = profile.where("target", "online", "green" if online.green is not None else "blue")
+    yield from traffic_problems(place, shares)
     mirrored = [name for name, share in online.deployments.items() if share.mirror]
     if len(mirrored) > 1:
         yield Problem(

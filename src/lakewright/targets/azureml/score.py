@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lakewright.errors import DataError, ModelError
+from lakewright.model.folder import MANIFEST
 from lakewright.model.predictor import Predictor
 from lakewright.service.server.protocols import mlflow, parsed, plain
 from lakewright.system import jsonfile
@@ -80,9 +81,7 @@ def run_batch(mini_batch: Sequence[str]) -> list[str]:
 
 def model_folder(place: Path) -> Path:
     """Azure ML keeps a registered folder under its own name, in the place that it tells."""
-    found = [
-        manifest.parent for depth in ("", "*/", "*/*/") for manifest in sorted(place.glob(f"{depth}manifest.json"))
-    ]
+    found = [manifest.parent for depth in ("", "*/", "*/*/") for manifest in sorted(place.glob(f"{depth}{MANIFEST}"))]
     if not found:
         raise ModelError(
             f"{place} holds no model folder", "register the folder that a run made, with its manifest.json"

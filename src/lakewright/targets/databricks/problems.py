@@ -11,20 +11,30 @@ from typing import cast
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Problem
-from lakewright.targets.checks import Variables, variable_problems
+from lakewright.targets.checks import (
+    Variables,
+    gpu_problems,
+    machine_problems,
+    range_problems,
+    traffic_problems,
+    variable_problems,
+)
 from lakewright.targets.databricks import jobs
 from lakewright.targets.databricks.bundle import endpoint_name
-from lakewright.targets.databricks.settings import DatabricksSettings, Machines
+from lakewright.targets.databricks.settings import DatabricksSettings
+from lakewright.targets.databricks.settings import Machines as ClusterMachines
+from lakewright.targets.machines import AZURE, Machines, has_gpu
 
-# Machines that their cloud has switched off.
-GONE = {
-    r"p3(dn)?\.": "AWS's P3 machines are gone: g5, g6 and p5 have newer GPUs",
-    # https://github.com/MicrosoftDocs/azure-docs articles/virtual-machines/ncv3-nc6s-nc12s-nc24s-retirement.md
-    r"Standard_NC(6|12|24)s_v3$": "Azure retired NCv3 on 2025-09-30: NC…as_T4_v3 and NC…ads_A100_v4 are there",
-    # articles/virtual-machines/sizes/migration-guides/nv-series-retirement.md
-    r"Standard_NV(6|12|24)(_Promo)?$": "Azure retired the NV series on 2023-09-06: NV…ads_A10_v5 is there",
-}
-GPU = re.compile(r"^(g[456]\w*|p[2-9]\w*)\.|^Standard_(NC|ND|NV)|^(a2|a3|g2)-", re.IGNORECASE)
+# A workspace lies in one of three clouds, whose machines no name has in common.
+CLOUDS = (
+    Machines(
+        gpu=r"[gp]\d\w*\..*",
+        today="g5.xlarge, g6.xlarge or p5.48xlarge (GPU), m6i.xlarge (none)",
+        gone={r"p3(dn)?\..*": "AWS stopped its P3 machines"},
+    ),
+    AZURE,
+    Machines(gpu=r"(a2|a3|g2)-.*", today="g2-standard-4 (GPU), n2-standard-4 (none)"),
+)
 # What the stages do: read and write tables, register a model (Unity Catalog's privileges on a schema).
 SCHEMA_NEEDS = {"USE_SCHEMA", "SELECT", "MODIFY", "CREATE_TABLE", "CREATE_MODEL"}
 VOLUME_NEEDS = {"READ_VOLUME", "WRITE_VOLUME"}
@@ -64,7 +74,7 @@ def _reached(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem
 
 
 def _machines(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
-    given: dict[str, Machines | None] = {"cluster": settings.cluster, "interactive": settings.interactive}
+    given: dict[str, ClusterMachines | None] = {"cluster": settings.cluster, "interactive": settings.interactive}
     for key, machines in given.items():
         if machines is None:
             continue
@@ -75,20 +85,12 @@ def _machines(profile: Profile, settings: DatabricksSettings) -> Iterator[Proble
                 f"a cluster with the access mode {machines.access_mode} sees nothing of Unity Catalog",
                 "access_mode: SINGLE_USER",
             )
-        if machines.workers.min > machines.workers.max:
-            yield Problem(
-                profile.where(*where, "workers"),
-                f"workers.min is {machines.workers.min}, and workers.max only {machines.workers.max}",
-                f"workers: {{min: {machines.workers.max}, max: {machines.workers.min}}}",
-            )
+        least, most = ("workers.min", machines.workers.min), ("workers.max", machines.workers.max)
+        yield from range_problems(profile.where(*where, "workers"), least, most)
         for setting in ("node_type", "gpu_node_type"):
             node = getattr(machines, setting, None) or ""
-            for pattern, why in GONE.items():
-                if re.match(pattern, node):
-                    yield Problem(
-                        profile.where(*where, setting), f"the node type {node} no longer exists", f"{why}; name another"
-                    )
-        if GPU.match(machines.node_type) and "-gpu-" not in machines.spark_version:
+            yield from machine_problems(node, profile.where(*where, setting), *CLOUDS)
+        if has_gpu(machines.node_type, *CLOUDS) and "-gpu-" not in machines.spark_version:
             yield Problem(
                 profile.where(*where, "node_type"),
                 f"{machines.node_type} has a GPU, which the runtime {machines.spark_version} does not use",
@@ -100,7 +102,7 @@ def _machines(profile: Profile, settings: DatabricksSettings) -> Iterator[Proble
 def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
     cluster = settings.cluster
     if cluster is not None and cluster.gpu_node_type is not None:
-        if not GPU.match(cluster.gpu_node_type):
+        if not has_gpu(cluster.gpu_node_type, *CLOUDS):
             yield Problem(
                 profile.where("target", "cluster", "gpu_node_type"),
                 f"gpu_node_type {cluster.gpu_node_type} has no GPU that is known here",
@@ -118,13 +120,10 @@ def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
             "accelerator is serverless's, and this job has a cluster",
             "name cluster.gpu_node_type instead, or leave cluster out",
         )
-    gpu = (cluster is not None and (cluster.gpu_node_type or GPU.match(cluster.node_type))) or settings.accelerator
-    if profile.device.startswith("cuda") and not gpu:
-        yield Problem(
-            profile.where("device"),
-            f"the profile wants {profile.device} for train, and no machine has a GPU",
-            "name target.cluster.gpu_node_type (or target.accelerator, serverless)",
-        )
+    if settings.accelerator is None:
+        train = (cluster.gpu_node_type or cluster.node_type) if cluster is not None else "serverless compute"
+        wanted = "name target.cluster.gpu_node_type (or target.accelerator, serverless)"
+        yield from gpu_problems(profile, train, wanted, *CLOUDS)
 
 
 def _registered(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
@@ -163,10 +162,7 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
             f"name it (target.endpoint.name), with {LONGEST_ENDPOINT} at most",
         )
     where = profile.where("target", "endpoint", "traffic")
-    if sum(endpoint.traffic.values()) != 100 or any(part < 0 for part in endpoint.traffic.values()):
-        yield Problem(
-            where, f"the parts of traffic sum to {sum(endpoint.traffic.values())} percent", "let them sum to 100"
-        )
+    yield from traffic_problems(where, endpoint.traffic)
     for alias in endpoint.traffic:
         if alias.lower() in OLD_ALIASES:
             yield Problem(where, f"{alias} is a stage of MLflow's old registry, and no alias", "champion or challenger")

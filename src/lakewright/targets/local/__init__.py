@@ -50,6 +50,7 @@ class LocalTarget:
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.pipeline import records_of
         from lakewright.pipeline.runs import noted_runs, worked_on
+        from lakewright.workspace.run_folder import RunFolder
 
         opened = workspace()
         noted = noted_runs(project, opened)
@@ -65,13 +66,15 @@ class LocalTarget:
                     began=run.began,
                     stages=dict.fromkeys(records_of(opened, run.run_id), "done"),
                     why="no process works on it; `lakewright run` with its settings goes on with it" if dead else "",
-                    page=str(opened.folder / "runs" / run.run_id / "report.html"),
+                    page=str(RunFolder.of(opened.folder, run.run_id).report),
                 )
             )
         return found
 
     def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
-        path = workspace().folder / "runs" / execution.id / "log.txt"
+        from lakewright.workspace.run_folder import RunFolder
+
+        path = RunFolder.of(workspace().folder, execution.id).log
         yield from path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:

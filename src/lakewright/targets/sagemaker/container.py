@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pydantic_core import to_json
 
 from lakewright.errors import LakewrightError, UsageError, nearest
+from lakewright.system.files import whole
 
 if TYPE_CHECKING:
     from lakewright.records import Record
@@ -162,10 +163,8 @@ def _copy(path: Path, copied: Path) -> None:
         stat = path.stat()
         if path.suffix == ".partial" or (copied.exists() and copied.stat().st_mtime_ns == stat.st_mtime_ns):
             return
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        partial = copied.with_name(f".{copied.name}.partial")
-        shutil.copy2(path, partial)
-        partial.replace(copied)
+        with whole(copied, copied.with_name(f".{copied.name}.partial")) as draft:
+            shutil.copy2(path, draft)
     except FileNotFoundError:
         return
 

@@ -8,14 +8,26 @@ from collections.abc import Iterator
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Problem
-from lakewright.targets.checks import Variables, variable_problems
+from lakewright.targets.checks import (
+    Variables,
+    gpu_problems,
+    machine_problems,
+    range_problems,
+    traffic_problems,
+    variable_problems,
+)
+from lakewright.targets.machines import Machines
 from lakewright.targets.parameters import given_settings, parameters, stage_settings
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
-GONE, ON_THE_WAY_OUT = ("ml.p3.", "ml.p3dn."), ("ml.p2.", "ml.m4.")
-GPU = re.compile(r"ml\.[gp]\d")  # families of machines with one
+MACHINES = Machines(
+    gpu=r"ml\.[gp]\d.*",
+    today="ml.g5.xlarge or ml.g6.xlarge (GPU), ml.m6i.xlarge (none)",
+    gone={r"ml\.p3(dn)?\..*": "AWS stopped its family"},
+    going={r"ml\.(p2|m4)\..*": "AWS retires its family"},
+)
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
 VARIABLES = Variables(
     settings=("environment",),
@@ -52,15 +64,7 @@ def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
         ("batch", "instance_type"): settings.batch.instance_type if settings.batch else "",
     }
     for key, instance in used.items():
-        if instance.startswith((*GONE, *ON_THE_WAY_OUT)):
-            gone = instance.startswith(GONE)
-            yield Problem(
-                profile.where("target", *key),
-                f"{instance} is of a family that "
-                + ("does no longer exist" if gone else "AWS retires: it may not be had any more"),
-                "ml.g5.xlarge or ml.g6.xlarge have a GPU, ml.m6i.xlarge has none",
-                "error" if gone else "warning",
-            )
+        yield from machine_problems(instance, profile.where("target", *key), MACHINES)
     images = {name: getattr(settings, name) for name in ("image", "training_image", "inference_image")}
     for name, image in images.items():
         found = re.search(r"\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.", image or "")
@@ -74,12 +78,8 @@ def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
 
 def _training(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
     training = settings.training
-    if profile.device.startswith("cuda") and not GPU.match(training.instance_type):
-        yield Problem(
-            profile.where("device"),
-            f"the profile wants {profile.device} for train, and {training.instance_type} has no GPU",
-            "name target.training.instance_type: ml.g5.xlarge, or another of the families g and p",
-        )
+    wanted = "name target.training.instance_type: ml.g5.xlarge, or another of the families g and p"
+    yield from gpu_problems(profile, training.instance_type, wanted, MACHINES)
     if training.spot and not training.checkpoints:
         yield Problem(
             profile.where("target", "training", "checkpoints"),
@@ -122,14 +122,9 @@ def _endpoint(profile: Profile, serves: Endpoint) -> Iterator[Problem]:
     def at(*key: str) -> str:
         return profile.where("target", "endpoint", *key)
 
-    if serves.least is not None and serves.most is not None and serves.least > serves.most:
-        yield Problem(at("least"), f"least ({serves.least}) is more than most ({serves.most})", "swap them")
+    yield from range_problems(at("least"), ("least", serves.least), ("most", serves.most))
     shares = {name: variant.percent for name, variant in serves.variants.items()}
-    if sum(shares.values()) != 100:
-        told = " + ".join(f"{name} {percent}" for name, percent in shares.items())
-        yield Problem(
-            at("champion", "percent"), f"the variants have {told} percent of the traffic", "let them add up to 100"
-        )
+    yield from traffic_problems(at("champion", "percent"), shares)
     if serves.challenger is not None and serves.challenger.version == serves.champion.version:
         yield Problem(
             at("challenger", "version"),

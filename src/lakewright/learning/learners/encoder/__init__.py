@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.errors import ProjectError
-from lakewright.learning.learners import Fitted, Training
+from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
 from lakewright.system.memory import memory_kept
 
@@ -64,7 +64,7 @@ class Encoder:
         from lakewright.learning.learners.encoder.forward import use_bf16
         from lakewright.learning.learners.encoder.frozen import remember
         from lakewright.learning.learners.encoder.interpolation import SHARES, interpolate
-        from lakewright.learning.learners.encoder.loop import train, write_whole
+        from lakewright.learning.learners.encoder.loop import save_whole, train
         from lakewright.learning.learners.encoder.lora import add_lora, merge
         from lakewright.learning.learners.encoder.optimizer import body_rate
         from lakewright.learning.learners.encoder.probe import fit_head
@@ -83,7 +83,7 @@ class Encoder:
             if probe and training.task.level != "vector":
                 loss = settings.loss_of(training.task)
                 found, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
-            write_whole(at_start, network.state_dict())
+            save_whole(at_start, network.state_dict())
         network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
         state = train(network, learning)
@@ -145,4 +145,4 @@ def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
     )
 
 
-LEARNER: Any = Encoder()
+LEARNER: Learner = Encoder()

@@ -23,6 +23,7 @@ from lakewright.learning.learners.encoder.optimizer import lowest_trained
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import longest_first
+from lakewright.system.files import whole
 from lakewright.system.progress import bar
 
 TOKENS = 4096  # computed at once
@@ -63,9 +64,8 @@ def _remembered(network: EncoderNetwork, training: Training, examples: Examples,
     encoded = examples.encoded
     shape = (len(encoded.ids.values), int(network.encoder.config.hidden_size))
     if not path.exists():  # a resumed run has it
-        partial = path.with_suffix(".partial")
-        _write(network, training, encoded, np.memmap(partial, np.float32, "w+", shape=shape), advance)
-        partial.replace(path)
+        with whole(path, path.with_suffix(".partial")) as draft:
+            _write(network, training, encoded, np.memmap(draft, np.float32, "w+", shape=shape), advance)
     return replace(examples, encoded=replace(encoded, hidden=np.memmap(path, np.float32, "r", shape=shape)))
 
 

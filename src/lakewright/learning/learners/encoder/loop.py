@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +37,7 @@ from lakewright.model.predictor import Predictor
 from lakewright.model.recipe.ragged import Ragged, longest_first
 from lakewright.model.runtimes import GPU_TOKENS
 from lakewright.model.tasks import IGNORED
+from lakewright.system.files import whole
 from lakewright.system.progress import bar
 
 LOG = logging.getLogger("lakewright")
@@ -146,7 +146,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
                 training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
             if score > state.best:
                 state.best, state.best_step, state.epochs_without_better = score, state.step, 0
-                write_whole(training.checkpoints / "best.pt", network.state_dict())
+                save_whole(training.checkpoints / "best.pt", network.state_dict())
             else:
                 state.epochs_without_better += 1
             _save(training.checkpoints, network, optimizer, state)
@@ -273,14 +273,10 @@ def _resume(
 
 def _save(folder: Path, network: EncoderNetwork, optimizer: torch.optim.Optimizer, state: State) -> None:
     saved = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "state": dict(vars(state))}
-    write_whole(folder / "checkpoint.pt", saved)
+    save_whole(folder / "checkpoint.pt", saved)
 
 
-def write_whole(path: Path, saved: object) -> None:
-    """Whole or not at all: a kill in the middle leaves the one before."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+def save_whole(path: Path, saved: object) -> None:
+    """A kill in the middle leaves the file before."""
+    with whole(path, path.with_suffix(".partial")) as draft, draft.open("wb") as file:
         torch.save(saved, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

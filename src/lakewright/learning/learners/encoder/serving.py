@@ -30,12 +30,12 @@ from lakewright.learning.learners.encoder import int8, packed
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.pruning import pruned
-from lakewright.model.folder import SERVING
+from lakewright.model.folder import Choice, write_serving
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Use
 from lakewright.model.runtimes.openvino import NETWORK, without_telemetry
 from lakewright.model.tasks import Logits
-from lakewright.system import jsonfile
+from lakewright.system.files import put_in_place
 from lakewright.system.progress import bar
 
 TIMED, SINGLE, PASSES = 32, 16, 2  # rows at once (a thread), rows one by one, interleaved passes over both
@@ -154,16 +154,12 @@ def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logi
         for use, of in seconds.items()
     }
     if onnx is not full.candidate:
-        onnx.file.replace(full.candidate.file)
+        put_in_place(onnx.file, full.candidate.file)
     served = {full.candidate.file, *(candidate.file for candidate in best.values())}
     for file in {folder / name for name in (INT8, BY_TOKEN, PRUNED, NETWORK)} - served:
         file.unlink(missing_ok=True)
         file.with_suffix(".bin").unlink(missing_ok=True)
-    chosen = {
-        use: {"runtime": candidate.runtime, "precision": candidate.precision, "seconds_per_row": seconds[use]}
-        for use, candidate in best.items()
-    }
-    (folder / SERVING).write_text(jsonfile.text(chosen), encoding="utf-8")
+    write_serving(folder, {use: Choice(of.runtime, of.precision, seconds[use]) for use, of in best.items()})
     serves = best["throughput"]
     logits = next(entry.logits for entry in entries if entry.candidate is serves)
     return Fitted([], {"runtime": serves.runtime, "precision": serves.precision, **details}, logits)
@@ -175,7 +171,7 @@ def _source(folder: Path) -> Path:
 
 
 def _entry(candidate: Candidate, training: Training, known: Mapping[str, Logits]) -> Entry:
-    load = plugins.find("runtimes", candidate.runtime)
+    load = plugins.RUNTIMES.find(candidate.runtime)
     opened = {
         use: Predictor(training.folder, "", training.task, training.recipe, load(candidate.file, training.threads, use))
         for use in USES

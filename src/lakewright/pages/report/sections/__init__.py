@@ -34,7 +34,6 @@ OTHER = TruthPage(lambda scorer, report, context: classes_section(report))
 
 
 def page_of(kind: str) -> TruthPage:
-    if kind not in plugins.names("sections"):
+    if kind not in plugins.SECTIONS.names():
         return OTHER
-    page: TruthPage = plugins.find("sections", kind)
-    return page
+    return plugins.SECTIONS.find(kind)

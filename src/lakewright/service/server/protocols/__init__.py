@@ -1,4 +1,8 @@
-"""The ways to ask: each a thin adapter from a request's body to rows, and from predictions to an answer."""
+"""The ways to ask: each a thin adapter from a request's body to rows, and from predictions to an answer.
+
+A protocol's file also registers its routes (`routes`). Bodies are read where there is no FastAPI too (Azure ML's own
+server), so that only `routes` imports it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from lakewright.system import jsonfile
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*"))?')  # RFC 9110, 5.6.6
 CHARSETS = {"utf-8", "utf8", "us-ascii"}  # the last is a part of UTF-8
+LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")  # a row a line
 
 
 def media_type(content_type: str) -> str:

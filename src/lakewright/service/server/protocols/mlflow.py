@@ -3,7 +3,7 @@
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ ("Inference server specification")
 """
 
-from __future__ import annotations
+# No postponed annotations here: FastAPI evaluates those of handlers, and their names are local to `routes`.
 
 import csv
 import io
@@ -11,15 +11,23 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_json
+
+import lakewright
 from lakewright.data.rows.kinds import Kind, Prediction
-from lakewright.service.server.protocols import an_object, check_rows, media_type, of_columns, parsed
+from lakewright.service.server import documents
+from lakewright.service.server.protocols import LINES, an_object, check_rows, media_type, of_columns, parsed
 from lakewright.service.server.refusals import Refused, WrongType
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lakewright.service.server.answering import Answering
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() reads NaN, 1_0 and ٣ as well
-LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")
 
 
 def kind_of(content_type: str) -> str:
@@ -138,3 +146,35 @@ def _features(given: Any, at: int) -> Any:
             f'line {at + 1} is not {{"features": ["a text"]}}', "send an object a line, with one text in each"
         )
     return features[0]
+
+
+def routes(app: "FastAPI", answering: "Answering") -> None:
+    from fastapi import Request, Response
+
+    from lakewright.service.server.answering import as_json
+
+    service = answering.service
+
+    @app.post("/invocations", **documents.invocations(service), tags=["MLflow"])
+    async def invocations(request: Request) -> Response:
+        """MLflow's protocol, in JSON or CSV; and JSON lines, a row each."""
+        served = answering.variant(request)
+        kind = kind_of(request.headers.get("content-type", ""))
+        given = read(await request.body(), kind, served.model.inputs, service.serve.request_rows)
+        predictions = await answering.predict(request, served, given)
+        if kind == "lines":
+            lines = b"".join(to_json(line(one)) + b"\n" for one in predictions)
+            return Response(lines, media_type=LINES[0])
+        return as_json({"predictions": predictions})
+
+    @app.head("/ping", include_in_schema=False)
+    @app.get("/ping", **documents.empty(), tags=["MLflow"])
+    async def ping() -> Response:
+        """200 where requests are answered (SageMaker's and MLflow's health check)."""
+        service.batches.check_open()
+        return Response(b"\n", media_type="application/json")
+
+    @app.get("/version", **documents.text("Lakewright's version", lakewright.__version__), tags=["MLflow"])
+    async def version() -> Response:
+        """The version of the server's program."""
+        return Response(lakewright.__version__, media_type="text/plain")

@@ -3,17 +3,24 @@
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """
 
-from __future__ import annotations
+# No postponed annotations here: FastAPI evaluates those of handlers, and their names are local to `routes`.
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lakewright
 from lakewright.data.rows.kinds import Kind, Prediction
 from lakewright.model.tasks import Task
-from lakewright.service.server.protocols import an_object, of_columns
+from lakewright.service.server import documents
+from lakewright.service.server.protocols import an_object, of_columns, plain
 from lakewright.service.server.refusals import Refused
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lakewright.service.server.answering import Answering
 
 LARGEST = {"FP64": sys.float_info.max, "FP32": 3.4028234663852886e38, "FP16": 65504.0}
 WHOLE = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)} | {
@@ -22,7 +29,7 @@ WHOLE = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8,
 NUMBERS = (*LARGEST, *WHOLE)
 
 
-def metadata(name: str, versions: Sequence[str], task: Task) -> dict[str, Any]:
+def tensors(name: str, versions: Sequence[str], task: Task) -> dict[str, Any]:
     def tensor(of: str, datatype: str) -> dict[str, Any]:
         return {"name": of, "datatype": datatype, "shape": [-1]}
 
@@ -116,3 +123,57 @@ def answer(
         tensors.append({"name": of, "datatype": known[of], "shape": [len(values)], "data": values})
     told = {"model_name": name, "model_version": version, "outputs": tensors}
     return {**told, "id": id} if id is not None else told
+
+
+def routes(app: "FastAPI", answering: "Answering") -> None:
+    from fastapi import Request, Response
+
+    from lakewright.service.server.answering import as_json
+
+    service = answering.service
+
+    @app.get("/v2", **documents.anything(), tags=["Open Inference"])
+    async def server() -> Response:
+        """The server's name and version."""
+        return as_json({"name": "lakewright", "version": lakewright.__version__, "extensions": []})
+
+    @app.head("/v2/health/live", include_in_schema=False)
+    @app.get("/v2/health/live", **documents.anything(), tags=["Open Inference"])
+    async def live() -> Response:
+        """200 while the process is well."""
+        return as_json({"live": True})
+
+    @app.head("/v2/health/ready", include_in_schema=False)
+    @app.get("/v2/health/ready", **documents.anything(), tags=["Open Inference"])
+    async def ready() -> Response:
+        """200 while requests are taken, 503 once the server is stopping."""
+        service.batches.check_open()
+        return as_json({"ready": True})
+
+    @app.get("/v2/models/{name}", **documents.anything(), tags=["Open Inference"])
+    @app.get("/v2/models/{name}/versions/{version}", **documents.anything(), tags=["Open Inference"])
+    async def metadata(request: Request, name: str, version: str | None = None) -> Response:
+        """The tensors that the model reads and gives."""
+        model = answering.named(name, version, request).model
+        versions = [served.model.version for served in service.variants]
+        return as_json(tensors(name, versions, model.single.task))
+
+    @app.get("/v2/models/{name}/ready", **documents.anything(), tags=["Open Inference"])
+    @app.get("/v2/models/{name}/versions/{version}/ready", **documents.anything(), tags=["Open Inference"])
+    async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
+        """200 where the model is served."""
+        answering.named(name, version, request)
+        return as_json({"name": name, "ready": True})
+
+    @app.post("/v2/models/{name}/infer", **documents.infer(service), tags=["Open Inference"])
+    @app.post("/v2/models/{name}/versions/{version}/infer", **documents.infer(service), tags=["Open Inference"])
+    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+        """Tensors in, tensors out."""
+        served = answering.named(name, version, request)
+        task = served.model.single.task
+        known = outputs(task)
+        body = await request.body()
+        rows, id, wanted = read(body, served.model.inputs, known, service.serve.request_rows)
+        predictions = await answering.predict(request, served, rows)
+        said = plain.answer(task, predictions, True, 0.0)
+        return as_json(answer(name, served.model.version, id, known, wanted, said))

@@ -3,16 +3,23 @@
 https://platform.openai.com/docs/api-reference/embeddings
 """
 
-from __future__ import annotations
+# No postponed annotations here: FastAPI evaluates those of handlers, and their names are local to `routes`.
 
+import asyncio
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lakewright.service.server import documents
 from lakewright.service.server.protocols import an_object
 from lakewright.service.server.refusals import Refused
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lakewright.service.server.answering import Answering
 
 
 def read(body: bytes) -> tuple[list[str], bool, int | None]:
@@ -55,3 +62,25 @@ def answer(
         "model": name,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
+
+
+def routes(app: "FastAPI", answering: "Answering") -> None:
+    from fastapi import Request, Response
+
+    from lakewright.service.server.answering import as_json
+
+    service = answering.service
+
+    if service.model.single.task.level == "vector":
+
+        @app.post("/v1/embeddings", **documents.embeddings(service), tags=["OpenAI"])
+        async def embeddings(request: Request) -> Response:
+            """A unit vector for each text."""
+            texts, as_base64, dimensions = read(await request.body())
+            served = answering.variant(request)
+            rows = [{"text": text} for text in texts]
+            predictions = await answering.predict(request, served, rows)
+            encoded = await asyncio.to_thread(served.model.single.recipe.encode, rows)  # seconds, of long texts
+            tokens = int(encoded.ids.lengths.sum())
+            vectors = [one["embedding"] for one in predictions]
+            return as_json(answer(served.model.name, vectors, tokens, as_base64, dimensions))

@@ -1,14 +1,20 @@
 """The plain protocol: POST /predict {"texts": ["…"]} or {"rows": [{…}]}."""
 
-from __future__ import annotations
+# No postponed annotations here: FastAPI evaluates those of handlers, and their names are local to `routes`.
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lakewright.data.rows.kinds import Prediction
 from lakewright.model.tasks import Task, abstains
+from lakewright.service.server import documents
 from lakewright.service.server.protocols import an_object
 from lakewright.service.server.refusals import Refused
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from lakewright.service.server.answering import Answering
 
 
 def read(body: bytes) -> tuple[list[Any], bool, float | None]:
@@ -51,3 +57,32 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
         shown = {name: value for name, value in prediction.items() if probabilities or name != "probabilities"}
         said.append({**shown, "confidence": confidence, "abstain": abstains(task, prediction, least)})
     return said
+
+
+def routes(app: "FastAPI", answering: "Answering") -> None:
+    from fastapi import Request, Response
+
+    from lakewright.service.server.answering import as_json
+
+    service = answering.service
+
+    @app.post("/predict", **documents.predict(service), tags=["predict"])
+    async def predict(request: Request) -> Response:
+        """Rows in, predictions out: texts alone, or rows where the model reads more than a text."""
+        given, probabilities, least = read(await request.body())
+        served = answering.variant(request)
+        predictions = await answering.predict(request, served, given)
+        limit = service.serve.least_confidence if least is None else least
+        said = answer(served.model.single.task, predictions, probabilities, limit)
+        service.metrics.abstained.labels(served.model.version).inc(sum(one["abstain"] for one in said))
+        milliseconds = request.scope["asked"].milliseconds
+        return as_json({"predictions": said, "model_version": served.model.version, "latency_ms": milliseconds})
+
+    @app.get("/model", **documents.model(service), tags=["predict"])
+    async def about() -> Response:
+        """What answers: name, version, labels, metrics, the table it was trained on; and each variant's share."""
+        variants = [
+            {"variant": served.name, "version": served.model.version, "percent": served.percent}
+            for served in service.variants
+        ]
+        return as_json({**service.model.about, "variants": variants, "refused": service.refused})

@@ -1,0 +1,74 @@
+"""What every protocol's routes share: which variant answers a request, and its predictions, counted and logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lakewright.data.rows.kinds import Prediction
+from lakewright.errors import nearest
+from lakewright.model.tasks import abstains
+from lakewright.service.server.refusals import Refused, Unknown
+from lakewright.service.server.requestlog import Answered, RequestLog, now
+from lakewright.service.server.service import Served, Service
+
+if TYPE_CHECKING:
+    from lakewright.service.server.door import Asked
+
+
+@dataclass(frozen=True)
+class Answering:
+    service: Service
+    log: RequestLog | None
+
+    async def predict(self, request: Request, served: Served, given: Sequence[Any]) -> list[Prediction]:
+        """The predictions; counted, and logged with their confidence."""
+        asked: Asked = request.scope["asked"]
+        asked.served = served
+        model = served.model
+        rows, predictions = await self.service.predict(model, given, asked.seconds_left)
+        self.service.metrics.count(model.version, predictions)
+        if self.log is not None and rows:
+            sure = [model.single.task.confidence(one) for one in predictions]
+            least = self.service.serve.least_confidence
+            abstained = [abstains(model.single.task, one, least) for one in predictions]
+            self.log.add(
+                Answered(
+                    asked.id, now(), asked.caller, model.name, model.version, served.name, rows,
+                    [{**one, "confidence": c} for one, c in zip(predictions, sure, strict=True)], abstained,
+                    asked.milliseconds,
+                )
+            )  # fmt: skip
+        return predictions
+
+    def variant(self, request: Request) -> Served:
+        """The variant that X-Variant names, else the one that has this request."""
+        asked: Asked = request.scope["asked"]
+        wanted = asked.headers.get(b"x-variant", b"").decode("latin-1")
+        if not wanted:
+            return self.service.variant(asked.id)
+        there = {served.name: served for served in self.service.variants}
+        if wanted not in there:
+            raise Refused(f"there is no variant {wanted[:40]!r}", nearest(wanted[:40], there))
+        return there[wanted]
+
+    def named(self, name: str, version: str | None, request: Request) -> Served:
+        """Raises Unknown."""
+        if name != self.service.model.name:
+            raise Unknown(f"there is no model {name!r} here", f"this server has {self.service.model.name}")
+        if version is None:
+            return self.variant(request)
+        for served in self.service.variants:
+            if served.model.version == version:
+                return served
+        known = ", ".join(served.model.version for served in self.service.variants)
+        raise Unknown(f"there is no version {version!r} of {name} here", f"this server has {known}")
+
+
+def as_json(value: Any) -> Response:
+    return Response(to_json(value, inf_nan_mode="null"), media_type="application/json")
