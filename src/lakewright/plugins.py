@@ -8,7 +8,7 @@ not import.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -81,4 +81,4 @@ STEPS: Seam[type[Step]] = Seam("steps")
 RUNTIMES: Seam[Callable[[Path, int, Use], Runtime]] = Seam("runtimes")
 TARGETS: Seam[Target] = Seam("targets")
 SECTIONS: Seam[TruthPage] = Seam("sections")
-METRICS: Seam[Meaning] = Seam("metrics")
+METRICS: Seam[Mapping[str, Meaning]] = Seam("metrics")

@@ -1,5 +1,5 @@
 """Every metric's name, what it says in one line, and whether more of it is better: the only place that knows.
-Packages of others add theirs, a `Meaning` each, under the entry points `lakewright.metrics`.
+A package of others adds a mapping of its own under the entry points `lakewright.metrics`.
 
 A name means the same number in a record, on the command line, in MLflow and on the report's page.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 from lakewright import plugins
 from lakewright.errors import UsageError, nearest
@@ -76,14 +77,18 @@ METRICS: dict[str, Meaning] = {
 }
 
 
+@cache
+def meanings() -> dict[str, Meaning]:
+    """Every metric's, by name, those of other packages among them."""
+    return {name: one for group in plugins.METRICS.names() for name, one in plugins.METRICS.find(group).items()}
+
+
 def meaning(metric: str) -> Meaning:
     """Raises UsageError naming the nearest metric where there is none of that name."""
-    if metric in METRICS:
-        return METRICS[metric]
-    if metric not in plugins.METRICS.names():
-        raise UsageError(f"there is no metric named {metric!r}", nearest(metric, METRICS))
-    found: Meaning = plugins.METRICS.find(metric)
-    return found
+    known = meanings()
+    if metric not in known:
+        raise UsageError(f"there is no metric named {metric!r}", nearest(metric, known))
+    return known[metric]
 
 
 def higher_is_better(metric: str) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lakewright.evaluation.metrics import Meaning
 
-WITHIN_A_TENTH = Meaning("share of rows whose prediction is within a tenth of the truth", share_of_rows=True)
+METRICS = {"within_a_tenth": Meaning("share of rows whose prediction is within a tenth of the truth")}
 
 
 @dataclass(frozen=True)
