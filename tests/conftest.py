@@ -53,12 +53,16 @@ def sentences(rows: int, seed: int = 0) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_base(tmp_path_factory.mktemp("tiny_base"))
+
+
+def make_tiny_base(folder: Path) -> Path:
     """A random BERT of two layers and its own word-piece tokenizer: real loading code, nothing downloaded."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("tiny_base")
+    folder.mkdir(parents=True, exist_ok=True)
     words = sorted({word for row in sentences(500) for word in row["text"].lower().split()})
     letters = sorted(set("".join(words)) | set("abcdefghijklmnopqrstuvwxyz.,-'"))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

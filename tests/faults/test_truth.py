@@ -50,7 +50,7 @@ def findings_of(tmp_path: Path, tiny_base: Path) -> Any:
         workspace = replace(workspace, work=workspace.folder / "work" / "prepare", run_id="a run")
         workspace.work.mkdir(parents=True)
         table = workspace.lake.write("main.demo.things", pa.Table.from_pylist(rows))
-        record = prepare({"ingest": Ingested(table=table, source="", fingerprint="")}, loaded, workspace)
+        record = prepare(loaded, workspace, ingested=Ingested(table=table, source="", fingerprint=""))
         assert isinstance(record, Prepared)
         return {finding.name: finding for finding in record.findings}
 

@@ -200,7 +200,7 @@ def prepared(
     workspace = replace(workspace, work=workspace.folder / "work" / "prepare", run_id="a run")
     workspace.work.mkdir(parents=True, exist_ok=True)
     written = workspace.lake.write("main.h.t", table)
-    record = prepare({"ingest": Ingested(table=written, source="", fingerprint="")}, loaded, workspace)
+    record = prepare(loaded, workspace, ingested=Ingested(table=written, source="", fingerprint=""))
     assert isinstance(record, Prepared)
     return record
 

@@ -56,7 +56,7 @@ Records = Mapping[str, Record]
 class Stage:
     name: str  # lakewright.pipeline.stages.NAME holds a function NAME
     record: type[Record]
-    needs: tuple[str, ...]
+    needs: Mapping[str, str]  # stage → the argument of NAME that its record is
     depends: Callable[[Project, Workspace], dict[str, Any]]  # beside the needed records: settings, and the source
     unless: Callable[[Records], str] = lambda records: ""  # why the stage is left out; empty: it is not
 
@@ -89,13 +89,15 @@ def _refused(records: Records) -> str:
     return "" if cast(Decision, records["gate"]).passed else "the gate refused the model"
 
 
+INGESTED, PREPARED, TRAINED = {"ingest": "ingested"}, {"prepare": "prepared"}, {"train": "trained"}
+REPORT, DECISION = {"evaluate": "report"}, {"gate": "decision"}
 STAGES = (
-    Stage("ingest", Ingested, (), _source),
-    Stage("prepare", Prepared, ("ingest",), _preparation),
-    Stage("train", Trained, ("prepare",), _settings("train")),
-    Stage("evaluate", Report, ("prepare", "train"), _settings("evaluate")),
-    Stage("gate", Decision, ("train", "evaluate"), _settings("gate")),
-    Stage("register", ModelVersion, ("prepare", "train", "evaluate", "gate"), _settings("register"), unless=_refused),
+    Stage("ingest", Ingested, {}, _source),
+    Stage("prepare", Prepared, INGESTED, _preparation),
+    Stage("train", Trained, PREPARED, _settings("train")),
+    Stage("evaluate", Report, PREPARED | TRAINED, _settings("evaluate")),
+    Stage("gate", Decision, TRAINED | REPORT, _settings("gate")),
+    Stage("register", ModelVersion, PREPARED | TRAINED | REPORT | DECISION, _settings("register"), unless=_refused),
 )
 
 
@@ -220,12 +222,12 @@ def _record(
         work = skipping.work_folder(workspace, stage.name, step.key)
         work.mkdir(parents=True, exist_ok=True)
         function = getattr(import_module(f"lakewright.pipeline.stages.{stage.name}"), stage.name)
-        inputs = {need: records[need] for need in stage.needs}
-        for place in (place for record in inputs.values() for place in record.places):
+        needed = {argument: records[name] for name, argument in stage.needs.items()}
+        for place in (place for record in needed.values() for place in record.places):
             workspace.bring(place)
         try:
             with workspace.tracking.stage(run_id, stage.name) as log:
-                record = function(inputs, project, workspace.at_stage(run_id, work, log, again=step.again))
+                record = function(project, workspace.at_stage(run_id, work, log, again=step.again), **needed)
         except KeyboardInterrupt:
             LOG.warning("%s was stopped", stage.name)
             raise

@@ -25,16 +25,14 @@ from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import write_page
 from lakewright.pages.report.sections import page_of
-from lakewright.records import Prepared, Record, Report, Trained
+from lakewright.records import Prepared, Report, Trained
 from lakewright.settings.project import Project
 from lakewright.system.progress import bar
 from lakewright.workspace import Workspace
 from lakewright.workspace.ledger import note_test_read
 
 
-def evaluate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Report:
-    prepared, trained = inputs["prepare"], inputs["train"]
-    assert isinstance(prepared, Prepared) and isinstance(trained, Trained)
+def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trained: Trained) -> Report:
     settings, folder = project.evaluate, Path(trained.model_folder)
     predictor = Predictor.open(folder, threads=workspace.threads)
 

@@ -6,7 +6,6 @@ The champion predicts the very test rows that evaluate froze, so the two are com
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from lakewright.errors import ProjectError, nearest
 from lakewright.evaluation.significance import compare
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import with_decision
-from lakewright.records import Check, Decision, Metric, Record, Report, Trained, as_json
+from lakewright.records import Check, Decision, Metric, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
 from lakewright.settings.project import Project
 from lakewright.system.files import write_whole
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from lakewright.records import ModelVersion
 
 
-def gate(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Decision:
-    trained, report = inputs["train"], inputs["evaluate"]
-    assert isinstance(trained, Trained) and isinstance(report, Report)
+def gate(project: Project, workspace: Workspace, *, trained: Trained, report: Report) -> Decision:
     checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
     checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
     compared = champion(workspace.tracking, project.model) if project.gate.champion else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -13,7 +13,7 @@ from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.data.sources import Intake, Source
 from lakewright.data.sources.opening import open_source
 from lakewright.errors import DataError, nearest
-from lakewright.records import Finding, Ingested, Record, plain
+from lakewright.records import Finding, Ingested, plain
 from lakewright.settings.project import Project
 from lakewright.settings.sections import Data
 from lakewright.system.progress import Advance, bar
@@ -32,7 +32,7 @@ def fingerprint(project: Project, workspace: Workspace) -> str:
     return _fingerprint(source, source.fingerprint(uri, data.options, secrets, _intake(project, [])), data)
 
 
-def ingest(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Ingested:
+def ingest(project: Project, workspace: Workspace) -> Ingested:
     data, lake = project.data, workspace.lake
     if data.source is None:
         table = lake.version(project.table)

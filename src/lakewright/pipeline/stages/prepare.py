@@ -6,7 +6,7 @@ streamed anew for every step that reads it; between them a few numbers a row are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -29,27 +29,23 @@ from lakewright.model.folder import content_of
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.tokens import Tokens, TokensSettings
 from lakewright.pages.pictures import length_histogram
-from lakewright.records import Finding, Ingested, Prepared, Record
+from lakewright.records import Finding, Ingested, Prepared
 from lakewright.settings.project import Project
 from lakewright.settings.sections import Columns, Prepare
 from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
 
-def prepare(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Prepared:
+def prepare(project: Project, workspace: Workspace, *, ingested: Ingested) -> Prepared:
     findings: list[Finding | Noticed] = []
     try:
-        return _prepare(inputs, project, workspace, findings)
+        return _prepare(ingested, project, workspace, findings)
     except LakewrightError as error:  # which may come of what was noticed before
         error.findings = [each if isinstance(each, Finding) else each.without_texts for each in findings]
         raise
 
 
-def _prepare(
-    inputs: Mapping[str, Record], project: Project, workspace: Workspace, findings: list[Finding | Noticed]
-) -> Prepared:
-    ingested = inputs["ingest"]
-    assert isinstance(ingested, Ingested)
+def _prepare(ingested: Ingested, project: Project, workspace: Workspace, findings: list[Finding | Noticed]) -> Prepared:
     settings, columns = project.prepare, project.data.columns
     planned = plan(ingested.table, project, workspace.lake, findings)
     chosen, recipe, whole = planned.chosen, planned.recipe, planned.lengths

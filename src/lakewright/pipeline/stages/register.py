@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 
 import lakewright
 from lakewright.errors import BelowGate
 from lakewright.model.folder import sample_rows
-from lakewright.records import Decision, ModelVersion, Prepared, Record, Report, Trained
+from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained
 from lakewright.registry.versions import register as register_version
 from lakewright.registry.versions import set_alias
 from lakewright.settings.project import Project
 from lakewright.workspace import Workspace
 
 
-def register(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> ModelVersion:
-    prepared, trained, report, decision = (inputs[name] for name in ("prepare", "train", "evaluate", "gate"))
-    assert isinstance(prepared, Prepared) and isinstance(trained, Trained)
-    assert isinstance(report, Report) and isinstance(decision, Decision)
+def register(
+    project: Project, workspace: Workspace, *, prepared: Prepared, trained: Trained, report: Report, decision: Decision
+) -> ModelVersion:
     if not decision.passed:
         raise BelowGate("the gate refused this model", "read decision.json; nothing was registered")
     folder = Path(trained.model_folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +24,13 @@ from lakewright.model.folder import (
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Recipe, open_recipe
 from lakewright.model.tasks import Task
-from lakewright.records import Prepared, Record, Trained
+from lakewright.records import Prepared, Trained
 from lakewright.settings.project import Project
 from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
 
-def train(inputs: Mapping[str, Record], project: Project, workspace: Workspace) -> Trained:
-    prepared = inputs["prepare"]
-    assert isinstance(prepared, Prepared)
+def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trained:
     task = plugins.TASKS.find(project.task.name).open(prepared.task)
     learner = plugins.LEARNERS.find(project.train.learner)
     recipe = open_recipe(Path(prepared.recipe))
