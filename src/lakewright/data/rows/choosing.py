@@ -69,7 +69,9 @@ def choose(
     findings += found
     if kind.one_label:
         single = [name for (name,) in facts.names]
-        findings += check_labels(facts.text, facts.labels, single, columns=columns, rows=facts.rows)
+        findings += check_labels(
+            facts.text, facts.labels, single, columns=columns, rows=facts.rows, is_label=facts.is_label
+        )
     else:
         findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
 

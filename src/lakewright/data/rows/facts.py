@@ -8,15 +8,16 @@ and group, a digest); 4 for a published split.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lakewright.data.rows.duplicates import IDENTITY, identities
+from lakewright.data.rows.duplicates import IDENTITY, identities, normalise
 from lakewright.data.rows.keys import digests
-from lakewright.data.rows.kinds import missing, whole_rows
+from lakewright.data.rows.kinds import Row, missing, whole_rows
 from lakewright.data.rows.splits import Method, known_groups
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -37,6 +38,7 @@ class Facts:
     labels: npt.NDArray[np.int32]  # which of `names` stand in the row's truth
     truth: npt.NDArray[np.integer]  # equal where truths are
     names: list[tuple[str, ...]]
+    is_label: npt.NDArray[np.bool_] | None = None  # whether an input is the row's label, where rows have several inputs
     ids: npt.NDArray[np.int64] | None = None  # digests of the record ids, where a column holds them
     group: npt.NDArray[np.int64] | None = None  # equal where groups are; NO_GROUP where there is none
     time: npt.NDArray[Any] | None = None
@@ -53,6 +55,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
     times: list[npt.NDArray[Any]] = []
     numbers: dict[tuple[str, ...], int] = {}
     published: dict[str | None, int] = {}
+    is_label = np.empty(size, np.bool_) if one_label and len(reading.inputs) > 1 else None
     check = Usable(columns)
     counted = _must_hold(columns)
     if method == "time" and columns.event_time:
@@ -73,6 +76,9 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         rows[here] = batch.rows[usable]
         text[here] = identities(texts[i] or "" for i in usable)
         labels[here] = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in kept]
+        if is_label is not None:
+            inputs = batch.inputs
+            is_label[here] = _is_label([inputs[i] for i in usable], kept)
         if not one_label:
             # 64 bits: two different truths of one text pass for the same with a chance of 5e-20.
             truth[here] = digests(map(as_text, kept))
@@ -92,6 +98,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         labels=labels[:used],
         truth=truth[:used],
         names=list(numbers),
+        is_label=None if is_label is None else is_label[:used],
         ids=known,
         group=None if group is None else group[:used],
         time=np.concatenate(times) if times else None,
@@ -105,6 +112,14 @@ def _must_hold(columns: Columns) -> list[tuple[str, str]]:
     several = {role for role, given in columns.roles.items() if isinstance(given, list)}
     inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several]
     return inputs + [each for each in columns.truth if each[0] in several]
+
+
+def _is_label(rows: Sequence[Row], labels: Sequence[str]) -> list[bool]:
+    known = {label: normalise(label) for label in set(labels)}
+    return [
+        any(isinstance(value, str) and normalise(value) == known[label] for value in row.values())
+        for row, label in zip(rows, labels, strict=True)
+    ]
 
 
 def as_text(truth: Any) -> str:

@@ -72,11 +72,12 @@ def check_labels(
     *,
     columns: Columns,
     rows: Rows | None = None,
+    is_label: npt.NDArray[np.bool_] | None = None,
 ) -> list[Noticed]:
-    """Findings about labels, for tasks where a row has one: rare ones, two spellings of one, texts that give it away.
+    """Findings about labels, for tasks where a row has one: rare ones, two spellings of one, inputs that give it away.
 
-    `texts` are `identities`; a row's label is `names[labels[i]]`, and every name stands in a row. Raises DataError
-    where all rows have the same label.
+    `texts` are `identities`; a row's label is `names[labels[i]]`, and every name stands in a row. `is_label` [rows] is
+    whether one of several inputs is the label. Raises DataError where all rows have the same label.
     """
     column = truth_name(columns)
     number = _numbers(rows, len(texts))
@@ -96,10 +97,12 @@ def check_labels(
     )
 
     noticed += check_spellings(labels, [(name,) for name in names], columns=columns, rows=number)
-    named = identities(names)
+    if is_label is None:
+        named = identities(names)
+        is_label = (texts["high"] == named["high"][labels]) & (texts["low"] == named["low"][labels])
     noticed += _noticed(
         "text_equals_label",
-        number[(texts["high"] == named["high"][labels]) & (texts["low"] == named["low"][labels])],
+        number[is_label],
         f"whose text is the label itself, which needs no model and makes the metrics too good: see whether column "
         f"{input_names(columns, 'and')} was filled from column {column}.",
         _with_truth,
