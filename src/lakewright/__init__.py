@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright import api
-from lakewright.api import *
 from lakewright.errors import LakewrightError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a type checker sees these, and refuses any other name
+    from lakewright.api import *
     from lakewright.model.predictor import Predictor
     from lakewright.pipeline.runs import Run
     from lakewright.settings.profile import load_profile
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when first used, so that `import lakewright` costs next to nothing.
+# Imported when first used, as the verbs of `api` are, so that `import lakewright` costs next to nothing.
 _HOME = {
     "Predictor": "model.predictor",
     "Run": "pipeline.runs",
@@ -33,15 +32,18 @@ _HOME = {
     "load_project": "settings.project",
 }
 
-if not TYPE_CHECKING:  # a type checker sees the imports, and refuses any other name
-    __all__ = sorted(["LakewrightError", *_HOME, *api.__all__])
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        if name not in _HOME:
-            raise AttributeError(f"module 'lakewright' has no attribute {name!r}")
         from importlib import import_module
 
-        return getattr(import_module(f"lakewright.{_HOME[name]}"), name)
+        if name in _HOME:
+            return getattr(import_module(f"lakewright.{_HOME[name]}"), name)
+        if name == "__all__":
+            return sorted(["LakewrightError", *_HOME, *import_module("lakewright.api").__all__])
+        if name.startswith("_") or name not in import_module("lakewright.api").__all__:
+            raise AttributeError(f"module 'lakewright' has no attribute {name!r}")
+        return getattr(import_module("lakewright.api"), name)
 
     def __dir__() -> list[str]:
-        return sorted([*__all__, "__version__"])
+        return sorted([*__getattr__("__all__"), "__version__"])
