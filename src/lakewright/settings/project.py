@@ -24,14 +24,14 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr, SerializeAsAny, ValidationError, field_validator, model_validator
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError, nearest
 from lakewright.settings.former import with_new_names
-from lakewright.settings.recipe import Chosen, choose
+from lakewright.settings.recipe import choose
 from lakewright.settings.sections import (
     IDENTIFIER,
     Columns,
@@ -49,6 +49,9 @@ from lakewright.settings.sections import (
 )
 from lakewright.settings.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
 from lakewright.system.secrets import names_secret, secret_in
+
+if TYPE_CHECKING:
+    from lakewright.settings.recipe import Chosen
 
 
 class Project(Settings):

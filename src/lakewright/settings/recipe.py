@@ -5,19 +5,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, nearest
 
 if TYPE_CHECKING:
+    from lakewright.data.rows.kinds import Kind
+    from lakewright.learning.learners import Learner
+    from lakewright.model.recipe import Step
     from lakewright.settings.sections import StepSettings
 
-Inputs = Mapping[str, Any]  # name → kind (data/rows/kinds.py)
-Chosen = tuple[Any, "StepSettings", Inputs]  # a step's class, its settings, and the inputs that it reads
+    Inputs = Mapping[str, Kind]  # by name
+    Chosen = tuple[type[Step], StepSettings, Inputs]  # a step, its settings, and the inputs that it reads
 
 
-def choose(learner: Any, inputs: Inputs, declared: Mapping[str, StepSettings]) -> dict[str, Chosen]:
+def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings]) -> dict[str, Chosen]:
     """The steps for these inputs by name, those of the project (`declared`) first.
 
     Raises ProjectError where an input is read by no step, or by two that do not name it, where a step reads nothing or
@@ -59,7 +62,7 @@ def choose(learner: Any, inputs: Inputs, declared: Mapping[str, StepSettings]) -
     return chosen
 
 
-def _check_input(key: str, step: Any, name: str, inputs: Inputs) -> None:
+def _check_input(key: str, step: type[Step], name: str, inputs: Inputs) -> None:
     if name not in inputs:
         raise ProjectError(f"prepare.recipe.{key} names the input {name!r}, and rows have none", nearest(name, inputs))
     if inputs[name] not in step.reads:
@@ -80,7 +83,7 @@ def _check_once(chosen: Mapping[str, Chosen]) -> None:
             )
 
 
-def _check_sequences(learner: Any, chosen: Mapping[str, Chosen]) -> None:
+def _check_sequences(learner: Learner, chosen: Mapping[str, Chosen]) -> None:
     own = learner.reads.get("text")
     steps = [step.name for step, _, _ in chosen.values() if step.sequences]
     for name in steps:
@@ -97,5 +100,5 @@ def _check_sequences(learner: Any, chosen: Mapping[str, Chosen]) -> None:
         )
 
 
-def _kinds(step: Any) -> str:
+def _kinds(step: type[Step]) -> str:
     return " and ".join(step.reads)
