@@ -36,7 +36,10 @@ BASE = "de38724"
 RENAMED = {  # as the base writes it → as this tree does
     "prepare.max_length": "prepare.recipe.tokens.max_length",
     "lakewright.serving.protocols": "lakewright.service.server.protocols",
+    "lakewright.lake.sources": "lakewright.data.sources.opening",
 }
+# Comments of the examples, sizes and hashes of files, and where YAML breaks a line, say nothing about what is done.
+UNTOLD = re.compile(r"^\s*# .*$|\b[0-9a-f]{16,64}\b|\b[\d,]+ bytes\b|\s+", re.MULTILINE)
 FORMER = {"max_length", "long_texts", "stride"}  # keys of `prepare` that both read
 PLATFORMS = ("databricks", "sagemaker", "azureml")
 SPLITS = ["train"] * 7 + ["validation", "test", "train"]
@@ -157,10 +160,12 @@ def differences(before: Any, now: Any, at: str) -> Iterator[str]:
             yield from differences(before.get(key), now.get(key), f"{at}: {key}")
     elif isinstance(before, str) and isinstance(now, str):
         renamed = re.sub("|".join(map(re.escape, RENAMED)), lambda old: RENAMED[old[0]], before)
-        if renamed != now:
-            lines = zip(renamed.splitlines(), now.splitlines(), strict=False)
-            first = next((pair for pair in lines if pair[0] != pair[1]), (renamed[-80:], now[-80:]))
-            yield f"{at}: {first[0].strip()[:160]!r} was, {first[1].strip()[:160]!r} is"
+        was, now_is = renamed, now
+        if " on " in at:  # files for a platform
+            was, now_is = (UNTOLD.sub(" ", text) for text in (renamed, now))
+        if was != now_is:
+            end = len(os.path.commonprefix([was, now_is]))
+            yield f"{at}: {was[max(0, end - 60) : end + 100]!r} was, {now_is[max(0, end - 60) : end + 100]!r} is"
     elif before != now:
         yield f"{at}: {str(before)[:160]} was, {str(now)[:160]} is"
 

@@ -51,7 +51,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weight[terms.vocabulary["morning"], 1] = weight[terms.vocabulary["night"], 0] = 5
     _export(weight, np.zeros((0, 2), dtype=np.float32), np.zeros(2, dtype=np.float32), folder / "model.onnx")
     task = {"name": "text_classification", "labels": ["goodbye", "hello"], "inputs": {"text": "text"}}
-    (folder / "model.json").write_text(json.dumps({"format": 2, "task": task, "learner": "linear"}))
+    (folder / "model.json").write_text(json.dumps({"format": 3, "task": task, "learner": "linear"}))
     (folder / "project.json").write_text("{}")
     (folder / "samples.json").write_text(json.dumps({"rows": ROWS}))
     seal(folder)

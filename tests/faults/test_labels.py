@@ -653,9 +653,10 @@ def test_bounds_that_a_metric_may_have() -> None:
         ("minimum", "spearman", -0.2),
         ("maximum", "brier", 2),
         ("maximum", "rmse", 95),
-        ("minimum", "of_another_package", 95),
     ):
         check_bound(metric, kind, bound)
+    with pytest.raises(UsageError, match="no metric named 'of_another_package'"):  # which brings none of that name
+        check_bound("of_another_package", "minimum", 95)
 
 
 @pytest.mark.parametrize(

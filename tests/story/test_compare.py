@@ -36,9 +36,9 @@ def ledger(project: Path) -> list[dict[str, str]]:
 
 
 def test_runs_become_a_leaderboard(project: Path, lakewright: Lakewright, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_csv(project.parent / "things.csv", sentences(320))
+    write_csv(project.parent / "things.csv", sentences(350))
     elsewhere = run("")
-    write_csv(project.parent / "things.csv", sentences(300))
+    write_csv(project.parent / "things.csv", sentences(330))
     good = run("")
     bad = run(", max_features: 2")  # another encoding: another version of the features table, the same test rows
     close = run(", C: 3")

@@ -26,7 +26,8 @@ lake, columns = lw.Workspace.open(lw.load_profile()).lake, project.data.columns
 table = lake.version("main.demo.things")
 kind = plugins.TASKS.find(project.task.name)
 names = [name for _, name in columns.names]
-facts, _ = gather(Reading(lake, table, kind, project.task, columns.roles, names), columns, "grouped")
+inputs = kind.inputs_of(columns.roles)
+facts, _ = gather(Reading(lake, table, kind, project.task, columns.roles, inputs, names), columns, "grouped")
 for name in sys.argv[1:]:
     print(name, len(getattr(facts, name)), hashlib.sha256(getattr(facts, name).tobytes()).hexdigest())
 print(facts.names)

@@ -35,7 +35,7 @@ def with_new_names(file: YamlFile) -> YamlFile:
                 f"keep {_dotted(new)}",
             )
         lay(values, new, section.pop(str(old[1])))
-        lines[new] = lines.pop(old)
+        lines[new] = lines.pop(old, next(lines[old[:end]] for end in (1, 0) if old[:end] in lines))
         if old in texts:
             texts[new] = texts.pop(old)
         LOG.warning("%s: %s is now %s: write that", file.where(old), _dotted(old), _dotted(new))

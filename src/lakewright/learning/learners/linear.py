@@ -149,14 +149,11 @@ def _matrix(examples: Examples, terms: int) -> csr_matrix:
     from scipy.sparse import csr_matrix, hstack
 
     encoded = examples.encoded
-    parts = []
-    if encoded.weights is not None:
-        parts.append(
-            csr_matrix((encoded.weights.values, encoded.ids.values, encoded.ids.offsets), shape=(len(examples), terms))
-        )
-    if encoded.columns is not None:
-        parts.append(csr_matrix(encoded.columns))
-    return hstack(parts, format="csr")
+    if encoded.weights is None:
+        return csr_matrix(encoded.columns)
+    weighted = (encoded.weights.values, encoded.ids.values, encoded.ids.offsets)
+    texts = csr_matrix(weighted, shape=(len(examples), terms))
+    return texts if encoded.columns is None else hstack([texts, encoded.columns], format="csr")
 
 
 def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDArray[np.float32], path: Path) -> None:
@@ -166,7 +163,7 @@ def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDA
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, inputs = [], []
-    constants, sums = {"bias": bias}, "bias"
+    constants, sums = ({"weight": weight} if len(weight) else {}) | {"bias": bias}, "bias"
     if len(weight):
         nodes += [
             helper.make_node("Gather", ["weight", "ids"], ["rows"]),
@@ -179,7 +176,7 @@ def _export(weight: NDArray[np.float32], columns: NDArray[np.float32], bias: NDA
             helper.make_tensor_value_info("ids", TensorProto.INT64, ["rows", "terms"]),
             helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["rows", "terms"]),
         ]
-        constants |= {"weight": weight, "middle": np.array([1], dtype=np.int64)}
+        constants["middle"] = np.array([1], dtype=np.int64)
         sums = "of_text"
     if len(columns):
         nodes.append(helper.make_node("MatMul", ["columns", "column_weights"], ["of_columns"]))

@@ -208,8 +208,10 @@ def _all(
 
 def _check_confidence(predictor: Predictor, least: float) -> None:
     """Raises UsageError for a least confidence where the task has none."""
-    sure = [predictor.task.confidence(prediction) for prediction in predictor.predict(predictor.sample_rows()[:1])]
-    if least and None in sure:
+    if not least:
+        return
+    (prediction,) = predictor.predict(predictor.sample_rows()[:1])
+    if predictor.task.confidence(prediction) is None:
         raise UsageError(
             f"the model's task, {predictor.task.name}, has no confidence that could be below {least:g}",
             "leave --least-confidence out",
