@@ -164,7 +164,7 @@ def differences(before: Any, now: Any, at: str) -> Iterator[str]:
         if " on " in at:  # files for a platform
             was, now_is = (UNTOLD.sub(" ", text) for text in (renamed, now))
         if was != now_is:
-            end = len(os.path.commonprefix([was, now_is]))
+            end = next((at for at, (a, b) in enumerate(zip(was, now_is, strict=False)) if a != b), len(was))
             yield f"{at}: {was[max(0, end - 60) : end + 100]!r} was, {now_is[max(0, end - 60) : end + 100]!r} is"
     elif before != now:
         yield f"{at}: {str(before)[:160]} was, {str(now)[:160]} is"

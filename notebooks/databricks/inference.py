@@ -7,7 +7,6 @@
 
 import lakewright as lw
 from lakewright.model.folder import sample_rows
-from lakewright.service.scoring import score
 from lakewright.targets.databricks.dbutils import dbutils
 
 dbutils.widgets.text("model", "models:/main.demo.things@champion", "Model version")
@@ -40,5 +39,5 @@ for row, answer in zip(rows, answers, strict=True):
 table = dbutils.widgets.get("input")
 if table:
     output, full = dbutils.widgets.get("output") or None, dbutils.widgets.get("full") == "yes"
-    scored = score(model, table, output, full=full, profile=profile)
+    scored = lw.score(model, table, output, full=full, profile=profile)
     print(f"{scored.rows:,} rows → {scored.output}, by {scored.model}")

@@ -99,7 +99,6 @@ def test_a_misspelt_metric_is_found_before_any_work(project: Path) -> None:
 
 
 def test_a_learner_that_does_not_do_the_task(project: Path) -> None:
-    columns = "data.columns={text: text, spans: spans}"
     with pytest.raises(LakewrightError, match="never: ") as caught:
         lw.run(
             "project.yml",

@@ -81,7 +81,7 @@ def test_runs_become_a_leaderboard(project: Path, lakewright: Lakewright, monkey
     assert left_out.keys() == {elsewhere.run_id, close.run_id}
     assert left_out[close.run_id] == f"the same model as run {same.run_id[:8]}"
     assert re.fullmatch(
-        r"evaluated on other test rows: 48, of which \d+ are among the 45 here", left_out[elsewhere.run_id]
+        r"evaluated on other test rows: 53, of which \d+ are among the 50 here", left_out[elsewhere.run_id]
     )
     assert "best of 3 runs" in found["notes"][0]
     ties = [place for place in found["runs"] if place["tied_with_best"]]
