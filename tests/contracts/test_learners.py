@@ -116,7 +116,8 @@ def test_every_pair_is_learned_or_a_declared_gap(folders: dict[tuple[str, str], 
 def inputs_of(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
     """A row of every input for each text."""
     other = {"text": None, "optional text": "who is here", "words": None, "number": 3.0, "category": "here"}
-    inputs = describe(folder)["task"]["inputs"]
+    described = describe(folder)["task"]
+    inputs = plugins.TASKS.find(described["name"]).open(described).inputs
     rows = []
     for text in texts:
         row = {name: other[kind] for name, kind in inputs.items()}
@@ -130,6 +131,11 @@ class TestFolder(FolderSuite):
         texts = [row["text"] * (1 + i % 3) for i, row in enumerate(sentences(40, seed=9))] + ["", "😀", "x" * 500]
         folder = folders[request.param]
         return FolderCase(folder, inputs_of(folder, texts))
+
+    def test_a_gpu_computes_nearly_the_same(self, case: FolderCase) -> None:
+        if describe(case.folder)["learner"] == "linear":
+            pytest.skip("no limit is known for linear in bf16")
+        super().test_a_gpu_computes_nearly_the_same(case)
 
     def test_it_is_compared_in_all_runtimes_of_a_processor(self, case: FolderCase) -> None:
         assert case.runtimes == [name for name in plugins.RUNTIMES.names() if name != "cuda"]

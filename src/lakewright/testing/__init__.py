@@ -8,8 +8,8 @@ A suite is a class of tests. In your tests, subclass it and give the fixture `ca
         def case(self):
             return StepCase(Squares(("age", "height"), 10.0), {"age": [3.0, None], "height": [1.5, 2.0]})
 
-The part must be installed under its entry point. The suites need pytest, and the extras `train`, `serve` and `openvino`
-of lakewright. `pytest.register_assert_rewrite("lakewright.testing")` in your conftest.py, before the first import of
+The part must be installed under its entry point. The suites need pytest, and the extras `train` and `openvino` of
+lakewright. `pytest.register_assert_rewrite("lakewright.testing")` in your conftest.py, before the first import of
 this package, makes pytest show the values of an assertion that fails.
 """
 
