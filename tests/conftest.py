@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from lakewright.workspace.tracking import Tracking
 
 pytest_plugins = ["platforms.everywhere", "projects"]
+pytest.register_assert_rewrite("lakewright.testing")
+collect_ignore = [
+    "outsider"
+]  # its tests need the package installed: tests/story/test_an_outsiders_package.py runs them
 
 settings.register_profile("lakewright", deadline=None)  # a busy machine is no failure
 settings.load_profile("lakewright")

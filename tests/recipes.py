@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +54,18 @@ def store(folder: Path, *steps: Step) -> Recipe:
 
 def recipe_for(task: Task, base: Path, max_length: int, long_texts: LongTexts | None = None, stride: int = 4) -> Recipe:
     """The base model's tokenizer for the inputs of this task; windows where it reads tokens."""
-    usual: LongTexts = "windows" if task.level == "token" else "cut"
-    texts = [name for name, kind in task.inputs.items() if kind in TEXTS]
-    where = {"apart": task.level == "vector", "positions": task.level == "token"}
+    return recipe_of(task.inputs, task.level, base, max_length, long_texts, stride)
+
+
+def recipe_of(
+    inputs: Mapping[str, Kind],
+    level: str,
+    base: Path,
+    max_length: int,
+    long_texts: LongTexts | None = None,
+    stride: int = 4,
+) -> Recipe:
+    usual: LongTexts = "windows" if level == "token" else "cut"
+    texts = [name for name, kind in inputs.items() if kind in TEXTS]
+    where = {"apart": level == "vector", "positions": level == "token"}
     return Recipe((tokens(base, max_length, long_texts or usual, stride, texts, **where),))

@@ -1,4 +1,4 @@
-"""One suite over every step: stored and opened it is the same, and a row is encoded alone as in company."""
+"""The suite for steps over each of ours, and what sequences, tokens and terms do beside it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from conftest import sentences
 from lakewright import plugins
 from lakewright.errors import ModelError
 from lakewright.model.folder import open_recipe
-from lakewright.model.recipe import Recipe, Step
+from lakewright.model.recipe import Step
 from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
-from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.tokens import LongTexts, Tokens
+from lakewright.testing import StepCase, StepSuite
+from lakewright.testing.steps import same
 from recipes import store, terms, tokens, values
 
 TEXTS = [row["text"] for row in sentences(50)]
@@ -37,48 +38,13 @@ def test_every_step_is_here(steps: dict[str, Step]) -> None:
     assert set(steps) == set(plugins.STEPS.names())
 
 
-def same(one: Encoded, other: Encoded) -> bool:
-    both = [(one.ids.values, other.ids.values), (one.ids.offsets, other.ids.offsets)]
-    if one.weights is not None and other.weights is not None:
-        both.append((one.weights.values, other.weights.values))
-    if one.columns is not None and other.columns is not None:
-        both.append((one.columns, other.columns))
-    return all(np.array_equal(*each) for each in both)
+class TestStep(StepSuite):
+    @pytest.fixture(params=plugins.STEPS.names())
+    def case(self, request: pytest.FixtureRequest, steps: dict[str, Step]) -> StepCase:
+        return StepCase(steps[request.param], ROWS[request.param])
 
-
-@pytest.mark.parametrize("name", plugins.STEPS.names())
-class TestStep:
-    def test_stored_and_opened_it_is_the_same(self, steps: dict[str, Step], name: str, tmp_path: Path) -> None:
-        store(tmp_path, steps[name])
-        (tmp_path / "model.json").write_text('{"format": 3}')
-        (again,) = open_recipe(tmp_path).steps
-        assert (again.name, again.inputs) == (name, steps[name].inputs)
-        assert same(steps[name].encode(ROWS[name]), again.encode(ROWS[name]))
-
-    def test_a_row_is_encoded_alone_as_in_company(self, steps: dict[str, Step], name: str) -> None:
-        step, rows = steps[name], ROWS[name]
-        together = step.encode(rows)
-        count = len(next(iter(rows.values())))
-        assert len(together) == count
-        for row in range(count):
-            alone = step.encode({key: [column[row]] for key, column in rows.items()})
-            assert same(alone, together.take(np.array([row])))
-
-    def test_it_gives_sequences_or_numbers_as_it_says(self, steps: dict[str, Step], name: str) -> None:
-        step, encoded = steps[name], steps[name].encode(ROWS[name])
-        assert (encoded.columns is None) == step.sequences == (not encoded.numbers_alone)
-        assert bool(step.batch(encoded, np.array([0]))) == step.sequences
-        batch = Recipe((step,)).batch(encoded, np.array([0, 1]))
-        assert batch and {len(part) for part in batch.values()} == {2}
-
-    def test_shortfalls_are_of_every_row(self, steps: dict[str, Step], name: str) -> None:
-        step, rows = steps[name], ROWS[name]
-        found = step.shortfalls(step.encode(rows), rows)
-        assert found and {len(each.lost) for each in found} == {len(next(iter(rows.values())))}
-
-    def test_a_neutral_row_can_be_encoded(self, steps: dict[str, Step], name: str) -> None:
-        (row,) = Recipe((steps[name],)).sample_rows([{"text": "a"}])
-        assert len(Recipe((steps[name],)).encode([row])) == 1
+    def test_it_looks_for_shortfalls(self, case: StepCase) -> None:
+        assert case.step.shortfalls(case.step.encode(case.values), case.values)
 
 
 @pytest.mark.parametrize("name", ["tokens", "terms"])

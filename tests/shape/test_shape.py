@@ -22,7 +22,7 @@ SOURCE = Path(lakewright.__file__).parent
 # Ground first. A module imports from its own wing and from those before it, wherever in the module the import stands.
 WINGS = (
     "system", "errors", "plugins", "records", "settings", "data", "evaluation", "model", "workspace", "registry",
-    "learning", "pages", "pipeline", "service", "targets", "api", "cli",
+    "learning", "pages", "pipeline", "service", "targets", "testing", "api", "cli",
 )  # fmt: skip
 FORMER = "runtimes"  # holds what registered models name, and nothing else
 

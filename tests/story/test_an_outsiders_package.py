@@ -7,6 +7,8 @@ import csv
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ import pytest
 import yaml
 
 from conftest import serving
+from lakewright.testing import FolderSuite, StepSuite, TaskSuite
 
 PACKAGE = Path(__file__).parents[1] / "outsider"  # orchard, with a dist-info of its own
 PROJECT: dict[str, Any] = {
@@ -138,3 +141,70 @@ def test_two_steps_share_the_inputs_that_they_name(farm: Farm) -> None:
     farm.ask("plan", "project.yml", "--set", recipe)
     both = "prepare.recipe={squares: {}, more: {step: squares}}"
     assert "neither names it" in farm.ask("plan", "project.yml", "--set", both, code=2)
+
+
+def own_tests(package: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """The package's tests of this class, or all, where nothing of ours but lakewright itself can be imported."""
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_orchard.py{name}"]
+    return subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of it, in a folder above which no conftest.py lies."""
+    return shutil.copytree(PACKAGE, tmp_path / "theirs", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def test_it_passes_the_suites_of_lakewright(package: Path) -> None:
+    done = own_tests(package, "")
+    assert done.returncode == 0, done.stdout + done.stderr
+    suites = (StepSuite, TaskSuite, FolderSuite)
+    tests = sum(name.startswith("test_") for suite in suites for name in vars(suite))
+    assert re.search(rf"^{tests - 1} passed, 1 skipped", done.stdout, re.MULTILINE), done.stdout  # a GPU computes torch
+
+
+@pytest.mark.parametrize(
+    ("part", "written", "broken", "failing"),
+    [
+        (
+            "squares",
+            "Encoded.of_columns(np.stack([*numbers,",
+            "Encoded.of_columns(np.stack([*(each - each.mean() for each in numbers),",
+            "TestSquares::test_a_row_is_encoded_alone_as_in_company",
+        ),
+        (
+            "harvest",
+            '"labels": [], "inputs": dict(self.inputs)',
+            '"labels": [], "inputs": {}',
+            "TestHarvest::test_a_stored_task_is_the_same",
+        ),
+        (
+            "harvest",
+            "(logits - targets).square()",
+            "-(logits - targets).square()",
+            "TestHarvest::test_every_loss_is_least_at_the_targets",
+        ),
+        (
+            "plane",
+            'helper.make_node("Add", ["product", "bias"], ["logits"])',
+            'helper.make_node("ReduceMean", ["product"], ["mean"], axes=[0]), '
+            'helper.make_node("Sub", ["product", "mean"], ["apart"]), '
+            'helper.make_node("Add", ["apart", "bias"], ["logits"])',
+            "TestPlane::test_the_order_and_company_of_rows_change_nothing",
+        ),
+    ],
+    ids=["encode depends on company", "open forgets", "loss grows at the targets", "logits depend on company"],
+)
+def test_the_suites_see_a_part_that_is_broken(
+    part: str, written: str, broken: str, failing: str, package: Path
+) -> None:
+    file = package / "orchard" / f"{part}.py"
+    source = file.read_text()
+    assert source.count(written) == 1
+    file.write_text(source.replace(written, broken))
+    done = own_tests(package, f"::{failing.split('::')[0]}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    failed = re.findall(r"^FAILED test_orchard\.py::(\S+)", done.stdout, re.MULTILINE)
+    assert failed == [failing], done.stdout

@@ -1,0 +1,161 @@
+"""The suite for a model folder that a learner left, after a whole run: it opens, predicts, and is the same in every
+runtime."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lakewright import plugins
+from lakewright.data.rows.kinds import Row
+from lakewright.data.rows.request import lacks, read_row
+from lakewright.errors import ModelError
+from lakewright.model.folder import MANIFEST, MODEL, describe, sample_rows, samples_of, serving, verify
+from lakewright.model.predictor import Predictor
+from lakewright.model.runtimes import Runtime
+
+SAFE = {".json", ".safetensors", ".onnx", ".xml", ".bin"}
+PICKLES = (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK")  # how a pickle, or an archive of one, begins
+
+
+@dataclass(frozen=True)
+class FolderCase:
+    folder: Path
+    rows: Sequence[Row]  # six or more that the model can predict, short and long, and any others
+    tolerance: float = 1e-4  # the largest difference of a logit between two runtimes in fp32; docs/models.md
+    gpu_tolerance: float = 0.1  # the same between fp32 and a GPU in bf16
+
+    def open(self, runtime: str = "auto") -> Predictor:
+        return Predictor.open(self.folder, runtime)
+
+    def read(self, predictor: Predictor) -> list[dict[str, Any]]:
+        return [read_row(predictor.task.inputs, row, at) for at, row in enumerate(self.rows)]
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the learner declares a network in torch, for the runtimes torch and cuda."""
+        return hasattr(plugins.LEARNERS.named_in(self.folder / MODEL, describe(self.folder)["learner"]), "network")
+
+    @property
+    def runtimes(self) -> list[str]:
+        """The runtimes that compute this folder on a processor in fp32."""
+        served = (serving(self.folder, "throughput"), serving(self.folder, "latency"))
+        int8 = {name for name, precision in served if precision == "int8"}
+        lacking = {"cuda"} if self.has_network else {"cuda", "torch"}
+        return [name for name in plugins.RUNTIMES.names() if name not in lacking | int8]
+
+
+class FolderSuite:
+    """Subclass it as Test…, with a fixture `case` that gives a FolderCase."""
+
+    def test_runtimes_agree(self, case: FolderCase) -> None:
+        reference, *others = [case.open(runtime) for runtime in case.runtimes]
+        assert others, "there is no second runtime to compare with"
+        encoded = reference.recipe.encode(case.read(reference))
+        logits = reference.logits(encoded)
+        for other in others:
+            assert distance(logits, other.logits(encoded)) < case.tolerance
+
+    def test_a_gpu_computes_nearly_the_same(self, case: FolderCase) -> None:
+        import pytest
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+        if not case.has_network:
+            pytest.skip("the learner has no network in torch")
+        here, there = case.open("torch"), case.open("cuda")
+        encoded = here.recipe.encode(case.read(here))
+        assert distance(here.logits(encoded), there.logits(encoded)) < case.gpu_tolerance
+
+    def test_the_order_and_company_of_rows_change_nothing(self, case: FolderCase) -> None:
+        predictor = case.open()
+        together = predictor.predict(case.rows)
+        backwards = predictor.predict(case.rows[::-1])[::-1]
+        alone = [predictor.predict([row])[0] for row in case.rows[:5]]
+        assert near(backwards, together, 1e-5)
+        assert near(alone, together[:5], 1e-5)
+        assert predictor.predict([]) == []
+
+    def test_rows_that_stand_often_are_predicted_alike_and_computed_once(self, case: FolderCase) -> None:
+        predictor = case.open()
+        once = [row for row in case.read(predictor) if not lacks(predictor.task.inputs, row)][:6]
+        assert len(once) == 6, "the case has too few rows that can be predicted"
+        encoded = predictor.recipe.encode(once)
+        tokens_alone = encoded.weights is None and encoded.columns is None  # what is computed once
+        computed: list[int] = []
+
+        def counting(inputs: Any) -> Any:
+            logits = predictor.runtime.compute(inputs)
+            computed.append(len(logits))
+            return logits
+
+        replace(predictor, runtime=Runtime(counting)).predict(once * 3)
+        different = len(np.unique(encoded.first_alike()))
+        assert sum(computed) == (different if tokens_alone else 3 * len(encoded.ids))
+        assert near(predictor.predict(once * 3), predictor.predict(once) * 3, 0.0 if tokens_alone else 1e-6)
+
+    def test_mlflow_predicts_the_same(self, case: FolderCase) -> None:
+        import pandas as pd
+
+        from lakewright.model.pyfunc import _load_pyfunc
+
+        rows = sample_rows(case.folder)
+        table = _load_pyfunc(str(case.folder)).predict(pd.DataFrame(rows))
+        assert table.to_dict("records") == case.open().predict(rows)
+
+    def test_samples_are_predicted_as_they_were_sealed(self, case: FolderCase) -> None:
+        samples = samples_of(case.folder)
+        served = dict((serving(case.folder, "throughput"), serving(case.folder, "latency")))
+        reference = {"torch"} if "int8" in served.values() else set()
+        assert samples.predictions.keys() == served.keys() | {"onnx"} | reference
+        for runtime, then in samples.predictions.items():
+            assert near(case.open(runtime).predict(samples.rows), then, 1e-6), runtime
+
+    def test_a_server_opens_it_in_every_runtime_that_it_names(self, case: FolderCase) -> None:
+        from lakewright.service.server.model import Model
+
+        for runtime in ("auto", *samples_of(case.folder).predictions):
+            assert Model.open(case.folder, None, runtime, threads=2).samples
+
+    def test_a_changed_file_is_refused(self, case: FolderCase, tmp_path: Path) -> None:
+        import pytest
+
+        copy = tmp_path / "model"
+        shutil.copytree(case.folder, copy)
+        for name in json.loads((copy / MANIFEST).read_text()):
+            content = (copy / name).read_bytes()
+            verify(copy)
+            (copy / name).write_bytes(content + b" ")
+            with pytest.raises(ModelError, match="hash differs"):
+                Predictor.open(copy)
+            (copy / name).write_bytes(content)
+
+    def test_nothing_in_it_is_a_pickle(self, case: FolderCase) -> None:
+        for path in case.folder.rglob("*"):
+            if path.is_file():
+                assert path.suffix in SAFE, path
+                assert not path.read_bytes().startswith(PICKLES), path
+
+
+def distance(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """The largest difference of a logit."""
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
+def near(one: Any, other: Any, by: float) -> bool:
+    """Whether predictions are the same but for rounding: numbers may differ by `by`, nothing else may differ."""
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(near(one[k], other[k], by) for k in one)
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(near, one, other, [by] * len(one)))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=by, abs_tol=by)
+    return bool(one == other)
