@@ -165,6 +165,7 @@ def test_it_passes_the_suites_of_lakewright(package: Path) -> None:
     assert re.search(rf"^{tests - 1} passed, 1 skipped", done.stdout, re.MULTILINE), done.stdout  # a GPU computes torch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "written", "broken", "failing"),
     [
