@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -112,7 +113,10 @@ class Ingested(Record):
 class Prepared(Record):
     table: TableVersion
     features: TableVersion
-    recipe: Place = Field(description="folder of the fitted steps that turn a row into network inputs (recipe.json, …)")
+    recipe: Place = Field(
+        validation_alias=AliasChoices("recipe", "encoding"),  # as runs of before have it
+        description="folder of the fitted steps that turn a row into network inputs (recipe.json, …)",
+    )
     task: dict[str, Any] = Field(description="the task as it was fitted on train")
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")

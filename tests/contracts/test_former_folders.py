@@ -16,6 +16,7 @@ import lakewright as lw
 from lakewright.errors import ModelError, ProjectError
 from lakewright.model.folder import most_tokens, seal
 from lakewright.model.predictor import Predictor
+from lakewright.records import Prepared, as_json
 from served_models import make
 
 
@@ -97,3 +98,12 @@ def test_both_names_at_once_are_refused(tmp_path: Path) -> None:
     (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
     with pytest.raises(ProjectError, match="--set: prepare"):
         lw.load_project(tmp_path, ["prepare.stride=3", "prepare.recipe.tokens.stride=4"])
+
+
+def test_a_record_of_before_names_its_recipe(tmp_path: Path) -> None:
+    table = {"name": "a.b.c", "version": 0, "uri": "c", "rows": 3}
+    kept: dict[str, Any] = {"table": table, "features": table, "task": {"name": "t", "labels": []}, "splits": {}}
+    kept |= {"label_counts": {}, "lengths": {}, "max_length": None, "encoding": "encodings/0123"}
+    record = Prepared.from_kept(kept, tmp_path)
+    assert record.recipe.endswith("encodings/0123")
+    assert "recipe" in json.loads(as_json(record))
