@@ -109,13 +109,14 @@ class Recipe:
         values = values_of(rows, self.inputs)
         return [shortfall for step in self.steps for shortfall in step.shortfalls(encoded, values)]
 
+    def cost(self, row: Row) -> int:
+        """Characters that the row's sequences are made of: most of the time that computing it takes."""
+        texts = (row.get(name) for step in self.steps if step.sequences for name in step.inputs)
+        return sum(len(text) for text in texts if isinstance(text, str))
+
     @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for step in self.steps for name in step.inputs))
-
-    def step(self, name: str) -> Any:
-        """The step of this name. Raises KeyError."""
-        return {step.name: step for step in self.steps}[name]
 
     def sample_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """A task's sample rows with a neutral value for every input that they lack."""

@@ -90,7 +90,9 @@ class Service:
         """
         self._check_rows(len(given))
         rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(given)]
-        lengths = [self._length(row, at) for at, row in enumerate(rows)]
+        for at, row in enumerate(rows):
+            self._check_texts(row, at)
+        lengths = [model.single.recipe.cost(row) for row in rows]
         if not (self.serve.cache_rows and self.serve.cache_bytes):
             return rows, await self.batches.ask(model, rows, max(lengths), seconds) if rows else []
         keys = [key_of(model.digest, row) for row in rows]
@@ -149,15 +151,9 @@ class Service:
                 f"the request has {count:,} rows", f"send at most {most:,} at once, or score a table (lakewright score)"
             )
 
-    def _length(self, row: Row, at: int) -> int:
-        """Characters of all its texts. Raises TooLarge."""
-        total = 0
+    def _check_texts(self, row: Row, at: int) -> None:
         for name, value in row.items():
-            if isinstance(value, str):
-                if len(value) > self.serve.text_characters:
-                    raise TooLarge(
-                        f"row {at}: {name!r} has {len(value):,} characters",
-                        f"send at most {self.serve.text_characters:,}",
-                    )
-                total += len(value)
-        return total
+            if isinstance(value, str) and len(value) > self.serve.text_characters:
+                raise TooLarge(
+                    f"row {at}: {name!r} has {len(value):,} characters", f"send at most {self.serve.text_characters:,}"
+                )
