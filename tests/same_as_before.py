@@ -39,7 +39,7 @@ RENAMED = {  # as the base writes it → as this tree does
     "lakewright.lake.sources": "lakewright.data.sources.opening",
 }
 # Comments of the examples, sizes and hashes of files, and where YAML breaks a line, say nothing about what is done.
-UNTOLD = re.compile(r"^\s*# .*$|\b[0-9a-f]{16,64}\b|\b[\d,]+ bytes\b|\s+", re.MULTILINE)
+UNTOLD = re.compile(r"^\s*# .*$|\b[0-9a-f]{16,64}\b|\b[\d,]+ bytes\b", re.MULTILINE)
 FORMER = {"max_length", "long_texts", "stride"}  # keys of `prepare` that both read
 PLATFORMS = ("databricks", "sagemaker", "azureml")
 SPLITS = ["train"] * 7 + ["validation", "test", "train"]
@@ -162,7 +162,7 @@ def differences(before: Any, now: Any, at: str) -> Iterator[str]:
         renamed = re.sub("|".join(map(re.escape, RENAMED)), lambda old: RENAMED[old[0]], before)
         was, now_is = renamed, now
         if " on " in at:  # files for a platform
-            was, now_is = (UNTOLD.sub(" ", text) for text in (renamed, now))
+            was, now_is = (" ".join(UNTOLD.sub(" ", text).split()) for text in (renamed, now))
         if was != now_is:
             end = next((at for at, (a, b) in enumerate(zip(was, now_is, strict=False)) if a != b), len(was))
             yield f"{at}: {was[max(0, end - 60) : end + 100]!r} was, {now_is[max(0, end - 60) : end + 100]!r} is"
