@@ -88,6 +88,14 @@ def test_a_former_name_means_the_new_one_and_the_log_shows_it(
     assert all(f"is now prepare.recipe.{step}.{name}" in " ".join(shown) for name in meant)
 
 
+@pytest.mark.parametrize("setting", ["prepare.max_length=40", "prepare={max_length: 40}", "prepare.max_length='40'"])
+def test_a_former_name_of_set(setting: str, tmp_path: Path) -> None:
+    project = {"name": "things", "task": "text_classification", "data": {"table": "a.b.c", "columns": {"text": "t"}}}
+    (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
+    loaded = lw.load_project(tmp_path, [setting])
+    assert loaded.resolved["prepare"]["recipe"]["tokens"]["max_length"] == 40
+
+
 def test_both_names_at_once_are_refused(tmp_path: Path) -> None:
     project = {"name": "things", "task": "text_classification", "data": {"table": "a.b.c", "columns": {"text": "t"}}}
     project["prepare"] = {"max_length": 40, "recipe": {"tokens": {"max_length": 50}}}

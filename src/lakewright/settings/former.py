@@ -1,4 +1,4 @@
-"""Settings that have another name now: the old one goes on working, and the log says what to write."""
+"""Settings that have another name now: the former one still works, and the log shows the new one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 
 from lakewright.errors import ProjectError
-from lakewright.settings.yamlfile import Key, YamlFile, lay
+from lakewright.settings.yamlfile import SET, Key, YamlFile, lay
 
 LOG = logging.getLogger("lakewright")
 NOW: dict[Key, Key] = {
@@ -35,7 +35,7 @@ def with_new_names(file: YamlFile) -> YamlFile:
                 f"keep {_dotted(new)}",
             )
         lay(values, new, section.pop(str(old[1])))
-        lines[new] = lines.pop(old, next(lines[old[:end]] for end in (1, 0) if old[:end] in lines))
+        lines[new] = lines.pop(old, lines.get(old[:1], SET))
         if old in texts:
             texts[new] = texts.pop(old)
         LOG.warning("%s: %s is now %s: write that", file.where(old), _dotted(old), _dotted(new))
