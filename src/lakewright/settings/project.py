@@ -135,7 +135,7 @@ class Project(Settings):
 
     @cached_property
     def steps(self) -> dict[str, Chosen]:
-        """The recipe's steps, by name. Raises ProjectError where they do not fit the inputs or the learner."""
+        """The recipe's steps, by name. Raises ProjectError if they do not fit the inputs or the learner."""
         task, learner = plugins.TASKS.find(self.task.name), plugins.LEARNERS.find(self.train.learner)
         return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
 

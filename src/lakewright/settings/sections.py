@@ -58,7 +58,7 @@ def step_of(name: str) -> SettingsOf:
 
 
 class Columns(Settings):
-    """Which column plays which role. Each task has roles of its own, beside these."""
+    """The columns by role. Each task adds its own roles to these."""
 
     id: str | None = Field(default=None, description="unique; the row number where none is named")
     group: str | None = Field(default=None, description="rows of one group stay in one split")

@@ -108,7 +108,7 @@ def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -
 
 
 def value_of(text: str) -> Any:
-    """A value of --set: as YAML reads it (a number, a list, null, a string in quotes …), else the text as it stands.
+    """A value of --set: as YAML reads it (a number, a list, null, a string in quotes …), else the text unchanged.
 
     So `1e-4`, `[a, b]` and `null` work, and `rows #2.csv` holds no comment, `*.csv` no alias.
     """
@@ -155,7 +155,7 @@ def _key(loc: Key, at: Key) -> Key:
 def explain(
     failure: ValidationError, model: type[BaseModel], file: YamlFile, error: type[UsageError], at: Key = ()
 ) -> UsageError:
-    """pydantic's findings as one error: file, line, key, what is wrong, and the nearest key where one is unknown.
+    """pydantic's complaints as one error: file, line, key, cause, and for an unknown key the nearest one.
 
     `model` is the validated class; its part of the file is at the key `at`.
     """

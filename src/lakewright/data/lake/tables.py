@@ -56,7 +56,7 @@ class Lake:
         ordered: bool = True,
         transactions: Mapping[str, tuple[int | None, int]] = {},
     ) -> TableVersion:
-        """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
+        """Write the rows as the next version of the table, in one commit: all rows or, on any failure, none.
 
         The rows are streamed. Rows keep their order up to 16 MiB; beyond that, or from the start if they need not be
         `ordered` (which takes less memory), the writer shuffles them. An overwrite may change the columns, an append

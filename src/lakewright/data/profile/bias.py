@@ -85,7 +85,7 @@ def lp_norm(p_a: Shares, p_d: Shares, p: float = 2) -> float:
 
 
 def total_variation(p_a: Shares, p_d: Shares) -> float:
-    """TVD = ½ L_1(P_a, P_d), 0 to 1: the share of one side that would have to change its label."""
+    """TVD = ½ L_1(P_a, P_d), 0 to 1: the share of one side that must change its label to equal the other."""
     return lp_norm(p_a, p_d, 1) / 2
 
 

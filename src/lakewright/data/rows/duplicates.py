@@ -68,7 +68,7 @@ def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] |
     """The repeats among texts, by their `identities`; `truths` has equal numbers for equal truths."""
     group_of_row = _numbered(known["high"], known["low"])
     normalised = _repeats(group_of_row)
-    # Only rows of groups with several can be exact or conflicting, and those are few.
+    # Only rows of groups with several rows can be exact or conflicting, and those are few.
     several = np.flatnonzero(np.bincount(group_of_row)[group_of_row] > 1) if len(normalised) else normalised
     groups = group_of_row[several]
     conflicting = several[:0] if truths is None else several[_conflicts(groups, codes(truths[several]))]

@@ -52,7 +52,7 @@ AS_IT_IS = Intake()
 
 
 class Source(Protocol):
-    """Both functions take what `open_source` returned as `uri`, and the project's options for the source."""
+    """Both functions take the URI from `open_source`, and the project's options for the source."""
 
     def open(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS

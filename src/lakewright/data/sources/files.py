@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.sources import Intake
 
-# Local files up to this size in all are fingerprinted by content, so that touching or copying them changes nothing.
+# Local files up to this total size are fingerprinted by content, so that touching or copying them changes nothing.
 _HASHED_BYTES = 64 << 20
 _SPLITS = {
     "train": "train",

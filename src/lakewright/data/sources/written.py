@@ -38,7 +38,7 @@ _LONG_WHOLE = r"^-?[0-9]{16,}([.]0*)?$"  # may have more digits than a double ke
 _COMMA = r"[+-]?[0-9]+,[0-9]+"
 _NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: unknown
 
-# Words for "nothing is known", in lower case.
+# Words for a missing value, in lower case.
 PLACEHOLDERS = (
     *("n/a", "#n/a", "na", "n.a.", "null", "<null>", "(null)", "none", "nil", "nan", "undefined", "unknown", "missing"),
     *("not available", "not applicable", "no data", "tbd", "todo", "xxx", "-", "--", "---", "?", "??", "???", "."),

@@ -47,7 +47,7 @@ class ClassificationScorer:
         every = np.arange(self.rows)
         self._right: Mask = self.predicted == self.truth
         self._hit = self._right.astype(np.float64)
-        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain and wrong model costs 36 nats, not infinity
+        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
         self._log_loss = -np.log(np.clip(self.probabilities[every, self.truth], eps, 1.0))
         missed = self.probabilities.copy()
         missed[every, self.truth] -= 1.0

@@ -60,7 +60,7 @@ class MultilabelScorer:
         """The values of metrics that are means over rows: [n] each."""
         hits, true, found = (mask.sum(axis=1).astype(np.float64) for mask in (hit, self.truth, self.predicted))
         nothing = true + found == 0
-        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain and wrong model costs 36 nats, not infinity
+        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
         given = np.where(self.truth, self.probabilities, 1 - self.probabilities)
         return {
             "samples_precision": divide(hits, found) + nothing,

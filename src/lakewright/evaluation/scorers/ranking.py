@@ -69,7 +69,7 @@ class _Block:
         self._size = size
 
     def areas(self, weights: Weights, total: float) -> Floats:
-        """[2, classes]: ROC-AUC and average precision; NaN where undefined."""
+        """[2, classes]: ROC-AUC and average precision; NaN if undefined."""
         ordered = np.take(weights, self._order, mode="clip")  # clip: the places are valid, so this skips the check
         down_to = np.concatenate([[0.0], np.cumsum(np.add.reduceat(ordered, self._cuts))])
         before = self._class * total  # each class's order holds all rows once

@@ -41,7 +41,7 @@ class Loss:
 class Task(Protocol):
     name: ClassVar[str]
     settings: ClassVar[type[TaskSettings]]  # the keys of `task` in project.yml, beside the name
-    columns: ClassVar[type[Columns]]  # the roles of data.columns, and which of them hold the truth
+    columns: ClassVar[type[Columns]]  # the roles of data.columns, including those of the truth
     truth: ClassVar[str]  # the kind of truth: class, labels, number, spans, answers, likeness, or your own
     level: ClassVar[Literal["row", "token", "vector"]]
     """The network's output: logits a row, logits a token, or an embedding a sequence."""

@@ -278,7 +278,7 @@ def _triple(span: Span) -> tuple[int, int, str]:
 
 
 def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["within", "utf16", "unread", "cut"]:
-    """`start` and `end` are those of the text's words."""
+    """`start` and `end` are the bounds of the text's words."""
     read = int(end.max(initial=0))
     if span["end"] > read and any(map(str.isalnum, text[read:])):
         return "cut"

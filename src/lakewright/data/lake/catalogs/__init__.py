@@ -30,7 +30,7 @@ class Denied(LakewrightError):
 
 @dataclass(frozen=True)
 class Location:
-    """Where a table lies: a folder or URI, and delta-rs's storage options, which hold the keys to it."""
+    """A table's place: a folder or URI, and delta-rs's storage options, which hold the keys to it."""
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
