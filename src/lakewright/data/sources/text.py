@@ -190,7 +190,7 @@ def _decodes(files: Files, file: SourceFile, encoding: str, errors: str = "stric
 
 
 def _in_pairs(files: Files, file: SourceFile) -> bool:
-    """Whether bytes beyond ASCII come in pairs, like letters of several bytes, rather than alone, like accents."""
+    """Whether bytes beyond ASCII come in runs, like letters of several bytes, rather than alone, like accents."""
     with files.open(file) as stream:
         runs = re.findall(rb"[\x80-\xff]+", stream.read(_CHUNK_BYTES))
     return sum(len(run) > 1 for run in runs) > 0.9 * len(runs)
