@@ -4,7 +4,7 @@
     ├── UsageError                      exit 2   wrong arguments or names
     │   ├── ProjectError                         project.yml
     │   └── ProfileError                         profiles.yml
-    ├── DataError                       exit 1   a source or a table does not hold what is needed
+    ├── DataError                       exit 1   a source or a table lacks something needed
     │   └── NotFound                             no such table, version, column, source or file
     ├── MissingPackage                  exit 1   an optional extra is not installed
     ├── TrainingError                   exit 1
@@ -14,7 +14,7 @@
     ├── BelowGate                       exit 3
     └── Stopped                         exit 130 by Ctrl-C, 143 by SIGTERM
 
-Exit code 4, waiting for approval, is no failure: `Run.exit_code` tells it.
+Exit code 4, waiting for approval, is not a failure: `Run.exit_code` returns it.
 
 The exit codes are part of the public interface and stay as they are.
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lakewright.records import Finding
 
 SHOWN = 80  # characters of a value in a message
-_LONGEST = 4_000  # characters of a whole cause or remedy, whatever went into it
+_LONGEST = 4_000  # characters of a whole cause or remedy
 
 
 class LakewrightError(Exception):
@@ -43,8 +43,8 @@ class LakewrightError(Exception):
     def __init__(self, cause: str, remedy: str) -> None:
         self.cause, self.remedy = (_cut(concealed(text)) for text in (cause, remedy))
         super().__init__(self.cause)
-        self.log: str | None = None  # set by the pipeline once it knows where the run's log is
-        self.findings: list[Finding] = []  # noticed before it came to this
+        self.log: str | None = None  # the pipeline sets it once it knows the path of the run's log
+        self.findings: list[Finding] = []  # noticed before the failure
 
     def __str__(self) -> str:
         return "\n".join([self.cause, self.remedy, *self.noticed])
@@ -54,12 +54,12 @@ class LakewrightError(Exception):
         return [f"noticed before: {finding.name}: {finding.detail}" for finding in self.findings]
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The failure as `--json` prints it."""
         findings = [finding.model_dump(mode="json") for finding in self.findings]
         return {"cause": self.cause, "remedy": self.remedy, "log": self.log, "findings": findings}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.cause, self.remedy), self.__dict__  # so that it survives the trip between processes
+        return type(self), (self.cause, self.remedy), self.__dict__  # so that it can be pickled between processes
 
 
 class UsageError(LakewrightError):
@@ -115,7 +115,7 @@ class BelowGate(LakewrightError):
 class Stopped(LakewrightError):
     def __init__(self, cause: str, remedy: str, signal: int) -> None:
         super().__init__(cause, remedy)
-        self.exit_code = 128 + signal  # as shells have it
+        self.exit_code = 128 + signal  # the convention of shells
 
     def __reduce__(self) -> tuple[type, tuple[str, str, int]]:
         return type(self), (self.cause, self.remedy, self.exit_code - 128)
@@ -137,7 +137,7 @@ EXTRAS = {
 
 
 def missing_package(failure: ImportError) -> MissingPackage | None:
-    """The error that names the extra, where what could not be imported belongs to one."""
+    """The error that names the extra, if the package that could not be imported belongs to one."""
     package = (failure.name or "").split(".")[0]
     return MissingPackage(package, EXTRAS[package]) if package in EXTRAS else None
 
@@ -157,7 +157,7 @@ def _cut(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value, a type or a text as a message quotes it: on one line, and cut, since data can be of any length."""
+    """A value, a type or a text as a message quotes it: on one line, and cut, since data can have any length."""
     try:
         text = repr(value[: 2 * SHOWN]) if isinstance(value, str) else " ".join(str(value).split())
     except RecursionError:
@@ -165,7 +165,7 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-# As Python, Rust (delta-rs), Arrow and SQLite (MLflow) say it, where only their text is left of the error.
+# The wording of Python, Rust (delta-rs), Arrow and SQLite (MLflow), for errors of which only the text is left.
 _FULL = re.compile(r"(\(os error|\[[Ee]rrno|\{ code:) (28|122|27)\b|database or disk is full")
 _READ_ONLY = re.compile(r"(\(os error|\[[Ee]rrno|\{ code:) 30\b|attempt to write a readonly database")
 
@@ -175,8 +175,8 @@ AGAIN = "free space and run the command again"
 
 
 def of_disk(failure: BaseException, place: object, when_full: str = _GO_ON) -> DiskError | None:
-    """The error for a failure that a full or read-only disk has brought about; `place` is where, if it does not say,
-    and `when_full` the remedy for a full one."""
+    """The error for a failure that a full or read-only disk caused. `place` is shown if the failure names no file;
+    `when_full` is the remedy for a full disk."""
     causes: list[BaseException] = []
     cause: BaseException | None = failure
     while cause is not None and cause not in causes:
@@ -186,7 +186,7 @@ def of_disk(failure: BaseException, place: object, when_full: str = _GO_ON) -> D
         cause = cause.__cause__ or cause.__context__
     for cause in causes:
         code = cause.errno if isinstance(cause, OSError) else None
-        # of a copy, the second is what is written
+        # a copy writes to the second file
         where = getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place
         # a LakewrightError's text may quote rows
         text = "" if isinstance(cause, LakewrightError) else str(cause)

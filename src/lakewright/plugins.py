@@ -1,9 +1,9 @@
-"""How a name in a project file becomes code: installed entry points, ours and anybody's alike.
+"""How a name in a project file becomes code: through installed entry points, ours and everybody's alike.
 
 A new source, task, learner, step, runtime, target or catalog is one file plus one line under
-`[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml. All seams stand here, each with the
-protocol that its implementations follow: settings and data look for tasks and learners too, in whose wings they may
-not import.
+`[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml. All seams are in this file, each with the
+protocol that its implementations follow, because settings and data also look up tasks and learners, whose wings they
+may not import.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Seam(Generic[T]):
         return found
 
     def named_in(self, place: Path, name: object) -> T:
-        """The implementation that a file of a model folder names. Raises ModelError where there is none of that
+        """The implementation that a file of a model folder names. Raises ModelError if no implementation has that
         name."""
         if not isinstance(name, str) or name not in _installed(self.name):
             raise ModelError(

@@ -1,8 +1,8 @@
-"""What passes between stages: small frozen records that name tables, folders and runs, stored as JSON.
+"""Records, which stages pass to each other: small, frozen, naming tables, folders and runs, stored as JSON.
 
-A record never holds rows or weights, only where they are. A stage gets the records of the stages before it and
-returns its own, so any stage can run in another process or on another machine with nothing but these files. What lies
-in the workspace is kept as `workspace:models/…`, and a workspace can be moved; in memory it is a path of this machine.
+A record never holds rows or weights, only their places. A stage gets the records of the stages before it and returns
+its own, so any stage can run in another process or on another machine with only these files. A place in the workspace
+is stored as `workspace:models/…`, so that the workspace can be moved; in memory it is a path on this machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INSIDE = "workspace:"
 
 
 def place_in(workspace: Path, kept: str) -> str:
-    """A place as `kept_place` kept it. Raises ValueError for one outside of the workspace."""
+    """The path of a place that `kept_place` wrote. Raises ValueError for one outside the workspace."""
     if not kept.startswith(INSIDE):
         return kept
     inside = kept.removeprefix(INSIDE)
@@ -41,7 +41,7 @@ def place_in(workspace: Path, kept: str) -> str:
 
 
 def kept_place(workspace: Path, place: str) -> str:
-    """A path in the workspace as it is kept: it stays right where the workspace is moved. Any other as it is."""
+    """A path in the workspace in its stored form, which stays right when the workspace is moved; others unchanged."""
     if not Path(place).is_relative_to(workspace):
         return place
     inside = Path(place).relative_to(workspace).as_posix()
@@ -60,7 +60,7 @@ def _undefined(value: object) -> object:
     return math.nan if value is None else value
 
 
-Number = Annotated[float, BeforeValidator(_undefined)]  # JSON has null for one that is not finite
+Number = Annotated[float, BeforeValidator(_undefined)]  # a number that is not finite is null in JSON
 Place = Annotated[str, AfterValidator(_here), PlainSerializer(_inside)]  # a path, or a URI
 
 
@@ -73,12 +73,12 @@ class Record(BaseModel):
 
     @classmethod
     def from_kept(cls, values: dict[str, Any], workspace: Path) -> Self:
-        """Raises ValueError (pydantic's ValidationError) for what `kept` did not write."""
+        """The record, read from `kept`'s values. Raises ValueError (pydantic's ValidationError) for other values."""
         return cls.model_validate(values, context={"workspace": workspace})
 
     @property
     def places(self) -> list[str]:
-        """The files and folders that it names."""
+        """The files and folders that the record names."""
         return [str(getattr(self, name)) for name, info in type(self).model_fields.items() if _is_place(info)]
 
 
@@ -114,7 +114,7 @@ class Prepared(Record):
     table: TableVersion
     features: TableVersion
     recipe: Place = Field(
-        validation_alias=AliasChoices("recipe", "encoding"),  # as runs of before have it
+        validation_alias=AliasChoices("recipe", "encoding"),  # the name in older runs
         description="folder of the fitted steps that turn a row into network inputs (recipe.json, …)",
     )
     task: dict[str, Any] = Field(description="the task as it was fitted on train")
@@ -228,5 +228,5 @@ def plain(record: Record) -> dict[str, Any]:
 
 
 def kept(record: Record, workspace: Path) -> dict[str, Any]:
-    """The record as JSON-ready values that hold wherever the workspace lies, for its own files and for hashing."""
+    """The record as JSON-ready values that do not depend on the workspace's path, for its files and for hashing."""
     return record.model_dump(mode="json", context={"workspace": workspace})

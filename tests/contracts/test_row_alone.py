@@ -109,7 +109,7 @@ def model(
 def rounded(predictor: Predictor, into: Path) -> list[Served]:
     """Every int8 network of the model: with scales from rows, with a scale for each token, and OpenVINO's."""
     shutil.copytree(predictor.folder, into)
-    encoded = predictor.recipe.encode(inputs_of(predictor.task, texts(40, seed=2)))
+    encoded = predictor.recipe.encode(inputs_of(predictor.folder, texts(40, seed=2)))
     examples = Examples(encoded, encoded.ids, np.ones(len(encoded), np.float32), [], [])
     training = Training(
         predictor.task, EncoderSettings(), predictor.recipe, examples, examples, into, into, into, "cpu", 1
@@ -137,8 +137,8 @@ def flat(predictor: Predictor, rows: list[Any]) -> list[NDArray[np.float32]]:
 
 def test_a_row_is_predicted_as_if_it_were_alone(model: tuple[Predictor, list[Served]]) -> None:
     made, served = model
-    rows = inputs_of(made.task, texts(30, seed=7))
-    many = rows + inputs_of(made.task, texts(970, seed=8, repeats=(1, 2)))
+    rows = inputs_of(made.folder, texts(30, seed=7))
+    many = rows + inputs_of(made.folder, texts(970, seed=8, repeats=(1, 2)))
     order = np.random.default_rng(5).permutation(len(rows))
     for one in served:
         predictor = one.predictor(made, 1, "throughput")
@@ -175,7 +175,7 @@ def test_scales_from_the_whole_batch_would_be_seen(model: tuple[Predictor, list[
         pytest.skip("linear has no int8; the vectors of a small random encoder are all alike")
     quantize_dynamic(made.folder / "model.onnx", tmp_path / "dynamic.onnx", weight_type=QuantType.QInt8)
     predictor = Served("dynamic", 0.0, "onnx", tmp_path / "dynamic.onnx").predictor(made, 1, "throughput")
-    rows = inputs_of(made.task, texts(60, seed=7))
+    rows = inputs_of(made.folder, texts(60, seed=7))
     together, alone = flat(predictor, rows), [flat(predictor, [row])[0] for row in rows]
     largest = max(float(np.abs(values).max()) for values in alone)
     worst = max(float(np.abs(a - b).max()) for a, b in zip(together, alone, strict=True))

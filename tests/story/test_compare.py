@@ -16,6 +16,7 @@ import lakewright as lw
 from conftest import one_object, sentences, write_csv
 from lakewright.api import compare
 from lakewright.errors import DataError, NotFound
+from lakewright.evaluation.leaderboard import ALIKE
 from lakewright.pipeline.runs import Run
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -85,8 +86,11 @@ def test_runs_become_a_leaderboard(project: Path, lakewright: Lakewright, monkey
     )
     assert "best of 3 runs" in found["notes"][0]
     ties = [place for place in found["runs"] if place["tied_with_best"]]
-    cheapest = min(ties, key=lambda place: (place["seconds_per_1000_rows"], place["model_bytes"]))
-    assert found["recommended"]["run_id"] == cheapest["run_id"]
+    fastest = min(place["seconds_per_1000_rows"] for place in ties)  # a busy machine decides which
+    fast = [place for place in ties if place["seconds_per_1000_rows"] <= ALIKE * fastest]
+    smallest = min(place["model_bytes"] for place in fast)
+    cheap = [place["run_id"] for place in fast if place["model_bytes"] <= ALIKE * smallest]
+    assert found["recommended"]["run_id"] == cheap[0]
     assert [line["why"] for line in ledger(project)[reads:]] == ["comparison of 3 runs"]
 
     page = Path("compared/comparison.html").read_text(encoding="utf-8")

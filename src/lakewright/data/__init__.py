@@ -1,1 +1,1 @@
-"""Rows before anything is learned from them: where they lie, where they come from, what is known of them."""
+"""Rows before anything is learned from them: their tables, their sources, and the facts known about them."""

@@ -1,1 +1,1 @@
-"""How good a model is, in numbers: scorers, intervals, significance, calibration. It draws nothing."""
+"""Measures how good a model is: scorers, intervals, significance, calibration. Only numbers, no pages."""

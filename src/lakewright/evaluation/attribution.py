@@ -1,14 +1,13 @@
-"""Which words made the model say it: one word is left out at a time, and the very predictor that serves is asked again.
+"""The words behind a prediction: leave out one word at a time, and predict again with the same predictor that serves.
 
-A word's weight is how much less the model holds to what it said of the whole row once the word is gone: the drop of a
-label's log-odds, of an answer's or an entity's probability, of a cosine. Below 0 the word spoke against it. (Occlusion:
-Zeiler & Fergus 2014; leaving words out of texts: Li, Monroe & Jurafsky 2016.) It asks only for predictions, so it is
-the same for every learner and runtime. Two words that say the same hide each other: each alone can be missed.
+A word's weight is how much support the prediction for the whole row loses without the word: the drop of a label's
+log-odds, of an answer's or an entity's probability, of a cosine. Below 0 the word is evidence against it. (Occlusion:
+Zeiler & Fergus 2014; leaving words out of texts: Li, Monroe & Jurafsky 2016.) The method needs only predictions, so it
+is the same for every learner and runtime. Two words with the same meaning hide each other: each can replace the other.
 
-What is weighed: the label said; of several labels, or entities, the surest that is wrong, or the surest where all are
-right; the answer, or that there is none; the cosine of two texts. Words are what white space separates, and each
-Chinese or Japanese character. A word without which nothing would be left of its text, of the answer or of the entity
-is not tried.
+The weighed prediction is: the label; of several labels, or entities, the surest wrong one, or the surest if all are
+right; the answer, or "no answer"; the cosine of two texts. White space separates words; each Chinese or Japanese
+character is a word. A word that is all of its text, of the answer or of the entity is not tried.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from lakewright.evaluation.scorers import Scorer
 from lakewright.system import jsonfile
 
 MOST_WORDS = 60
-"""tried of a row: the first of each text, or those nearest to what was said of it"""
+"""words tried in a row: the first of each text, or those nearest to the answer or entity"""
 
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
@@ -48,7 +47,7 @@ class Place:
 @dataclass(frozen=True)
 class Word(Place):
     text: str
-    weight: float  # in the attribution's measure; above 0 it spoke for what was said
+    weight: float  # in the attribution's measure; above 0 the word supports the prediction
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,15 @@ class Attribution:
     row: int  # in the order of the test rows
     said: str
     measure: Measure
-    value: float  # of the whole row
-    words: list[Word]  # as they stand in the row
+    value: float  # for the whole row
+    words: list[Word]  # in the row's order
     untried: int
     place: Place | None = None  # of the answer or the entity
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """What is said of a row, and how far another prediction, of the row without `cut`, still says it."""
+    """The prediction to explain, and a measure of how far a prediction for the row without `cut` still supports it."""
 
     said: str
     measure: Measure
@@ -81,9 +80,9 @@ def attributions(
     predictions: Sequence[Prediction],
     most_words: int = MOST_WORDS,
 ) -> list[Attribution]:
-    """Of the rows `asked` among `rows`; `predict` is a predictor's, and is called once, `inputs` its task's.
+    """For the rows numbered `asked` in `rows`; `predict` is a predictor's method, called once, `inputs` its task's.
 
-    Rows of which nothing is said, or that have no word to leave out, are left out.
+    Rows without a prediction, or without a word to leave out, are skipped.
     """
     tried: list[tuple[int, _Claim, list[Place], int]] = []
     changed: list[Row] = []
@@ -107,7 +106,7 @@ def attributions(
                 weight=value - claim.value(answer, _cut(rows[number][word.input], word)),
             )
             for word, answer in zip(words, answers, strict=False)
-            if "abstain" not in answer  # else nothing that can be seen is left of the text
+            if "abstain" not in answer  # an abstention: no visible text is left
         ]
         untried += len(words) - len(weighed)
         found.append(Attribution(number, claim.said, claim.measure, value, weighed, untried, claim.place))
@@ -117,8 +116,8 @@ def attributions(
 def worth_asking(
     scorer: Scorer, predictions: Sequence[Prediction], truths: Sequence[Any], confidence: Sequence[float | None]
 ) -> list[int]:
-    """Five of the wrong rows that the model was surest of, then three of the right ones. Where a row is not simply
-    right or wrong: those furthest from the truth, then the nearest. Rows of which nothing is said are passed over."""
+    """The five surest wrong rows, then the three surest right ones. If rows are not simply right or wrong: those
+    furthest from the truth, then the nearest. Rows without a prediction are skipped."""
     sure, right = np.asarray(confidence, dtype=np.float64), scorer.correct()
     if right is None:
         distances = scorer.distances()
@@ -149,7 +148,7 @@ def read(path: Path) -> list[Attribution]:
 
 
 def _claim(prediction: Prediction, truth: Any) -> _Claim | None:
-    """By what the prediction holds, so that a task of someone else's that predicts alike is explained alike."""
+    """Chosen by the prediction's keys, so that another package's task with like predictions is explained alike."""
     if "label" in prediction:
         return _of_label(prediction["label"])
     if "labels" in prediction:
@@ -194,7 +193,7 @@ def _of_answer(prediction: Prediction) -> _Claim:
     place = Place("context", prediction["start"], prediction["end"])
 
     def score(prediction: Prediction, cut: Place | None) -> float:
-        """All of the n best that overlap it: "the Seine" and "Seine" are not rivals."""
+        """The sum over the n best answers that overlap it: "the Seine" and "Seine" are not rivals."""
         return math.fsum(float(one["score"]) for one in prediction["answers"] if _overlap(one, place, cut))
 
     return _Claim(prediction["answer"], "probability", score, place)
@@ -206,7 +205,7 @@ def _overlap(span: Mapping[str, Any], place: Place, cut: Place | None) -> bool:
 
 
 def _moved(place: Place, cut: Place | None) -> tuple[int, int]:
-    """Where the characters of `place` stand once those of `cut` are gone."""
+    """The start and end of `place` after `cut` is removed."""
     if cut is None or cut.input != place.input:
         return place.start, place.end
     start, end = (at - max(0, min(at, cut.end) - cut.start) for at in (place.start, place.end))
@@ -214,8 +213,8 @@ def _moved(place: Place, cut: Place | None) -> tuple[int, int]:
 
 
 def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, most: int) -> tuple[list[Place], int]:
-    """The words to leave out, as they stand in the row, and how many words are not tried. Each text has an even share
-    of `most`, and what the shorter ones leave of theirs."""
+    """The words to leave out, in the row's order, and the number of words not tried. Each text has an even share of
+    `most`, plus the unused shares of shorter texts."""
     # A negative is for training only.
     names = [name for name, kind in inputs.items() if kind in ("text", "optional text") and name != "negative"]
     words = {name: _words(row, name) for name in names if row.get(name)}
@@ -245,7 +244,7 @@ def _words(row: Row, name: str) -> list[Place]:
 
 
 def _cut(text: str, word: Place) -> Place:
-    """The word and the white space after it, or before it where it is the last."""
+    """The word and the white space after it, or before it if the word is the last."""
     after = len(text) - len(text[word.end :].lstrip())
     if word.end < after < len(text):
         return Place(word.input, word.start, after)

@@ -1,7 +1,7 @@
 """Confidence intervals: evaluate the same predictions again on rows drawn with replacement, many times.
 
 The percentile bootstrap of Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. It shows how much
-the number would move with other test rows from the same source; it knows nothing of another training run's seed.
+the number would vary with other test rows from the same source, not with another seed of training.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def intervals(
 ) -> dict[str, Metric]:
     """Every metric over all rows, or over the rows in `mask` [rows], with its interval.
 
-    A metric that these rows do not define (NaN) is left out; a resample that does not define it is passed over. The
-    interval always touches its value: ece, biased upwards by resampling, would otherwise leave it out on few rows.
+    A metric that these rows do not define (NaN) is left out; a resample that does not define it is skipped. The
+    interval always contains its value: otherwise ece, which resampling biases upwards, could miss it on few rows.
     `progress` is called with the number of resamples done.
     """
     rows = np.ones(scorer.rows, dtype=np.bool_) if mask is None else mask
@@ -78,7 +78,7 @@ def _metrics(values: dict[str, float], drawn: Weights, confidence: float) -> dic
 
 
 def bounds(drawn: Weights, confidence: float) -> tuple[float, float]:
-    """The central `confidence` of the resampled values [resamples], NaN passed over; NaN where nothing is left."""
+    """The central `confidence` of the resampled values [resamples], without NaN; NaN if no value is left."""
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) == 0:
         return float("nan"), float("nan")

@@ -34,7 +34,7 @@ def bin_of(confidence: NDArray[np.float64], bins: int = BINS) -> NDArray[np.intp
 def reliability(
     confidence: NDArray[np.float64], correct: Mask, weights: Weights | None = None, bins: int = BINS
 ) -> Reliability:
-    """What a reliability diagram shows. `confidence` [n] is the probability of the predicted label, in 0..1."""
+    """The values of a reliability diagram. `confidence` [n] is the probability of the predicted label, in 0..1."""
     weights = np.ones(len(confidence)) if weights is None else np.asarray(weights, dtype=np.float64)
     place = bin_of(confidence, bins)
     count = np.bincount(place, weights, minlength=bins)

@@ -1,7 +1,7 @@
-"""Which of several models to take: their order, which of them chance alone may tell apart, and what each one costs.
+"""Ranks several models: their order, differences that may be chance, each one's cost, and a recommendation.
 
-All of them predicted the same test rows, so each is compared with the best one pair by pair. A model that is not
-significantly worse than the best is a tie with it, and among ties the clearly cheapest is the one to take.
+All models predicted the same test rows, so each is compared with the best one row by row. A model that is not
+significantly worse than the best ties with it; among ties the clearly cheapest is recommended.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.significance import Comparison, compare
 from lakewright.records import Metric
 
-ALIKE = 1.1  # times as slow, or as large, is the same
+ALIKE = 1.1  # a model up to this many times as slow, or as large, is equal
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One model. The scorers of all entries are over the same rows, in the same order."""
+    """One model. The scorers of all entries have the same rows, in the same order."""
 
     name: str
     scorer: Scorer
-    metric: Metric  # the one they are ranked by
+    metric: Metric  # the models are ranked by it
     seconds: float  # per 1,000 rows
     bytes: int
 
@@ -36,10 +36,10 @@ class Entry:
 class Place:
     entry: Entry
     rank: int
-    tied: bool  # with the best, as the best is with itself
-    against_best: Comparison | None  # none for the best
-    p: float | None  # that comparison's one-sided p, corrected for how many there are
-    on_front: bool  # no other is at least as good, and about as fast and as small, and better in one of these
+    tied: bool  # with the best; true for the best itself
+    against_best: Comparison | None  # None for the best
+    p: float | None  # that comparison's one-sided p, corrected for the number of comparisons
+    on_front: bool  # no other model is at least as good, about as fast and as small, and better in one of these
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ def rank(
     confidence: float = 0.95,
     progress: Callable[[], None] = lambda: None,
 ) -> Leaderboard:
-    """The entries in order. Every other entry is tested against the best by `significance.compare` (one-sided), and the
-    p values are corrected by Holm's method; one that stays at 1 − confidence or above is a tie with the best.
+    """The entries in order. `significance.compare` (one-sided) tests every other entry against the best, and Holm's
+    method corrects the p values; an entry whose p stays at 1 − confidence or above ties with the best.
 
     `progress` is called after each comparison. Raises UsageError for fewer than two entries or an unknown metric.
     """
     if len(entries) < 2:
         raise UsageError(f"a leaderboard needs two models, not {len(entries)}", "name another model to compare with")
     sign = 1 if higher_is_better(metric) else -1
-    # The least p of so many resamples must stay well below the first threshold of Holm's method.
+    # The least possible p, which depends on the resamples, must be well below the first threshold of Holm's method.
     resamples = max(resamples, math.ceil(4 * (len(entries) - 1) / (1 - confidence)))
     best, *others = sorted(entries, key=lambda entry: (-sign * entry.metric.value, *_cost(entry)))
     found = []
@@ -89,7 +89,7 @@ def rank(
     front = pareto_front(costs, (0.0, math.log(ALIKE), math.log(ALIKE)))
 
     tied = [True, *(p >= 1 - confidence for p in corrected)]
-    order = sorted(range(len(entries)), key=lambda i: not tied[i])  # stable: by the metric within each half
+    order = sorted(range(len(entries)), key=lambda i: not tied[i])  # stable: each half stays in the metric's order
     places = tuple(
         Place(
             entry=(best, *others)[i],
@@ -107,7 +107,7 @@ def rank(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values corrected for their number: the chance of even one false alarm among all of them stays at the level.
+    """p values corrected for their number: the chance of any false alarm among all of them stays at the level.
 
     The step-down method of Holm, "A simple sequentially rejective multiple test procedure" (1979).
     """
@@ -119,16 +119,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def pareto_front(costs: Sequence[tuple[float, ...]], alike: tuple[float, ...] | float = 0.0) -> list[bool]:
-    """For each point, less being better in every coordinate: whether no other is at least as good in all of them and
-    better in one. Up to `alike` apart is as good, in each coordinate."""
+    """For each point (less is better in every coordinate): whether no other is at least as good in all coordinates and
+    better in one. A difference up to `alike` counts as equal."""
     points = np.asarray(costs, dtype=np.float64)
     as_good, better = points - alike, points + alike
     return [not ((as_good <= point).all(axis=1) & (better < point).any(axis=1)).any() for point in points]
 
 
 def _cheapest(ties: Sequence[Place]) -> Place:
-    """The best of those that are as small as any of those that are as fast as any; a tenth more is no difference, since
-    seconds that are measured once differ by that much by chance."""
+    """The best of the smallest among the fastest; a tenth more counts as equal, since a single measurement of seconds
+    varies by that much."""
     fastest = min(place.entry.seconds for place in ties)
     fast = [place for place in ties if place.entry.seconds <= ALIKE * fastest]
     smallest = min(place.entry.bytes for place in fast)
@@ -140,7 +140,7 @@ def _cost(entry: Entry) -> tuple[float, int]:
 
 
 def _reason(recommended: Place, places: tuple[Place, ...], metric: str) -> str:
-    """One sentence: why this one."""
+    """One sentence: the reason for the recommendation."""
     best = places[0].entry
     taken, ties = recommended.entry, sum(place.tied for place in places) - 1
     if recommended.against_best is None:

@@ -1,5 +1,5 @@
-"""Every metric's name, what it says in one line, and whether more of it is better: the only place that knows.
-A package of others adds a mapping of its own under the entry points `lakewright.metrics`.
+"""Every metric's name, its meaning in one line, and whether more is better, defined only here.
+Another package adds its own mapping under the entry points `lakewright.metrics`.
 
 A name means the same number in a record, on the command line, in MLflow and on the report's page.
 """
@@ -24,13 +24,13 @@ class Meaning:
 
     @property
     def to_one(self) -> bool:
-        """1 is the greatest or the least that it can be"""
+        """whether 1 is its greatest or least value"""
         return self.range[1] < math.inf
 
 
 ABOVE_0 = (0.0, math.inf)
 CORRELATION = (-1.0, 1.0)
-SHUT = 0.1  # so far beyond the range, a bound shuts the gate on purpose (1.01); farther off, it is a mistake
+SHUT = 0.1  # up to so far beyond the range (1.01) a bound closes the gate on purpose; farther, it is a mistake
 METRICS: dict[str, Meaning] = {
     "accuracy": Meaning("share of rows whose label is right", share_of_rows=True),
     "macro_f1": Meaning("F1 of each class, averaged with every class counting the same, however rare"),
@@ -79,12 +79,12 @@ METRICS: dict[str, Meaning] = {
 
 @cache
 def meanings() -> dict[str, Meaning]:
-    """Every metric's, by name, those of other packages among them."""
+    """Every metric's meaning, by name, including those of other packages."""
     return {name: one for group in plugins.METRICS.names() for name, one in plugins.METRICS.find(group).items()}
 
 
 def meaning(metric: str) -> Meaning:
-    """Raises UsageError naming the nearest metric where there is none of that name."""
+    """Raises UsageError, which names the nearest metric, for an unknown name."""
     known = meanings()
     if metric not in known:
         raise UsageError(f"there is no metric named {metric!r}", nearest(metric, known))
@@ -96,8 +96,8 @@ def higher_is_better(metric: str) -> bool:
 
 
 def check_bound(metric: str, kind: str, bound: float) -> None:
-    """Raises UsageError for a least (`minimum`) or greatest (`maximum`) value that lies outside of the metric's range:
-    it would let every model through, or none."""
+    """Raises UsageError for a least (`minimum`) or greatest (`maximum`) value outside the metric's range: every model
+    would pass, or none."""
     low, high = meaning(metric).range
     least, most = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
     if math.isfinite(bound) and least <= bound <= most:

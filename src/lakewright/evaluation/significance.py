@@ -1,4 +1,4 @@
-"""Is one model better than another on the same test rows, or is it chance? McNemar's test and the paired bootstrap."""
+"""Tests whether one model is better than another on the same test rows: McNemar's test and the paired bootstrap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lakewright.evaluation.scorers import Mask, Scorer
 
 @dataclass(frozen=True)
 class Difference:
-    """The metric of the first scorer minus that of the second; `p` is two-sided, of no difference."""
+    """The metric of the first scorer minus that of the second; `p` is two-sided, for no difference."""
 
     value: float
     low: float
@@ -24,7 +24,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Challenger minus champion. `p` is one-sided: how likely so bad a difference is between equally good models."""
+    """Challenger minus champion. `p` is one-sided: the probability of so bad a difference between equal models."""
 
     method: str
     difference: float
@@ -38,7 +38,7 @@ def mcnemar(a_correct: Mask, b_correct: Mask) -> float:
     """Two-sided p that two models are right equally often, from the rows that only one of them gets right.
 
     Under 25 such rows the exact binomial test (McNemar 1947), else chi² with one degree of freedom and the continuity
-    correction of Edwards (1948). 1.0 where no row tells them apart. Both are [rows], the same rows in the same order.
+    correction of Edwards (1948). 1.0 without such rows. Both are [rows], the same rows in the same order.
     """
     from scipy.stats import binomtest, chi2
 
@@ -64,9 +64,9 @@ def paired_bootstrap(
 ) -> Difference:
     """`metric` of a minus b, with both evaluated on the same resampled rows each time.
 
-    The interval is the percentile one (Efron & Tibshirani 1993). p is the share of resamples whose difference lies as
-    far from the observed difference as that lies from 0 (Berg-Kirkpatrick, Burkett & Klein 2012, two-sided), with one
-    added above and below, so that it is never 0. Raises UsageError where a scorer lacks the metric or cannot define it.
+    The interval is the percentile one (Efron & Tibshirani 1993). p is the share of resamples whose difference is at
+    least as far from the observed difference as that is from 0 (Berg-Kirkpatrick, Burkett & Klein 2012, two-sided),
+    with 1 added to both counts, so that it is never 0. Raises UsageError if a scorer lacks the metric or it is NaN.
     """
     _same_rows(scorer_a.rows, scorer_b.rows)
     value = _value(scorer_a, metric) - _value(scorer_b, metric)
@@ -92,10 +92,10 @@ def compare(
 ) -> Comparison:
     """Whether the challenger is significantly worse than the champion, in the metric's own direction.
 
-    The gate asks one question, so the test is one-sided at 1 − confidence: half of the two-sided p on the side of the
-    loss, 1 minus that half otherwise. A metric that is a share of right rows (accuracy, exact_match) is tested by
-    McNemar, any other by the paired bootstrap; the two-sided interval is the paired bootstrap's in both cases.
-    "Not significantly worse" on few rows may only mean that they are few: read the interval.
+    The gate has one question, so the test is one-sided at 1 − confidence: half of the two-sided p if the challenger is
+    worse, else 1 minus that half. McNemar tests a metric that is a share of right rows (accuracy, exact_match), the
+    paired bootstrap any other; the two-sided interval is the paired bootstrap's in both cases.
+    "Not significantly worse" may only mean that there are few rows: read the interval.
     """
     difference = paired_bootstrap(challenger, champion, metric, resamples=resamples, seed=seed, confidence=confidence)
     method, two_sided = "paired bootstrap", difference.p

@@ -1,4 +1,4 @@
-"""The test rows by the values of a column: categories as they are, numbers and dates by quartile; metrics for each."""
+"""Slices of the test rows by a column's values (categories one by one, numbers and dates by quartile), with metrics."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Rows = list[int]
 def slices(values: Any, *, most: int = 20) -> dict[str, Mask]:
     """A column's values [rows] (Arrow array, NumPy array or list; None and NaN are missing) → name → mask [rows].
 
-    Every row is in exactly one mask. Beyond `most` categories the most frequent ones are kept, the rest is "(other)".
-    Numbers, dates and times with more than ten different values are cut at their quartiles, each part named by its
+    Every row is in exactly one mask. Beyond `most` categories the most frequent ones stay, the rest is "(other)".
+    Numbers, dates and times with more than ten different values are cut at their quartiles; each part's name is its
     least and greatest value: "3 to 12". Missing values, if any, come last.
     """
     column = _plain(values)
@@ -45,7 +45,7 @@ def by_slice(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[str, dict[str, Metric]]]:
-    """Column → slice → metric, as in `Report.slices`; the slice's number of rows is under the metric name "rows"."""
+    """Column → slice → metric, as in `Report.slices`; the metric "rows" is the slice's number of rows."""
     found: dict[str, dict[str, dict[str, Metric]]] = {}
     for column, values in columns.items():
         masks = slices(values)
@@ -60,13 +60,13 @@ def by_slice(
 
 
 def _plain(values: Any) -> list[Any]:
-    """Python values, None where missing."""
+    """Python values; None for missing ones."""
     column = values.to_pylist() if hasattr(values, "to_pylist") else np.asarray(values, dtype=object).tolist()
     return [None if value is None or value != value else value for value in column]
 
 
 def _ordered(present: Sequence[Any]) -> bool:
-    """Is this a scale with more points than a reader would want slices of?"""
+    """Whether this is a scale with too many points for one slice each."""
     for kind in ((int, float, Decimal), datetime.datetime, datetime.date):
         if all(isinstance(value, kind) and not isinstance(value, bool) for value in present):
             return len(set(present)) > 10
@@ -81,7 +81,7 @@ def _quartiles(column: list[Any], present: Rows) -> dict[str, Rows]:
         parts[bisect.bisect_left(cuts, column[row])].append(row)  # equal values stay together
     ends = [(column[rows[0]], column[rows[-1]]) for rows in parts if rows]
     names = [_range(low, high, _short) for low, high in ends]
-    if len(set(names)) < len(names):  # too close to be told apart when rounded
+    if len(set(names)) < len(names):  # equal after rounding
         names = [_range(low, high, str) for low, high in ends]
     return dict(zip(names, filter(None, parts), strict=True))
 

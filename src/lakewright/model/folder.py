@@ -2,16 +2,16 @@
 
     model.json          format, task and its labels, learner, lakewright's version
     project.json        the resolved project that made it
-    training.json       how training went, and what the learner found
+    training.json       the learning curves, and the learner's details
     recipe/             recipe.json, and the steps' own files: tokenizer.json …
     model.safetensors   the weights                     model.onnx    the network that serves
-    serving.json        which runtime for which use     openvino.xml, openvino.bin   where OpenVINO is one of them
-    samples.json        sample rows and what this model says of them in each runtime that serves it
+    serving.json        the runtime for each use        openvino.xml, openvino.bin   if OpenVINO is one of them
+    samples.json        sample rows and this model's predictions for them in each runtime that serves it
     manifest.json       sha256 of each file; the folder's digest is the manifest's
 
 The folder that was evaluated and gated is, byte for byte, the folder that is served: opening one checks the hashes, and
-that nothing lies in it beside the files that were sealed. Whether a file belongs to a folder is asked of its manifest.
-Every JSON file at the folder's top is written and read here, the network's configuration (the learner's) aside.
+that it holds only the sealed files. The manifest decides which files belong to a folder.
+This module writes and reads every JSON file at the folder's top, except the network's configuration (the learner's).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lakewright.system.files import cores
 FORMAT = 3
 MANIFEST, MODEL, PROJECT = "manifest.json", "model.json", "project.json"
 TRAINING, SAMPLES, SERVING = "training.json", "samples.json", "serving.json"
-BLOCK = 4 << 20  # bytes hashed at once: after each, other threads have their turn
+BLOCK = 4 << 20  # bytes hashed at once; other threads run between blocks
 MOST_MANIFEST = 1 << 20  # bytes; some twenty files are a thousand
 AGAIN = "register or download the model again"
 TRAIN_AGAIN = "open it with the lakewright that made it, or train again; serve nothing whose maker you do not know"
@@ -47,7 +47,7 @@ OTHER_MODEL = "name a folder that a run made, or a registered version: models:/N
 
 @dataclass(frozen=True)
 class Samples:
-    """samples.json: rows, and what each runtime predicts of them."""
+    """samples.json: rows, and each runtime's predictions for them."""
 
     rows: Sequence[dict[str, Any]]
     predictions: Mapping[str, Sequence[Any]]
@@ -55,7 +55,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Choice:
-    """What serves one use: the runtime, its precision, and the seconds that a row took in each network measured."""
+    """The choice for one use: the runtime, its precision, and the seconds a row for each network measured."""
 
     runtime: str
     precision: str
@@ -65,7 +65,7 @@ class Choice:
 def write_description(
     folder: Path, *, name: str, task: Mapping[str, Any], learner: str, table: str, features: str, run: str
 ) -> None:
-    """model.json: `task` is what the task describes itself by; table and features are pinned at their versions."""
+    """model.json: `task` is the task's description; table and features are pinned at their versions."""
     made = {"format": FORMAT, "lakewright": lakewright.__version__}
     origin = {"table": table, "features": features, "run": run}
     _write(folder / MODEL, {**made, "name": name, "task": task, "learner": learner, **origin})
@@ -76,7 +76,7 @@ def write_project(folder: Path, resolved: Mapping[str, Any]) -> None:
 
 
 def write_training(folder: Path, history: Sequence[Mapping[str, float]], details: Mapping[str, Any]) -> None:
-    """training.json: a point of the learning curves an entry, and what the learner found."""
+    """training.json: one entry for each point of the learning curves, and the learner's details."""
     _write(folder / TRAINING, {"history": history, "details": details})
 
 
@@ -92,21 +92,21 @@ def seal(folder: Path) -> str:
     """Writes manifest.json over the folder's files and returns the folder's digest."""
     files = {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     files.pop(MANIFEST, None)
-    for name in files:  # safetensors writes files that its user alone can read; a server is another
+    for name in files:  # only its own user can read safetensors' files; a server runs as another
         (folder / name).chmod(0o644)
     (folder / MANIFEST).write_text(json.dumps(files, indent=2) + "\n", encoding="utf-8")
     return digest_of(folder)
 
 
 def digest_of(folder: Path) -> str:
-    """The digest that the folder claims; `verify` proves it. Raises ModelError where it is no model folder."""
+    """The digest that the folder claims; `verify` proves it. Raises ModelError if this is not a model folder."""
     return hashlib.sha256(_manifest(folder)).hexdigest()
 
 
 def verify(folder: Path) -> str:
-    """The folder's digest, after every file was found to be as it was sealed, and nothing else to be there.
+    """The folder's digest, after a check that every file is as it was sealed and that there are no others.
 
-    Raises ModelError naming what is not.
+    Raises ModelError, which names the wrong files.
     """
     content = _manifest(folder)
     sealed = _sealed(folder, content)
@@ -133,20 +133,20 @@ def file_hash(path: Path) -> str:
 
 
 def content_of(folder: Path) -> str:
-    """A name for what the folder's files hold, for folders that are named so."""
+    """A hash of the folder's files, for folders named by their content."""
     hashes = sorted((path.name, file_hash(path)) for path in folder.iterdir())
     return hashlib.sha256(json.dumps(hashes).encode()).hexdigest()[:16]
 
 
 def holds(folder: Path, name: str) -> bool:
-    """Whether the file is one of the folder's: by its manifest, and by the disk while it is being made and has none."""
+    """Whether the file belongs to the folder: by its manifest, or by the disk while the folder is made and has none."""
     if (folder / MANIFEST).exists():
         return name in _sealed(folder, _manifest(folder))
     return (folder / name).is_file()
 
 
 def read_json(folder: Path, name: str) -> Any:
-    """Raises ModelError where the folder lacks the file or it is damaged."""
+    """Raises ModelError if the folder lacks the file or it is damaged."""
     if not holds(folder, name):
         raise ModelError(f"the model folder {folder} lacks {name}", AGAIN)
     try:
@@ -157,13 +157,13 @@ def read_json(folder: Path, name: str) -> Any:
 
 @contextmanager
 def working(folder: Path) -> Iterator[None]:
-    """Hashes tell that a file is as it was sealed, not that it makes sense: what fails within, on what the folder's
-    files say, is a ModelError. What Lakewright raises itself, and a package that is not installed, stay as they are."""
+    """Turns failures that the folder's files cause into ModelError: hashes prove that a file is as it was sealed, not
+    that it is valid. Lakewright's own errors, and those for packages that are not installed, pass unchanged."""
     try:
         yield
     except (LakewrightError, ImportError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as failure:  # a panic of the library tokenizers is no Exception
+    except BaseException as failure:  # a panic of the library tokenizers is not an Exception
         cause = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
         raise ModelError(
             f"{folder} does not work, though its files are as they were sealed: {cause}",
@@ -172,7 +172,7 @@ def working(folder: Path) -> Iterator[None]:
 
 
 def serving(folder: Path, use: Use) -> tuple[str, str]:
-    """The runtime that was measured to be the best for this use where the folder was made, and its precision."""
+    """The runtime that was best for this use, measured where the folder was made, and its precision."""
     if not holds(folder, SERVING):
         return "onnx", "fp32"
     with working(folder):
@@ -181,21 +181,21 @@ def serving(folder: Path, use: Use) -> tuple[str, str]:
 
 
 def sample_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows in samples.json: what the signature and the input example are made from."""
+    """The rows in samples.json, from which the signature and the input example are made."""
     with working(folder):
         rows: list[dict[str, Any]] = read_json(folder, SAMPLES)["rows"]
         return rows
 
 
 def open_recipe(folder: Path) -> Recipe:
-    """The recipe of a model folder. Raises ModelError where its files are damaged or a step is not installed."""
+    """The recipe of a model folder. Raises ModelError if its files are damaged or a step is not installed."""
     with working(folder):
         steps, files = _steps(folder)
         return open_steps(steps, files)
 
 
 def most_tokens(folder: Path) -> int:
-    """The length that sequences are cut at; 0 where that is not known, as while the folder is being made."""
+    """The length at which sequences are cut; 0 if unknown, such as while the folder is made."""
     if not holds(folder, "model.json"):
         return 0
     with working(folder):
@@ -203,7 +203,7 @@ def most_tokens(folder: Path) -> int:
 
 
 def _steps(folder: Path) -> tuple[list[dict[str, Any]], Path]:
-    """The recipe's steps as they are described, and the folder of their own files."""
+    """The descriptions of the recipe's steps, and the folder of their own files."""
     model = read_json(folder, "model.json")
     if model["format"] == former.FORMAT:
         encoding = read_json(folder, f"{former.FOLDER}/{former.FILE}")
@@ -224,7 +224,7 @@ def project_of(folder: Path) -> dict[str, Any]:
 
 
 def history_of(folder: Path) -> list[dict[str, float]]:
-    """The points of the learning curves; what was not defined at a point is left out of it."""
+    """The points of the learning curves; a point leaves out undefined values."""
     with working(folder):
         points = read_json(folder, TRAINING)["history"]
         return [{name: value for name, value in point.items() if value is not None} for point in points]
@@ -269,8 +269,8 @@ def _sealed(folder: Path, manifest: bytes) -> dict[str, str]:
 
 
 def _only(folder: Path, sealed: Collection[str]) -> None:
-    """Raises ModelError where anything but the sealed files lies in the folder, or one of them does not: names that
-    lead out of it are never looked up."""
+    """Raises ModelError if the folder holds other files than the sealed ones, or lacks one of them; names that lead out
+    of it are never looked up."""
     folders = {str(parent) for name in sealed for parent in PurePosixPath(name).parents}
     files: set[str] = set()
     for at, inner, names in os.walk(folder, onerror=_raise):

@@ -1,5 +1,5 @@
-"""Model folders of format 2: the same models, described as folders are now. Versions that were registered then go on
-being served and compared."""
+"""Model folders of format 2, translated into today's descriptions, so that older registered versions can still be
+served and compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDER, FILE = "encoding", "encoding.json"
 
 
 def task_of(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The task, which held the columns beside the text."""
+    """The task, which then held the columns beside the text."""
     task = {key: value for key, value in described.items() if key not in ("pair", "others")}
     if "others" not in described:
         return task

@@ -1,6 +1,6 @@
 """The predictor: a model folder and a runtime. Evaluation, the server and batch scoring all predict through it.
 
-Needs numpy, tokenizers and the runtime's own library; never torch, transformers or mlflow to serve.
+To serve, it needs numpy, tokenizers and the runtime's own library; never torch, transformers or mlflow.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.data.rows.kinds import Row
+from lakewright.data.rows.kinds import Kind, Row
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError
 from lakewright.model.folder import MODEL, SERVING, TRAIN_AGAIN, describe, open_recipe, serving, verify, working
@@ -47,11 +47,11 @@ class Predictor:
         cls, folder: Path, runtime: str = "auto", threads: int | None = None, use: Use = "throughput"
     ) -> Predictor:
         """Checks every file's hash, then loads, and predicts the task's sample rows. `runtime` auto: the one that the
-        folder names for this use; `threads` None: one a core. For throughput, many rows are computed in parts side by
-        side, a thread each; for latency, a row by all threads together.
+        folder names for this use; `threads` None: one a core. For throughput, parts of many rows are computed in
+        parallel, one thread each; for latency, all threads compute one row.
 
-        Raises ModelError where the folder is damaged, not one or does not fit together, UsageError for an unknown
-        `runtime`, and MissingPackage where it is not installed.
+        Raises ModelError if the folder is damaged, is not a model folder or has parts that do not fit together,
+        UsageError for an unknown `runtime`, and MissingPackage if the runtime is not installed.
         """
         digest = verify(folder)
         with working(folder):
@@ -62,7 +62,7 @@ class Predictor:
         return predictor
 
     def reopened(self, runtime: str, threads: int | None, use: Use) -> Predictor:
-        """The same model for another use: its files are not checked again."""
+        """The same model for another use, without a second check of its files."""
         with working(self.folder):
             return replace(self, runtime=_network(self.folder, runtime, threads, use))
 
@@ -71,10 +71,13 @@ class Predictor:
         return self.recipe.sample_rows(self.task.sample_rows())
 
     def _check(self) -> None:
-        """Whether recipe, network and task fit together: rows go through all three, and numbers come out."""
+        """Checks that recipe, network and task fit together: sample rows pass all three and give finite numbers."""
         labels, outputs = self.task.labels, self.task.outputs
         if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
             raise ModelError(f"the labels in {self.folder / 'model.json'} are not different texts", TRAIN_AGAIN)
+        known = {name for name, kind in self.task.inputs.items() if kind in get_args(Kind)}
+        if len(known) < len(self.task.inputs) or not {*self.recipe.inputs} <= known:
+            raise ModelError(f"the inputs in {self.folder / 'model.json'} are not those of its recipe", TRAIN_AGAIN)
         rows = [read_row(self.task.inputs, row, at) for at, row in enumerate(self.sample_rows())]
         encoded = self.recipe.encode(rows)
         logits = self.logits(encoded)
@@ -88,11 +91,11 @@ class Predictor:
     def predict(
         self, rows: Sequence[Row | str], progress: Callable[[int], None] = lambda rows: None
     ) -> list[Prediction]:
-        """One JSON-ready prediction a row, in the rows' order, `no_prediction` where a text is blank. A row is a
-        mapping of the task's inputs, or a text where that is all a row needs. `progress` is called with the number of
-        rows predicted since the call before.
+        """One JSON-ready prediction a row, in the rows' order; `no_prediction` if a text is blank. A row is a mapping
+        of the task's inputs, or a text if a row needs no other input. `progress` is called with the number of rows
+        predicted since its last call.
 
-        Raises DataError naming the first row that lacks an input.
+        Raises DataError, which names the first row that lacks an input.
         """
         read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
         blank = [lacks(self.task.inputs, row) for row in read]
@@ -108,7 +111,7 @@ class Predictor:
         return [no_prediction(self.task) if nothing else next(found) for nothing in blank]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit vectors [texts, width]. Raises ModelError where the model was not trained for sentence_similarity."""
+        """Unit vectors [texts, width]. Raises ModelError if the model was not trained for sentence_similarity."""
         if self.task.level != "vector":
             raise ModelError(
                 f"the model learned {self.task.name}, which gives labels, not embeddings",
@@ -121,8 +124,8 @@ class Predictor:
         return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
 
     def logits(self, encoded: Encoded) -> Logits:
-        """What the network says, longest sequences first so that little is padded, and of equal ones once: logits
-        [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or [width] a sequence."""
+        """The network's logits: [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or
+        [width] a sequence. Longest sequences first, so that padding is short; equal ones are computed once."""
         lengths, first = encoded.ids.lengths, encoded.first_alike()
         found: list[Any] = [None] * len(lengths)
 
@@ -137,7 +140,7 @@ class Predictor:
                 compute(sequences)
         else:
             with ThreadPoolExecutor(self.runtime.streams) as pool:
-                for _ in pool.map(compute, parts):  # raises what a part raised
+                for _ in pool.map(compute, parts):  # raises a part's exception
                     pass
         found = [found[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:

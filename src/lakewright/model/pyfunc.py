@@ -1,8 +1,8 @@
 """The model folder as an MLflow model: saved with the code that reads it, loaded by `mlflow.pyfunc.load_model`.
 
-Where that runs (Databricks Model Serving, SageMaker, Azure ML, `mlflow models serve`) only MLflow and the packages in
-REQUIREMENTS are installed, so the MLflow model carries Lakewright's source. Plug-ins are found through entry points, so
-it carries the package's metadata as well: importlib.metadata finds a dist-info folder that lies on sys.path.
+On the machines that load it (Databricks Model Serving, SageMaker, Azure ML, `mlflow models serve`) only MLflow and the
+packages in REQUIREMENTS are installed, so the MLflow model contains Lakewright's source. Plug-ins need entry points, so
+it also contains the package's metadata: importlib.metadata finds a dist-info folder on sys.path.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ REQUIREMENTS = ("numpy", "onnxruntime", "pandas", "tokenizers")
 
 
 class PyfuncModel:
-    """What MLflow calls: rows in, a table of predictions out, one row each."""
+    """The model that MLflow calls: takes rows, returns a table of predictions, one row each."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
     def predict(self, model_input: pd.DataFrame | Sequence[Any] | Mapping[str, Any]) -> pd.DataFrame:
-        """One row of predictions an input row: label, confidence, probabilities (a dict) or entities (a list of dicts).
+        """One output row for each input row: label, confidence, probabilities (a dict) or entities (a list of dicts).
 
         Takes a DataFrame, a list of texts or dicts, or a dict of columns.
         """
@@ -41,7 +41,7 @@ class PyfuncModel:
             model_input = pd.DataFrame([model_input])
         if not isinstance(model_input, pd.DataFrame):
             return pd.DataFrame(self.predictor.predict(model_input))
-        # {"text": ["a", "b"]}, the form of serving's `inputs`, reaches us from MLflow as one row of whole columns.
+        # MLflow passes {"text": ["a", "b"]}, the form of serving's `inputs`, as one row of whole columns.
         if len(model_input) == 1 and all(isinstance(value, list) for value in model_input.iloc[0]):
             model_input = model_input.explode(list(model_input.columns), ignore_index=True)
         missing_as_none = model_input.astype(object).where(model_input.notna(), None)
@@ -50,7 +50,7 @@ class PyfuncModel:
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:
-    """Called by MLflow, which knows it by this name, with the model folder."""
+    """MLflow calls this function, by this name, with the model folder."""
     from lakewright.model.predictor import Predictor
 
     return PyfuncModel(Predictor.open(Path(data_path), use="latency"))
@@ -61,13 +61,13 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
 
     The signature is inferred from `example` and the model's predictions for it; `example` becomes the input example.
     `identity` is the `mlflow.models.Model` that names the run and the logged model it belongs to.
-    Raises ModelError where Lakewright is not an installed package.
+    Raises ModelError if Lakewright is not an installed package.
     """
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import infer_signature
 
-    runtime, _ = serving(folder, "latency")  # as `_load_pyfunc` opens it
+    runtime, _ = serving(folder, "latency")  # the runtime that `_load_pyfunc` opens
     required = [*REQUIREMENTS, *(["openvino"] if runtime == "openvino" else [])]
     model = _load_pyfunc(str(folder))
     rows = pd.DataFrame(list(example))

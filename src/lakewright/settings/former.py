@@ -1,4 +1,4 @@
-"""Settings that have another name now: the former one still works, and the log shows the new one."""
+"""Renamed settings: the old name still works, and the log shows the new one."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NOW: dict[Key, Key] = {
 
 
 def with_new_names(file: YamlFile) -> YamlFile:
-    """The file as it would be with today's names. Raises ProjectError where both names are there."""
+    """The file with today's names. Raises ProjectError if both names are present."""
     values, lines, texts = copy.deepcopy(file.values), dict(file.lines), dict(file.texts)
     for old, new in NOW.items():
         section = values.get(str(old[0]))
         if not isinstance(section, dict) or old[1] not in section:
             continue
-        if old[0] == "train" and section.get("learner") != "linear":  # other learners may have keys of these names
+        if old[0] == "train" and section.get("learner") != "linear":  # other learners may have keys with these names
             continue
         if new in lines:
             raise ProjectError(

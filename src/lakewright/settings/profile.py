@@ -7,19 +7,20 @@
       team:
         workspace: .lakewright
         lake: s3://our-lake/tables
-        catalog: glue                     # what keeps the tables' names: docs/data.md
+        catalog: glue                     # where the tables' names are stored: docs/data.md
         tracking: https://mlflow.our.org
         storage_options:
           AWS_ACCESS_KEY_ID: ${env:LAKE_KEY}
           AWS_SECRET_ACCESS_KEY: ${env:LAKE_SECRET}
 
       prod:
-        target: {name: sagemaker, role: …}     # what a target needs to know: docs/targets.md
+        target: {name: sagemaker, role: …}     # a target's settings: docs/targets.md
         workspace: s3://our-lake/lakewright   # shared by the machines that stages run on
         tracking: https://mlflow.our.org
 
-Looked for in the project's folder and in those above it, up to the root of its repository, then likewise from the
-current folder; without one, the built-in profile `local` is used. Relative paths are relative to profiles.yml.
+Lakewright looks for the file in the project's folder and in those above it, up to the root of its repository, then in
+the same way from the current folder; without a file, the built-in profile `local` is used. Relative paths are relative
+to profiles.yml.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Oidc(Settings):
-    """Bearer tokens of an identity provider (OpenID Connect) open the server, too."""
+    """The server also accepts bearer tokens of an identity provider (OpenID Connect)."""
 
     issuer: str = Field(description="the token's `iss`")
     audience: str = Field(description="the token's `aud`")
@@ -54,7 +55,7 @@ class Oidc(Settings):
 
 
 class Serve(Settings):
-    """What a server takes, and from whom; a worker process each has these limits."""
+    """Which requests a server accepts, and from whom; each worker process has these limits."""
 
     keys: str | None = Field(default=None, description="file of API keys' hashes; default keys.json in the workspace")
     oidc: Oidc | None = Field(default=None, description="whose tokens are taken beside API keys")
@@ -97,19 +98,19 @@ class Serve(Settings):
     @field_validator("held_bytes")
     @classmethod
     def _room_for_a_body(cls, held: int, info: ValidationInfo) -> int:
-        if held < (least := 2 * info.data.get("request_bytes", 0)):  # bodies that are still coming may hold half
+        if held < (least := 2 * info.data.get("request_bytes", 0)):  # incomplete bodies may use half
             raise ValueError(f"must be at least twice request_bytes, so {least}")
         return held
 
 
 class TargetSettings(Settings):
-    """What every target's settings have; `name` picks the rest."""
+    """The settings that every target has; `name` picks the rest."""
 
     name: str
 
 
 class CatalogSettings(Settings):
-    """What every catalog's settings have; `name` picks the rest."""
+    """The settings that every catalog has; `name` picks the rest."""
 
     name: str
 
@@ -159,40 +160,40 @@ class Profile(Settings):
     @field_validator("workspace", "lake")
     @classmethod
     def _without_secret(cls, address: str | None) -> str | None:
-        """Where a table lies is noted in records."""
+        """Records store where a table lies, so an address must not hold a secret."""
         if address is not None and (kind := secret_in(address)):
             raise ValueError(f"it holds {kind}, which records would show: keys belong in storage_options")
         return address
 
     @property
     def name(self) -> str:
-        """As profiles.yml has it."""
+        """The name in profiles.yml."""
         return self._name
 
     @property
     def folder(self) -> Path | None:
-        """That of profiles.yml; None without one."""
+        """The folder of profiles.yml; None without one."""
         return self._file.path.resolve().parent if self._file else None
 
     def where(self, *key: str | int) -> str:
-        """`profiles.yml:12`, where the profile's setting stands, or the nearest one above it."""
+        """`profiles.yml:12`, the line of the profile's setting, or of the nearest one above it."""
         return self._file.where(("profiles", self._name, *key)) if self._file else "profiles.yml"
 
     @property
     def as_written(self) -> dict[str, Any]:
-        """What profiles.yml says of it, `${env:NAME}` not filled in."""
+        """The profile as profiles.yml holds it, `${env:NAME}` not filled in."""
         return dict(self._file.values["profiles"][self._name]) if self._file else {}
 
     @property
     def as_sent(self) -> dict[str, Any]:
-        """profiles.yml with this profile alone, for other machines: as written, but for `target`, which holds no
-        secret and is filled in."""
+        """profiles.yml with this profile alone, for other machines: as written, except that `target`, which holds no
+        secret, is filled in."""
         target = self.target.model_dump(mode="json", exclude_unset=True)
         return {"default": self._name, "profiles": {self._name: {**self.as_written, "target": target}}}
 
     @property
     def references(self) -> list[tuple[Key, str]]:
-        """(key, NAME) of each `${env:NAME}` that is filled in where a stage runs: all but those of `target`."""
+        """(key, NAME) of each `${env:NAME}` that the stage's machine fills in: all except those of `target`."""
         texts = (each for each in texts_in(self.as_written) if each[0][0] != "target")
         return [(key, name) for key, text in texts for name in REFERENCE.findall(text)]
 
@@ -202,7 +203,7 @@ class Profile(Settings):
 
     @property
     def hidden(self) -> list[str]:
-        """Of these the values that no text may show: long enough to be no other word, and secret by their names."""
+        """Those of the secrets that no text may show: named as secrets, and too long to be an ordinary word."""
         return [value for name, value in self.secrets().items() if names_secret(name, value) and len(value) >= 8]
 
 
@@ -227,7 +228,7 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
         return _placed(Profile(), Path.cwd())
     file = read_yaml(path, ProfileError)
     chosen = str(name or file.values.get("default", "local"))
-    # Only the chosen profile is looked at: a laptop need not have production's secrets, nor its targets.
+    # Only the chosen profile is checked: a laptop need not have production's secrets, nor its targets.
     values, there = dict(file.values), file.values.get("profiles")
     if isinstance(there, dict):
         filled = _filled(there.get(chosen, {}), ("profiles", chosen), file)
@@ -249,7 +250,7 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
 
 
 def _and_above(folder: Path) -> list[Path]:
-    """The folder and those above it up to the root of its repository; outside of one, the folder alone."""
+    """The folder and those above it up to the root of its repository; without a repository, the folder alone."""
     folders = [folder.resolve(), *folder.resolve().parents]
     root = next((place for place, each in enumerate(folders) if (each / ".git").exists()), 0)
     return folders[: root + 1]
@@ -281,7 +282,7 @@ def _by_name(given: Any, seam: plugins.Seam[Any], key: Key, file: YamlFile) -> A
 
 
 def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
-    """The profile's `serve` with `name=value` settings laid over it. Raises ProfileError."""
+    """The profile's `serve`, overridden by `name=value` settings. Raises ProfileError."""
     given = YamlFile(Path("serve"), profile.serve.model_dump(exclude_unset=True), {})
     file = override(given, [setting.removeprefix("serve.") for setting in settings], ProfileError)
     try:

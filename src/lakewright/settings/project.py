@@ -1,4 +1,4 @@
-"""project.yml: what is learned, from what, and when it is good enough. It never says where (that is profiles.yml).
+"""project.yml: what is learned, from which data, and when it is good enough. profiles.yml defines where it runs.
 
     name: icd10_chapters
     schema: main.health                 # the table, its features and the model live here
@@ -102,7 +102,7 @@ class Project(Settings):
 
     @property
     def folder(self) -> Path:
-        """The project file's folder: relative sources and python: modules are looked for here."""
+        """The project file's folder; relative sources and python: modules are relative to it."""
         return self._path.parent
 
     @property
@@ -111,7 +111,7 @@ class Project(Settings):
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The `a.b=c` settings that were laid over the file."""
+        """The `a.b=c` settings that override the file."""
         return self._given
 
     @property
@@ -135,7 +135,7 @@ class Project(Settings):
 
     @cached_property
     def steps(self) -> dict[str, Chosen]:
-        """The recipe's steps, by name. Raises ProjectError where they do not fit the inputs or the learner."""
+        """The recipe's steps, by name. Raises ProjectError if they do not fit the inputs or the learner."""
         task, learner = plugins.TASKS.find(self.task.name), plugins.LEARNERS.find(self.train.learner)
         return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
 
@@ -145,9 +145,9 @@ class Project(Settings):
 
 
 def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str, Any]]:
-    """The settings of the learner that `train` names, or that its size means, and all that is said of it.
+    """The settings class of the learner that `train` names or its size implies, and the values given for it.
 
-    Raises UsageError for a learner or a size that is not there, and where the two contradict each other.
+    Raises UsageError for an unknown learner or size, and if the two contradict each other.
     """
     size = given.get("size")
     if size is None:
@@ -171,14 +171,14 @@ def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]
 
 
 def _of_columns(task: object) -> SettingsOf:
-    """Each task has its own roles; of a task that is not known, the roles are not looked at."""
+    """Each task has its own roles; the roles of an unknown task are not checked."""
     name = task.get("name") if isinstance(task, dict) else task if isinstance(task, str) else getattr(task, "name", "")
     known = name in plugins.TASKS.names()
     return lambda given: (plugins.TASKS.find(str(name)).columns if known else Columns, given)
 
 
 def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
-    """The project at `path` (a file, or a folder that holds project.yml) with `a.b=c` settings laid over it.
+    """The project at `path` (a file, or a folder that holds project.yml), overridden by `a.b=c` settings.
 
     Raises ProjectError that names file, line and the nearest known key.
     """
@@ -186,7 +186,7 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     if path.is_dir():
         path = path / "project.yml"
     file = read_yaml(path, ProjectError)
-    if isinstance(file.values.get("task"), str):  # the short form, so that --set can lay something over it
+    if isinstance(file.values.get("task"), str):  # the short form, so that --set can override a part of it
         file.values["task"] = {"name": file.values["task"]}
     file = with_new_names(override(file, settings, ProjectError))
     _refuse_secrets(file.values, (), file)
@@ -224,7 +224,7 @@ def _validated(file: YamlFile) -> Project:
 def picked(
     key: Key, which: str, given: dict[str, Any], settings_of: SettingsOf, file: YamlFile, error: type[UsageError]
 ) -> Settings:
-    """The part of a file that stands at `key`, as the settings that one of its own keys, `which`, picks."""
+    """The part of a file at `key`, as the settings that one of its own keys, `which`, picks."""
     try:
         settings, values = settings_of(given)
     except UsageError as unknown:
@@ -263,7 +263,7 @@ def _refuse_secrets(value: object, key: tuple[str | int, ...], file: YamlFile) -
 
 
 def _secret_by_name(key: tuple[str | int, ...], value: str) -> str:
-    """Where users choose the names, these tell as well."""
+    """Where users choose the names, a name can show that the value is a secret."""
     free = len(key) == 3 and key[:2] in (("data", "options"), ("register", "tags"))
     return "a secret, by its name" if free and names_secret(str(key[2]), value) else ""
 

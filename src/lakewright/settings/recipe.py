@@ -1,5 +1,4 @@
-"""Which steps a project's recipe has: those that it names, and for what they leave, those that its learner takes by
-itself."""
+"""The steps of a project's recipe: those that it names, and for the remaining inputs its learner's own."""
 
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings]) -> dict[str, Chosen]:
     """The steps for these inputs by name, those of the project (`declared`) first.
 
-    Raises ProjectError where an input is read by no step, or by two that do not name it, where a step reads nothing or
-    what is not there, and where the learner cannot read the sequences.
+    Raises ProjectError if no step reads an input, or two that do not name it read it; if a step reads nothing, or names
+    an input that does not exist; and if the learner cannot read the sequences.
     """
     chosen: dict[str, Chosen] = {}
     named = {name for settings in declared.values() for name in settings.inputs}
@@ -46,7 +45,7 @@ def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings
     left = {name: kind for name, kind in inputs.items() if not any(name in read for _, _, read in chosen.values())}
     for name in dict.fromkeys(learner.reads[kind] for kind in left.values() if kind in learner.reads):
         if name in declared:
-            continue  # that names other inputs
+            continue  # it names other inputs
         step = plugins.STEPS.find(name)
         read = {each: kind for each, kind in left.items() if learner.reads.get(kind) == name}
         chosen[name] = (step, step.settings.model_validate({"step": name}), read)

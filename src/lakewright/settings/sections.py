@@ -1,5 +1,5 @@
-"""The sections of project.yml, one class each, with their defaults. Which keys `task`, `train`, `data.columns` and the
-steps of `prepare.recipe` have is for the parts that they name to say."""
+"""The sections of project.yml, one class each, with their defaults. The parts that `task`, `train`, `data.columns` and
+the steps of `prepare.recipe` name define the keys of these sections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
 
 class StepSettings(Settings):
-    """What every step's settings have; `step` picks the rest."""
+    """The settings that every step has; `step` picks the rest."""
 
     step: str
     inputs: list[str] = Field(
@@ -37,12 +37,12 @@ SettingsOf = Callable[[dict[str, Any]], tuple[type[Settings], dict[str, Any]]]
 
 
 def validated(settings_of: SettingsOf, given: Any) -> Any:
-    """The settings of the part that one of these keys picks. Raises ValueError where there is no such part."""
+    """The settings of the part that one of these keys picks. Raises ValueError if there is no such part."""
     if not isinstance(given, dict):
         return given
     try:
         settings, values = settings_of(given)
-    except UsageError as error:  # pydantic tells of ValueErrors
+    except UsageError as error:  # pydantic reports ValueErrors
         raise ValueError(f"{error.cause}; {error.remedy}") from None
     return settings.model_validate(values)
 
@@ -58,7 +58,7 @@ def step_of(name: str) -> SettingsOf:
 
 
 class Columns(Settings):
-    """Which column plays which role. Each task has roles of its own, beside these."""
+    """The columns by role. Each task adds its own roles to these."""
 
     id: str | None = Field(default=None, description="unique; the row number where none is named")
     group: str | None = Field(default=None, description="rows of one group stay in one split")
@@ -69,7 +69,7 @@ class Columns(Settings):
 
     @property
     def roles(self) -> dict[str, str | list[str]]:
-        """The roles that are played, and by which column or columns."""
+        """The roles in use, each with its column or columns."""
         return {role: given for role, given in self.model_dump().items() if given}
 
     @property
@@ -83,22 +83,22 @@ class Columns(Settings):
 
     @property
     def inputs(self) -> list[tuple[str, str]]:
-        """Every (role, column) that is learned from."""
+        """Every (role, column) that the model learns from."""
         return [(role, name) for role, name in self.names if role not in (*COMMON, *self.truths)]
 
     @property
     def truth(self) -> list[tuple[str, str]]:
-        """Every (role, column) that is to be predicted."""
+        """Every (role, column) that the model predicts."""
         return [(role, name) for role, name in self.names if role in self.truths]
 
     @property
     def as_written(self) -> list[str]:
-        """Those that keep the form which their values are written in, where a source tells no types."""
+        """The columns whose values keep their written form if a source has no types."""
         return sorted({name for role, name in self.names if role in ("label", "id", "group", "categories")})
 
     @model_validator(mode="after")
     def _one_part_each(self) -> Self:
-        """A column is read once: one that is to be predicted and read too would teach a model its own answer."""
+        """Each column has one role: an input that is also the truth would show the model its own answer."""
         role_of: dict[str, str] = {}
         for role, name in self.names:
             if role in COMMON:
@@ -216,12 +216,12 @@ class Register(Settings):
 
 
 class TaskSettings(Settings):
-    """What every task's settings have; `name` picks the rest."""
+    """The settings that every task has; `name` picks the rest."""
 
     name: str
 
 
 class LearnerSettings(Settings):
-    """What every learner's settings have; `learner` picks the rest."""
+    """The settings that every learner has; `learner` picks the rest."""
 
     learner: str

@@ -1,4 +1,4 @@
-"""A YAML file read strictly, with the line of every key kept, so that an error can say where it is.
+"""Reads a YAML file strictly and keeps the line of every key, so that an error can name it.
 
 Used for project.yml and profiles.yml. YAML's traps are closed: a key written twice is an error, and so is a
 document that is not a mapping.
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 Key = tuple[str | int, ...]
 KIND = re.compile(
     r"(literal|constrained|function|model)[-\[].*|float|int|bool|str"
-)  # pydantic's names of a union's kinds
-SET = 0  # in place of a line: the key was given by --set
+)  # pydantic's names for the kinds in a union
+SET = 0  # in place of a line: the key comes from --set
 
 
 class Refused(ValueError):
-    """What a validator finds wrong with a setting, and what its user can do."""
+    """A validator's complaint about a setting, and the user's remedy."""
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause)
@@ -40,10 +40,10 @@ class YamlFile:
     path: Path
     values: dict[str, Any]
     lines: Mapping[Key, int]  # key path → line, from 1
-    texts: Mapping[Key, str] = field(default_factory=dict)  # of what --set gave: the value as it was written
+    texts: Mapping[Key, str] = field(default_factory=dict)  # for keys of --set: the value as written
 
     def where(self, key: Key) -> str:
-        """`project.yml:12`, by the nearest key above that stands in the file; `--set` where that gave it."""
+        """`project.yml:12`: the key's line or that of the nearest key above it; `--set` for a key from there."""
         for end in range(len(key), 0, -1):
             line = self.lines.get(key[:end])
             if line is not None:
@@ -92,7 +92,7 @@ def _note_lines(node: yaml.Node, at: Key, lines: dict[Key, int], path: Path, err
 
 
 def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -> YamlFile:
-    """The file with `a.b=c` settings laid over it; each value is read as `value_of` reads it."""
+    """The file overridden by `a.b=c` settings; `value_of` reads each value."""
     import copy
 
     values, lines, texts = copy.deepcopy(file.values), dict(file.lines), dict(file.texts)
@@ -108,9 +108,9 @@ def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -
 
 
 def value_of(text: str) -> Any:
-    """A value of --set: as YAML reads it (a number, a list, null, a string in quotes …), else the text as it stands.
+    """A value of --set: as YAML reads it (a number, a list, null, a string in quotes …), else the text unchanged.
 
-    So `1e-4`, `[a, b]` and `null` work, and nothing of `rows #2.csv` or `*.csv` is a comment or an alias.
+    So `1e-4`, `[a, b]` and `null` work, and `rows #2.csv` holds no comment, `*.csv` no alias.
     """
     try:
         node, value = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
@@ -124,9 +124,9 @@ def value_of(text: str) -> Any:
 
 
 def as_written(file: YamlFile, failure: ValidationError, at: Key = ()) -> YamlFile | None:
-    """The file with the text of --set in place of what YAML made of it, wherever a string is wanted: 2024, yes, a: b.
+    """The file with the original text of --set in place of YAML's value, where a string is needed: 2024, yes, a: b.
 
-    None where the failure has other causes. `failure` is of what stands at the key `at`.
+    None if the failure has other causes. `failure` is about the part at the key `at`.
     """
     import copy
 
@@ -139,7 +139,7 @@ def as_written(file: YamlFile, failure: ValidationError, at: Key = ()) -> YamlFi
 
 
 def lay(values: dict[str, Any], key: Key, value: Any) -> None:
-    """Sets the value at the key; the mappings above it are made where they are not there."""
+    """Sets the value at the key and makes the missing mappings above it."""
     for part in key[:-1]:
         if not isinstance(values.get(str(part)), dict):
             values[str(part)] = {}
@@ -148,21 +148,21 @@ def lay(values: dict[str, Any], key: Key, value: Any) -> None:
 
 
 def _key(loc: Key, at: Key) -> Key:
-    """Where pydantic found something, as the file has it: without the kinds of a union."""
+    """The key in the file for pydantic's location: without the kinds of a union."""
     return (*at, *(part for part in loc if not (isinstance(part, str) and KIND.fullmatch(part))))
 
 
 def explain(
     failure: ValidationError, model: type[BaseModel], file: YamlFile, error: type[UsageError], at: Key = ()
 ) -> UsageError:
-    """pydantic's findings as one error: file, line, key, what is wrong, and the nearest key where one is unknown.
+    """pydantic's complaints as one error: file, line, key, cause, and for an unknown key the nearest one.
 
-    `model` is what was validated; it stands at the key `at` in the file.
+    `model` is the validated class; its part of the file is at the key `at`.
     """
     causes: list[str] = []
     what = " profiles" if error.__name__ == "ProfileError" else ""
     remedies: list[str] = []
-    wrong: dict[Key, list[str]] = {}  # of a setting that may be one of several kinds, every kind complains
+    wrong: dict[Key, list[str]] = {}  # for a setting of several possible kinds, every kind complains
     for found in failure.errors():
         key = _key(found["loc"], at)
         name = ".".join(str(part) for part in key)
@@ -194,7 +194,7 @@ def explain(
 
 
 def _keys_beside(model: type[BaseModel], key: Key) -> list[str]:
-    """The keys allowed where the last part of `key` stands."""
+    """The keys allowed at the place of `key`'s last part."""
     from typing import get_args
 
     from pydantic import BaseModel

@@ -1,1 +1,1 @@
-"""What the machine and the process give: files, JSON, memory, progress, secrets. It knows nothing of Lakewright."""
+"""Access to machine and process: files, JSON, memory, progress, secrets. This wing knows nothing of Lakewright."""

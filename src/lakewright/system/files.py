@@ -1,4 +1,4 @@
-"""Files: whole or not at all, and where this user's cache lies."""
+"""Files written whole or not at all, and the folder of this user's cache."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from uuid import uuid4
 
 
 def user_cache() -> Path:
-    """What may be deleted at any time lies here: $XDG_CACHE_HOME/lakewright, or ~/.cache/lakewright."""
+    """The folder for files that may be deleted at any time: $XDG_CACHE_HOME/lakewright, or ~/.cache/lakewright."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakewright"
 
 
 @contextmanager
 def whole(path: Path, draft: Path | None = None) -> Iterator[Path]:
-    """Yields where to write the file or folder that stands at `path`, whole and on disk, when the block ends.
+    """Yields a draft path to write to; when the block ends, the draft becomes the file or folder `path`, whole and on
+    disk.
 
-    `draft` names that place where the caller wants it: elsewhere than beside `path`, or under one name every time, so
-    that the next attempt writes over what a killed one left. A block that raises leaves nothing.
+    The draft lies beside `path` unless the caller names a `draft`: in another place, or with the same name every time,
+    so that the next attempt writes over the rest of a killed one. A block that raises leaves nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = draft or path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
@@ -36,8 +37,8 @@ def whole(path: Path, draft: Path | None = None) -> Iterator[Path]:
 def put_in_place(draft: Path, path: Path) -> None:
     """Rename the file or folder once all of it is on disk.
 
-    A file takes the place of the one before. A folder's name stands for its content: where another process was first,
-    that one stays and the draft goes.
+    A file replaces an earlier one. A folder's name identifies its content: if another process was first, its folder
+    stays and the draft is deleted.
     """
     for written in [draft] if draft.is_file() else [inner for inner in draft.rglob("*") if inner.is_file()]:
         descriptor = os.open(written, os.O_RDONLY)
@@ -55,7 +56,7 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The text in a file: whole or not at all, and on disk before this returns."""
+    """Writes the text to a file, whole or not at all; it is on disk when this returns."""
     with whole(path) as draft:
         draft.write_text(text, encoding="utf-8")
 

@@ -1,6 +1,6 @@
-"""JSON as its standard has it (RFC 8259), which has no NaN and no infinity: Python's module reads and writes both.
+"""JSON by its standard (RFC 8259), without NaN and infinity, which Python's module reads and writes.
 
-Every file that Lakewright writes as JSON is written by `text`, and what others may have written is read by `parse`.
+`text` writes every JSON file of Lakewright; `parse` reads the files that others may have written.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any, NoReturn
 
 
 def text(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | None = None, escaped: bool = False) -> str:
-    """One line without `indent`. A number that is not finite (a metric that the rows do not define) is null; `default`
-    makes something of what JSON has no form for, a time for example; `escaped`: ASCII alone."""
+    """One line if `indent` is None. A number that is not finite (a metric that the rows do not define) becomes null;
+    `default` converts values that JSON has no form for, such as a time; `escaped`: ASCII only."""
     return json.dumps(finite(value), indent=indent, ensure_ascii=escaped, allow_nan=False, default=default) + "\n"
 
 
 def finite(value: Any) -> Any:
-    """The value with None in place of each float that is not finite, and decimals as the numbers that JSON has, at any
-    depth."""
+    """The value with None in place of each float that is not finite, and decimals as JSON numbers, at any depth."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -32,7 +31,7 @@ def finite(value: Any) -> Any:
 
 
 def parse(content: str | bytes) -> Any:
-    """Raises ValueError for what is no JSON, and for values nested deeper than Python's stack."""
+    """Raises ValueError for text that is not JSON, and for values nested deeper than Python's stack."""
     try:
         return json.loads(content, parse_constant=_refuse)
     except RecursionError:
@@ -40,8 +39,8 @@ def parse(content: str | bytes) -> Any:
 
 
 def parse_strictly(content: str) -> Any:
-    """As `parse`, for JSON that a person gives: raises ValueError also for a key that hides another, and for a number
-    that no float holds."""
+    """Like `parse`, for JSON that a person writes: also raises ValueError for a repeated key, and for a number too
+    large for a float."""
     try:
         return _STRICT.decode(content)
     except RecursionError:

@@ -1,8 +1,8 @@
-"""What becomes of memory that is freed: given back to the system, or kept while a network trains.
+"""Freed memory: whether it goes back to the system, or stays in the process while a network trains.
 
-glibc keeps what is freed, up to twice the largest block that it has seen; Arrow's own allocator and delta-rs's keep
-more: in a stage that streams a table that looks like growth with the table. In steps of long texts, on the other hand,
-taking large blocks from the system anew, zeroed, is a sixth of the time (docs/experiments.md).
+glibc keeps freed memory, up to twice the largest block that it has seen; Arrow's and delta-rs's own allocators keep
+more: when a stage streams a table, memory seems to grow with the table. In training steps of long texts, however,
+getting large blocks, zeroed, from the system again takes a sixth of the time (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
 LARGE, DEFAULT_MMAP_MAX = 128 * 1024, 65_536  # mallopt(3)
 
-# delta-rs reads these when it is loaded and when it first writes; what is set already stays.
+# delta-rs reads these when it is loaded and when it first writes; a variable that is already set stays.
 DELTA_RS = {
     "_RJEM_MALLOC_CONF": "narenas:1,tcache:false,dirty_decay_ms:0",  # jemalloc: one heap, nothing kept
     "DELTARS_WRITER_BATCH_CHANNEL_SIZE": "1",  # batches that wait for the writer
@@ -25,8 +25,8 @@ DELTA_RS = {
 
 
 def give_back() -> None:
-    """From here on this process gives large blocks back as they are freed, Arrow's too, and delta-rs's if it is not
-    loaded yet. Elsewhere than on glibc only these two's."""
+    """From now on this process returns large blocks to the system when they are freed, Arrow's too, and delta-rs's if
+    it is not loaded yet. Without glibc, only those of these two."""
     import pyarrow as pa
 
     for name, value in DELTA_RS.items():
@@ -38,15 +38,15 @@ def give_back() -> None:
 
 
 def trim() -> None:
-    """Gives back what lies free between blocks in use, which glibc does not do by itself."""
+    """Returns free memory between blocks in use to the system, which glibc does not do by itself."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """Within, freed memory is not given back to the system; afterwards, all that is free is. Nothing but glibc has
-    these settings; elsewhere this does nothing."""
+    """Inside the block, freed memory stays in the process; afterwards all free memory goes back to the system. Only
+    glibc has these settings; elsewhere this does nothing."""
     libc = _glibc()
     if libc is None:
         yield
@@ -67,7 +67,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def size_of(value: Any) -> int:
-    """Bytes that a value as JSON has them takes in memory; what it holds twice is counted twice."""
+    """The bytes that a JSON value takes in memory; a part that it holds twice is counted twice."""
     size = sys.getsizeof(value)
     if isinstance(value, Mapping):
         return size + sum(size_of(key) + size_of(inner) for key, inner in value.items())

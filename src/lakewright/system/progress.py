@@ -1,4 +1,4 @@
-"""How far long work is, on stderr, since stdout belongs to results: a bar where that is a terminal, else a line every
+"""The progress of long work, on stderr, since stdout is for results: a bar if stderr is a terminal, else a line every
 half minute. The run's log gets the lines, too."""
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def bar(title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
 
 
 def line(title: str, done: int, total: int | None, since: int, seconds: float, note: str) -> str:
-    """`since`: how much was done in those seconds; the rest of `done` was there before."""
+    """`since`: how much was done in those seconds; the rest of `done` was done before."""
     parts = [f"{title}: {done:,}" if total is None else f"{title}: {done:,} of {total:,}"]
     rate = since / seconds
     if since > 0:

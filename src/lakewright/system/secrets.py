@@ -1,4 +1,4 @@
-"""What is a secret: by the name that holds it, or by its own form. One list for all that is sent, written or logged."""
+"""Recognises secrets, by the name of the key or by their own form. One list for all that is sent, written or logged."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ NAME = re.compile(
     r"SECRET|PASSW(OR)?D|PASSPHRASE|CREDENTIAL|AUTHORIZATION|SIGNATURE|TOKEN(?!IZ)|CONNECTION_?STRING"
     r"|KEYS?(?![A-Z])|(?<![A-Z])(SAS|PWD|PAT)(?![A-Z])"
 )
-PLACE = re.compile(r"_(FILE|PATH|ARN|URI)$|(KMS|PUBLIC)_KEY")  # where a secret lies, or which key is used
-PLAIN = re.compile(r"|true|false|yes|no|on|off|[01]", re.IGNORECASE)  # a switch, whatever its name
+PLACE = re.compile(r"_(FILE|PATH|ARN|URI)$|(KMS|PUBLIC)_KEY")  # the place of a secret, or the name of a key
+PLAIN = re.compile(r"|true|false|yes|no|on|off|[01]", re.IGNORECASE)  # a switch is no secret, whatever its name
 _NO_TEMPLATE = r"(?![{<$]|%[(s])"  # {password}, <password>, $PASSWORD, %(password)s
 FORMS = {
     "a password in an address": re.compile(rf"(?<=://)[^/\s@:\[\]'\"]*:(?!\d+/){_NO_TEMPLATE}[^\s'\"]+(?=@)"),
@@ -37,20 +37,20 @@ def names_secret(name: str, value: object = "…") -> bool:
 
 
 def first_secret(text: str) -> tuple[str, int] | None:
-    """The kind of a secret that stands in the text, as "a password in an address", and where; None: none is known."""
+    """The kind of the first secret in the text, such as "a password in an address", and its position; None: none."""
     found = ((kind, form.search(text)) for kind, form in FORMS.items())
     return next(((kind, match.start()) for kind, match in found if match), None)
 
 
 def secret_in(text: str) -> str:
-    """The kind alone; empty where there is none."""
+    """The kind alone; empty if there is none."""
     found = first_secret(text)
     return found[0] if found else ""
 
 
 def concealed(text: str, hidden: Iterable[str] = ()) -> str:
-    """The text with *** in place of each secret that is known by its form, and of each that is `hidden`; an address is
-    left without its user."""
+    """The text with *** in place of each secret with a known form and of each `hidden` one; an address loses its
+    user."""
     for value in hidden:
         text = text.replace(value, "***")
     for form in FORMS.values():

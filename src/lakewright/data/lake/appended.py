@@ -27,15 +27,16 @@ REMEDY = "read all rows of the version instead"
 
 
 class Rewritten(DataError):
-    """The log does not tell which rows are new."""
+    """The log does not show which rows are new."""
 
 
 def added(
     delta: DeltaTable, since: int, columns: Sequence[str], batch_size: int
 ) -> tuple[int | None, Iterator[pa.RecordBatch]]:
-    """How many rows, where the log tells; and the rows, always in the same order, up to the version of `delta`.
+    """The number of rows, None if the log does not hold it; and the rows, always in the same order, up to the version
+    of `delta`.
 
-    Raises Rewritten where a commit in between did more than append, or is no longer in the log.
+    Raises Rewritten if a commit in between did more than append, or is no longer in the log.
     """
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import PyFileSystem
@@ -80,7 +81,7 @@ def _appended(files: PyFileSystem, commit: int) -> list[dict[str, Any]]:
 
 
 def _column(batch: pa.RecordBatch, field: pa.Field, values: dict[str, str | None]) -> pa.Array:
-    """A column as the table has it: from the file, the same for all its rows (a partition), or not there yet (null)."""
+    """A column of the table: from the file, one value for all its rows (a partition), or null (added later)."""
     if field.name in values:
         return pa.array([values[field.name]] * batch.num_rows, pa.string()).cast(field.type)
     if field.name not in batch.schema.names:

@@ -1,4 +1,4 @@
-"""Tables and versions whose files are gone or damaged: which files, why, and what can be read in their place."""
+"""Tables and versions whose files are gone or damaged: which files, why, and which version can be read instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lakewright.records import TableVersion
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-_TRIED = 50  # versions that are looked at for one that can be read
+_TRIED = 50  # versions to check for a readable one
 _REWRITTEN = {  # a property of a commit: how its rows are written anew
     "lakewright.fingerprint": " (lakewright run --rerun ingest)",
     "lakewright.table": " (lakewright run --rerun prepare)",
@@ -26,13 +26,13 @@ _REWRITTEN = {  # a property of a commit: how its rows are written anew
 
 
 def lost(delta: DeltaTable) -> list[str]:
-    """The version's files in the table's folder that are gone or damaged: not of the size that the log says, or, on
-    this machine, no Parquet file by their footer. (Object stores keep checksums of their own.)"""
+    """The version's files in the table's folder that are gone or damaged: of another size than in the log, or, on this
+    machine, without a Parquet footer. (Object stores keep checksums of their own.)"""
     return _lost(delta, _files(delta))
 
 
 def is_parquet(path: str | Path) -> bool:
-    """Whether the footer can be read; the rows before it are not looked at."""
+    """Whether the footer can be read; the rows before it are not checked."""
     import pyarrow.parquet as pq
 
     try:
@@ -67,15 +67,15 @@ def unreadable(
 
 
 def check_commits(folder: str) -> None:
-    """Raises DataError where a local table's last commit is empty, as a crash of the machine may leave it: delta-rs
-    would skip it."""
+    """Raises DataError if a local table's last commit is empty, as after a crash of the machine: delta-rs would skip
+    it."""
     newest = max(_commits(folder), default=None)
     if newest is not None and not newest.stat().st_size and (damaged := damaged_log(folder)) is not None:
         raise damaged
 
 
 def damaged_log(folder: str) -> DataError | None:
-    """The error for the newest commit of a local table that is no JSON, if there is one."""
+    """The error for the newest commit of a local table that is not JSON, if there is one."""
     newest_first = sorted(_commits(folder), reverse=True)
     for path in newest_first:
         try:
@@ -131,7 +131,7 @@ def _lost(delta: DeltaTable, there: Mapping[str, int]) -> list[str]:
 
 
 def _sizes(delta: DeltaTable) -> dict[str, int]:
-    """The version's files in the table's folder, with their sizes in bytes as the log says them."""
-    added = delta.get_add_actions(flatten=True)  # as it is: pa.table would import pandas
+    """The version's files in the table's folder, with their sizes in bytes from the log."""
+    added = delta.get_add_actions(flatten=True)  # unchanged: pa.table would import pandas
     paths, sizes = added["path"].to_pylist(), added["size_bytes"].to_pylist()
     return {unquote(path): size for path, size in zip(paths, sizes, strict=True) if "://" not in path}

@@ -1,4 +1,4 @@
-"""Names of tables: `catalog.schema.table`, and `catalog.schema.table@v3` for one pinned version; and of their folders.
+"""Names of tables, `catalog.schema.table`, or `catalog.schema.table@v3` for one pinned version; and of their folders.
 
 The rules are Unity Catalog's for unquoted identifiers (letters, digits, underscore; at most 255 characters; not
 case-sensitive, stored in lower case): https://docs.databricks.com/en/sql/language-manual/sql-ref-names.html
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lakewright.errors import UsageError
 
 _PART = r"(\w{1,255}|`\w{1,255}`)"
-# In a folder's path: delta-rs, and MLflow with SQLite, would write to another path, or read from one.
+# With these in a folder's path, delta-rs, and MLflow with SQLite, would write to another path, or read from one.
 _LOST = re.compile(r"%[0-9A-Fa-f]{2}|[#?\[\]\\^|\x00-\x1f\x7f\ud800-\udfff]")
 _REFERENCE = re.compile(rf"{_PART}\.{_PART}\.{_PART}(?:@[vV](\d{{1,18}}))?", re.ASCII)
 
@@ -30,7 +30,7 @@ class TableName:
 
     @staticmethod
     def parse(text: str) -> tuple[TableName, int | None]:
-        """The name and, after `@v`, the version; raises UsageError for anything that is not such a name."""
+        """The name and, after `@v`, the version; raises UsageError for any other text."""
         match = _REFERENCE.fullmatch(text.strip())
         if match is None:
             raise UsageError(f"{text!r} is not the name of a table", _remedy(text))
@@ -39,7 +39,7 @@ class TableName:
 
 
 def check_folder(folder: str) -> None:
-    """Raises UsageError for a local folder whose path delta-rs or MLflow would take for another one."""
+    """Raises UsageError for a local folder whose path delta-rs or MLflow would read as another one."""
     lost = _LOST.search(folder)
     if lost is not None and ("://" not in folder or folder.startswith("file://")):
         raise UsageError(

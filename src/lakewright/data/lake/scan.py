@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.RecordBatchReader:
-    """Stream the rows; see `Lake.scan`, which gives them by the table's name."""
+    """Stream the rows; see `Lake.scan`, which takes the table's name."""
     from deltalake import QueryBuilder
 
     known = schema_of(delta).names
@@ -27,7 +27,7 @@ def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str
     if predicate is not None:
         query += f" WHERE ({predicate})"
     session = QueryBuilder().register("rows", delta)
-    # DeltaTable.scan reads files side by side and gives another order each time; one partition reads them in turn.
+    # DeltaTable.scan reads files in parallel and returns another order each time; one partition reads them in turn.
     session.execute("SET datafusion.execution.target_partitions = 1")
     session.execute("SET datafusion.sql_parser.enable_ident_normalization = false")
     try:

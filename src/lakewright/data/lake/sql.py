@@ -1,8 +1,8 @@
 """SQL over the lake: DuckDB runs the statement as it is written, delta-rs reads and writes the tables.
 
-DuckDB 2.0 has no Delta extension, and takes no catalog called `main`. So each version that a statement reads is a view
-over an Arrow stream, in a catalog of DuckDB's that is named for it (`main@v3`), and nothing of the statement's text
-changes but the first part of its tables' names. DuckDB itself sees no file, no network and no other setting.
+DuckDB 2.0 has no Delta extension, and allows no catalog called `main`. So each version that a statement reads is a view
+over an Arrow stream, in a catalog of DuckDB's that has its name (`main@v3`), and only the first part of the tables'
+names changes in the statement's text. DuckDB itself has access to no file, no network and no other setting.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     """The rows of a select, or the table version that a `create table … as` or `insert into … select` wrote.
 
     Every table is read at one version throughout the statement. `insert` matches columns by position, as SQL does.
-    Whole numbers of 128 bits, which DuckDB's sums are, become bigint; of two columns `n` the second is `n_1`.
-    Raises UsageError for anything else or for SQL that does not parse or bind, NotFound for unknown tables, DataError
-    for values that the query cannot work on.
+    Whole numbers of 128 bits, the type of DuckDB's sums, become bigint; of two columns `n` the second becomes `n_1`.
+    Raises UsageError for other statements and for SQL that does not parse or bind, NotFound for unknown tables,
+    DataError for values that the query cannot process.
     """
     statement = parse(query)
     if statement.target is None:
@@ -46,18 +46,18 @@ def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     if statement.inserts:
         return _insert(lake, statement)
     if not statement.replaces and _exists(lake, str(statement.target)):
-        raise there_already(statement.target)  # before the query runs; `create` looks again
+        raise there_already(statement.target)  # before the query runs; `create` checks again
     mode: Literal["overwrite", "create"] = "overwrite" if statement.replaces else "create"
     with _Session(lake, statement) as session:
         return lake.write(str(statement.target), session.stream(), mode=mode, properties={"sql": query})
 
 
 def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
-    """The version that an `insert into … select` wrote under this name, and whether it is this call that did.
+    """The version that an `insert into … select` wrote under this name, and whether this call wrote it.
 
-    However often the statement runs under the name, and by however many processes at once, its rows are there once:
-    the name is an application transaction of Delta's, in the commit that brings the rows.
-    Raises UsageError for other statements, and for a name under which the table holds another statement's rows.
+    The rows are written once, even if the statement runs under the name many times or in several processes at once: the
+    name is an application transaction of Delta's, in the commit that adds the rows.
+    Raises UsageError for other statements, and if another statement's rows were written under the name.
     """
     statement = parse(query)
     if statement.target is None or not statement.inserts:
@@ -100,7 +100,7 @@ def _insert(
 def _exists(lake: Lake, table: str) -> bool:
     try:
         lake.version(table)
-    except (NotFound, UsageError):  # no table, or no name of one
+    except (NotFound, UsageError):  # no such table, or not a table's name
         return False
     return True
 
@@ -125,11 +125,11 @@ class _Rows:
         named = [name for name in schema.names if wanted is None or name.lower() in wanted]
         self.lake, self.table, self.columns = lake, table, named or schema.names[:1]
         self.schema = pa.schema([schema.field(name) for name in self.columns])
-        self.failures: list[BaseException] = []  # DuckDB makes text of them
+        self.failures: list[BaseException] = []  # DuckDB turns them into text
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         def batches() -> Iterator[pa.RecordBatch]:
-            # DuckDB also asks for a stream only to look at its columns: the scan begins with the first batch.
+            # DuckDB also opens a stream only to read its columns: the scan begins with the first batch.
             yield from self.lake.scan(self.table, self.columns, any_year=True)
 
         rows = keep_failure(batches(), self.failures)
@@ -137,10 +137,10 @@ class _Rows:
 
 
 class _Session:
-    """A DuckDB connection in which one query, and nothing else, can run."""
+    """A DuckDB connection that can run one query and nothing else."""
 
     def __init__(self, lake: Lake, statement: Statement) -> None:
-        self.views: dict[tuple[str, TableName], _Rows] = {}  # by the catalog that they are in, and their table
+        self.views: dict[tuple[str, TableName], _Rows] = {}  # by their catalog and their table
         self.query = self._placed(lake, statement)
         self.spill = tempfile.TemporaryDirectory(prefix="lakewright-sql-")
 
@@ -211,7 +211,7 @@ class _Session:
 
 
 def _distinct(names: list[str]) -> Iterator[str]:
-    """As DuckDB makes them distinct where it has to: n, n_1, n_2; whatever their case."""
+    """The names made distinct as DuckDB does it: n, n_1, n_2; upper and lower case are the same."""
     taken = set[str]()
     for name in names:
         distinct, number = name, 0
@@ -223,7 +223,7 @@ def _distinct(names: list[str]) -> Iterator[str]:
 
 
 def _stored(kind: DuckDBPyType, arrow: pa.DataType) -> pa.DataType:
-    """The Arrow type with bigint where DuckDB has whole numbers of 128 bits, which it hands over as decimals."""
+    """The Arrow type with bigint for DuckDB's whole numbers of 128 bits, which it returns as decimals."""
     if kind.id in ("hugeint", "uhugeint"):
         return pa.int64()
     if kind.id == "struct":

@@ -1,7 +1,8 @@
-"""A SQL statement as it is written: what it writes to, and where in its text the names of tables stand.
+"""The text of a SQL statement: the table that it writes to, and the positions of tables' names in it.
 
-DuckDB's own tokenizer and parser say so; places are in bytes, as DuckDB counts them. `catalog.schema.table@v3` and
-`… VERSION AS OF 3` are the lake's own words: DuckDB gets blanks in their place, so that nothing moves.
+They come from DuckDB's own tokenizer and parser; positions are in bytes, as DuckDB counts them.
+`catalog.schema.table@v3` and `… VERSION AS OF 3` are the lake's own syntax: DuckDB gets blanks instead, so that
+positions stay.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SUPPORTED = (
 )
 _QUERIES = ("select", "with", "from", "values", "table", "(")  # a query begins with one of these
 _WRITES = (("insert", "into"), ("create", "table"), ("create", "or", "replace", "table"))
-_BEFORE_TABLES = ("table", "describe", "desc", "summarize")  # DuckDB's parser does not say where their tables stand
+_BEFORE_TABLES = ("table", "describe", "desc", "summarize")  # DuckDB's parser gives no position of their tables
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Name:
-    """A name of one part or more, with dots between them; its tokens are numbered `first` to `last`."""
+    """A name of one or more parts with dots between them; its tokens have the numbers `first` to `last`."""
 
     parts: tuple[Token, ...]
     first: int
@@ -58,7 +59,7 @@ class Name:
 
     @property
     def table(self) -> str:
-        """What it names if it is a table, or a column by its table's whole name."""
+        """The table that it names, if it is a table, or a column with its table's whole name."""
         return ".".join(part.text.strip('"`') for part in self.parts[:3]).lower()
 
 
@@ -67,9 +68,9 @@ class Statement:
     """A query, and the table that its rows go into, if any."""
 
     written: str
-    text: bytes  # the query, with blanks for all that is not it
-    versions: Mapping[int, int]  # where a name starts → the version that stood behind it
-    tree: Any  # the query as DuckDB parses it; None for what it does not show (PIVOT … ON without its values)
+    text: bytes  # the query, with blanks in place of all else
+    versions: Mapping[int, int]  # a name's start → the version after it
+    tree: Any  # the query as DuckDB parses it; None if DuckDB does not show it (PIVOT … ON without its values)
     target: TableName | None = None
     inserts: bool = False
     replaces: bool = False
@@ -77,7 +78,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Mention:
-    """A place in the query where a table is named, or a column by its table's whole name."""
+    """A place in the query that names a table, or a column with its table's whole name."""
 
     table: TableName
     version: int | None
@@ -85,7 +86,7 @@ class Mention:
 
 
 def parse(query: str) -> Statement:
-    """Raises UsageError for what is not one statement of the supported kinds."""
+    """Raises UsageError unless the text is one statement of the supported kinds."""
     try:
         text = _with_plain_blanks(query).encode()
     except UnicodeEncodeError as error:
@@ -120,8 +121,8 @@ def parse(query: str) -> Statement:
 def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Mention]:
     """Every place where the query names one of the lake's tables.
 
-    `is_table` is asked where DuckDB's parser does not tell a table from a column. Raises UsageError for the name of a
-    table that cannot be the lake's.
+    `is_table` decides where DuckDB's parser does not distinguish a table from a column. Raises UsageError for a table's
+    name that is not possible in the lake.
     """
     tokens = _tokens(statement.text)
     names = list(_names(tokens))
@@ -139,7 +140,7 @@ def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Ment
     if stray := statement.versions.keys() - mentioned.keys():
         version = statement.versions[min(stray)]
         raise UsageError(f"@v{version} stands behind a name that is no table's", "write catalog.schema.table@v3")
-    # A column by its table's whole name: of the version that is read; the latest, where several are.
+    # A column with its table's whole name: of the version that is read; of several, the latest.
     read = sorted(mentioned.values(), key=lambda each: (each.version is None, each.version))
     versions = {str(each.table): each.version for each in read}
     for name in names:
@@ -149,7 +150,7 @@ def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Ment
 
 
 def column_names(statement: Statement) -> set[str] | None:
-    """All names in the query, in lower case; None where it can also mean columns that it does not name."""
+    """All names in the query, in lower case; None if it can also mean columns that it does not name."""
     if statement.tree is None:
         return None
     nodes = [node for node, _ in _nodes(statement.tree)]
@@ -175,7 +176,7 @@ def _mention(name: Name, version: int | None) -> Mention:
 # Text ----------------------------------------------------------------------------------------------------------------
 
 
-# Comments, then what is quoted: 'text', E'it\\'s', "name", $tag$text$tag$.
+# Comments, then quoted text: 'text', E'it\\'s', "name", $tag$text$tag$.
 _PARTS = re.compile(
     r"""(?P<comment>--[^\n]*|/\*.*?\*/)|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$\w*\$).*?\2"""
     r"""|(?P<blank>[\u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff])""",
@@ -184,8 +185,8 @@ _PARTS = re.compile(
 
 
 def _with_plain_blanks(query: str) -> str:
-    """As many ASCII blanks as bytes for each of Unicode's outside of quotes: DuckDB makes one blank of each before it
-    counts places."""
+    """The query with ASCII blanks, one a byte, for each Unicode blank outside quotes: DuckDB would turn each into one
+    blank before it counts positions."""
 
     def plain(part: re.Match[str]) -> str:
         if part["blank"]:
@@ -218,12 +219,12 @@ def _names(tokens: list[Token]) -> Iterator[Name]:
 
 
 def _words(tokens: list[Token], at: int, count: int = 1) -> tuple[str, ...]:
-    """The words from token `at` on, as many as there are."""
+    """The words from token `at` on, at most `count`."""
     return tuple(token.word for token in tokens[at : at + count]) if at >= 0 else ()
 
 
 def _verb(tokens: list[Token]) -> int | None:
-    """The number of the token CREATE or INSERT, which may stand behind WITH; None for a query."""
+    """The number of the token CREATE or INSERT, which may follow WITH; None for a query."""
     if tokens[0].word in ("create", "insert"):
         return 0
     depth = 0
@@ -235,7 +236,7 @@ def _verb(tokens: list[Token]) -> int | None:
 
 
 def _without_versions(text: bytes) -> tuple[bytes, dict[int, int]]:
-    """Blanks for @v3 and [FOR] VERSION AS OF 3 behind names, and the versions by where those names start."""
+    """The text with blanks for @v3 and [FOR] VERSION AS OF 3 after names, and the versions by the names' starts."""
     tokens, versions = _tokens(text), dict[int, int]()
     for name in _names(tokens):
         if len(name.parts) != 3:
@@ -279,7 +280,7 @@ def _tree(text: bytes) -> Any:
         raise UsageError(f"this is not SQL: {error}", SUPPORTED) from error
     if len(statements) != 1:
         raise UsageError(f"{len(statements)} statements were given", SUPPORTED)
-    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI):  # several: of a PIVOT
+    if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI):  # MULTI: a PIVOT
         raise UsageError(f"this kind of statement is not supported: {query.strip()[:80]}", SUPPORTED)
     with duckdb.connect() as connection:
         ((shown,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
@@ -288,7 +289,7 @@ def _tree(text: bytes) -> Any:
 
 
 def _nodes(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
-    """Each node, and the names that WITH gives where it stands."""
+    """Each node, and the names of WITH that are valid there."""
     if isinstance(tree, dict):
         ctes |= {entry["key"].lower() for entry in (tree.get("cte_map") or {"map": []})["map"]}
         yield tree, ctes
@@ -297,7 +298,7 @@ def _nodes(tree: Any, ctes: frozenset[str] = frozenset()) -> Iterator[tuple[dict
 
 
 def _tables(tree: Any) -> tuple[set[int], set[str]]:
-    """Where names of tables start, and the names of those tables whose place is not told."""
+    """The positions where tables' names start, and the names of tables without a position."""
     places, elsewhere = set[int](), set[str]()
     for node, ctes in _nodes(tree):
         if node.get("type") != "BASE_TABLE":

@@ -1,8 +1,7 @@
-"""Delta tables by name: write one atomically, read one at a pinned version, ask for its history.
+"""Delta tables by name: write one atomically, read one at a pinned version, list its history.
 
-Through delta-rs (https://delta-io.github.io/delta-rs/). A table lies where its catalog says, a new one at
-`root/catalog/schema/table`: the Delta log there alone decides what there is, and a catalog entry lost to a crash is
-written again.
+Through delta-rs (https://delta-io.github.io/delta-rs/). The catalog names a table's place; a new one lies at
+`root/catalog/schema/table`. The Delta log alone decides what exists; a catalog entry lost in a crash is written again.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("lakewright")
 
 FINGERPRINT = "fingerprint"  # the property of a commit that holds a source's rows
-# A commit's own properties go under this prefix in Delta's commitInfo, apart from the fields that writers put there.
+# A commit's own properties get this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
-_ROW_GROUP = 1 << 14  # rows: a row group is in memory until it is whole, and delta-rs's own size is a million rows
+_ROW_GROUP = 1 << 14  # rows: a row group stays in memory until it is whole; delta-rs's default is a million rows
 
 
 class Lake:
-    """The tables of one catalog; new ones are kept under `root`: a local folder, s3://bucket/…, or abfss://….
+    """The tables of one catalog; new ones lie under `root`: a local folder, s3://bucket/…, or abfss://….
 
-    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); a catalog may lend keys in their place.
+    `storage_options` are delta-rs's (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, …); a catalog may lend keys instead.
     """
 
     def __init__(self, catalog: Catalog, root: str, storage_options: Mapping[str, str] = {}) -> None:
@@ -57,17 +56,17 @@ class Lake:
         ordered: bool = True,
         transactions: Mapping[str, tuple[int | None, int]] = {},
     ) -> TableVersion:
-        """Write the rows as the next version of the table, in one commit: all of them or, on any failure, none.
+        """Write the rows as the next version of the table, in one commit: all rows or, on any failure, none.
 
-        The rows are streamed. Rows keep their order up to 16 MiB; past that, or at once where they need not be
-        `ordered` (which takes less memory), they are shuffled by the writer. An overwrite may change the columns, an
-        append has to bring the table's own; of several that `create` a table, one makes it. `properties` are kept with
-        the commit (see `history`, `find_commit`).
-        `transactions` are Delta's application transactions, which make a repeated write harmless: application → where
-        it has to stand (None: nowhere yet; see `transactions`) and where this commit puts it.
-        Raises DataError for input without rows, with columns that do not fit or times that Python lacks, Busy when
-        another process wrote the table in the meantime, UsageError where a table to create is there already; an error
-        raised by `batches` comes through as it is.
+        The rows are streamed. Rows keep their order up to 16 MiB; beyond that, or from the start if they need not be
+        `ordered` (which takes less memory), the writer shuffles them. An overwrite may change the columns, an append
+        must have the table's own; if several processes `create` a table, one makes it. `properties` are stored with the
+        commit (see `history`, `find_commit`).
+        `transactions` are Delta's application transactions, which make a repeated write harmless: application → the
+        version that it must have before (None: none yet; see `transactions`) and the one that this commit sets.
+        Raises DataError for input without rows, with columns that do not fit or times that Python lacks, Busy if
+        another process wrote the table in the meantime, UsageError if a table to create exists already; an error that
+        `batches` raises passes unchanged.
         """
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError
@@ -92,7 +91,7 @@ class Lake:
         rows = keep_failure(as_one(fitted) if ordered else fitted, failures)
         try:
             write_deltalake(
-                # From the version that was looked at: a transaction that another process commits meanwhile conflicts.
+                # From the version checked above: a transaction that another process commits meanwhile conflicts.
                 existing if existing is not None and transactions else location.uri,
                 pa.RecordBatchReader.from_batches(schema, rows),
                 mode="error" if existing is None or mode == "create" else mode,
@@ -104,16 +103,16 @@ class Lake:
                 commit_properties=CommitProperties(
                     custom_metadata=_commit_info(properties, commit),
                     app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
-                    # A first version is the first one or none: delta-rs would make it the second one of a table that
-                    # another process made meanwhile, with the rows of both, whatever the transactions say.
+                    # A first version must not be retried: delta-rs would make it the second one of a table that another
+                    # process made meanwhile, with the rows of both, despite the transactions.
                     max_commit_retries=0 if existing is None else None,
                 ),
             )
         except CommitFailedError as error:
             raise conflict from error
         except Exception as error:
-            # delta-rs makes text of whatever the stream raised. Popped: a list that a failure's own traceback holds
-            # would keep DuckDB's objects until Python ends, which DuckDB would report as a leak.
+            # delta-rs turns the stream's error into text. Popped: a list that a failure's own traceback holds would
+            # keep DuckDB's objects until Python ends, which DuckDB would report as a leak.
             if failures:
                 raise failures.pop() from None
             if existing is None and self._delta(table, location) is not None:
@@ -131,31 +130,31 @@ class Lake:
         return self.version(f"{table}@v{written}")
 
     def transactions(self, name: str, applications: Iterable[str]) -> dict[str, int | None]:
-        """Where each application's transactions stand in the latest version; None: nowhere yet, or no such table."""
+        """Each application's transaction version in the latest table version; None: none yet, or no such table."""
         table = _unpinned(name)
         delta = self._delta(table, self._location(table))
         return {each: None if delta is None else delta.transaction_version(each) for each in applications}
 
     def version(self, reference: str) -> TableVersion:
-        """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound naming what there is instead."""
+        """The version that `a.b.c` (the latest) or `a.b.c@v3` names; raises NotFound, which names existing ones."""
         table, version = TableName.parse(reference)
         location = self._location(table)
         try:
             latest = self._existing(table, location)
         except NotFound:
             raise
-        except DataError:  # a damaged commit does no harm to the versions before it
+        except DataError:  # a damaged commit leaves the versions before it readable
             if version is None:
                 raise
             pinned = self._pinned(table, location, version)
             return TableVersion(name=str(table), version=version, uri=location.uri, rows=self._rows(pinned))
         entry = self.catalog.get_table(table)
-        # Not every catalog keeps the version: then there is nothing to bring up to date.
+        # Not every catalog stores the version: without it there is nothing to update.
         noted = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
         if noted != str(latest.version()):
             try:
                 self._register(table, location, latest, "")
-            except (Denied, DiskError) as refused:  # who may read a table need not be able to change its entry
+            except (Denied, DiskError) as refused:  # a user may read a table and not change its entry
                 LOG.warning("the catalog's entry of %s is not up to date: %s", table, refused.cause)
         pinned = latest if version is None or version == latest.version() else self._pinned(table, location, version)
         return TableVersion(name=str(table), version=pinned.version(), uri=location.uri, rows=self._rows(pinned))
@@ -170,8 +169,8 @@ class Lake:
     ) -> pa.RecordBatchReader:
         """Stream the rows of one version, always in the same order; deletion vectors are applied.
 
-        `predicate` is a condition in SQL (DataFusion's, names case-sensitive). `any_year`: other writers' dates and
-        times that Python cannot hold come through. Raises DataError for them otherwise, and for unknown columns.
+        `predicate` is a condition in SQL (DataFusion's, names case-sensitive). `any_year`: dates and times of other
+        writers that Python cannot hold pass. Raises DataError for them otherwise, and for unknown columns.
         """
         delta = self._open(table)
         rows = scan(delta, columns, predicate)
@@ -185,10 +184,10 @@ class Lake:
     def added(
         self, table: TableVersion, since: int, columns: Sequence[str], batch_size: int = 8192
     ) -> tuple[int | None, Iterator[pa.RecordBatch]]:
-        """The rows that were appended after version `since`, streamed, always in the same order; before them how many
-        they are, where the log tells.
+        """The number of rows appended after version `since` (None if the log does not hold it), and the rows, streamed,
+        always in the same order.
 
-        Raises Rewritten where it does not tell which they are: rows were changed, or its entries are gone.
+        Raises Rewritten if the log does not show which rows are new: rows were changed, or its entries are gone.
         """
         from lakewright.data.lake.appended import added
 
@@ -201,7 +200,7 @@ class Lake:
         return bool(lost(self._open(table)))
 
     def ingested(self, name: str, fingerprint: str) -> TableVersion | None:
-        """The version that `ingest` wrote for this fingerprint, if its rows are those that the table holds now."""
+        """The version that `ingest` wrote for this fingerprint, if the table still holds its rows."""
         from lakewright.data.lake.appended import Rewritten
 
         committed = self.find_commit(name, FINGERPRINT, fingerprint)
@@ -215,14 +214,14 @@ class Lake:
         return committed if new == 0 else None
 
     def identity(self, table: TableVersion) -> str:
-        """The table's own id, which another table of the same name does not have."""
+        """The table's own id; another table of the same name has another."""
         return str(self._open(table).metadata().id)
 
     def history(self, reference: str) -> list[dict[str, Any]]:
         """The commits of the table up to the version named, newest first.
 
-        Each with version, timestamp (ms), operation, rows (written by the commit, None when not told), properties
-        (as given to `write`) and user_metadata (as Spark writes it, or None).
+        Each has version, timestamp (ms), operation, rows (written by the commit, None if unknown), properties (those of
+        `write`) and user_metadata (as Spark writes it, or None).
         """
         table, version = TableName.parse(reference)
         commits = self._commits(table, self._location(table))
@@ -244,7 +243,7 @@ class Lake:
         ]
 
     def find_commit(self, name: str, key: str, value: str) -> TableVersion | None:
-        """The newest version written with the property `key` = `value`; None when there is none, or no such table."""
+        """The newest version written with the property `key` = `value`; None if there is none, or no such table."""
         table = _unpinned(name)
         if self._delta(table, self._location(table)) is None:
             return None
@@ -256,7 +255,7 @@ class Lake:
     def list(self) -> list[dict[str, Any]]:
         """The catalog's entries: full_name, version, rows, bytes, comment, updated_at (ms) and storage_location.
 
-        Version, rows and bytes are None where the catalog does not know them: no table is opened.
+        Version, rows and bytes are None if the catalog does not know them: no table is opened.
         """
         return [
             {
@@ -278,7 +277,7 @@ class Lake:
         table, _ = TableName.parse(reference)
         delta = self._open(pinned)
         entry = self.catalog.get_table(table) or {}
-        # type_json says for machines what type_text says
+        # type_json is type_text for machines
         columns = [{k: v for k, v in column.items() if k != "type_json"} for column in columns_info(schema_of(delta))]
         return {
             "full_name": pinned.name,
@@ -351,8 +350,8 @@ class Lake:
     def _commits(self, table: TableName, location: Location) -> Sequence[dict[str, Any]]:
         """The commitInfo of each version, newest first, with its `version`."""
         while True:
-            # delta-rs lists all commits there are and counts down from the version that it has loaded: a commit of
-            # another process in between would shift all the numbers by one.
+            # delta-rs lists all commits and counts down from the version that it has loaded: a commit of another
+            # process in between would shift all the numbers by one.
             latest = self._existing(table, location)
             commits: Sequence[dict[str, Any]] = latest.history()
             if self._existing(table, location).version() == latest.version():
@@ -404,7 +403,7 @@ def _busy(table: TableName) -> Busy:
 
 
 def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:
-    # txnId is commitInfo's own field for telling one's commit from the others':
+    # txnId is commitInfo's own field to distinguish one's commit from others:
     # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#commit-provenance-information
     return {"txnId": commit, **{_PREFIX + key: value for key, value in properties.items()}}
 
@@ -427,5 +426,5 @@ def _bytes(delta: DeltaTable) -> int:
 
 
 def _rows_written(metrics: Mapping[str, Any]) -> int | None:
-    rows = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # as delta-rs and as Spark name it
+    rows = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # the names of delta-rs and of Spark
     return None if rows is None else int(rows)

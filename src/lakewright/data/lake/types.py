@@ -1,8 +1,8 @@
-"""Column types: which one a Delta table keeps for each Arrow type, and what the catalog and a project file call it.
+"""Column types: the type that a Delta table stores for each Arrow type, and its names in catalog and project file.
 
 Delta's primitive types are those of its protocol
-(https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format); the catalog's words are Unity
-Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md#schema-serialization-format); the catalog's names are those
+of Unity Catalog's ColumnInfo (`type_text` bigint, `type_name` LONG).
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def named(text: str) -> pa.DataType:
 
 
 def storable(schema: pa.Schema, without_value: pa.DataType = _NAMES["string"][0]) -> pa.Schema:
-    """The schema a Delta table keeps for `schema`: plain, nullable columns without metadata.
+    """The schema that a Delta table stores for `schema`: plain, nullable columns without metadata.
 
     Dictionary, view and large types become the plain ones, unsigned integers the next wider signed ones, half floats
     floats, timestamps microseconds, and a column without any value a string (or `without_value`). Raises DataError for
-    what Delta cannot hold (times of day, durations, unions) and for two columns whose names differ at most in case.
+    types that Delta lacks (times of day, durations, unions) and for two columns whose names differ at most in case.
     """
     storable_names(schema.names)
     return pa.schema([pa.field(field.name, _storable(field.type, field.name, without_value)) for field in schema])
 
 
 def simplified(schema: pa.Schema, notice: Callable[[Finding], object]) -> pa.Schema:
-    """The schema with a source's times as a table can hold them: times of day as text, and durations as seconds. A
-    finding for each such column, and for nanoseconds; `cast` makes the values."""
+    """The schema with a source's times in types that a table can hold: times of day as text, durations as seconds.
+    Notices each such column, and nanoseconds; `cast` makes the values."""
     fields = []
     for field in schema:
         kind, name = field.type, field.name
@@ -127,7 +127,7 @@ def _storable(kind: pa.DataType, column: str, without_value: pa.DataType) -> pa.
 
 
 def columns_info(schema: pa.Schema) -> list[dict[str, Any]]:
-    """The columns in the shape of Unity Catalog's ColumnInfo; `type_json` is the type as Delta's log has it."""
+    """The columns in the shape of Unity Catalog's ColumnInfo; `type_json` is the type in Delta's log."""
     from deltalake import Schema
 
     as_delta = json.loads(Schema.from_arrow(schema).to_json())["fields"]
@@ -160,7 +160,7 @@ def _words(kind: pa.DataType) -> tuple[str, str]:
 
 
 def as_duckdb(kind: pa.DataType) -> str:
-    """What a cast in SQL calls a storable type."""
+    """The name of a storable type in a SQL cast."""
     if pa.types.is_list(kind):
         return f"{as_duckdb(kind.value_type)}[]"
     if pa.types.is_map(kind):
@@ -173,8 +173,8 @@ def as_duckdb(kind: pa.DataType) -> str:
 def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
     """Whether values of the type `given` may go into a column of the type `wanted` without loss of meaning.
 
-    Both are storable types. Whole numbers go into any number column and decimals into floating ones; whether each
-    value fits is checked as it is cast.
+    Both are storable types. Whole numbers go into any number column and decimals into floating ones; the cast checks
+    whether each value fits.
     """
     types = pa.types
     if given == wanted:
@@ -189,9 +189,9 @@ def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
 
 
 def cast(batch: pa.RecordBatch, schema: pa.Schema, *, cut_times: bool = False) -> pa.RecordBatch:
-    """The batch's columns, by name, as the types of `schema`; raises DataError naming the column that does not fit.
+    """The batch's columns, by name, in the types of `schema`; raises DataError, which names a column that does not fit.
 
-    `cut_times`: digits beyond the unit of a time are cut, not an error.
+    `cut_times`: digits beyond the unit of a time are cut instead of an error.
     """
     columns = []
     for field in schema:
@@ -215,8 +215,8 @@ def _cast(column: pa.Array, kind: pa.DataType, cut_times: bool) -> pa.Array:
 
 
 def within_years(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches. Raises DataError where a column holds dates or times outside of the years 1 to 9999, which are all
-    that Python has; it counts them to the end."""
+    """The batches. Raises DataError if a column holds dates or times outside the years 1 to 9999, which are all that
+    Python has; it counts them to the end."""
     before, name, count, first = 0, "", 0, list[str]()
     for batch in batches:
         for field, column in zip(batch.schema, batch.columns, strict=True):
@@ -244,7 +244,7 @@ def _has_times(kind: pa.DataType) -> bool:
 
 
 def _beyond_years(column: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which rows of a storable column hold such a date or time, at any depth."""
+    """[rows]: whether a storable column holds such a date or time, at any depth."""
     kind, beyond = column.type, np.zeros(len(column), np.bool_)
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         days = column.to_numpy(zero_copy_only=False).astype("datetime64[D]")
@@ -252,7 +252,7 @@ def _beyond_years(column: pa.Array) -> npt.NDArray[np.bool_]:
     elif pa.types.is_list(kind):
         rows = pc.list_parent_indices(column).to_numpy()
         beyond[rows[_beyond_years(pc.list_flatten(column))]] = True
-    elif pa.types.is_map(kind):  # Arrow has its functions for lists alone
+    elif pa.types.is_map(kind):  # Arrow has these functions only for lists
         entries = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
         beyond = _beyond_years(column.cast(pa.list_(entries)))
     elif pa.types.is_struct(kind):
@@ -284,7 +284,7 @@ def _python_value(scalar: pa.Scalar) -> Any:
         return _python_value(scalar.value)
     if pa.types.is_nested(kind):
         return [_python_value(each) for each in scalar.values]
-    if abs(scalar.value) == np.iinfo(f"int{kind.bit_width}").max:  # as DuckDB keeps it
+    if abs(scalar.value) == np.iinfo(f"int{kind.bit_width}").max:  # DuckDB's infinity
         return "infinity" if scalar.value > 0 else "-infinity"
     unit: Any = "D" if pa.types.is_date(kind) else kind.unit
     text = str(np.datetime64(scalar.value, unit)).replace("T", " ")

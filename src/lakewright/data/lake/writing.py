@@ -1,4 +1,4 @@
-"""Rows on their way into a Delta table: never none, of the table's types, with their own failures."""
+"""Rows on their way into a Delta table: at least one, with the table's types; their own errors are kept."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lakewright.data.lake.names import TableName
 from lakewright.data.lake.types import accepts, as_duckdb, storable
 from lakewright.errors import DataError, UsageError, nearest
 
-# delta-rs writes the batches it is given in any order, but never splits one: input up to this size is written as one
-# batch, so its rows keep their order. Larger input gains nothing from being joined.
+# delta-rs writes batches in any order, but never splits one: input up to this size is written as one batch, so its rows
+# keep their order. Larger input gains nothing from being joined.
 _ONE_BATCH_BYTES = 16 << 20
 
 
 def fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
-    """The table's schema, once every column of `given` may go into it."""
+    """The table's schema, after a check that every column of `given` may go into it."""
     wanted = storable(wanted)
     remedy = f"append the columns of {table} ({', '.join(wanted.names)}), or overwrite the table"
     if unknown := [name for name in given.names if name not in wanted.names]:
@@ -70,7 +70,7 @@ def as_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
-    except GeneratorExit:  # whoever reads them gave up
+    except GeneratorExit:  # the reader stopped early
         raise
     except BaseException as error:
         failures.append(error)

@@ -1,11 +1,11 @@
-"""Look at the data first: what a table holds, before anything is learned from it.
+"""Look at the data first: the content of a table, before anything is learned from it.
 
-columns, suspicious   every column: its type, what is missing, how values are spread, what looks wrong
-texts, languages      how long texts are, in which languages, which stand twice
-labels, splits        how labels are spread, over rows and over splits
-bias                  how labels are spread over the values of a column: SageMaker Clarify's pre-training measures
-findings              what of it deserves a look
-page, notebook        profile.html, and profile.ipynb, which does the main parts again
+columns, suspicious   every column: its type, missing values, distribution, suspicious values
+texts, languages      the lengths of texts, their languages, repeated texts
+labels, splits        the distribution of labels, over rows and over splits
+bias                  the distribution of labels over a column's values: SageMaker Clarify's pre-training measures
+findings              the results that deserve a look
+page, notebook        profile.html, and profile.ipynb, which repeats the main parts
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LABEL_ROLES = ("label", "labels", "tags", "spans", "score")
 
 
 class Roles(Record):
-    """Which columns are texts, labels and the split; `found` are the roles that nobody named: they were guessed."""
+    """The columns of texts, labels and the split; `found` are the roles that nobody named: they are guesses."""
 
     text: list[str]
     label: list[str]
@@ -63,15 +63,15 @@ class TableProfile(Record):
     table: TableVersion
     roles: Roles
     tokenizer: str | None  # the base model whose tokens were counted
-    findings: list[Finding]  # what deserves a look
+    findings: list[Finding]  # results that deserve a look
     columns: list[ColumnProfile]
     texts: list[TextProfile]
     duplicates: DuplicateProfile | None
     labels: LabelProfile | None
     splits: SplitProfile | None
     bias: list[FacetBias]
-    lost: list[Finding] | None  # what the project's model cannot read or predict; None where it was not looked at
-    notes: list[str]  # what was guessed, sampled or left out
+    lost: list[Finding] | None  # losses: what the project's model cannot read or predict; None: not checked
+    notes: list[str]  # guesses, samples and omissions
     page: str
     json_file: str
     notebook: str
@@ -92,12 +92,11 @@ def measured(
     """The table's profile, whose files will lie in `folder`.
 
     `counter` counts the tokens of the base model `base`. `round_trip` encodes the rows as the project's prepare will,
-    and counts what does not come back. Raises NotFound for a facet of `bias` that is not
-    there.
+    and counts the losses. Raises NotFound for an unknown facet of `bias`.
     """
     schema, notes = lake.scan(table).schema, list[str]()
     with bar("profile", len(schema) + 5) as advance:
-        # First, since a name or a value that is not there is to be reported before the work is done.
+        # First, so that an unknown name or value is reported before the long work.
         labels = read_labels(lake, table, roles.label, roles.label_role, roles.vector) if roles.label else None
         facets, left_out = measure_bias(lake, table, bias, labels) if bias and labels is not None else ([], [])
         advance(1, "columns")
@@ -162,14 +161,14 @@ def roles_of(
     if not chosen["label"] and project is None:
         chosen["label"] = next(([name] for name in ("label", "labels") if name in schema.names), [])
         found += ["label"] * bool(chosen["label"])
-    if not chosen["split"] and "split" in schema.names:  # as prepare does
+    if not chosen["split"] and "split" in schema.names:  # like prepare
         chosen["split"] = "split"
         found.append("split")
     return Roles(**chosen, found=found)
 
 
 def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], str]:
-    """text, label and split columns of a project, and the role of the label columns."""
+    """The text, label and split columns of a project, and the role of the label columns."""
     for role, name in columns.names:
         if name not in schema.names:
             raise DataError(f"the table has no column {name!r} (data.columns.{role})", nearest(name, schema.names))
@@ -192,7 +191,7 @@ def _splits(
     known: Known | None,
     notes: list[str],
 ) -> tuple[SplitProfile | None, npt.NDArray[np.object_] | None]:
-    """How rows are split, and the split of each row [rows]."""
+    """The profile of the splits, and the split of each row [rows]."""
     asked = "auto" if project is None else project.prepare.split.method
     split: npt.NDArray[np.object_]
     if roles.split is not None and asked in ("auto", "predefined"):
@@ -214,7 +213,7 @@ def _splits(
 
 
 def _lost(round_trip: Callable[[Shortfalls], None], notes: list[str]) -> list[Finding] | None:
-    """What does not come back of the rows, encoded as `prepare` will encode them."""
+    """What is lost when rows are encoded as `prepare` will encode them, and decoded."""
     shortfalls = Shortfalls()
     try:
         round_trip(shortfalls)
@@ -225,7 +224,7 @@ def _lost(round_trip: Callable[[Shortfalls], None], notes: list[str]) -> list[Fi
 
 
 def _coded(split: npt.NDArray[np.object_] | None, rows: int) -> tuple[list[str], npt.NDArray[np.intp]]:
-    """The splits, and each row's place among them."""
+    """The splits, and each row's index in them."""
     if split is None:
         return ["all rows"], np.zeros(rows, np.intp)
     names = names_of(split)
@@ -235,7 +234,7 @@ def _coded(split: npt.NDArray[np.object_] | None, rows: int) -> tuple[list[str],
 
 
 def _told(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[str]:
-    """What a reader should know about how it was measured."""
+    """Notes for the reader on how the table was measured."""
     notes = []
     if roles.found:
         named = {"text": ", ".join(roles.text), "label": ", ".join(roles.label), "split": roles.split}

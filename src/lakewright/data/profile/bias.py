@@ -1,11 +1,11 @@
 """How a label is spread over the values of a column, before anything is learned: the measures of SageMaker Clarify.
 
-A facet is the rows that hold one value; it is compared with the rest of the rows. In Clarify's words facet d is the
-value and facet a the rest; P_a and P_d are the shares of the labels in each, n_a and n_d their rows.
+A facet is the rows that hold one value; it is compared with the other rows. In Clarify's terms facet d is the value and
+facet a the rest; P_a and P_d are the shares of the labels in each, n_a and n_d their rows.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/clarify-measure-data-bias.html has a page for each measure. Every share
-here is over all labels that either side has. Clarify's own library leaves out, before it sums, the labels that one side
-lacks, so its KL, JS, LP, TVD and KS are lower where there are such labels.
+here is over all labels of both sides. Clarify's own library drops labels that one side lacks before it sums, so with
+such labels its KL, JS, LP, TVD and KS are lower.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
 
 MOST_VALUES = 20  # of a facet column; the rest are counted, not compared
-MOST_LABELS = 50  # whose difference in proportions is kept
+MOST_LABELS = 50  # with a stored difference in proportions
 
 Shares = npt.NDArray[np.float64]
 
 
 class FacetBias(Record):
-    """One value of a column against the rest of the rows. None: not defined for these labels, as `note` says."""
+    """One value of a column against the rest of the rows. None: not defined for these labels; see `note`."""
 
     column: str
     value: str
@@ -57,7 +57,7 @@ def class_imbalance(n_a: int, n_d: int) -> float:
 def proportion_difference(positive_a: int, n_a: int, positive_d: int, n_d: int) -> float:
     """DPL = q_a - q_d with q = rows of the label / rows, -1 to 1: above 0 the label is rarer in the facet.
 
-    Clarify takes one label as the positive one; here each label is it in turn.
+    Clarify takes one label as the positive one; here each label in turn is positive.
     """
     return positive_a / n_a - positive_d / n_d
 
@@ -65,7 +65,7 @@ def proportion_difference(positive_a: int, n_a: int, positive_d: int, n_d: int) 
 def kullback_leibler(p_a: Shares, p_d: Shares) -> float:
     """KL(P_a ‖ P_d) = Σ_y P_a(y) ln(P_a(y) / P_d(y)), in nats, 0 to ∞; a label that P_a lacks adds nothing.
 
-    Infinite where the rest has a label that the facet has not (P_d(y) = 0): nothing is smoothed.
+    Infinite if the facet lacks a label of the rest (P_d(y) = 0): nothing is smoothed.
     """
     has = p_a > 0
     if np.any(p_d[has] == 0):
@@ -85,20 +85,20 @@ def lp_norm(p_a: Shares, p_d: Shares, p: float = 2) -> float:
 
 
 def total_variation(p_a: Shares, p_d: Shares) -> float:
-    """TVD = ½ L_1(P_a, P_d), 0 to 1: the share of one side that would have to change its label."""
+    """TVD = ½ L_1(P_a, P_d), 0 to 1: the share of one side that must change its label to equal the other."""
     return lp_norm(p_a, p_d, 1) / 2
 
 
 def kolmogorov_smirnov(p_a: Shares, p_d: Shares) -> float:
-    """KS = max_y |P_a(y) - P_d(y)|, 0 to 1, as Clarify defines it: of shares, not of cumulated ones."""
+    """KS = max_y |P_a(y) - P_d(y)|, 0 to 1, as Clarify defines it: over shares, not cumulative shares."""
     return float(np.max(np.abs(p_a - p_d)))
 
 
 def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value: str) -> FacetBias | None:
     """The rows of `facet`, (rows,), against the other rows; rows whose label is unknown are left out.
 
-    A numeric label is read as above its median or not (Clarify asks for a threshold). Of several labels a row there is
-    no one distribution: each has its difference in proportions, the distances are None. None where one side is empty.
+    A numeric label becomes two classes at its median (Clarify needs a threshold). Several labels a row are not one
+    distribution: each label has its difference in proportions, the distances are None. None if one side is empty.
     """
     note = ""
     if labels.kind == "number":
@@ -147,10 +147,10 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
 def measure_bias(
     lake: Lake, table: TableVersion, asked: Sequence[str], labels: Labels
 ) -> tuple[list[FacetBias], list[str]]:
-    """Every value of the columns `asked`, or one where it is written column=value; and what was left out.
+    """The bias of every value of the columns `asked`, or of one value for column=value; and notes on omissions.
 
     A column of many numbers is cut at its quartiles. Rows without a value in the column are left out. Raises
-    NotFound for a column or a value that is not there.
+    NotFound for an unknown column or value.
     """
     found: list[FacetBias] = []
     notes: list[str] = []
@@ -192,7 +192,7 @@ def _facet(asked: str, columns: Sequence[str]) -> tuple[str, str | None]:
 
 
 def _values(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """The place of each row's value among the values, -1 where there is none; and the values."""
+    """The index of each row's value in the values, -1 without one; and the values."""
     import pyarrow as pa
 
     codes, names = categories(lake, table, column)

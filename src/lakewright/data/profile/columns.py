@@ -1,7 +1,7 @@
-"""One column at a time: what it holds, what is missing, how its values are spread, and what looks wrong.
+"""Profiles one column at a time: its content, missing values, distribution, and suspicious values.
 
-A column is streamed once into DuckDB and kept there as its different values and how often each stands, which DuckDB
-spills to disk where they are many; everything is measured on that.
+A column is streamed once into DuckDB and stored there as its different values with their counts; many values spill to
+disk. Everything is measured on these counts.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Flag = Literal[
 ]
 
 MOSTLY = 0.5  # missing: mostly missing
-NEARLY = 0.99  # of the values are one: near-constant
-FEW = 20  # values at least, before they are called an id
-WORDS_OF_TEXT = 3.0  # words a value, on average, before strings are called texts …
-VALUES_OF_TEXT = 1000  # … and so many different ones, or half of all
-MOST_LABELS = 10_000  # different strings that are compared for spellings of one label
+NEARLY = 0.99  # of the values are the same: near-constant
+FEW = 20  # least number of values to call them an id
+WORDS_OF_TEXT = 3.0  # average words a value, from which strings are texts …
+VALUES_OF_TEXT = 1000  # … with at least so many different values, or half of all
+MOST_LABELS = 10_000  # different strings to compare as spellings of one label
 TOP = 20
-FEW_UNIQUE = 3  # values shown where none stands twice
+FEW_UNIQUE = 3  # values shown if none is repeated
 BINS = 30
 CUT = 200  # characters of a value shown
 MEMORY = "1GB"  # of DuckDB, before it spills
@@ -52,10 +52,10 @@ class Value(Record):
 
 
 class ColumnProfile(Record):
-    """Missing is null, empty (""), blank (white space alone) or NaN; the rest are the known values."""
+    """Missing is null, empty (""), blank (only white space) or NaN; the rest are the known values."""
 
     name: str
-    type: str  # SQL's word, as the catalog has it
+    type: str  # SQL's name, as in the catalog
     kind: Kind
     rows: int
     null: int
@@ -136,8 +136,8 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
 
 @contextmanager
 def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyConnection]:
-    """A DuckDB connection that holds `counted`: each different value of the column, null too, and its rows n; and the
-    view `known`, without what is missing. Decimals are floats there, and times without their zone (UTC)."""
+    """A DuckDB connection with the table `counted`, each different value of the column, including null, and its rows n;
+    and the view `known`, without missing values. Decimals are floats there, and times have no zone (UTC)."""
     import duckdb
     import pyarrow as pa
 
@@ -152,7 +152,7 @@ def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyCo
     values = (
         pa.RecordBatch.from_arrays([batch.column(0).cast(schema.field(0).type)], schema=schema) for batch in reader
     )
-    failures: list[BaseException] = []  # DuckDB makes text of them
+    failures: list[BaseException] = []  # DuckDB turns them into text
     shape = _shape(kind)
     known = "value is not null"
     if shape == "string":
@@ -221,7 +221,7 @@ def _lengths(con: DuckDBPyConnection, shape: str) -> dict[str, float]:
 
 
 def _kind(con: DuckDBPyConnection, shape: str, distinct: int, kept: int) -> Kind:
-    """Strings are texts where they have words and differ, else categories."""
+    """Strings are texts if they have several words and differ, else categories."""
     if shape != "string":
         return "nested" if shape == "list" else shape  # type: ignore[return-value]
     if not distinct or distinct < min(VALUES_OF_TEXT, kept / 2):
@@ -240,7 +240,7 @@ Spread = tuple[
 
 
 def _spread(con: DuckDBPyConnection, shape: str) -> Spread:
-    """mean, deviation, infinite, quantiles, histogram. pN: the least value that N percent of the rows do not exceed."""
+    """mean, deviation, infinite, quantiles, histogram. pN: the least value that N percent of rows do not exceed."""
     if shape not in ("number", "time"):
         return None, None, 0, {}, []
     number = "value::double" if shape == "number" else "epoch(value::timestamp)"

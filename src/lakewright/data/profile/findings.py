@@ -1,4 +1,4 @@
-"""What of a table's profile deserves a look before anything is learned, the gravest first."""
+"""The results of a table's profile that deserve a look before anything is learned, the most serious first."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _texts(profile: TableProfile) -> Iterator[Finding]:
 
 
 def _bias(profile: TableProfile) -> Iterator[Finding]:
-    told = set()  # of a column of two values, one says what the other does
+    told = set()  # with two values in a column, both give the same finding
     for facet in profile.bias:
         if not facet.proportions or min(facet.rows, facet.rest_rows) < FEW:
             continue
@@ -182,5 +182,5 @@ def _column(column: ColumnProfile) -> Iterator[Finding]:
             )
     for finding in column.suspicious:
         if finding.name == "padded" and column.kind == "text":
-            continue  # white space around a text means nothing to a model; around a label it makes another label
+            continue  # white space around a text does not matter to a model; around a label it makes another label
         yield finding.model_copy(update={"detail": f"{column.name!r}: {finding.detail}"})

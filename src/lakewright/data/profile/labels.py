@@ -1,8 +1,8 @@
-"""The labels of a table: read row by row, then counted: how many rows each has, and which stand together.
+"""The labels of a table, read row by row, then counted: the rows of each label, and the labels that occur together.
 
 class    one label a row: a column of strings, booleans or numbers with few values
 multi    any number of labels a row: a column of lists, or several columns of 0 and 1
-number   a target to be estimated: its quantiles and its histogram
+number   a numeric target: its quantiles and its histogram
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
 
 MOST_CLASSES = 100  # a column of numbers with more different values is a numeric target
-RARE = 10  # rows of a label, too few to learn and to test it
+RARE = 10  # fewer rows of a label are too few to learn and to test it
 MOST_SHOWN = 100  # labels listed, the most frequent first
 MOST_TOGETHER = 30  # labels in the co-occurrence matrix, the most frequent
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -39,23 +39,24 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Who has which label. A mark is one label of one row; a class has one mark a known row. Marks are in row order."""
+    """The labels of each row. A mark is one label of one row; for classes a known row has one mark. Marks are in row
+    order."""
 
     kind: Literal["class", "multi", "number"]
     columns: tuple[str, ...]
     names: tuple[str, ...]  # empty for numbers
-    known: Mask  # (rows,): the label is there; an empty list of labels is known too
+    known: Mask  # (rows,): the label is known; so is an empty list of labels
     row_of_mark: npt.NDArray[np.int64]
-    label_of_mark: npt.NDArray[np.int64]  # places in `names`
+    label_of_mark: npt.NDArray[np.int64]  # indices into `names`
     values: npt.NDArray[np.float64]  # (rows,) for numbers, else empty
-    unnamed_places: bool = False  # multi: they came as multi-hot vectors, and `names` are only their places
+    unnamed_places: bool = False  # multi: the source has multi-hot vectors, and `names` are only their places
 
     def counts(self, rows: Mask) -> npt.NDArray[np.int64]:
-        """(labels,): how many of these rows have each label."""
+        """(labels,): the number of these rows that have each label."""
         return np.bincount(self.label_of_mark[rows[self.row_of_mark]], minlength=len(self.names))
 
     def truth_codes(self) -> npt.NDArray[np.int64]:
-        """(rows,): the same number for the same label, labels or value; -1 where it is unknown."""
+        """(rows,): the same number for the same label, labels or value; -1 if unknown."""
         if self.kind == "number":
             codes = np.unique(self.values, return_inverse=True)[1].astype(np.int64)
         elif self.kind == "class":
@@ -74,15 +75,15 @@ class Labels:
 class LabelCount(Record):
     label: str
     rows: int
-    share: float  # of the rows whose label is known
+    share: float  # of the rows with a known label
 
 
 class Together(Record):
-    """Which labels stand together: the square matrices are in the order of `labels`, row = the given label."""
+    """The labels that occur together: the square matrices are in the order of `labels`, row = the given label."""
 
     labels: list[str]
     counts: list[list[int]]  # rows that have both
-    given: list[list[float]]  # share of the row's label's rows that have the column's too
+    given: list[list[float]]  # share of the rows with the row's label that have the column's label too
     jaccard: list[list[float]]  # rows with both / rows with either
 
 
@@ -98,8 +99,8 @@ class LabelProfile(Record):
     imbalance_ratio: float | None  # rows of the most frequent label / rows of the rarest
     entropy: float | None  # of the labels' shares / its maximum: 1 is balanced, 0 one label only
     labels_a_row: dict[int, int]  # multi: how many labels → rows
-    without_label: int  # multi: known, and none
-    unnamed_places: bool = False  # multi: they came as multi-hot vectors, and nobody named the places
+    without_label: int  # multi: known to have none
+    unnamed_places: bool = False  # multi: the source has multi-hot vectors, and nobody named the places
     together: Together | None  # multi
     quantiles: dict[str, float]  # number
     mean: float | None  # number
@@ -147,7 +148,7 @@ def normalised_entropy(counts: npt.NDArray[np.int64]) -> float | None:
 
 
 def together(labels: Labels) -> Together:
-    """How often two labels stand on one row, over the most frequent labels."""
+    """How often two labels occur in one row, for the most frequent labels."""
     counts = labels.counts(labels.known)
     shown = np.argsort(-counts, kind="stable")[:MOST_TOGETHER]
     place = np.full(len(labels.names), -1)
@@ -184,12 +185,12 @@ def read_labels(
     role: Literal["label", "labels", "tags", "spans", "score"],
     names: Sequence[str] = (),
 ) -> Labels:
-    """The labels of every row, streamed. `role` is the role of a project's data.columns that the columns play; `names`
-    are the labels of a multi-hot vector's places (task.labels): without them they are called place 1, place 2 …
+    """The labels of every row, streamed. `role` is the columns' role in a project's data.columns; `names` are the
+    labels of a multi-hot vector's places (task.labels): without them the labels are place 1, place 2 …
 
     `labels`: one column of lists (or of JSON lists), or several of 0 and 1; `tags`: BIO tags, whose labels are the
-    types of the entities that begin (as `label` too, lists of nothing else are read so); `spans`: lists of {start,
-    end, label}. Raises DataError for columns of other types.
+    types of the entities that begin (lists of tags alone are also read so as `label`); `spans`: lists of {start, end,
+    label}. Raises DataError for columns of other types.
     """
     import pyarrow as pa
 
@@ -218,8 +219,8 @@ def read_labels(
 
 
 def categories(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
-    """The place of each row's value among the column's values, (rows,), -1 for null, NaN and blank; and the values,
-    sorted. Whole numbers that are stored as floats are written without their .0."""
+    """The index of each row's value in the column's values, (rows,), -1 for null, NaN and blank; and the values,
+    sorted. Whole numbers stored as floats are written without their .0."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -249,7 +250,7 @@ def categories(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArra
 
 
 def _of_columns(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Labels:
-    """Columns of 0 and 1 (or booleans); a null in one of them: the row's labels are unknown."""
+    """Columns of 0 and 1 (or booleans); if one of them is null, the row's labels are unknown."""
     import pyarrow as pa
 
     for column in columns:
@@ -356,6 +357,6 @@ def _histogram(values: npt.NDArray[np.float64], bins: int = 30) -> list[tuple[fl
         return []
     try:
         counts, edges = np.histogram(values, bins=bins)
-    except ValueError:  # there are not as many floats between the least and the greatest
+    except ValueError:  # too few floats between the least and the greatest
         return [(float(values.min()), float(values.max()), len(values))]
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))

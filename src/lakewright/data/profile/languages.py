@@ -1,7 +1,7 @@
 """A rough guess at the script and the language of texts, from Unicode blocks and common words; nothing is learned.
 
-Good enough to see that a tenth of the rows is French, not to label rows. A text of few words often stays undetermined
-("und", as in BCP 47).
+Good enough to see that a tenth of the rows is French, not to label rows. A short text often stays undetermined ("und",
+as in BCP 47).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FIRST = np.array([first for first, _, _ in BLOCKS])
 _LAST = np.array([last for _, last, _ in BLOCKS])
 _SCRIPT = np.array([SCRIPTS.index(script) for _, _, script in BLOCKS])
 
-# Scripts that (nearly) one language alone is written in; Japanese mixes kana and Han.
+# Scripts of (nearly) one language only; Japanese mixes kana and Han.
 BY_SCRIPT = {
     "Greek": "el",
     "Armenian": "hy",
@@ -56,7 +56,7 @@ BY_SCRIPT = {
     "Kana": "ja",
     "Han": "zh",
 }
-# The most common words of a language, as far as they tell it from the others of its script.
+# The most common words of a language that distinguish it from the others of its script.
 WORDS = {
     "en": "the of and to is was are in that it for with you this have not be on my as but they we from or his i do",
     "de": "der die das und ist nicht ich ein eine zu den mit von auf für im es sich dem auch wie wir sie aber war",
@@ -76,12 +76,12 @@ WORDS = {
 _LANGUAGES_OF = {word: [lang for lang, words in WORDS.items() if word in words.split()] for words in WORDS.values()
                  for word in words.split()}  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+")
-READ = 1000  # characters of a text: enough to tell
-HITS = 2  # common words at least
+READ = 1000  # characters of a text: enough for a guess
+HITS = 2  # least number of common words
 
 
 def letters(text: str) -> npt.NDArray[np.int64]:
-    """How many letters of each of SCRIPTS the text has, (len(SCRIPTS),)."""
+    """The number of letters of each of SCRIPTS in the text, (len(SCRIPTS),)."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
     block = np.searchsorted(_FIRST, points, side="right") - 1
     inside = (block >= 0) & (points <= _LAST[block])
@@ -91,8 +91,8 @@ def letters(text: str) -> npt.NDArray[np.int64]:
 def guess(text: str) -> tuple[str | None, str]:
     """The script of most letters (None without any) and the language: an ISO 639-1 code, or und.
 
-    Latin and Cyrillic texts are of the language most of whose common words they hold: two of them at least, and more
-    than of any other language.
+    A Latin or Cyrillic text gets the language with the most common words in it: at least two, and more than any other
+    language.
     """
     text = text[:READ]
     counts = letters(text)

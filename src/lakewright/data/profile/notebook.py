@@ -1,4 +1,4 @@
-"""profile.ipynb: the main parts of the profile again, in a notebook that runs as it stands and is there to be changed.
+"""profile.ipynb: the main parts of the profile in a notebook, which runs unchanged and which users may change.
 
 The format is nbformat 4.5: https://nbformat.readthedocs.io/en/latest/format_description.html
 """
@@ -139,7 +139,7 @@ pd.DataFrame([facet.model_dump() for facet in bias]).drop(columns=["proportions"
 def write_notebook(
     profile: TableProfile, workspace: Workspace, name: str | None, folder: Path | None, *, facets: Sequence[str]
 ) -> None:
-    """`name` and `folder` are the profile's, as `load_profile` takes them; no secret is written."""
+    """`name` and `folder` are the profile's, for `load_profile`; no secret is written."""
     at = {
         "table": str(profile.table),
         "profile": name,

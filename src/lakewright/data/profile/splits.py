@@ -1,4 +1,4 @@
-"""How the rows are split: rows and labels by split, texts that stand in two of them, and how far labels drift."""
+"""The splits of the rows: rows and labels by split, texts that two splits share, and the drift of labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Leak(Record):
-    """Normalised texts that stand in both splits; `rows` are those of the second one."""
+    """Normalised texts that both splits share; `rows` are those of the second one."""
 
     splits: tuple[str, str]
     texts: int
@@ -33,14 +33,14 @@ class SplitProfile(Record):
     source: Literal["column", "project"]
     by: str  # the column's name, or the project's prepare.split.method
     rows: dict[str, int]
-    without: int  # rows that stand in no split: no value, unusable, or (by the project) a duplicate
-    label_shares: dict[str, dict[str, float]]  # split → label → share of its rows whose label is known
+    without: int  # rows in no split: no value, unusable, or (by the project) a duplicate
+    label_shares: dict[str, dict[str, float]]  # split → label → share of its rows with a known label
     drift: dict[str, float]  # split → Jensen-Shannon divergence of its labels from train's, in nats
-    leaks: list[Leak] | None  # None where no column is a text
+    leaks: list[Leak] | None  # None if no column is a text
 
 
 def split_of_column(lake: Lake, table: TableVersion, column: str) -> npt.NDArray[np.object_]:
-    """(rows,): train, validation and test in whatever spelling, other names as they are, None where there is none."""
+    """(rows,): train, validation and test from any spelling, other names unchanged, None without one."""
     codes, names = categories(lake, table, column)
     named = [SPELLINGS.get(name.strip().lower(), name) for name in names]
     return np.array([*named, None], dtype=object)[codes]
@@ -49,7 +49,7 @@ def split_of_column(lake: Lake, table: TableVersion, column: str) -> npt.NDArray
 def planned_split(
     lake: Lake, table: TableVersion, project: Project, method: Method, known: Known, labels: Labels | None
 ) -> npt.NDArray[np.object_]:
-    """(rows,): where `prepare` will put each row, None for rows that it leaves out; raises what `assign` raises."""
+    """(rows,): each row's split in `prepare`, None for rows that it leaves out; raises what `assign` raises."""
     settings, columns = project.prepare, project.data.columns
     truths = np.zeros(table.rows, dtype=np.int64) if labels is None else labels.truth_codes()
     usable = known.complete & (truths[known.rows] >= 0)
@@ -77,7 +77,7 @@ def planned_split(
 
 
 def names_of(split: npt.NDArray[np.object_]) -> list[str]:
-    """The splits that rows stand in, those of SPLITS first."""
+    """The splits that have rows, those of SPLITS first."""
     present = {name for name in split.tolist() if name is not None}
     return [name for name in SPLITS if name in present] + sorted(present - set(SPLITS))
 

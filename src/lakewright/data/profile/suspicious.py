@@ -1,6 +1,6 @@
-"""Values that are there and probably should not be: written-out nothings, broken characters, markup, sentinels.
+"""Values that are present but probably wrong: words for "missing", broken characters, markup, sentinels.
 
-Each check reads the tables `counted` and `known` of `columns.counted` and gives findings with the first few values.
+Each check reads the tables `counted` and `known` of `columns.counted` and returns findings with the first few values.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 CUT = 80  # characters of an example
-FEW_NUMBERS = 10  # different numbers at least, before one is called a sentinel
-SOME = 0.01  # of the values at least are of another type: mixed types
+FEW_NUMBERS = 10  # least number of different numbers to call one a sentinel
+SOME = 0.01  # least share of values of another type: mixed types
 
 NUMBERS = (*(-(10**k) + 1 for k in range(1, 7)), *(10**k - 1 for k in range(2, 11)), -1, 2**31 - 1, -(2**31), 2**63 - 1)
 TIMES = ("0001-01-01", "1900-01-01", "1970-01-01", "2099-12-31", "2999-12-31", "9999-12-31")
@@ -39,11 +39,11 @@ SUPPORTED_TYPES = {"number": "double", "date": "timestamp"}
 
 
 def in_strings(con: DuckDBPyConnection, column: str, kept: int) -> list[Finding]:
-    """`kept`: how many rows hold a known value."""
+    """`kept`: the number of rows with a known value."""
     if not kept:
         return []
     quoted = ", ".join("'" + word.replace("'", "''") + "'" for word in PLACEHOLDERS)
-    # Of a long text, what is shown is around the match.
+    # Of a long text, show the part around the match.
     around = f"substr(value, greatest(1, strpos(value, regexp_extract(value, ?)) - {CUT // 3}), {CUT})"
     checks: dict[str, tuple[str, str, list[str], str]] = {
         "placeholders": (
@@ -75,7 +75,7 @@ def in_strings(con: DuckDBPyConnection, column: str, kept: int) -> list[Finding]
 
 
 def stored_as_text(con: DuckDBPyConnection, kept: int) -> list[Literal["numbers as text", "mixed types"]]:
-    """Whether strings are numbers or times throughout, or partly (between 1 % and all of them)."""
+    """Whether all strings, or a part (between 1 % and all of them), are numbers or times."""
     if not kept:
         return []
     numbers, times = con.execute(
@@ -102,8 +102,8 @@ def spellings(con: DuckDBPyConnection) -> list[Finding]:
 
 
 def sentinel_numbers(con: DuckDBPyConnection) -> list[Finding]:
-    """A number such as 999 or -1 that stands at an end, far from the others (farther than they spread), or as the only
-    negative one: it may mean "unknown"."""
+    """A number such as 999 or -1 that is the least or the greatest, far from the others (farther than their spread), or
+    the only negative one: it may mean "unknown"."""
     (distinct,) = con.execute("select count(*) from known").fetchone() or (0,)
     if distinct < FEW_NUMBERS:
         return []
@@ -137,7 +137,7 @@ def infinite(con: DuckDBPyConnection) -> list[Finding]:
 
 
 def sentinel_times(con: DuckDBPyConnection) -> list[Finding]:
-    """The dates that programs write for "unknown" or "for ever", where they are the first or the last of the column."""
+    """The dates that programs write for "unknown" or "for ever", if they are the first or the last of the column."""
     listed = ", ".join(f"timestamp '{day}'" for day in TIMES)
     found = con.execute(
         f"select value::varchar, n from known where value::timestamp in ({listed}) and "

@@ -1,7 +1,7 @@
-"""The texts of a table: how long they are, in which languages, and which stand more than once.
+"""The texts of a table: their lengths, their languages, and repeated texts.
 
-Texts are streamed, never held; what is kept is a number or a hash a row. Duplicates are looked for in all rows; lengths
-in tokens and languages are measured on every k-th row where there are more than MEASURED.
+Texts are streamed, never held; only a number or a hash a row stays in memory. Duplicates are searched in all rows;
+lengths in tokens and languages are measured on every k-th row if there are more than MEASURED.
 """
 
 from __future__ import annotations
@@ -28,49 +28,49 @@ if TYPE_CHECKING:
 
 MEASURED = 100_000  # texts
 PERCENTS = (10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 99)
-LIMITS = (64, 128, 256, 512)  # what models commonly read
+LIMITS = (64, 128, 256, 512)  # common limits of models
 EXAMPLES = 10
 
 
 class Lengths(Record):
-    """pN is the least length that N percent of the texts do not exceed; words are what stands between white space."""
+    """pN is the least length that N percent of the texts do not exceed; white space separates words."""
 
     unit: str  # words or tokens (special tokens included)
     texts: int  # measured
     mean: float
-    quantiles: dict[str, int]  # min, p10 … p99, max; p25, p50 and p75 are the quartiles
-    over: dict[str, float]  # 64, 128, 256, 512 → the share of texts that are longer
+    quantiles: dict[str, int]  # min, p10 … p99, max; the quartiles are p25, p50 and p75
+    over: dict[str, float]  # 64, 128, 256, 512 → the share of longer texts
     histogram: list[tuple[int, int, int]]  # from, to, texts; the last bin holds the longest one percent
 
 
 class TextProfile(Record):
     column: str
-    texts: int  # rows with one
-    without: int  # rows with none: null or blank
-    words: Lengths | None  # None where there is no text
+    texts: int  # rows with a text
+    without: int  # rows without one: null or blank
+    words: Lengths | None  # None if there is no text
     tokens: Lengths | None  # None without a tokenizer
     every: int  # tokens and languages were measured on every `every`-th text
     scripts: dict[str, float]  # share of the measured texts, by the script of most letters; none: no letters
     languages: dict[str, float]  # a rough guess: see `languages`
-    unread: list[Finding]  # of the measured texts: what the base model cannot read
+    unread: list[Finding]  # what the base model cannot read in the measured texts
 
 
 class Repeated(Record):
     text: str
     rows: int
-    labels: dict[str, int]  # label → rows, where labels are known
+    labels: dict[str, int]  # label → rows, if labels are known
 
 
 class DuplicateProfile(Record):
-    """Of the rows' texts, all text columns together. Rows count that repeat an earlier one."""
+    """Repeats among the rows' texts, all text columns together; counted are rows that repeat an earlier one."""
 
     columns: list[str]
     texts: int
     exact: int
-    normalised: int  # but for case, white space and Unicode form; exact is among them
-    conflicting: int | None  # rows whose text stands elsewhere with another label; None without labels
-    repeated: list[Repeated]  # the texts that stand most often
-    conflicts: list[Repeated]  # of the conflicting ones, those that stand most often
+    normalised: int  # equal except for case, white space and Unicode form; includes exact
+    conflicting: int | None  # rows whose text has another label elsewhere; None without labels
+    repeated: list[Repeated]  # the most frequent texts
+    conflicts: list[Repeated]  # the most frequent of the conflicting ones
 
 
 def profile_text(
@@ -81,7 +81,7 @@ def profile_text(
     splits: Sequence[str] = ("all rows",),
     split: npt.NDArray[np.intp] | None = None,
 ) -> TextProfile:
-    """`tokens` cut nothing; `split` [rows] is each row's place in `splits`, the first of them where it is None."""
+    """`tokens` cut nothing; `split` [rows] is each row's index into `splits`, 0 for all rows if it is None."""
     every = -(-max(table.rows, 1) // MEASURED)
     words: list[int] = []
     lengths: list[int] = []
@@ -130,17 +130,17 @@ def profile_text(
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Which rows have a text, and what repeats among those texts."""
+    """The rows that have a text, and the repeats among those texts."""
 
     rows: npt.NDArray[np.int64]  # the table's row numbers
     duplicates: Duplicates  # over these rows
-    complete: npt.NDArray[np.bool_]  # of these rows: none of their texts is missing
+    complete: npt.NDArray[np.bool_]  # whether none of the row's texts is missing
 
 
 def find_known(
     lake: Lake, table: TableVersion, columns: Sequence[str], truth_of_row: npt.NDArray[np.int64] | None
 ) -> Known:
-    """`truth_of_row`: the label's number of each row of the table, -1 where unknown; such rows conflict with none."""
+    """`truth_of_row`: the label's number of each row of the table, -1 if unknown; such rows conflict with no other."""
     present, complete = _present(lake, table, columns)
     rows = np.flatnonzero(present)
 
@@ -151,7 +151,7 @@ def find_known(
         def __len__(self) -> int:
             return len(rows)
 
-    texts = cast("Sequence[str]", Streamed())  # it is read from first to last, twice, and never held
+    texts = cast("Sequence[str]", Streamed())  # read from first to last, twice, and never held
     duplicates = find_duplicates(texts, None)
     if truth_of_row is not None:
         truths = truth_of_row[rows]
@@ -172,7 +172,7 @@ def profile_duplicates(
     truth_of_row: npt.NDArray[np.int64] | None,
     names: Sequence[str],
 ) -> DuplicateProfile:
-    """`names[i]` is the label whose number is i; without names the examples tell no labels."""
+    """`names[i]` is the label with the number i; without names the examples show no labels."""
     group_of_row, conflicting = known.duplicates.group_of_row, known.duplicates.conflicting
     sizes = np.bincount(group_of_row)
     by_size = np.argsort(-sizes, kind="stable")
@@ -205,7 +205,7 @@ def profile_duplicates(
 
 
 def _batches(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Iterator[list[str | None]]:
-    """The texts of each row as one, as `tasks.whole_text` joins them; None where there is none."""
+    """The texts of each row as one, joined by `whole_text`; None without a text."""
     for batch in lake.scan(table, list(columns)):
         values = [[_text(value) for value in batch.column(name).to_pylist()] for name in columns]
         yield [
@@ -215,7 +215,7 @@ def _batches(lake: Lake, table: TableVersion, columns: Sequence[str]) -> Iterato
 
 
 def _text(value: object) -> str | None:
-    """A string, or a list of words; None where it is null or blank."""
+    """A string, or a list of words, as text; None if it is null or blank."""
     if isinstance(value, list):
         value = " ".join(str(word) for word in value if word is not None)
     return value if isinstance(value, str) and not is_blank(value) else None
@@ -224,7 +224,7 @@ def _text(value: object) -> str | None:
 def _present(
     lake: Lake, table: TableVersion, columns: Sequence[str]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """(rows,) each: whether any of the row's texts is there, and whether all are."""
+    """(rows,) each: whether the row has any of its texts, and whether it has all."""
     some, every = [np.empty(0, np.bool_)], [np.empty(0, np.bool_)]
     for batch in lake.scan(table, list(columns)):
         there = np.array(

@@ -1,1 +1,1 @@
-"""The rows of a table on their way to examples: what they say, which are alike, which split they are in."""
+"""The rows of a table on their way to examples: their content, which are alike, and their split."""

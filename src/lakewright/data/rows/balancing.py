@@ -1,6 +1,6 @@
-"""What makes rare labels count as much as frequent ones, in train only: weights, copies or fewer rows.
+"""Gives rare labels as much weight as frequent ones, in train only: by weights, copies or fewer rows.
 
-Validation and test keep their labels as they come: metrics are for the data as it will be.
+Validation and test keep their labels' frequencies: metrics describe real data.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def class_weights(labels: Sequence[str] | npt.NDArray[np.generic]) -> dict[Any, 
 def oversample(
     indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], keys: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int64]:
-    """`indices` with rows repeated until every label has as many as the largest; `labels[i]` and `keys[i]` belong to
+    """`indices` with repeated rows, so that every label has as many as the largest; `labels[i]` and `keys[i]` belong to
     `indices[i]`.
 
-    Every row of a label is repeated equally often, and those with the label's smallest keys once more, to make up the
-    difference. The order is kept; copies follow their row.
+    Every row of a label is repeated equally often, and the rows with the label's smallest keys once more, to make up
+    the difference. The order stays; copies follow their row.
     """
     _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     whole, rest = np.divmod(counts.max(), counts)
@@ -41,7 +41,7 @@ def oversample(
 def undersample(
     indices: npt.NDArray[np.int64], labels: Sequence[str] | npt.NDArray[np.generic], keys: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int64]:
-    """As many of `indices` of every label as the rarest has, those with the smallest keys; the order is kept."""
+    """For every label as many of `indices` as the rarest has, those with the smallest keys; the order stays."""
     _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     stays: npt.NDArray[np.bool_] = ranks(label_of_row, keys) < counts.min()
     return indices[stays]

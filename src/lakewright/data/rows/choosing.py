@@ -1,4 +1,4 @@
-"""Which rows stay, and in which split each: decided on what is kept of them (facts), before anything is fitted."""
+"""Decides which rows stay, and in which split, from their facts, before anything is fitted."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """All rows of the table, [rows] each: 5 bytes a row, and 8 more where an id is named."""
+    """All rows of the table, [rows] each: 5 bytes a row, and 8 more with an id column."""
 
-    split: npt.NDArray[np.int8]  # the place in SPLITS; LEFT_OUT
-    labels: npt.NDArray[np.int32]  # which of `names` stand in the row, where it stays
+    split: npt.NDArray[np.int8]  # the index into SPLITS, or LEFT_OUT
+    labels: npt.NDArray[np.int32]  # the index into `names`, if the row stays
     names: list[tuple[str, ...]]
-    ids: npt.NDArray[np.int64] | None  # digests of the record ids, where the row stays and a column holds them
+    ids: npt.NDArray[np.int64] | None  # digests of the record ids, if the row stays and a column holds them
 
     def of(self, split: str) -> npt.NDArray[np.bool_]:
         """A split's rows."""
@@ -63,7 +63,7 @@ class Chosen:
 def choose(
     reading: Reading, method: Method, settings: Prepare, columns: Columns, findings: list[Finding | Noticed]
 ) -> Chosen:
-    """Adds to the findings. Raises DataError where nothing can be learned from the rows, or a split has none."""
+    """Adds to the findings. Raises DataError if nothing can be learned from the rows, or a split has no rows."""
     kind = reading.task
     facts, found = gather(reading, columns, method)
     findings += found
@@ -75,10 +75,10 @@ def choose(
     else:
         findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
 
-    # No text twice, where the split is ours to make
+    # No text twice, if we make the split
     duplicates = duplicates_of(facts.text, facts.truth)
     findings += check_duplicates(duplicates, columns=columns, rows=facts.rows)
-    facts = replace(facts, text=facts.text[:0].copy())  # the hashes have said what they can: two thirds of the memory
+    facts = replace(facts, text=facts.text[:0].copy())  # the hashes are not needed any more: two thirds of the memory
     groups, first = duplicates.group_of_row, np.ones(len(facts.rows), dtype=np.bool_)
     drop, published = settings.duplicates == "drop", method == "predefined"
     if drop and not published:

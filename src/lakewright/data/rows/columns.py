@@ -1,4 +1,4 @@
-"""The columns of a table that roles name: their types, and the errors where they are not what they should be."""
+"""The columns of a table that roles name: their types, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lakewright.errors import DataError, ProjectError, nearest, shown
 if TYPE_CHECKING:
     import pyarrow as pa
 
-EXACT = 2.0**53  # to it, a float holds every whole number
+EXACT = 2.0**53  # up to here, a float holds every whole number
 WHOLE_NUMBER = re.compile("-?[0-9]+")
 
 
 def needed(columns: Mapping[str, Any], *roles: str) -> list[str]:
-    """The names of the columns that play these roles; ProjectError where one is not mapped."""
+    """The names of the columns with these roles; raises ProjectError if a role is not mapped."""
     missing = [role for role in roles if role not in columns]
     if missing:
         raise ProjectError(
@@ -54,8 +54,8 @@ def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
 
 
 def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
-    """One class a row, as strings; whole numbers that became floats because some are missing are whole again, but for
-    those that have more digits than a float holds."""
+    """One class a row, as strings; whole numbers that became floats because some are missing become whole again, except
+    those with more digits than a float holds."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -83,7 +83,7 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
 
 @dataclass
 class Problems:
-    """The places where a column holds what it should not: counted, the first few kept."""
+    """The places of wrong values in a column: counted, the first few kept."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Problems:
             self.first.append(place)
 
     def refuse(self, name: str, role: str, remedy: str) -> None:
-        """Raises DataError where there are any."""
+        """Raises DataError if there are any."""
         if self.count:
             places = f"{self.count} place{'s' * (self.count > 1)}"
             shown = "\n  ".join(self.first)
@@ -102,14 +102,14 @@ class Problems:
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
-    """Labels sorted; whole numbers in their own order, since "10" comes after "2", and 01 before 1."""
+    """Labels sorted; whole numbers as numbers, so that "10" comes after "2", and 01 before 1."""
     if all(map(WHOLE_NUMBER.fullmatch, labels)):
         return tuple(sorted(labels, key=lambda label: (Decimal(label), label)))
     return tuple(sorted(labels))
 
 
 def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
-    """The error for a column that holds no numbers; of text, with the values that are none."""
+    """The error for a column that is not of numbers; for text, with the values that are not numbers."""
     import pyarrow as pa
 
     from lakewright.data.sources.written import NUMBERS, misfits
@@ -127,13 +127,13 @@ def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
 
 
 def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
-    """As float64, null where there is no number. Raises DataError for columns of something else."""
+    """As float64, null without a number. Raises DataError for columns of other types."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     found = column(table, name, role)
     kind = found.type
-    if found.null_count == len(found):  # of whichever type: an empty column of a csv file is one of strings
+    if found.null_count == len(found):  # of any type: an empty column of a csv file has strings
         return pa.chunked_array([pa.nulls(len(found), pa.float64())])
     if not (
         pa.types.is_integer(kind)
@@ -142,12 +142,12 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         or pa.types.is_boolean(kind)
     ):
         raise _no_numbers(found, name, role)
-    values = found.cast(pa.float64(), safe=False)  # whole numbers of more digits than a float holds are rounded
+    values = found.cast(pa.float64(), safe=False)  # rounds whole numbers with more digits than a float holds
     return pc.if_else(pc.is_finite(values), values, None)
 
 
 def number_of(text: str) -> float:
-    """NaN for what float() would read and a person would not call a number: １, 1_0."""
+    """The number; NaN for texts that float() reads but a person would not call a number: １, 1_0."""
     try:
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:

@@ -1,4 +1,4 @@
-"""Texts that stand in the table more than once, and which rows stay so that no text stands in two splits."""
+"""Repeated texts of a table, and the rows that stay so that no text is in two splits."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ IDENTITY = np.dtype([("high", np.uint64), ("low", np.uint64), ("exact", np.int64
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Which rows repeat others; rows are positions in the texts given, counted from 0, in ascending order."""
+    """The rows that repeat others; rows are positions in the texts, counted from 0, in ascending order."""
 
-    exact: npt.NDArray[np.int64]  # rows whose text stands in an earlier row, letter for letter
-    normalised: npt.NDArray[np.int64]  # rows whose normalised text stands in an earlier row; exact is among them
-    conflicting: npt.NDArray[np.int64]  # rows whose normalised text stands elsewhere with another truth
+    exact: npt.NDArray[np.int64]  # rows whose text an earlier row has, letter for letter
+    normalised: npt.NDArray[np.int64]  # rows whose normalised text an earlier row has; includes exact
+    conflicting: npt.NDArray[np.int64]  # rows whose normalised text has another truth elsewhere
     group_of_row: npt.NDArray[np.int64]  # (rows,): the same number for the same normalised text
 
 
 def normalise(text: str) -> str:
-    """The text up to what a reader would not call a difference: Unicode's NFKC, case-folded, white space collapsed.
+    """The text without differences that a reader would ignore: Unicode's NFKC, case-folded, white space collapsed.
 
-    NFKC comes before folding since it can bring back capitals ('㎒' is 'MHz'), and after it since folding can undo
+    NFKC runs before folding, because it can make capitals ('㎒' is 'MHz'), and after it, because folding can undo
     composition (The Unicode Standard, section 3.13, compatibility caseless matching).
     """
-    if text.isascii():  # NFKC leaves ASCII as it is, and most texts are ASCII
+    if text.isascii():  # NFKC does not change ASCII, and most texts are ASCII
         text = text.lower()
     else:
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
@@ -40,17 +40,17 @@ def normalise(text: str) -> str:
 
 
 def identities(texts: Iterable[str]) -> npt.NDArray[np.void]:
-    """What a text is known by, 24 bytes whatever its length: (texts,) of IDENTITY.
+    """The identity of each text, 24 bytes for any length: (texts,) of IDENTITY.
 
-    16 bytes of BLAKE2 of the normalised text: two of a million texts share them with a chance of about 1e-27. Beside
-    them 8 of the text as it stands, which are only ever compared among equal normalised texts.
+    16 bytes of BLAKE2 of the normalised text: two of a million texts share them with a chance of about 1e-27. And 8
+    bytes of the original text, which are compared only among equal normalised texts.
     """
     known = (digest(normalise(text), 16) + digest(text) for text in texts)
     return np.fromiter(known, dtype="S24").view(IDENTITY)
 
 
 def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    """The same number for the same value, (len(values),): counted from 0 in the order in which values first stand."""
+    """The same number for the same value, (len(values),): counted from 0 in the order of first occurrence."""
     if isinstance(values, np.ndarray):
         if values.dtype.kind in "iu":
             return _numbered(values)
@@ -60,15 +60,15 @@ def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[n
 
 
 def find_duplicates(texts: Iterable[str], truths: Iterable[Hashable] | npt.NDArray[np.str_] | None) -> Duplicates:
-    """What repeats among `texts`, gone through once; the truths (labels, tuples of tags, …) stand beside them."""
+    """The repeats among `texts`, read once; `truths` (labels, tuples of tags, …) has one a text."""
     return duplicates_of(identities(texts), None if truths is None else codes(truths))
 
 
 def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] | None) -> Duplicates:
-    """What repeats among texts known by their `identities`; `truths[i]` is equal where row i's truth is."""
+    """The repeats among texts, by their `identities`; `truths` has equal numbers for equal truths."""
     group_of_row = _numbered(known["high"], known["low"])
     normalised = _repeats(group_of_row)
-    # Only rows of groups with several can be exact or conflicting, and those are few.
+    # Only rows of groups with several rows can be exact or conflicting, and those are few.
     several = np.flatnonzero(np.bincount(group_of_row)[group_of_row] > 1) if len(normalised) else normalised
     groups = group_of_row[several]
     conflicting = several[:0] if truths is None else several[_conflicts(groups, codes(truths[several]))]
@@ -85,10 +85,10 @@ def drop_duplicates(
     split: npt.NDArray[np.generic],
     priority: Sequence[str] = ("test", "validation", "train"),
 ) -> npt.NDArray[np.bool_]:
-    """Which rows stay, (rows,), so that no group stands in two splits.
+    """Which rows stay, (rows,), so that no group is in two splits.
 
-    A group stays in the first split of `priority` that it stands in. The first split keeps all its rows, repeats too,
-    so that a published test split stays whole and its metrics comparable; the others keep the first row of a group.
+    A group stays in its first split by `priority`. The first split keeps all its rows, repeats too, so that a published
+    test split stays whole and its metrics comparable; the others keep the first row of a group.
 
     Raises UsageError for a split that `priority` does not name.
     """
@@ -101,7 +101,7 @@ def drop_duplicates(
             f"no priority is given to the split {unknown[0]!r}",
             f"name all splits of the rows in priority; now it is {', '.join(priority)}",
         )
-    # By group, then by priority, then by row: a group's first row here says where the group stays.
+    # By group, then by priority, then by row: a group stays in the split of its first row here.
     order = np.lexsort((rank, group_of_row))
     groups = group_of_row[order]
     first_of_group = np.ones(len(order), dtype=np.bool_)
@@ -113,7 +113,7 @@ def drop_duplicates(
 
 
 def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """`codes` of rows that are equal where all their keys are, without a Python object a row."""
+    """`codes` of rows, which are equal if all their keys are equal, without a Python object a row."""
     order = np.lexsort(keys)  # stable: of equal rows the first comes first
     new = np.zeros(len(order), dtype=np.bool_)
     new[:1] = True
@@ -123,7 +123,7 @@ def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         del in_order
     first = np.arange(len(order))
     first[~new] = 0
-    np.maximum.accumulate(first, out=first)  # of each place in the order: where its equals begin
+    np.maximum.accumulate(first, out=first)  # for each place in the order, the start of its equals
     first_row = np.empty_like(order)
     first_row[order] = order[first]
     del order, first
@@ -132,7 +132,7 @@ def _numbered(*keys: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _repeats(codes_of_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Rows whose code stands in an earlier row: codes count up as they first stand, so a first one tops all before."""
+    """Rows whose code an earlier row has: codes count up by first occurrence, so a new one exceeds all before."""
     highest = np.maximum.accumulate(codes_of_rows)
     return np.flatnonzero(codes_of_rows[1:] <= highest[:-1]) + 1
 

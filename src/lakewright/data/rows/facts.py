@@ -1,8 +1,7 @@
-"""What prepare keeps of each row while it streams the table: hashes and numbers, never the text.
+"""The facts that prepare keeps of each row while it streams the table: hashes and numbers, never the text.
 
-A row that can be used takes 36 bytes: its number (8), what its text is known by (24) and which labels it has (4).
-8 more where a row's truth is not one label, and for each of the columns id, group and event_time that is named (of id
-and group, a digest); 4 for a published split.
+A usable row takes 36 bytes: its number (8), its text's identity (24) and its labels (4). 8 more if a row's truth is not
+one label, and for each named column of id, group and event_time (of id and group, a digest); 4 for a published split.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Of the rows that can be used, in the table's order, [rows] each."""
+    """Facts of the usable rows, in the table's order, [rows] each."""
 
     rows: npt.NDArray[np.int64]  # their numbers in the table
     text: npt.NDArray[np.void]  # see `identities`
-    labels: npt.NDArray[np.int32]  # which of `names` stand in the row's truth
-    truth: npt.NDArray[np.integer]  # equal where truths are
+    labels: npt.NDArray[np.int32]  # the index into `names` of the labels in the row's truth
+    truth: npt.NDArray[np.integer]  # equal for equal truths
     names: list[tuple[str, ...]]
-    is_label: npt.NDArray[np.bool_] | None = None  # whether an input is the row's label, where rows have several inputs
-    ids: npt.NDArray[np.int64] | None = None  # digests of the record ids, where a column holds them
-    group: npt.NDArray[np.int64] | None = None  # equal where groups are; NO_GROUP where there is none
+    is_label: npt.NDArray[np.bool_] | None = None  # whether an input is the row's label, if rows have several inputs
+    ids: npt.NDArray[np.int64] | None = None  # digests of the record ids, if a column holds them
+    group: npt.NDArray[np.int64] | None = None  # equal for equal groups; NO_GROUP without one
     time: npt.NDArray[Any] | None = None
-    published: list[str | None] | None = None  # the split, as a column says it
+    published: list[str | None] | None = None  # the split, from a column
 
 
 def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, list[Finding]]:
-    """One pass over the table. Raises DataError as `Task.read` and `Usable.findings` do."""
+    """Reads the table once. Raises DataError as `Task.read` and `Usable.findings` do."""
     size, one_label = reading.table.rows, reading.task.one_label
     rows, text, labels = np.empty(size, np.int64), np.empty(size, IDENTITY), np.empty(size, np.int32)
     truth = labels if one_label else np.empty(size, np.int64)
@@ -80,7 +79,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
             inputs = batch.inputs
             is_label[here] = _is_label([inputs[i] for i in usable], kept)
         if not one_label:
-            # 64 bits: two different truths of one text pass for the same with a chance of 5e-20.
+            # 64 bits: two different truths of one text collide with a chance of 5e-20.
             truth[here] = digests(map(as_text, kept))
         if group is not None:
             group[here] = known_groups(batch.given[columns.group].take(usable).to_pylist())
@@ -107,8 +106,8 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
 
 
 def _must_hold(columns: Columns) -> list[tuple[str, str]]:
-    """(role, column) of those that must hold a value in some row, beside the first text and the truth, of which each
-    row needs one."""
+    """(role, column) of those that need a value in some row, in addition to the first text and the truth, which every
+    row needs."""
     several = {role for role, given in columns.roles.items() if isinstance(given, list)}
     inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several]
     return inputs + [each for each in columns.truth if each[0] in several]
@@ -123,12 +122,12 @@ def _is_label(rows: Sequence[Row], labels: Sequence[str]) -> list[bool]:
 
 
 def as_text(truth: Any) -> str:
-    """A truth as findings show it and as it is compared: a label as it is, all else as JSON."""
+    """A truth in the form that findings show and that is compared: a label unchanged, all else as JSON."""
     return truth if isinstance(truth, str) else json.dumps(truth)
 
 
 def _blank(column: pa.ChunkedArray) -> int:
-    """How many rows have nothing in it."""
+    """The number of rows without a value in the column."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,7 +1,7 @@
-"""What a value is known by, and the order in which a seed draws rows: the same in every process and on every machine.
+"""Digests of values, and the order in which a seed draws rows: the same in every process and on every machine.
 
-A draw takes the rows with the smallest keys. A row's key comes of the row and the seed alone, so a row keeps its place
-among the others when rows are added, when they stand in another order, or when a table is read in parts.
+A draw takes the rows with the smallest keys. A row's key depends only on the row and the seed, so a row keeps its place
+among the others when rows are added, when their order changes, or when a table is read in parts.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ def digest(text: str, size: int = 8) -> bytes:
 
 
 def digests(values: Iterable[object]) -> npt.NDArray[np.int64]:
-    """(values,): the digest of each value as `str` writes it. 64 bits: two of a million values share theirs with a
-    chance of 3e-8."""
+    """(values,): the digest of each value's `str`. 64 bits: two of a million values share one with a chance of 3e-8."""
     return np.fromiter((digest(str(value)) for value in values), dtype="S8").view(np.int64)
 
 
 def draw_keys(known: npt.NDArray[np.integer], seed: int, purpose: Purpose) -> npt.NDArray[np.uint64]:
-    """(rows,): the key of each row, from the number that it is known by (a digest, a row number).
+    """(rows,): the key of each row, from its number `known` (a digest, a row number).
 
-    SplitMix64 (Steele, Lea & Flood 2014, Fast Splittable Pseudorandom Number Generators): what it gives at the step
-    `known`, begun where the purpose and the seed say, so that the draws of two purposes do not depend on each other.
+    SplitMix64 (Steele, Lea & Flood 2014, Fast Splittable Pseudorandom Number Generators): its output at step `known`,
+    with a start from the purpose and the seed, so that the draws of two purposes are independent.
     """
     start = np.frombuffer(digest(f"{purpose} {seed}"), np.uint64)
     keys: npt.NDArray[np.uint64] = start + known.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -41,7 +40,7 @@ def draw_keys(known: npt.NDArray[np.integer], seed: int, purpose: Purpose) -> np
 
 
 def ranks(part_of_row: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """(rows,): how many rows of the same part have a smaller key; of equal keys the earlier row's counts as smaller.
+    """(rows,): the number of rows of the same part with a smaller key; of equal keys, the earlier row's is smaller.
 
     `part_of_row` (label, stratum) counts from 0."""
     order = np.lexsort((keys, part_of_row))

@@ -1,4 +1,4 @@
-"""A row: named inputs, each of a kind, and what of them is missing."""
+"""A row: named inputs, each of a kind, and their missing values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]  # a row's inputs, by name
 Prediction = dict[str, Any]
 Kind = Literal["text", "optional text", "words", "number", "category", "time"]
-TEXTS: tuple[Kind, ...] = ("text", "optional text")  # words make the text beside them
+TEXTS: tuple[Kind, ...] = ("text", "optional text")  # without words, which make the text beside them
 FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Blank or invisible, though Unicode counts them among letters, marks and symbols."""
 
@@ -25,7 +25,7 @@ def whole_text(texts: Iterable[str | None]) -> str:
 
 
 def whole_row(row: Row, inputs: Mapping[str, Kind]) -> str:
-    """All inputs of a row as one text, equal where rows are: its texts as they are, any other as NAME=VALUE."""
+    """All inputs of a row as one text, equal for equal rows: its texts unchanged, any other as NAME=VALUE."""
     named = ((name, kind, row.get(name)) for name, kind in inputs.items() if kind != "words")
     return whole_text(
         value if value is None or kind in TEXTS else f"{name}={written(value)}" for name, kind, value in named
@@ -38,7 +38,7 @@ def written(value: Any) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Nothing to read: no character, or none but white space and invisible ones."""
+    """Nothing to read: no character, or only white space and invisible ones."""
     return not text.strip() or all(map(_is_invisible, text))
 
 
@@ -54,7 +54,7 @@ def missing(value: object) -> bool:
 
 
 def whole_rows(table: pa.Table, inputs: Mapping[str, Kind]) -> list[str | None]:
-    """Each row's `whole_row`; None where one of its texts is missing or blank, and where it has no value at all."""
+    """Each row's `whole_row`; None if one of its texts is missing or blank, and if it has no value at all."""
     names = [name for name, kind in inputs.items() if kind != "words" and name in table.column_names]
     columns = [table[name].to_pylist() for name in names]
     texts = [columns[i] for i, name in enumerate(names) if inputs[name] in TEXTS]

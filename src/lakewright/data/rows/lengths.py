@@ -1,4 +1,4 @@
-"""How long the encoded rows are, in tokens, and how long the model's input should be."""
+"""The lengths of encoded rows, in tokens, and a length for the model's input."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def summary(lengths: npt.NDArray[np.integer]) -> dict[str, int]:
 
 
 def suggest_max_length(lengths: npt.NDArray[np.integer], model_max: int, cap: int = 256) -> int:
-    """The smallest multiple of 8 that holds 99.5 % of the rows whole, at most `cap` and what the model takes.
+    """The smallest multiple of 8 that holds 99.5 % of the rows whole, at most `cap` and the model's limit.
 
-    `lengths` are train's, in tokens, special tokens included. The half percent keeps a few outliers from setting the
-    cost of every long batch; multiples of 8 fill a GPU's matrix units (NVIDIA, Train With Mixed Precision). `cap` is
-    there because attention's cost grows with the square of the length; `prepare.recipe.tokens.max_length` sets more.
+    `lengths` are train's, in tokens, special tokens included. Without the half percent a few outliers would set the
+    cost of every long batch; multiples of 8 fill a GPU's matrix units (NVIDIA, Train With Mixed Precision). `cap`
+    limits attention's cost, which grows with the square of the length; `prepare.recipe.tokens.max_length` sets more.
     """
     _require_rows(lengths)
     return min(-(-_percentile(lengths, 99.5) // 8) * 8, cap, model_max)
 
 
 def histogram(lengths: npt.NDArray[np.integer], bins: int = 40) -> list[tuple[int, int, int]]:
-    """(shortest, longest, rows) of each bin, ends included, in tokens: `bins` at most, of one whole width."""
+    """(shortest, longest, rows) of each bin, ends included, in tokens: at most `bins`, all of one whole width."""
     _require_rows(lengths)
     shortest, longest = int(lengths.min()), int(lengths.max())
     width = -(-(longest - shortest + 1) // bins)

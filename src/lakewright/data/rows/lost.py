@@ -1,4 +1,4 @@
-"""Losses: inputs that mean nothing to the network, truths that cannot be predicted.
+"""Losses: inputs that the network cannot read, truths that it cannot predict.
 
 Tasks and steps report them for a batch (`Shortfall`); here they are counted by split and become findings.
 """
@@ -18,15 +18,15 @@ from lakewright.data.rows.splits import SPLITS
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
-HELD = 0.995  # of train's, by the size that a remedy names
+HELD = 0.995  # the share of train's that the size in a remedy holds
 
 
-NEARLY_ALL = 0.95  # of train's: more leaves nothing to learn
+NEARLY_ALL = 0.95  # of train's: a greater loss leaves nothing to learn
 
 
 @dataclass
 class _Total:
-    shortfall: Shortfall  # a batch's, for its words
+    shortfall: Shortfall  # one batch's, for its wording
     splits: Sequence[str]
     lost: npt.NDArray[np.int64] = field(init=False)  # by split
     of: npt.NDArray[np.int64] = field(init=False)
@@ -52,7 +52,7 @@ class _Total:
         return self.shortfall.remedy.format(needed=self._size())
 
     def _size(self) -> int:
-        """The least that holds HELD of train's; all of them, where what is held already is as much."""
+        """The least size that holds HELD of train's, or all of them if HELD is reached already."""
         held = int(self.of[0]) - self.needed.total()
         wanted = HELD * self.of[0] if held < HELD * self.of[0] else self.of[0]
         for size, count in sorted(self.needed.items()):
@@ -64,7 +64,7 @@ class _Total:
 
 @dataclass
 class Shortfalls:
-    """What is lost of rows that are added a batch at a time."""
+    """The losses of rows that are added a batch at a time."""
 
     splits: Sequence[str] = SPLITS  # train first
     totals: dict[tuple[str, str], _Total] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Shortfalls:
         shortfalls: Iterable[Shortfall],
         show: Callable[[int], str],
     ) -> None:
-        """`rows` are their numbers in the table, `split` their places in `splits`; `show` shows the i-th of them."""
+        """`rows` are their numbers in the table, `split` indexes `splits`; `show` describes the i-th of them."""
         for shortfall in shortfalls:
             total = self.totals.setdefault((shortfall.name, shortfall.cause), _Total(shortfall, self.splits))
             np.add.at(total.lost, split, shortfall.lost)
@@ -87,7 +87,7 @@ class Shortfalls:
                 total.needed.update(shortfall.needed[places[split[places] == 0]].tolist())
 
     def check(self) -> None:
-        """Raises DataError where nearly nothing of train can be learned; to be called when all rows were seen."""
+        """Raises DataError if nearly nothing of train can be learned; call it after all rows."""
         for total in self.totals.values():
             if total.shortfall.vital and total.shares[0] >= NEARLY_ALL:
                 shown = "\n  ".join(total.first)
@@ -107,6 +107,6 @@ class Shortfalls:
 
 
 def _percent(share: float) -> str:
-    """No share is shown as none or as all that is not."""
+    """Only a share of 0 shows as 0 %, and only a share of 1 as 100 %."""
     shown = f"{share:.1%}"
     return "< 0.1%" if share and shown == "0.0%" else "> 99.9%" if share < 1 and shown == "100.0%" else shown

@@ -1,10 +1,10 @@
-"""What is wrong with the data, found before anything is learned: errors that stop, and findings that go on record.
+"""Problems of the data, before anything is learned: errors, which stop the run, and findings, which are recorded.
 
-On what was kept of each row (facts): check_labels and check_duplicates; after the split check_leakage, and check_splits
-and check_train on the rows that stay once duplicates are dropped. What no model can be learned from is a DataError, all
-else a finding. The texts are not at hand any more: a finding is first `Noticed`, with the rows to show, and `told` once
-they have been looked up. `rows[i]` is the table's row number (counted from 0) of the i-th row checked, so that messages
-name the table's rows even where rows were left out before; by default 0, 1, 2, …
+The checks read the rows' facts: check_labels and check_duplicates; after the split check_leakage; and check_splits and
+check_train on the rows that stay once duplicates are dropped. Data that no model can learn from raise DataError, all
+else is a finding. The checks have no texts: a finding is first `Noticed`, with the rows to show; `told` adds their
+texts. `rows[i]` is the table's row number (counted from 0) of the i-th row checked, so that messages name the table's
+rows even if earlier steps left some out; by default 0, 1, 2, …
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Noticed:
-    """A finding whose rows are yet to be looked up."""
+    """A finding whose rows are not read yet."""
 
     name: str
     count: int
     detail: str
-    rows: list[int]  # the table's numbers of those to show
-    show: Callable[[int, str, str], str]  # of a row's number, text and truth
+    rows: list[int]  # the table's row numbers to show
+    show: Callable[[int, str, str], str]  # takes a row's number, text and truth
 
     @property
     def without_texts(self) -> Finding:
@@ -51,7 +51,7 @@ class Noticed:
 
 
 def told(noticed: Iterable[Finding | Noticed], known: Mapping[int, tuple[str, str]]) -> list[Finding]:
-    """The findings; `known` has the text and the truth of every row that is to be shown."""
+    """The findings; `known` has the text and the truth of every row to show."""
     return [
         each
         if isinstance(each, Finding)
@@ -74,10 +74,10 @@ def check_labels(
     rows: Rows | None = None,
     is_label: npt.NDArray[np.bool_] | None = None,
 ) -> list[Noticed]:
-    """Findings about labels, for tasks where a row has one: rare ones, two spellings of one, inputs that give it away.
+    """Findings about labels, for tasks with one a row: rare labels, two spellings of one, inputs that equal the label.
 
-    `texts` are `identities`; a row's label is `names[labels[i]]`, and every name stands in a row. `is_label` [rows] is
-    whether one of several inputs is the label. Raises DataError where all rows have the same label.
+    `texts` are `identities`; row i has the label `names[labels[i]]`, and every name occurs. `is_label` [rows] is
+    whether one of several inputs is the label. Raises DataError if all rows have the same label.
     """
     column = truth_name(columns)
     number = _numbers(rows, len(texts))
@@ -143,14 +143,14 @@ def check_spellings(
 
 
 def _spelt(label: str) -> str | Decimal:
-    """The same for labels that a reader would call one: 'Billing' and 'billing ', 01 and 1."""
+    """The same value for labels that a reader would call one: 'Billing' and 'billing ', 01 and 1."""
     visible = normalise("".join(each for each in label if unicodedata.category(each) != "Cf"))
     return Decimal(visible) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", visible) else visible
 
 
 def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) -> list[Finding]:
-    """The finding `constant_label`, for tasks where a row has several: labels that every row of train has, by how many
-    of train's `rows` have each."""
+    """The finding `constant_label`, for tasks with several labels a row: labels that every row of train has. `counts`
+    are rows by label, out of train's `rows`."""
     constant = sorted(label for label, count in counts.items() if count == rows)
     if not constant:
         return []
@@ -162,7 +162,7 @@ def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) ->
 
 
 def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | None = None) -> list[Noticed]:
-    """Findings about texts that stand more than once, and about those that stand with different truths."""
+    """Findings about repeated texts, and about texts with different truths."""
     number = _numbers(rows, len(duplicates.group_of_row))
     text_column, truth_column = input_names(columns, "and"), truth_name(columns)
     noticed = _noticed(
@@ -192,7 +192,7 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
 def check_leakage(
     split: npt.NDArray[np.generic], group_of_row: npt.NDArray[np.int64], *, rows: Rows | None = None
 ) -> list[Noticed]:
-    """The finding `leakage`: how many normalised texts (Duplicates.group_of_row) stand in more than one split."""
+    """The finding `leakage`: the number of normalised texts (Duplicates.group_of_row) in more than one split."""
     number = _numbers(rows, len(split))
     stands_in = np.zeros((int(group_of_row.max(initial=-1)) + 1, len(SPLITS)), dtype=np.bool_)
     for place, name in enumerate(SPLITS):
@@ -230,7 +230,7 @@ def check_leakage(
 
 
 def check_splits(split: npt.NDArray[np.generic]) -> None:
-    """Raises DataError where a split has no rows; to be called with those that stay."""
+    """Raises DataError if a split has no rows; call it with the rows that stay."""
     for name in SPLITS:
         if not np.any(split == name):
             raise DataError(
@@ -240,7 +240,7 @@ def check_splits(split: npt.NDArray[np.generic]) -> None:
 
 
 def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> list[Finding]:
-    """The finding `one_class_in_test`, for tasks where a row has one label."""
+    """The finding `one_class_in_test`, for tasks with one label a row."""
     if len(counts[TEST]) != 1:
         return []
     ((label, count),) = counts[TEST].items()
@@ -252,7 +252,7 @@ def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> 
 
 
 def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> None:
-    """Raises DataError where a label of validation or test is not in train; `counts` are split → label → rows."""
+    """Raises DataError if a label of validation or test is not in train; `counts` are split → label → rows."""
     others = [name for name in SPLITS if name != TRAIN]
     unseen = sorted({label for name in others for label in counts[name]} - set(counts[TRAIN]))
     if unseen:
@@ -269,7 +269,7 @@ def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) ->
 
 
 def _noticed(name: str, found: Rows, detail: str, show: Callable[[int, str, str], str]) -> list[Noticed]:
-    """One about the table's rows found, the first few to be shown; none where there are none."""
+    """One finding about the rows, of which the first few are shown; none if there are no rows."""
     if len(found) == 0:
         return []
     return [Noticed(name, len(found), f"{counted(len(found), 'row')} {detail}", found[:EXAMPLES].tolist(), show)]
@@ -280,7 +280,7 @@ def _with_truth(row: int, text: str, truth: str) -> str:
 
 
 def input_names(columns: Columns, joined: str) -> str:
-    """The columns that are read, for messages; where there are texts among them, the texts."""
+    """The input columns, for messages; only the texts, if there are any."""
     several = {role for role, given in columns.roles.items() if isinstance(given, list)}
     names = [name for role, name in columns.inputs if role not in several] or [name for _, name in columns.inputs]
     shown = f" {joined} ".join(map(repr, names[:EXAMPLES])) or "'text'"
@@ -296,13 +296,13 @@ def _numbers(rows: Rows | None, n: int) -> Rows:
 
 
 def cut(value: object) -> str:
-    """At most CUT characters on one line; the start is enough to look for."""
+    """At most CUT characters on one line; the start is enough for a search."""
     text = "(nothing)" if missing(value) else " ".join(str(value)[: 4 * CUT].split())
     return text if len(text) <= CUT else text[: CUT - 1] + "…"
 
 
 def _quoted(label: str) -> str:
-    """White space as it is, since that may be all that two labels differ in."""
+    """White space unchanged, since it may be the only difference between two labels."""
     return repr(label[:CUT])
 
 

@@ -1,4 +1,4 @@
-"""A pinned table as a task reads it, a batch at a time and as often as asked: nothing is held between two batches."""
+"""A pinned table as a task reads it, a batch at a time, any number of times: nothing is held between two batches."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from lakewright.records import TableVersion
     from lakewright.settings.sections import TaskSettings
 
-ROWS = 2048  # of a batch at most: more at once gains no speed and costs memory
-BYTES = 4 << 20  # of a batch, about: long texts come fewer at a time
+ROWS = 2048  # in a batch at most: more is not faster and costs memory
+BYTES = 4 << 20  # in a batch, about: fewer rows if texts are long
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     rows: npt.NDArray[np.int64]  # their numbers in the table
-    given: pa.Table  # the columns as the table holds them
-    read: pa.Table  # as the task reads them: inputs, and `truth`
+    given: pa.Table  # the table's columns
+    read: pa.Table  # the columns as the task reads them: inputs, and `truth`
 
     @property
     def values(self) -> dict[str, list[Any]]:
-        """By input, the value of each row."""
+        """Input → the value of each row."""
         return {name: self.read[name].to_pylist() for name in self.read.column_names if name != "truth"}
 
     @property
@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Iterated, it streams the table anew, in the table's order."""
+    """Each iteration streams the table again, in the table's order."""
 
     lake: Lake
     table: TableVersion
@@ -56,14 +56,14 @@ class Reading:
     settings: TaskSettings
     roles: Mapping[str, Any]  # role → column or columns
     inputs: Mapping[str, Kind]
-    columns: Sequence[str]  # all that are read
-    kept: npt.NDArray[np.bool_] | None = field(default=None)  # of the table's rows, those that are read; None: all
+    columns: Sequence[str]  # all columns to read
+    kept: npt.NDArray[np.bool_] | None = field(default=None)  # the table's rows to read; None: all
 
     def only(self, kept: npt.NDArray[np.bool_]) -> Reading:
         return replace(self, kept=kept)
 
     def __iter__(self) -> Iterator[Batch]:
-        waiting: deque[pa.Table] = deque()  # the one that the task is reading
+        waiting: deque[pa.Table] = deque()  # the table that the task is reading
 
         def given() -> Iterator[pa.Table]:
             for table in self._tables():
@@ -85,7 +85,7 @@ class Reading:
                     yield Batch(rows, table, read)
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
-        """The inputs, as one text, and the truth of a few rows, by number."""
+        """The inputs as one text, and the truth, of a few rows, by number."""
         found: dict[int, tuple[str | None, Any]] = {}
         if rows:
             kept = np.zeros(self.table.rows, np.bool_)
@@ -98,7 +98,7 @@ class Reading:
         return found
 
     def values(self, column: str, rows: npt.NDArray[np.int64]) -> list[Any]:
-        """One column of the table at these rows (ascending), the task not asked."""
+        """One column of the table at these rows (ascending), without the task."""
         found: list[Any] = []
         first = 0
         for batch in self.lake.scan(self.table, [column]):
@@ -108,7 +108,7 @@ class Reading:
         return found
 
     def _tables(self) -> Iterator[pa.Table]:
-        """At least one, of no rows where the table has none."""
+        """At least one table; one without rows if the table has none."""
         reader = self.lake.scan(self.table, self.columns)
         empty = True
         for batch in reader:
@@ -123,7 +123,7 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The inputs' values in a reading's rows, a batch at a time; iterated again, they are streamed again."""
+    """The inputs' values in a reading's rows, a batch at a time; each iteration streams them again."""
 
     reading: Reading
 

@@ -1,4 +1,4 @@
-"""A row as somebody gave it, checked against the inputs that it should have."""
+"""Checks a user's row against the expected inputs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lakewright.errors import DataError
 
 
 def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
-    """A row as somebody gave it, checked against the task's inputs. Raises DataError naming the row and the input.
+    """A user's row, checked against the task's inputs. Raises DataError, which names the row and the input.
 
-    A text alone stands for a row whose only needed input it is. Words given for a text are joined by one space.
+    A text alone is a row if the text is its only required input. Words in place of a text are joined by one space.
     """
     needed = [name for name, kind in inputs.items() if kind == "text"]
     if isinstance(row, str) and needed:
@@ -59,7 +59,7 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
 
 
 def _check_unicode(text: str, at: int, name: str) -> None:
-    """No tokenizer, table or answer can hold half of a surrogate pair, as a text that was cut in UTF-16 may end in."""
+    """No tokenizer, table or answer can hold half of a surrogate pair, with which a text cut in UTF-16 may end."""
     try:
         text.encode()
     except UnicodeEncodeError as failure:
@@ -84,7 +84,7 @@ def _number(value: Any, at: int, name: str) -> float | None:
         if not hasattr(value, "__float__"):  # float() would read strings as well
             raise TypeError
         number = float(value)
-    except OverflowError:  # a whole number that no float holds, as 1e400 is none
+    except OverflowError:  # a whole number too large for a float, like 1e400
         number = math.inf
     except (TypeError, ValueError):
         what = f"row {at}: {name!r} is {type(value).__name__}, not a number"
@@ -95,7 +95,7 @@ def _number(value: Any, at: int, name: str) -> float | None:
 
 
 def _time(value: Any, at: int, name: str) -> datetime:
-    """In UTC, also where no zone is given, as tables hold times."""
+    """In UTC, like times in tables; a time without a zone is UTC."""
     try:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -123,12 +123,12 @@ def _is_collection(value: Any) -> bool:
 
 
 def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
-    """Whether a text that the task needs is not there or blank, or all is missing of a row without texts, so that
-    nothing can be predicted for the row."""
+    """Whether nothing can be predicted for the row: a text that the task needs is missing or blank, or, for a task
+    without texts, all inputs are missing."""
     if not {"text", "optional text"} & set(inputs.values()):
         return all(row.get(name) is None for name in inputs)
     for name, kind in inputs.items():
-        if kind == "text":  # words go before the text that they make
+        if kind == "text":  # words take precedence over the text that they make
             given = [row[other] for other in reversed(_stands_for(name, inputs)) if row.get(other) is not None]
             if not given or _says_nothing(given[0]):
                 return True
@@ -142,15 +142,14 @@ def _says_nothing(text: Any) -> bool:
 
 
 def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
-    """Columns that nobody asked for do no harm, nor does an optional text that is not there; but the name of one may
-    be meant to be the other."""
+    """Unknown columns are harmless, and so is a missing optional text; but one may be a misspelling of the other."""
     absent = [name for name in inputs if name not in row]
     if not absent:
         return
-    # Looking for near names takes long; a row of half a million columns is none that somebody misspelt.
+    # The search for near names is slow; in a row of half a million columns nobody misspelt a name.
     unknown = [str(name) for name in islice((name for name in row if name not in inputs), 100)]
     for name in absent:
-        beside = inputs[name] in ("number", "category", "time")  # nothing else tells that it was left out
+        beside = inputs[name] in ("number", "category", "time")  # nothing else shows that it is missing
         meant = unknown if beside else get_close_matches(name, unknown, n=1)
         if meant:
             raise DataError(f"row {at} has {meant[0]!r}, which is no input, and lacks {name!r}", _wanted(inputs))

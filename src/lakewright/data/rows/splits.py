@@ -1,10 +1,10 @@
-"""Which row stands in train, which in validation, which in test. The same for the same rows, settings and seed.
+"""Puts each row into train, validation or test. The same for the same rows, settings and seed.
 
-random      stratified by label: every class is divided as the whole is, to within a row; of a class, the rows with the
+random      stratified by label: every class is divided like the whole, to within a row; of a class, the rows with the
             smallest keys are test, the next validation
-grouped     no group stands in two splits; stratified by label as far as groups allow
+grouped     no group is in two splits; stratified by label as far as groups allow
 time        the oldest rows are train, the newest test
-predefined  a column says so
+predefined  a column holds the split
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SPELLINGS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-NO_GROUP = int(np.iinfo(np.int64).min)  # among the numbers that groups are known by: a row without one
+NO_GROUP = int(np.iinfo(np.int64).min)  # in place of a group's number: a row without a group
 ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
 
 
@@ -55,13 +55,13 @@ def assign(
     """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
-    where rows have no single label (tags, spans). `groups` (values, or `known_groups` of them), `times` (numbers or
-    datetime64) and `predefined` have one value a row; `names` says what some of the latter are here
-    ({"validation": "test"}). `rows` are the table's row numbers, for messages; by default 0 … n - 1. `ids` are digests
-    of the record ids: a row is drawn by its id, or by its number where there are none. `columns` names the columns.
+    if rows have no single label (tags, spans). `groups` (values, or `known_groups` of them), `times` (numbers or
+    datetime64) and `predefined` have one value a row; `names` renames some of the latter ({"validation": "test"}).
+    `rows` are the table's row numbers, for messages; by default 0 … n - 1. `ids` are digests of the record ids: a row
+    is drawn by its id, or by its number without ids. `columns` names the columns.
 
-    Raises UsageError for shares that leave nothing to a split and for a column the method needs and does not get;
-    DataError for values it cannot use (nulls, unknown split names) and where a split would be empty.
+    Raises UsageError for shares that leave nothing to a split and for a missing column that the method needs; DataError
+    for values it cannot use (nulls, unknown split names) and for an empty split.
     """
     if not (test > 0 and validation > 0 and test + validation < 1):
         raise UsageError(
@@ -87,7 +87,7 @@ def assign(
         split = _by_time(times, shares, columns, rows)
     else:
         split = _predefined(predefined, columns, rows, names or {})
-        if not np.any(split == VALIDATION):  # most published data sets have none
+        if not np.any(split == VALIDATION):  # most published data sets have no validation
             train = np.flatnonzero(split == TRAIN)
             carved = {VALIDATION: validation, TRAIN: 1 - validation}
             if groups is None:
@@ -104,9 +104,9 @@ def _stratified(
 ) -> npt.NDArray[np.object_]:
     """Every stratum divided by `shares`: each split gets its quota rounded down or up (see `_apportion`).
 
-    Nothing hangs on the order of rows or strata. `_apportion` goes through the strata by size. Those of one size are
-    rounded in different ways; which stratum gets which follows from their smallest keys, so that one stratum that grows
-    does not change the rounding of all others.
+    The order of rows or strata does not matter. `_apportion` handles the strata by size. Strata of one size are rounded
+    in different ways, assigned by their smallest keys, so that one growing stratum does not change the rounding of all
+    others.
     """
     keys = draw_keys(known, seed, "split")
     rank = ranks(strata, keys)
@@ -125,12 +125,12 @@ def _stratified(
 
 
 def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> dict[str, int]:
-    """How many of `size` rows each split gets: the largest-remainder method, remainders carried from class to class.
+    """The number of `size` rows for each split: the largest-remainder method, remainders carried from class to class.
 
-    Each split gets its quota rounded down; the rows left go, one each, to the splits that are owed most. `owed` adds up
-    what earlier classes' rounding kept from a split, so that a thousand classes of three rows, none of which has a
-    whole row for test, still give test its share. A class too small for a whole train row gives train its first one:
-    no label is left out of train.
+    Each split gets its quota rounded down; the remaining rows go, one each, to the splits with the most owed. `owed`
+    sums what rounding took from a split in earlier classes, so that a thousand classes of three rows, none of which has
+    a whole row for test, still give test its share. A class too small for a whole train row gives train its first row:
+    train has every label.
     """
     quotas = {name: share * size for name, share in shares.items()}
     counts = {name: math.floor(quota + ROUNDING_ERROR) for name, quota in quotas.items()}
@@ -147,12 +147,13 @@ def _apportion(size: int, shares: dict[str, float], owed: dict[str, float]) -> d
 def _grouped(
     groups: npt.NDArray[np.int64], strata: npt.NDArray[np.int64], shares: dict[str, float], seed: int
 ) -> npt.NDArray[np.object_]:
-    """Whole groups, largest first and equal ones by their keys, each to the split that it brings nearest to plan.
+    """Whole groups, largest first and equal ones by their keys, each to the split that it brings nearest to its share.
 
-    Near is Pearson's chi-squared between a split's rows by label (and in all) and its share of them: the greedy idea of
-    Sechidis et al. (2011), On the Stratification of Multi-Label Data, and of scikit-learn's StratifiedGroupKFold. A
-    split that has its share gets no more groups, so that it exceeds it by less than one group. Two cases go before: the
-    last group that can bring a label to train goes there, and no split stays empty while there are groups to fill it.
+    Distance is Pearson's chi-squared between a split's rows by label (and in all) and its share of them: the greedy
+    method of Sechidis et al. (2011), On the Stratification of Multi-Label Data, and of scikit-learn's
+    StratifiedGroupKFold. A split with its full share gets no more groups, so it exceeds it by less than one group. Two
+    rules come first: the last group that can bring a label to train goes there, and no split stays empty while there
+    are groups to fill it.
     """
     labels = int(strata.max()) + 1
     everything = labels  # one more than the labels: the count of all rows
@@ -196,8 +197,8 @@ def _grouped(
 
 
 def known_groups(values: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """The number that each row's group is known by, NO_GROUP where there is none. Two groups that share a digest share
-    a split, which does no harm."""
+    """The number of each row's group, a digest, or NO_GROUP. Two groups with one digest share a split, which is
+    harmless."""
     known = digests(values)
     known[np.fromiter((value is None or value != value for value in values), np.bool_, len(values))] = NO_GROUP
     return known
@@ -231,7 +232,7 @@ def _by_time(
     columns: Columns,
     rows: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.object_]:
-    """Oldest rows to train, newest to test. A boundary within rows of one time moves to that time's nearer end."""
+    """Oldest rows to train, newest to test. A boundary between rows of one time moves to that time's nearer end."""
     if times is None:
         raise UsageError(
             "prepare.split.method is time, but no column says when a row happened",
@@ -263,7 +264,7 @@ def _by_time(
         )
     order = np.argsort(times, kind="stable")
     in_order = times[order]
-    ends = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1  # where one time ends and the next begins
+    ends = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1  # the places where the time changes
     if len(ends) < 2:
         raise DataError(
             f"column {column} holds {len(ends) + 1} different times; train, validation and test need one each at least",
@@ -283,10 +284,10 @@ def _predefined(
     rows: npt.NDArray[np.int64],
     names: Mapping[str, str],
 ) -> npt.NDArray[np.object_]:
-    """The splits that a column names, in any of SPELLINGS and any case; validation may be missing, the others not.
+    """The splits that a column names, in any of SPELLINGS and any case; only validation may be missing.
 
-    `names` comes first, by the column's own word or by the split that it is a spelling of: {validation: test} holds for
-    rows marked dev as well.
+    `names` applies first, to the column's own word or to the split that it spells: {validation: test} also renames rows
+    marked dev.
     """
     if values is None:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Which rows can be learned from, told while the table streams by: what lacks a text or a truth is left out."""
+"""The usable rows, found while the table is streamed: rows without a text or a truth are left out."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lakewright.records import Finding
 if TYPE_CHECKING:
     from lakewright.settings.sections import Columns
 
-# UTF-8's bytes 80–BF as Windows-1252 or Latin-1 show them: what follows a lead byte in text that was read wrongly.
+# UTF-8's bytes 80–BF in Windows-1252 or Latin-1: they follow a lead byte in text that was decoded wrongly.
 _CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
-# Characters that tell of a wrong encoding: by finding, RE2's pattern and what to do.
+# Characters that show a wrong encoding: by finding, RE2's pattern and the remedy.
 BROKEN = {
     "control_characters": (
         r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]",
@@ -44,7 +44,7 @@ VERY_LONG = 20_000  # characters: about 5,000 tokens, ten times what a BERT-type
 
 @dataclass
 class Tally:
-    """Rows that something was found about: how many, and the first few with a value of theirs."""
+    """Rows with one problem: their count, and the first few with a value."""
 
     count: int = 0
     first: list[tuple[int, str]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Tally:
         self.first += [(int(rows[i]), cut(values[i])) for i in places[: EXAMPLES - len(self.first)]]
 
     def finding(self, name: str, detail: str) -> list[Finding]:
-        """One, or none where nothing was found."""
+        """One, or none if there are no such rows."""
         if not self.count:
             return []
         shown = [f"row {row}: {value}" for row, value in self.first]
@@ -64,14 +64,14 @@ class Tally:
 
 @dataclass
 class Usable:
-    """Shown all rows in order, a batch at a time, it says which can be used, and in the end what was found."""
+    """Reads all rows in order, a batch at a time, returns which are usable, and in the end the findings."""
 
     columns: Columns
     rows: int = 0
-    texts: int = 0  # rows that have one
+    texts: int = 0  # rows with a text
     truths: int = 0
     both: int = 0
-    blanks: Counter[tuple[str, str]] = field(default_factory=Counter)  # (role, column) → rows that have nothing in it
+    blanks: Counter[tuple[str, str]] = field(default_factory=Counter)  # (role, column) → rows without a value in it
     without_text: Tally = field(default_factory=Tally)
     without_truth: Tally = field(default_factory=Tally)
     very_long: Tally = field(default_factory=Tally)
@@ -83,7 +83,7 @@ class Usable:
     def see(
         self, rows: Rows, texts: Sequence[str | None], truths: Sequence[object], ids: Sequence[Hashable] | None
     ) -> npt.NDArray[np.bool_]:
-        """Which of these rows can be used; `rows` are their numbers, `truths` labels, lists of tags, … one a row."""
+        """Which of these rows are usable; `rows` are their numbers, `truths` labels, lists of tags, …, one a row."""
         n = len(texts)
         has_text = np.fromiter((not missing(text) for text in texts), np.bool_, n)
         has_truth = np.fromiter((not missing(truth) for truth in truths), np.bool_, n)
@@ -106,9 +106,9 @@ class Usable:
         return usable
 
     def findings(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> list[Finding]:
-        """Raises DataError for an empty table, for ids that are missing or stand twice, for columns without any value
-        and for infinite numbers, and where no row has both a text and a truth. `ids_at` gives the ids of these rows
-        (ascending): asked where hashes repeat."""
+        """Raises DataError for an empty table, for missing or repeated ids, for columns without any value, for infinite
+        numbers, and if no row has both a text and a truth. `ids_at` returns the ids of these rows (ascending); it is
+        called if hashes repeat."""
         text_column, label_column = input_names(self.columns, "or"), truth_name(self.columns)
         if self.rows == 0:
             raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
@@ -160,7 +160,7 @@ class Usable:
         ]
 
     def _blank_columns(self) -> str:
-        """What each of several columns lacks, where they are the truth."""
+        """The missing values of each truth column, if there are several."""
         lacking = [
             (name, count) for (role, name), count in self.blanks.most_common() if role in self.columns.truths and count
         ]

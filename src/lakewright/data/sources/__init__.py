@@ -1,6 +1,6 @@
-"""Where rows come from. A source turns a URI into one stream of rows; `ingest` writes them as a table.
+"""Sources of rows. A source turns a URI into one stream of rows; `ingest` writes them as a table.
 
-Each source is a module of its own, registered as an entry point under "lakewright.sources" (see `lakewright.plugins`).
+Each source is one module, registered as an entry point under "lakewright.sources" (see `lakewright.plugins`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lakewright.records import Finding
 
-# Compressed files count by the ending before these.
+# The ending before these is the format of a compressed file.
 COMPRESSED = (".gz", ".bz2", ".zst")
 EXTENSIONS = {
     ".csv": "csv",
@@ -32,17 +32,17 @@ EXTENSIONS = {
 
 @dataclass(frozen=True)
 class Intake:
-    """How a project takes in the rows of any source, and what is noticed while one is opened."""
+    """How a project reads the rows of any source, and what it notices when it opens one."""
 
-    as_written: frozenset[str] = frozenset()  # columns that stay text where a source holds text only
-    exclude: frozenset[str] = frozenset()  # columns that are left out
-    numbers: Mapping[str, str] = field(default_factory=dict)  # columns that have to be numbers → their role
-    times: Mapping[str, str] = field(default_factory=dict)  # columns that have to have an order in time → their role
+    as_written: frozenset[str] = frozenset()  # columns that stay text if a source holds only text
+    exclude: frozenset[str] = frozenset()  # columns to leave out
+    numbers: Mapping[str, str] = field(default_factory=dict)  # columns that must be numbers → their role
+    times: Mapping[str, str] = field(default_factory=dict)  # columns that must have an order in time → their role
     notice: Callable[[Finding], object] = lambda finding: None
-    left_out: set[str] = field(default_factory=set)  # of `exclude`, those that were there
+    left_out: set[str] = field(default_factory=set)  # the columns of `exclude` that exist
 
     def kept(self, names: Iterable[str]) -> list[str]:
-        """The names of a source's columns without those to leave out."""
+        """The names of a source's columns, without those to leave out."""
         names = list(names)
         self.left_out.update(self.exclude.intersection(names))
         return [name for name in names if name not in self.exclude]
@@ -52,22 +52,22 @@ AS_IT_IS = Intake()
 
 
 class Source(Protocol):
-    """Both functions take what `open_source` returned as `uri`, and the project's options for the source."""
+    """Both functions take the URI from `open_source`, and the project's options for the source."""
 
     def open(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> pa.RecordBatchReader:
-        """Stream the rows. Raises DataError when there are none or they cannot be read, NotFound, UsageError."""
+        """Stream the rows. Raises DataError if there are none or they cannot be read, NotFound, UsageError."""
 
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        """A sha256 in hex that changes when the rows do, without reading them all where that can be known; the columns
-        left out aside."""
+        """A sha256 in hex that changes when the rows change, apart from columns left out; computed without reading all
+        rows if possible."""
 
 
 def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str, intake: Intake) -> pa.RecordBatchReader:
-    """The stream that every source returns: at least one row, plain column types, no column twice or to be left out."""
+    """The stream that every source returns: at least one row, plain column types, no repeated or excluded column."""
     import pyarrow as pa
 
     from lakewright.data.lake.types import cast, simplified, storable
@@ -106,7 +106,7 @@ def declared_types(options: Mapping[str, Any]) -> dict[str, str]:
 
 
 def known_types(types: Mapping[str, str], names: Collection[str]) -> None:
-    """Raises UsageError for a type of a column that is not there."""
+    """Raises UsageError for a type of an unknown column."""
     for name in types:
         if name not in names:
             raise UsageError(f"options.types names a column that is not there: {name!r}", nearest(name, names))
@@ -117,5 +117,5 @@ def format_of_file(name: str) -> str | None:
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
     ending = Path(name).suffix.lower()
-    # An extension nobody knows here may be a plug-in's name: data.orc is read by a source named orc.
+    # An unknown extension may be a plug-in's name: a source named orc reads data.orc.
     return EXTENSIONS.get(ending) or (ending[1:] if ending[1:] in plugins.SOURCES.names() else None)

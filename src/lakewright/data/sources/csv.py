@@ -1,8 +1,8 @@
-"""Text with separated values: csv, tsv and their like.
+"""Text with separated values: csv, tsv and similar formats.
 
-Read three times: to check every line, to find the types that all values of a column fit, however late an odd one
-comes, and to convert.
-What stands between two separators is kept as it is; nothing at all is null, and a quoted "" is an empty string.
+A file is read three times: to check every line, to find a type that fits all values of each column, even a late odd
+one, and to convert the values.
+The text between two separators is kept unchanged; no text is null, and a quoted "" is an empty string.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _OPTIONS = {"delimiter", "quote", "escape", "encoding", "column_names", "types", "null_values", "split"}
 _SEPARATORS = ",;\t|"
 _SAMPLE_BYTES = 1 << 20
-# pyarrow reads about 40 blocks ahead (with or without threads), and a row has to fit into one: small blocks keep memory
-# flat, and only a file with longer rows gets larger ones.
+# pyarrow reads about 40 blocks ahead (with or without threads), and a row must fit into one: small blocks keep memory
+# constant, and only a file with longer rows gets larger ones.
 _BLOCK_BYTES = 1 << 20
 _LONGEST_VALUE = 8 << 20
 _SHOWN = 5
@@ -40,7 +40,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class _Format:
-    """How a file is written. `header`: the names stand in the first line, else the project gives them."""
+    """How a file is written. `header`: the first line holds the names; otherwise the project defines them."""
 
     quote: str | None
     escape: str | None
@@ -53,9 +53,9 @@ class _Format:
 
 
 class CsvSource:
-    """Options: delimiter (found out when not given), quote ('' for none), escape (for quotes within quoted values;
-    without it they are doubled), encoding (utf-8), column_names (for files without a header line), types (column → SQL
-    type), null_values (texts that mean null, besides nothing at all).
+    """Options: delimiter (detected by default), quote ('' for none), escape (for quotes within quoted values; without
+    it they are doubled), encoding (utf-8), column_names (for files without a header line), types (column → SQL type),
+    null_values (texts that mean null, besides no text).
     """
 
     def open(
@@ -70,7 +70,7 @@ class CsvSource:
             if not isinstance(options.get(name, []), list):
                 raise UsageError(f"options.{name} is {options[name]!r}", f"for example {name}: {example}")
         for value in options.get("null_values", ()):
-            if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML reads no and ~ otherwise
+            if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML changes no and ~
                 raise UsageError(f"options.null_values holds {value!r}, which is no text", "write it in quotes")
         found = files.find(uri, storage_options, "csv", options.get("split"))
         encoding = encoding_of(options, intake.notice)
@@ -91,7 +91,7 @@ class CsvSource:
 
         kept = intake.kept(names)
         written = {name: "string" for name in kept if name in intake.as_written} | declared
-        # Of declared times too, which lose digits as others do.
+        # Declared times too, since they lose digits like others.
         inferred = [name for name in kept if written.get(name, "timestamp").startswith("timestamp")]
         meant = {*declared, *intake.numbers, *intake.times}
         kinds = types_of(texts, inferred, intake.notice, meant) | written
@@ -133,7 +133,7 @@ def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str,
     check_marks(found, file, encoding)
     with found.open(file) as stream:
         try:
-            # A character that the end of the sample cuts is left out.
+            # The decoder leaves out a character that the end of the sample cuts.
             sample = codecs.getincrementaldecoder(decoding(encoding))("replace").decode(stream.read(_SAMPLE_BYTES))
         except UnicodeError as error:
             raise undecodable(found, file, encoding) from error
@@ -145,7 +145,7 @@ def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str,
     format = replace(format, delimiter=options.get("delimiter") or _sniff(sample, file.name, format))
     if given := options.get("column_names"):
         return replace(format, names=tuple(given), header=False)
-    # As Spark does: a column whose name is missing (an index that pandas wrote) is called by its position.
+    # Like Spark: a column without a name (an index that pandas wrote) is named by its position.
     first = next(row for row in _sampled(sample, format) if row)
     return replace(format, names=tuple(name or f"_c{position}" for position, name in enumerate(first)))
 
@@ -160,7 +160,7 @@ def _is_json(sample: str) -> bool:
 
 
 def _sniff(sample: str, name: str, format: _Format) -> str:
-    """The separator that cuts most lines into as many fields as the first line; of several, that with most fields."""
+    """The separator that cuts most lines into as many fields as the first line; of several, the one with most."""
     if ".tsv" in name.lower():
         return "\t"
     best, delimiter = (0.0, 0), ","
@@ -180,7 +180,7 @@ def _sampled(sample: str, format: _Format) -> Any:
 
 def _rows(lines: Iterable[str], format: _Format, name: str, *, strict: bool = True) -> Any:
     """Python's reader of the rows; its `line_num` counts lines."""
-    csv.field_size_limit(_LONGEST_VALUE)  # Python's own limit is a document of 128 KiB
+    csv.field_size_limit(_LONGEST_VALUE)  # Python's default is 128 KiB
     quote = format.quote
     if format.escape:
         lines, quote = unescaped(lines, format.delimiter, quote, format.escape, name), quote or '"'
@@ -189,10 +189,10 @@ def _rows(lines: Iterable[str], format: _Format, name: str, *, strict: bool = Tr
 
 
 def _check(found: Files, file: SourceFile, format: _Format) -> int:
-    """The most bytes that a row can take; raises DataError naming the lines that hold no whole row.
+    """The most bytes that a row can take; raises DataError, which names the lines that hold no whole row.
 
-    pyarrow counts rows, not lines, and takes a quote that is never closed for a value up to the end of the file. So
-    Python's reader goes first, strictly; it is about as fast.
+    pyarrow counts rows, not lines, and reads an unclosed quote as a value up to the end of the file. So Python's strict
+    reader goes first; it is about as fast.
     """
     ragged, sizes, count, first, start, longest = [], set[int](), 0, 0, 1, 0
     with found.open(file) as stream:
@@ -228,11 +228,11 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
             or (title if format.header and len(sizes) == 1 and min(sizes) > len(format.names) else "")
             + f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
         )
-    return 4 * (longest + len(format.names))  # a character has up to 4 bytes; quotes and separators come on top
+    return 4 * (longest + len(format.names))  # a character has up to 4 bytes; plus quotes and separators
 
 
 def _escape_it(found: Files, file: SourceFile, format: _Format, line: int) -> str:
-    """The remedy for a row from this line on that cannot be read, where it has escapes; else none."""
+    """The remedy for an unreadable row that starts at this line, if it has escapes; else empty."""
     with found.open(file) as stream:
         row = islice(lines(stream, file.name, format.encoding), line - 1, line + _SHOWN)
         if format.escape or not any('\\"' in each for each in row):
@@ -245,7 +245,7 @@ def _texts(found: Files, file: SourceFile, format: _Format, wanted: Collection[s
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    # Positions serve as names while reading: pyarrow sets types by name, and the header's may be missing.
+    # Positions are the names while reading: pyarrow sets types by name, and names in the header may be missing.
     names = [str(position) for position in range(len(format.names))]
     included = [str(position) for position, name in enumerate(format.names) if name in wanted]
     header, quote = format.header, format.quote or ('"' if format.escape else None)
@@ -279,7 +279,7 @@ def _texts(found: Files, file: SourceFile, format: _Format, wanted: Collection[s
 
 
 def _without(column: pa.Array, null_values: Sequence[str]) -> pa.Array:
-    """The column with null for these texts, quoted or not; "" is one only where nothing stands there."""
+    """The column with null for these texts, quoted or not; "" is null only if it is not quoted."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -312,7 +312,7 @@ class _Unescaped(io.RawIOBase):
 
 
 def _expected(found: Files, reads: Mapping[str, _Format], name: str, kind: str, intake: Intake) -> None:
-    """Raises DataError for a column that has to be numbers, or times, and is text because of some values."""
+    """Raises DataError for a column that must be numbers, or times, and is text because of some values."""
     for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
         if kind == "string" and name in roles:
             odd = misfits(name, _values(found, reads, name), kinds)

@@ -1,4 +1,4 @@
-"""A Delta table by folder or URI, outside the lake's own names."""
+"""A Delta table by its folder or URI, without a name in the lake."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class DeltaSource:
-    """Option `version` (Delta's versionAsOf): the version to read; the latest without it."""
+    """Option `version` (Delta's versionAsOf): the version to read, by default the latest."""
 
     def open(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS

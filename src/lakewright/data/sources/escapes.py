@@ -1,8 +1,8 @@
 """Values with escapes (\\"), as Spark, Databricks and MySQL write csv, turned into the usual form with doubled quotes.
 
-Within a quoted value the escape stands before a quote, itself, or the end of a line; before anything else it is a
-character like others. So it is outside of quotes, where Spark writes C:\\temp as it is. Where no value is quoted at all
-(`quote: ''`, as MySQL's tab-separated files), it stands before separators, line ends and itself.
+Within a quoted value the escape precedes a quote, itself, or the end of a line; before anything else it is an ordinary
+character. Outside quotes it is always ordinary: Spark writes C:\\temp unchanged. If no value is quoted (`quote: ''`, as
+in MySQL's tab-separated files), it precedes separators, line ends and itself.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from lakewright.data.sources.text import LONGEST_LINE, endless
 
 
 def unescaped(lines: Iterable[str], delimiter: str, quote: str | None, escape: str, name: str) -> Iterator[str]:
-    """Lines without escapes, their quotes doubled; `"` is the quote of those that had none. Raises DataError for a row
-    that does not end."""
+    """Lines without escapes, their quotes doubled; a file without quotes gets `"`. Raises DataError for a row that does
+    not end."""
     return _quoted(lines, delimiter, quote, escape) if quote else _bare(lines, delimiter, escape, name)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.sources import Intake
 
-# Local files up to this size in all are fingerprinted by content, so that touching or copying them changes nothing.
+# Local files up to this total size are fingerprinted by content, so that touching or copying them changes nothing.
 _HASHED_BYTES = 64 << 20
 _SPLITS = {
     "train": "train",
@@ -32,17 +32,17 @@ _SPLITS = {
     "test": "test",
     "all": "all",
 }
-_PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)  # a folder's name that holds a column's value
+_PARTITION = re.compile(r"([^=]+)=(.*)", re.DOTALL)  # a folder's name with a column's value
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-_MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".zst": b"\x28\xb5\x2f\xfd"}  # with which such files begin
+_MARKS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".zst": b"\x28\xb5\x2f\xfd"}  # the first bytes of such files
 _SHARD = re.compile(r"[-_.]\d{5}-of-\d{5}$")
 _SCHEMES = ("file", "s3", "abfss", "hf", "python")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """`path` is for the file system, `name` for people; `split` is train, validation, test or None, `partition` what
-    the folders NAME=VALUE around it say."""
+    """`path` is for the file system, `name` for people; `split` is train, validation, test or None; `partition` holds
+    the values of the folders NAME=VALUE around the file."""
 
     path: str
     name: str
@@ -54,7 +54,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Files:
-    """What a URI stands for, in the order in which it is read."""
+    """The files of a URI, in reading order."""
 
     system: FileSystem
     files: tuple[SourceFile, ...]
@@ -62,7 +62,7 @@ class Files:
 
     @contextmanager
     def open(self, file: SourceFile) -> Iterator[Any]:
-        """The file's bytes as a stream, decompressed by its ending; raises DataError when they cannot be had."""
+        """The file's bytes as a stream, decompressed by its ending; raises DataError if they cannot be read."""
         try:
             with self.system.open_input_stream(file.path, compression="detect") as stream:
                 yield stream
@@ -73,7 +73,7 @@ class Files:
             raise DataError(f"{file.name} cannot be read: {error}", "copy the file anew, or fix its access") from error
 
     def _is_plain(self, file: SourceFile) -> bool:
-        """Whether the file has the name of a compressed one, and does not begin like one."""
+        """Whether the file has the name of a compressed file, but does not begin like one."""
         mark = _MARKS.get(PurePosixPath(file.name).suffix, b"")
         try:
             with self.system.open_input_stream(file.path, compression=None) as stream:
@@ -83,7 +83,7 @@ class Files:
 
 
 def locate(uri: str, base: Path) -> str:
-    """`uri` with a local path made absolute: relative to `base` if it is there, else to the current directory."""
+    """`uri` with a local path made absolute: relative to `base` if it exists there, else to the current directory."""
     if "://" in uri and not uri.startswith("file://"):
         return uri
     path = Path(uri.removeprefix("file://")).expanduser()
@@ -98,10 +98,10 @@ def locate(uri: str, base: Path) -> str:
 
 
 def find(uri: str, storage_options: Mapping[str, str], format: str, split: str | Sequence[str] | None = None) -> Files:
-    """The files to read. A folder gives its files of the format, sorted by name, and those in folders NAME=VALUE below;
+    """The files to read. For a folder, its files of the format, sorted by name, and those in folders NAME=VALUE below;
     files in other folders below need a glob.
 
-    `split` (a source's option of that name) leaves only the files of these splits, by their names.
+    `split` (a source's option of that name) keeps only the files of these splits, by their names.
     """
     system, path = file_system(uri, storage_options)
     local = "://" not in uri
@@ -157,8 +157,8 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
 
 
 def fingerprint(files: Files, options: Mapping[str, Any], *columns: Collection[str]) -> str:
-    """sha256 over names, splits, contents (or sizes and times, where that is too much to read), options, and the
-    columns that the project has read in one way or another."""
+    """sha256 over names, splits, contents (or sizes and times, if there is too much to read), options, and the columns
+    that the project reads in a special way."""
     small = files.local and sum(file.size for file in files.files) <= _HASHED_BYTES
     states = [
         [file.name, file.split, file.size, _content(file) if small else _stamp(files, file)] for file in files.files
@@ -168,9 +168,9 @@ def fingerprint(files: Files, options: Mapping[str, Any], *columns: Collection[s
 
 
 def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:
-    """What the files' names and folders say: a column for each NAME=VALUE, and `split`, of one value a file.
+    """The columns from the files' names and folders: one for each NAME=VALUE, and `split`, with one value a file.
 
-    Values are typed as those of csv files are. Raises DataError where only some files lie in such folders.
+    Values get types as in csv files. Raises DataError if only some files lie in such folders.
     """
     import pyarrow as pa
 
@@ -207,7 +207,7 @@ def in_both(name: str, file: SourceFile) -> DataError:
 def joined(
     files: Files, schema: pa.Schema, read: Callable[[SourceFile], Iterator[pa.RecordBatch]], intake: Intake
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The batches of `read(file)` for all files, with the columns that only their names and folders tell."""
+    """The batches of `read(file)` for all files, with the columns from their names and folders."""
     import pyarrow as pa
 
     for name in schema.names:
@@ -226,7 +226,7 @@ def joined(
 
 
 def file_system(uri: str, storage_options: Mapping[str, str]) -> tuple[FileSystem, str]:
-    """The pyarrow file system of the URI and the path in it. Options are named as delta-rs names them."""
+    """The pyarrow file system of the URI and the path in it. Options have delta-rs's names."""
     from pyarrow import fs
 
     scheme, separator, rest = uri.partition("://")
@@ -274,12 +274,12 @@ def _is_glob(uri: str) -> bool:
 
 
 def _as_written(path: str) -> str:
-    """The folders of a local glob that are there by these very names: in `sub [x]/*.csv`, `sub [x]` is no pattern."""
+    """The leading folders of a local glob that exist under exactly these names: in `sub [x]/*.csv`, `sub [x]`."""
     return next(str(folder) for folder in PurePosixPath(path).parents if Path(folder).is_dir())
 
 
 def _glob(path: str, base: str) -> re.Pattern[str]:
-    """`*` and `?` stay within one folder, `**/` is any number of folders; in `base`, nothing is a pattern."""
+    """`*` and `?` stay within one folder, `**/` is any number of folders; `base` is no pattern."""
     pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", path[len(base) :])
     patterns = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return re.compile(
@@ -311,15 +311,15 @@ def _relative(entry: FileInfo, folder: str) -> str:
 
 
 def _is_data(path: str) -> bool:
-    """As Spark does: what begins with a dot or an underscore, or lies in such a folder, is no data, but for a column
-    NAME=VALUE whose name does. `_delta_log` is looked for by name."""
+    """Like Spark: a file or folder whose name begins with a dot or an underscore is not data; `_NAME=VALUE`, which is
+    a column, is. `_delta_log` is looked up by name."""
     *folders, name = path.split("/")
     hidden = any(part[0] == "." or (part[0] == "_" and "=" not in part) for part in [*folders, name] if part)
     return path == "_delta_log" or not (hidden or name.endswith(".crc"))
 
 
 def _partitioned(system: FileSystem, path: str, uri: str) -> list[FileInfo]:
-    """What is in a folder, and in the folders NAME=VALUE below."""
+    """The entries of a folder and of the folders NAME=VALUE below."""
     there = _list(system, path, uri)
     if not any(_PARTITION.fullmatch(entry.base_name) for entry in there if not entry.is_file):
         return there
@@ -331,7 +331,7 @@ def _partitioned(system: FileSystem, path: str, uri: str) -> list[FileInfo]:
 
 
 def _partition(name: str) -> dict[str, str | None]:
-    """What the folders NAME=VALUE in a file's name say."""
+    """The values of the folders NAME=VALUE in a file's name."""
     pairs = [match.groups() for folder in name.split("/")[:-1] if (match := _PARTITION.fullmatch(folder))]
     return {unquote(key): None if value == _NO_VALUE else unquote(value) for key, value in pairs}
 
@@ -381,7 +381,7 @@ def _content(file: SourceFile) -> str:
 def _stamp(files: Files, file: SourceFile) -> str:
     if files.local:
         return str(file.modified_ns)
-    with files.system.open_input_file(file.path) as opened:  # one HEAD request: S3 tells times in whole seconds only
+    with files.system.open_input_file(file.path) as opened:  # one HEAD request: S3's times are whole seconds
         metadata = opened.metadata() or {}
     etag: bytes = metadata.get("ETag", b"")
     return etag.decode() or str(file.modified_ns)

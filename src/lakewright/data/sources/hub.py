@@ -23,9 +23,9 @@ _LOCAL = "or read a local copy of its files: --set data.source=FOLDER"
 class HubSource:
     """Options: config, split (a name, or a list of names), revision (a commit, tag or branch).
 
-    Several splits become the column `split` (train, validation, test); a lone one does not, and the Hub calls any data
-    without splits `train`. Class labels become their names, -1 (no label) becomes null. A token for private data sets
-    is taken from the storage option or the environment variable HF_TOKEN.
+    Several splits become the column `split` (train, validation, test); a single one does not, since the Hub calls any
+    data without splits `train`. Class labels become their names, -1 (no label) becomes null. The token for private data
+    sets comes from the storage option or the environment variable HF_TOKEN.
     """
 
     def open(
@@ -80,7 +80,7 @@ def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, st
     place = {"revision": options.get("revision") or revision, "token": storage_options.get("HF_TOKEN")}
     try:
         builder = datasets.load_dataset_builder(name, options.get("config"), **place)
-        # Of csv files alone pandas makes up the types.
+        # Only for csv files does pandas guess the types.
         is_csv = type(builder.config).__name__ == "CsvConfig"
         loaded = datasets.load_dataset(
             name,
@@ -117,7 +117,7 @@ def _explained(uri: str, error: Exception) -> LakewrightError:
     if kinds & {"OfflineModeIsEnabled", "ConnectionError", "TransportError", "TimeoutException", "HTTPError"}:
         return DataError(f"the Hugging Face Hub cannot be reached: {cause}", f"check the connection, {_LOCAL}")
     root: BaseException = error
-    while root.__cause__ is not None:  # "An error occurred while generating the dataset" says nothing
+    while root.__cause__ is not None:  # "An error occurred while generating the dataset" does not help
         root = root.__cause__
     if "corresponds to no data" in str(root):
         return DataError(f"{uri} holds no rows", "choose another config, split or revision")

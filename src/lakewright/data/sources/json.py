@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CHARACTERS = 1 << 20
-# An error this close to the end of what has been read may only mean that the rest is still to come.
+# An error this close to the end of the text read so far may only mean that the rest is missing.
 _NEAR_END = 16
 _BETWEEN = re.compile(r"[\s,]*")
 
@@ -58,7 +58,7 @@ def _rows(
     more: Mapping[str, Any],
     number: Callable[[str], float],
 ) -> Iterator[tuple[str, Any]]:
-    """The file's rows, each with its place and with what the file's name says."""
+    """The file's rows, each with its place and with the values from the file's name."""
     check_marks(found, file, encoding)
     with found.open(file) as stream:
         text = io.TextIOWrapper(stream, encoding=decoding(encoding))
@@ -74,7 +74,7 @@ def _rows(
 
 
 def _several(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """The rows of a file. Raises DataError where it is one object that holds all of them."""
+    """The rows of a file. Raises DataError if the file is one object that holds all of them."""
     first = list(islice(rows, 2))
     if len(first) == 1 and isinstance(first[0][1], dict) and first[0][1]:
         place, row = first[0]
@@ -105,7 +105,7 @@ def _names(row: Mapping[str, Any]) -> str:
 
 
 class _Number(float):
-    """A number with the text that it was written as."""
+    """A number with its original text."""
 
     written: str
 
@@ -116,7 +116,7 @@ class _Number(float):
 
 
 def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = float) -> Iterator[tuple[int, Any]]:
-    """The file's objects, each with the number of the line it begins on, holding one piece of the file at a time."""
+    """The file's objects, each with the number of its first line; holds one piece of the file at a time."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
@@ -169,7 +169,7 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
                 raise DataError(f"{name} line {line}: {rest[:20]!r} comes after the array", "keep one array in a file")
             return
         row, end = complete
-        size = _CHARACTERS  # pieces grow for one long object only
+        size = _CHARACTERS  # pieces grow only for one long object
         yield line, row
         line += piece.count("\n", position, end)
         position = end

@@ -1,4 +1,4 @@
-"""Which source reads a URI: by its scheme, its name, or what its folder holds."""
+"""Finds the source that reads a URI: by its scheme, its name, or the content of its folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lakewright.errors import DataError, NotFound
 
 
 def open_source(uri: str, format: str | None, storage_options: Mapping[str, str], base: Path) -> tuple[Source, str]:
-    """The source that reads `uri`, and the URI as that source takes it.
+    """The source that reads `uri`, and the URI in that source's form.
 
-    The scheme decides (`hf://`, `python:`), then `format`, then the file's extension or what is in the folder. A
-    relative path, and a `python:` module, is looked for in `base`, the project's folder, and then in the current
+    The scheme decides (`hf://`, `python:`), then `format`, then the file's extension or the folder's content. A
+    relative path and a `python:` module are looked up in `base`, the project's folder, and then in the current
     directory (a module: among the installed ones).
     """
     from lakewright.data.sources import files

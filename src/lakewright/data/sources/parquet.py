@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 class ParquetSource:
-    """Option: split. All files have the same columns, in any order; numbers may be wider in some, and a column without
-    values has no type of its own."""
+    """Option: split. All files have the same columns, in any order; numbers may be wider in some files, and a column
+    without values may have any type."""
 
     def open(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
@@ -31,7 +31,7 @@ class ParquetSource:
 
         def opened(file: files.SourceFile) -> pq.ParquetFile:
             try:
-                # pre_buffer reads ahead whatever the file holds: 60 MB of a file of 100.
+                # pre_buffer reads far ahead: 60 MB of a file of 100.
                 return pq.ParquetFile(found.system.open_input_file(file.path), pre_buffer=False)
             except pa.ArrowInvalid as error:
                 raise DataError(f"{file.name} is not a Parquet file: {error}", "write the file again") from error
@@ -83,7 +83,7 @@ def _one_schema(schemas: Mapping[str, pa.Schema], intake: Intake) -> pa.Schema:
             raise DataError(
                 f"{name} and {first} do not agree: {shown(error)}",
                 "write the files with one schema, or leave the column out with data.exclude",
-            ) from None  # it quotes the types whole
+            ) from None  # its message quotes whole types
     for finding in findings.values():
         intake.notice(finding)
     return storable(whole)

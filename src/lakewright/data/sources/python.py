@@ -1,7 +1,7 @@
 """Rows from a function of the project: `python:module:function`.
 
 The function gets the project's `data.options` as keyword arguments and returns a pyarrow Table or RecordBatchReader, a
-pandas DataFrame, or anything that gives one dict a row (a generator, for one).
+pandas DataFrame, or an iterable with one dict a row (such as a generator).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PROJECTS: set[Path] = set()  # folders whose modules may be loaded
+_PROJECTS: set[Path] = set()  # folders whose modules may be in memory
 _FORM = "write python:MODULE:FUNCTION, for example python:source:rows for rows() in source.py beside project.yml"
 
 
 def locate(uri: str, base: Path) -> str:
-    """`python:FOLDER:module:function` where the project's folder `base` has the module, else the URI as it is."""
+    """`python:FOLDER:module:function` if the project's folder `base` has the module, else the URI unchanged."""
     parts = uri.removeprefix("python:").split(":")
     if len(parts) == 2 and all(parts) and _file(base, parts[0]) is not None:
         return f"python:{base.absolute()}:{parts[0]}:{parts[1]}"
@@ -43,7 +43,7 @@ class PythonSource:
     """Every option is an argument of the function.
 
     The fingerprint covers the function's module, the modules of the project it imports, the versions of installed
-    packages it imports, and the options: not what the function fetches from elsewhere.
+    packages it imports, and the options, but not data that the function fetches.
     """
 
     def open(
@@ -90,7 +90,7 @@ def _parts(uri: str) -> tuple[Path | None, str, str]:
 
 
 def _file(folder: Path | None, module: str) -> Path | None:
-    """The file of a module that lies in the folder."""
+    """The file of a module in the folder."""
     if folder is None:
         return None
     path = folder.joinpath(*module.split("."))
@@ -109,7 +109,7 @@ def _installed(module: str) -> Path | None:
 
 @contextmanager
 def _importable(folder: Path | None) -> Iterator[None]:
-    """The folder comes first among the places of modules, as it does for `python script.py` in that folder."""
+    """Puts the folder first on the path of modules, as `python script.py` does in that folder."""
     if folder is None:
         yield
         return
@@ -135,10 +135,10 @@ def _function(folder: Path | None, module: str, name: str) -> Callable[..., Any]
 
 
 def _check_arguments(function: Callable[..., Any], options: Mapping[str, Any], uri: str) -> None:
-    """Raises UsageError for options that the function does not take, and for those that it needs."""
+    """Raises UsageError for options that the function does not take, and for required ones that are missing."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # of a function that is not written in Python
+    except ValueError:  # the function is not written in Python
         return
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     known = [each.name for each in named]
@@ -153,7 +153,7 @@ def _check_arguments(function: Callable[..., Any], options: Mapping[str, Any], u
 
 
 def _forget_projects() -> None:
-    """Modules loaded from projects may have changed since, or hide those of the same name of the project at hand."""
+    """Unloads projects' modules: they may have changed, or hide modules of the same name in the current project."""
     for name, loaded in list(sys.modules.items()):
         origin = getattr(loaded, "__file__", None)
         if origin and any(origin.startswith(str(f)) and _file(f, name) == Path(origin) for f in _PROJECTS):
@@ -162,7 +162,7 @@ def _forget_projects() -> None:
 
 @contextmanager
 def _explained(uri: str, module: str) -> Iterator[None]:
-    """What the function raises, as a DataError with the line of the function's own file."""
+    """Turns the function's exceptions into a DataError with the line in the function's own file."""
     try:
         yield
     except LakewrightError:
@@ -226,7 +226,7 @@ def _imports(path: Path | None, folder: Path | None, sources: dict[str, str], pa
     try:
         tree = ast.parse(text)
     except SyntaxError:
-        return  # opening the source says where
+        return  # opening the source reports the line
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

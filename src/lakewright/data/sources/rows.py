@@ -1,7 +1,7 @@
-"""Python dicts as one Arrow stream, whatever the order in which their keys and types turn up.
+"""Python dicts as one Arrow stream; their keys and types may come in any order.
 
-The type of a column is only known after the last row: batches wait, each with its own types, in a temporary file (in
-memory while small) and are then read back with the types of all of them.
+The type of a column is known only after the last row: batches wait, each with its own types, in a temporary file (in
+memory while small); they are then read back with common types.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lakewright.errors import SHOWN, DataError, shown
 
 _ROWS = 5_000
 _IN_MEMORY_BYTES = 64 << 20
-# On the field of a column of text: its values were lists that hold several types, or objects with such lists in them.
+# Metadata of a text column whose values were lists with several types, or objects that contain such lists.
 _JSON = {list: {b"json": b"lists"}, dict: {b"json": b"objects"}}
 
 
@@ -31,13 +31,13 @@ def from_rows(
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The rows' columns and batches. Each row comes with its place ("data.json line 3"), for messages.
 
-    A key that a row lacks is null. `types` (SQL names) fixes columns, None where the source has no such option; the
-    others take the type that holds all their values: whole numbers become floats where floats turn up, and lists that
-    hold values of several types, such as the span [0, 4, "PER"], are text: JSON; so are objects that hold such lists.
-    Raises DataError naming the place where a column changes its kind, UsageError for a type of a column that no row
-    has.
+    A key that a row lacks is null. `types` (SQL names) fixes columns, and is None if the source has no such option; the
+    others get the type that holds all their values: whole numbers become floats beside floats. Lists with values of
+    several types, such as the span [0, 4, "PER"], and objects that contain such lists become text: JSON.
+    Raises DataError, which names the place where a column changes its kind, and UsageError for a type of a column that
+    no row has.
     """
-    waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - it is read as long as the stream lives
+    waiting = SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - the stream reads it to its end
     schema = pa.schema([])
     rows = iter(rows)
     while chunk := list(islice(rows, _ROWS)):
@@ -65,8 +65,8 @@ def from_rows(
 def _batch(
     chunk: list[tuple[str, Any]], types: Mapping[str, str] | None, intake: Intake
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """The rows' columns; and those that hold objects as JSON, should later rows make them text: as structs, the objects
-    of a column all have the same keys."""
+    """The rows' columns; and the columns of objects as JSON, in case later rows make them text, because structs would
+    give all objects of a column the same keys."""
     names: dict[str, None] = {}
     for place, row in chunk:
         if not isinstance(row, Mapping):
@@ -102,9 +102,9 @@ def _column(
             alike = all(value is None or isinstance(value, nested) for value in values)
             if alike and not all(_go_together([value], None) for value in values):
                 return _array(values, "string"), metadata
-        # the first row that does not go together with those before it
+        # the first row that does not fit those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
-        raise _changed(name, chunk[row][0], str(error), types) from None  # it quotes the value whole
+        raise _changed(name, chunk[row][0], str(error), types) from None  # its message quotes the whole value
     except UnicodeEncodeError as error:
         place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
         raise DataError(
@@ -168,7 +168,7 @@ def _widened(
 
 
 def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
-    """Raises ArrowInvalid where one holds lists, or objects, and the other something else."""
+    """Raises ArrowInvalid if one holds lists, or objects, and the other something else."""
     before, here = (one.metadata or _as_json(one.type) for one in both)
     if before and here and before != here:
         raise pa.ArrowInvalid("lists or objects, and other values")
@@ -176,7 +176,7 @@ def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
 
 
 def _as_json(kind: pa.DataType) -> dict[bytes, bytes] | None:
-    """The metadata of values of this type, should they become JSON; None where there are no values."""
+    """The metadata of values of this type if they become JSON; None if there are no values."""
     if pa.types.is_null(kind):
         return None
     if pa.types.is_list(kind):
@@ -198,7 +198,7 @@ def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | Non
 
 
 def _cut(cause: str) -> str:
-    """pyarrow quotes values whole."""
+    """pyarrow quotes whole values, so its message is cut."""
     text = " ".join(cause[:1000].split())
     return text if len(text) <= 3 * SHOWN else f"{text[: 2 * SHOWN]} … {text[-SHOWN:]}"
 

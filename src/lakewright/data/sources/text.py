@@ -1,4 +1,4 @@
-"""Files of text: the bytes that mark what a file is, its encoding, and its lines, none of which may be endless."""
+"""Text files: their first bytes, which show the kind of file, their encoding, and their lines, of limited length."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lakewright.records import Finding
 if TYPE_CHECKING:
     from lakewright.data.sources.files import Files, SourceFile
 
-LONGEST_LINE = 16 << 20  # characters: about two values of the longest length, and no more in memory at once
+LONGEST_LINE = 16 << 20  # characters: about two values of the greatest length; no more are in memory at once
 _CHUNK_BYTES = 1 << 20
 _UTF = re.compile(r"utf[-_]?(8|16|32)")
 
-# What a file begins with where it is no text: https://en.wikipedia.org/wiki/List_of_file_signatures
+# The first bytes of files that are not text: https://en.wikipedia.org/wiki/List_of_file_signatures
 _NO_TEXT = (
     (rb"\x1f\x8b", "compressed by gzip", "name it {name}.gz"),
     (rb"BZh[1-9]1AY&SY", "compressed by bzip2", "name it {name}.bz2"),
@@ -39,7 +39,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8"),
 )
-# Encodings that refuse most bytes which are not theirs: that they fit says something.
+# Encodings that refuse most foreign bytes, so that a match is evidence.
 _SEVERAL_BYTES = {
     "gb18030": "Chinese",
     "big5": "Chinese",
@@ -50,8 +50,7 @@ _SEVERAL_BYTES = {
 
 
 def encoding_of(options: Mapping[str, Any], notice: Callable[[Finding], object]) -> str:
-    """`options.encoding`, utf-8 without it. Raises UsageError for one that there is not; one that accepts any bytes is
-    a finding."""
+    """`options.encoding`; default utf-8. Raises UsageError for an unknown one, notices one that accepts any bytes."""
     encoding = options.get("encoding", "utf-8")
     try:
         "".encode(encoding)
@@ -70,13 +69,13 @@ def encoding_of(options: Mapping[str, Any], notice: Callable[[Finding], object])
 
 
 def decoding(encoding: str) -> str:
-    """The encoding that leaves out the mark some editors put before UTF-8 text."""
+    """The encoding that skips the mark which some editors put before UTF-8 text."""
     name = codecs.lookup(encoding).name
     return "utf-8-sig" if name == "utf-8" else name
 
 
 def check_marks(files: Files, file: SourceFile, encoding: str) -> None:
-    """Raises DataError where the file's first bytes say that it is no text, or text of another encoding."""
+    """Raises DataError if the file's first bytes show that it is not text, or text of another encoding."""
     with files.open(file) as stream:
         start: bytes = stream.read(4096)
     for mark, kind, remedy in _NO_TEXT:
@@ -90,7 +89,7 @@ def check_marks(files: Files, file: SourceFile, encoding: str) -> None:
 
 
 def _without_mark(start: bytes) -> str | None:
-    """Text of Latin letters in UTF-16 without a mark: every other byte is 0."""
+    """Recognises Latin letters in UTF-16 without a mark: every other byte is 0."""
     even, odd = start[0:-1:2], start[1::2]
     for halves, name in ((odd, "utf-16-le"), (even, "utf-16-be")):
         if len(halves) > 1 and 2 * halves.count(0) > len(halves) and start.count(0) < 0.6 * len(start):
@@ -158,7 +157,7 @@ def _first_line(files: Files, file: SourceFile, encoding: str) -> tuple[int, str
             try:
                 number += decoder.decode(chunk, final=not chunk).count("\n")
             except UnicodeDecodeError as error:
-                # What comes before the wrong bytes of this chunk, those that the decoder held back included.
+                # The text before this chunk's wrong bytes, including bytes that the decoder kept from the last chunk.
                 before = error.object[: error.start].decode(error.encoding, "replace")
                 return number + before.count("\n"), f"byte 0x{error.object[error.start]:02x}: {error.reason}"
             except UnicodeError as error:
@@ -168,7 +167,7 @@ def _first_line(files: Files, file: SourceFile, encoding: str) -> tuple[int, str
 
 
 def _as_utf_8(files: Files, file: SourceFile) -> tuple[int, int]:
-    """How many letters beyond ASCII UTF-8 finds in a file, and how many places that it cannot decode."""
+    """The number of letters beyond ASCII that UTF-8 finds in a file, and of places that it cannot decode."""
     decoder, letters, broken = codecs.getincrementaldecoder("utf-8")("replace"), 0, 0
     with files.open(file) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
@@ -191,7 +190,7 @@ def _decodes(files: Files, file: SourceFile, encoding: str, errors: str = "stric
 
 
 def _in_pairs(files: Files, file: SourceFile) -> bool:
-    """Whether bytes beyond ASCII stand together, as in letters of several bytes, rather than alone, as accents do."""
+    """Whether bytes beyond ASCII come in runs, like letters of several bytes, rather than alone, like accents."""
     with files.open(file) as stream:
         runs = re.findall(rb"[\x80-\xff]+", stream.read(_CHUNK_BYTES))
     return sum(len(run) > 1 for run in runs) > 0.9 * len(runs)

@@ -1,5 +1,5 @@
-"""Values that are written out as text, in csv files and in the names of folders: the type that all of a column fit, and
-the values that two written forms fall on.
+"""Values written as text, in csv files and in names of folders: the type that fits all values of a column, and values
+that have two written forms.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _WHOLE = r"(0|[1-9][0-9]{0,17})"
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
 # Tried in this order. A number with leading zeros is a code and stays text; so does one too long for 64 bits, and a
-# whole one after a plus sign, which is a telephone number.
+# whole number after a plus sign, which is a telephone number.
 _PATTERNS = {
     "boolean": r"^(true|false|True|False|TRUE|FALSE)$",
     "bigint": rf"^-?{_WHOLE}$",
@@ -36,15 +36,15 @@ _TIMES = ("date", "timestamp_ntz", "timestamp")
 TIMES = (*_TIMES, *NUMBERS)
 _LONG_WHOLE = r"^-?[0-9]{16,}([.]0*)?$"  # may have more digits than a double keeps
 _COMMA = r"[+-]?[0-9]+,[0-9]+"
-_NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: nothing tells which
+_NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: unknown
 
-# Words for "nothing is known", in lower case.
+# Words for a missing value, in lower case.
 PLACEHOLDERS = (
     *("n/a", "#n/a", "na", "n.a.", "null", "<null>", "(null)", "none", "nil", "nan", "undefined", "unknown", "missing"),
     *("not available", "not applicable", "no data", "tbd", "todo", "xxx", "-", "--", "---", "?", "??", "???", "."),
     *("...", "_", "\\n", "(blank)", "(none)", "(empty)", "[deleted]", "[removed]"),
 )
-# Forms that differ in value where they differ in their digits: a double keeps 15 of these apart.
+# Forms for which other digits mean another value: a double distinguishes 15 digits of these.
 _SIMPLE = {
     "boolean": "",
     "bigint": "^(-?[1-9]|0$)",
@@ -59,11 +59,11 @@ _MEMORY = "1GB"  # of DuckDB, before it spills
 
 @dataclass
 class _Forms:
-    """What is known of a column after some of its batches.
+    """The written forms in a column's batches so far.
 
     `exact`: no whole number may lose its last digits as a double. `plain`: every value has its usual form, so that no
-    two forms fall on one value; `pointed`: the same, with the `.0` of whole numbers, as Python writes floats. `shapes`:
-    the other forms, every digit a 9 (two are enough); such as have one shape differ in value, if they are `simple`.
+    value has two forms; `pointed`: the same, with the `.0` of whole numbers, as Python writes floats. `shapes`: the
+    other forms, with 9 for every digit (two are enough); values with the same shape differ if they are `simple`.
     """
 
     exact: bool
@@ -87,7 +87,7 @@ class _Forms:
         if self.exact and "double" in fits and not _is_exact(values):
             fits.remove("double")
         if fits and self.filled and fits[0] != self.possible[0]:
-            self.plain = self.pointed = self.simple = False  # what came before was held against another type
+            self.plain = self.pointed = self.simple = False  # earlier batches were compared with another type
         self.filled, self.possible = True, fits
         if not fits or fits[0] == "date":
             return
@@ -121,11 +121,11 @@ def types_of(
     notice: Callable[[Finding], object],
     meant: Collection[str] = (),
 ) -> dict[str, str]:
-    """The type (by its SQL name) that all values of each column fit, however late an odd one comes; else string.
+    """The type (by its SQL name) that fits all values of each column, even a late odd one; else string.
 
-    `read` gives batches of text that hold these columns, anew each time. Notices the columns where two written
-    forms fall on one value (but for those whose values are `meant`, not their forms), and those whose times lose their
-    last digits.
+    `read` returns batches of text with these columns, from the start each time. Notices columns where a value has two
+    written forms (except columns whose values are `meant`, not their forms), and those whose times lose their last
+    digits.
     """
     forms = {name: _Forms(exact=name not in meant) for name in names}
     for batch in read(names) if names else ():
@@ -141,7 +141,7 @@ def types_of(
 
 
 def typed_columns(columns: Mapping[str, pa.Array], intake: Intake) -> dict[str, pa.Array]:
-    """Whole columns of text as the types that their values fit; those to be read as written stay text."""
+    """Whole columns of text in the types that fit their values; columns to read as written stay text."""
     import pyarrow as pa
 
     batch = pa.record_batch(dict(columns)) if columns else pa.record_batch([], [])
@@ -150,11 +150,11 @@ def typed_columns(columns: Mapping[str, pa.Array], intake: Intake) -> dict[str, 
 
 
 def typed(column: pa.Array, kind: str) -> pa.Array:
-    """Text as values of a type by its SQL name; "" is null, as some writers quote even what is missing. Raises
-    pyarrow's ArrowInvalid where a value does not fit.
+    """Text as values of a type by its SQL name; "" is null, since some writers quote even missing values. Raises
+    pyarrow's ArrowInvalid if a value does not fit.
 
-    Seconds have up to nine digits after the point, of which six are kept. A time without a zone is UTC where the type
-    has one.
+    Seconds have up to nine digits after the point, of which six are kept. A time without a zone is UTC if the type has
+    a zone.
     """
     import pyarrow.compute as pc
 
@@ -185,7 +185,7 @@ class Misfits:
 
     name: str
     kind: str
-    inferred: bool  # by the pattern that types are found with, which takes less than a declared type does
+    inferred: bool  # by the patterns of detection, which accept less than a declared type does
     total: int = 0
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -219,7 +219,7 @@ class Misfits:
 
     @property
     def _fit_once_declared(self) -> bool:
-        """Whether they are numbers, though not in a form that is taken for one unasked."""
+        """Whether they are numbers, but not in a form that detection reads as a number."""
         return self.inferred and self.kind in NUMBERS and all(_is_number(value) for value in self.different)
 
     @property
@@ -254,7 +254,7 @@ class Misfits:
 def misfits(
     name: str, values: Iterable[tuple[Sequence[str], Sequence[str]]], kinds: Sequence[str], *, inferred: bool = True
 ) -> Misfits:
-    """Those of the column's type that most of the values fit; the values come with their places, some at a time."""
+    """The misfits of the kind that fits most of the values; the values come with their places, some at a time."""
     odd = [Misfits(name, kind, inferred) for kind in kinds]
     for some, places in values:
         for each in odd:
@@ -305,7 +305,7 @@ def _cast(values: pa.Array, kind: str) -> bool:
 
 
 def _usual(values: pa.Array, kind: str) -> bool:
-    """Whether every value has the form in which Python writes it, the `.0` of whole numbers aside."""
+    """Whether every value has the form in which Python writes it, except for the `.0` of whole numbers."""
     import pyarrow.compute as pc
 
     if kind.startswith("timestamp"):
@@ -314,7 +314,7 @@ def _usual(values: pa.Array, kind: str) -> bool:
     alike = pc.equal(values, again.cast(values.type))
     if kind != "double":
         return bool(pc.all(alike).as_py())
-    # Very large and very small ones Arrow writes otherwise than Python.
+    # Arrow writes very large and very small ones differently from Python.
     size = pc.abs(again)
     alike = pc.or_(alike, pc.equal(values, pc.binary_join_element_wise(again.cast(values.type), ".0", "")))
     alike = pc.and_(alike, pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)))

@@ -1,10 +1,10 @@
 """Extractive question answering: exact match and word-overlap F1, by the rules of SQuAD's own evaluation script.
 
 Both texts are lower-cased and lose their ASCII punctuation, their English articles and their extra white space; the
-best over the true answers counts (Rajpurkar, Zhang, Lopyrev & Liang 2016). A row without a true answer is right if and
-only if the prediction is empty; an empty text on one side alone scores 0 (Rajpurkar, Jia & Liang 2018).
+best score over the true answers counts (Rajpurkar, Zhang, Lopyrev & Liang 2016). A row without a true answer is right
+if and only if the prediction is empty; one empty text scores 0 (Rajpurkar, Jia & Liang 2018).
 
-The words are what white space separates, so for Chinese or Japanese qa_f1 is little more than exact_match.
+White space separates words, so for Chinese or Japanese qa_f1 is little more than exact_match.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalised(answer: str) -> str:
-    """What SQuAD compares: "The  Eiffel Tower!" and "eiffel tower" are one answer."""
+    """The text that SQuAD compares: "The  Eiffel Tower!" and "eiffel tower" are one answer."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(truth: Sequence[str], prediction: str) -> float:
-    """1.0 where the prediction is one of the true answers; `truth` may be empty."""
+    """1.0 if the prediction is one of the true answers, else 0.0; `truth` may be empty."""
     return float(normalised(prediction) in _accepted(truth))
 
 
 def f1(truth: Sequence[str], prediction: str) -> float:
-    """0..1: the overlap in words with the true answer that has most; `truth` may be empty."""
+    """0..1: the greatest overlap in words with a true answer; `truth` may be empty."""
     found = normalised(prediction).split()
     return max(_overlap(true.split(), found) for true in _accepted(truth))
 
@@ -53,10 +53,10 @@ def _overlap(true: list[str], found: list[str]) -> float:
 
 
 class AnswersScorer:
-    """`truths` [n] hold each row's acceptable answers, none where the context has no answer; `predictions` [n] are the
-    model's, "" where it says that there is none; `confidence` [n] is its score, 0..1.
+    """`truths` [n] hold each row's acceptable answers, none if the context has no answer; `predictions` [n] are the
+    model's, "" for no answer; `confidence` [n] is its score, 0..1.
 
-    `em` and `f1` [n] are the rows' own. Raises DataError where the rows do not pair up, ModelError for a strange score.
+    `em` and `f1` [n] are the rows' own. Raises DataError for unequal numbers of rows, ModelError for an invalid score.
     """
 
     kind: ClassVar[str] = "answers"
@@ -83,8 +83,8 @@ class AnswersScorer:
         return len(self.truths)
 
     def metrics(self, weights: Weights) -> dict[str, float]:
-        """answer_f1 is qa_f1 over the rows with a true answer, no_answer_accuracy exact_match over the others; each NaN
-        where there are no such rows."""
+        """answer_f1 is qa_f1 over the rows with a true answer, no_answer_accuracy exact_match over the others; each is
+        NaN if there are no such rows."""
         weights = np.asarray(weights, dtype=np.float64)
         return {
             "exact_match": _mean(self.em, weights),
@@ -97,7 +97,7 @@ class AnswersScorer:
         return f"{'none' if metric == 'answer_f1' else 'each'} of the {self.rows} has an answer"
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
-        """Answers are of no class."""
+        """Answers have no classes."""
         return {}
 
     def correct(self) -> Mask:

@@ -2,10 +2,10 @@
 
 The numbers are scikit-learn's (tested to 1e-9, sample weights included). Where the field has more than one convention:
 
-- A class that is neither true nor predicted among the weighted rows is left out of macro averages, as scikit-learn does
-  for the labels it never sees; a precision or recall with nothing to divide by is 0.
+- A class that is neither true nor predicted in the weighted rows is left out of macro averages, as scikit-learn leaves
+  out labels it never sees; a precision or recall with divisor 0 is 0.
 - roc_auc and pr_auc: with two classes, of the second label; with more, one class against the rest, averaged over the
-  classes that have true rows. NaN where no row, or for roc_auc every row, is of the class. pr_auc is average precision.
+  classes with true rows. NaN if no row, or for roc_auc every row, has the class. pr_auc is average precision.
 - brier: with two classes, the squared error of the second label's probability (0..1); with more, summed over the
   classes (0..2), as Brier (1950) wrote it.
 - ece: 15 equal-width bins of the top probability (`calibration.py`).
@@ -28,12 +28,12 @@ from lakewright.evaluation.scorers.ranking import Floats, Ranking, divide
 class ClassificationScorer:
     """`truth` [n] are indices into `labels` [C]; `probabilities` [n, C] sum to 1 in each row.
 
-    Raises DataError where the truth does not fit the labels, ModelError where the probabilities are none.
+    Raises DataError if the truth does not fit the labels, ModelError if the probabilities are not probabilities.
     """
 
     kind: ClassVar[str] = "classification"
 
-    # Not accuracy: on unbalanced classes that is won by ignoring the rare ones, which is what a gate is there to stop.
+    # Not accuracy: with unbalanced classes, a model that ignores the rare ones has a high one, and a gate must stop it.
     primary = "macro_f1"
 
     def __init__(self, truth: NDArray[np.integer], probabilities: NDArray[np.floating], labels: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ class ClassificationScorer:
         every = np.arange(self.rows)
         self._right: Mask = self.predicted == self.truth
         self._hit = self._right.astype(np.float64)
-        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain and wrong model costs 36 nats, not infinity
+        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
         self._log_loss = -np.log(np.clip(self.probabilities[every, self.truth], eps, 1.0))
         missed = self.probabilities.copy()
         missed[every, self.truth] -= 1.0
@@ -94,7 +94,7 @@ class ClassificationScorer:
         return f"all {self.rows} are of class {self.labels[int(self.truth[0])]}"
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
-        """Per label: precision, recall, f1, support (rows truly of it) and predicted (rows said to be of it)."""
+        """Per label: precision, recall, f1, support (true rows) and predicted (rows predicted)."""
         hits, true, predicted = self._sums(np.asarray(weights, dtype=np.float64))
         columns = {
             "precision": divide(hits, predicted),
@@ -123,7 +123,7 @@ class ClassificationScorer:
         return type(self)(self.truth[mask], self.probabilities[mask], self.labels)
 
     def _sums(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
-        """Per class the weight of the rows that are right, that are true and that are predicted: [C] each."""
+        """Per class, the weight of its right rows, its true rows and its predicted rows: [C] each."""
         size = len(self.labels)
         return (
             np.bincount(self.truth, weights * self._hit, minlength=size).astype(np.float64),

@@ -1,7 +1,7 @@
-"""Named entities: precision, recall and F1 over exact spans, and what kind of error the others are.
+"""Named entities: precision, recall and F1 over exact spans, and the kinds of errors.
 
-An entity is right only if start, end and type all are, as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
-2003). The errors are told apart as at MUC-5 (Chinchor & Sundheim 1993): wrong type, wrong bounds, missing, spurious.
+An entity is right only if start, end and type are right, as in the CoNLL-2003 shared task (Tjong Kim Sang & De Meulder
+2003). The kinds of errors are those of MUC-5 (Chinchor & Sundheim 1993): wrong type, wrong bounds, missing, spurious.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def outcomes(truth: Sequence[Span], predicted: Sequence[Span]) -> Iterator[tuple
     """Pairs one row's true and predicted spans, each used once: (outcome, true span, predicted span).
 
     In this order: both bounds and type agree (correct); the bounds agree (type); the type agrees and they overlap
-    (boundary); the rest is missed or spurious, also where spans overlap with neither bounds nor type in common.
-    A span given twice counts once.
+    (boundary); the rest is missed or spurious, also spans that overlap with neither bounds nor type in common.
+    A repeated span counts once.
     """
     true, found = sorted(set(truth)), sorted(set(predicted))
     for outcome in OUTCOMES[:3]:
@@ -54,7 +54,7 @@ def _pairs(outcome: Outcome, true: Span, found: Span) -> bool:
 class EntityScorer:
     """`truth` and `predicted` hold each row's spans [rows][spans]; `labels` are the entity types [T].
 
-    Raises DataError where the rows do not pair up or a span has an unknown type or no characters.
+    Raises DataError for unequal numbers of rows, and for a span with an unknown type or without characters.
     """
 
     kind: ClassVar[str] = "entities"
@@ -89,8 +89,8 @@ class EntityScorer:
         return len(self.truth)
 
     def metrics(self, weights: Weights) -> dict[str, float]:
-        """macro_f1 is over the types that are true or predicted. NaN where there is nothing to find and nothing found;
-        otherwise a precision or recall with nothing to divide by is 0."""
+        """macro_f1 is over the types that are true or predicted. NaN if there are no true and no predicted spans;
+        otherwise a precision or recall with divisor 0 is 0."""
         weights = np.asarray(weights, dtype=np.float64)
         total = weights.sum()
         correct, true, found = (weights @ self._stacked).reshape(3, -1)
@@ -111,7 +111,7 @@ class EntityScorer:
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per type: precision, recall, f1, support (true entities), predicted, and the outcomes.
 
-        support = correct + type_errors + boundary_errors + missed. A type error is counted under the true type.
+        support = correct + type_errors + boundary_errors + missed. A type error counts for the true type.
         """
         weights = np.asarray(weights, dtype=np.float64)
         correct, true, found = (weights @ self._stacked).reshape(3, -1)
@@ -132,7 +132,7 @@ class EntityScorer:
         }
 
     def correct(self) -> Mask:
-        """Rows with every span right and none too many: what exact_match is the mean of."""
+        """Rows with every span right and no extra ones; exact_match is their mean."""
         return self._all_right
 
     def distances(self) -> None:

@@ -3,15 +3,15 @@
 The numbers are scikit-learn's (tested to 1e-9, sample weights included). Where the field has more than one convention:
 
 - micro_: all decisions (one for each row and label) together. macro_: the mean over labels; a label that is neither
-  true nor predicted among the weighted rows is left out, as in `classification.py`. Both are NaN where no label is
-  true or predicted at all. samples_: the mean over rows. A precision or recall with nothing to divide by is 0.
+  true nor predicted in the weighted rows is left out, as in `classification.py`. Both are NaN if no label is true or
+  predicted. samples_: the mean over rows. A precision or recall with divisor 0 is 0.
 - A row with no true and no predicted label is right: its jaccard is 1, as SemEval-2018 task 1 E-c counts it (Mohammad,
   Bravo-Marquez, Salameh & Kiritchenko 2018), and so are its samples_ precision, recall and f1.
-- roc_auc and pr_auc: the mean over labels; of roc_auc over those that some rows have and others lack, of pr_auc
-  (average precision) over those that some rows have. NaN where there are none.
-- log_loss and brier: the mean over all decisions, each a yes or no of its own.
-- ece: all decisions in 15 equal-width bins of the label's probability; how far the share of true labels is from the
-  mean probability (Naeini, Cooper & Hauskrecht 2015). It does not depend on the thresholds.
+- roc_auc and pr_auc: the mean over labels; roc_auc over labels that some rows have and others lack, pr_auc (average
+  precision) over labels that some rows have. NaN without such labels.
+- log_loss and brier: the mean over all decisions, each a separate yes or no.
+- ece: all decisions in 15 equal-width bins of the label's probability; the distance of the share of true labels from
+  the mean probability (Naeini, Cooper & Hauskrecht 2015). It does not depend on the thresholds.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from lakewright.evaluation.scorers.ranking import Floats, Ranking, divide
 
 
 class MultilabelScorer:
-    """`truth` and `predicted` [n, L] say which rows have, and are said to have, which of the `labels` [L].
+    """`truth` and `predicted` [n, L]: whether the row has, or is predicted to have, each of the `labels` [L].
 
-    `probabilities` [n, L] are the labels' own, each in 0..1; `predicted` is what the task's thresholds make of them.
-    Raises DataError where the truth does not fit the labels, ModelError where the other two do not fit the truth.
+    `probabilities` [n, L] are the labels' own, each in 0..1; `predicted` applies the task's thresholds to them.
+    Raises DataError if the truth does not fit the labels, ModelError if the other two do not fit the truth.
     """
 
     kind: ClassVar[str] = "multilabel"
@@ -57,10 +57,10 @@ class MultilabelScorer:
         self._ranking = Ranking(self.truth, self.probabilities)
 
     def _row_means(self, hit: Mask) -> dict[str, Floats]:
-        """What is a mean over rows: [n] each."""
+        """The values of metrics that are means over rows: [n] each."""
         hits, true, found = (mask.sum(axis=1).astype(np.float64) for mask in (hit, self.truth, self.predicted))
         nothing = true + found == 0
-        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain and wrong model costs 36 nats, not infinity
+        eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
         given = np.where(self.truth, self.probabilities, 1 - self.probabilities)
         return {
             "samples_precision": divide(hits, found) + nothing,
@@ -96,8 +96,8 @@ class MultilabelScorer:
         return f"none of the {self.rows} has a label" + (", nor is one predicted" if metric != "pr_auc" else "")
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
-        """Per label: precision, recall, f1, support (rows that have it), predicted (rows said to have it) and roc_auc,
-        which is left out where no row or every row has the label."""
+        """Per label: precision, recall, f1, support (rows that have it), predicted (rows predicted to have it) and
+        roc_auc, which is left out if no row or every row has the label."""
         weights = np.asarray(weights, dtype=np.float64)
         counts = self._counts(weights)
         precision, recall, f1 = _scores(counts)
@@ -116,7 +116,7 @@ class MultilabelScorer:
         }
 
     def correct(self) -> Mask:
-        """Rows with every label right and none too many: what exact_match is the mean of."""
+        """Rows with every label right and no extra ones; exact_match is their mean."""
         return self._right
 
     def distances(self) -> None:
@@ -126,7 +126,7 @@ class MultilabelScorer:
         return type(self)(self.truth[mask], self.probabilities[mask], self.predicted[mask], self.labels)
 
     def _counts(self, weights: Weights) -> Floats:
-        """[3, L]: the weight of the rows where the label is rightly predicted, is true and is predicted."""
+        """[3, L]: the weight of the rows where the label is correctly predicted, true, and predicted."""
         return (weights @ self._counted).reshape(3, -1)
 
 

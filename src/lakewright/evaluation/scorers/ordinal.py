@@ -1,11 +1,11 @@
-"""One label a row out of an order (ratings): besides what any label is measured by, how far off the wrong ones are.
+"""One label a row from an order (ratings): the metrics of classification, and the size of errors.
 
-- mae: in the labels' own unit where every label is a number ("1" … "5"), otherwise in places of the order.
-- quadratic_weighted_kappa: agreement beyond what the two distributions give by chance, a disagreement counting by the
-  square of its places (Cohen 1968). NaN where truth and prediction are one and the same label throughout.
+- mae: in the labels' own unit if every label is a number ("1" … "5"), otherwise in places of the order.
+- quadratic_weighted_kappa: agreement beyond chance for the two distributions; a disagreement counts by the square of
+  its places (Cohen 1968). NaN if truth and prediction are the same single label in all rows.
 - within_one: share of rows at most one place off.
 
-All three are of the most probable label, not of an expected value.
+All three use the most probable label, not an expected value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lakewright.evaluation.scorers.ranking import Floats
 
 
 class OrdinalScorer(ClassificationScorer):
-    """As `ClassificationScorer`, with `labels` [C] from the lowest to the highest."""
+    """Like `ClassificationScorer`, with `labels` [C] from the lowest to the highest."""
 
     kind: ClassVar[str] = "ordinal"
     primary = "quadratic_weighted_kappa"
@@ -55,6 +55,6 @@ class OrdinalScorer(ClassificationScorer):
 
 
 def label_values(labels: Sequence[str]) -> Floats:
-    """The labels as numbers; their places where one of them is none."""
+    """The labels as numbers; their places if one of them is not a number."""
     values = list(map(number_of, labels))
     return np.array(values if all(map(math.isfinite, values)) else range(len(labels)), dtype=np.float64)

@@ -12,11 +12,11 @@ from lakewright.evaluation.scorers import Mask, Weights
 Floats = NDArray[np.float64]
 
 _CACHED = 1 << 17
-"""weights in order that fit the processor's cache (a megabyte)"""
+"""ordered weights that fit the processor's cache (a megabyte)"""
 
 
 class Ranking:
-    """`truth` [n, C]: which rows are of which class. `scores` [n, C]: each column ranks the rows for its class."""
+    """`truth` [n, C]: whether the row has the class. `scores` [n, C]: each column ranks the rows for its class."""
 
     def __init__(self, truth: Mask, scores: Floats) -> None:
         rows, classes = truth.shape
@@ -25,12 +25,12 @@ class Ranking:
         self._blocks = [_Block(truth[:, block], scores[:, block]) for block in blocks]
 
     def areas(self, weights: Weights) -> Floats:
-        """[2, C]: ROC-AUC and average precision of each class; NaN where no row, or for ROC-AUC every row, is of it."""
+        """[2, C]: ROC-AUC and average precision of each class; NaN if no row, or for ROC-AUC every row, has it."""
         total = float(weights.sum())
         return np.concatenate([block.areas(weights, total) for block in self._blocks], axis=1)
 
     def means(self, weights: Weights) -> tuple[float, float]:
-        """ROC-AUC and average precision, averaged over the classes that define them; NaN where none does."""
+        """ROC-AUC and average precision, averaged over the classes that define them; NaN if none does."""
         roc_auc, pr_auc = (_mean(area[~np.isnan(area)]) for area in self.areas(weights))
         return roc_auc, pr_auc
 
@@ -38,12 +38,12 @@ class Ranking:
 class _Block:
     """Some of the classes, each against the rest, from one sort and without a curve.
 
-    Both areas are sums over the class's own rows (positives) alone. With the rows in descending order of score, let
+    Both areas are sums over only the class's own rows (positives). With the rows in descending order of score, let
     `through` be the weight of all rows down to and including a positive's ties, and `above` the weight before its ties.
-    The weight ranked below it, ties by half, is total − (above + through) / 2; summed over the positives this counts
-    the pairs of positives too, which are W₊²/2 in all (Mann & Whitney 1947). Average precision is the positives' mean
-    of (positive weight down to its ties) / through. So rows × classes are passed once, and only summed between the
-    places where a positive's ties begin and end.
+    The weight ranked below it, ties by half, is total − (above + through) / 2; summed over the positives this includes
+    pairs of positives, which are W₊²/2 in all (Mann & Whitney 1947). Average precision is the positives' mean of
+    (positive weight down to its ties) / through. So rows × classes are read once, and only summed between the starts
+    and ends of positives' ties.
     """
 
     def __init__(self, truth: Mask, scores: Floats) -> None:
@@ -52,8 +52,8 @@ class _Block:
         order = np.argsort(descending, axis=1, kind="stable")
         ranked = np.take_along_axis(descending, order, axis=1)
         self._class, place = np.nonzero(np.take_along_axis(truth.T, order, axis=1))  # from the highest score down
-        begin, end = np.empty_like(place), np.empty_like(place)  # of a positive's ties among all rows of its class
-        self._tied_end = np.empty_like(place)  # and among the positives
+        begin, end = np.empty_like(place), np.empty_like(place)  # of a positive's ties in its class's order of all rows
+        self._tied_end = np.empty_like(place)  # and in the order of positives
         positives = np.searchsorted(self._class, np.arange(size + 1))
         for i, (start, stop) in enumerate(pairwise(positives)):
             own = ranked[i, place[start:stop]]
@@ -69,8 +69,8 @@ class _Block:
         self._size = size
 
     def areas(self, weights: Weights, total: float) -> Floats:
-        """[2, classes]: ROC-AUC and average precision; NaN where undefined."""
-        ordered = np.take(weights, self._order, mode="clip")  # the places are known to be right: skips the check
+        """[2, classes]: ROC-AUC and average precision; NaN if undefined."""
+        ordered = np.take(weights, self._order, mode="clip")  # clip: the places are valid, so this skips the check
         down_to = np.concatenate([[0.0], np.cumsum(np.add.reduceat(ordered, self._cuts))])
         before = self._class * total  # each class's order holds all rows once
         above, through = down_to[self._above] - before, down_to[self._through] - before
@@ -90,5 +90,5 @@ def _mean(values: Floats) -> float:
 
 
 def divide(above: Floats, below: Floats) -> Floats:
-    """0 where there is nothing to divide by, as a precision of no predictions is."""
+    """The quotient; 0 for a divisor of 0, such as a precision without predictions."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)

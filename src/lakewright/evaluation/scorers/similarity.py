@@ -1,14 +1,13 @@
-"""How alike two texts are: agreement with people's scores or, where the data has only pairs that belong together, how
-well the right partner is found among all of them.
+"""Similarity of two texts: agreement with people's scores or, if the data has only pairs that belong together, the rank
+of the right partner among all texts.
 
-With scores: spearman (ties at their middle rank), pearson, and rmse and mae in the data's unit. Under weights they are
-what they would be with every row repeated so often; scipy's numbers, tested to 1e-9. A correlation is NaN where either
-side is the same throughout.
+With scores: spearman (ties at their middle rank), pearson, and rmse and mae in the data's unit. A weight has the effect
+of repeating the row so often; scipy's numbers, tested to 1e-9. A correlation is NaN if either side is constant.
 
-With pairs (anchor, positive): each left text ranks all right texts by cosine; its rank is that of the best placed right
-text of its own group, and a wrong one that scores the same comes first, so that a model which gives every text
-the same vector earns nothing. mrr is the mean of 1/rank, recall_at_k the share of rows of rank k or better (also called
-accuracy@k or hit rate). The corpus stays whole in slices and resamples.
+With pairs (anchor, positive): each left text ranks all right texts by cosine; its rank is the best rank of a right text
+of its own group. A wrong text with the same score comes first, so that a model with the same vector for every text gets
+no credit. mrr is the mean of 1/rank, recall_at_k the share of rows of rank k or better (also called accuracy@k or hit
+rate). The corpus stays whole in slices and resamples.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ _AGREEMENT = ("spearman", "pearson", "rmse", "mae")
 _RETRIEVAL = ("mrr", "recall_at_1", "recall_at_5", "recall_at_10")
 
 _BLOCK = 1 << 24
-"""cells of the similarity matrix at once: 64 MiB of float32"""
+"""cells of the similarity matrix computed at once: 64 MiB of float32"""
 
 _ROUNDING = 1e-6
-"""cosines of float32 vectors that differ by less are a tie"""
+"""cosines of float32 vectors with a smaller difference are a tie"""
 
 
 class SimilarityScorer:
     """`scores` [n] are the model's, in the data's unit; `truth` [n] people's, or None for pairs that belong together.
 
-    For pairs, `left` and `right` [n, d] are the embeddings and `groups` [n] names the right texts: those of one name,
-    as repeated texts are, are all right for one another's rows (None: every row its own). In their place `ranks` [n]
-    as `retrieval_ranks` found them will do.
-    Raises DataError where the rows do not pair up, ModelError for scores or embeddings that are not finite.
+    For pairs, `left` and `right` [n, d] are the embeddings and `groups` [n] names the right texts: right texts with one
+    name, such as repeated texts, are all correct for one another's rows (None: every row its own). `ranks` [n] of
+    `retrieval_ranks` can replace all three.
+    Raises DataError for unequal numbers of rows, ModelError for scores or embeddings that are not finite.
     """
 
     kind: ClassVar[str] = "similarity"
@@ -100,11 +99,11 @@ class SimilarityScorer:
         return f"all {self.rows} have the same {'score' if same else 'predicted score'}"
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
-        """Scores are of no class."""
+        """Scores have no classes."""
         return {}
 
     def correct(self) -> Mask | None:
-        """Rows whose right text comes first; None where the truth is a score."""
+        """Rows whose right text comes first; None if the truth is a score."""
         return None if self.ranks is None else self.ranks == 1
 
     def distances(self) -> NDArray[np.float64] | None:
@@ -112,7 +111,7 @@ class SimilarityScorer:
 
     def where(self, mask: Mask) -> Self:
         truth = None if self.truth is None else self.truth[mask]
-        ranks = None if self.ranks is None else self.ranks[mask]  # of the whole corpus still
+        ranks = None if self.ranks is None else self.ranks[mask]  # still in the whole corpus
         return type(self)(truth, self.scores[mask], ranks=ranks)
 
     def _correlations(self, weights: Weights) -> tuple[float, float]:
@@ -128,10 +127,10 @@ class SimilarityScorer:
 def retrieval_ranks(
     left: NDArray[np.float32], right: NDArray[np.float32], groups: Sequence[Hashable] | None = None
 ) -> NDArray[np.intp]:
-    """[n]: the rank, from 1, of the best placed right text of each row's group among all right texts, by cosine.
+    """[n]: for each row, the best rank, from 1, of a right text of its group among all right texts, by cosine.
 
-    A wrong text that scores the same, up to rounding, is placed before it. `left` and `right` are [n, d] and need not
-    be of length 1; a vector of zeros has cosine 0 with all.
+    A wrong text with the same score, up to rounding, ranks before it. `left` and `right` are [n, d] and need not have
+    length 1; a vector of zeros has cosine 0 with all.
     """
     left, right = (_unit(np.asarray(side, dtype=np.float32)) for side in (left, right))
     rows = len(left)

@@ -1,8 +1,8 @@
 """The recipe: the fitted steps that turn a row's inputs into a network's. Training and prediction run the same steps,
 from the same files.
 
-Steps are found by their names in `recipe.json`, through the entry points `lakewright.steps`. One of them may give
-sequences (of tokens, of terms); the others give numbers, which stand beside one another in the steps' order.
+`recipe.json` names the steps, which are loaded through the entry points `lakewright.steps`. One of them may produce
+sequences (of tokens, of terms); the others produce numbers, joined side by side in the steps' order.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
     from lakewright.settings.sections import StepSettings
 
 RECIPE = "recipe.json"
-Values = Mapping[str, Sequence[Any]]  # by input: its value in each row, None where there is none
+Values = Mapping[str, Sequence[Any]]  # input → its value in each row, None without one
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a task and a learner want of a recipe."""
+    """What a task and a learner need from a recipe."""
 
     level: Literal["row", "token", "vector"]  # the task's
-    vocabulary: Callable[[], Vocabulary] | None = None  # the base model's, where the learner has one
+    vocabulary: Callable[[], Vocabulary] | None = None  # the base model's, if the learner has one
 
 
 class Step(Protocol):
     name: ClassVar[str]
     settings: ClassVar[type[StepSettings]]  # the keys of `prepare.recipe.NAME`
     reads: ClassVar[tuple[Kind, ...]]  # the kinds of inputs that it can read
-    sequences: ClassVar[bool]  # whether it gives sequences; else it gives numbers
+    sequences: ClassVar[bool]  # whether it produces sequences; else it produces numbers
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -52,29 +52,29 @@ class Step(Protocol):
     def fit(
         cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: Any, wanted: Wanted
     ) -> tuple[Self, NDArray[np.int32] | None]:
-        """The step, fitted on train alone, and where it gives sequences how long each of train's is before any cut.
+        """The step, fitted on train alone, and if it produces sequences, the length of each of train's before any cut.
 
-        `train` gives these inputs' values, a batch of rows at a time, and anew each time that it is gone through; they
-        are not to be held. Raises ProjectError for settings that do not fit the inputs or the learner.
+        `train` yields these inputs' values, a batch of rows at a time, and starts again with each iteration; do not
+        hold them. Raises ProjectError for settings that do not fit the inputs or the learner.
         """
 
     @classmethod
     def open(cls, described: Mapping[str, Any], folder: Path) -> Self: ...
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """JSON-ready: `open` makes the same step of it. Large parts may be files of the folder."""
+        """JSON-ready: `open` makes the same step from it. Large parts may be files in the folder."""
 
     def encode(self, values: Values) -> Encoded:
-        """The rows, one at least, as sequences or as numbers (`Encoded.of_columns`)."""
+        """The rows, at least one, as sequences or as numbers (`Encoded.of_columns`)."""
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Where it gives sequences: the named network inputs for these, padded to the longest of them. Else none."""
+        """If it produces sequences: the named network inputs for these, padded to the longest of them. Else none."""
 
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
-        """What of the rows the encoded ones do not hold, so that it means nothing to the network."""
+        """The content of the rows that is missing in the encoded ones, so that the network cannot use it."""
 
     def neutral(self) -> dict[str, Any]:
-        """A value of each input that a sample row may hold; none where a task knows better, as of texts."""
+        """A value of each input for a sample row; none for inputs, such as texts, whose value the task provides."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Recipe:
         return [neutral | dict(row) for row in rows]
 
     def save(self, folder: Path) -> None:
-        """recipe.json, and the steps' own files, into a folder of nothing else."""
+        """Writes recipe.json and the steps' own files into a folder without other files."""
         described = [{"step": step.name, **step.save(folder)} for step in self.steps]
         text = json.dumps({"steps": described}, ensure_ascii=False, indent=1) + "\n"
         (folder / RECIPE).write_text(text, encoding="utf-8")
@@ -145,5 +145,5 @@ def open_steps(described: Iterable[Mapping[str, Any]], folder: Path) -> Recipe:
 
 
 def values_of(rows: Sequence[Row], inputs: Iterable[str]) -> dict[str, list[Any]]:
-    """By input, the value of each row."""
+    """Input → the value of each row."""
     return {name: [row.get(name) for row in rows] for name in inputs}

@@ -1,9 +1,9 @@
 """The step `dense`: numbers and categories as numbers that a network can read, beside a text or without one.
 
 A number is scaled to mean 0 and deviation 1 over train (over its middle 98 %, so that one absurd value does not shrink
-all others to nothing), further than FURTHEST deviations counts as that; a missing one is the mean, and where train has
-missing ones a column says so. A category is one column for each of its most frequent values in train, all of them 0 for
-any other value.
+all others to nothing) and clipped at FURTHEST deviations; a missing one is the mean, and if train has missing ones, a
+column marks them. A category is one column for each of its most frequent values in train, all of them 0 for any other
+value.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Dense:
     def fit(
         cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: DenseSettings, wanted: Wanted
     ) -> tuple[Self, None]:
-        """Numbers are kept until the last batch (quantiles need all of them), 8 bytes each; of categories the counts of
-        their values, and in the end the `max_categories` most frequent of each."""
+        """Keeps numbers until the last batch (quantiles need all of them), 8 bytes each, and the counts of categories'
+        values; in the end, the `max_categories` most frequent of each."""
         numbers: dict[str, list[NDArray[np.float64]]] = {n: [] for n, kind in inputs.items() if kind == "number"}
         counts: dict[str, Counter[str | None]] = {n: Counter() for n, kind in inputs.items() if kind == "category"}
         for values in train:
@@ -115,7 +115,7 @@ class Dense:
         for number in self.numbers:
             given = np.array(values[number.name], dtype=np.float64)
             missing = np.isnan(given)
-            with np.errstate(over="ignore"):  # what overflows is far
+            with np.errstate(over="ignore"):  # values that overflow are clipped
                 scaled = (given - number.mean) / number.deviation
             encoded[:, at] = np.where(missing, 0.0, np.clip(scaled, -FURTHEST, FURTHEST))
             at += 1
@@ -159,7 +159,7 @@ def _number(name: str, values: NDArray[np.float64]) -> Number:
     mean, deviation = 0.0, 0.0
     if len(known):
         usual = np.clip(known, *np.quantile(known, [0.01, 0.99], method="nearest"))
-        for counted in (usual, known):  # a number that is nearly always the same differs in its rarest values alone
+        for counted in (usual, known):  # a nearly constant number differs only in its rarest values
             with np.errstate(over="ignore", invalid="ignore"):
                 mean, deviation = float(counted.mean()), float(counted.std())
             if deviation > 0:

@@ -1,4 +1,4 @@
-"""Encoded rows: what a recipe makes of rows, and what networks read."""
+"""Encoded rows: a recipe's output, and the networks' input."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from lakewright.model.recipe.ragged import Ragged, places
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded rows. A row is one sequence, or several: the windows of a long text, the two sides of a pair. Rows of
-    numbers alone are sequences of no tokens.
+    """Encoded rows. A row is one sequence, or several: the windows of a long text, the two sides of a pair. Rows with
+    only numbers are sequences without tokens.
 
-    `words`, `chars` and `parts` are there where the task reads tokens.
+    `words`, `chars` and `parts` are present if the task reads tokens.
     """
 
     ids: Ragged  # int32, one a sequence
     rows: NDArray[np.int64] | None = None  # [rows + 1]; row i is the sequences rows[i] … rows[i + 1] - 1; None: i alone
     weights: Ragged | None = None  # float32, beside ids
-    types: Ragged | None = None  # int32, beside ids: 0 and 1 for the two texts, where the base model tells them apart
+    types: Ragged | None = None  # int32, beside ids: 0 and 1 for the two texts, if the base model distinguishes them
     words: Ragged | None = None  # int32, beside ids: the word a piece belongs to, -1 for special tokens
     chars: Ragged | None = None  # int32, twice as long as ids: start, end of each piece in its text, in characters
-    parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is of, -1 for special tokens
+    parts: Ragged | None = None  # int32, beside ids: which of the row's texts a piece is from, -1 for special tokens
     columns: NDArray[np.float32] | None = None  # [rows, width]: the numbers of each row
-    hidden: NDArray[np.float32] | None = None  # [tokens, width], beside ids: what layers that never change say of them
-    truncated: NDArray[np.bool_] | None = None  # [sequences], where known: those that lost a part of their text
+    hidden: NDArray[np.float32] | None = None  # [tokens, width], beside ids: the output of frozen layers
+    truncated: NDArray[np.bool_] | None = None  # [sequences], if known: those that lost a part of their text
 
     @classmethod
     def of_columns(cls, columns: NDArray[np.float32]) -> Encoded:
-        """Rows of numbers alone, [rows, width]."""
+        """Rows with only numbers, [rows, width]."""
         return cls(Ragged(np.empty(0, dtype=np.int32), np.zeros(len(columns) + 1, dtype=np.int64)), columns=columns)
 
     def beside(self, columns: NDArray[np.float32]) -> Encoded:
-        """The same rows with more numbers, [rows, width], behind those that they have."""
+        """The same rows with more numbers, [rows, width], after those that they have."""
         return replace(self, columns=columns if self.columns is None else np.hstack([self.columns, columns]))
 
     @property
@@ -75,7 +75,7 @@ class Encoded:
         )
 
     def first_alike(self) -> NDArray[np.int64]:
-        """For each sequence the first one that is the same to the network: itself, or an earlier one. [sequences]"""
+        """For each sequence, the first with the same network input: itself, or an earlier one. [sequences]"""
         if self.weights is not None or self.columns is not None or self.hidden is not None:
             return np.arange(len(self.ids))
         beside = [ragged for ragged in (self.ids, self.types) if ragged is not None]
@@ -90,7 +90,7 @@ class Encoded:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """What computing a row costs: the tokens of all its sequences, padded to the longest of them. [rows]"""
+        """The cost of computing a row: the tokens of all its sequences, padded to the longest of them. [rows]"""
         if self.rows is None:
             return self.ids.lengths
         return np.maximum.reduceat(self.ids.lengths, self.rows[:-1]) * self.counts

@@ -1,4 +1,4 @@
-"""Rows of different lengths in two flat arrays, as Arrow stores a list column: no padding until a batch is made."""
+"""Rows of different lengths in two flat arrays, like a list column in Arrow: no padding until a batch is made."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Ragged:
 
 
 def places(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the values of these rows stand, one row after the other."""
+    """The indices of the values of these rows, one row after the other."""
     lengths = offsets[rows + 1] - offsets[rows]
     ends = np.cumsum(lengths)
     return np.repeat(offsets[rows] - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)

@@ -1,4 +1,4 @@
-"""Which characters make words, where `\\w` alone does not tell.
+"""Defines which characters make words, for cases in which `\\w` is not enough.
 
 Marks (accents that are characters of their own, vowel signs of Indic scripts, tones) belong to the letter before them.
 Chinese, Japanese, Thai, Lao, Burmese and Khmer put no spaces between words. An emoji is a word.
@@ -23,7 +23,7 @@ SYMBOLS = (
 )
 WITH_MARKS = ((0x300, 0x1FFFF), (0xE0100, 0xE01EF))
 JOINER = "\u200d"  # makes one letter, or one emoji, of two
-PRESENTATION = re.compile("[\ufe0e\ufe0f]")  # of a symbol, as text or as an emoji: it is the same symbol
+PRESENTATION = re.compile("[\ufe0e\ufe0f]")  # as text or as an emoji, it is the same symbol
 
 
 def is_mark(character: str) -> bool:

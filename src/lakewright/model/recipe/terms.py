@@ -1,8 +1,8 @@
-"""The step `terms`: TF-IDF of words and word pairs, lower-cased, weighted by how rare they are, as in scikit-learn's
-defaults; in scripts without spaces between words, of one to three characters in a row.
+"""The step `terms`: TF-IDF of words and word pairs, lower-cased, weighted by their rarity, as in scikit-learn's
+defaults; in scripts without spaces between words, of runs of one to three characters.
 
 tf-idf(t, d) = (1 + ln tf) · (ln((1 + n) / (1 + df)) + 1), each row scaled to length one (Salton & Buckley 1988, with
-scikit-learn's smoothing). The vocabulary is fitted on train alone. Needs numpy only, so it serves as it trained.
+scikit-learn's smoothing). The vocabulary is fitted on train alone. Needs only numpy, so serving runs the same code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lakewright.system import jsonfile
 TERMS = "terms.json"
 WORD = re.compile(r"\w+")
 LONGEST_RUN = 3  # characters of a term, in a script without spaces
-READING = 2  # how texts become terms; 1, of older folders: every text by WORD alone
+READING = 2  # how texts become terms; 1 (older folders): only by WORD
 
 
 class TermsSettings(StepSettings):
@@ -61,9 +61,9 @@ class Terms:
     def fit(
         cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: TermsSettings, wanted: Wanted
     ) -> tuple[Self, NDArray[np.int32]]:
-        """The terms that stand in at least `min_df` texts, the `max_features` most frequent of them.
+        """The terms of at least `min_df` texts, the `max_features` most frequent of them.
 
-        Texts are not held, but every term is until the last has been counted: memory grows with the vocabulary.
+        Texts are not held, but every term is until the last text is counted: memory grows with the vocabulary.
         """
         names = tuple(name for name, kind in inputs.items() if kind != "words")  # words make the text beside them
         document_frequency: Counter[str] = Counter()
@@ -90,7 +90,7 @@ class Terms:
                 f"the step terms in {folder} reads texts in a way ({reading}) that this Lakewright does not know",
                 "install the Lakewright that made the model, or a newer one",
             )
-        with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused
+        with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite, and is refused
             idf = np.array([0, *kept["idf"]], dtype=np.float32)
         if len(idf) != len(terms) + 1 or not np.isfinite(idf).all():
             raise ValueError(f"{described['file']} does not hold a number for each of its terms")
@@ -105,7 +105,7 @@ class Terms:
         return {}
 
     def encode(self, values: Values) -> Encoded:
-        """Terms have no place in the text, so all texts of a row are one bag."""
+        """Terms have no position, so all texts of a row are one bag."""
         ids, weights = [], []
         for text in _bags(values, self.inputs):
             counts = Counter(self.vocabulary[t] for t in _terms(text, self.reading) if t in self.vocabulary)
@@ -147,7 +147,7 @@ def _terms(text: str, reading: int) -> Iterator[str]:
 
 
 def _of_scripts(text: str) -> Iterator[str]:
-    words: list[str] = []  # that stand beside each other
+    words: list[str] = []  # neighbours
     for match in pieces().finditer(PRESENTATION.sub("", normalize("NFC", text))):
         piece = match.group()
         if match["run"] is None:

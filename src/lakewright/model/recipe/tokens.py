@@ -1,8 +1,8 @@
-"""The step `tokens`: word pieces of a Hugging Face fast tokenizer (tokenizer.json), run by the `tokenizers` library
-alone.
+"""The step `tokens`: word pieces of a Hugging Face fast tokenizer (tokenizer.json), run with only the `tokenizers`
+library.
 
-It reads one text, or two together as a pair; for tasks that compare texts, each text by itself. `long_texts` says what
-becomes of pieces beyond max_length:
+It reads one text, or two together as a pair; for tasks that compare texts, each text separately. `long_texts` decides
+about pieces beyond max_length:
 
     cut        the end is lost (of a pair, the longer text's)
     head_tail  the middle is lost: a quarter of the pieces is the beginning, the rest the end (Sun et al. 2019)
@@ -62,13 +62,13 @@ class TokensSettings(StepSettings):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A base model's tokenizer, and what its network can read of it."""
+    """A base model's tokenizer, and the limits of its network."""
 
     name: str  # of the base model
     tokenizer_json: str
     pad_id: int
-    longest: int  # tokens that the network reads at most
-    types: bool = False  # the network tells the two texts of a pair apart by token types
+    longest: int  # most tokens that the network reads
+    types: bool = False  # the network distinguishes the two texts of a pair by token types
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Tokens:
     pad_id: int
     long_texts: LongTexts = "cut"
     stride: int = 0  # pieces that two windows share
-    types: bool = False  # the base model tells the two texts of a pair apart by token types
-    symbols: Literal["names", "keep"] = "keep"  # names: emoji that the tokenizer does not know are read by their names
-    apart: bool = False  # each of a row's texts is a sequence of its own; else they are read together
+    types: bool = False  # the base model distinguishes the two texts of a pair by token types
+    symbols: Literal["names", "keep"] = "keep"  # names: emoji unknown to the tokenizer are replaced by their names
+    apart: bool = False  # each of a row's texts is a separate sequence; else they are read together
     positions: bool = False  # each piece's word, characters and text are kept, for tasks that read tokens
     first: Tokenizer | None = None  # windows of a pair: the tokenizer without truncation, for the first text
     names: SymbolNames | None = None
@@ -105,7 +105,7 @@ class Tokens:
         apart: bool = False,
         positions: bool = False,
     ) -> Self:
-        """From the text of a tokenizer.json. Its own padding is dropped and its truncation set: rows stay ragged."""
+        """From the text of a tokenizer.json. Removes its padding, so that rows stay ragged, and sets its truncation."""
         from tokenizers import Tokenizer
 
         tokenizer, whole = Tokenizer.from_str(tokenizer_json), Tokenizer.from_str(tokenizer_json)
@@ -129,10 +129,10 @@ class Tokens:
     def fit(
         cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: TokensSettings, wanted: Wanted
     ) -> tuple[Self, NDArray[np.int32]]:
-        """The base model's tokenizer, cut to the lengths at hand.
+        """The base model's tokenizer, with a max_length for train's lengths.
 
-        Raises ProjectError where max_length, stride or long_texts fit neither the base model nor the task, ModelError
-        for a tokenizer that cannot read pairs.
+        Raises ProjectError if max_length, stride or long_texts do not fit the base model or the task, ModelError for a
+        tokenizer that cannot read pairs.
         """
         texts, apart = _texts(inputs), wanted.level == "vector"
         if wanted.vocabulary is None:
@@ -218,9 +218,9 @@ class Tokens:
     def _encoded(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Encoded:
         """Word-piece ids a sequence; with `positions`, also each piece's word, characters and text.
 
-        A lone surrogate (half of an emoji, as cut-off text can hold) is no Unicode text: it is read as "?", one
+        A lone surrogate (half of an emoji, which a cut text can hold) is not Unicode text: it is read as "?", one
         character for one, so that positions stay right. Names of symbols are longer than the symbols, so they are not
-        read where positions are kept.
+        used if positions are kept.
         """
         positions = self.positions
 
@@ -268,7 +268,7 @@ class Tokens:
         return encoded
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """input_ids, attention_mask and, where the model has them for pairs, token_type_ids: int64 [sequences, most]"""
+        """input_ids, attention_mask and, if the model has them for pairs, token_type_ids: int64 [sequences, most]"""
         input_ids = encoded.ids.pad(sequences, self.pad_id, np.int64)
         lengths = encoded.ids.lengths[sequences]
         mask = (np.arange(input_ids.shape[1]) < lengths[:, None]).astype(np.int64)
@@ -340,7 +340,7 @@ class Tokens:
         )
 
     def _half(self, tokenizer: Tokenizer, text: str) -> str:
-        """A first text that would leave no room for windows of the second loses its end."""
+        """The first text without its end, if it would leave no room for windows of the second."""
         room = self.max_length - self.tokenizer.num_special_tokens_to_add(True) - self.stride - 1
         most = min(self.max_length // 2, room)
         if len(text.encode()) <= most:  # no piece is shorter than a byte
@@ -349,7 +349,7 @@ class Tokens:
         return text if len(pieces) <= most else text[: pieces.offsets[most - 1][1]]
 
     def _within(self, values: list[int], each: int) -> list[int]:
-        """A whole row's values, `each` a piece, without the middle where that is what is lost."""
+        """A whole row's values, `each` a piece; for head_tail, without the middle of a long row."""
         most = self.max_length * each
         if self.long_texts != "head_tail" or len(values) <= most:
             return values
@@ -358,7 +358,7 @@ class Tokens:
 
 
 def long_texts_of(settings: TokensSettings, level: Literal["row", "token", "vector"]) -> LongTexts:
-    """What becomes of long texts in a task of this level. Raises ProjectError for a way that means nothing to it."""
+    """The treatment of long texts in a task of this level. Raises ProjectError for one that does not suit it."""
     unfit = {"row": (), "token": ("head_tail",), "vector": ("windows",)}[level]
     if settings.long_texts in unfit:
         what = "whose predictions have places in the text" if level == "token" else "which compares whole texts"
@@ -370,18 +370,18 @@ def long_texts_of(settings: TokensSettings, level: Literal["row", "token", "vect
 
 
 def _texts(inputs: Mapping[str, Kind]) -> list[str]:
-    """Words make the text that is beside them."""
+    """The names of the texts, without words, which make the text beside them."""
     return [name for name, kind in inputs.items() if kind != "words"]
 
 
 def unknown_ids(tokenizer: Tokenizer) -> set[int]:
-    """The pieces that stand for whatever the tokenizer does not know: none where it reads bytes."""
+    """The tokenizer's pieces for unknown text: none if it reads bytes."""
     names = {"[UNK]", "<unk>", getattr(tokenizer.model, "unk_token", None) or "<unk>"}
     return {number for name in names if (number := tokenizer.token_to_id(name)) is not None}
 
 
 def _take_marks(encoded: Encoded, texts: Sequence[str], part: int) -> None:
-    """A piece ends behind the marks (accents, vowel signs) of its last letter, which some tokenizers drop unread."""
+    """Extends each piece over the marks (accents, vowel signs) of its last letter, which some tokenizers drop."""
     assert encoded.chars is not None and encoded.parts is not None
     for row, text in enumerate(texts):
         if text.isascii() or not any(map(is_mark, text)):
@@ -403,8 +403,8 @@ def _by_row(encoded: Encoded, of_sequences: NDArray[np.int64]) -> NDArray[np.int
 
 
 class SymbolNames(dict[int, int | str]):
-    """For `str.translate`: an emoji or another symbol of which the tokenizer only says that it is unknown → its Unicode
-    name. BERT's vocabularies hold next to no emoji, and in a tweet they say most. Filled as texts ask."""
+    """For `str.translate`: an emoji or another symbol that the tokenizer does not know → its Unicode name. BERT's
+    vocabularies have almost no emoji, and in a tweet these matter most. Filled on demand."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()

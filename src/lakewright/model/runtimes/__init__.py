@@ -1,7 +1,8 @@
-"""What computes the logits of a model folder. One file a runtime, found through the entry points `lakewright.runtimes`.
+"""Runtimes compute the logits of a model folder. Each is one file, loaded through the entry points
+`lakewright.runtimes`.
 
 An entry point is a function `load(path, threads, use)` that opens a network for many rows (`throughput`) or for single
-ones (`latency`). All agree to within rounding: docs/models.md states how far, and a contract test holds it.
+ones (`latency`). All agree to within rounding: docs/models.md states the limits, and a contract test checks them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Compute = Callable[[Mapping[str, NDArray[Any]]], NDArray[Any]]
 @dataclass(frozen=True)
 class Runtime:
     compute: Compute
-    """The encoding's named inputs → logits float32 [rows, outputs] or [rows, tokens, outputs]."""
+    """The recipe's named inputs → logits float32 [rows, outputs] or [rows, tokens, outputs]."""
     streams: int = 1
-    """How many parts of the rows are worth computing at once, each in a thread of its own."""
+    """The number of parts worth computing at once, each in its own thread."""
     tokens: int = 1024
     """Padded tokens in a part: more is slower on a processor (docs/experiments.md) and costs memory."""

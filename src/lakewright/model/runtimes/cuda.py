@@ -1,4 +1,4 @@
-"""torch on an NVIDIA GPU in bf16, attention without padding: for many rows, where such a GPU is at hand."""
+"""torch on an NVIDIA GPU in bf16, attention without padding: for many rows, if there is such a GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lakewright.model.runtimes.torch import network_of
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
-    """The network of the model folder `path`. Raises UsageError where torch finds no GPU."""
+    """The network of the model folder `path`. Raises UsageError if torch finds no GPU."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: what serves. Needs neither torch nor transformers."""
+"""ONNX Runtime on the CPU, the default for serving. Needs neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
 
 
 def session(model: str | bytes, threads: int) -> Any:
-    """An onnxruntime.InferenceSession of a file, by its path, or of a model's bytes."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it notes in the user's home what to send its maker
+    """An onnxruntime.InferenceSession for a file's path or a model's bytes."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it stores data for its maker in the user's home
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Its threads would wait for the next row by turning in circles, on the cores that something else needs.
+    # Otherwise its threads wait for the next row in a busy loop, on cores that others need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Where a network cannot be read, it would say so on stdout, which belongs to results, and try the same again.
+    # With a fallback, it would report an unreadable network on stdout, which is for results, and try again.
     return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)

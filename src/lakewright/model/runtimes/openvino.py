@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: int8 with calibrated activations where the model folder has such a network, else model.onnx.
+"""OpenVINO on the CPU: int8 with calibrated activations if the model folder has such a network, else model.onnx.
 
 Needs the `openvino` extra, and neither torch nor transformers.
 """
@@ -25,7 +25,7 @@ NETWORK = "openvino.xml"  # its weights in openvino.bin
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network in `path`, a model folder or a file in ONNX or OpenVINO format.
 
-    Raises MissingPackage where OpenVINO is not installed.
+    Raises MissingPackage if OpenVINO is not installed.
     """
     openvino = without_telemetry()
     streams = threads if use == "throughput" else 1
@@ -35,15 +35,15 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     settings: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,
-        # It would take bf16 where the processor has it, also between products in int8: a row's logits then differ with
-        # the padding of its batch by as much as they are large (docs/experiments.md).
+        # The default is bf16 if the processor has it, also between products in int8: then a row's logits vary with the
+        # padding of its batch by as much as their own size (docs/experiments.md).
         "INFERENCE_PRECISION_HINT": "f32",
     }
     network = openvino.Core().compile_model(str(file), "CPU", settings)
-    # Its bindings learn to read NumPy's arrays when they first meet one. Two threads that do so at once deadlock: one
-    # waits for Python's lock, and the other, which holds it, for the first.
+    # Its bindings set up NumPy support at the first array. Two threads that do so at once deadlock: one waits for
+    # Python's lock, and the other, which holds it, for the first.
     openvino.Tensor(np.zeros(1, np.float32)).data.sum()
-    idle: SimpleQueue[Any] = SimpleQueue()  # one request computes one thing at a time
+    idle: SimpleQueue[Any] = SimpleQueue()  # a request can compute only one part at a time
     for _ in range(streams):
         idle.put(network.create_infer_request())
 
@@ -53,7 +53,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
         given = fitted(inputs, most)
         request = idle.get()
         try:
-            logits: NDArray[Any] = request.infer(given)[0][: _rows(inputs)].copy()  # its memory is used again
+            logits: NDArray[Any] = request.infer(given)[0][: _rows(inputs)].copy()  # the request reuses its memory
         finally:
             idle.put(request)
         return logits
@@ -62,10 +62,10 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
 
 
 def fitted(inputs: Mapping[str, NDArray[Any]], most: int) -> dict[str, NDArray[Any]]:
-    """The inputs filled up to one of few shapes, with rows and tokens that are not looked at; never more than `most`
-    tokens. OpenVINO keeps some 3 MB for each shape that it meets, in each of its streams, and takes 6 to 15 ms to meet
-    a new one: a server of short texts grew by gigabytes (docs/experiments.md). A full part of many rows, of which there
-    is one for each length, stays as it is."""
+    """The inputs padded to one of few shapes, with masked rows and tokens; never more than `most` tokens. OpenVINO
+    keeps about 3 MB for each new shape in each of its streams, and needs 6 to 15 ms for it: a server of short texts
+    grew by gigabytes (docs/experiments.md). A full part of many rows, of which there is one shape for each length,
+    stays unchanged."""
     if "attention_mask" not in inputs or not most:
         return dict(inputs)
     rows, tokens = inputs["attention_mask"].shape
@@ -87,8 +87,8 @@ def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
 
 
 def without_telemetry() -> Any:
-    """The package, kept from sending its maker what it is used for. Raises MissingPackage."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO and NNCF do without it then
+    """The package, with telemetry to its maker turned off. Raises MissingPackage."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO and NNCF work without it
     try:
         import openvino
     except ImportError:

@@ -1,4 +1,4 @@
-"""torch in fp32 on the CPU: the reference that the other runtimes are held against."""
+"""torch in fp32 on the CPU: the reference for the other runtimes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def network_of(path: Path) -> torch.nn.Module:
-    """The network of the model folder. Raises UsageError where its learner has none in torch."""
+    """The network of the model folder. Raises UsageError if its learner has none in torch."""
     learner = plugins.LEARNERS.named_in(path / MODEL, describe(path)["learner"])
     if not hasattr(learner, "network"):
         raise UsageError(

@@ -1,7 +1,7 @@
-"""What is learned. One file a task: which columns it needs, its labels, targets, losses, decoding and scoring.
+"""Tasks define what is learned. One file each: its columns, labels, targets, losses, decoding and scoring.
 
-A task never says how it is learned (learners) nor what computes it (runtimes). It is made from the train split's rows
-and stored in the model folder; a predictor needs no more than numpy to encode and decode with it.
+A task does not know how it is learned (learners) or computed (runtimes). It is made from the train split's rows and
+stored in the model folder; a predictor needs only numpy to encode and decode with it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ IGNORED = -100  # a target that the loss leaves out
 
 @dataclass(frozen=True)
 class Loss:
-    """Which of the task's losses is minimised, and its numbers."""
+    """The task's loss to minimise, and its numbers."""
 
     name: str
     label_smoothing: float = 0.0
@@ -40,67 +40,67 @@ class Loss:
 
 class Task(Protocol):
     name: ClassVar[str]
-    settings: ClassVar[type[TaskSettings]]  # what project.yml may say under `task`, beside the name
-    columns: ClassVar[type[Columns]]  # the roles of data.columns, and which of them hold the truth
-    truth: ClassVar[str]  # the kind of truth: class, labels, number, spans, answers, likeness, or one of your own
+    settings: ClassVar[type[TaskSettings]]  # the keys of `task` in project.yml, beside the name
+    columns: ClassVar[type[Columns]]  # the roles of data.columns, including those of the truth
+    truth: ClassVar[str]  # the kind of truth: class, labels, number, spans, answers, likeness, or your own
     level: ClassVar[Literal["row", "token", "vector"]]
-    """What the network says: logits a row, logits a token, or an embedding a sequence."""
-    counted: ClassVar[Literal["rows", "sequences", "tokens"]]  # what a batch's loss is the mean over
-    one_label: ClassVar[bool]  # every row has one class: rows can be balanced, stratified and checked by it
+    """The network's output: logits a row, logits a token, or an embedding a sequence."""
+    counted: ClassVar[Literal["rows", "sequences", "tokens"]]  # a batch's loss is the mean over these
+    one_label: ClassVar[bool]  # every row has one class, by which rows can be balanced, stratified and checked
     losses: ClassVar[tuple[str, ...]]  # the first is the default
     labels: tuple[str, ...]
-    inputs: Mapping[str, Kind]  # what a row holds
+    inputs: Mapping[str, Kind]  # a row's inputs
 
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
-        """The names of the metrics where `data.columns` maps these roles, so that a gate can be checked before
-        anything runs."""
+        """The names of the metrics if `data.columns` maps these roles, so that a gate can be checked before anything
+        runs."""
 
     @staticmethod
     def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
-        """What a row holds where `data.columns` maps these roles."""
+        """A row's inputs if `data.columns` maps these roles."""
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        """For each of the tables, which are one table's batches in order (one at least), the inputs' columns (null
-        where there is nothing) and `truth` (null where a row has none). None is held longer than until the next.
+        """For each of the tables, which are one table's batches in order (at least one), the inputs' columns (null
+        without a value) and `truth` (null without one). No table is held after the next one is read.
 
-        `columns` maps roles to column names. Raises ProjectError where a needed role is not mapped, DataError where a
-        column is missing or holds what it should not, naming the column and the first rows; behind the last table what
-        only all of them can tell.
+        `columns` maps roles to column names. Raises ProjectError if a needed role is not mapped, DataError if a column
+        is missing or holds wrong values, with the column's name and the first rows; after the last table, DataError for
+        problems that only all tables together show.
         """
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
-        """The task with all that it learns from the truths of the train split (one table at least), as `read` gave it:
-        labels, scales. `inputs` are those of `inputs_of`. The tables can be gone through once, and their texts are
-        not to be held."""
+        """The task with all that it learns (labels, scales) from the truths of the train split, in tables from `read`
+        (at least one). `inputs` are those of `inputs_of`. The tables can be read only once; do not hold their texts.
+        """
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self: ...
 
     def describe(self) -> dict[str, Any]:
-        """JSON-ready; `open(describe())` gives the same task."""
+        """JSON-ready; `open(describe())` is the same task."""
 
     @property
     def outputs(self) -> int:
-        """Logits a row or a token; 0 where the network says embeddings."""
+        """Logits a row or a token; 0 if the network computes embeddings."""
 
     @staticmethod
     def label_of(truth: Any) -> list[str]:
-        """The label names that stand in one row's truth, for counting."""
+        """The label names in one row's truth, for counting."""
 
     def targets(self, truths: Sequence[Any], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
         """Numbers for the loss, beside the row (levels "row" and "vector") or beside each sequence's tokens, IGNORED
-        where a token has none. int32, or float32 where the truth is a number."""
+        for tokens without one. int32, or float32 if the truth is a number."""
 
     def shortfalls(
         self, truths: Sequence[Any], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
-        """The round trip: what of the truths `decode` does not give back from logits that agree with the targets."""
+        """The round trip: truths that `decode` does not return from logits that agree with the targets."""
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
-        """Losses, float [rows], or [sequences, tokens] where every token counts for itself (0 where IGNORED).
+        """Losses, float [rows], or [sequences, tokens] if every token counts by itself (0 if IGNORED).
 
         logits [rows, outputs], [sequences, tokens, outputs], or embeddings [rows, sequences a row, width] of a whole
         batch; targets [rows, numbers a row] or [sequences, tokens], padded with IGNORED.
@@ -110,14 +110,14 @@ class Task(Protocol):
         """JSON-ready predictions, one a row."""
 
     def prediction_columns(self) -> pa.Schema:
-        """The columns of a predictions table that hold a prediction, by its own names; `confidence` is beside them."""
+        """The columns of a predictions table for a prediction, by its own names; `confidence` is added to them."""
 
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any]) -> Self:
-        """The task with what it decides by (thresholds, scales) fitted on the validation split."""
+        """The task with its decision values (thresholds, scales) fitted on the validation split."""
 
     def confidence(self, prediction: Prediction) -> float | None:
-        """How sure the model is of the whole row, 0 to 1; 0 where there is `no_prediction`. None where the task knows
-        no probability, as of a number."""
+        """The model's confidence in the whole row, 0 to 1; 0 for `no_prediction`. None if the task has no probability,
+        as for a number."""
 
     def scorer(self, truths: Sequence[Any], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer: ...
 
@@ -135,5 +135,5 @@ def abstains(task: Task, prediction: Prediction, least: float) -> bool:
 
 
 def no_prediction(task: Task) -> Prediction:
-    """What answers a row that `lacks` a text: all that is predicted is null."""
+    """The prediction for a row that `lacks` a text: all its values are null."""
     return {**dict.fromkeys(task.prediction_columns().names), "confidence": 0.0, "abstain": True}

@@ -1,8 +1,8 @@
-"""Extractive question answering: the span of a context that answers a question, or that there is none.
+"""Extractive question answering: the span of a context that answers a question, or "no answer".
 
-The question and a window of the context are read together; every piece of the context has a logit for being the
-answer's first and one for being its last (Devlin et al. 2019). A window without the answer points at its first piece,
-which is how "no answer" is learned (Rajpurkar, Jia & Liang 2018).
+The question and a window of the context are read together; every piece of the context has one logit as the answer's
+first piece and one as its last (Devlin et al. 2019). A window without the answer points at its first piece; this is how
+"no answer" is learned (Rajpurkar, Jia & Liang 2018).
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.encoded import Encoded
 
 Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[start:end] in characters
-FIRST, LAST = 1, 2  # bits of a target; 0 is a piece that could be either and is not
+FIRST, LAST = 1, 2  # bits of a target; 0 is a piece of the context that is neither
 FORMS = (
     "a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of texts, or one text, also as "
     "JSON in a string; [] where there is no answer: answer_start counts what task.offsets names, and each text stands "
     "in its context"
 )
-TRIED = 20  # first and last pieces that are paired, a window
+TRIED = 20  # first and last pieces to pair, in each window
 
 
 class QuestionAnsweringSettings(TaskSettings):
@@ -68,7 +68,7 @@ class QuestionAnswering:
     n_best: int = 5
     max_answer_length: int = 30
     may_lack: bool = False  # train has questions without an answer
-    threshold: float = 0.0  # "no answer" is said where its logit is greater than the best answer's by more than this
+    threshold: float = 0.0  # predicts "no answer" if its logit exceeds the best answer's by more than this
 
     name: ClassVar[str] = "question_answering"
     settings: ClassVar[type[TaskSettings]] = QuestionAnsweringSettings
@@ -92,9 +92,8 @@ class QuestionAnswering:
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
-        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of strings to be
-        found in the context, or one such string; JSON in a string is read. An empty list: the context has no
-        answer."""
+        """`answers` is a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of strings to
+        find in the context, or one such string; a string may hold JSON. An empty list: the context has no answer."""
         import pyarrow as pa
 
         assert isinstance(settings, QuestionAnsweringSettings)
@@ -138,7 +137,7 @@ class QuestionAnswering:
         return ["answer" if truth else "no answer"]
 
     def targets(self, truths: Sequence[list[Answer]], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
-        """Beside each piece: FIRST and LAST bits; IGNORED where no answer can stand (the question)."""
+        """Beside each piece: FIRST and LAST bits; IGNORED for pieces outside the context (the question)."""
         assert encoded.parts is not None and encoded.chars is not None
         targets = np.where(encoded.parts.values == 1, 0, IGNORED).astype(np.int32)
         for row, answers in enumerate(truths):
@@ -157,11 +156,11 @@ class QuestionAnswering:
     def shortfalls(
         self, truths: Sequence[list[Answer]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
-        """Of each row's first answer, which is the one that is learned."""
+        """For each row's first answer, the only one that is learned."""
         from lakewright.evaluation.scorers.answers import normalised
 
         assert encoded.chars is not None
-        # A window that holds the answer has other targets than its first piece, where "no answer" is learned.
+        # A window with the answer has targets after its first piece, which is the target of "no answer".
         first, last = (np.flatnonzero((targets.values > 0) & (targets.values & bit > 0)) for bit in (FIRST, LAST))
         whole = np.flatnonzero(first > targets.offsets[:-1])
         row_of = np.repeat(np.arange(len(encoded)), encoded.counts)[whole]
@@ -210,7 +209,7 @@ class QuestionAnswering:
         ]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
-        """The mean cross-entropy of the first and the last piece, over the pieces where an answer can stand."""
+        """The mean cross-entropy of the first and the last piece, over the pieces that can belong to an answer."""
         import torch
         from torch.nn.functional import cross_entropy
 
@@ -223,8 +222,8 @@ class QuestionAnswering:
         return (losses[0] + losses[1]) / 2
 
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
-        """answer, start and end (characters; "" and -1 where there is none), its score, n_best answers, and
-        no_answer: the probability that the context has none, among the spans considered."""
+        """answer, start and end (characters; "" and -1 for no answer), its score, n_best answers, and no_answer: the
+        probability that the context has none, among the spans considered."""
         return [self._decode_row(logits, encoded, row, given) for row, given in enumerate(rows)]
 
     def _decode_row(self, logits: Logits, encoded: Encoded, row: int, given: Row) -> Prediction:
@@ -249,8 +248,8 @@ class QuestionAnswering:
         return {**best, "no_answer": none, "answers": answers}
 
     def _spans(self, logits: Logits, encoded: Encoded, row: int) -> tuple[list[tuple[float, int, int]], float]:
-        """(logit, start, end in characters) of the best spans of all windows, the best first and each text's place
-        once; and the least logit that a window gives to "no answer"."""
+        """(logit, start, end in characters) of the best spans of all windows, the best first, each place once; and the
+        least logit of "no answer" over the windows."""
         assert encoded.parts is not None and encoded.chars is not None
         found: dict[tuple[int, int], float] = {}
         nothing = np.inf
@@ -278,7 +277,7 @@ class QuestionAnswering:
         return pa.schema({**answer, "no_answer": pa.float64(), "answers": pa.list_(pa.struct(answer))})
 
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[list[Answer]]) -> Self:
-        """The threshold with the best F1 on validation, where questions may lack an answer."""
+        """The threshold with the best F1 on validation, if questions may lack an answer."""
         if not self.may_lack:
             return self
         margins = np.empty(len(rows))
@@ -288,7 +287,7 @@ class QuestionAnswering:
         always = replace(self, threshold=np.inf).decode(logits, encoded, rows)
         answered = self._scorer(truths, always).f1
         lacking = np.array([len(truth) == 0 for truth in truths], dtype=np.float64)
-        order = np.argsort(margins, kind="stable")  # a threshold between two rows: those below answer, those above not
+        order = np.argsort(margins, kind="stable")  # a threshold between two rows: rows below it get an answer
         gain = np.concatenate([[lacking.sum()], lacking.sum() + np.cumsum((answered - lacking)[order])])
         best = int(gain.argmax())
         edges = np.concatenate([[margins[order[0]] - 1], margins[order], [margins[order[-1]] + 1]])
@@ -319,13 +318,13 @@ class QuestionAnswering:
 
 
 def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, int]:
-    """The first and the last piece of the answer in this window; -1, -1 where it does not stand in it whole."""
+    """The first and the last piece of the answer in this window; -1, -1 if the window does not hold all of it."""
     assert encoded.parts is not None and encoded.chars is not None
     chars = encoded.chars[sequence].reshape(-1, 2)
     context = np.flatnonzero(encoded.parts[sequence] == 1)
     inside = context[(chars[context, 0] < answer["end"]) & (chars[context, 1] > answer["start"])]
     whole = len(inside) and chars[inside[0], 0] <= answer["start"] and chars[inside[-1], 1] >= answer["end"]
-    # White space at either end of an answer is of no piece.
+    # White space at either end of an answer belongs to no piece.
     if not whole and len(inside):
         text_starts = chars[context, 0].min() <= answer["start"]
         text_ends = chars[context, 1].max() >= answer["end"]
@@ -334,7 +333,7 @@ def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, in
 
 
 def _answers(given: Any, context: str, counted: Offsets) -> list[Answer]:
-    """Raises ValueError for what is no list of answers, and where one does not stand where it should."""
+    """Raises ValueError for a value that is not a list of answers, and for an answer that is not at its place."""
     if isinstance(given, str):
         if given.lstrip()[:1] not in ("[", "{") or given in context:
             return [_answer(given, None, context, counted)]

@@ -143,7 +143,7 @@ class TextClassification:
     def shortfalls(
         self, truths: Sequence[str], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
-        """None of labels: train has them all, else nothing is prepared."""
+        """Labels are never lost: prepare requires all of them in train."""
         return []
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
@@ -163,8 +163,8 @@ class TextClassification:
         return losses
 
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
-        """label, its probability as confidence, and all probabilities, highest first; of ordered classes also what is
-        expected: the mean place of the class, or its mean value where the labels are numbers."""
+        """label, its probability as confidence, and all probabilities, highest first; for ordered classes also the
+        expected value: the mean place of the class, or its mean value if the labels are numbers."""
         if not logits:
             return []
         probabilities = softmax(np.stack(logits))

@@ -1,4 +1,4 @@
-"""What the classifying tasks read: a text, perhaps a second one beside it, perhaps other columns."""
+"""The inputs of the classifying tasks: a text, optionally a second text, optionally other columns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class InputColumns(Columns):
 
 
 def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
-    """The inputs of a row where data.columns maps these roles."""
+    """The inputs of a row if data.columns maps these roles."""
     inputs: dict[str, Kind] = {role: "text" for role in ("text", "text_pair") if role in columns}
     inputs |= dict.fromkeys(columns.get("numbers", ()), "number")
     return inputs | dict.fromkeys(columns.get("categories", ()), "category")
@@ -56,7 +56,7 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
 
 
 def sample_rows(inputs: Mapping[str, Kind]) -> list[dict[str, Any]]:
-    """Neutral texts; the recipe knows neutral values of all else."""
+    """Neutral texts; the recipe adds neutral values for all other inputs."""
     texts = {
         "text": ("A short example.", "Another example, a little longer than the first one."),
         "text_pair": ("What it is compared with.",) * 2,

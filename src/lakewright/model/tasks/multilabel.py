@@ -1,4 +1,4 @@
-"""Any number of labels a text, none among them: each label has a probability and a threshold of its own."""
+"""Any number of labels a text, including none: each label has its own probability and threshold."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ FORMS = (
     'a list of labels (["one", "two"]; [] where there is none), the same as JSON in a string, or several columns of 0 '
     "and 1: labels: [one, two]; names in one text become a list by SQL's string_split(labels, ',')"
 )
-GRID = np.linspace(0.02, 0.98, 97)  # thresholds tried, a hundredth apart
-SMOOTH = 5  # grid points on either side that a threshold's F1 is averaged over: a peak of one point is chance
+GRID = np.linspace(0.02, 0.98, 97)  # thresholds to try, a hundredth apart
+SMOOTH = 5  # a threshold's F1 is averaged over so many grid points on either side: a peak of one point is chance
 
 
 class MultilabelSettings(TaskSettings):
@@ -60,7 +60,7 @@ class MultilabelColumns(InputColumns):
 class MultilabelClassification:
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
-    tuned: bool = True  # are the thresholds to be tuned
+    tuned: bool = True  # whether to tune the thresholds
     inputs: Mapping[str, Kind] = field(default_factory=lambda: dict[str, Kind](text="text"))
 
     name: ClassVar[str] = "multilabel_classification"
@@ -85,8 +85,8 @@ class MultilabelClassification:
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         """The labels are a column of lists (or of JSON lists), or several columns of 0 and 1. An empty list, or a row
-        of zeros, is a row without labels; null is a row whose labels nobody knows. Where `task.labels` names as many
-        labels, a list of 0 and 1 is a multi-hot vector."""
+        of zeros, is a row without labels; null is a row with unknown labels. A list of 0 and 1 is a multi-hot vector if
+        `task.labels` names as many labels."""
         import pyarrow as pa
 
         assert isinstance(settings, MultilabelSettings)
@@ -165,7 +165,7 @@ class MultilabelClassification:
     def shortfalls(
         self, truths: Sequence[list[str]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
-        """None of labels: train has them all, else nothing is prepared."""
+        """Labels are never lost: prepare requires all of them in train."""
         return []
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, loss: Loss) -> torch.Tensor:
@@ -182,7 +182,7 @@ class MultilabelClassification:
 
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """labels over their thresholds, the most probable first; every label's probability; and as confidence the
-        probability that all of it is right, were the labels independent: the geometric mean over them."""
+        geometric mean over the labels of the probability that each is right (labels taken as independent)."""
         if not logits:
             return []
         probabilities = _sigmoid(np.stack(logits))
@@ -232,13 +232,13 @@ class MultilabelClassification:
 
 
 def best_thresholds(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Each label's threshold, [labels]: half way between the one that is best for its own F1 and the one that is best
-    for the F1 of all decisions together, found a label at a time.
+    """Each label's threshold, [labels]: half way between the best one for its own F1 and the best one for the F1 of all
+    decisions together, searched one label at a time.
 
-    The first alone says rare labels too often: on a label that the model hardly knows, the best F1 is near to saying
-    it always (Lipton, Elkan & Naryanaswamy 2014). The second alone hardly says them.
+    The first alone predicts rare labels too often: for a label that the model hardly knows, to predict it always is
+    near the best F1 (Lipton, Elkan & Naryanaswamy 2014). The second alone hardly ever predicts them.
     """
-    places = np.searchsorted(GRID, probabilities, side="right")  # how many of the thresholds a probability reaches
+    places = np.searchsorted(GRID, probabilities, side="right")  # the number of thresholds that a probability reaches
     all_said, right = (
         np.stack([_reaching(places[:, i], weight[:, i]) for i in range(truth.shape[1])])
         for weight in (np.ones_like(truth), truth)
@@ -257,13 +257,13 @@ def best_thresholds(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]
 
 
 def _reaching(places: NDArray[np.intp], weight: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How many rows reach each threshold, [grid]."""
+    """The number of rows that reach each threshold, [grid]."""
     counts = np.bincount(places, weight, minlength=len(GRID) + 1)
     return counts[::-1].cumsum()[::-1][1:]
 
 
 def _peak(f1: NDArray[np.float64]) -> int:
-    """The middle of the grid's best stretch."""
+    """The index of the best F1, smoothed: the middle one if several are equal."""
     window = np.ones(2 * SMOOTH + 1) / (2 * SMOOTH + 1)
     smooth = np.convolve(np.pad(f1, SMOOTH, mode="edge"), window, mode="valid")
     return int(np.median(np.flatnonzero(smooth >= smooth.max() - 1e-12)))
@@ -276,7 +276,7 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 @dataclass
 class Seen:
-    """What stands in columns of 0 and 1, once all rows were seen."""
+    """The values seen in columns of 0 and 1."""
 
     ones: set[str] = field(default_factory=set)  # columns (of lists: labels) that are 1 somewhere
     zeros: set[str] = field(default_factory=set)
@@ -300,7 +300,7 @@ class Seen:
 def _of_columns(
     table: pa.Table, names: Sequence[str], first: int, seen: Seen, problems: Mapping[str, Problems]
 ) -> list[list[str] | None]:
-    """`first` is the table's first row's number."""
+    """`first` is the number of the table's first row."""
     values = [truth_numbers(table, name, "labels", first, problems[name]).to_numpy() for name in names]
     for name, column_values in zip(names, values, strict=True):
         blank = np.isnan(column_values)

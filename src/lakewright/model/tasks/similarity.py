@@ -1,7 +1,7 @@
-"""How near two texts are: an embedding a text, the cosine of two, and a score in the data's own unit.
+"""The similarity of two texts: an embedding for each text, the cosine of two, and a score in the data's own unit.
 
-Learned from pairs with scores, or from pairs that belong together (a text, its partner and, where there is one, a text
-that is not its partner). A row may hold one text alone: its embedding is the prediction.
+Learned from pairs with scores, or from pairs that belong together (a text, its partner and optionally a text that is
+not its partner). A row may hold only one text: its embedding is the prediction.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.encoded import Encoded
 
 SIDES = ("text", "text_pair", "negative")
-GREATEST = float(np.finfo(np.float32).max)  # what a network computes with
+GREATEST = float(np.finfo(np.float32).max)  # networks compute in float32
 
 
 class SimilaritySettings(TaskSettings):
@@ -74,7 +74,7 @@ class SentenceSimilarity:
 
     @staticmethod
     def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
-        """A row may be one text alone where it is predicted; in a table it has two, or three."""
+        """For prediction, a row may be a single text; in a table it has two, or three."""
         negative: dict[str, Kind] = {"negative": "optional text"} if "negative" in columns else {}
         return {"text": "text", "text_pair": "optional text", **negative}
 
@@ -83,7 +83,7 @@ class SentenceSimilarity:
         import pyarrow as pa
 
         problems, rows = Problems(), 0
-        scores: set[float] = set()  # two are enough to know that they differ
+        scores: set[float] = set()  # two are enough to show that scores differ
         for table in tables:
             texts = {
                 role: text_column(table, name, role)
@@ -97,7 +97,7 @@ class SentenceSimilarity:
                     problems.add(f"row {rows + at}: {truth[int(at)]} is beyond ±{GREATEST:.1e}, where float32 ends")
                 if len(scores) < 2:
                     scores.update(truth.drop_null().unique().to_pylist())
-            else:  # that the two belong together is all that is known
+            else:  # known is only that the two belong together
                 truth = pa.chunked_array([pa.array(np.ones(table.num_rows))])
             rows += table.num_rows
             yield pa.table({**texts, "truth": truth})
@@ -134,7 +134,7 @@ class SentenceSimilarity:
         return []
 
     def targets(self, truths: Sequence[float], encoded: Encoded, rows: Sequence[Row]) -> Ragged:
-        """The score, from 0 to 1 between the least and the greatest of train."""
+        """The score, scaled to 0 for the least and 1 for the greatest of train."""
         scores = np.array(truths, dtype=np.float64)
         if self.scored:
             scores = (scores - self.low) / (self.high - self.low)
@@ -162,7 +162,7 @@ class SentenceSimilarity:
 
         cosent: pairs with a greater score should have the greater cosine (Su 2022, CoSENT: a smooth rank loss).
         cosine: the squared distance of the cosine from the score.
-        contrastive: Hadsell, Chopra & LeCun 2006, a score over a half counting as alike, margin a half.
+        contrastive: Hadsell, Chopra & LeCun 2006; a score over a half counts as alike, margin a half.
         in_batch_negatives: each text must find its partner among the batch's (Henderson et al. 2017; InfoNCE).
         """
         import torch
@@ -187,8 +187,8 @@ class SentenceSimilarity:
         return whole.expand(len(left))
 
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
-        """score (in the data's unit) and cosine of two texts; the embedding where a row holds one text, or where the
-        task was learned from pairs without scores, which are judged by finding each other."""
+        """score (in the data's unit) and cosine of two texts; the embedding if a row holds one text, or if the task was
+        learned from pairs without scores, whose metrics rank partners by embeddings."""
         predictions: list[Prediction] = []
         offsets = encoded.rows
         assert offsets is not None
@@ -196,7 +196,7 @@ class SentenceSimilarity:
             vectors = logits[offsets[row] : offsets[row + 1]]
             prediction: Prediction = {}
             if len(vectors) > 1:
-                cosine = round(min(1.0, max(-1.0, float(vectors[0] @ vectors[1]))), 6)  # float32 knows no more digits
+                cosine = round(min(1.0, max(-1.0, float(vectors[0] @ vectors[1]))), 6)  # float32 has no more digits
                 prediction = {"score": self._score(cosine), "cosine": cosine}
             if len(vectors) == 1:
                 prediction["embedding"] = [round(float(value), 6) for value in vectors[0]]
@@ -213,7 +213,7 @@ class SentenceSimilarity:
         return pa.schema({"score": pa.float64(), "cosine": pa.float64(), "embedding": vector, **both})
 
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[float]) -> Self:
-        """slope and intercept by least squares; cosines alone where there are no scores."""
+        """slope and intercept by least squares; without scores, only cosines."""
         if not self.scored:
             return self
         offsets = encoded.rows
@@ -225,7 +225,7 @@ class SentenceSimilarity:
         return replace(self, slope=float(slope), intercept=float(intercept))
 
     def confidence(self, prediction: Prediction) -> float:
-        """There is no probability in a distance: the cosine, from 0 to 1."""
+        """The cosine, from 0 to 1, since a distance has no probability."""
         return 0.0 if prediction.get("abstain") else (float(prediction.get("cosine", 1.0)) + 1) / 2
 
     def scorer(self, truths: Sequence[float], predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scorer:

@@ -1,9 +1,9 @@
 """Named entities: spans of characters with a label, learned as BIO tags on the words (Ramshaw & Marcus 1995).
 
-Rows come as text with character spans, or as tokens with tags (BIO, IOB, IOBES or BILOU); inside, a row is always a
-text and its spans. The words are the tokens where a row has them, else the tokenizer's. Only a word's first piece
-carries a target and is read; the best tag sequence is found by Viterbi under the rule that I-x follows B-x or I-x, so
-no span is ever broken. Of overlapping windows, a word is read in the one where it stands furthest from the edges.
+The source has text with character spans, or tokens with tags (BIO, IOB, IOBES or BILOU); inside, a row is always a text
+and its spans. The words are the row's tokens, or else the tokenizer's words. Only a word's first piece has a target and
+is read; Viterbi finds the best tag sequence under the rule that I-x follows B-x or I-x, so no span is ever broken. With
+overlapping windows, a word is read in the window where it is furthest from the edges.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.encoded import Encoded
 
 
-BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 more is found
+BIASES = np.linspace(-3.0, 1.0, 17)  # added to the log-probability of "no entity": below 0 gives more entities
 
 
 class TokenClassificationSettings(TaskSettings):
@@ -63,9 +63,9 @@ class TokenClassificationColumns(Columns):
 @dataclass(frozen=True)
 class TokenClassification:
     labels: tuple[str, ...]  # tag 0 is O; label i has the tags 1 + 2i (B) and 2 + 2i (I)
-    tokens: bool = False  # rows came as tokens: they are the words
+    tokens: bool = False  # rows have tokens, which are the words
     bias: float = 0.0
-    tuned: bool = False  # is the bias to be tuned
+    tuned: bool = False  # whether to tune the bias
 
     name: ClassVar[str] = "token_classification"
     settings: ClassVar[type[TaskSettings]] = TokenClassificationSettings
@@ -156,7 +156,7 @@ class TokenClassification:
                     inside = np.flatnonzero((words.start < span["end"]) & (words.end > span["start"]))
                     tags[inside] = tag_of[span["label"]] + 1
                     if len(inside) and (window == 0 or inside[0] > 0 or words.start[0] <= span["start"]):
-                        tags[inside[0]] = tag_of[span["label"]]  # else it begins in a window before
+                        tags[inside[0]] = tag_of[span["label"]]  # else it begins in an earlier window
                 targets[encoded.ids.offsets[sequence] + words.piece] = tags
         return Ragged(targets, encoded.ids.offsets)
 
@@ -207,7 +207,7 @@ class TokenClassification:
         import torch
         from torch.nn.functional import cross_entropy
 
-        by_tag = logits.float().transpose(1, 2)  # [rows, outputs, tokens], as cross_entropy wants it
+        by_tag = logits.float().transpose(1, 2)  # [rows, outputs, tokens], the order of cross_entropy
         losses = cross_entropy(
             by_tag, targets, reduction="none", ignore_index=IGNORED, label_smoothing=loss.label_smoothing
         )
@@ -278,7 +278,7 @@ def _triple(span: Span) -> tuple[int, int, str]:
 
 
 def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["within", "utf16", "unread", "cut"]:
-    """`start` and `end` are those of the text's words."""
+    """`start` and `end` are the bounds of the text's words."""
     read = int(end.max(initial=0))
     if span["end"] > read and any(map(str.isalnum, text[read:])):
         return "cut"
@@ -289,7 +289,7 @@ def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["wit
 
 @dataclass(frozen=True)
 class Words:
-    """The words that are read in one sequence."""
+    """The words to read in one sequence."""
 
     piece: Places  # [words], the word's first piece
     start: Places  # [words], in characters, without spaces around it
@@ -297,16 +297,15 @@ class Words:
 
 
 def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
-    """The row's tokens where it has them; else the tokenizer's words, taken apart at punctuation where it does not do
-    so itself (SentencePiece). A window that follows another may begin within a word, so its first word is left to the
-    window before."""
+    """The row's tokens, if it has them; else the tokenizer's words, split at punctuation if it does not do so itself
+    (SentencePiece). A later window may begin within a word, so its first word is left to the window before."""
     assert encoded.words is not None and encoded.chars is not None
     text, tokens = row["text"], row.get("tokens")
     chars = encoded.chars[sequence].reshape(-1, 2).astype(np.int64)
     number = encoded.words[sequence].astype(np.int64)
     pieces = np.flatnonzero(number >= 0)
     number, begin, end = number[pieces], chars[pieces, 0].copy(), chars[pieces, 1]
-    for i in range(len(pieces)):  # byte-level tokenizers count the space before a word as its part
+    for i in range(len(pieces)):  # byte-level tokenizers include the space before a word
         while begin[i] < end[i] and text[begin[i]].isspace():
             begin[i] += 1
     first = np.ones(len(pieces), dtype=np.bool_)
@@ -332,8 +331,8 @@ def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
 def _read_words(
     logits: Logits | Mapping[int, NDArray[Any]], encoded: Encoded, row: int, given: Row
 ) -> tuple[NDArray[Any], Places, Places]:
-    """A row's words as the network read them: logits [words, outputs], and where they start and end. The same of
-    whatever else stands beside each sequence's pieces."""
+    """A row's words as the network read them: logits [words, outputs], and their starts and ends. `logits` may also be
+    other values beside each sequence's pieces."""
     sequences = encoded.sequences(np.array([row]))
     windows = [(logits[sequence], words_of(encoded, int(sequence), given)) for sequence in sequences]
     if len(windows) == 1:
@@ -352,7 +351,7 @@ def _read_words(
 
 
 def _runs(tags: Sequence[int]) -> list[tuple[int, int, int]]:
-    """The first and the last word of each entity, and its label's place."""
+    """The first and the last word of each entity, and its label's index."""
     runs: list[tuple[int, int, int]] = []
     for word, tag in enumerate(tags):
         label = (tag - 1) // 2
@@ -378,7 +377,7 @@ def _best_tags(log_probabilities: NDArray[np.float64]) -> list[int]:
     inside = (unconstrained > 0) & (unconstrained % 2 == 0)
     before = np.concatenate([[0], unconstrained[:-1]])
     if not np.any(inside & (before != unconstrained) & (before != unconstrained - 1)):
-        return [int(tag) for tag in unconstrained]  # already valid, as nearly all rows are
+        return [int(tag) for tag in unconstrained]  # already valid, like nearly all rows
     allowed = np.zeros((tags, tags))  # [from, to]
     for tag in range(2, tags, 2):
         allowed[:, tag] = -np.inf

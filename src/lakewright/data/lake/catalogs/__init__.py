@@ -1,8 +1,8 @@
-"""What keeps the names of tables. One file a catalog, found through the entry points `lakewright.catalogs`.
+"""Catalogs store the names of tables. Each is one file, loaded through the entry points `lakewright.catalogs`.
 
-The Delta log is the truth about a table. A catalog says where the log lies and with which keys it may be read or
-written, and is what one can list and ask for without opening a table. Its entries have the field names of Unity
-Catalog's TableInfo (https://docs.databricks.com/api/workspace/tables/get), whatever keeps them.
+The Delta log is the truth about a table. A catalog returns the log's place and the keys to read or write it, and lists
+and describes tables without opening them. In every catalog the entries have the field names of Unity Catalog's
+TableInfo (https://docs.databricks.com/api/workspace/tables/get).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from lakewright.settings.profile import CatalogSettings
 
 
-# Of delta-rs's storage options, those that say who asks; the others say where (AWS_ENDPOINT_URL, AWS_REGION, …).
+# The storage options of delta-rs that identify the user; the others name a place (AWS_ENDPOINT_URL, AWS_REGION, …).
 KEYS = re.compile("KEY|SECRET|TOKEN|SAS|CREDENTIAL|CLIENT|TENANT|PASSWORD", re.IGNORECASE)
 
 
 class Denied(LakewrightError):
-    """The catalog knows who asks, and refuses."""
+    """The catalog knows the user, and refuses the request."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a table lies: a folder or URI, and delta-rs's storage options, which hold the keys to it."""
+    """A table's place: a folder or URI, and delta-rs's storage options, which hold the keys to it."""
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -48,16 +48,16 @@ class Catalog(Protocol):
 
     @classmethod
     def open(cls, settings: Any, folder: Path, storage_options: Mapping[str, str]) -> Catalog:
-        """For the profile's `catalog` settings, its workspace (a folder here) and its storage options."""
+        """A catalog for the profile's `catalog` settings, workspace (a local folder) and storage options."""
 
     def locate(self, name: TableName, new: Location, *, write: bool = False) -> Location:
-        """Where the table lies, and the keys to read it, or to write it; `new` is where one without an entry does.
+        """The table's place, and the keys to read or write it; `new` is the place of a table without an entry.
 
-        Raises Denied, and DataError or UsageError for a table that cannot be read or written by its files.
+        Raises Denied, and DataError or UsageError for a table whose files cannot be read or written directly.
         """
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
-        """Make the schema where it is not there yet."""
+        """Make the schema if it does not exist yet."""
 
     def register_table(
         self,
@@ -69,7 +69,7 @@ class Catalog(Protocol):
         properties: Mapping[str, str] = {},
         comment: str = "",
     ) -> None:
-        """Add the table, or bring its entry up to date, as far as the catalog can; an empty `comment` changes none.
+        """Add the table, or update its entry as far as the catalog can; an empty `comment` keeps the present one.
 
         `columns` are ColumnInfo as `lake.columns.columns_info` makes them.
         """
@@ -81,4 +81,4 @@ class Catalog(Protocol):
         """The entries of all Delta tables, or of those in one catalog or schema, by full name."""
 
     def drop_table(self, name: TableName) -> bool:
-        """Forget the table; its files stay where they are. Returns whether there was such an entry."""
+        """Delete the table's entry; its files stay. Returns whether there was an entry."""

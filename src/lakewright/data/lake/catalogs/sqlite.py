@@ -1,8 +1,8 @@
 """The catalog of one workspace, in SQLite, with the objects and field names of Unity Catalog's REST API.
 
 https://github.com/unitycatalog/unitycatalog/tree/main/api. Times are milliseconds since 1970; `columns` and
-`properties` are JSON; `storage_location` in the workspace is kept as `workspace:tables/…`. A table lies where the lake
-puts it, whatever the entry says.
+`properties` are JSON; a `storage_location` in the workspace is stored as `workspace:tables/…`. The lake decides where a
+table lies, not the entry.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lakewright.settings.profile import CatalogSettings
 VERSION = 1
 _WAIT_SECONDS = 30.0
 
-# Every object carries these; `owner` is the user of the operating system until there is access control.
+# Every object has these; `owner` is the user of the operating system until there is access control.
 _COMMON = """comment TEXT NOT NULL DEFAULT '', owner TEXT NOT NULL, properties TEXT NOT NULL DEFAULT '{}',
     created_at INTEGER NOT NULL, created_by TEXT NOT NULL, updated_at INTEGER NOT NULL, updated_by TEXT NOT NULL"""
 _IN_SCHEMA = """name TEXT NOT NULL, catalog_name TEXT NOT NULL, schema_name TEXT NOT NULL, full_name TEXT PRIMARY KEY,
@@ -53,7 +53,7 @@ class SqliteSettings(CatalogSettings):
 
 
 class SqliteCatalog:
-    """The catalog kept in the SQLite file `path`, made on first use; safe with several threads and processes."""
+    """The catalog in the SQLite file `path`, made on first use; safe with several threads and processes."""
 
     settings = SqliteSettings
 
@@ -120,7 +120,7 @@ class SqliteCatalog:
             ) from error
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
-        """Make the catalog and the schema where they are not there yet."""
+        """Make the catalog and the schema if they do not exist yet."""
         with self._transaction() as connection:
             _ensure_schema(connection, catalog, schema)
 
@@ -134,7 +134,7 @@ class SqliteCatalog:
         properties: Mapping[str, str] = {},
         comment: str = "",
     ) -> None:
-        """Add the table, or bring its entry up to date; an empty `comment` keeps the one there is."""
+        """Add the table, or update its entry; an empty `comment` keeps the present one."""
         user, now = getpass.getuser(), _now()
         values = {
             "table_id": table_id,
@@ -190,13 +190,13 @@ class SqliteCatalog:
         }
 
     def drop_table(self, name: TableName) -> bool:
-        """Forget the table; its files stay where they are. Returns whether there was such an entry."""
+        """Delete the table's entry; its files stay. Returns whether there was an entry."""
         with self._transaction() as connection:
             return connection.execute("DELETE FROM tables WHERE full_name = ?", (str(name),)).rowcount == 1
 
 
 def _turn_off_wal(connection: sqlite3.Connection) -> None:
-    """As earlier versions of Lakewright made it, the file could not be read on a disk that is full or read-only."""
+    """Earlier versions of Lakewright made the file with WAL: it cannot be read on a disk that is full or read-only."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:  # SQLite answers "locked" at once, without waiting, while another process has the file open
         try:

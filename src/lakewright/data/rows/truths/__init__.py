@@ -1,6 +1,6 @@
 """The values of truth columns, one by one: JSON in strings, labels, places in a text, numbers.
 
-What a value should not be is a ValueError, whose words `Problems` shows beside the row.
+A wrong value raises ValueError, whose message `Problems` shows beside the row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LabelNames = Annotated[list[str], AfterValidator(_distinct)]
 
 
 def from_json(given: Any) -> Any:
-    """What a string holds as JSON; any other value as it is."""
+    """A string parsed as JSON; any other value unchanged."""
     if not isinstance(given, str):
         return given
     try:
@@ -71,7 +71,7 @@ def check_unicode(texts: Iterable[str]) -> None:
 
 
 def offset(value: Any) -> int:
-    """A count of characters: a whole number, however it is written."""
+    """A count of characters: a whole number in any written form."""
     if value is None:
         raise ValueError("a start or an end is missing")
     if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
@@ -82,8 +82,8 @@ def offset(value: Any) -> int:
 
 
 def truth_numbers(table: pa.Table, name: str, role: str, first: int, problems: Problems) -> pa.ChunkedArray:
-    """`number_column` of a truth, whose texts are read as numbers; those that are none go into `problems`. `first` is
-    the table's first row's number."""
+    """`number_column` of a truth, with texts read as numbers; those that are not numbers go into `problems`. `first` is
+    the number of the table's first row."""
     import pyarrow as pa
 
     given = column(table, name, role)

@@ -1,4 +1,4 @@
-"""A column of lists, row by row: names of labels or, where they can be nothing else, multi-hot vectors of 0 and 1."""
+"""A column of lists, row by row: names of labels or, if nothing else is possible, multi-hot vectors of 0 and 1."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from lakewright.data.rows.truths import from_json, label_name
 from lakewright.errors import DataError, nearest, shown
 
 BITS = {"0": False, "0.0": False, "1": True, "1.0": True}
-PRINTED = {"0": False, "0.": False, "1": True, "1.": True, "True": True, "False": False}  # as numpy prints a vector
+PRINTED = {"0": False, "0.": False, "1": True, "1.": True, "True": True, "False": False}  # numpy's printed bits
 
 
 @dataclass
 class LabelLists:
-    """Shown every list of a column, it says which labels each has, and in the end whether that was right.
+    """Reads every list of a column, returns the labels of each, and checks in the end whether that was right.
 
-    `labels` are the names of the labels, in the order of a vector's places; without them no list is taken for a vector.
+    `labels` are the names of the labels, in the order of a vector's places; without them no list is read as a vector.
     """
 
     labels: Sequence[str] | None = None
-    vectors: bool = False  # there are lists that were read as vectors
-    names: bool = False  # there are lists that were read as names
-    lengths: set[int] = field(default_factory=set)  # of the latter
-    only_bits: bool = True  # they hold nothing but 0 and 1
-    repeats: bool = False  # one of them has the same bit twice, as no list of names would
+    vectors: bool = False  # some lists were read as vectors
+    names: bool = False  # some lists were read as names
+    lengths: set[int] = field(default_factory=set)  # of lists read as names
+    only_bits: bool = True  # these hold only 0 and 1
+    repeats: bool = False  # one of these has the same bit twice, unlike a list of names
 
     def read(self, given: Any) -> list[str]:
-        """The labels of one row, sorted. Raises ValueError for what is neither names nor a vector."""
+        """The labels of one row, sorted. Raises ValueError for a list of neither names nor bits."""
         values = _values(given)
         bits = _bits(values)
         repeats = bits is not None and len(set(bits)) < len(bits)
@@ -48,12 +48,12 @@ class LabelLists:
 
     @property
     def unnamed_vectors(self) -> bool:
-        """What was read as names were vectors: lists of one length that hold only 0 and 1."""
+        """Whether the lists read as names were vectors: of one length, with only 0 and 1."""
         alike = len(self.lengths) == 1 and self.lengths != {0}
         return self.labels is None and self.only_bits and (alike or self.repeats)
 
     def check(self, column: str) -> None:
-        """To be called behind the last row. Raises DataError."""
+        """Call it after the last row. Raises DataError."""
         if self.unnamed_vectors:
             size = " or ".join(str(length) for length in sorted(self.lengths - {0})[:3])
             raise DataError(
@@ -76,7 +76,7 @@ def _values(given: Any) -> list[Any]:
         if None not in printed:
             return printed
     values = from_json(given)
-    if isinstance(values, dict) and values.keys() == {"choices"}:  # as Label Studio exports several choices
+    if isinstance(values, dict) and values.keys() == {"choices"}:  # Label Studio's export of several choices
         values = values["choices"]
     if not isinstance(values, list):
         raise ValueError(f"{shown(given)} is no list of labels")
@@ -84,7 +84,7 @@ def _values(given: Any) -> list[Any]:
 
 
 def _bits(values: Sequence[Any]) -> list[bool | None] | None:
-    """None among them where a value is null; None for a list that holds anything but 0 and 1."""
+    """The list's bits, None for a null value; None for a list with anything but 0 and 1."""
     bits: list[bool | None] = []
     for value in values:
         if value is None or value != value:

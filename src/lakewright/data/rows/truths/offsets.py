@@ -1,4 +1,4 @@
-"""Where a span stands in its text: offsets in characters or in UTF-16 units, and no blanks at its ends."""
+"""The place of a span in its text: offsets in characters or in UTF-16 units, without blanks at its ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Offsets = Literal["characters", "utf16"]
 
 
 def in_characters(offsets: Iterable[int], text: str, counted: Offsets) -> list[int]:
-    """-1 where no character begins or ends, beyond the text or within a character."""
+    """The offsets in characters; -1 beyond the text or within a character."""
     if counted == "characters":
         return [offset if 0 <= offset <= len(text) else -1 for offset in offsets]
     places = _characters_at(text)
@@ -20,7 +20,7 @@ def in_characters(offsets: Iterable[int], text: str, counted: Offsets) -> list[i
 
 
 def mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str | None:
-    """What is wrong with a span that its source repeats as `form` (or not: None), and whether other offsets mend it."""
+    """The error in a span, and whether other offsets fix it; `form` is the source's copy of its text, or None."""
     wrong = _mistake(start, end, form, text, counted)
     other: Offsets = "characters" if counted == "utf16" else "utf16"
     if wrong and not _mistake(start, end, form, text, other) and (form or not _splits(start, end, text, counted)):
@@ -40,7 +40,7 @@ def _mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> st
 
 
 def _splits(start: int, end: int, text: str, counted: Offsets) -> bool:
-    """Whether a bound lies within a character, as those do that two UTF-16 units make."""
+    """Whether a bound lies within a character of two UTF-16 units."""
     units = len(text.encode("utf-16-le")) // 2
     inside = 0 <= start < end <= units
     return counted == "utf16" and inside and min(in_characters((start, end), text, counted)) < 0
@@ -51,14 +51,14 @@ def _plain(form: str) -> str:
 
 
 def without_blanks(start: int, end: int, text: str) -> tuple[int, int]:
-    """The bounds moved off what is blank; as they are where all is."""
+    """The bounds without blanks at the ends; unchanged if all is blank."""
     seen = [at for at in range(start, end) if not is_blank(text[at])]
     return (seen[0], seen[-1] + 1) if seen else (start, end)
 
 
 def fits_in_utf16(start: int, end: int, text: str, starts: Collection[int], ends: Collection[int]) -> bool:
-    """Whether a span that was taken to count characters would begin and end at these places if it counted UTF-16 units.
-    It may have lost blanks at its ends."""
+    """Whether a span read in characters would begin and end at these places if it counted UTF-16 units. It may have
+    lost blanks at its ends."""
     first, last = start, end
     while first > 0 and is_blank(text[first - 1]):
         first -= 1
@@ -71,6 +71,6 @@ def fits_in_utf16(start: int, end: int, text: str, starts: Collection[int], ends
 
 
 def _characters_at(text: str) -> dict[int, int]:
-    """Offset in UTF-16 units → offset in characters, where a character begins or the text ends."""
+    """Offset in UTF-16 units → offset in characters, for each start of a character and the text's end."""
     units = accumulate((1 + (character > "\uffff") for character in text), initial=0)
     return {offset: at for at, offset in enumerate(units)}

@@ -1,4 +1,4 @@
-"""Entities as a table gives them: character spans, or tokens with a tag each (BIO, IOB, IOBES or BILOU)."""
+"""Entities in a table: character spans, or tokens with a tag each (BIO, IOB, IOBES or BILOU)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FORMS = (
     "(JSON-MIN) and spaCy write it: start and end count characters (end not included), and spans must not overlap"
 )
 LISTS = ("entities", "spans", "result")
-REPEATED = ("text", "word", "surface", "mention")  # where a source repeats what a span holds
+REPEATED = ("text", "word", "surface", "mention")  # keys for a span's text in a source
 
 
 def read_spans(
     table: pa.Table, text_name: str, spans_name: str, first: int, problems: Problems, offsets: Offsets = "characters"
 ) -> tuple[list[str | None], list[list[Span] | None]]:
-    """Texts and their spans, without white space at their ends; `first` is the table's first row's number. What is
-    wrong goes into `problems`."""
+    """Texts and their spans, without white space at their ends; `first` is the number of the table's first row. Errors
+    go into `problems`."""
     texts = text_column(table, text_name, "text").to_pylist()
     truths: list[list[Span] | None] = []
     given_spans = column(table, spans_name, "spans").to_pylist()
@@ -70,10 +70,10 @@ def _placed(given: Span, text: str, offsets: Offsets) -> Span:
 
 
 def spans_of(given: Any) -> list[Span]:
-    """One row's spans, as tables, doccano, Label Studio and spaCy write them. Raises ValueError.
+    """One row's spans, in the forms of tables, doccano, Label Studio and spaCy. Raises ValueError.
 
     A list of dicts (see KEYS) or of [start, end, label]; such a list in an object under one of LISTS; a dict of lists;
-    a list of one annotation of Label Studio's; each of them also as JSON in a string.
+    a list with one annotation of Label Studio's; each of these also as JSON in a string.
     """
     given = from_json(given)
     if isinstance(given, list) and given and all(isinstance(one, dict) and "result" in one for one in given):
@@ -91,7 +91,7 @@ def spans_of(given: Any) -> list[Span]:
 
 
 def _transposed(given: dict[str, Any]) -> list[Any]:
-    """Rows of a dict of lists, as `datasets` keeps a list of dicts."""
+    """The rows of a dict of lists, in which `datasets` stores a list of dicts."""
     values = [_value(given, keys) for keys in KEYS.values()]
     if not all(isinstance(each, list) for each in values):
         raise ValueError(f"{shown(given)} is no list")
@@ -101,7 +101,7 @@ def _transposed(given: dict[str, Any]) -> list[Any]:
 
 
 def _span(given: Any) -> Span:
-    """As the source has it, and as `form` what it holds, where the source repeats that."""
+    """The source's span, with the source's copy of its text, if any, as `form`."""
     form = None
     if isinstance(given, dict):
         given = given["value"] if isinstance(given.get("value"), dict) else given  # one of Label Studio's results
@@ -125,7 +125,7 @@ def _value(given: dict[str, Any], keys: Sequence[str]) -> Any:
 def read_tags(
     table: pa.Table, tokens_name: str, tags_name: str, first: int, problems: Problems
 ) -> tuple[list[str | None], list[list[str] | None], list[list[Span] | None]]:
-    """Texts, their words and their spans, as `read_spans` gives them."""
+    """Texts, their words and their spans, as `read_spans` returns them."""
     texts: list[str | None] = []
     words: list[list[str] | None] = []
     truths: list[list[Span] | None] = []
@@ -160,8 +160,8 @@ def _words(given: Any, name: str) -> list[str]:
 
 
 def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
-    """The spans of tagged tokens, in characters of the tokens joined by one space; without tokens at their ends that
-    cannot be seen, where others are left. Raises ValueError at an odd tag, and where all that is tagged is empty."""
+    """The spans of tagged tokens, in characters of the tokens joined by one space, without invisible tokens at their
+    ends if others remain. Raises ValueError for an unknown tag, and if all tagged tokens are empty."""
     tagged: list[tuple[int, int, str]] = []  # first and last token, label
     open_label = None
     for place, tag in enumerate(tags):

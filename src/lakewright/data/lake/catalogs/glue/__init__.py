@@ -1,10 +1,9 @@
-"""The AWS Glue Data Catalog keeps the names, so that Athena, EMR and Redshift Spectrum read the lake's tables.
+"""The AWS Glue Data Catalog stores the names, so that Athena, EMR and Redshift Spectrum read the lake's tables.
 
-A Glue database is a schema; the first part of our names, which Glue has not, is `catalog_name`. A table is entered as
-Athena's documentation shows it for Delta (`spark.sql.sources.provider`, `path` beside the SerDe's parameters):
+A Glue database is a schema; the first part of our names, which Glue lacks, is `catalog_name`. A table's entry follows
+Athena's documentation for Delta (`spark.sql.sources.provider`, `path` beside the SerDe's parameters):
 https://docs.aws.amazon.com/athena/latest/ug/delta-lake-tables-syncing-metadata.html. Athena reads the Delta log, never
-the columns that are kept here; Lake Formation, views and people read these. Entries of others are read and left as
-they are.
+the columns in the entry; Lake Formation, views and people read those. Entries of other writers are read, never changed.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class GlueCatalog:
         from botocore.exceptions import BotoCoreError
 
         try:
-            # With the keys that open the tables, where the profile has them; else those that boto3 finds.
+            # With the profile's keys for the tables, if it has them; else with those that boto3 finds.
             return boto3.client(
                 "glue",
                 region_name=self._settings.region or self._options.get("AWS_REGION"),
@@ -113,7 +112,7 @@ class GlueCatalog:
         properties: Mapping[str, str] = {},
         comment: str = "",
     ) -> None:
-        """Raises Busy when another process changes the entry again and again."""
+        """Raises Busy if another process keeps changing the entry."""
         for attempt in range(ATTEMPTS):
             existing = self._table(name)
             if existing is not None and OURS not in existing.get("Parameters", {}):
@@ -196,9 +195,9 @@ def _milliseconds(time: Any) -> int | None:
 
 
 def _asked(doing: str, action: str, ask: Callable[[], Any]) -> Any | None:
-    """What Glue answers; None when the thing is not there, was there already, or is just being changed.
+    """Glue's answer; None if the thing does not exist, exists already, or is being changed.
 
-    Raises Denied, Busy (throttled after all of boto3's attempts), else LakewrightError.
+    Raises Denied, Busy (still throttled after all of boto3's attempts), else LakewrightError.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

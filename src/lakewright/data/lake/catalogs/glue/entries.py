@@ -1,4 +1,4 @@
-"""A Delta table's entry in Glue, as Athena's documentation shows it, and what others write into theirs.
+"""A Delta table's entry in Glue, as Athena's documentation shows it, and the entries of other writers.
 
 https://docs.aws.amazon.com/athena/latest/ug/delta-lake-tables-syncing-metadata.html
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lakewright.data.lake.names import TableName
 
-OURS = "lakewright.table_id"  # of a table's parameters: the entry is ours to change, and which table it was made for
+OURS = "lakewright.table_id"  # a table's parameter: marks the entry as ours to change, and names its table
 _HIVE = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint", "timestamp_ntz": "timestamp"}
 _NAMES = {"int": "INT", "bigint": "LONG", "smallint": "SHORT", "tinyint": "BYTE"}
 
@@ -26,7 +26,7 @@ def table_input(
     comment: str,
     existing: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Glue's TableInput of a Delta table; what others have added to the entry that there is stays.
+    """Glue's TableInput of a Delta table; additions of others to an `existing` entry stay.
 
     https://docs.aws.amazon.com/glue/latest/webapi/API_TableInput.html, whose limits cut comments.
     """
@@ -53,7 +53,7 @@ def table_input(
 
 
 def hive_type(kind: str | Mapping[str, Any]) -> str:
-    """Hive's words for a type as Delta's log has it: {"type": "array", "elementType": "long", …} is array<bigint>.
+    """Hive's name for a type of Delta's log: {"type": "array", "elementType": "long", …} is array<bigint>.
 
     Hive has one kind of timestamp. https://docs.aws.amazon.com/athena/latest/ug/data-types.html
     """
@@ -81,7 +81,7 @@ def column_info(column: Mapping[str, Any], position: int) -> dict[str, Any]:
 
 
 def is_delta(table: Mapping[str, Any]) -> bool:
-    # Spark and our entries say the first, Athena's own `create table` the second, a crawler the third.
+    # Spark and our entries have the first, Athena's own `create table` the second, a crawler the third.
     parameters = table.get("Parameters", {})
     said = (parameters.get(each, "") for each in ("spark.sql.sources.provider", "table_type", "classification"))
     return "delta" in [each.lower() for each in said]

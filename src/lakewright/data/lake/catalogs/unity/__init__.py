@@ -1,8 +1,8 @@
-"""Databricks Unity Catalog keeps the names, says where tables lie, and lends the keys to them for an hour.
+"""Databricks Unity Catalog stores the names and the places of tables, and lends keys to them for an hour.
 
 Through databricks-sdk (https://databricks-sdk-py.readthedocs.io/en/latest/workspace/catalog/). A new table is an
-external one under the profile's `lake`, known to Unity Catalog once its first version is written; a table that is there
-already is read where Unity Catalog says it lies. Who may do what is decided by Unity Catalog alone:
+external one under the profile's `lake`, registered in Unity Catalog once its first version is written; an existing
+table is read from the place in its entry. Unity Catalog alone decides who may do what:
 https://docs.databricks.com/aws/external-access/create-external-tables
 """
 
@@ -51,7 +51,7 @@ class UnitySettings(CatalogSettings):
 
 
 class UnityCatalog:
-    """The metastore of the workspace; entries are TableInfo's fields. Its keys stay in memory, and out of the log."""
+    """The metastore of the workspace; entries have TableInfo's fields. Its keys stay in memory, never in the log."""
 
     settings = UnitySettings
 
@@ -70,7 +70,7 @@ class UnityCatalog:
         from databricks.sdk import WorkspaceClient
         from databricks.sdk.core import Config
 
-        # At DEBUG the SDK logs answers whole, and the keys are answers.
+        # At DEBUG the SDK logs whole answers, and some answers are keys.
         logging.getLogger("databricks.sdk").setLevel(logging.INFO)
         token = self._settings.token.get_secret_value() if self._settings.token else None
         try:
@@ -89,7 +89,7 @@ class UnityCatalog:
         return WorkspaceClient(config=config)
 
     def locate(self, name: TableName, new: Location, *, write: bool = False) -> Location:
-        """Raises UsageError for writing a managed table, DataError for a view and for what is not Delta."""
+        """Raises UsageError for writing a managed table, DataError for a view and for a table that is not Delta."""
         from databricks.sdk.service.catalog import DataSourceFormat, TableType
 
         vended = self._settings.credentials == "vended"
@@ -120,7 +120,7 @@ class UnityCatalog:
         return self._keys.to_table(self._client, name, table, there, write=write) if vended else there
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
-        """Makes the schema, never the catalog: that one has a storage and an owner."""
+        """Makes the schema, never the catalog, which needs a storage and an owner."""
         from databricks.sdk.errors.base import DatabricksError
 
         full_name = f"{catalog}.{schema}"
@@ -131,7 +131,7 @@ class UnityCatalog:
             try:
                 self._client.schemas.create(schema, catalog)
             except DatabricksError:
-                if not self._has_schema(full_name):  # made by another by now?
+                if not self._has_schema(full_name):  # made by another process by now?
                     raise
 
     def register_table(
@@ -144,8 +144,8 @@ class UnityCatalog:
         properties: Mapping[str, str] = {},
         comment: str = "",
     ) -> None:
-        """Unity Catalog's API takes columns when a table is made and at no other time, and what would go stale (the
-        version, counts) is not sent; so are no comments, which the Delta log has."""
+        """Unity Catalog's API takes columns only when a table is made. Values that would go stale (the version, counts)
+        are not sent, nor are comments, which the Delta log has."""
         from databricks.sdk.errors.base import DatabricksError
         from databricks.sdk.service.catalog import DataSourceFormat, TableType
 
@@ -174,7 +174,7 @@ class UnityCatalog:
                     columns=[_column(column) for column in columns],
                 )
             except DatabricksError:
-                if self._table(name) is None:  # added by another by now?
+                if self._table(name) is None:  # added by another process by now?
                     raise
 
     def get_table(self, name: TableName) -> dict[str, Any] | None:
@@ -201,7 +201,7 @@ class UnityCatalog:
         return sorted(found, key=lambda entry: str(entry["full_name"]))
 
     def drop_table(self, name: TableName) -> bool:
-        """Raises UsageError for a managed table: its files would go, too."""
+        """Raises UsageError for a managed table: its files would be deleted, too."""
         from databricks.sdk.service.catalog import TableType
 
         table = self._table(name)
@@ -214,7 +214,7 @@ class UnityCatalog:
         return True
 
     def grants(self, kind: str, full_name: str) -> dict[str, list[str]]:
-        """Who has been granted what on the object itself: principal → privileges. `kind` is table, schema, catalog, …
+        """The grants on the object itself: principal → privileges. `kind` is table, schema, catalog, …
 
         https://docs.databricks.com/api/workspace/grants/get
         """
@@ -231,7 +231,7 @@ class UnityCatalog:
     def grant(
         self, kind: str, full_name: str, principal: str, add: Sequence[str] = (), remove: Sequence[str] = ()
     ) -> None:
-        """Adds and takes away privileges, by Unity Catalog's names: SELECT, USE_SCHEMA, EXTERNAL_USE_SCHEMA, …"""
+        """Adds and removes privileges, by Unity Catalog's names: SELECT, USE_SCHEMA, EXTERNAL_USE_SCHEMA, …"""
         from databricks.sdk.service.catalog import PermissionsChange, Privilege
 
         try:
@@ -277,7 +277,7 @@ class UnityCatalog:
 
 
 def _column(column: Mapping[str, Any]) -> ColumnInfo:
-    """As https://docs.databricks.com/aws/external-access/create-external-tables shows them."""
+    """In the form of https://docs.databricks.com/aws/external-access/create-external-tables."""
     from databricks.sdk.service.catalog import ColumnInfo, ColumnTypeName
 
     digits = re.match(r"decimal\((\d+),(\d+)\)$", column["type_text"])

@@ -1,7 +1,7 @@
-"""Unity Catalog's temporary credentials, and what delta-rs makes of them.
+"""Unity Catalog's temporary credentials, as storage options of delta-rs.
 
-To a table: https://docs.databricks.com/api/workspace/temporarytablecredentials/generatetemporarytablecredentials, to
-where a new one shall lie: …/temporarypathcredentials/generatetemporarypathcredentials. The storage options are
+For a table: https://docs.databricks.com/api/workspace/temporarytablecredentials/generatetemporarytablecredentials, for
+the place of a new one: …/temporarypathcredentials/generatetemporarypathcredentials. The storage options are
 object_store's: https://docs.rs/object_store (AmazonS3ConfigKey, AzureConfigKey).
 """
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from lakewright.data.lake.names import TableName
 
-SPARE_SECONDS = 600  # keys that end sooner are not begun with: a scan keeps those that it began with
+SPARE_SECONDS = 600  # a scan uses its first keys to the end, so keys that end sooner are not used
 OWN_KEYS = "let the profile's own keys be used: catalog: {name: unity, credentials: profile}, with storage_options"
 
 
 class Keys:
-    """Those that were asked for; those to read are used again. They are in memory alone."""
+    """The keys fetched so far; those for reading are used again. They are only in memory."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Location, float]] = {}  # a table's id → with its keys, until when (epoch seconds)
+        self._kept: dict[str, tuple[Location, float]] = {}  # table id → place with keys, end (epoch seconds)
 
     def to_table(
         self, client: WorkspaceClient, name: TableName, table: TableInfo, there: Location, *, write: bool
@@ -67,7 +67,7 @@ class Keys:
         except Denied as denied:
             if write:
                 raise
-            # To whoever may only read, a table that Unity Catalog does not know is one that is not there.
+            # A user who may not use the location sees no table there: report the table as missing.
             raise NotFound(
                 f"Unity Catalog knows no table {name}, and you may not see whether one lies at {new.uri}",
                 f"correct the name; or {denied.remedy}",
@@ -78,7 +78,7 @@ class Keys:
 def unlocked(
     place: Location, answer: GenerateTemporaryTableCredentialResponse | GenerateTemporaryPathCredentialResponse
 ) -> Location:
-    """The place with the vended keys, beside those of its options that are no keys (a region, an endpoint).
+    """The place with the vended keys, and those of its options that are not keys (a region, an endpoint).
 
     Raises LakewrightError for kinds of keys that delta-rs does not take.
     """

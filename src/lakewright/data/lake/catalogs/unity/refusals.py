@@ -1,7 +1,7 @@
-"""What Unity Catalog refuses, as cause and remedy: which privilege is missing on what.
+"""Unity Catalog's refusals as cause and remedy: the missing privilege and its object.
 
-It says "User does not have EXTERNAL USE SCHEMA on Schema 'main.health'."; where it says less, all privileges that the
-call takes are named: https://docs.databricks.com/data-governance/unity-catalog/manage-privileges/privileges.html
+Its message is "User does not have EXTERNAL USE SCHEMA on Schema 'main.health'."; if it has less, we name all privileges
+that the call needs: https://docs.databricks.com/data-governance/unity-catalog/manage-privileges/privileges.html
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _FROM_OUTSIDE = re.compile("UNITY_CATALOG_EXTERNAL_GENERATE_[A-Z]+_CREDENTIALS_D
 
 @contextmanager
 def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
-    """Turns the SDK's errors into ours; `doing` completes "to …", `needs` are privileges and on what.
+    """Turns the SDK's errors into ours; `doing` completes "to …", `needs` are privileges with their objects.
 
-    Raises Denied (401 and 403), NotFound, Busy (still throttled or out of reach after all that patience), else
+    Raises Denied (401 and 403), NotFound, Busy (still throttled or out of reach after all attempts), else
     LakewrightError.
     """
     from databricks.sdk import errors
@@ -56,7 +56,7 @@ def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    """Without the SDK's account of its own settings."""
+    """The message without the SDK's list of its own settings."""
     return str(error).partition(" Config: ")[0]
 
 
