@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright.errors import LakewrightError
-
 if TYPE_CHECKING:  # a type checker sees these, and refuses any other name
     from lakewright.api import *
+    from lakewright.errors import LakewrightError
     from lakewright.model.predictor import Predictor
     from lakewright.pipeline.runs import Run
     from lakewright.settings.profile import load_profile
@@ -25,6 +24,7 @@ __version__ = "0.1.0"
 
 # Imported when first used, as the verbs of `api` are, so that `import lakewright` costs next to nothing.
 _HOME = {
+    "LakewrightError": "errors",
     "Predictor": "model.predictor",
     "Run": "pipeline.runs",
     "Workspace": "workspace",
@@ -40,7 +40,7 @@ if not TYPE_CHECKING:
         if name in _HOME:
             return getattr(import_module(f"lakewright.{_HOME[name]}"), name)
         if name == "__all__":
-            return sorted(["LakewrightError", *_HOME, *import_module("lakewright.api").__all__])
+            return sorted([*_HOME, *import_module("lakewright.api").__all__])
         if name.startswith("_") or name not in import_module("lakewright.api").__all__:
             raise AttributeError(f"module 'lakewright' has no attribute {name!r}")
         return getattr(import_module("lakewright.api"), name)
