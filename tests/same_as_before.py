@@ -7,7 +7,7 @@ one published split, and the dry runs of the three platforms are compared. With 
 EXAMPLES_DATA names, the examples run as well, on some rows of each. Equal must be: the weights, the networks, metrics,
 predictions, and the files for the platforms, but for RENAMED. Exit code 1 and a line for each difference otherwise.
 
-The base is the last commit before rows had recipes (issue 19 of the plan): `git log de38724`.
+The base is the last commit before the house stood in wings and rows had recipes.
 """
 
 from __future__ import annotations

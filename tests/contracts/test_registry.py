@@ -90,6 +90,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path) -> I
                 break
         assert process.poll() is None, (folder / "log.txt").read_text()
         time.sleep(0.1)
+    else:
+        raise AssertionError(f"no MLflow server came up: {(folder / 'log.txt').read_text()}")
     yield Tracking(f"http://127.0.0.1:{port}", None, "")
     os.killpg(process.pid, signal.SIGTERM)
     process.wait(20)

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 import lakewright
 from lakewright.errors import LakewrightError, ModelError
 from lakewright.model import former
-from lakewright.model.recipe import Recipe, open_steps
+from lakewright.model.recipe import Recipe
 from lakewright.model.runtimes import Use
 from lakewright.system import jsonfile
 from lakewright.system.files import cores
@@ -191,7 +191,7 @@ def open_recipe(folder: Path) -> Recipe:
     """The recipe of a model folder. Raises ModelError if its files are damaged or a step is not installed."""
     with working(folder):
         steps, files = _steps(folder)
-        return open_steps(steps, files)
+        return Recipe.of(steps, files)
 
 
 def most_tokens(folder: Path) -> int:

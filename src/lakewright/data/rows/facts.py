@@ -76,8 +76,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         text[here] = identities(texts[i] or "" for i in usable)
         labels[here] = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in kept]
         if is_label is not None:
-            inputs = batch.inputs
-            is_label[here] = _is_label([inputs[i] for i in usable], kept)
+            is_label[here] = _is_label([batch.inputs[i] for i in usable], kept)
         if not one_label:
             # 64 bits: two different truths of one text collide with a chance of 5e-20.
             truth[here] = digests(map(as_text, kept))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,15 +31,14 @@ class Batch:
     given: pa.Table  # the table's columns
     read: pa.Table  # the columns as the task reads them: inputs, and `truth`
 
-    @property
+    @cached_property
     def values(self) -> dict[str, list[Any]]:
         """Input → the value of each row."""
         return {name: self.read[name].to_pylist() for name in self.read.column_names if name != "truth"}
 
-    @property
+    @cached_property
     def inputs(self) -> list[dict[str, Any]]:
-        values = self.values
-        return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        return [dict(zip(self.values, row, strict=True)) for row in zip(*self.values.values(), strict=True)]
 
     @property
     def truths(self) -> list[Any]:

@@ -1,6 +1,6 @@
 """Losses: inputs that the network cannot read, truths that it cannot predict.
 
-Tasks and steps report them for a batch (`Shortfall`); here they are counted by split and become findings.
+Tasks and steps report them for a batch of rows; `lost.py` counts them by split and makes findings of them.
 """
 
 from __future__ import annotations

@@ -81,6 +81,20 @@ class Step(Protocol):
 class Recipe:
     steps: tuple[Step, ...]
 
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The recipe that `save` wrote into this folder. Raises ModelError for a step that is not installed."""
+        return cls.of(jsonfile.parse((folder / RECIPE).read_bytes())["steps"], folder)
+
+    @classmethod
+    def of(cls, described: Iterable[Mapping[str, Any]], folder: Path) -> Self:
+        """The recipe of steps that are described as recipe.json does, whose own files lie in this folder."""
+        named = ((each["step"], {key: value for key, value in each.items() if key != "step"}) for each in described)
+        opened = tuple(plugins.STEPS.named_in(folder / RECIPE, name).open(own, folder) for name, own in named)
+        if not opened:
+            raise ValueError(f"{folder / RECIPE} names no step")
+        return cls(opened)
+
     def encode(self, rows: Sequence[Row]) -> Encoded:
         return self.encode_values(values_of(rows, self.inputs))
 
@@ -105,8 +119,7 @@ class Recipe:
             inputs["hidden"] = np.concatenate([encoded.hidden[offsets[i] : offsets[i + 1]] for i in sequences])
         return inputs
 
-    def shortfalls(self, encoded: Encoded, rows: Sequence[Row]) -> list[Shortfall]:
-        values = values_of(rows, self.inputs)
+    def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         return [shortfall for step in self.steps for shortfall in step.shortfalls(encoded, values)]
 
     def cost(self, row: Row) -> int:
@@ -128,20 +141,6 @@ class Recipe:
         described = [{"step": step.name, **step.save(folder)} for step in self.steps]
         text = json.dumps({"steps": described}, ensure_ascii=False, indent=1) + "\n"
         (folder / RECIPE).write_text(text, encoding="utf-8")
-
-
-def open_recipe(folder: Path) -> Recipe:
-    """The recipe that `Recipe.save` wrote into this folder. Raises ModelError for a step that is not installed."""
-    file = folder / RECIPE
-    return open_steps(jsonfile.parse(file.read_bytes())["steps"], folder)
-
-
-def open_steps(described: Iterable[Mapping[str, Any]], folder: Path) -> Recipe:
-    named = ((each["step"], {key: value for key, value in each.items() if key != "step"}) for each in described)
-    opened = tuple(plugins.STEPS.named_in(folder / RECIPE, name).open(own, folder) for name, own in named)
-    if not opened:
-        raise ValueError(f"{folder / RECIPE} names no step")
-    return Recipe(opened)
 
 
 def values_of(rows: Sequence[Row], inputs: Iterable[str]) -> dict[str, list[Any]]:

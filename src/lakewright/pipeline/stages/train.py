@@ -22,7 +22,7 @@ from lakewright.model.folder import (
     write_training,
 )
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe import Recipe, open_recipe
+from lakewright.model.recipe import Recipe
 from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Trained
 from lakewright.settings.project import Project
@@ -33,7 +33,7 @@ from lakewright.workspace import Workspace
 def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trained:
     task = plugins.TASKS.find(project.task.name).open(prepared.task)
     learner = plugins.LEARNERS.find(project.train.learner)
-    recipe = open_recipe(Path(prepared.recipe))
+    recipe = Recipe.open(Path(prepared.recipe))
     folder = workspace.work / "model"
     shutil.rmtree(folder, ignore_errors=True)  # a killed attempt's; its checkpoints lie beside it
     folder.mkdir(parents=True)

@@ -71,7 +71,7 @@ class Catalog(Protocol):
     ) -> None:
         """Add the table, or update its entry as far as the catalog can; an empty `comment` keeps the present one.
 
-        `columns` are ColumnInfo as `lake.columns.columns_info` makes them.
+        `columns` are ColumnInfo as `lake.types.columns_info` makes them.
         """
 
     def get_table(self, name: TableName) -> dict[str, Any] | None:
