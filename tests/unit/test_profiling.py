@@ -247,6 +247,24 @@ def test_balance_of_classes(lake: Any) -> None:
     assert labels.normalised_entropy(np.array([5])) is None
 
 
+def test_a_projects_labels_are_those_of_its_task(lake: Any, tmp_path: Path) -> None:
+    """150 whole numbers look like a number; a task of classes reads classes, and `merge` names what they count as."""
+    data = pa.table({"text": [f"text {i}" for i in range(300)], "label": [i % 150 for i in range(300)]})
+    table = lake.write("main.t.codes", data)
+    (tmp_path / "project.yml").write_text("""
+        name: codes
+        task: {name: text_classification, merge: {"149": "0"}}
+        data: {table: main.t.codes, columns: {text: text, label: label}}
+        train: {learner: linear}
+    """)
+    own = labels.read_truths(lake, table, lw.load_project(tmp_path / "project.yml"))
+    assert own.kind == "class" and len(own.names) == 149 and own.names[:3] == ("0", "1", "2")
+    assert own.counts(own.known)[0] == 4 and own.known.all()
+    assert labels.read_labels(lake, table, ["label"], "label").kind == "number"
+    profile = profile_table("main.t.codes", project=tmp_path / "project.yml", out=tmp_path / "out")
+    assert profile.labels is not None and profile.labels.classes == 149
+
+
 @pytest.mark.parametrize("shape", ["lists", "columns", "json"])
 def test_labels_that_stand_together(lake: Any, shape: str) -> None:
     hot = np.random.default_rng(1).random((50, 3)) < [0.7, 0.4, 0.1]

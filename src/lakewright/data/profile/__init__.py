@@ -20,7 +20,7 @@ from pydantic import Field
 from lakewright.data.profile.bias import FacetBias, measure_bias
 from lakewright.data.profile.columns import ColumnProfile, profile_column
 from lakewright.data.profile.findings import worth_a_look
-from lakewright.data.profile.labels import LabelProfile, Labels, profile_labels, read_labels
+from lakewright.data.profile.labels import LabelProfile, Labels, profile_labels, read_labels, read_truths
 from lakewright.data.profile.splits import SplitProfile, names_of, planned_split, profile_splits, split_of_column
 from lakewright.data.profile.texts import (
     DuplicateProfile,
@@ -97,7 +97,7 @@ def measured(
     schema, notes = lake.scan(table).schema, list[str]()
     with bar("profile", len(schema) + 5) as advance:
         # First, so that an unknown name or value is reported before the long work.
-        labels = read_labels(lake, table, roles.label, roles.label_role, roles.vector) if roles.label else None
+        labels = _labels(lake, table, roles, project, notes) if roles.label else None
         facets, left_out = measure_bias(lake, table, bias, labels) if bias and labels is not None else ([], [])
         advance(1, "columns")
         columns = []
@@ -180,6 +180,16 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
         "label": labels if isinstance(labels, list) else [labels],
         "split": columns.split,
     }, role
+
+
+def _labels(lake: Lake, table: TableVersion, roles: Roles, project: Project | None, notes: list[str]) -> Labels:
+    """The labels as the project's task reads them if they are the project's own, else as their columns look."""
+    if project is not None and roles.label == _of_project(lake.scan(table).schema, project.data.columns)[0]["label"]:
+        try:
+            return read_truths(lake, table, project)
+        except LakewrightError as error:
+            notes.append(f"The project's task cannot read the labels: {error.cause}. {error.remedy}.")
+    return read_labels(lake, table, roles.label, roles.label_role, roles.vector)
 
 
 def _splits(

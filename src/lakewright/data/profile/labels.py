@@ -8,15 +8,17 @@ number   a numeric target: its quantiles and its histogram
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from lakewright import plugins
 from lakewright.data.rows.columns import in_order
 from lakewright.data.rows.kinds import missing
+from lakewright.data.rows.reading import Reading
 from lakewright.data.rows.truths import from_json
 from lakewright.data.rows.truths.label_lists import LabelLists
 from lakewright.data.rows.truths.spans import spans_of
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lakewright.data.lake.tables import Lake
+    from lakewright.settings.project import Project
 
 MOST_CLASSES = 100  # a column of numbers with more different values is a numeric target
 RARE = 10  # fewer rows of a label are too few to learn and to test it
@@ -178,6 +181,34 @@ def binned(labels: Labels) -> tuple[Labels, float]:
     return Labels("class", labels.columns, names, labels.known, rows, above, np.empty(0)), middle
 
 
+def read_truths(lake: Lake, table: TableVersion, project: Project) -> Labels:
+    """The labels of every row as the project's task reads and counts them, streamed. Raises what `Task.read` raises."""
+    import pyarrow as pa
+
+    columns = project.data.columns
+    task, roles = plugins.TASKS.find(project.task.name), columns.roles
+    read = [name for _, name in (*columns.inputs, *columns.truth)]
+    codes: dict[str, int] = {}
+    known: list[bool] = []
+    rows: list[int] = []
+    marks: list[int] = []
+    numbers: list[npt.NDArray[np.float64]] = []
+    for batch in Reading(lake, table, task, project.task, roles, task.inputs_of(roles), list(dict.fromkeys(read))):
+        truths = batch.read["truth"]
+        if pa.types.is_floating(truths.type):
+            numbers.append(floats(truths))
+            continue
+        for truth in truths.to_pylist():
+            for label in () if truth is None else task.label_of(truth):
+                rows.append(len(known))
+                marks.append(codes.setdefault(label, len(codes)))
+            known.append(truth is not None)
+    names = tuple(name for _, name in columns.truth)
+    if numbers:
+        return _numeric(names, np.concatenate(numbers))
+    return _marked("class" if task.one_label else "multi", names, known, rows, marks, codes)
+
+
 def read_labels(
     lake: Lake,
     table: TableVersion,
@@ -185,8 +216,9 @@ def read_labels(
     role: Literal["label", "labels", "tags", "spans", "score"],
     names: Sequence[str] = (),
 ) -> Labels:
-    """The labels of every row, streamed. `role` is the columns' role in a project's data.columns; `names` are the
-    labels of a multi-hot vector's places (task.labels): without them the labels are place 1, place 2 …
+    """The labels of every row, streamed, where no project names a task. `role` is the columns' role in a project's
+    data.columns; `names` are the labels of a multi-hot vector's places (task.labels): without them the labels are place
+    1, place 2 …
 
     `labels`: one column of lists (or of JSON lists), or several of 0 and 1; `tags`: BIO tags, whose labels are the
     types of the entities that begin (lists of tags alone are also read so as `label`); `spans`: lists of {start, end,
@@ -283,35 +315,44 @@ def _of_lists(lake: Lake, table: TableVersion, column: str, role: str, names: Se
     rows: list[int] = []
     marks: list[int] = []
     for batch in lake.scan(table, [column]):
-        for given in batch.column(0).to_pylist():
-            found = _list(given, role, column, len(known), lists)
-            for label in dict.fromkeys(found or ()):
+        for value in batch.column(0).to_pylist():
+            labels = _list(value, role, column, len(known), lists)
+            for label in dict.fromkeys(labels or ()):
                 rows.append(len(known))
                 marks.append(codes.setdefault(label, len(codes)))
-            known.append(found is not None)
+            known.append(labels is not None)
     if lists.unnamed_vectors:
         places = [f"place {place}" for place in range(1, max(lists.lengths) + 1)]
         return replace(_of_lists(lake, table, column, role, places), unnamed_places=True)
-    held = in_order(set(codes))
+    return _marked("multi", (column,), known, rows, marks, codes)
+
+
+def _marked(
+    kind: Literal["class", "multi"],
+    columns: tuple[str, ...],
+    known: Sequence[bool],  # [rows]
+    rows: Sequence[int],  # [marks]
+    marks: Sequence[int],  # [marks], the label's code
+    codes: Mapping[str, int],
+) -> Labels:
+    names = in_order(set(codes))
     place = np.zeros(len(codes), dtype=np.int64)
-    place[[codes[name] for name in held]] = np.arange(len(held))
+    place[[codes[name] for name in names]] = np.arange(len(names))
     row_of_mark, label_of_mark = np.array(rows, dtype=np.int64), place[np.array(marks, dtype=np.int64)]
     order = np.lexsort((label_of_mark, row_of_mark))  # a set of labels is the same in any order
-    return Labels(
-        *("multi", (column,), held, np.array(known, dtype=np.bool_)),
-        *(row_of_mark[order], label_of_mark[order], np.empty(0)),
-    )
+    mask = np.array(known, dtype=np.bool_)
+    return Labels(kind, columns, names, mask, row_of_mark[order], label_of_mark[order], np.empty(0))
 
 
-def _list(given: Any, role: str, column: str, row: int, lists: LabelLists) -> list[str] | None:
-    if missing(given):
+def _list(value: Any, role: str, column: str, row: int, lists: LabelLists) -> list[str] | None:
+    if missing(value):
         return None
     try:
         if role == "tags":
-            return [str(tag)[2:] for tag in from_json(given) if str(tag).startswith("B-")]
-        if role == "spans" or (isinstance(given, list) and any(isinstance(each, dict) for each in given)):
-            return [span["label"] for span in spans_of(given)]
-        return lists.read(given)
+            return [str(tag)[2:] for tag in from_json(value) if str(tag).startswith("B-")]
+        if role == "spans" or (isinstance(value, list) and any(isinstance(each, dict) for each in value)):
+            return [span["label"] for span in spans_of(value)]
+        return lists.read(value)
     except (ValueError, TypeError) as failure:
         raise DataError(
             f"the label column {column!r} holds no list of labels in row {row}: {failure}",
@@ -328,9 +369,12 @@ def _numbers(lake: Lake, table: TableVersion, column: str) -> Labels:
             f"the column {column!r} holds {kind}, not numbers", "name a column of numbers, or cast it in SQL"
         )
     parts = [np.empty(0), *(floats(batch.column(0)) for batch in lake.scan(table, [column]))]
-    values = np.concatenate(parts)
-    nothing = np.empty(0, dtype=np.int64)
-    return Labels("number", (column,), (), np.isfinite(values), nothing, nothing, values)
+    return _numeric((column,), np.concatenate(parts))
+
+
+def _numeric(columns: tuple[str, ...], values: npt.NDArray[np.float64]) -> Labels:
+    none = np.empty(0, dtype=np.int64)
+    return Labels("number", columns, (), np.isfinite(values), none, none, values)
 
 
 def floats(values: pa.Array) -> npt.NDArray[np.float64]:
@@ -344,8 +388,8 @@ def floats(values: pa.Array) -> npt.NDArray[np.float64]:
 def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
     if not len(values):
         return {}
-    found: Iterable[float] = np.quantile(values, QUANTILES, method="inverted_cdf").tolist()
-    return {quantile_name(q): value for q, value in zip(QUANTILES, found, strict=True)}
+    quantiles = np.quantile(values, QUANTILES, method="inverted_cdf").tolist()
+    return {quantile_name(q): value for q, value in zip(QUANTILES, quantiles, strict=True)}
 
 
 def quantile_name(q: float) -> str:
