@@ -50,12 +50,10 @@ class Plan:
         stay = split != LEFT_OUT
         for batch in self.reading.only(stay if rows is None else stay & rows):
             inputs, truths = batch.inputs, batch.truths
-            encoded = self.recipe.encode_values(batch.values)
+            encoded, lost = self.recipe.encoded_with_shortfalls(batch.values)
             targets = self.task.targets(truths, encoded, inputs)
             texts = [whole_row(row, self.task.inputs) for row in inputs]
-            lost = self.recipe.shortfalls(encoded, batch.values) + self.task.shortfalls(
-                truths, encoded, targets, inputs
-            )
+            lost += self.task.shortfalls(truths, encoded, targets, inputs)
             shortfalls.add(batch.rows, split[batch.rows], lost, partial(_shown, texts, truths))
             yield batch, encoded, targets
 

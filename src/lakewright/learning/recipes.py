@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,20 @@ def fit_recipe(
     step gives sequences. Raises ProjectError as the steps do."""
     vocabulary = None if learner.vocabulary is None else partial(learner.vocabulary, project.train, project.folder)
     wanted = Wanted(task.level, vocabulary)
-    fitted, lengths = [], np.empty(0, dtype=np.int32)
+    recipe, lengths = Recipe(()), np.empty(0, dtype=np.int32)
     for step, settings, inputs in project.steps.values():
-        one, measured = step.fit(train, inputs, settings, wanted)
-        fitted.append(one)
+        fitted, measured = step.fit(_Transformed(train, recipe), inputs, settings, wanted)
+        recipe = Recipe((*recipe.steps, fitted))
         lengths = lengths if measured is None else measured
-    return Recipe(tuple(fitted)), lengths
+    return recipe, lengths
+
+
+@dataclass(frozen=True)
+class _Transformed:
+    """Train's values behind the transforms of a recipe in the making; each iteration streams them again."""
+
+    train: Iterable[Values]
+    recipe: Recipe
+
+    def __iter__(self) -> Iterator[Values]:
+        return map(self.recipe.transformed, self.train)

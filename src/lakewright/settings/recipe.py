@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, nearest
@@ -12,7 +12,7 @@ from lakewright.errors import ProjectError, nearest
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Kind
     from lakewright.learning.learners import Learner
-    from lakewright.model.recipe import Step
+    from lakewright.model.recipe import Step, Transform
     from lakewright.settings.sections import StepSettings
 
     Inputs = Mapping[str, Kind]  # by name
@@ -20,35 +20,32 @@ if TYPE_CHECKING:
 
 
 def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings]) -> dict[str, Chosen]:
-    """The steps for these inputs by name, those of the project (`declared`) first.
+    """The steps for these inputs by name, in the order in which they work: transforms, and then encodings; of each
+    sort, those of the project (`declared`) first.
 
-    Raises ProjectError if no step reads an input, or two that do not name it read it; if a step reads nothing, or names
-    an input that does not exist; and if the learner cannot read the sequences.
+    Raises ProjectError if no step reads an input, or two encodings that do not name it read it; if a step reads
+    nothing, names an input that does not exist or makes one that does; and if the learner cannot read the sequences.
     """
+    transforms = {key: settings for key, settings in declared.items() if _step(settings).gives == "inputs"}
+    encodings = {key: settings for key, settings in declared.items() if key not in transforms}
     chosen: dict[str, Chosen] = {}
-    named = {name for settings in declared.values() for name in settings.inputs}
-    for key, settings in declared.items():
-        step = plugins.STEPS.find(settings.step)
-        if settings.inputs:
-            for name in settings.inputs:
-                _check_input(key, step, name, inputs)
-            read = {name: inputs[name] for name in settings.inputs}
-        else:
-            read = {name: kind for name, kind in inputs.items() if kind in step.reads and name not in named}
-        if not read:
-            raise ProjectError(
-                f"prepare.recipe.{key}: the step {step.name} reads inputs of the kinds {_kinds(step)}, none is left",
-                "take it out, or name what it reads: inputs: [NAME, …]",
-            )
-        chosen[key] = (step, settings, read)
-    _check_once(chosen)
-    left = {name: kind for name, kind in inputs.items() if not any(name in read for _, _, read in chosen.values())}
-    for name in dict.fromkeys(learner.reads[kind] for kind in left.values() if kind in learner.reads):
+    kinds = dict(inputs)  # behind the transforms so far
+    for key, settings in transforms.items():
+        kinds = _transform(key, settings, _read_by(key, settings, kinds, transforms), kinds, chosen)
+    claimed = {name for own in encodings.values() for name in own.inputs or _of_its_kinds(own, kinds)}
+    for name in _defaults(learner, kinds):
+        read = {each: kind for each, kind in kinds.items() if learner.reads.get(kind) == name and each not in claimed}
+        if read and name not in declared and _step(own := _default(name)).gives == "inputs":
+            kinds = _transform(name, own, read, kinds, chosen)
+    for key, settings in encodings.items():
+        chosen[key] = (_step(settings), settings, _read_by(key, settings, kinds, encodings))
+    _check_once({key: chosen[key] for key in encodings})
+    left = {name: kind for name, kind in kinds.items() if not any(name in chosen[key][2] for key in encodings)}
+    for name in _defaults(learner, left):
         if name in declared:
             continue  # it names other inputs
-        step = plugins.STEPS.find(name)
         read = {each: kind for each, kind in left.items() if learner.reads.get(kind) == name}
-        chosen[name] = (step, step.settings.model_validate({"step": name}), read)
+        chosen[name] = (plugins.STEPS.find(name), _default(name), read)
         left = {each: kind for each, kind in left.items() if each not in read}
     if left:
         name, kind = next(iter(left.items()))
@@ -59,6 +56,57 @@ def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings
         )
     _check_sequences(learner, chosen)
     return chosen
+
+
+def _step(settings: StepSettings) -> type[Step]:
+    return plugins.STEPS.find(settings.step)
+
+
+def _default(name: str) -> StepSettings:
+    return plugins.STEPS.find(name).settings.model_validate({"step": name})
+
+
+def _defaults(learner: Learner, kinds: Inputs) -> list[str]:
+    """The steps by which the learner reads these kinds."""
+    return list(dict.fromkeys(learner.reads[kind] for kind in kinds.values() if kind in learner.reads))
+
+
+def _of_its_kinds(settings: StepSettings, kinds: Inputs) -> list[str]:
+    return [name for name, kind in kinds.items() if kind in _step(settings).reads]
+
+
+def _transform(
+    key: str, settings: StepSettings, read: Inputs, kinds: Inputs, chosen: dict[str, Chosen]
+) -> dict[str, Kind]:
+    """Adds the transform to the chosen steps; returns the inputs that the next step sees. Raises ProjectError if it
+    makes an input that is there already."""
+    step = _step(settings)
+    made = cast("type[Transform]", step).makes(read, settings)
+    stay = {name: kind for name, kind in kinds.items() if name not in read}
+    if twice := sorted(made.keys() & stay.keys()):
+        raise ProjectError(
+            f"prepare.recipe.{key} makes the input {twice[0]!r}, which is there already",
+            "rename the column in SQL, or let the step make another name",
+        )
+    chosen[key] = (step, settings, read)
+    return {**stay, **made}
+
+
+def _read_by(key: str, settings: StepSettings, kinds: Inputs, beside: Mapping[str, StepSettings]) -> dict[str, Kind]:
+    """The inputs of a declared step: those that it names, else all of its kinds that none `beside` it names."""
+    step = _step(settings)
+    if settings.inputs:
+        for name in settings.inputs:
+            _check_input(key, step, name, kinds)
+        return {name: kinds[name] for name in settings.inputs}
+    named = {name for other in beside.values() for name in other.inputs}
+    read = {name: kinds[name] for name in _of_its_kinds(settings, kinds) if name not in named}
+    if not read:
+        raise ProjectError(
+            f"prepare.recipe.{key}: the step {step.name} reads inputs of the kinds {_kinds(step)}, none is left",
+            "take it out, or name what it reads: inputs: [NAME, …]",
+        )
+    return read
 
 
 def _check_input(key: str, step: type[Step], name: str, inputs: Inputs) -> None:
@@ -84,7 +132,7 @@ def _check_once(chosen: Mapping[str, Chosen]) -> None:
 
 def _check_sequences(learner: Learner, chosen: Mapping[str, Chosen]) -> None:
     own = learner.reads.get("text")
-    steps = [step.name for step, _, _ in chosen.values() if step.sequences]
+    steps = [step.name for step, _, _ in chosen.values() if step.gives == "sequences"]
     for name in steps:
         if name != own:
             reads = f"reads texts by the step {own}" if own else "reads no texts"

@@ -32,6 +32,9 @@ class StepSettings(Settings):
         default=[], description="the inputs that it reads; none: all of its kinds that no other step names"
     )
 
+    def check(self, level: Literal["row", "token", "vector"]) -> None:
+        """Raises ProjectError if these settings mean nothing to a task of this level."""
+
 
 SettingsOf = Callable[[dict[str, Any]], tuple[type[Settings], dict[str, Any]]]
 

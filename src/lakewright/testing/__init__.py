@@ -14,7 +14,16 @@ this package, makes pytest show the values of an assertion that fails.
 """
 
 from lakewright.testing.folders import FolderCase, FolderSuite
-from lakewright.testing.steps import StepCase, StepSuite
+from lakewright.testing.steps import StepCase, StepSuite, TransformSuite
 from lakewright.testing.tasks import TaskCase, TaskSuite, perfect_logits
 
-__all__ = ["FolderCase", "FolderSuite", "StepCase", "StepSuite", "TaskCase", "TaskSuite", "perfect_logits"]
+__all__ = [
+    "FolderCase",
+    "FolderSuite",
+    "StepCase",
+    "StepSuite",
+    "TaskCase",
+    "TaskSuite",
+    "TransformSuite",
+    "perfect_logits",
+]

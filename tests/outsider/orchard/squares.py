@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.shortfalls import Shortfall
-from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe import Column, Values, Wanted
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.settings.sections import StepSettings
 
@@ -31,7 +31,7 @@ class Squares:
     name: ClassVar[str] = "squares"
     settings: ClassVar[type[StepSettings]] = SquaresSettings
     reads: ClassVar[tuple[Kind, ...]] = ("number",)
-    sequences: ClassVar[bool] = False
+    gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "numbers"
 
     @classmethod
     def fit(
@@ -55,6 +55,13 @@ class Squares:
 
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         return []
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (*(Column(each, each) for each in self.inputs), *(Column(f"{each}²", each) for each in self.inputs))
+
+    def sql(self) -> None:
+        return None
 
     def neutral(self) -> dict[str, Any]:
         return dict.fromkeys(self.inputs, 1.0)

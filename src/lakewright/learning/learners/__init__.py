@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lakewright import plugins
 from lakewright.errors import UsageError
-from lakewright.model.recipe.tokens import TokensSettings, long_texts_of
 from lakewright.settings.sections import LearnerSettings
 
 if TYPE_CHECKING:
@@ -147,5 +146,4 @@ def check_fit(project: Project) -> None:
             "set another train.learner, or name the column under data.columns",
         )
     for _, settings, _ in project.steps.values():
-        if isinstance(settings, TokensSettings):
-            long_texts_of(settings, task.level)
+        settings.check(task.level)

@@ -1,8 +1,10 @@
 """The recipe: the fitted steps that turn a row's inputs into a network's. Training and prediction run the same steps,
 from the same files.
 
-`recipe.json` names the steps, which are loaded through the entry points `lakewright.steps`. One of them may produce
-sequences (of tokens, of terms); the others produce numbers, joined side by side in the steps' order.
+`recipe.json` names the steps, which are loaded through the entry points `lakewright.steps`. Two sorts follow one
+another: transforms make inputs of inputs (the month of a date, a number in place of a missing one), and encodings turn
+the inputs that are there in the end into the network's. One encoding may produce sequences (of tokens, of terms); the
+others produce numbers, joined side by side in the steps' order.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from lakewright.settings.sections import StepSettings
 
 RECIPE = "recipe.json"
-Values = Mapping[str, Sequence[Any]]  # input → its value in each row, None without one
+Values = Mapping[str, Any]
+"""Input → its value in each row: a list with None, or an array (recipe/values.py), for a row without a value."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,20 @@ class Wanted:
     vocabulary: Callable[[], Vocabulary] | None = None  # the base model's, if the learner has one
 
 
+@dataclass(frozen=True)
+class Column:
+    """One of the numbers that a network reads."""
+
+    name: str
+    input: str  # which it is made of
+    values: tuple[str, ...] = ()  # of a category: the number is a value's place in them, NaN for all others
+
+
 class Step(Protocol):
     name: ClassVar[str]
     settings: ClassVar[type[StepSettings]]  # the keys of `prepare.recipe.NAME`
     reads: ClassVar[tuple[Kind, ...]]  # the kinds of inputs that it can read
-    sequences: ClassVar[bool]  # whether it produces sequences; else it produces numbers
+    gives: ClassVar[Literal["inputs", "sequences", "numbers"]]  # inputs: a Transform; else an Encoding
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -64,6 +76,32 @@ class Step(Protocol):
     def save(self, folder: Path) -> dict[str, Any]:
         """JSON-ready: `open` makes the same step from it. Large parts may be files in the folder."""
 
+    def sql(self) -> dict[str, str] | None:
+        """The same in DuckDB's SQL: what it makes (inputs, or columns by their names) → an expression over its inputs,
+        which gives the same values bit for bit. None: it can only be computed here."""
+
+    def neutral(self) -> dict[str, Any]:
+        """A value of each input for a sample row; none for inputs, such as texts, whose value the task provides."""
+
+
+class Transform(Step, Protocol):
+    @classmethod
+    def makes(cls, inputs: Mapping[str, Kind], settings: Any) -> dict[str, Kind]:
+        """The inputs that the next steps see in place of these. Keep those that are to stay."""
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The names that `makes` gave."""
+
+    def apply(self, values: Values) -> dict[str, Any]:
+        """Of the rows, at least one, the values of all that it makes; a row's depend on the row alone."""
+
+
+class Encoding(Step, Protocol):
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The numbers that it gives; none if it produces sequences."""
+
     def encode(self, values: Values) -> Encoded:
         """The rows, at least one, as sequences or as numbers (`Encoded.of_columns`)."""
 
@@ -73,8 +111,13 @@ class Step(Protocol):
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         """The content of the rows that is missing in the encoded ones, so that the network cannot use it."""
 
-    def neutral(self) -> dict[str, Any]:
-        """A value of each input for a sample row; none for inputs, such as texts, whose value the task provides."""
+
+def is_transform(step: Step | type[Step]) -> TypeGuard[Transform]:
+    return step.gives == "inputs"
+
+
+def is_encoding(step: Step | type[Step]) -> TypeGuard[Encoding]:
+    return step.gives != "inputs"
 
 
 @dataclass(frozen=True)
@@ -91,15 +134,25 @@ class Recipe:
         """The recipe of steps that are described as recipe.json does, whose own files lie in this folder."""
         named = ((each["step"], {key: value for key, value in each.items() if key != "step"}) for each in described)
         opened = tuple(plugins.STEPS.named_in(folder / RECIPE, name).open(own, folder) for name, own in named)
-        if not opened:
-            raise ValueError(f"{folder / RECIPE} names no step")
+        if not any(map(is_encoding, opened)):
+            raise ValueError(f"{folder / RECIPE} names no step that gives the network its inputs")
         return cls(opened)
 
     def encode(self, rows: Sequence[Row]) -> Encoded:
         return self.encode_values(values_of(rows, self.inputs))
 
     def encode_values(self, values: Values) -> Encoded:
-        first, *others = sorted(self.steps, key=lambda step: not step.sequences)  # stable: the numbers keep their order
+        return self._encoded(self.transformed(values))
+
+    def transformed(self, values: Values) -> Values:
+        """The values that the encodings read."""
+        for step in self.steps:
+            if is_transform(step):
+                values = {**values, **step.apply(values)}
+        return values
+
+    def _encoded(self, values: Values) -> Encoded:
+        first, *others = sorted(self.encodings, key=lambda step: step.gives != "sequences")  # stable
         encoded = first.encode(values)
         for step in others:
             columns = step.encode(values).columns
@@ -107,10 +160,19 @@ class Recipe:
             encoded = encoded.beside(columns)
         return encoded
 
+    @property
+    def encodings(self) -> tuple[Encoding, ...]:
+        return tuple(step for step in self.steps if is_encoding(step))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The numbers that the network reads as `columns`, in order."""
+        return tuple(column for step in self.encodings for column in step.columns)
+
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """All named inputs of the network for these sequences."""
         inputs: dict[str, NDArray[Any]] = {}
-        for step in self.steps:
+        for step in self.encodings:
             inputs |= step.batch(encoded, sequences)
         if encoded.columns is not None:
             inputs["columns"] = encoded.columns[encoded.row_of(sequences)]
@@ -119,21 +181,31 @@ class Recipe:
             inputs["hidden"] = np.concatenate([encoded.hidden[offsets[i] : offsets[i + 1]] for i in sequences])
         return inputs
 
-    def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
-        return [shortfall for step in self.steps for shortfall in step.shortfalls(encoded, values)]
+    def encoded_with_shortfalls(self, values: Values) -> tuple[Encoded, list[Shortfall]]:
+        """The rows, and what the network cannot read of them."""
+        values = self.transformed(values)
+        encoded = self._encoded(values)
+        return encoded, [shortfall for step in self.encodings for shortfall in step.shortfalls(encoded, values)]
 
     def cost(self, row: Row) -> int:
         """Characters that the row's sequences are made of: most of the time that computing it takes."""
-        texts = (row.get(name) for step in self.steps if step.sequences for name in step.inputs)
+        texts = (row.get(name) for step in self.steps if step.gives == "sequences" for name in step.inputs)
         return sum(len(text) for text in texts if isinstance(text, str))
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for step in self.steps for name in step.inputs))
+        """Those that a row brings; transforms make the others."""
+        inputs, made = dict[str, None](), set[str]()
+        for step in self.steps:
+            inputs |= dict.fromkeys(name for name in step.inputs if name not in made)
+            if is_transform(step):
+                made.update(step.made)
+        return tuple(inputs)
 
     def sample_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """A task's sample rows with a neutral value for every input that they lack."""
-        neutral = {name: value for step in self.steps for name, value in step.neutral().items()}
+        inputs = self.inputs
+        neutral = {n: value for step in reversed(self.steps) for n, value in step.neutral().items() if n in inputs}
         return [neutral | dict(row) for row in rows]
 
     def save(self, folder: Path) -> None:

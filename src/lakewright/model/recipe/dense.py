@@ -20,8 +20,9 @@ from pydantic import Field
 
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.shortfalls import Shortfall
-from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe import Column, Values, Wanted, sql
 from lakewright.model.recipe.encoded import Encoded
+from lakewright.model.recipe.values import numbers
 from lakewright.settings.sections import StepSettings
 
 FURTHEST = 10.0  # deviations from the mean
@@ -59,7 +60,7 @@ class Dense:
     name: ClassVar[str] = "dense"
     settings: ClassVar[type[StepSettings]] = DenseSettings
     reads: ClassVar[tuple[Kind, ...]] = ("number", "category")
-    sequences: ClassVar[bool] = False
+    gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "numbers"
 
     @classmethod
     def fit(
@@ -67,15 +68,15 @@ class Dense:
     ) -> tuple[Self, None]:
         """Keeps numbers until the last batch (quantiles need all of them), 8 bytes each, and the counts of categories'
         values; in the end, the `max_categories` most frequent of each."""
-        numbers: dict[str, list[NDArray[np.float64]]] = {n: [] for n, kind in inputs.items() if kind == "number"}
+        parts: dict[str, list[NDArray[np.float64]]] = {n: [] for n, kind in inputs.items() if kind == "number"}
         counts: dict[str, Counter[str | None]] = {n: Counter() for n, kind in inputs.items() if kind == "category"}
         for values in train:
-            for name in numbers:
-                numbers[name].append(np.array(values[name], dtype=np.float64))  # None becomes NaN
+            for name in parts:
+                parts[name].append(numbers(values[name]))
             for name in counts:
                 counts[name].update(values[name])
         fitted = cls(
-            tuple(_number(name, np.concatenate(parts)) for name, parts in numbers.items()),
+            tuple(_number(name, np.concatenate(each)) for name, each in parts.items()),
             tuple(_category(name, counts[name], settings.max_categories) for name in counts),
         )
         return fitted, None
@@ -101,6 +102,29 @@ class Dense:
         }
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        columns = []
+        for number in self.numbers:
+            columns += [Column(number.name, number.name)]
+            columns += [Column(f"{number.name} is missing", number.name)] * number.says_missing
+        named = [Column(f"{each.name} = {value}", each.name) for each in self.categories for value in each.values]
+        return (*columns, *named)
+
+    def sql(self) -> dict[str, str]:
+        expressions = {}
+        for number in self.numbers:
+            scaled = f"({sql.name(number.name)} - {sql.number(number.mean)}) / {sql.number(number.deviation)}"
+            clipped = f"least(greatest({scaled}, {sql.number(-FURTHEST)}), {sql.number(FURTHEST)})"
+            expressions[number.name] = f"(CASE WHEN {sql.lacks(number.name)} THEN 0 ELSE {clipped} END)::FLOAT"
+            if number.says_missing:
+                expressions[f"{number.name} is missing"] = f"{sql.lacks(number.name)}::FLOAT"
+        for category in self.categories:
+            for value in category.values:
+                alike = f"{sql.name(category.name)} IS NOT DISTINCT FROM {sql.text(value)}"
+                expressions[f"{category.name} = {value}"] = f"({alike})::FLOAT"
+        return expressions
+
+    @property
     def width(self) -> int:
         return sum(1 + number.says_missing for number in self.numbers) + sum(len(c.values) for c in self.categories)
 
@@ -113,10 +137,10 @@ class Dense:
         encoded = np.zeros((rows, self.width), dtype=np.float32)
         at = 0
         for number in self.numbers:
-            given = np.array(values[number.name], dtype=np.float64)
-            missing = np.isnan(given)
+            read = numbers(values[number.name])
+            missing = np.isnan(read)
             with np.errstate(over="ignore"):  # values that overflow are clipped
-                scaled = (given - number.mean) / number.deviation
+                scaled = (read - number.mean) / number.deviation
             encoded[:, at] = np.where(missing, 0.0, np.clip(scaled, -FURTHEST, FURTHEST))
             at += 1
             if number.says_missing:

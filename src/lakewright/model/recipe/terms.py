@@ -24,7 +24,7 @@ from pydantic import Field
 from lakewright.data.rows.kinds import Kind, whole_text
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.errors import ModelError
-from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe import Column, Values, Wanted
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import PRESENTATION, pieces
@@ -55,7 +55,8 @@ class Terms:
     name: ClassVar[str] = "terms"
     settings: ClassVar[type[StepSettings]] = TermsSettings
     reads: ClassVar[tuple[Kind, ...]] = ("text", "optional text", "words")
-    sequences: ClassVar[bool] = True
+    gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "sequences"
+    columns: ClassVar[tuple[Column, ...]] = ()
 
     @classmethod
     def fit(
@@ -100,6 +101,9 @@ class Terms:
         kept = {"terms": list(self.vocabulary), "idf": [float(value) for value in self.idf[1:]]}
         (folder / TERMS).write_text(json.dumps(kept, ensure_ascii=False) + "\n", encoding="utf-8")
         return {"inputs": list(self.inputs), "reading": self.reading, "file": TERMS}
+
+    def sql(self) -> None:
+        return None
 
     def neutral(self) -> dict[str, Any]:
         return {}

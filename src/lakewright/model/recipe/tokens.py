@@ -26,7 +26,7 @@ from lakewright.data.rows.kinds import Kind, whole_text
 from lakewright.data.rows.lengths import suggest_max_length
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.errors import ModelError, ProjectError
-from lakewright.model.recipe import Values, Wanted
+from lakewright.model.recipe import Column, Values, Wanted
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import is_mark
@@ -59,6 +59,9 @@ class TokensSettings(StepSettings):
         default="auto", description="tokens that two windows share; auto: a quarter of max_length"
     )
 
+    def check(self, level: Literal["row", "token", "vector"]) -> None:
+        long_texts_of(self, level)
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -89,7 +92,8 @@ class Tokens:
     name: ClassVar[str] = "tokens"
     settings: ClassVar[type[StepSettings]] = TokensSettings
     reads: ClassVar[tuple[Kind, ...]] = ("text", "optional text", "words")
-    sequences: ClassVar[bool] = True
+    gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "sequences"
+    columns: ClassVar[tuple[Column, ...]] = ()
 
     @classmethod
     def make(
@@ -203,6 +207,9 @@ class Tokens:
     def pairs(self) -> bool:
         """Rows are two texts, read together."""
         return len(self.inputs) == 2 and not self.apart
+
+    def sql(self) -> None:
+        return None
 
     def neutral(self) -> dict[str, Any]:
         return {}
