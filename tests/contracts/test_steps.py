@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,41 +16,59 @@ from conftest import sentences
 from lakewright import plugins
 from lakewright.errors import ModelError
 from lakewright.model.folder import open_recipe
-from lakewright.model.recipe import Step
+from lakewright.model.recipe import is_encoding, is_transform
 from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
+from lakewright.model.recipe.native import Native, NativeSettings
+from lakewright.model.recipe.part_of import Part, PartOf, PartOfSettings
 from lakewright.model.recipe.tokens import LongTexts, Tokens
-from lakewright.testing import StepCase, StepSuite
+from lakewright.testing import StepCase, StepSuite, TransformSuite
 from lakewright.testing.steps import same
 from recipes import store, terms, tokens, values
 
 TEXTS = [row["text"] for row in sentences(50)]
-MIXED = {"age": [3.0, None, 41.5, 1e300], "place": ["north", None, "south", "elsewhere"]}
-ROWS: dict[str, Any] = {"tokens": values(TEXTS), "terms": values(TEXTS), "dense": MIXED}
+MIXED = {"age": [3.0, None, 41.5, 1e300, -3.4028235e38], "place": ["north", None, "south", "elsewhere", "o'clock"]}
+WHEN = {"sold": [datetime(2024, 2, 29, 23, 59, 59, 999999), None, datetime(1969, 12, 31, 1), datetime(1, 1, 1)]}
+ROWS: dict[str, Any] = {
+    "tokens": values(TEXTS),
+    "terms": values(TEXTS),
+    "dense": MIXED,
+    "native": MIXED,
+    "part_of": WHEN,
+}
 
 
 @pytest.fixture(scope="module")
-def steps(tiny_base: Path) -> dict[str, Step]:
+def steps(tiny_base: Path) -> dict[str, Any]:
     kinds: Any = {"age": "number", "place": "category"}
     dense, _ = Dense.fit([MIXED], kinds, DenseSettings(max_categories=2), Wanted("row"))
-    return {"tokens": tokens(tiny_base, 16), "terms": terms(TEXTS), "dense": dense}
+    native, _ = Native.fit([MIXED], kinds, NativeSettings(max_categories=3), Wanted("row"))
+    part_of, _ = PartOf.fit([], {"sold": "time"}, PartOfSettings(parts=[*get_args(Part)]), Wanted("row"))
+    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of)
+    return {step.name: step for step in every}
 
 
-def test_every_step_is_here(steps: dict[str, Step]) -> None:
+def test_every_step_is_here(steps: dict[str, Any]) -> None:
     assert set(steps) == set(plugins.STEPS.names())
 
 
-class TestStep(StepSuite):
-    @pytest.fixture(params=plugins.STEPS.names())
-    def case(self, request: pytest.FixtureRequest, steps: dict[str, Step]) -> StepCase:
+class TestTransform(TransformSuite):
+    @pytest.fixture(params=[name for name in plugins.STEPS.names() if is_transform(plugins.STEPS.find(name))])
+    def case(self, request: pytest.FixtureRequest, steps: dict[str, Any]) -> StepCase[Any]:
         return StepCase(steps[request.param], ROWS[request.param])
 
-    def test_it_looks_for_shortfalls(self, case: StepCase) -> None:
+
+class TestEncoding(StepSuite):
+    @pytest.fixture(params=[name for name in plugins.STEPS.names() if is_encoding(plugins.STEPS.find(name))])
+    def case(self, request: pytest.FixtureRequest, steps: dict[str, Any]) -> StepCase[Any]:
+        return StepCase(steps[request.param], ROWS[request.param])
+
+    def test_it_looks_for_shortfalls(self, case: StepCase[Any]) -> None:
         assert case.step.shortfalls(case.step.encode(case.values), case.values)
 
 
 @pytest.mark.parametrize("name", ["tokens", "terms"])
 class TestSequences:
-    def test_a_batch_is_padded_to_its_longest_row(self, steps: dict[str, Step], name: str) -> None:
+    def test_a_batch_is_padded_to_its_longest_row(self, steps: dict[str, Any], name: str) -> None:
         step = steps[name]
         encoded = step.encode(values(["", "dog", "the dog is here and there and everywhere"]))
         for inputs in (step.batch(encoded, np.array([2, 0])), step.batch(encoded, np.array([0]))):
@@ -57,13 +76,13 @@ class TestSequences:
         assert next(iter(inputs.values())).shape[1] == max(1, encoded.ids.lengths[0])
 
     @given(texts=st.lists(st.text(max_size=30) | st.just("\ud83d half an emoji"), max_size=5))
-    def test_any_text_is_encoded_alone_as_in_company(self, steps: dict[str, Step], name: str, texts: list[str]) -> None:
+    def test_any_text_is_encoded_alone_as_in_company(self, steps: dict[str, Any], name: str, texts: list[str]) -> None:
         together = steps[name].encode(values(texts))
         assert len(together) == len(texts)
         for row, text in enumerate(texts):
             assert np.array_equal(steps[name].encode(values([text])).ids[0], together.ids[row])
 
-    def test_a_row_without_anything_to_read_is_a_shortfall(self, steps: dict[str, Step], name: str) -> None:
+    def test_a_row_without_anything_to_read_is_a_shortfall(self, steps: dict[str, Any], name: str) -> None:
         rows = values(["the dog", "\u200b", "the \U00010330 dog"])
         unread, *others = steps[name].shortfalls(steps[name].encode(rows), rows)
         assert unread.name == "unread_texts" and unread.lost.tolist() == [0, 1, 0]
@@ -101,7 +120,7 @@ def test_tokens_encode_alike_before_and_after_they_are_stored(
         assert before.ids[0].tolist()[1 : 1 + len(first)] == first and not before.truncated[0]
 
 
-def test_tokens_count_what_they_cut(steps: dict[str, Step]) -> None:
+def test_tokens_count_what_they_cut(steps: dict[str, Any]) -> None:
     encoded = steps["tokens"].encode(values(["dog " * 100, "dog"]))
     assert encoded.truncated is not None and encoded.truncated.tolist() == [True, False]
     assert encoded.ids.lengths.max() == 16

@@ -128,7 +128,7 @@ def in_duckdb(expressions: Mapping[str, str], values: Values) -> list[pa.Array]:
     with duckdb.connect() as connection:
         connection.register("given", pa.table({name: _as_arrow(column) for name, column in values.items()}))
         written = ", ".join(f"{each} AS {sql.name(name)}" for name, each in expressions.items())
-        result = connection.execute(f"SELECT {written} FROM given").to_arrow_table()
+        result = connection.sql(f"SELECT {written} FROM given").to_arrow_table()
     return [column.combine_chunks() for column in result.columns]
 
 

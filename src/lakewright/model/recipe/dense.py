@@ -21,6 +21,7 @@ from pydantic import Field
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe import Column, Values, Wanted, sql
+from lakewright.model.recipe.categories import Category
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.values import numbers
 from lakewright.settings.sections import StepSettings
@@ -34,13 +35,6 @@ class Number:
     mean: float
     deviation: float
     says_missing: bool
-
-
-@dataclass(frozen=True)
-class Category:
-    name: str
-    values: tuple[str, ...]
-    rarer: int = 0  # values of train that are left out
 
 
 class DenseSettings(StepSettings):
@@ -77,7 +71,7 @@ class Dense:
                 counts[name].update(values[name])
         fitted = cls(
             tuple(_number(name, np.concatenate(each)) for name, each in parts.items()),
-            tuple(_category(name, counts[name], settings.max_categories) for name in counts),
+            tuple(Category.of_counts(name, counts[name], settings.max_categories) for name in counts),
         )
         return fitted, None
 
@@ -85,7 +79,7 @@ class Dense:
     def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
         return cls(
             tuple(Number(**number) for number in described["numbers"]),
-            tuple(Category(**category | {"values": tuple(category["values"])}) for category in described["categories"]),
+            tuple(map(Category.open, described["categories"])),
         )
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -147,10 +141,9 @@ class Dense:
                 encoded[:, at] = missing
                 at += 1
         for category in self.categories:
-            place = {value: at + i for i, value in enumerate(category.values)}
-            for i, value in enumerate(values[category.name]):
-                if value in place:
-                    encoded[i, place[value]] = 1.0
+            places = category.places(values[category.name])
+            known = np.flatnonzero(places >= 0)
+            encoded[known, at + places[known]] = 1.0
             at += len(category.values)
         return encoded
 
@@ -158,24 +151,7 @@ class Dense:
         return {}
 
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
-        shortfalls = []
-        for category in self.categories:
-            kept, rows = set(category.values), values[category.name]
-            every = len(kept) + category.rarer
-            rarer = f"{category.rarer:,} of train's {every:,} values are rarer than the {len(kept):,} that count"
-            shortfalls.append(
-                Shortfall(
-                    "unknown_categories",
-                    "row",
-                    f"hold a value of column {category.name!r} that counts as unknown",
-                    f"{rarer}; set prepare.recipe.dense.max_categories: {every}, or merge values"
-                    if category.rarer
-                    else "train has no such value; add rows that hold it, or merge values",
-                    lost=np.array([value is not None and value not in kept for value in rows], dtype=np.int64),
-                    of=np.array([value is not None for value in rows], dtype=np.int64),
-                )
-            )
-        return shortfalls
+        return [category.shortfall(values[category.name], self.name) for category in self.categories]
 
 
 def _number(name: str, values: NDArray[np.float64]) -> Number:
@@ -191,9 +167,3 @@ def _number(name: str, values: NDArray[np.float64]) -> Number:
     if not 0 < deviation < np.inf:
         mean, deviation = (mean if np.isfinite(mean) else 0.0), 1.0
     return Number(name, mean, deviation, len(known) < len(values))
-
-
-def _category(name: str, counts: Counter[str | None], most: int) -> Category:
-    known = Counter({value: count for value, count in counts.items() if value is not None})
-    kept = sorted(value for value, _ in known.most_common(most))
-    return Category(name, tuple(kept), len(known) - len(kept))
