@@ -14,14 +14,16 @@ from lakewright import plugins
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.inputs import close
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Inputs, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.errors import DataError
+from lakewright.learning.learners import check_fit
 from lakewright.learning.recipes import fit_recipe
-from lakewright.records import Finding, TableVersion
+from lakewright.records import Finding, Prepared, TableVersion
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
+    project: Project  # with every input named
     reading: Reading
     method: Method
     chosen: Chosen
@@ -61,13 +64,14 @@ class Plan:
 def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Finding | Noticed]) -> Plan:
     """Adds to the findings. Raises DataError where nothing can be learned from the rows, ProjectError for settings that
     do not fit them."""
+    schema = lake.scan(table).schema
+    for role, name in project.data.columns.names:
+        column(schema.empty_table(), name, role)
+    method = _method(project, schema.names)
+    project = closed(project, table, lake, method, findings)
     settings, columns = project.prepare, project.data.columns
     learner = plugins.LEARNERS.find(project.train.learner)
     Kind = plugins.TASKS.find(project.task.name)  # noqa: N806
-    schema = lake.scan(table).schema
-    for role, name in columns.names:
-        column(schema.empty_table(), name, role)
-    method = _method(project, schema.names)
     used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
     read = [name for name in schema.names if name in used]
     inputs = Kind.inputs_of(columns.roles)
@@ -94,7 +98,31 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
 
     # The recipe, from train
     recipe, lengths = fit_recipe(learner, task, Inputs(train), project)
-    return Plan(reading, method, chosen, task, recipe, lengths)
+    return Plan(project, reading, method, chosen, task, recipe, lengths)
+
+
+def closed(
+    project: Project, table: TableVersion, lake: Lake, method: Method, findings: list[Finding | Noticed]
+) -> Project:
+    """The project with every input named, if it leaves the table's columns open. Adds to the findings."""
+    columns = project.data.columns
+    if not columns.is_open:
+        return project
+    reads = {*plugins.LEARNERS.find(project.train.learner).reads}
+    for settings in project.prepare.recipe.values():
+        reads.update(plugins.STEPS.find(settings.step).reads)
+    named, more = close(columns, lake, table, reads, {columns.split or "split"} if method == "predefined" else ())
+    findings += more
+    project = project.with_columns(named)
+    check_fit(project)
+    return project
+
+
+def as_prepared(project: Project, prepared: Prepared) -> Project:
+    """The project with every input named, as prepare named them."""
+    if prepared.columns is None:  # an older record, whose project named them all
+        return project
+    return project.with_columns(type(project.data.columns).model_validate(prepared.columns))
 
 
 def _shown(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:

@@ -128,16 +128,29 @@ class Project(Settings):
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """The whole project as JSON-ready values, defaults included. Raises ProjectError as `steps` does."""
+        """The whole project as JSON-ready values, defaults included, and where its columns are not open, the recipe's
+        steps. Raises ProjectError as `steps` does."""
         values = self.model_dump(mode="json", by_alias=True)
-        values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in self.steps.items()}
+        if not self.data.columns.is_open:
+            steps = self.steps.items()
+            values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}
         return values
 
     @cached_property
     def steps(self) -> dict[str, Chosen]:
-        """The recipe's steps, by name. Raises ProjectError if they do not fit the inputs or the learner."""
+        """The recipe's steps, by name; none while the columns are open. Raises ProjectError if they do not fit the
+        inputs or the learner."""
+        if self.data.columns.is_open:
+            return {}
         task, learner = plugins.TASKS.find(self.task.name), plugins.LEARNERS.find(self.train.learner)
         return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
+
+    def with_columns(self, columns: Columns) -> Project:
+        """The project with these columns in place of its own."""
+        project = self.model_copy(update={"data": self.data.model_copy(update={"columns": columns})})
+        for cached in ("resolved", "steps", "digest"):  # model_copy takes them along
+            project.__dict__.pop(cached, None)
+        return project
 
     @cached_property
     def digest(self) -> str:

@@ -69,11 +69,21 @@ class Columns(Settings):
     split: str | None = Field(default=None, description="a published split: train, validation (or dev), test")
 
     truths: ClassVar[tuple[str, ...]] = ()  # the roles that hold the truth; all others of a task are inputs
+    written: ClassVar[tuple[str, ...]] = ("label", "id", "group", "categories")  # roles whose values are codes …
+    numeric: ClassVar[tuple[str, ...]] = (
+        "numbers",
+        "score",
+    )  # … and whose values are numbers, if a source has no types
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the table's other columns are inputs as well: `data/rows/inputs.py` finds them."""
+        return False
 
     @property
     def roles(self) -> dict[str, str | list[str]]:
         """The roles in use, each with its column or columns."""
-        return {role: given for role, given in self.model_dump().items() if given}
+        return {role: names for role, names in self.model_dump().items() if names and isinstance(names, str | list)}
 
     @property
     def names(self) -> list[tuple[str, str]]:
@@ -97,7 +107,7 @@ class Columns(Settings):
     @property
     def as_written(self) -> list[str]:
         """The columns whose values keep their written form if a source has no types."""
-        return sorted({name for role, name in self.names if role in ("label", "id", "group", "categories")})
+        return sorted({name for role, name in self.names if role in self.written})
 
     @model_validator(mode="after")
     def _one_part_each(self) -> Self:

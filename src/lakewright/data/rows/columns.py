@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from lakewright.data.rows.kinds import missing
 from lakewright.errors import DataError, ProjectError, nearest, shown
 
 if TYPE_CHECKING:
@@ -20,11 +22,11 @@ WHOLE_NUMBER = re.compile("-?[0-9]+")
 
 def needed(columns: Mapping[str, Any], *roles: str) -> list[str]:
     """The names of the columns with these roles; raises ProjectError if a role is not mapped."""
-    missing = [role for role in roles if role not in columns]
-    if missing:
+    lacking = [role for role in roles if role not in columns]
+    if lacking:
         raise ProjectError(
-            f"data.columns does not say which column is the {' and the '.join(missing)}",
-            "for example " + ", ".join(f"columns: {{{role}: name_of_the_{role}_column}}" for role in missing),
+            f"data.columns does not say which column is the {' and the '.join(lacking)}",
+            "for example " + ", ".join(f"columns: {{{role}: name_of_the_{role}_column}}" for role in lacking),
         )
     return [columns[role] for role in roles]
 
@@ -126,8 +128,9 @@ def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
     )
 
 
-def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
-    """As float64, null without a number. Raises DataError for columns of other types."""
+def number_column(table: pa.Table, name: str, role: str, in_text: bool = False) -> pa.ChunkedArray:
+    """As float64, null without a number. `in_text`: numbers may be written as text. Raises DataError for columns of
+    other types, and for text that is no number."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -135,6 +138,12 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     kind = found.type
     if found.null_count == len(found):  # of any type: an empty column of a csv file has strings
         return pa.chunked_array([pa.nulls(len(found), pa.float64())])
+    if in_text and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        numbers = [None if missing(text) else number_of(text) for text in found.to_pylist()]
+        if any(number is not None and math.isnan(number) for number in numbers):
+            raise _no_numbers(found, name, role)
+        found = pa.chunked_array([pa.array(numbers, pa.float64())])
+        kind = found.type
     if not (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -144,6 +153,41 @@ def number_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
         raise _no_numbers(found, name, role)
     values = found.cast(pa.float64(), safe=False)  # rounds whole numbers with more digits than a float holds
     return pc.if_else(pc.is_finite(values), values, None)
+
+
+def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
+    """In UTC to the microsecond, null without a time; dates, times and text in ISO 8601. Raises DataError for columns
+    of other types, and for text that is no time."""
+    import pyarrow as pa
+
+    found, kind = column(table, name, role), pa.timestamp("us", "UTC")
+    if found.null_count == len(found):
+        return pa.chunked_array([pa.nulls(len(found), kind)])
+    if pa.types.is_date(found.type):
+        return found.cast(pa.timestamp("us")).cast(kind)
+    if pa.types.is_timestamp(found.type):
+        return found.cast(kind, safe=False)  # nanoseconds are cut
+    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+        raise DataError(
+            f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not times",
+            "name a column of dates or times, or cast it in SQL",
+        )
+    times, wrong = list[datetime | None](), Problems()
+    for row, text in enumerate(found.to_pylist()):
+        times.append(None if missing(text) else time_of(text))
+        if times[-1] is None and not missing(text):
+            wrong.add(f"{shown(text)} (row {row} of this part of the table)")
+    wrong.refuse(name, role, "write times in ISO 8601, such as 2026-01-31T14:00:00Z, or cast them in SQL")
+    return pa.chunked_array([pa.array(times, kind)])
+
+
+def time_of(text: str) -> datetime | None:
+    """A time in ISO 8601, in UTC; one without a zone is UTC. None for other text."""
+    try:
+        time = datetime.fromisoformat(text.strip())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def number_of(text: str) -> float:

@@ -139,6 +139,8 @@ def check_fit(project: Project) -> None:
             f"{learner.name} does not learn {task.name}: {why}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
+    if project.data.columns.is_open:
+        return  # prepare sees which inputs there are
     inputs = task.inputs_of(project.data.columns.roles)
     if learner.needs and not set(learner.needs) & set(inputs.values()):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""One class a text: two classes or many, ordered (ratings) or not."""
+"""One class a row: two classes or many, ordered (ratings) or not. A row is a text, any columns of a table, or both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lakewright.data.rows.columns import WHOLE_NUMBER, in_order, label_column, needed
 from lakewright.data.rows.kinds import Kind, Prediction, Row
@@ -16,7 +16,7 @@ from lakewright.data.rows.truths import LabelNames
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
-from lakewright.model.tasks.inputs import InputColumns, inputs_of, read_inputs, sample_rows
+from lakewright.model.tasks.inputs import InputColumns, TableColumns, inputs_of, read_inputs, sample_rows
 from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.encoded import Encoded
 
 
-class TextClassificationSettings(TaskSettings):
-    name: Literal["text_classification"] = "text_classification"
+class ClassSettings(TaskSettings):
     labels: LabelNames | None = Field(
         default=None, description="the classes, in order; none: as found in train, sorted"
     )
@@ -41,21 +40,37 @@ class TextClassificationSettings(TaskSettings):
     )
 
 
-class TextClassificationColumns(InputColumns):
+class ClassificationSettings(ClassSettings):
+    name: Literal["classification"] = "classification"
+    order: LabelNames | None = Field(default=None, description="the classes from lowest to highest: labels and ordinal")
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Self:
+        if self.order is not None and self.labels is not None:
+            raise ValueError("order and labels both give the classes: leave one of them out")
+        return self
+
+    @property
+    def in_order(self) -> ClassSettings:
+        """The same settings, with `order` as labels of an ordinal scale."""
+        return self if self.order is None else self.model_copy(update={"labels": self.order, "ordinal": True})
+
+
+class ClassificationColumns(TableColumns):
     label: str | None = Field(default=None, description="the class")
 
     truths: ClassVar[tuple[str, ...]] = ("label",)
 
 
 @dataclass(frozen=True)
-class TextClassification:
+class Classification:
     labels: tuple[str, ...]
     ordinal: bool = False
     inputs: Mapping[str, Kind] = field(default_factory=lambda: dict[str, Kind](text="text"))
 
-    name: ClassVar[str] = "text_classification"
-    settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
-    columns: ClassVar[type[Columns]] = TextClassificationColumns
+    name: ClassVar[str] = "classification"
+    settings: ClassVar[type[TaskSettings]] = ClassificationSettings
+    columns: ClassVar[type[Columns]] = ClassificationColumns
     truth: ClassVar[str] = "class"
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
@@ -64,10 +79,10 @@ class TextClassification:
 
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
-        assert isinstance(settings, TextClassificationSettings)
+        assert isinstance(settings, ClassSettings)
         averages = ("macro", "micro", "weighted")
         named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
-        ordered = ("mae", "quadratic_weighted_kappa", "within_one") if settings.ordinal else ()
+        ordered = ("mae", "quadratic_weighted_kappa", "within_one") if _ordered(settings).ordinal else ()
         return ("accuracy", *named, "roc_auc", "pr_auc", "log_loss", "brier", "ece", *ordered)
 
     @staticmethod
@@ -78,16 +93,16 @@ class TextClassification:
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        assert isinstance(settings, TextClassificationSettings)
+        assert isinstance(settings, ClassSettings)
         held: set[str | None] = set()
         for table in tables:
             inputs = read_inputs(table, columns)
             (label_name,) = needed(columns, "label")
             label = label_column(table, label_name, "label")
             if settings.merge:
-                given = label.to_pylist()
-                held.update(given)
-                label = pa.chunked_array([pa.array([settings.merge.get(value, value) for value in given], pa.string())])
+                values = label.to_pylist()
+                held.update(values)
+                label = pa.chunked_array([pa.array([settings.merge.get(each, each) for each in values], pa.string())])
             yield pa.table({**inputs, "truth": label})
         unused = sorted(settings.merge.keys() - held)
         if unused:
@@ -98,19 +113,19 @@ class TextClassification:
 
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
-        assert isinstance(settings, TextClassificationSettings)
-        found: set[str] = set()
+        settings = _ordered(settings)
+        names: set[str] = set()
         for table in train:
-            found.update(table["truth"].unique().to_pylist())
+            names.update(table["truth"].unique().to_pylist())
         if settings.labels is None:
-            labels = in_order(found)
+            labels = in_order(names)
             if settings.ordinal and not all(map(WHOLE_NUMBER.fullmatch, labels)):
                 raise ProjectError(
                     f"task.ordinal: the order of the labels {', '.join(labels[:5])} … is not known",
-                    "give it: task: {name: text_classification, ordinal: true, labels: [lowest, …, highest]}",
+                    f"give it: task: {{name: {cls.name}, ordinal: true, labels: [lowest, …, highest]}}",
                 )
         else:
-            unknown = sorted(found - set(settings.labels))
+            unknown = sorted(names - set(settings.labels))
             if unknown:
                 raise DataError(
                     f"train holds the label {unknown[0]!r}, which task.labels lacks",
@@ -207,6 +222,35 @@ class TextClassification:
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return sample_rows(self.inputs)
+
+
+class TextClassificationSettings(ClassSettings):
+    name: Literal["text_classification"] = "text_classification"
+
+
+class TextClassificationColumns(InputColumns):
+    label: str | None = Field(default=None, description="the class")
+
+    truths: ClassVar[tuple[str, ...]] = ("label",)
+
+
+@dataclass(frozen=True)
+class TextClassification(Classification):
+    """The same, of rows that hold a text, and other columns only where they are named."""
+
+    name: ClassVar[str] = "text_classification"
+    settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
+    columns: ClassVar[type[Columns]] = TextClassificationColumns
+
+    @classmethod
+    def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
+        needed(columns, "text")
+        return super().read(tables, columns, settings)
+
+
+def _ordered(settings: TaskSettings) -> ClassSettings:
+    assert isinstance(settings, ClassSettings)
+    return settings.in_order if isinstance(settings, ClassificationSettings) else settings
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from lakewright.data.rows.columns import column, needed, number_column, text_column
+from lakewright.data.rows.columns import column, needed, number_column, text_column, time_column
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.request import category
 from lakewright.errors import ProjectError
@@ -22,25 +22,41 @@ RESERVED = ("text", "text_pair", "truth")
 class InputColumns(Columns):
     text: str | None = None
     text_pair: str | None = Field(default=None, description="a second text, read with the first")
-    numbers: list[str] = Field(default=[], description="columns of numbers to learn from, beside the text")
-    categories: list[str] = Field(default=[], description="columns of categories to learn from, beside the text")
+    numbers: list[str] = Field(default=[], description="columns of numbers to learn from")
+    categories: list[str] = Field(default=[], description="columns of categories to learn from")
+    times: list[str] = Field(default=[], description="columns of dates or times to learn from")
+
+
+class TableColumns(InputColumns):
+    """The columns of a task over any table: what no role names is an input, too."""
+
+    text: str | None = Field(default=None, description="a column of texts to learn from")
+    others: bool = Field(
+        default=True, description="all other columns of the table are inputs, of the kind that their values show"
+    )
+
+    @property
+    def is_open(self) -> bool:
+        return self.others
 
 
 def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
     """The inputs of a row if data.columns maps these roles."""
     inputs: dict[str, Kind] = {role: "text" for role in ("text", "text_pair") if role in columns}
     inputs |= dict.fromkeys(columns.get("numbers", ()), "number")
-    return inputs | dict.fromkeys(columns.get("categories", ()), "category")
+    inputs |= dict.fromkeys(columns.get("categories", ()), "category")
+    return inputs | dict.fromkeys(columns.get("times", ()), "time")
 
 
 def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.ChunkedArray]:
-    """The inputs' columns. Raises ProjectError and DataError as `Task.read` does."""
+    """The inputs' columns, at least one. Raises ProjectError and DataError as `Task.read` does."""
     import pyarrow as pa
 
-    read = {"text": text_column(table, needed(columns, "text")[0], "text")}
-    if "text_pair" in columns:
-        read["text_pair"] = text_column(table, columns["text_pair"], "text_pair")
-    for role in ("numbers", "categories"):
+    read: dict[str, pa.ChunkedArray] = {}
+    for role in ("text", "text_pair"):
+        if role in columns:
+            read[role] = text_column(table, columns[role], role)
+    for role in ("numbers", "categories", "times"):
         for name in columns.get(role, ()):
             if name in read or name in RESERVED:
                 raise ProjectError(
@@ -48,10 +64,14 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
                     f"name a column once, and none that is called {', '.join(sorted(RESERVED))} (rename it in SQL)",
                 )
             if role == "numbers":
-                read[name] = number_column(table, name, role)
+                read[name] = number_column(table, name, role, in_text=True)
+            elif role == "times":
+                read[name] = time_column(table, name, role)
             else:
                 values = column(table, name, role).to_pylist()
                 read[name] = pa.chunked_array([pa.array([category(value) for value in values], pa.string())])
+    if not read:
+        needed(columns, "text")  # raises
     return read
 
 

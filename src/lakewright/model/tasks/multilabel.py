@@ -90,7 +90,7 @@ class MultilabelClassification:
         import pyarrow as pa
 
         assert isinstance(settings, MultilabelSettings)
-        (given,) = needed(columns, "labels")
+        _, given = needed(columns, "text", "labels")
         names = settings.labels or ([] if isinstance(given, str) else given)
         if not isinstance(given, str) and set(names) != set(given):
             raise ProjectError(

@@ -21,6 +21,7 @@ from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
+from lakewright.learning.planning import as_prepared
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import write_page
@@ -98,7 +99,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         report,
         prepared=prepared,
         trained=trained,
-        project=project.resolved,
+        project=as_prepared(project, prepared).resolved,
         run_id=workspace.run_id,
     )
     if workspace.log is not None:

@@ -64,7 +64,7 @@ def _intake(project: Project, findings: list[Finding]) -> Intake:
     return Intake(
         as_written=frozenset(columns.as_written),
         exclude=frozenset(project.data.exclude),
-        numbers={name: role for role, name in columns.names if role in ("numbers", "score")},
+        numbers={name: role for role, name in columns.names if role in columns.numeric},
         times={time: "event_time"} if time else {},
         notice=findings.append,
     )

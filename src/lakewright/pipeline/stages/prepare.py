@@ -46,8 +46,9 @@ def prepare(project: Project, workspace: Workspace, *, ingested: Ingested) -> Pr
 
 
 def _prepare(ingested: Ingested, project: Project, workspace: Workspace, findings: list[Finding | Noticed]) -> Prepared:
-    settings, columns = project.prepare, project.data.columns
     planned = plan(ingested.table, project, workspace.lake, findings)
+    project = planned.project
+    settings, columns = project.prepare, project.data.columns
     chosen, recipe, whole = planned.chosen, planned.recipe, planned.lengths
     features = _Features(planned, columns, *_balanced(chosen, settings))
     version = workspace.lake.write(
@@ -78,6 +79,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         features=version,
         recipe=str(_store(recipe, workspace)),
         task=planned.task.describe(),
+        columns=columns.model_dump(mode="json"),
         splits=chosen.counts,
         label_counts=chosen.label_counts,
         lengths=summary(whole) if len(whole) else {},

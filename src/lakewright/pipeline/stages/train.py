@@ -12,6 +12,7 @@ import numpy as np
 from lakewright import plugins
 from lakewright.learning.examples import Values, from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
+from lakewright.learning.planning import as_prepared
 from lakewright.model.folder import (
     Samples,
     seal,
@@ -31,6 +32,7 @@ from lakewright.workspace import Workspace
 
 
 def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trained:
+    project = as_prepared(project, prepared)
     task = plugins.TASKS.find(project.task.name).open(prepared.task)
     learner = plugins.LEARNERS.find(project.train.learner)
     recipe = Recipe.open(Path(prepared.recipe))

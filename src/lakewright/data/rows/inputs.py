@@ -1,0 +1,229 @@
+"""Which columns of a table are inputs, and of which kind, if a project leaves that open.
+
+A column that no role names is an input. Its kind follows from its type: numbers, times, booleans and strings, which are
+categories, or texts if their values are sentences. Numbers and times that are written as text are read as such. Left
+out, each with a finding: columns without a value or with only one, row numbers and other identifiers, lists and
+structures, and kinds that no step of the recipe reads. The table is read once, and measured in DuckDB.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lakewright.data.lake.writing import keep_failure
+from lakewright.data.rows.kinds import Kind
+from lakewright.errors import DataError
+from lakewright.records import Finding, TableVersion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.lake.tables import Lake
+    from lakewright.settings.sections import Columns
+
+ROLES: dict[Kind, str] = {"number": "numbers", "category": "categories", "time": "times"}
+FEW = 20  # least number of values to call them identifiers
+MANY_CODES = 100  # strings that are whole numbers are codes of a category, unless there are more of them
+SENTENCES = 1000  # strings of several words are texts if they have as many values, or one in every second row
+WORDS = 3.0  # average words of a text
+MOSTLY_MISSING = 0.5  # share of the rows
+MEMORY = "1GB"  # of DuckDB, before it spills
+NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+# Of the column {c}: rows with a value, different values, average words, rows that are a number and a whole one, that
+# are a time; then least and greatest of a column of whole numbers
+STRING = rf"""
+    count(*) FILTER (trim({{c}}) <> ''), count(DISTINCT {{c}}) FILTER (trim({{c}}) <> ''),
+    coalesce(avg(len(regexp_extract_all({{c}}, '\S+'))) FILTER (trim({{c}}) <> ''), 0),
+    count(*) FILTER (regexp_full_match(trim({{c}}), '{NUMBER}')),
+    count(*) FILTER (regexp_full_match(trim({{c}}), '[0-9]+')),
+    count(*) FILTER (regexp_full_match(trim({{c}}), '{TIME}')), NULL, NULL"""
+WHOLE = "count({c}), count(DISTINCT {c}), 0, 0, 0, 0, min({c}), max({c})"
+FLOAT = "count({c}) FILTER (NOT isnan({c})), count(DISTINCT {c}) FILTER (NOT isnan({c})), 0, 0, 0, 0, NULL, NULL"
+OTHER = "count({c}), count(DISTINCT {c}), 0, 0, 0, 0, NULL, NULL"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One column of the table."""
+
+    name: str
+    shape: Literal["whole", "float", "string", "boolean", "time", "structure"]
+    values: int = 0  # rows with a value
+    distinct: int = 0
+    words: float = 0.0  # average of strings
+    numbers: int = 0  # strings that are numbers …
+    digits: int = 0  # … and nothing but digits
+    times: int = 0  # strings that are times in ISO 8601
+    least: int | None = None
+    greatest: int | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """None for lists and structures."""
+        if self.shape == "string":
+            if self.values and self.times == self.values:
+                return "time"
+            if self.values and self.numbers == self.values:
+                return "category" if self.digits == self.values and self.distinct <= MANY_CODES else "number"
+            sentences = self.words >= WORDS and self.distinct >= min(SENTENCES, self.values / 2)
+            return "text" if sentences else "category"
+        kinds: dict[str, Kind] = {"whole": "number", "float": "number", "boolean": "category", "time": "time"}
+        return kinds.get(self.shape)
+
+    @property
+    def is_identifier(self) -> bool:
+        """Every value is another one: strings of one word, or whole numbers without large gaps, as row numbers are."""
+        if self.distinct < FEW or self.distinct < self.values:
+            return False
+        if self.shape == "whole" and self.least is not None and self.greatest is not None:
+            return self.greatest - self.least < 2 * self.values
+        return self.shape == "string" and self.kind == "category" and self.words < WORDS
+
+    @property
+    def is_written_otherwise(self) -> bool:
+        """Numbers or times in a column of strings."""
+        return self.shape == "string" and self.kind in ("number", "time")
+
+
+def close(
+    columns: Columns, lake: Lake, table: TableVersion, reads: Collection[Kind], leave: Collection[str] = ()
+) -> tuple[Columns, list[Finding]]:
+    """The columns with every input named, and the findings on what was left out or is read in another way than it is
+    stored. `reads` are the kinds that the recipe reads; `leave` names further columns that are no inputs.
+
+    Raises DataError if nothing is left to learn from.
+    """
+    taken = {name for _, name in columns.names} | {*leave}
+    schema = lake.scan(table).schema
+    measured = measure(lake, table, [name for name in schema.names if name not in taken])
+    inputs: dict[Kind, list[str]] = {kind: [] for kind in ROLES}
+    left: dict[str, list[str]] = {"constant_columns": [], "identifier_columns": [], "unread_columns": []}
+    text = getattr(columns, "text", None)
+    for each in measured:
+        kind = each.kind
+        if kind is not None and each.distinct <= 1:
+            left["constant_columns"].append(each.name)
+        elif each.is_identifier:
+            left["identifier_columns"].append(each.name)
+        elif kind == "text" and "text" in reads and text is None:
+            text = each.name
+        elif kind is None or kind not in inputs or kind not in reads:
+            left["unread_columns"].append(f"{each.name} ({kind or each.shape})")
+        else:
+            inputs[kind].append(each.name)
+    roles = {role: [*getattr(columns, role), *inputs[kind]] for kind, role in ROLES.items()}
+    if not text and not any(roles.values()):
+        raise DataError(
+            f"{table} has no column to learn from beside {', '.join(sorted(taken)) or 'none'}",
+            "name columns under data.columns (numbers, categories, times), or see how the source was read",
+        )
+    named = columns.model_copy(update={**roles, "text": text, "others": False})
+    return named, [
+        *_left_out(left),
+        *_of_inputs(measured, {name for names in inputs.values() for name in names}, table),
+    ]
+
+
+def _left_out(left: dict[str, list[str]]) -> list[Finding]:
+    details = {
+        "constant_columns": "hold one value, or none, in all rows and are no inputs",
+        "identifier_columns": "hold another value in every row, as identifiers do, and are no inputs: name one under "
+        "data.columns.numbers or categories if its value means something",
+        "unread_columns": "are of a kind that the recipe does not read and are no inputs: name a step that reads them "
+        "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
+    }
+    return [
+        Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {details[name]}.", rows=names)
+        for name, names in left.items()
+        if names
+    ]
+
+
+def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: TableVersion) -> list[Finding]:
+    there = [each for each in measured if each.name in inputs]
+    otherwise = [f"{each.name}: {each.kind}" for each in there if each.is_written_otherwise]
+    missing = [
+        f"{each.name}: {1 - each.values / table.rows:.0%}"
+        for each in there
+        if each.values < (1 - MOSTLY_MISSING) * table.rows
+    ]
+    findings = {
+        "numbers_in_text": (otherwise, "hold numbers or times written as text, and are read as such"),
+        "mostly_missing": (missing, "have no value in more than half of the rows"),
+    }
+    return [
+        Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {detail}.", rows=names)
+        for name, (names, detail) in findings.items()
+        if names
+    ]
+
+
+def _columns(count: int) -> str:
+    return f"{count} column{'s' * (count != 1)}"
+
+
+def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measured]:
+    """These columns, in their order, in one pass over the table."""
+    import duckdb
+    import pyarrow as pa
+
+    if not names:
+        return []
+    shapes = {name: _shape(lake.scan(table).schema.field(name).type) for name in names}
+    flat = [name for name in names if shapes[name] != "structure"]
+    if not flat:
+        return [Measured(name, "structure") for name in names]
+    reader = lake.scan(table, flat)
+    # By place, since a name may hold any character
+    schema = pa.schema([(f"c{place}", _plain(reader.schema.field(name).type)) for place, name in enumerate(flat)])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(
+                [batch.column(name).cast(schema.field(place).type) for place, name in enumerate(flat)], schema=schema
+            )
+
+    expressions = {"string": STRING, "whole": WHOLE, "float": FLOAT}
+    asked = ", ".join(expressions.get(shapes[name], OTHER).format(c=f"c{place}") for place, name in enumerate(flat))
+    failures: list[BaseException] = []  # DuckDB turns them into text
+    with tempfile.TemporaryDirectory(prefix="lakewright-inputs-") as spill:
+        config: dict[str, Any] = {"temp_directory": spill, "memory_limit": MEMORY}
+        with duckdb.connect(config=config) as connection:
+            connection.register("rows", pa.RecordBatchReader.from_batches(schema, keep_failure(batches(), failures)))
+            try:
+                numbers = connection.execute(f"SELECT {asked} FROM rows").fetchone() or ()
+            except duckdb.Error:
+                if failures:
+                    raise failures[0] from None
+                raise
+    size = len(numbers) // len(flat)
+    found = {name: numbers[place * size : (place + 1) * size] for place, name in enumerate(flat)}
+    return [Measured(name, shapes[name], *found.get(name, ())) for name in names]
+
+
+def _shape(kind: pa.DataType) -> Literal["whole", "float", "string", "boolean", "time", "structure"]:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_integer(kind):
+        return "whole"
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return "float"
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return "time"
+    if types.is_boolean(kind):
+        return "boolean"
+    return "string" if types.is_string(kind) or types.is_large_string(kind) else "structure"
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type that DuckDB measures alike for all of its sort: no zones, no decimals."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us")
+    return pa.float64() if pa.types.is_decimal(kind) or pa.types.is_floating(kind) else kind
