@@ -185,11 +185,18 @@ def from_forest(model: Any) -> Trees:
 
     A classifier's margins are the means of its trees' probabilities, one output for each class in `classes_`'s order;
     they cannot be the logarithms, which are no sum over trees. Missing values go where the forest sends them, also at
-    nodes that met none. Raises TrainingError for a classifier of several truths.
+    nodes that met none. Raises TrainingError for a classifier of several truths, and for other models.
     """
-    from sklearn.base import is_classifier
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
 
-    classifier = is_classifier(model)
+    classifier = isinstance(model, (RandomForestClassifier, ExtraTreesClassifier))
+    if not classifier and not isinstance(model, (RandomForestRegressor, ExtraTreesRegressor)):
+        raise _refused(f"a model of scikit-learn's class {type(model).__name__}", "train a RandomForest or ExtraTrees")
     if classifier and model.n_outputs_ > 1:
         raise _refused("a forest that classifies several truths at once", "train a forest for each truth")
     count = len(model.estimators_)
@@ -251,8 +258,8 @@ def mean_of(members: Sequence[Trees], weights: Sequence[float] | None = None) ->
         sets, codes = sets + len(each.set_offsets) - 1, codes + len(each.set_codes)
     columns["set_offsets"].append(np.array([codes], np.int64))
     base = np.sum([each.base * scale for each, scale in zip(members, share, strict=True)], axis=0)
-    arrays = {name: np.concatenate(parts).astype(parts[0].dtype) for name, parts in columns.items() if name != "base"}
-    return Trees(**arrays, base=base)
+    joined = {name: np.concatenate(parts).astype(parts[0].dtype) for name, parts in columns.items() if name != "base"}
+    return Trees(**joined, base=base)
 
 
 def _widened(trees: Trees, vector: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -288,7 +295,8 @@ def _single(leaf_weight: NDArray[np.float64], output: int) -> _Tree:
 
 def _assembled(trees: Sequence[_Tree], base: NDArray[np.float64]) -> Trees:
     nodes = leaves = 0
-    left, right, root, set_of, sets = [], [], [], [], []
+    left, right, root, set_of = [], [], [], []
+    sets: list[NDArray[Any]] = []
     for tree in trees:
         left.append(_moved(tree.left, nodes, leaves))
         right.append(_moved(tree.right, nodes, leaves))

@@ -34,8 +34,8 @@ AGAIN = "register or download the model again; if it fails again, train again"
 
 _ENTRIES = 1 << 18  # (row, tree) pairs walked at once
 _STEPS = 1 << 19  # (leaf, node of its path) pairs laid out at once
-_KEPT = 1 << 20  # such pairs kept in memory, about 40 bytes each
-_DECISIONS = 1 << 23  # (row, leaf, node of its path) at once, one byte each
+_KEPT = 1 << 21  # such pairs kept in memory, about 40 bytes each
+_DECISIONS = 1 << 21  # (row, leaf, node of its path) at once
 _FACTORS = 1 << 18  # float64 factors at once: 2 MiB, which a processor's cache holds
 
 
@@ -152,7 +152,7 @@ class Trees:
 
     def _goes_left(self, values: NDArray[np.float32], nodes: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Whether each value goes left at its node; values [..., n] and nodes [n]."""
-        goes_left = values <= self.threshold[nodes]
+        goes_left: NDArray[np.bool_] = values <= self.threshold[nodes]
         if len(self.set_offsets) > 1:
             at = np.flatnonzero(self.set_of[nodes] >= 0)
             goes_left[..., at] = self._in_set(values[..., at], self.set_of[nodes[at]])
@@ -162,12 +162,13 @@ class Trees:
         return goes_left
 
     def _in_set(self, values: NDArray[np.float32], sets: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """A code is cut to a whole number, as LightGBM, XGBoost and ONNX Runtime cut it."""
         with np.errstate(invalid="ignore"):
-            whole = (values >= 0) & (values <= MOST_CODE) & (values == np.floor(values))
-        codes = np.where(whole, values, 0).astype(np.int64)
+            possible = (values > -1) & (values <= MOST_CODE)
+        codes = np.where(possible, values, 0).astype(np.int64)
         keys = sets * np.int64(MOST_CODE + 1) + codes
         members: NDArray[np.bool_] = self._set_keys[np.searchsorted(self._set_keys, keys)] == keys
-        return whole & members
+        return possible & members
 
     @cached_property
     def _set_keys(self) -> NDArray[np.int64]:
@@ -202,9 +203,8 @@ class Trees:
         columns = self._columns(columns)
         result = np.zeros((len(columns), self.outputs, columns.shape[1] + 1))
         for paths in self._paths or _all_paths(self):
-            rows = max(
-                1, min(_DECISIONS // len(paths.step_node), _FACTORS // max(part.factors for part in paths.parts))
-            )
+            most = max(self.outputs * self.width, *(part.factors for part in paths.parts))
+            rows = max(1, min(_DECISIONS // len(paths.step_node), _FACTORS // most))
             for start in range(0, len(columns), rows):
                 values = self._along(paths, columns[start : start + rows])
                 result[start : start + rows, :, : self.width] += values
@@ -238,9 +238,14 @@ class Trees:
         return sums.reshape(len(columns), self.outputs, self.width)
 
     @property
+    def tree_of_node(self) -> NDArray[np.int32]:
+        """[nodes]"""
+        return self._ways[0]
+
+    @property
     def tree_of_leaf(self) -> NDArray[np.int32]:
         """[leaves]"""
-        return self._ways[0]
+        return self._ways[1]
 
     @cached_property
     def _expected(self) -> NDArray[np.float64]:
@@ -254,8 +259,8 @@ class Trees:
         return expected
 
     @cached_property
-    def _ways(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """[leaves] The tree of each leaf, and the number of nodes on the way to it."""
+    def _ways(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """The tree of each node and of each leaf, and the number of nodes on the way to each leaf."""
         of_node, of_leaf = np.zeros(len(self.feature), np.int32), np.zeros(len(self.leaf_cover), np.int32)
         depth = np.zeros(len(self.leaf_cover), np.int32)
         _to_children(self.root, np.arange(len(self.root), dtype=np.int32), of_node, of_leaf)
@@ -263,12 +268,12 @@ class Trees:
             for children in (self.left[nodes], self.right[nodes]):
                 _to_children(children, of_node[nodes], of_node, of_leaf)
                 depth[~children[children < 0]] = level
-        return of_leaf, depth
+        return of_node, of_leaf, depth
 
     @cached_property
     def _paths(self) -> list[_Paths] | None:
         """The paths of all leaves, if they are few: to lay them out takes longer than to use them for one row."""
-        _, depth = self._ways
+        depth = self._ways[2]
         return list(_all_paths(self)) if depth.sum(dtype=np.int64) <= _KEPT else None
 
 
@@ -284,7 +289,7 @@ class _Part:
     @property
     def factors(self) -> int:
         """Of one row."""
-        return self.layout.size * self.layout.shape[0] // 2
+        return int(self.layout.size * self.layout.shape[0] // 2)
 
 
 @dataclass(frozen=True)
@@ -299,7 +304,7 @@ class _Paths:
 
 
 def _all_paths(trees: Trees) -> Iterator[_Paths]:
-    _, depth = trees._ways
+    depth = trees._ways[2]
     leaves = np.flatnonzero(depth)
     ends = np.cumsum(depth[leaves], dtype=np.int64)
     parents = _parents(trees)
@@ -470,7 +475,8 @@ def _check_numbers(trees: Trees) -> None:
         raise ValueError("missing_left holds a byte that is neither 0 nor 1")
     if not (np.isfinite(trees.leaf_weight).all() and np.isfinite(trees.base).all()):
         raise ValueError("a leaf's weight or a base value is not finite")
-    root_cover = _of_children(trees.root, trees.cover, trees.leaf_cover)
+    with np.errstate(over="ignore"):
+        root_cover = _of_children(trees.root, trees.cover, trees.leaf_cover)
     if not ((trees.leaf_cover >= 0).all() and np.isfinite(root_cover).all() and (root_cover > 0).all()):
         raise ValueError("a cover is negative or not finite, or all covers of a tree are 0")
 
