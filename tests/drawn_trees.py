@@ -61,6 +61,26 @@ def drawn(
     )
 
 
+def chain(depth: int) -> Trees:
+    """One tree, whose every node has a leaf to the left: x <= 0, x <= 1, …"""
+    nodes = np.arange(depth, dtype=np.int32)
+    return Trees(
+        feature=np.zeros(depth, np.int32),
+        threshold=nodes.astype(np.float32),
+        missing_left=np.zeros(depth, np.bool_),
+        set_of=np.full(depth, -1, np.int32),
+        left=~nodes,
+        right=np.append(nodes[1:], ~depth).astype(np.int32),
+        set_offsets=np.zeros(1, np.int64),
+        set_codes=np.zeros(0, np.int32),
+        leaf_weight=np.arange(depth + 1.0)[:, None],
+        leaf_cover=np.ones(depth + 1),
+        root=np.zeros(1, np.int32),
+        output=np.zeros(1, np.int32),
+        base=np.zeros(1),
+    )
+
+
 def drawn_rows(seed: int, rows: int, codes: int = 40) -> NDArray[np.float32]:
     """Thresholds hit exactly, known and unknown codes, missing values, infinities, fractions and huge numbers."""
     random = np.random.default_rng(seed)

@@ -14,33 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from drawn_trees import WIDTH, arrays, drawn, drawn_rows, margin, shapley
+from drawn_trees import WIDTH, arrays, chain, drawn, drawn_rows, margin, shapley
 from lakewright.errors import ModelError
 from lakewright.model import trees as module
 from lakewright.model.trees import FORMAT, MOST_CODE, MOST_DEPTH, Trees
 
 EXACT = 1e-9  # float64 sums of a few hundred numbers below 10, in another order
 KINDS: list[dict[str, Any]] = [{}, {"outputs": 3}, {"outputs": 3, "vector": 2}, {"outputs": 3, "vector": 3}]
-
-
-def chain(depth: int) -> Trees:
-    """One tree, whose every node has a leaf to the left: x <= 0, x <= 1, …"""
-    nodes = np.arange(depth, dtype=np.int32)
-    return Trees(
-        feature=np.zeros(depth, np.int32),
-        threshold=nodes.astype(np.float32),
-        missing_left=np.zeros(depth, np.bool_),
-        set_of=np.full(depth, -1, np.int32),
-        left=~nodes,
-        right=np.append(nodes[1:], ~depth).astype(np.int32),
-        set_offsets=np.zeros(1, np.int64),
-        set_codes=np.zeros(0, np.int32),
-        leaf_weight=np.arange(depth + 1.0)[:, None],
-        leaf_cover=np.ones(depth + 1),
-        root=np.zeros(1, np.int32),
-        output=np.zeros(1, np.int32),
-        base=np.zeros(1),
-    )
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

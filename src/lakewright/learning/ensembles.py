@@ -38,9 +38,10 @@ class _Tree:
 def from_lightgbm(booster: Any) -> Trees:
     """The margins of `booster.predict(columns, raw_score=True)`, up to the best iteration where there is one.
 
-    LightGBM folds the initial score into the leaves, and so the weights of DART. Its forests (boosting: rf) give the
-    mean of their trees. A set of categories goes left; a missing or an unknown one goes right. Raises TrainingError for
-    linear trees, and for zero_as_missing, where zeros can go another way than the numbers around them.
+    LightGBM folds the initial score into the leaves, and so the weights of DART. The margins of its forests (boosting:
+    rf) are the means over their trees, of which its predictions are the link; its raw scores there are sums. A set of
+    categories goes left; a missing or an unknown one goes right. Raises TrainingError for linear trees, and for
+    zero_as_missing, where zeros can go another way than the numbers around them.
     """
     header, *blocks = booster.model_to_string().split("\nTree=")  # to the best iteration, as predict does
     per_iteration = int(_lines(header)["num_tree_per_iteration"])

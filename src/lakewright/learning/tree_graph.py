@@ -10,7 +10,8 @@ What parity tests showed about ONNX Runtime 1.23, and what this module does abou
   and rounded to float32 at the end: a row has the same logits alone and among others.
 - Neighbouring nodes over small sets of one column are joined if their left children are equal, even if missing values
   go different ways. A set with a member above 30 is never joined, so each set gets one more, `UNREACHABLE`.
-- A tree of one leaf is added to the base instead of a node with the same leaf on both sides.
+- A TreeEnsembleRegressor does not give its base to an output that no tree adds to. The base is a tree of its own.
+- A tree of one leaf goes into the base. A TreeEnsemble could only hold it as a node with one leaf on both sides.
 """
 
 from __future__ import annotations
@@ -108,10 +109,11 @@ def _nothing(outputs: int) -> Trees:
 
 
 def _vector_trees(trees: Trees, base: NDArray[np.float64]) -> dict[str, Any]:
-    """The attributes of a TreeEnsembleRegressor: nodes and leaves in one list, each tree with its root first."""
+    """The attributes of a TreeEnsembleRegressor: nodes and leaves in one list, each tree with its root first. The last
+    tree is a leaf that adds the base."""
     nodes, leaves, vector = len(trees.feature), len(trees.leaf_cover), trees.leaf_weight.shape[1]
-    zeros = np.zeros(leaves, np.int64)
-    tree = np.concatenate([trees.tree_of_node, trees.tree_of_leaf])
+    zeros = np.zeros(leaves + 1, np.int64)
+    tree = np.concatenate([trees.tree_of_node, trees.tree_of_leaf, [len(trees.root)]])
     order = np.argsort(tree, kind="stable")  # a root stands before its tree's other nodes, and they before the leaves
 
     def both(of_nodes: NDArray[Any], of_leaves: NDArray[Any] = zeros) -> NDArray[Any]:
@@ -120,23 +122,25 @@ def _vector_trees(trees: Trees, base: NDArray[np.float64]) -> dict[str, Any]:
     def children(side: NDArray[np.int32]) -> list[int]:
         return _ints(both(np.where(side >= 0, side, nodes + ~side.astype(np.int64))))
 
-    targets = trees.output[trees.tree_of_leaf][:, None] + np.arange(vector)
+    def targets(of_leaves: NDArray[Any], of_base: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([np.broadcast_to(of_leaves, (leaves, vector)).ravel(), of_base])
+
+    outputs = np.arange(trees.outputs)
     return {
         "domain": "ai.onnx.ml",
         "n_targets": trees.outputs,
-        "base_values_as_tensor": _tensor(base),
         "nodes_treeids": _ints(tree[order]),
         "nodes_nodeids": _ints(order),
         "nodes_featureids": _ints(both(trees.feature)),
         "nodes_values_as_tensor": _tensor(both(trees.threshold)),
-        "nodes_modes": both(np.full(nodes, b"BRANCH_LEQ"), np.full(leaves, b"LEAF")).tolist(),
+        "nodes_modes": both(np.full(nodes, b"BRANCH_LEQ"), np.full(leaves + 1, b"LEAF")).tolist(),
         "nodes_missing_value_tracks_true": _ints(both(trees.missing_left)),
         "nodes_truenodeids": children(trees.left),
         "nodes_falsenodeids": children(trees.right),
-        "target_treeids": _ints(np.repeat(trees.tree_of_leaf, vector)),
-        "target_nodeids": _ints(np.repeat(nodes + np.arange(leaves), vector)),
-        "target_ids": _ints(targets.ravel()),
-        "target_weights_as_tensor": _tensor(trees.leaf_weight.ravel()),
+        "target_treeids": _ints(targets(trees.tree_of_leaf[:, None], np.full(trees.outputs, len(trees.root)))),
+        "target_nodeids": _ints(targets(nodes + np.arange(leaves)[:, None], np.full(trees.outputs, nodes + leaves))),
+        "target_ids": _ints(targets(trees.output[trees.tree_of_leaf][:, None] + outputs[:vector], outputs)),
+        "target_weights_as_tensor": _tensor(targets(trees.leaf_weight, base)),
     }
 
 
