@@ -527,7 +527,8 @@ def test_the_verdict_in_each_tasks_words(
     said = verdict(report, decision).removeprefix(verdict(report)).replace("\N{NO-BREAK SPACE}", " ")
     assert said == (
         " Macro F1 is 0.020 lower than that of the champion, m version 2 (90 % CI -0.050 to +0.010)."
-        " RMSE, where less is better, is 0.020 lower than that of the champion, m version 2 (90 % CI -0.050 to +0.010)."
+        " RMSE, where less is better, is 0.0200 lower than that of the champion, m version 2"
+        " (90 % CI -0.0500 to +0.0100)."
         " Accuracy is equal to that of the champion, m version 2 (90 % CI +0.000 to +0.000)."
     )
     said = verdict(report_of(entities[0])).replace("\N{NO-BREAK SPACE}", " ")
