@@ -422,7 +422,7 @@ def test_the_page_of_numbers(tmp_path: Path, numbers: tuple[RegressionScorer, Re
     assert "Off by 120.4 (95 % CI" in said and "on average on 12 test rows, by at most 30.00 on half of them." in said
     assert "58.3 % of the truths are inside their interval. RMSE is 357.1 (95 % CI" in said
     # The mean and the median are 650; its RMSE is 100 · √(143 / 12), its MAE 300.
-    assert "mean of these truths, 650.0, would have an RMSE of 345.2;" in said
+    assert "mean of the test truths, 650.0, would have an RMSE of 345.2;" in said
     assert "always answering their median, 650.0, an MAE of 300.0." in said
     assert "The mean residual is -100.4; 33.3 % of the predictions are too high, 33.3 % too low." in said
     assert "should hold 80 % of the truths, and hold 58.3 %; " in said

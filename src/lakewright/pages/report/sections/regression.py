@@ -94,7 +94,7 @@ def baseline(scorer: RegressionScorer) -> str:
     means = [float(each) for each in (_mean(scorer.truth), np.median(scorer.truth))]
     mean, median = (RegressionScorer(scorer.truth, np.full(scorer.rows, number)).metrics(weights) for number in means)
     return (
-        f"Always answering the mean of these truths, {quantity(means[0])}, would have an RMSE of "
+        f"Always answering the mean of the test truths, {quantity(means[0])}, would have an RMSE of "
         f"{quantity(mean['rmse'])}; always answering their median, {quantity(means[1])}, an MAE of "
         f"{quantity(median['mae'])}."
     )
