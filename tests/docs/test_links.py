@@ -266,11 +266,13 @@ def test_every_metric_is_told_of() -> None:
     from lakewright.evaluation.scorers import Scorer
     from lakewright.evaluation.scorers.classification import ClassificationScorer
     from lakewright.evaluation.scorers.entities import EntityScorer
+    from lakewright.evaluation.scorers.regression import RegressionScorer
 
     page = read(ROOT / "docs" / "evaluation.md")
     scorers: list[Scorer] = [
         ClassificationScorer(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ["a", "b"]),
         EntityScorer([[(0, 1, "a")]], [[(0, 1, "a")]], ["a"]),
+        RegressionScorer(np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1)),
     ]
     for scorer in scorers:
         for metric in scorer.metrics(np.ones(scorer.rows)):

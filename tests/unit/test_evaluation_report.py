@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from html import unescape
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from browser import browser, needs_axe
+from lakewright.data.rows.kinds import Kind
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
@@ -22,6 +25,7 @@ from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.scorers.entities import EntityScorer
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.evaluation.scorers.regression import RegressionScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.evaluation.slices import by_slice
 from lakewright.pages import pictures
@@ -34,6 +38,7 @@ from lakewright.pages.report.mistakes import (
     confident_wrong_answers,
     confused_pairs,
     furthest_mistakes,
+    largest_errors,
     lost_queries,
     marked_answer,
     marked_mistakes,
@@ -41,6 +46,8 @@ from lakewright.pages.report.mistakes import (
     worst_pairs,
 )
 from lakewright.pages.report.sections.answers import question_kinds
+from lakewright.pages.report.sections.regression import figures as regression_figures
+from lakewright.pages.report.sections.regression import groups_of
 from lakewright.pages.report.verdict import verdict
 from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
 from lakewright.workspace.run_folder import RunFolder
@@ -389,6 +396,104 @@ def test_the_page_of_scored_pairs(tmp_path: Path, scored_pairs: tuple[Similarity
 
 
 @pytest.fixture(scope="module")
+def numbers() -> tuple[RegressionScorer, ReportContext]:
+    truth = np.array([100.0, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1100, 1200])
+    errors = np.array([0, 30, -30, 0, 30, -30, 0, 30, -30, 0, 30, -1234.5])
+    predicted = truth + errors
+    scorer = RegressionScorer(truth, predicted, predicted - 25, predicted + 30, level=0.8)
+    rows = [{"age": float(i), "city": "<b>Bern</b>", "text": f"house <{i}>"} for i in range(12)]
+    inputs: dict[str, Kind] = {"age": "number", "city": "category", "text": "text"}
+    return scorer, ReportContext(rows=rows, inputs=inputs, row_ids=[f"r-{i}" for i in range(12)])
+
+
+def test_the_page_of_numbers(tmp_path: Path, numbers: tuple[RegressionScorer, ReportContext]) -> None:
+    scorer, context = numbers
+    path = tmp_path / "report.html"
+    columns = {"side": ["left", "right"] * 6}
+    report = report_of(scorer, slices=by_slice(scorer, columns, resamples=20, seed=0))
+    write_html(path, title="t", report=report, scorer=scorer, context=context)
+    page = Page(path)
+    assert fetches(page) == []
+    assert page.ids() == {
+        "metrics", "predicted", "residuals", "deciles", "mistakes", "calibration", "slices", "run",
+    }  # fmt: skip
+    assert page.source.count("<svg") == 4
+    said = re.sub(r"\s+", " ", page.text.replace("\N{NO-BREAK SPACE}", " "))
+    assert "Off by 120.4 (95 % CI" in said and "on average on 12 test rows, by at most 30.00 on half of them." in said
+    assert "58.3 % of the truths are inside their interval. RMSE is 357.1 (95 % CI" in said
+    # The mean and the median are 650; its RMSE is 100 · √(143 / 12), its MAE 300.
+    assert "mean of the test truths, 650.0, would have an RMSE of 345.2;" in said
+    assert "always answering their median, 650.0, an MAE of 300.0." in said
+    assert "The mean residual is -100.4; 33.3 % of the predictions are too high, 33.3 % too low." in said
+    assert "should hold 80 % of the truths, and hold 58.3 %; " in said
+    assert "33.3 % of the truths are below their interval, 8.3 % above" in said
+    assert largest_errors(scorer) == [11, 1, 2, 4, 5, 7, 8, 10]  # none that is exactly right
+    first = page.source[page.source.index('<ul class="cards">') :].partition("</li>")[0]
+    for shown in (
+        "-34.50", "1,200", "-1,234", "-59.50 to -4.500", "row r-11", "&lt;b&gt;Bern&lt;/b&gt;", "house &lt;11&gt;",
+    ):  # fmt: skip
+        assert shown in first, shown
+    deciles = re.search(r"<h2>By true number.*?</section>", page.source, flags=re.DOTALL)
+    assert deciles is not None
+    assert re.findall(r'<th scope="row">(.*?)</th>', deciles[0])[:2] == ["100.0 to 200.0", "300.0"]
+    values = [float(value) for value in re.findall(r'data-v="([^"]*)"', deciles[0])]
+    assert values[:5] == pytest.approx([2, 30 / 2**0.5, 15, 15, 15]) and len(values) % 5 == 0
+    assert sum(values[::5]) == 12  # every row is in one group
+    without = RegressionScorer(scorer.truth, scorer.predicted)
+    write_html(path, title="t", report=report_of(without), scorer=without, context=ReportContext())
+    page = Page(path)
+    assert "calibration" not in page.ids() and "inside their interval" not in page.text
+
+
+def test_the_calibration_of_intervals_is_by_prediction(tmp_path: Path) -> None:
+    predicted = np.repeat([1.0, 2.0], 50)
+    errors = np.concatenate([np.zeros(50), np.where(np.arange(50) < 40, 0.2, -0.2)])
+    scorer = RegressionScorer(predicted - errors, predicted, predicted - 0.1, predicted + np.repeat([0.1, 0.3], 50))
+    path = tmp_path / "report.html"
+    write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=ReportContext())
+    part = re.search(r'<section id="calibration">.*?</section>', Page(path).source, flags=re.DOTALL)
+    assert part is not None
+    assert re.findall(r'<th scope="row">(.*?)</th>', part[0]) == ["1.000", "2.000"]
+    # Of the second group 40 truths are 0.2 below their prediction, under its interval, and 10 are 0.2 above, inside.
+    values = [float(value) for value in re.findall(r'data-v="([^"]*)"', part[0])]
+    assert values == pytest.approx([50, 1, 0, 0, 0.2, 50, 0.2, 0.8, 0, 0.4])
+
+
+def test_groups_keep_equal_values_together_and_lose_no_row() -> None:
+    random = np.random.default_rng(0)
+    for values in (random.normal(size=1000), random.integers(0, 4, 100).astype(float), np.zeros(9), np.array([3.0, 1])):
+        groups = groups_of(values)
+        assert sorted(row for group in groups for row in group) == list(range(len(values)))
+        ends = [(values[group].min(), values[group].max()) for group in groups]
+        assert all(high < low for (_, high), (low, _) in pairwise(ends))
+        assert len(groups) == min(10, len(set(values)))
+    assert {len(group) for group in groups_of(random.normal(size=1000))} == {100}
+    assert groups_of(np.array([])) == []
+
+
+@pytest.mark.parametrize("rows, scale", [(1, 1e300), (1, 5e-324), (30, 1e-300), (2000, 1e300), (2000, 5e-324)])
+def test_the_page_and_pictures_of_numbers_of_any_size(tmp_path: Path, rows: int, scale: float) -> None:
+    random = np.random.default_rng(0)
+    truth = scale * np.floor(random.uniform(1, 9, rows))
+    for predicted in (truth, np.full(rows, truth[0]), np.clip(truth * random.normal(1, 0.5, rows), 0, 100 * scale)):
+        scorer = RegressionScorer(truth, predicted, predicted, predicted + scale)
+        slices = by_slice(scorer, {"a": ["x"] * rows}, resamples=10, seed=0)
+        report, path = report_of(scorer, slices=slices), tmp_path / "report.html"
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            write_html(path, title="t", report=report, scorer=scorer, context=ReportContext())
+        source = Page(path).source
+        assert len(source) < 400_000
+        assert not [style for style in re.findall(r'style="([^"]*)"', source) if "nan" in style or "inf" in style]
+        beside = re.sub(r"<svg.*?</svg>|<style.*?</style>|<script.*?</script>", "", source, flags=re.DOTALL)
+        assert not re.findall(r"[\d,]{20,}", re.sub(r'data-v="[^"]*"', "", beside))  # no number of hundreds of digits
+        for figure in regression_figures(scorer).values():
+            assert all(
+                np.isfinite(axes.get_xlim()).all() and np.isfinite(axes.get_ylim()).all() for axes in figure.axes
+            )
+
+
+@pytest.fixture(scope="module")
 def pairs() -> tuple[SimilarityScorer, ReportContext]:
     left = np.eye(3, dtype=np.float32)
     right = np.array([[0.6, 0.8, 0], [0, 1, 0], [0.8, 0, 0.6]], dtype=np.float32)
@@ -467,6 +572,7 @@ def test_no_page_of_a_task_breaks_a_rule_of_accessibility(
     asked: tuple[AnswersScorer, ReportContext],
     scored_pairs: tuple[SimilarityScorer, ReportContext],
     pairs: tuple[SimilarityScorer, ReportContext],
+    numbers: tuple[RegressionScorer, ReportContext],
 ) -> None:
     texts = [f"a good text {i}" for i in range(300)]
     words = [Word("text", 0, 1, "a", -2.0), Word("text", 2, 6, "good", 2.0)]  # of full colour
@@ -482,6 +588,7 @@ def test_no_page_of_a_task_breaks_a_rule_of_accessibility(
         asked,
         scored_pairs,
         pairs,
+        numbers,
     ]
     decision = Decision(passed=False, checks=[Check(name="accuracy", passed=False), Check(name="mae", passed=True)])
     with browser() as tab:
@@ -527,7 +634,8 @@ def test_the_verdict_in_each_tasks_words(
     said = verdict(report, decision).removeprefix(verdict(report)).replace("\N{NO-BREAK SPACE}", " ")
     assert said == (
         " Macro F1 is 0.020 lower than that of the champion, m version 2 (90 % CI -0.050 to +0.010)."
-        " RMSE, where less is better, is 0.020 lower than that of the champion, m version 2 (90 % CI -0.050 to +0.010)."
+        " RMSE, where less is better, is 0.0200 lower than that of the champion, m version 2"
+        " (90 % CI -0.0500 to +0.0100)."
         " Accuracy is equal to that of the champion, m version 2 (90 % CI +0.000 to +0.000)."
     )
     said = verdict(report_of(entities[0])).replace("\N{NO-BREAK SPACE}", " ")
@@ -587,6 +695,11 @@ def figures() -> dict[str, object]:
         "expected": pictures.expected_by_truth(random.integers(0, 3, 50), 2 * random.random(50), ["$1", "2", "<3>"]),
         "scores": pictures.score_scatter(random.random(5000), random.random(5000)),
         "errors": pictures.score_errors(random.normal(size=50)),
+        "predicted": pictures.predicted_by_true(random.gamma(2, 1, 9000), random.gamma(2, 1, 9000)),
+        "few predicted": pictures.predicted_by_true(random.random(9), random.random(9)),
+        "residuals": pictures.residuals(random.normal(size=9000), random.normal(size=9000)),
+        "residual histogram": pictures.residual_histogram(np.append(random.normal(size=500), 1e6)),
+        "intervals": pictures.interval_coverage([0.9, 1.0, 0.0], [100, 3, 1], 0.9),
         "ranks": pictures.rank_histogram(random.integers(1, 3000, 500)),
         "recall": pictures.recall_curve(random.integers(1, 3000, 500)),
         "one row": pictures.recall_curve(np.array([1])),

@@ -8,10 +8,13 @@ from typing import Any
 
 def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """The leaderboard of what `compare` returned, a line a run, as a terminal shows it."""
+    from lakewright.evaluation.metrics import written
+
+    name, beside = found["metric"], found["second_metric"]
     rows = []
     for number, run in enumerate(found["runs"], start=1):
-        metric, seconds = run["metrics"][found["metric"]], run["training_seconds"]
-        second = run["metrics"].get(found["second_metric"])
+        metric, seconds = run["metrics"][name], run["training_seconds"]
+        second = run["metrics"].get(beside)
         base = [run["base_model"].rstrip("/").rpartition("/")[2]] if run["base_model"] else []
         settings = [f"{name}={value}" for name, value in run["settings"].items()]
         versions = [" ".join([version["uri"], *version["aliases"]]) for version in run["model_versions"]]
@@ -21,12 +24,9 @@ def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
                 "rank": run["rank"],
                 "run": run["run_id"][:8],
                 "learner": " ".join([run["learner"], *base, *settings]),
-                found["metric"]: f"{metric['value']:.4f} ({metric['low']:.3f}–{metric['high']:.3f})",
-                **(
-                    {found["second_metric"]: f"{second['value']:.4f}" if second else ""}
-                    if found["second_metric"]
-                    else {}
-                ),
+                name: f"{written(name, metric['value'], 4)} "
+                f"({written(name, metric['low'])}–{written(name, metric['high'])})",
+                **({beside: written(beside, second["value"], 4) if second else ""} if beside else {}),
                 "s/1000 rows": f"{run['seconds_per_1000_rows']:.3g}",
                 "MB": f"{run['model_bytes'] / 1e6:.3g}",
                 "trained in": "" if seconds is None else f"{seconds:.3g} s",

@@ -85,6 +85,7 @@ def _console() -> Callable[..., None]:
 
 
 def print_run(finished: Run) -> None:
+    from lakewright.evaluation.metrics import written
     from lakewright.records import Ingested, Prepared
 
     show = _console()
@@ -95,7 +96,10 @@ def print_run(finished: Run) -> None:
     if "evaluate" in finished.records:
         report = finished.report
         confidence = f"{report.confidence:.0%} interval"
-        rows = [[name, f"{m.value:.4f}", f"{m.low:.4f} – {m.high:.4f}"] for name, m in report.metrics.items()]
+        rows = [
+            [name, written(name, m.value, 4), f"{written(name, m.low, 4)} – {written(name, m.high, 4)}"]
+            for name, m in report.metrics.items()
+        ]
         show(_table([f"metric ({report.rows:,} test rows)", "value", confidence], rows))
         show(
             f"{report.model_bytes / 1e6:.3g} MB, {report.seconds_per_1000_rows:.2f} s per 1,000 rows ({report.runtime})"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lakewright.errors import UsageError
-from lakewright.evaluation.metrics import higher_is_better
+from lakewright.evaluation.metrics import higher_is_better, written
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.significance import Comparison, compare
 from lakewright.records import Metric
@@ -143,21 +143,19 @@ def _reason(recommended: Place, places: tuple[Place, ...], metric: str) -> str:
     """One sentence: the reason for the recommendation."""
     best = places[0].entry
     taken, ties = recommended.entry, sum(place.tied for place in places) - 1
+    value = written(metric, taken.metric.value)
     if recommended.against_best is None:
         if not ties:
             others = "the other is" if len(places) == 2 else f"each of the {len(places) - 1} others is"
-            return f"{taken.name} has the best {metric} ({taken.metric.value:.3f}), and {others} significantly worse."
+            return f"{taken.name} has the best {metric} ({value}), and {others} significantly worse."
         others = "the one that is" if ties == 1 else f"none of the {ties} that are"
         cheaper = "not clearly cheaper" if ties == 1 else "clearly cheaper"
-        return (
-            f"{taken.name} has the best {metric} ({taken.metric.value:.3f}), and {others} "
-            f"not significantly worse is {cheaper}."
-        )
+        return f"{taken.name} has the best {metric} ({value}), and {others} not significantly worse is {cheaper}."
     if best.seconds > ALIKE * min(place.entry.seconds for place in places if place.tied):
         gain = f"takes {taken.seconds:.3g} s per 1,000 rows instead of {best.seconds:.3g} s"
     else:
         gain = f"is as fast at {taken.bytes / 1e6:.3g} MB instead of {best.bytes / 1e6:.3g} MB"
     return (
-        f"{taken.name} is not significantly worse than the best, {best.name} ({metric} {taken.metric.value:.3f} "
-        f"against {best.metric.value:.3f}, corrected p {recommended.p:.2g}), and {gain}."
+        f"{taken.name} is not significantly worse than the best, {best.name} ({metric} {value} "
+        f"against {written(metric, best.metric.value)}, corrected p {recommended.p:.2g}), and {gain}."
     )

@@ -1,4 +1,4 @@
-"""Every metric's name, its meaning in one line, and whether more is better, defined only here.
+"""Every metric's name, its meaning in one line, whether more is better, and how its value is written: only here.
 Another package adds its own mapping under the entry points `lakewright.metrics`.
 
 A name means the same number in a record, on the command line, in MLflow and on the report's page.
@@ -73,7 +73,16 @@ METRICS: dict[str, Meaning] = {
     "recall_at_1": Meaning("share of rows whose right text comes first", share_of_rows=True),
     "recall_at_5": Meaning("share of rows whose right text is among the first 5"),
     "recall_at_10": Meaning("share of rows whose right text is among the first 10"),
-    "r2": Meaning("share of the target's variance that is explained", range=(-math.inf, 1.0)),
+    "r2": Meaning("share of the target's variance that is explained; 0: as good as their mean", range=(-math.inf, 1.0)),
+    "median_absolute_error": Meaning(
+        "half of the rows have no greater absolute error, in the target's own unit",
+        higher_is_better=False,
+        range=ABOVE_0,
+    ),
+    "coverage": Meaning("share of rows whose truth is inside its interval; as near the intervals' level as can be"),
+    "interval_width": Meaning(
+        "mean width of the intervals, in the target's own unit", higher_is_better=False, range=ABOVE_0
+    ),
 }
 
 
@@ -93,6 +102,36 @@ def meaning(metric: str) -> Meaning:
 
 def higher_is_better(metric: str) -> bool:
     return meaning(metric).higher_is_better
+
+
+def written(metric: str, value: float, decimals: int = 3) -> str:
+    """A metric's value, or a difference of two, for people: a share as `0.833`, any other number as `quantity` does.
+
+    Raises UsageError for an unknown name.
+    """
+    if meaning(metric).to_one and abs(value) < 100:
+        return f"{value:.{decimals}f}"
+    return quantity(value, decimals)
+
+
+def signed(metric: str, value: float, decimals: int = 3) -> str:
+    """A difference of two values of a metric, as `written`, with its sign."""
+    return f"{'+' if value >= 0 else ''}{written(metric, value, decimals)}"
+
+
+def quantity(value: float, decimals: int = 3) -> str:
+    """A number of any size, in any unit: 0.000120, 0.500, 12.35, 1,235, 1.230e+300.
+
+    At least `decimals` significant digits below 1, one more from 1 on, every digit before the point, and an exponent
+    below 1e-4 and from 1e9 on.
+    """
+    if value == 0 or not math.isfinite(value):
+        return f"{value:.{decimals}f}"
+    if not 1e-4 <= abs(value) < 1e9:
+        return f"{value:.{decimals}e}"
+    power = math.floor(math.log10(abs(value)))  # of the first digit
+    places = decimals - power if power >= 0 else decimals - power - 1
+    return f"{value:,.{max(0, places)}f}"
 
 
 def check_bound(metric: str, kind: str, bound: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
+from lakewright.evaluation.metrics import meanings, quantity, signed, written
 from lakewright.pages.parts import number, percent
 
 
@@ -21,12 +22,22 @@ def rendered(template: str, package: str, filters: Mapping[str, Any] = {}, **val
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "percent": percent, "number": number, "size": _size, **filters}
+    environment.filters |= {"count": count, "percent": percent, "number": number, "quantity": quantity, "size": _size}
+    environment.filters |= {"metric": _metric, "difference": _difference, **filters}
     return environment.get_template(template).render(values)
 
 
 def count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def _metric(value: float, name: str) -> str:
+    """A metric's value; `name` may be that of a check that is no metric's."""
+    return written(name, value) if name in meanings() else number(value)
+
+
+def _difference(value: float, name: str) -> str:
+    return signed(name, value, 4)
 
 
 def _size(bytes_: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from lakewright.evaluation.metrics import quantity
 from lakewright.evaluation.scorers.entities import Outcome
 from lakewright.pages import pictures
 
@@ -24,8 +25,9 @@ Cell = str | float | None  # None: an empty cell
 @dataclass(frozen=True)
 class Column:
     name: str
-    kind: Literal["name", "text", "says", "count", "number", "percent", "bar", "share"] = "text"
-    """bar: 0..1 as a bar and a number; share: the same as a percentage"""
+    kind: Literal["name", "text", "says", "count", "number", "quantity", "percent", "bar", "share"] = "text"
+    """quantity: a number in the data's own unit, of any size; bar: 0..1 as a bar and a number; share: the same as a
+    percentage"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def percent(share: float) -> str:
 
 
 def number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) < 100 else quantity(value)
 
 
 def classes_section(

@@ -227,6 +227,63 @@ def score_errors(errors: NDArray[np.float64]) -> Figure:
     return figure
 
 
+def predicted_by_true(truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
+    """Both [n], on equal axes with the diagonal: a point for each row, or of more than 800 hexagons, the darker the
+    more rows."""
+    figure, axes = _figure(4.6, 4.6)
+    (truth, predicted), unit = _drawable(truth, predicted)
+    _density(axes, truth, predicted)
+    low, high = min(truth.min(), predicted.min()), max(truth.max(), predicted.max())
+    margin = 0.04 * (high - low) or 0.5
+    ends = (low - margin, high + margin)
+    axes.plot(ends, ends, "--", color=INK, alpha=0.55, linewidth=1)
+    axes.set(xlabel=f"true{unit}", ylabel=f"predicted{unit}", xlim=ends, ylim=ends, aspect="equal")
+    return figure
+
+
+def residuals(predicted: NDArray[np.float64], errors: NDArray[np.float64]) -> Figure:
+    """Predicted − true by the prediction, both [n]: points, or hexagons where there are more than 800."""
+    figure, axes = _figure(4.6, 3.2)
+    (predicted,), unit = _drawable(predicted)
+    (errors,), error_unit = _drawable(errors)
+    _density(axes, predicted, errors)
+    axes.axhline(0, color=INK, alpha=0.55, linewidth=1, linestyle="--")
+    axes.set(xlabel=f"predicted{unit}", ylabel=f"predicted − true{error_unit}")
+    return figure
+
+
+def residual_histogram(errors: NDArray[np.float64]) -> Figure:
+    """Rows by predicted − true [n]. Of more than 100 rows the outermost 1 % at most are counted in the bars at the
+    ends, if the picture would else be more than three times as wide; the title says so."""
+    figure, axes = _figure(4.6, 2.6)
+    (errors,), unit = _drawable(errors)
+    low, high = np.quantile(errors, [0.005, 0.995])
+    beyond = int(((errors < low) | (errors > high)).sum())
+    if len(errors) > 100 and 0 < high - low < (errors.max() - errors.min()) / 3:
+        errors = np.clip(errors, low, high)
+        axes.set(title=f"{beyond:,} row{'s' * (beyond != 1)} farther out in the bars at the ends")
+    axes.hist(errors, bins=31, color=RIGHT, alpha=0.7)
+    axes.axvline(0, color=INK, alpha=0.55, linewidth=1, linestyle="--")
+    axes.set(xlabel=f"predicted − true{unit}", ylabel="rows")
+    return figure
+
+
+def interval_coverage(shares: Sequence[float], rows: Sequence[int], level: float) -> Figure:
+    """The share of truths inside their interval, by group of rows, with Wilson's 95 % interval (1927), against the
+    level that the intervals should hold."""
+    figure, axes = _figure(4.6, 2.8)
+    places, share, count = np.arange(1, len(shares) + 1), np.array(shares), np.array(rows, dtype=np.float64)
+    z = 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    axes.vlines(places, middle - half, middle + half, color=RIGHT, alpha=0.4, linewidth=6)
+    axes.plot(places, share, "o", color=RIGHT, markersize=5)
+    axes.axhline(level, color=INK, alpha=0.55, linewidth=1, linestyle="--")
+    axes.set(xlabel="tenth of the predictions, the smallest first", ylabel="truths inside", ylim=(0, 1.02))
+    axes.set_xticks(places)
+    return figure
+
+
 def rank_histogram(ranks: NDArray[np.integer]) -> Figure:
     """Rows by the rank of their right text: 1, 2, 3–5, 6–10, 11–20 …"""
     bounds = [0, 1, 2, 5, 10, 20, 50, 100, 1000, max(1001, int(ranks.max(initial=1)))]
@@ -373,6 +430,28 @@ def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **g
     with matplotlib.rc_context(look):
         figure = Figure(figsize=(width, height), layout="constrained")
         return figure, figure.subplots(rows, columns, gridspec_kw=grid or None)
+
+
+def _density(axes: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Points, or of more than 800 hexagons whose shade is the logarithm of their rows."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+
+    if len(x) <= 800:
+        axes.scatter(x, y, s=12, color=RIGHT, alpha=0.35, linewidth=0)
+        return
+    shades = LinearSegmentedColormap.from_list("rows", [to_rgba(RIGHT, 0.25), to_rgba(RIGHT, 1.0)])
+    axes.hexbin(x, y, gridsize=32, mincnt=1, bins="log", cmap=shades, linewidths=0.1)
+
+
+def _drawable(*series: NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], str]:
+    """The series divided by one power of ten, and that power for the name of the axis: " (1e300)". Both as they come
+    where matplotlib can draw them: it squares widths, and takes very small ones for none."""
+    most = max(float(np.abs(values).max(initial=0.0)) for values in series)
+    if most == 0 or 1e-9 <= most < 1e12:
+        return list(series), ""
+    power = int(np.floor(np.log10(most)))
+    half = power // 2  # 10.0**-power may be no float64
+    return [values / 10.0**half / 10.0 ** (power - half) for values in series], f" (1e{power})"
 
 
 def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:

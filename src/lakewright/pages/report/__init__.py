@@ -175,7 +175,7 @@ def _columns(report: Report) -> list[_Column]:
         slices.sort(key=lambda part: np.inf if part.metric is None else sign * part.metric.value)
         drawn = [metric for metric in [total, *(part.metric for part in slices)] if metric is not None]
         low, high = min((m.low for m in drawn), default=0.0), max((m.high for m in drawn), default=1.0)
-        columns.append(_Column(column, slices, total, low, max(high, low + 1e-9)))
+        columns.append(_Column(column, slices, total, low, high if high > low else low + max(1e-9, abs(low) / 1e6)))
     return columns
 
 

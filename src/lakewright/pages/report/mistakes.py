@@ -18,6 +18,7 @@ from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.scorers.entities import EntityScorer, Outcome, Span, outcomes
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
+from lakewright.evaluation.scorers.regression import RegressionScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.pages.parts import Piece
 
@@ -164,6 +165,12 @@ def worst_pairs(scorer: SimilarityScorer, most: int = 20) -> list[int]:
     """The rows whose score is furthest from the truth, the furthest first."""
     assert scorer.truth is not None
     return [int(row) for row in np.argsort(-np.abs(scorer.scores - scorer.truth), kind="stable")[:most]]
+
+
+def largest_errors(scorer: RegressionScorer, most: int = 20) -> list[int]:
+    """The rows whose prediction is furthest from the truth, the furthest first; none that is exactly right."""
+    distances = scorer.distances()
+    return [int(row) for row in np.argsort(-distances, kind="stable")[:most] if distances[row] > 0]
 
 
 @dataclass(frozen=True)

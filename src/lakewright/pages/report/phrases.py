@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lakewright.evaluation.metrics import written
 from lakewright.pages import count
-from lakewright.pages.parts import number, percent
+from lakewright.pages.parts import percent
 from lakewright.records import Metric, Report
 
 
@@ -36,11 +37,11 @@ class Phrases:
     def score(self, name: str) -> str:
         """Any other metric, with its interval."""
         metric = self.report.metrics[name]
-        return f"{number(metric.value)} ({self.level} {between(metric)})"
+        return f"{written(name, metric.value)} ({self.level} {between(name, metric)})"
 
 
-def between(metric: Metric) -> str:
-    low, high = number(metric.low), number(metric.high)
+def between(name: str, metric: Metric) -> str:
+    low, high = written(name, metric.low), written(name, metric.high)
     return f"{low}{' to ' if metric.low < 0 else '–'}{high}"
 
 

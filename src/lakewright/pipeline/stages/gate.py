@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from lakewright.errors import ProjectError, nearest
+from lakewright.evaluation.metrics import signed, written
 from lakewright.evaluation.significance import compare
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import with_decision
@@ -65,8 +66,8 @@ def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
         values.append(report.single_row_metrics[name])
     least = kind == "minimum"
     passed = all(value >= threshold if least else value <= threshold for value in values)  # NaN passes neither
-    said = " and, in the runtime for single rows, ".join(f"{value:.4f}" for value in values)
-    detail = f"{said}, wanted {'≥' if least else '≤'} {threshold:g}"
+    said = " and, in the runtime for single rows, ".join(written(name, value, 4) for value in values)
+    detail = f"{said}, wanted {'≥' if least else '≤'} {threshold:.10g}"
     return Check(name=name, passed=passed, value=values[0], threshold=threshold, detail=detail)
 
 
@@ -101,8 +102,8 @@ def _against(
         ours, theirs, metric, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
     )
     detail = (
-        f"{metric} {found.difference:+.4f} against the champion "
-        f"({settings.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}; "
+        f"{metric} {signed(metric, found.difference, 4)} against the champion "
+        f"({settings.confidence:.0%} interval {signed(metric, found.low, 4)} to {signed(metric, found.high, 4)}; "
         f"{found.method}, one-sided p of being worse {found.p:.3g})"
     )
     check = Check(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lakewright
 from lakewright.errors import BelowGate
+from lakewright.evaluation.metrics import meaning
 from lakewright.model.folder import sample_rows
 from lakewright.records import Decision, ModelVersion, Prepared, Report, Trained
 from lakewright.registry.versions import register as register_version
@@ -34,7 +35,7 @@ def register(
         "lakewright.lock": lock_hash(),
         "lakewright.primary": report.primary,
         "lakewright.seconds_per_1000_rows": f"{report.seconds_per_1000_rows:.4f}",
-        **{f"metric.{name}": f"{metric.value:.6f}" for name, metric in report.metrics.items()},
+        **{f"metric.{name}": _plain(name, metric.value) for name, metric in report.metrics.items()},
     }
     version = register_version(
         workspace.tracking,
@@ -67,3 +68,8 @@ def lock_hash() -> str:
     """sha256 over the installed packages and their versions: the same for two environments made from one lock"""
     installed = sorted({f"{dist.name.lower()}=={dist.version}" for dist in distributions()})
     return hashlib.sha256("\n".join(installed).encode()).hexdigest()
+
+
+def _plain(metric: str, value: float) -> str:
+    """Without commas: programs read a version's tags."""
+    return f"{value:.6f}" if meaning(metric).to_one else f"{value:.7g}"
