@@ -23,6 +23,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
+from drawn_trees import drawn, drawn_rows
 from lakewright.errors import TrainingError
 from lakewright.learning.ensembles import floor32, from_forest, from_lightgbm, from_xgboost, mean_of
 from lakewright.model.trees import Trees
@@ -395,6 +396,27 @@ def test_mean_of_nothing_or_of_what_does_not_fit_is_refused() -> None:
     for weights in ([1], [1, -1], [0, 0], [1, float("nan")], [1, float("inf")]):
         with pytest.raises(ValueError, match="2 members need as many weights"):
             mean_of([one, one], weights)
+
+
+def test_neighbouring_float32_numbers() -> None:
+    """A double threshold lies between two neighbours; the nearest float32 would often be the upper one."""
+    numbers = np.arange(400, dtype=np.int32) + np.float32(1).view(np.int32)
+    columns = np.stack([numbers.view(np.float32), -numbers.view(np.float32)], axis=1)
+    truth = np.random.default_rng(0).normal(size=400)
+    settings = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 1, "min_data_in_bin": 1, "max_bin": 1000}
+    booster = lightgbm.train(settings, lightgbm.Dataset(columns, truth), 5)
+    assert_near(from_lightgbm(booster).margins(columns), booster.predict(columns, raw_score=True), DOUBLE)
+    for forest in (RandomForestRegressor(5, random_state=0), ExtraTreesRegressor(5, random_state=0)):
+        assert_near(from_forest(forest.fit(columns, truth)).margins(columns), forest.predict(columns), DOUBLE)
+
+
+@pytest.mark.parametrize("vectors", [(1, 2), (2, 1, 3), (2, 2), (1, 1)], ids=str)
+def test_mean_of_vectors_of_several_lengths(vectors: tuple[int, ...]) -> None:
+    rows = drawn_rows(0, 100)
+    for seed in range(5):
+        members = [drawn(seed + 10 * vector, outputs=3, vector=vector) for vector in vectors]
+        means = np.mean([each.margins(rows) for each in members], axis=0)
+        assert_near(mean_of(members).margins(rows), means, DOUBLE)
 
 
 def test_floor32() -> None:

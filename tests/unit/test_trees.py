@@ -55,7 +55,7 @@ def test_a_row_has_the_same_values_alone_and_among_others(kind: dict[str, Any], 
         assert (trees.contributions(rows[i : i + 1]) == values[i]).all()
     monkeypatch.setattr(module, "_ENTRIES", 1000)  # rows in parts, and trees in parts
     monkeypatch.setattr(module, "_FACTORS", 1000)
-    monkeypatch.setattr(module, "_KEPT", 0)
+    monkeypatch.setattr(module, "_CACHED", 0)
     monkeypatch.setattr(module, "_STEPS", 50)
     parts = Trees(**arrays(trees))
     assert (parts.margins(rows) == margins).all()

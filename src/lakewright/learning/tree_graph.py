@@ -70,9 +70,9 @@ def _folded(trees: Trees) -> tuple[NDArray[np.float64], Trees]:
     np.add.at(base, trees.output[single][:, None] + np.arange(vector), trees.leaf_weight[~trees.root[single]])
     if single.all():
         return base, _nothing(trees.outputs)
-    kept = np.ones(len(trees.leaf_cover), np.bool_)
-    kept[~trees.root[single]] = False
-    place = np.cumsum(kept) - 1
+    is_other = np.ones(len(trees.leaf_cover), np.bool_)
+    is_other[~trees.root[single]] = False
+    place = np.cumsum(is_other) - 1
 
     def moved(children: NDArray[np.int32]) -> NDArray[np.int32]:
         return np.where(children >= 0, children, ~place[np.minimum(~children, len(place) - 1)]).astype(np.int32)
@@ -81,8 +81,8 @@ def _folded(trees: Trees) -> tuple[NDArray[np.float64], Trees]:
         trees,
         left=moved(trees.left),
         right=moved(trees.right),
-        leaf_weight=trees.leaf_weight[kept],
-        leaf_cover=trees.leaf_cover[kept],
+        leaf_weight=trees.leaf_weight[is_other],
+        leaf_cover=trees.leaf_cover[is_other],
         root=trees.root[~single],
         output=trees.output[~single],
     )

@@ -34,7 +34,7 @@ AGAIN = "register or download the model again; if it fails again, train again"
 
 _ENTRIES = 1 << 18  # (row, tree) pairs walked at once
 _STEPS = 1 << 19  # (leaf, node of its path) pairs laid out at once
-_KEPT = 1 << 21  # such pairs kept in memory, about 40 bytes each
+_CACHED = 1 << 21  # such pairs that stay in memory, about 40 bytes each
 _DECISIONS = 1 << 21  # (row, leaf, node of its path) at once
 _FACTORS = 1 << 18  # float64 factors at once: 2 MiB, which a processor's cache holds
 
@@ -162,7 +162,7 @@ class Trees:
         return goes_left
 
     def _in_set(self, values: NDArray[np.float32], sets: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """A code is cut to a whole number, as LightGBM, XGBoost and ONNX Runtime cut it."""
+        """A code is cut to a whole number, as LightGBM and ONNX Runtime cut it (XGBoost: from 0 upwards)."""
         with np.errstate(invalid="ignore"):
             possible = (values > -1) & (values <= MOST_CODE)
         codes = np.where(possible, values, 0).astype(np.int64)
@@ -274,7 +274,7 @@ class Trees:
     def _paths(self) -> list[_Paths] | None:
         """The paths of all leaves, if they are few: to lay them out takes longer than to use them for one row."""
         depth = self._ways[2]
-        return list(_all_paths(self)) if depth.sum(dtype=np.int64) <= _KEPT else None
+        return list(_all_paths(self)) if depth.sum(dtype=np.int64) <= _CACHED else None
 
 
 @dataclass(frozen=True)
