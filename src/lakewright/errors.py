@@ -133,6 +133,7 @@ EXTRAS = {
     "azure": "azure",
     "databricks": "databricks",
     "usearch": "search",
+    **dict.fromkeys(("lightgbm", "xgboost"), "tables"),
 }
 
 

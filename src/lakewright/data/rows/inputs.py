@@ -33,17 +33,17 @@ MOSTLY_MISSING = 0.5  # share of the rows
 MEMORY = "1GB"  # of DuckDB, before it spills
 NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
-# Of the column {c}: rows with a value, different values, average words, rows that are a number and a whole one, that
+# Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
 # are a time; then least and greatest of a column of whole numbers
 STRING = rf"""
-    count(*) FILTER (trim({{c}}) <> ''), count(DISTINCT {{c}}) FILTER (trim({{c}}) <> ''),
-    coalesce(avg(len(regexp_extract_all({{c}}, '\S+'))) FILTER (trim({{c}}) <> ''), 0),
-    count(*) FILTER (regexp_full_match(trim({{c}}), '{NUMBER}')),
-    count(*) FILTER (regexp_full_match(trim({{c}}), '[0-9]+')),
-    count(*) FILTER (regexp_full_match(trim({{c}}), '{TIME}')), NULL, NULL"""
-WHOLE = "count({c}), count(DISTINCT {c}), 0, 0, 0, 0, min({c}), max({c})"
-FLOAT = "count({c}) FILTER (NOT isnan({c})), count(DISTINCT {c}) FILTER (NOT isnan({c})), 0, 0, 0, 0, NULL, NULL"
-OTHER = "count({c}), count(DISTINCT {c}), 0, 0, 0, 0, NULL, NULL"
+    count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
+    coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
+    count(*) FILTER (regexp_full_match(trim(@), '{NUMBER}')),
+    count(*) FILTER (regexp_full_match(trim(@), '[0-9]+')),
+    count(*) FILTER (regexp_full_match(trim(@), '{TIME}')), NULL, NULL"""
+WHOLE = "count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@)"
+FLOAT = "count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL"
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL"
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measu
             )
 
     expressions = {"string": STRING, "whole": WHOLE, "float": FLOAT}
-    asked = ", ".join(expressions.get(shapes[name], OTHER).format(c=f"c{place}") for place, name in enumerate(flat))
+    asked = ", ".join(expressions.get(shapes[name], OTHER).replace("@", f"c{place}") for place, name in enumerate(flat))
     failures: list[BaseException] = []  # DuckDB turns them into text
     with tempfile.TemporaryDirectory(prefix="lakewright-inputs-") as spill:
         config: dict[str, Any] = {"temp_directory": spill, "memory_limit": MEMORY}

@@ -1,4 +1,5 @@
-"""TF-IDF and multinomial logistic regression: seconds to train, and the bar that anything larger has to clear."""
+"""TF-IDF, columns and multinomial logistic regression, or ridge regression of a number: seconds to train, and the bar
+that anything larger has to clear."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ class Linear:
     reads: Mapping[Kind, str] = {
         **dict.fromkeys(("text", "optional text", "words"), "terms"),
         **dict.fromkeys(("number", "category"), "dense"),
+        "time": "part_of",
     }
-    truths = ("class", "labels")
+    truths = ("class", "labels", "number")
     gaps: Mapping[str, str] = {
         "spans": "never: it sees a text as a bag of terms, which have no place in it",
         "answers": "never: it sees a text as a bag of terms, which have no place in it",
@@ -59,7 +61,9 @@ class Linear:
         weight = np.zeros((features.shape[1], outputs), dtype=np.float32)
         bias = np.zeros(outputs, dtype=np.float32)
         iterations = 0
-        if training.task.one_label:
+        if training.task.truth == "number":
+            iterations = _fit_number(features, targets[:, 0], training.train.weights, settings, weight, bias)
+        elif training.task.one_label:
             iterations = _fit_classes(features, targets[:, 0], training.train.weights, settings, weight, bias)
         else:
             with bar("labels", outputs) as advance:
@@ -118,6 +122,25 @@ def _fit_classes(
         bias[model.classes_] = model.intercept_
         weight[:, model.classes_] = model.coef_.T
     return int(model.n_iter_.max())
+
+
+def _fit_number(
+    features: csr_matrix,
+    truth: NDArray[np.float32],
+    row_weights: NDArray[np.float32],
+    settings: LinearSettings,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> int:
+    """A number: ridge regression of the truth in its deviations, so that C means the same in every unit."""
+    from sklearn.linear_model import Ridge
+
+    mean, deviation = float(truth.mean(dtype=np.float64)), float(truth.std(dtype=np.float64)) or 1.0
+    # By conjugate gradients, which leave sparse terms sparse
+    model = Ridge(alpha=1 / settings.C, max_iter=settings.max_iter, solver="sparse_cg", random_state=settings.seed)
+    model.fit(features.astype(np.float64), (truth - mean) / deviation, sample_weight=row_weights)
+    weight[:, 0], bias[0] = model.coef_ * deviation, model.intercept_ * deviation + mean
+    return int(np.max(model.n_iter_)) if model.n_iter_ is not None else 0
 
 
 def _fit_label(

@@ -1,0 +1,191 @@
+"""Boosted trees by LightGBM (Ke et al. 2017): for columns of a table the learner to begin with.
+
+Categories and missing values are read as they are. Trees are added while they help on validation. What is left in the
+model folder is arrays and an ONNX graph, so that predictions need no LightGBM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lakewright.errors import ProjectError, nearest
+from lakewright.learning.learners import Examples, Fitted, Learner, Training
+from lakewright.settings.sections import LearnerSettings
+from lakewright.system.progress import bar
+
+if TYPE_CHECKING:
+    from lakewright.data.rows.kinds import Kind
+    from lakewright.learning.tree_folder import Link
+    from lakewright.model.recipe import Column
+    from lakewright.model.tasks import Task
+
+POSITIVE = ("poisson", "tweedie")  # losses of numbers that are not negative; the trees give their logarithm
+EVERY = 10  # trees between two points of the learning curve
+
+
+class TreesSettings(LearnerSettings):
+    learner: Literal["trees"] = "trees"
+    n_estimators: int = Field(default=2000, ge=1, description="trees at most, times the number of classes beyond two")
+    early_stopping_rounds: int = Field(
+        default=100, ge=0, description="trees without a better loss on validation that end the training; 0: never"
+    )
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    num_leaves: int = Field(default=31, ge=2, le=131_072, description="leaves of a tree at most")
+    max_depth: int = Field(default=-1, ge=-1, description="nodes on the way to a leaf at most; -1: no limit")
+    min_child_samples: int = Field(default=20, ge=1, description="rows in a leaf at least")
+    subsample: float = Field(default=1.0, gt=0, le=1, description="share of the rows that each tree sees")
+    colsample_bytree: float = Field(default=1.0, gt=0, le=1, description="share of the columns that each tree sees")
+    reg_alpha: float = Field(default=0.0, ge=0, description="strength of the L1 penalty")
+    reg_lambda: float = Field(default=0.0, ge=0, description="strength of the L2 penalty")
+    max_bin: int = Field(default=255, ge=2, le=65_535, description="values that a number is binned to at most")
+    monotone_constraints: dict[str, Literal[-1, 1]] = Field(
+        default={}, description="input → 1: the prediction never falls as it grows; -1: never rises"
+    )
+    loss: Literal["auto", "cross_entropy", "l2", "l1", "huber", "quantile", "poisson", "tweedie"] = Field(
+        default="auto", description="auto: the task's first; poisson and tweedie are for numbers that are not negative"
+    )
+    alpha: float = Field(default=0.9, gt=0, description="huber: where it becomes linear; quantile: which one, below 1")
+    tweedie_variance_power: float = Field(default=1.5, ge=1, lt=2)
+    seed: int = 13
+
+
+class BoostedTrees:
+    name = "trees"
+    settings = TreesSettings
+    sizes: Mapping[str, Mapping[str, Any]] = {}
+    reads: Mapping[Kind, str] = {"number": "native", "category": "native", "time": "part_of"}
+    truths = ("class", "number")
+    gaps: Mapping[str, str] = {
+        "labels": "not-yet: one ensemble for each label",
+        **dict.fromkeys(("spans", "answers"), "never: a tree reads columns, and they are places in a text"),
+        "likeness": "never: a tree gives a number for a row, and no vector that could be compared",
+    }
+    needs: tuple[Kind, ...] = ("number", "category", "time")
+    vocabulary = None
+
+    def recipe_depends(self, settings: TreesSettings, base: Path) -> dict[str, Any]:
+        return {}
+
+    def fit(self, training: Training) -> Fitted:
+        import lightgbm
+
+        from lakewright.learning.ensembles import from_lightgbm
+        from lakewright.learning.tree_folder import leave
+
+        settings: TreesSettings = training.settings
+        columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
+        check_truths(training, loss)
+        train = _dataset(training.train, columns)
+        watched = [_dataset(training.validation, columns, train)] if len(training.validation) else []
+        history: list[dict[str, float]] = []
+        with bar("trees", settings.n_estimators) as advance:
+
+            def watch(state: Any) -> None:
+                scores = {f"{split}_loss": value for split, _, value, _ in state.evaluation_result_list}
+                if state.iteration % EVERY == 0:
+                    history.append({"step": float(state.iteration), **scores})
+                advance(1, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+
+            stop = [lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False)]
+            booster = lightgbm.train(
+                _parameters(settings, training, loss, columns),
+                train,
+                num_boost_round=settings.n_estimators,
+                valid_sets=watched,
+                valid_names=["validation"] * len(watched),
+                callbacks=[watch, *(stop if watched and settings.early_stopping_rounds else [])],
+            )
+        trees = from_lightgbm(booster)
+        leave(trees, len(columns), link_of(training.task, loss), training.folder)
+        return Fitted(history, {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
+
+
+def loss_of(asked: str, task: Task) -> str:
+    return task.losses[0] if asked == "auto" else asked
+
+
+def link_of(task: Task, loss: str) -> Link:
+    if task.truth == "number":
+        return "log" if loss in POSITIVE else "margins"
+    return "two_classes" if task.outputs == 2 else "margins"
+
+
+def check_truths(training: Training, loss: str) -> None:
+    """Raises ProjectError for a loss that the truths of train do not allow."""
+    least = training.train.targets.values.min(initial=0)
+    if loss in POSITIVE and least < 0:
+        raise ProjectError(
+            f"train.loss: {loss} is for numbers that are not negative, and train holds {least:g}",
+            "set train.loss: l2, l1 or huber",
+        )
+
+
+def constraints(monotone: Mapping[str, int], columns: tuple[Column, ...]) -> list[int]:
+    """One for each column, 0 without one. Raises ProjectError for a name that is no column of numbers."""
+    numbers = [column.name for column in columns if not column.values]
+    for name in monotone:
+        if name not in numbers:
+            raise ProjectError(
+                f"train.monotone_constraints names {name!r}, which is no number that the trees read",
+                nearest(name, numbers),
+            )
+    return [monotone.get(column.name, 0) for column in columns]
+
+
+def codes_of(columns: tuple[Column, ...]) -> list[int]:
+    """The places of the columns that are codes of categories."""
+    return [place for place, column in enumerate(columns) if column.values]
+
+
+def matrix_of(examples: Examples) -> NDArray[np.float32]:
+    """[rows, columns]"""
+    columns = examples.encoded.columns
+    assert columns is not None
+    return columns
+
+
+def _dataset(examples: Examples, columns: tuple[Column, ...], reference: Any = None) -> Any:
+    import lightgbm
+
+    return lightgbm.Dataset(
+        matrix_of(examples),
+        label=examples.targets.values,
+        weight=examples.weights,
+        reference=reference,
+        categorical_feature=codes_of(columns),
+        feature_name=[f"c{place}" for place in range(len(columns))],  # LightGBM refuses many characters in names
+        params={"verbosity": -1},
+    )
+
+
+def _parameters(settings: TreesSettings, training: Training, loss: str, columns: tuple[Column, ...]) -> dict[str, Any]:
+    classes = training.task.outputs if training.task.truth == "class" else 1
+    named = settings.model_dump(
+        include={
+            *("learning_rate", "num_leaves", "max_depth", "min_child_samples", "subsample", "colsample_bytree"),
+            *("reg_alpha", "reg_lambda", "max_bin", "alpha", "tweedie_variance_power", "seed"),
+        }
+    )
+    objective = {"cross_entropy": "binary" if classes == 2 else "multiclass"}.get(loss, loss)
+    more: dict[str, Any] = {"num_class": classes} if objective == "multiclass" else {}
+    if settings.monotone_constraints:
+        more["monotone_constraints"] = constraints(settings.monotone_constraints, columns)
+    return {
+        **named,
+        **more,
+        "objective": objective,
+        "bagging_freq": int(settings.subsample < 1),
+        "num_threads": training.threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+
+
+LEARNER: Learner = BoostedTrees()
