@@ -9,6 +9,8 @@ from typing import Any, Literal
 from lakewright.data.rows.kinds import TEXTS, Kind
 from lakewright.learning.learners.encoder.base import vocabulary_of
 from lakewright.model.recipe import Recipe, Step, Wanted
+from lakewright.model.recipe.native import Native, NativeSettings
+from lakewright.model.recipe.part_of import PartOf, PartOfSettings
 from lakewright.model.recipe.terms import Terms, TermsSettings
 from lakewright.model.recipe.tokens import LongTexts, Tokens
 from lakewright.model.tasks import Task
@@ -69,3 +71,12 @@ def recipe_of(
     texts = [name for name, kind in inputs.items() if kind in TEXTS]
     where = {"apart": level == "vector", "positions": level == "token"}
     return Recipe((tokens(base, max_length, long_texts or usual, stride, texts, **where),))
+
+
+def table_recipe(inputs: Mapping[str, Kind]) -> Recipe:
+    """What trees read, fitted on no rows: times in parts, numbers as they are, categories without values."""
+    times: dict[str, Kind] = {name: kind for name, kind in inputs.items() if kind == "time"}
+    parts = PartOf.fit([], times, PartOfSettings(), Wanted("row"))[0]
+    kinds: dict[str, Kind] = {name: kind for name, kind in inputs.items() if kind != "time"}
+    native = Native.fit([], kinds | dict.fromkeys(parts.made, "number"), NativeSettings(), Wanted("row"))[0]
+    return Recipe((parts, native) if times else (native,))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
-from test_learners import inputs_of, task_rows
+from test_learners import PRETRAINED, inputs_of, task_rows
 
 from conftest import sentences, small_project
 from lakewright import plugins
@@ -32,6 +32,7 @@ from lakewright.model.predictor import Predictor
 TOLERANCE = {"fp32": 1e-4, "onnx int8": 5e-3, "openvino int8": 5e-2}
 LONGEST = 512  # tokens
 FAST = [("encoder", "text_classification"), ("encoder", "token_classification"), ("linear", "text_classification")]
+FAST += [("trees", "classification"), ("forest", "regression")]
 PAIRS = [
     pytest.param(pair, marks=[] if pair in FAST else [pytest.mark.slow], id="-".join(pair))
     for pair in itertools.product(plugins.LEARNERS.names(), plugins.TASKS.names())
@@ -91,7 +92,7 @@ def model(
         project = small_project(long_base) | {"task": task, "gate": {}, "evaluate": {"resamples": 100}}
         project["data"] = {"source": "things.json", "columns": columns}
         project["train"] = {"learner": learner}
-        if learner != "linear":
+        if learner in PRETRAINED:
             project["train"] |= {"base_model": str(long_base), "quantize": "never"}
             project["prepare"] = {"recipe": {"tokens": {"max_length": LONGEST}}}
         if learner == "encoder":
@@ -101,7 +102,7 @@ def model(
         made = Path(lw.run("project.yml").model_folder)
         predictor = Predictor.open(made)
         served = [Served(name, TOLERANCE["fp32"], name, made) for name in plugins.RUNTIMES.names() if name != "cuda"]
-        if learner != "linear":
+        if learner in PRETRAINED:
             served += rounded(predictor, folder / "rounded")
         yield predictor, served
 

@@ -16,7 +16,7 @@ from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.tasks import Logits, Loss, Task
 from lakewright.model.tasks.answering import FIRST, LAST
 from lakewright.testing import TaskCase, TaskSuite
-from recipes import recipe_of
+from recipes import recipe_of, table_recipe
 
 
 def several(task: Task, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any], surely: float) -> Logits:
@@ -30,6 +30,11 @@ def ends(task: Task, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any
     targets = task.targets(truths, encoded, rows)
     both = ([np.where(targets[i] & bit, surely, -surely) for bit in (FIRST, LAST)] for i in range(len(targets)))
     return [np.stack(logits, axis=1).astype(np.float32) for logits in both]
+
+
+def exactly(task: Task, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any], surely: float) -> Logits:
+    """Perfect logits of a number."""
+    return [np.array([truth], np.float32) for truth in truths]
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -83,12 +88,31 @@ CASES: dict[str, dict[str, Any]] = {
         "named": "'alike'",
         "batch_losses": ["in_batch_negatives"],
     },
+    "classification": {
+        "columns": {"label": "kind", "numbers": ["age"], "categories": ["place"], "times": ["seen"]},
+        "rows": {
+            "kind": ["animal", "plant", "stone"],
+            "age": [3.0, None, 2.5e9],
+            "place": ["north", "south", None],
+            "seen": ["2026-01-31", None, "2026-02-01T14:00:00+02:00"],
+        },
+        "wrong": {"kind": ["a"], "age": [1.0], "place": ["x"], "seen": ["yesterday"]},
+        "named": "'seen'",
+    },
+    "regression": {
+        "columns": {"label": "price", "numbers": ["age"], "categories": ["place"]},
+        "rows": {"price": [3.5, -1.0, 1e6], "age": [3.0, None, 2.5], "place": ["north", "south", None]},
+        "wrong": {"price": ["cheap"], "age": [1.0], "place": ["x"]},
+        "named": "'price'",
+        "perfect": exactly,
+    },
 }
 
 
 def case_of(name: str, base: Path) -> TaskCase:
     task, described = plugins.TASKS.find(name), CASES[name]
-    recipe = recipe_of(task.inputs_of(described["columns"]), task.level, base, 32)
+    inputs = task.inputs_of(described["columns"])
+    recipe = recipe_of(inputs, task.level, base, 32) if "text" in inputs.values() else table_recipe(inputs)
     return TaskCase(task=task, recipe=recipe, **described)
 
 
@@ -104,7 +128,9 @@ class TestTask(TaskSuite):
     def test_it_knows_its_confidence_and_wrong_rows(self, case: TaskCase) -> None:
         opened = case.open()
         predictions = opened.task.decode(opened.logits(), opened.encoded, opened.rows)
-        assert None not in map(opened.task.confidence, predictions) and case.wrong is not None
+        known = [opened.task.confidence(prediction) is not None for prediction in predictions]
+        assert all(known) if opened.task.truth != "number" else not any(known)
+        assert case.wrong is not None
 
 
 def test_partners_find_each_other_in_their_batch(tiny_base: Path) -> None:

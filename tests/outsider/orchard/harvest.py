@@ -38,6 +38,7 @@ class Harvest:
     settings: ClassVar[type[TaskSettings]] = HarvestSettings
     columns: ClassVar[type[Columns]] = HarvestColumns
     truth: ClassVar[str] = "number"
+    requires: ClassVar[tuple[Kind, ...]] = ("number",)
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = False

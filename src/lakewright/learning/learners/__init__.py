@@ -125,7 +125,8 @@ class TorchLearner(Learner, Protocol):
 def gap(learner: Learner, task: type[Task]) -> str:
     """Why the learner does not learn the task; empty where it does."""
     if task.truth in learner.truths:
-        return ""
+        unread = [kind for kind in task.requires if kind not in learner.reads]
+        return f"never: every row has a {unread[0]}, and it reads {', '.join(learner.reads)}" if unread else ""
     return learner.gaps.get(task.truth, f"not-yet: the kinds of truth that it learns are {', '.join(learner.truths)}")
 
 

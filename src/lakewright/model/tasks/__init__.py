@@ -43,6 +43,7 @@ class Task(Protocol):
     settings: ClassVar[type[TaskSettings]]  # the keys of `task` in project.yml, beside the name
     columns: ClassVar[type[Columns]]  # the roles of data.columns, including those of the truth
     truth: ClassVar[str]  # the kind of truth: class, labels, number, spans, answers, likeness, or your own
+    requires: ClassVar[tuple[Kind, ...]]  # the kinds of inputs that every row has
     level: ClassVar[Literal["row", "token", "vector"]]
     """The network's output: logits a row, logits a token, or an embedding a sequence."""
     counted: ClassVar[Literal["rows", "sequences", "tokens"]]  # a batch's loss is the mean over these

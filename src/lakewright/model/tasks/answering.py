@@ -74,6 +74,7 @@ class QuestionAnswering:
     settings: ClassVar[type[TaskSettings]] = QuestionAnsweringSettings
     columns: ClassVar[type[Columns]] = QuestionAnsweringColumns
     truth: ClassVar[str] = "answers"
+    requires: ClassVar[tuple[Kind, ...]] = ("text",)
     level: ClassVar[Literal["row", "token", "vector"]] = "token"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "sequences"
     one_label: ClassVar[bool] = False

@@ -72,6 +72,7 @@ class Classification:
     settings: ClassVar[type[TaskSettings]] = ClassificationSettings
     columns: ClassVar[type[Columns]] = ClassificationColumns
     truth: ClassVar[str] = "class"
+    requires: ClassVar[tuple[Kind, ...]] = ()
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = True
@@ -241,6 +242,7 @@ class TextClassification(Classification):
     name: ClassVar[str] = "text_classification"
     settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
     columns: ClassVar[type[Columns]] = TextClassificationColumns
+    requires: ClassVar[tuple[Kind, ...]] = ("text",)
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:

@@ -67,6 +67,7 @@ class MultilabelClassification:
     settings: ClassVar[type[TaskSettings]] = MultilabelSettings
     columns: ClassVar[type[Columns]] = MultilabelColumns
     truth: ClassVar[str] = "labels"
+    requires: ClassVar[tuple[Kind, ...]] = ("text",)
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = False

@@ -58,6 +58,7 @@ class Regression:
     settings: ClassVar[type[TaskSettings]] = RegressionSettings
     columns: ClassVar[type[Columns]] = RegressionColumns
     truth: ClassVar[str] = "number"
+    requires: ClassVar[tuple[Kind, ...]] = ()
     level: ClassVar[Literal["row", "token", "vector"]] = "row"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = False

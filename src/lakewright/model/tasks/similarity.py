@@ -59,6 +59,7 @@ class SentenceSimilarity:
     settings: ClassVar[type[TaskSettings]] = SimilaritySettings
     columns: ClassVar[type[Columns]] = SimilarityColumns
     truth: ClassVar[str] = "likeness"
+    requires: ClassVar[tuple[Kind, ...]] = ("text",)
     level: ClassVar[Literal["row", "token", "vector"]] = "vector"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "rows"
     one_label: ClassVar[bool] = False

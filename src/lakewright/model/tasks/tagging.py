@@ -71,6 +71,7 @@ class TokenClassification:
     settings: ClassVar[type[TaskSettings]] = TokenClassificationSettings
     columns: ClassVar[type[Columns]] = TokenClassificationColumns
     truth: ClassVar[str] = "spans"
+    requires: ClassVar[tuple[Kind, ...]] = ("text",)
     level: ClassVar[Literal["row", "token", "vector"]] = "token"
     counted: ClassVar[Literal["rows", "sequences", "tokens"]] = "tokens"
     one_label: ClassVar[bool] = False
