@@ -603,12 +603,12 @@ UNDEFINED: dict[str, tuple[Scorer, dict[str, str]]] = {
     "no labels": (
         MultilabelScorer(NOTHING, np.full((3, 2), 0.1), NOTHING, ["a", "b"]),
         {
-            "roc_auc": "each label stands in all 3 or in none",
+            "roc_auc": "each label is in all 3 or in none",
             "pr_auc": "none of the 3 has a label",
-            "micro_f1": "none of the 3 has a label, nor is one predicted",
+            "micro_f1": "none of the 3 has a label, and none is predicted",
         },
     ),
-    "no entities": (EntityScorer([[], []], [[], []], ["a"]), {"entity_f1": "none of the 2 has an entity, nor is"}),
+    "no entities": (EntityScorer([[], []], [[], []], ["a"]), {"entity_f1": "none of the 2 has an entity, and none is"}),
     "no answers": (AnswersScorer([[]], [""], [0.5]), {"answer_f1": "none of the 1 has an answer"}),
     "answers": (AnswersScorer([["a"]], ["a"], [0.5]), {"no_answer_accuracy": "each of the 1 has an answer"}),
     "one score": (SimilarityScorer(np.ones(2), np.array([0.1, 0.2])), {"spearman": "all 2 have the same score"}),
@@ -660,7 +660,7 @@ def test_bounds_that_a_metric_may_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bound", "problem"), [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "never")]
+    ("bound", "problem"), [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "outside the range")]
 )
 def test_plan_refuses_such_a_bound(bound: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -474,9 +474,9 @@ def test_what_stays_inside_does(name: str) -> None:
 
 def test_a_record_names_no_place_outside_of_its_workspace(tmp_path: Path) -> None:
     kept = {"model_folder": "workspace:../../etc", "digest": "d", "learner": "linear"}
-    with pytest.raises(ValueError, match="no place in a workspace"):
-        Trained.from_kept(kept, tmp_path)
-    inside = Trained.from_kept(kept | {"model_folder": "workspace:models/m"}, tmp_path)
+    with pytest.raises(ValueError, match="not a place in the workspace"):
+        Trained.from_stored(kept, tmp_path)
+    inside = Trained.from_stored(kept | {"model_folder": "workspace:models/m"}, tmp_path)
     assert inside.places == [str(tmp_path / "models/m")]
 
 

@@ -46,17 +46,17 @@ def by_slice(
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[str, dict[str, Metric]]]:
     """Column → slice → metric, as in `Report.slices`; the metric "rows" is the slice's number of rows."""
-    found: dict[str, dict[str, dict[str, Metric]]] = {}
+    measured: dict[str, dict[str, dict[str, Metric]]] = {}
     for column, values in columns.items():
         masks = slices(values)
         metrics = slice_intervals(
             scorer, masks, resamples=resamples, confidence=confidence, seed=seed, progress=progress
         )
-        found[column] = {}
+        measured[column] = {}
         for name, mask in masks.items():
             rows = float(mask.sum())
-            found[column][name] = {"rows": Metric(value=rows, low=rows, high=rows), **metrics[name]}
-    return found
+            measured[column][name] = {"rows": Metric(value=rows, low=rows, high=rows), **metrics[name]}
+    return measured
 
 
 def _plain(values: Any) -> list[Any]:
@@ -103,10 +103,10 @@ def _categories(column: list[Any], present: Rows, most: int) -> dict[str, Rows]:
     for row in present:
         parts.setdefault(_name(column[row]), []).append(row)
     by_size = sorted(parts.items(), key=lambda part: -len(part[1]))
-    kept = dict(by_size[:most])
+    largest = dict(by_size[:most])
     for _, rows in by_size[most:]:
-        kept.setdefault(OTHER, []).extend(rows)
-    return kept
+        largest.setdefault(OTHER, []).extend(rows)
+    return largest
 
 
 def _name(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder import Encoder, untrained
 from lakewright.learning.learners.encoder.settings import SMALL, PretrainedSettings
-from lakewright.system.memory import memory_kept
+from lakewright.system.memory import keep_memory
 
 if TYPE_CHECKING:
     from lakewright.learning.learners.encoder.network import EncoderNetwork
@@ -36,7 +36,7 @@ class Embedding(Encoder):
         "answers": "never: where an answer begins cannot be read off an encoder that was not trained for it",
     }
 
-    @memory_kept()
+    @keep_memory()
     def fit(self, training: Training) -> Fitted:
         import torch
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lakewright.errors import ProjectError
 from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
-from lakewright.system.memory import memory_kept
+from lakewright.system.memory import keep_memory
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ class Encoder:
 
         return vocabulary_of(base_folder(settings.base_model, base), settings.base_model)
 
-    @memory_kept()
+    @keep_memory()
     def fit(self, training: Training) -> Fitted:
         import torch
 
