@@ -660,7 +660,8 @@ def test_bounds_that_a_metric_may_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bound", "problem"), [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "outside the range")]
+    ("bound", "problem"),
+    [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "outside the range")],
 )
 def test_plan_refuses_such_a_bound(bound: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
