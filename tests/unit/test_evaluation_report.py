@@ -247,11 +247,11 @@ def test_the_page_of_many_labels(tmp_path: Path, multilabel: MultilabelScorer) -
     assert page.ids() == {"metrics", "classes", "labels", "confusions", "mistakes", "calibration", "run"}
     assert page.source.count("<svg") == 3
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "Found 62.5 % of the labels of 6 test rows; 71.4 % of those it said are right." in said
-    assert "Nothing is missed or too much on 50.0 % of the rows. Micro F1 is 0.667" in said
+    assert "Found 62.5 % of the labels of 6 test rows; 71.4 % of the predicted ones are right." in said
+    assert "All labels are right on 50.0 % of the rows. Micro F1 is 0.667" in said
     assert (
-        "A row has 1.33 labels and is given 1.17, on average. Rows that have none: 1, of which 1 are given none."
-        in said
+        "A row has 1.33 true and 1.17 predicted labels, on average. Rows without a label: 1, of which 1 have none "
+        "predicted." in said
     )
     # All three on all rows hit 8 of 8 with 18 said: 2·8 / (18 + 8); joy and fear alone have 2·6 / (12 + 8).
     assert "Always answering “joy”, “<b>fear</b>”, “calm” would have a micro F1 of 0.615." in said
@@ -273,7 +273,7 @@ def test_label_mistakes_by_hand(multilabel: MultilabelScorer) -> None:
     assert [(one.label, one.outcome) for one in found[0].decisions] == [
         ("joy", "correct"), ("calm", "spurious"), ("<b>fear</b>", "missed"),
     ]  # fmt: skip
-    assert [(swap.missed, swap.said, swap.rows, swap.share) for swap in swapped_labels(multilabel)] == [
+    assert [(swap.missed, swap.predicted, swap.rows, swap.share) for swap in swapped_labels(multilabel)] == [
         ("<b>fear</b>", "joy", 1, 0.5), ("<b>fear</b>", "calm", 1, 0.5),
     ]  # fmt: skip
 
@@ -335,13 +335,13 @@ def test_the_page_of_answers(tmp_path: Path, asked: tuple[AnswersScorer, ReportC
     assert page.ids() == {"metrics", "kinds", "none", "n-best", "mistakes", "calibration", "run"}
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Exactly right on 66.7 % of 3 test rows" in said
-    assert "Of the questions without an answer it knew 100.0 %. F1 is 0.667" in said
+    assert "Of the questions without an answer it recognised 100.0 %. F1 is 0.667" in said
     assert (
         "over the 2 rows with a true answer. The first is exactly right on 50.0 %, one of the first 2 on 100.0 %."
         in said
     )
     assert set(re.findall(r'<mark class="(\w+)">([^<]*)</mark>', page.source)) == {
-        ("correct", "both"), ("missed", "true answer"), ("spurious", "said"),
+        ("correct", "both"), ("missed", "true answer"), ("spurious", "predicted"),
         ("missed", "Ada &lt;Lovelace&gt;"), ("spurious", "Babbage"),
     }  # fmt: skip
 
@@ -454,7 +454,7 @@ def test_the_words_that_decide_are_shaded_in_their_row(
     found = Attribution(2, "1833", "probability", 0.7, near, 0, Place("context", 803, 807))
     context = ReportContext(**{**vars(answers), "attributions": [found]})
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
-    assert 'title="+0.40">In</mark> <mark class="said">1833</mark> they met.</span>' in Page(path).source
+    assert 'title="+0.40">In</mark> <mark class="predicted">1833</mark> they met.</span>' in Page(path).source
 
 
 @needs_axe
@@ -532,7 +532,7 @@ def test_the_verdict_in_each_tasks_words(
     )
     said = verdict(report_of(entities[0])).replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith(
-        "Found 60.0 % of the entities in 3 test rows; 50.0 % of what it marked is right. Entity F1 is"
+        "Found 60.0 % of the entities in 3 test rows; 50.0 % of the predicted ones are right. Entity F1 is"
     )
     other = base.model_copy(update={"metrics": {"rmse": metric}, "primary": "rmse"})
     assert verdict(other).startswith("RMSE is 0.500 (95")

@@ -46,9 +46,13 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     title = ""
     if len(labels) > most:
-        shown = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:most])
+        indices = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:most])
         title = f"the {most} most confused of {len(labels)} classes"
-        counts, share, labels = counts[np.ix_(shown, shown)], share[np.ix_(shown, shown)], [labels[i] for i in shown]
+        counts, share, labels = (
+            counts[np.ix_(indices, indices)],
+            share[np.ix_(indices, indices)],
+            [labels[i] for i in indices],
+        )
     figure, axes = _matrix(labels)
     for truth, predicted in np.argwhere(counts > 0):
         right = truth == predicted
@@ -65,20 +69,20 @@ def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int 
     the column. Of more than `most` labels the most frequent ones are drawn, and the title says so."""
     title = ""
     if len(labels) > most:
-        shown = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:most])
+        indices = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:most])
         title = f"the {most} most frequent of {len(labels)} labels"
-        truth, labels = truth[:, shown], [labels[i] for i in shown]
+        truth, labels = truth[:, indices], [labels[i] for i in indices]
     hot = truth.astype(np.float64)
     together = hot.T @ hot
     share = together / np.maximum(np.diag(together)[:, None], 1)
     figure, axes = _matrix(labels)
-    for one, other in np.argwhere(share >= 0.005):
-        if one == other:
-            _cell(axes, one, other, "", INK, 0.08)
+    for row, column in np.argwhere(share >= 0.005):
+        if row == column:
+            _cell(axes, row, column, "", INK, 0.08)
         else:
-            _cell(axes, one, other, f"{100 * share[one, other]:.0f}", RIGHT, 0.05 + 0.55 * float(share[one, other]))
+            _cell(axes, row, column, f"{100 * share[row, column]:.0f}", RIGHT, 0.05 + 0.55 * float(share[row, column]))
     axes.set(title=title)
-    axes.set_xlabel("has too")
+    axes.set_xlabel("also has")
     axes.set_ylabel("of the rows with")
     return figure
 
@@ -89,9 +93,9 @@ def reliability_diagram(
     """Accuracy by confidence against the diagonal, over the histogram of the confidences. The words name the axes."""
     figure, (above, below) = _figure(5.2, 5.0, rows=2, height_ratios=[3, 1])
     middle, width = (bins.edges[:-1] + bins.edges[1:]) / 2, float(bins.edges[1])
-    held = bins.count > 0
-    above.bar(middle[held], bins.accuracy[held], width * 0.92, color=RIGHT, alpha=0.55, label=right)
-    above.plot(bins.confidence[held], bins.accuracy[held], "o", color=RIGHT, markersize=4)
+    filled = bins.count > 0
+    above.bar(middle[filled], bins.accuracy[filled], width * 0.92, color=RIGHT, alpha=0.55, label=right)
+    above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color=RIGHT, markersize=4)
     above.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="perfect calibration")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=f"expected calibration error {ece(bins):.3f}")
     above.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
@@ -155,13 +159,13 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
     return figure
 
 
-def labels_a_row(true: NDArray[np.integer], said: NDArray[np.integer]) -> Figure:
+def labels_a_row(true: NDArray[np.integer], predicted: NDArray[np.integer]) -> Figure:
     """How many rows truly have, and are said to have, 0, 1, 2 … labels."""
     figure, axes = _figure(5.2, 2.6)
-    most = int(max(true.max(initial=0), said.max(initial=0)))
+    most = int(max(true.max(initial=0), predicted.max(initial=0)))
     places = np.arange(most + 1)
     axes.bar(places - 0.2, np.bincount(true, minlength=most + 1), 0.38, color=INK, alpha=0.4, label="true")
-    axes.bar(places + 0.2, np.bincount(said, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="said")
+    axes.bar(places + 0.2, np.bincount(predicted, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="predicted")
     axes.set(xlabel="labels a row", ylabel="rows")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(places)
@@ -189,12 +193,12 @@ def expected_by_truth(truth: NDArray[np.integer], expected: NDArray[np.float64],
     places = np.arange(len(labels))
     axes.plot(places, places, "--", color=INK, alpha=0.55, linewidth=1, label="truth")
     for place in places:
-        own = expected[truth == place]
-        if len(own):
-            low, high = np.quantile(own, [0.1, 0.9])
+        values = expected[truth == place]
+        if len(values):
+            low, high = np.quantile(values, [0.1, 0.9])
             axes.plot([place, place], [low, high], color=RIGHT, alpha=0.4, linewidth=7, solid_capstyle="round")
             axes.plot(
-                [place], [own.mean()], "o", color=RIGHT, markersize=6, label="mean" if place == truth[0] else None
+                [place], [values.mean()], "o", color=RIGHT, markersize=6, label="mean" if place == truth[0] else None
             )
     axes.set_xlabel("true")
     axes.set_ylabel("expected")
@@ -262,7 +266,7 @@ def coverage(exact: Sequence[float], overlap: Sequence[float]) -> Figure:
     k = np.arange(1, len(exact) + 1)
     axes.plot(k, exact, "o-", color=RIGHT, markersize=4, linewidth=1.4, label="exact match")
     axes.plot(k, overlap, "o-", color=MORE[1], markersize=4, linewidth=1.4, label="F1")
-    axes.set(xlabel="answers looked at", ylim=(0, 1.02))
+    axes.set(xlabel="number of answers", ylim=(0, 1.02))
     axes.set_xticks(k)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
@@ -319,13 +323,13 @@ def _label_offsets(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> 
     blocked = list(zip(centres, radii, strict=True))
     offsets = []
     for centre, radius in zip(centres, radii, strict=True):
-        tried = [direction * (radius + half + gap) for gap in (1, 8, 16, 24, 32) for direction in directions]
+        candidates = [direction * (radius + half + gap) for gap in (1, 8, 16, 24, 32) for direction in directions]
         free = (
             offset
-            for offset in tried
-            if all(np.abs(centre + offset - other).max() >= half + room for other, room in blocked)
+            for offset in candidates
+            if all(np.abs(centre + offset - point).max() >= half + room for point, room in blocked)
         )
-        offsets.append(next(free, tried[0]))
+        offsets.append(next(free, candidates[0]))
         blocked.append((centre + offsets[-1], half))
     return offsets
 
@@ -334,11 +338,11 @@ def svg(figure: Figure, description: str) -> str:
     """One <svg> element to put into a page; `description` is what a screen reader says."""
     import matplotlib
 
-    written = io.StringIO()
+    buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lakewright"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the page's font draws it, whatever matplotlib's lacks
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    text = written.getvalue()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\s*<!--.*?-->", "", text, flags=re.DOTALL)

@@ -58,14 +58,14 @@ def confused_pairs(scorer: ClassificationScorer, most: int = 10) -> list[Confusi
         rows = int(counts[truth, predicted])
         if rows == 0:
             break
-        own = (scorer.truth == truth) & (scorer.predicted == predicted)
+        same = (scorer.truth == truth) & (scorer.predicted == predicted)
         pairs.append(
             Confusion(
                 truth=scorer.labels[truth],
                 predicted=scorer.labels[predicted],
                 rows=rows,
                 share=rows / float(true_rows[truth]),
-                example=int(np.argmax(np.where(own, scorer.confidence, -1.0))),
+                example=int(np.argmax(np.where(same, scorer.confidence, -1.0))),
             )
         )
     return pairs
@@ -117,24 +117,24 @@ def confident_label_mistakes(scorer: MultilabelScorer, most: int = 20) -> list[L
         for order in (-spurious, missed)
     ]
     in_turn = dict.fromkeys(row for rows in zip_longest(*orders) for row in rows if row is not None)
-    found = []
+    mistakes = []
     for row in list(in_turn)[:most]:
         decisions = []
         for label in np.argsort(-scorer.probabilities[row], kind="stable"):
-            true, said = scorer.truth[row, label], scorer.predicted[row, label]
-            if true or said:
+            true, predicted = scorer.truth[row, label], scorer.predicted[row, label]
+            if true or predicted:
                 outcome: Literal["correct", "missed", "spurious"]
-                outcome = "correct" if true and said else "missed" if true else "spurious"
+                outcome = "correct" if true and predicted else "missed" if true else "spurious"
                 share = float(scorer.probabilities[row, label])
                 decisions.append(LabelDecision(scorer.labels[label], outcome, share))
-        found.append(LabelMistake(row, decisions))
-    return found
+        mistakes.append(LabelMistake(row, decisions))
+    return mistakes
 
 
 @dataclass(frozen=True)
 class LabelSwap:
     missed: str
-    said: str
+    predicted: str
     rows: int
     share: float  # of the rows where `missed` is missed
 
@@ -143,14 +143,14 @@ def swapped_labels(scorer: MultilabelScorer, most: int = 10) -> list[LabelSwap]:
     """Pairs of labels of which one was missed and the other wrongly said on the same rows, the most frequent first."""
     missed = (scorer.truth & ~scorer.predicted).astype(np.float64)
     counts = missed.T @ (scorer.predicted & ~scorer.truth).astype(np.float64)
-    found = []
+    swaps = []
     for place in np.argsort(-counts, axis=None, kind="stable")[:most]:
-        one, other = divmod(int(place), len(scorer.labels))
-        rows = int(counts[one, other])
+        label, instead = divmod(int(place), len(scorer.labels))
+        rows = int(counts[label, instead])
         if rows:
-            share = rows / float(missed[:, one].sum())
-            found.append(LabelSwap(scorer.labels[one], scorer.labels[other], rows, share))
-    return found
+            share = rows / float(missed[:, label].sum())
+            swaps.append(LabelSwap(scorer.labels[label], scorer.labels[instead], rows, share))
+    return swaps
 
 
 def confident_wrong_answers(scorer: AnswersScorer, most: int = 20) -> list[int]:
@@ -184,16 +184,16 @@ def lost_queries(
 ) -> list[LostQuery]:
     """The rows whose partner was ranked furthest down, and what came first in its place. `left` and `right` are
     unit vectors [rows, width]; right texts of one group are one text."""
-    found = []
+    queries = []
     for row in np.argsort(-ranks, kind="stable")[:most]:
         if ranks[row] == 1:
             break
         cosines = right @ left[row]
         others = np.array([group != groups[row] for group in groups])
         first = int(np.argmax(np.where(others, cosines, -np.inf)))
-        own = float(np.max(np.where(others, -np.inf, cosines)))
-        found.append(LostQuery(int(row), int(ranks[row]), first, float(cosines[first]), own))
-    return found
+        own_cosine = float(np.max(np.where(others, -np.inf, cosines)))
+        queries.append(LostQuery(int(row), int(ranks[row]), first, float(cosines[first]), own_cosine))
+    return queries
 
 
 def marked_answer(
@@ -202,7 +202,7 @@ def marked_answer(
     """The context around the answers, cut elsewhere: "correct" what both hold, "missed" what only the truth does,
     "spurious" what only the prediction does. Spans are (start, end) in characters."""
     spans = [*truths, *([predicted] if predicted else [])]
-    shown = np.zeros(len(context), dtype=np.bool_)
+    visible = np.zeros(len(context), dtype=np.bool_)
     code = np.zeros(len(context), dtype=np.int8)
     for start, end in spans:
         first, last = max(0, start - characters), min(len(context), end + characters)
@@ -210,14 +210,14 @@ def marked_answer(
             first = context.find(" ", first, start) + 1 or first
         if last < len(context):
             last = context.rfind(" ", end, last) if " " in context[end:last] else last
-        shown[first:last] = True
+        visible[first:last] = True
     if not spans:
-        shown[: 2 * characters] = True
+        visible[: 2 * characters] = True
     for start, end in truths:
         code[start:end] |= 1
     if predicted:
         code[predicted[0] : predicted[1]] |= 2
-    state = np.where(shown, code, -1)
+    state = np.where(visible, code, -1)
     cuts = [0, *(np.flatnonzero(np.diff(state)) + 1).tolist(), len(context)]
     names: dict[int, Outcome] = {1: "missed", 2: "spurious", 3: "correct"}
     return [
@@ -241,9 +241,9 @@ def marked_mistakes(
 
 
 def _marked(scorer: EntityScorer, row: int, text: str, characters: int) -> MarkedRow:
-    told = list(outcomes(scorer.truth[row], scorer.predicted[row]))
-    truth = [(true, outcome) for outcome, true, _ in told if true is not None]
-    predicted = [(found, outcome) for outcome, _, found in told if found is not None]
+    pairs = list(outcomes(scorer.truth[row], scorer.predicted[row]))
+    truth = [(true, outcome) for outcome, true, _ in pairs if true is not None]
+    predicted = [(span, outcome) for outcome, _, span in pairs if span is not None]
     first_error = min(span[0] for span, outcome in truth + predicted if outcome != "correct")
     start = max(0, min(first_error - characters // 3, len(text) - characters))
     end = start + characters
