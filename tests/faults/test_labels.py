@@ -256,17 +256,17 @@ def test_a_plain_number_that_stands_in_the_context_is_an_answer() -> None:
         ([None], "an answer is null"),
         ([1910], "an answer is 1910"),
         ([{"text": None, "answer_start": 14}], "has the text None"),
-        ([{"text": "Berlin", "answer_start": 15}], "does not stand at 15"),
-        ([{"text": "Berlin", "answer_start": -1}], "does not stand"),
-        ([{"text": "Berlin", "answer_start": 2**40}], "does not stand at"),
+        ([{"text": "Berlin", "answer_start": 15}], "is not at 15"),
+        ([{"text": "Berlin", "answer_start": -1}], "is not at -1"),
+        ([{"text": "Berlin", "answer_start": 2**40}], "is not at"),
         ([[{"text": "Berlin", "answer_start": 14}]], "not a text"),
         ({"text": "Berlin", "answer_start": 14}, "lists of the same length"),
         ({"answer": ["Berlin"], "start": [14]}, "lists of the same length"),
         ({"text": ["Berlin", "1910"], "answer_start": [14]}, "lists of the same length"),
-        ("Rome", "'Rome' does not stand"),
+        ("Rome", "'Rome' is not in its context"),
         ("{Rome", "no JSON"),
         ("[" * 100_000, "nested too deep"),
-        (5, "no list of answers"),
+        (5, "not a list of answers"),
     ],
 )
 def test_odd_answers_are_named_by_their_rows(form: Any, problem: str) -> None:
@@ -285,13 +285,13 @@ def test_answers_counted_in_utf_16(written: Callable[[int], Any]) -> None:
         "answers": [written(8), written(3)],
     }
     columns = {name: name for name in table}
-    with pytest.raises(DataError, match=r"row 0: .*at 8 in its context \(it does with task.offsets: utf16\)"):
+    with pytest.raises(DataError, match=r"row 0: .*at 8 in its context \(it is with task.offsets: utf16\)"):
         read("question_answering", table, columns)
     first, second = read("question_answering", table, columns, offsets="utf16")
     assert first == [{"start": 6, "end": 12, "text": "Berlin"}] and second[0]["start"] == 3
     with pytest.raises(DataError, match=r"at 1 in its context"):  # within an emoji
         read("question_answering", table | {"answers": [written(1)] * 2}, columns, offsets="utf16")
-    with pytest.raises(DataError, match=r"row 0: .*at 6 .*it does with task.offsets: characters"):
+    with pytest.raises(DataError, match=r"row 0: .*at 6 .*it is with task.offsets: characters"):
         read("question_answering", table | {"answers": [written(6), written(3)]}, columns, offsets="utf16")
 
 

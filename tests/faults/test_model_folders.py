@@ -84,7 +84,7 @@ def refused(folder: Path, runtime: str = "auto") -> ModelError:
 def test_a_file_that_was_not_sealed_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text("{}")
     failure = refused(folder)
-    assert f"{folder / name} is not among the files that were sealed" in failure.cause
+    assert f"{folder / name} is not one of the sealed files" in failure.cause
     assert "do not serve it" in failure.remedy
 
 
@@ -100,7 +100,7 @@ def test_another_network_beside_the_sealed_one_never_answers(folder: Path, tmp_p
     assert serving(folder, "latency") == ("onnx", "fp32") and not holds(folder, "openvino.xml")
     refused(folder)
     refused(folder, "openvino")
-    with pytest.raises(ModelError, match="is not among the files"):
+    with pytest.raises(ModelError, match="is not one of the sealed files"):
         Model.open(folder, None, "auto", 1)
 
 

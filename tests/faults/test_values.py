@@ -450,7 +450,7 @@ def test_numbers_at_the_end_of_their_range(tmp_path: Path) -> None:
     for size in (1e300, 1e308):
         huge = table.append_column("n", pa.array([(-1) ** i * size for i in range(30)]))
         prepared(tmp_path, huge, LABEL | {"numbers": ["n"]})
-        with pytest.raises(DataError, match=r"'n'.*is wrong in 30 places:\n  row 0: .*float32 ends"):
+        with pytest.raises(DataError, match=r"'n'.*is wrong in 30 places:\n  row 0: .*float32"):
             prepared(tmp_path, huge, pair, "sentence_similarity")
     task = SentenceSimilarity(scored=True, low=-GREATEST, high=GREATEST)
     assert task.targets([-GREATEST, 0.0, GREATEST], Any, []).values.tolist() == [0.0, 0.5, 1.0]
