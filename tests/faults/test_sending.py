@@ -453,7 +453,7 @@ def test_a_workspace_in_a_mounted_folder_is_not_left_by_links(tmp_path: Path, wa
     assert any("one.json" in line and "link" in line for line in warned)
     (folder / "records").mkdir()
     (folder / "records" / "ours.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"records/ours\.json lies behind a link"):
+    with pytest.raises(UsageError, match=r"records/ours\.json is behind a link"):
         mirror.send()
     assert [path.name for path in outside.iterdir()] == ["secret.json"]
 

@@ -133,7 +133,7 @@ def check_whole(store: Path, here: Path) -> None:
 
 def test_no_database_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ProfileError, match="no database can be") as caught:
+    with pytest.raises(ProfileError, match="they cannot share a database") as caught:
         Workspace.open(Profile(workspace=f"file://{tmp_path / 'store'}"))
     assert "tracking: https://" in caught.value.remedy
 
