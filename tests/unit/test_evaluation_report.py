@@ -34,11 +34,11 @@ from lakewright.pages.report.mistakes import (
     confident_wrong_answers,
     confused_pairs,
     furthest_mistakes,
-    lost_queries,
     marked_answer,
     marked_mistakes,
     swapped_labels,
     worst_pairs,
+    worst_ranked,
 )
 from lakewright.pages.report.sections.answers import question_kinds
 from lakewright.pages.report.verdict import verdict
@@ -403,9 +403,9 @@ def pairs() -> tuple[SimilarityScorer, ReportContext]:
 def test_the_page_of_pairs_that_belong_together(tmp_path: Path, pairs: tuple[SimilarityScorer, ReportContext]) -> None:
     scorer, context = pairs
     left, right = (np.array(side) for side in zip(*(row["embeddings"] for row in context.predictions), strict=True))
-    (lost,) = lost_queries(scorer.ranks, left, right, [row["text_pair"] for row in context.rows])  # type: ignore[arg-type]
-    assert (lost.row, lost.rank, lost.first) == (0, 2, 2)
-    assert (lost.cosine, lost.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
+    (query,) = worst_ranked(scorer.ranks, left, right, [row["text_pair"] for row in context.rows])  # type: ignore[arg-type]
+    assert (query.row, query.rank, query.first) == (0, 2, 2)
+    assert (query.cosine, query.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
     path = tmp_path / "report.html"
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)

@@ -167,7 +167,7 @@ def worst_pairs(scorer: SimilarityScorer, most: int = 20) -> list[int]:
 
 
 @dataclass(frozen=True)
-class LostQuery:
+class RankedQuery:
     row: int
     rank: int
     first: int  # the row whose partner came first
@@ -175,13 +175,13 @@ class LostQuery:
     own_cosine: float  # with its own
 
 
-def lost_queries(
+def worst_ranked(
     ranks: NDArray[np.intp],
     left: NDArray[np.float32],
     right: NDArray[np.float32],
     groups: Sequence[Hashable],
     most: int = 20,
-) -> list[LostQuery]:
+) -> list[RankedQuery]:
     """The rows whose partner was ranked furthest down, and what came first in its place. `left` and `right` are
     unit vectors [rows, width]; right texts of one group are one text."""
     queries = []
@@ -192,7 +192,7 @@ def lost_queries(
         others = np.array([group != groups[row] for group in groups])
         first = int(np.argmax(np.where(others, cosines, -np.inf)))
         own_cosine = float(np.max(np.where(others, -np.inf, cosines)))
-        queries.append(LostQuery(int(row), int(ranks[row]), first, float(cosines[first]), own_cosine))
+        queries.append(RankedQuery(int(row), int(ranks[row]), first, float(cosines[first]), own_cosine))
     return queries
 
 

@@ -25,7 +25,7 @@ from lakewright.pages.parts import (
     row_id,
     shortened,
 )
-from lakewright.pages.report.mistakes import LostQuery, lost_queries, worst_pairs
+from lakewright.pages.report.mistakes import RankedQuery, worst_pairs, worst_ranked
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage
 
@@ -99,12 +99,12 @@ def _retrieval(scorer: SimilarityScorer, context: ReportContext) -> list[Section
         for side in (0, 1)
     )
     groups = [row["text_pair"] for row in context.rows]
-    cards = [_lost(query, context) for query in lost_queries(scorer.ranks, left, right, groups)]
+    cards = [_query_card(query, context) for query in worst_ranked(scorer.ranks, left, right, groups)]
     words = "The texts whose partner was ranked furthest down, and the text that came first in its place."
     return page + mistakes_section(cards, "Worst ranks", words)
 
 
-def _lost(query: LostQuery, context: ReportContext) -> Card:
+def _query_card(query: RankedQuery, context: ReportContext) -> Card:
     facts = [
         Fact("rank of its partner", f"{query.rank:,}", "bad", f"cosine {query.own_cosine:.2f}"),
         Fact("cosine of the first", f"{query.cosine:.2f}"),
