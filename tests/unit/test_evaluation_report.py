@@ -356,7 +356,7 @@ def test_answers_are_marked_in_a_context_cut_around_them(asked: tuple[AnswersSco
     cut = marked_answer("some words before Ada and after her", [(18, 21)], None, characters=9)
     assert [piece.text for piece in cut] == [" … ", "before ", "Ada", " and", " … "]
     assert marked_answer(text, [], None, characters=5) == [Piece(text[:10]), Piece(" … ")]
-    kinds = question_kinds(["In what year?", "Wer war da?", "WER noch?", "Why?", ""], most=2)
+    kinds = question_kinds(["In what year?", "Wer war da?", "WER noch?", "Why?", ""], limit=2)
     assert {kind: mask.tolist() for kind, mask in kinds.items()} == {
         "wer": [False, True, True, False, False],
         "what": [True, False, False, False, False],
@@ -377,7 +377,7 @@ def test_the_page_of_scored_pairs(tmp_path: Path, scored_pairs: tuple[Similarity
     page = Page(path)
     assert page.ids() == {"metrics", "scores", "bands", "mistakes", "run"} and page.source.count("<svg") == 2
     assert "A score is off by 1.000 on average." in page.text
-    assert worst_pairs(scorer, most=2) == [4, 0]
+    assert worst_pairs(scorer, limit=2) == [4, 0]
     first = page.source[page.source.index('<ul class="cards">') :]
     assert first.index("left &lt;4&gt;") < first.index("off by") + 400 and "-3.00" in first[:600]
     bands = re.search(r"<h2>By true score.*?</section>", page.source, flags=re.DOTALL)
@@ -549,7 +549,7 @@ def test_confused_pairs_and_confident_mistakes_by_hand() -> None:
         (3, 0.7),
         (0, 0.6),
     ]
-    assert confident_mistakes(scorer, most=1)[0].truth_probability == pytest.approx(0.1)
+    assert confident_mistakes(scorer, limit=1)[0].truth_probability == pytest.approx(0.1)
 
 
 def test_marked_texts_are_cut_around_the_error_and_lose_nothing_within() -> None:
@@ -610,7 +610,7 @@ def test_pictures_are_small_well_formed_and_take_the_pages_ink(tmp_path: Path) -
 def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> None:
     counts = 5.0 * np.eye(40)
     counts[3, 30] = counts[30, 7] = 4
-    drawn = pictures.svg(pictures.confusion_matrix(counts, [f"class-{i}" for i in range(40)], most=3), "matrix")
+    drawn = pictures.svg(pictures.confusion_matrix(counts, [f"class-{i}" for i in range(40)], limit=3), "matrix")
     assert "the 3 most confused of 40 classes" in drawn
     assert {int(i) for i in re.findall(r"class-(\d+)<", drawn)} == {3, 7, 30}
 

@@ -17,7 +17,7 @@ from lakewright.records import Trained, stored_values
 from lakewright.settings.profile import Profile
 from lakewright.workspace import Workspace, copy_of
 from lakewright.workspace.ledger import note_test_read
-from lakewright.workspace.mirror import SENT, Mirror
+from lakewright.workspace.mirror import SEND_ORDER, Mirror
 
 SEND = """
 import sys
@@ -120,7 +120,7 @@ def test_a_sender_killed_at_any_point_leaves_no_record_without_its_model(tmp_pat
     assert cut_short
     subprocess.run(command, check=True)
     check_whole(store, here)
-    sent = {path.relative_to(here) for top in SENT for path in (here / top).rglob("*") if path.is_file()}
+    sent = {path.relative_to(here) for top in SEND_ORDER for path in (here / top).rglob("*") if path.is_file()}
     assert sent <= {path.relative_to(store) for path in store.rglob("*") if path.is_file()}
 
 

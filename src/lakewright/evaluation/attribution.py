@@ -78,7 +78,7 @@ def attributions(
     rows: Sequence[Row],
     truths: Sequence[Any],
     predictions: Sequence[Prediction],
-    most_words: int = MOST_WORDS,
+    word_limit: int = MOST_WORDS,
 ) -> list[Attribution]:
     """For the rows with the `numbers` in `rows`; `predict` is a predictor's method, called once, `inputs` its task's.
 
@@ -91,7 +91,7 @@ def attributions(
         claim = _claim(predictions[number], truths[number])
         if claim is None:
             continue
-        words, untried = _chosen(row, inputs, claim.place, most_words)
+        words, untried = _chosen(row, inputs, claim.place, word_limit)
         if words:
             cases.append((number, claim, words, untried))
             changed += [_without(row, word) for word in words]
@@ -212,9 +212,9 @@ def _moved(place: Place, cut: Place | None) -> tuple[int, int]:
     return start, end
 
 
-def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, most: int) -> tuple[list[Place], int]:
+def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, limit: int) -> tuple[list[Place], int]:
     """The words to leave out, in the row's order, and the number of words not tried. Each text has an even share of
-    `most`, plus the unused shares of shorter texts."""
+    `limit`, plus the unused shares of shorter texts."""
     # A negative is for training only.
     names = [name for name, kind in inputs.items() if kind in ("text", "optional text") and name != "negative"]
     words = {name: _words(row, name) for name in names if row.get(name)}
@@ -224,7 +224,7 @@ def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, most: int
         if place is not None and name == place.input:
             candidates = [word for word in candidates if _remains(place, row[name], word)]
             candidates.sort(key=lambda word: max(word.start - place.end, place.start - word.end))
-        share = (most - sum(map(len, chosen.values()))) // remaining
+        share = (limit - sum(map(len, chosen.values()))) // remaining
         chosen[name] = sorted(candidates[:share], key=lambda word: word.start)
     selected = [word for name in words for word in chosen[name]]
     return selected, sum(map(len, words.values())) - len(selected)

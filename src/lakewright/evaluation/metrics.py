@@ -99,8 +99,8 @@ def check_bound(metric: str, kind: str, bound: float) -> None:
     """Raises UsageError for a least (`minimum`) or greatest (`maximum`) value outside the metric's range: every model
     would pass, or none."""
     low, high = meaning(metric).range
-    least, most = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
-    if math.isfinite(bound) and least <= bound <= most:
+    least, greatest = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
+    if math.isfinite(bound) and least <= bound <= greatest:
         return
     remedy = f"give a number from {low:g}" + (f" to {high:g}" if high < math.inf else " on")
     if low == 0 and high < math.inf and 1 < bound <= 100:

@@ -20,17 +20,17 @@ OTHER = "(other)"
 Rows = list[int]
 
 
-def slices(values: Any, *, most: int = 20) -> dict[str, Mask]:
+def slices(values: Any, *, limit: int = 20) -> dict[str, Mask]:
     """A column's values [rows] (Arrow array, NumPy array or list; None and NaN are missing) → name → mask [rows].
 
-    Every row is in exactly one mask. Beyond `most` categories the most frequent ones stay, the rest is "(other)".
+    Every row is in exactly one mask. Beyond `limit` categories the most frequent ones stay, the rest is "(other)".
     Numbers, dates and times with more than ten different values are cut at their quartiles; each part's name is its
     least and greatest value: "3 to 12". Missing values, if any, come last.
     """
     column = _plain(values)
     present = [row for row, value in enumerate(column) if value is not None]
     ordered = _ordered([column[row] for row in present])
-    parts = _quartiles(column, present) if ordered else _categories(column, present, most)
+    parts = _quartiles(column, present) if ordered else _categories(column, present, limit)
     if len(present) < len(column):
         parts.setdefault(MISSING, []).extend(row for row, value in enumerate(column) if value is None)
     return {name: _mask(rows, len(column)) for name, rows in parts.items()}
@@ -98,13 +98,13 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
 
 
-def _categories(column: list[Any], present: Rows, most: int) -> dict[str, Rows]:
+def _categories(column: list[Any], present: Rows, limit: int) -> dict[str, Rows]:
     parts: dict[str, Rows] = {}
     for row in present:
         parts.setdefault(_name(column[row]), []).append(row)
     by_size = sorted(parts.items(), key=lambda part: -len(part[1]))
-    largest = dict(by_size[:most])
-    for _, rows in by_size[most:]:
+    largest = dict(by_size[:limit])
+    for _, rows in by_size[limit:]:
         largest.setdefault(OTHER, []).extend(rows)
     return largest
 

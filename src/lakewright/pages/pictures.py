@@ -36,18 +36,18 @@ FOLLOWED = (
 MORE = ["#3d7edb", "#c07a1f", "#3f9f6f", "#a566c4", "#cc4f6c", "#3d8fa3"]
 
 
-def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most: int = 25) -> Figure:
+def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, limit: int = 25) -> Figure:
     """`counts` [C, C], row = truth. Cells are shaded by their share of the row: blue is right, orange wrong.
 
-    Of more than `most` classes only those with the most mistakes, made or attracted, are drawn; the title says so.
+    Of more than `limit` classes only those with the most mistakes, made or attracted, are drawn; the title says so.
     """
     counts = np.asarray(counts)
     wrong = counts - np.diag(np.diag(counts))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     title = ""
-    if len(labels) > most:
-        indices = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:most])
-        title = f"the {most} most confused of {len(labels)} classes"
+    if len(labels) > limit:
+        indices = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:limit])
+        title = f"the {limit} most confused of {len(labels)} classes"
         counts, share, labels = (
             counts[np.ix_(indices, indices)],
             share[np.ix_(indices, indices)],
@@ -64,13 +64,13 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
     return figure
 
 
-def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int = 20) -> Figure:
+def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, limit: int = 20) -> Figure:
     """`truth` [n, L] → of the rows with the label of a row of the picture, the percentage that also has the label of
-    the column. Of more than `most` labels the most frequent ones are drawn, and the title says so."""
+    the column. Of more than `limit` labels the most frequent ones are drawn, and the title says so."""
     title = ""
-    if len(labels) > most:
-        indices = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:most])
-        title = f"the {most} most frequent of {len(labels)} labels"
+    if len(labels) > limit:
+        indices = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:limit])
+        title = f"the {limit} most frequent of {len(labels)} labels"
         truth, labels = truth[:, indices], [labels[i] for i in indices]
     hot = truth.astype(np.float64)
     together = hot.T @ hot
@@ -162,10 +162,12 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
 def labels_a_row(true: NDArray[np.integer], predicted: NDArray[np.integer]) -> Figure:
     """How many rows truly have, and are said to have, 0, 1, 2 … labels."""
     figure, axes = _figure(5.2, 2.6)
-    most = int(max(true.max(initial=0), predicted.max(initial=0)))
-    places = np.arange(most + 1)
-    axes.bar(places - 0.2, np.bincount(true, minlength=most + 1), 0.38, color=INK, alpha=0.4, label="true")
-    axes.bar(places + 0.2, np.bincount(predicted, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="predicted")
+    largest = int(max(true.max(initial=0), predicted.max(initial=0)))
+    places = np.arange(largest + 1)
+    axes.bar(places - 0.2, np.bincount(true, minlength=largest + 1), 0.38, color=INK, alpha=0.4, label="true")
+    axes.bar(
+        places + 0.2, np.bincount(predicted, minlength=largest + 1), 0.38, color=RIGHT, alpha=0.75, label="predicted"
+    )
     axes.set(xlabel="labels a row", ylabel="rows")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(places)
@@ -176,13 +178,13 @@ def labels_a_row(true: NDArray[np.integer], predicted: NDArray[np.integer]) -> F
 def error_distance(steps: NDArray[np.integer]) -> Figure:
     """Rows by how many places the prediction is above (or below) the truth in the labels' order."""
     figure, axes = _figure(4.6, 2.6)
-    most = int(np.abs(steps).max(initial=1))
-    places = np.arange(-most, most + 1)
-    counts = np.bincount(steps + most, minlength=2 * most + 1)
+    largest = int(np.abs(steps).max(initial=1))
+    places = np.arange(-largest, largest + 1)
+    counts = np.bincount(steps + largest, minlength=2 * largest + 1)
     bars = axes.bar(places, counts, 0.85, color=[RIGHT if place == 0 else WRONG for place in places], alpha=0.75)
     axes.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=8, color=INK)
     axes.set(xlabel="places above the truth", ylabel="rows")
-    if most <= 10:
+    if largest <= 10:
         axes.set_xticks(places, [f"{place:+d}" if place else "0" for place in places])
     return figure
 
@@ -209,10 +211,10 @@ def expected_by_truth(truth: NDArray[np.integer], expected: NDArray[np.float64],
     return figure
 
 
-def score_scatter(truth: NDArray[np.float64], scores: NDArray[np.float64], *, most: int = 800) -> Figure:
-    """Predicted by true scores, against the diagonal. Of more than `most` rows every so manieth is drawn."""
+def score_scatter(truth: NDArray[np.float64], scores: NDArray[np.float64], *, limit: int = 800) -> Figure:
+    """Predicted by true scores, against the diagonal. Of more than `limit` rows every so manieth is drawn."""
     figure, axes = _figure(4.6, 4.2)
-    step = max(1, -(-len(truth) // most))
+    step = max(1, -(-len(truth) // limit))
     axes.scatter(truth[::step], scores[::step], s=12, color=RIGHT, alpha=0.35, linewidth=0)
     ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
     axes.plot(ends, ends, "--", color=INK, alpha=0.55, linewidth=1)
@@ -245,12 +247,12 @@ def rank_histogram(ranks: NDArray[np.integer]) -> Figure:
     return figure
 
 
-def recall_curve(ranks: NDArray[np.integer], *, most: int = 100) -> Figure:
+def recall_curve(ranks: NDArray[np.integer], *, limit: int = 100) -> Figure:
     """The share of rows whose right text is among the first k, by k."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     figure, axes = _figure(4.6, 2.6)
-    k = np.arange(1, max(2, min(most, len(ranks))) + 1)
+    k = np.arange(1, max(2, min(limit, len(ranks))) + 1)
     axes.plot(k, [(ranks <= at).mean() for at in k], color=RIGHT, linewidth=1.6)
     axes.set(xscale="log", xlabel="k", ylabel="recall at k", ylim=(0, 1.02), xlim=(1, k[-1]))
     axes.set_xticks([at for at in (1, 2, 5, 10, 20, 50, 100) if at <= k[-1]])
@@ -379,11 +381,11 @@ def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **g
         return figure, figure.subplots(rows, columns, gridspec_kw=grid or None)
 
 
-def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """[n, 2] → at most [most, 2]: a run of thousands of steps would make a page of megabytes."""
-    if len(points) <= most:
+def _thinned(points: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+    """[n, 2] → at most [limit, 2]: a run of thousands of steps would make a page of megabytes."""
+    if len(points) <= limit:
         return points
-    return np.array([group.mean(axis=0) for group in np.array_split(points, most)])
+    return np.array([group.mean(axis=0) for group in np.array_split(points, limit)])
 
 
 def _smoothed(points: NDArray[np.float64], near: int) -> NDArray[np.float64]:

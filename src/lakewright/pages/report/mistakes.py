@@ -47,13 +47,13 @@ class MarkedRow:
     predicted: list[Piece]
 
 
-def confused_pairs(scorer: ClassificationScorer, most: int = 10) -> list[Confusion]:
+def confused_pairs(scorer: ClassificationScorer, limit: int = 10) -> list[Confusion]:
     """The most frequent (truth, prediction) pairs of different labels, the most frequent first."""
     counts = scorer.confusion()
     true_rows = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
     pairs = []
-    for place in np.argsort(-counts, axis=None, kind="stable")[:most]:
+    for place in np.argsort(-counts, axis=None, kind="stable")[:limit]:
         truth, predicted = divmod(int(place), len(scorer.labels))
         rows = int(counts[truth, predicted])
         if rows == 0:
@@ -71,10 +71,10 @@ def confused_pairs(scorer: ClassificationScorer, most: int = 10) -> list[Confusi
     return pairs
 
 
-def confident_mistakes(scorer: ClassificationScorer, most: int = 20) -> list[Mistake]:
+def confident_mistakes(scorer: ClassificationScorer, limit: int = 20) -> list[Mistake]:
     """The wrong rows that the model was surest of, the surest first."""
     wrong = np.flatnonzero(~scorer.correct())
-    surest = wrong[np.argsort(-scorer.confidence[wrong], kind="stable")][:most]
+    surest = wrong[np.argsort(-scorer.confidence[wrong], kind="stable")][:limit]
     return [_mistake(scorer, int(row)) for row in surest]
 
 
@@ -88,11 +88,11 @@ def _mistake(scorer: ClassificationScorer, row: int) -> Mistake:
     )
 
 
-def furthest_mistakes(scorer: OrdinalScorer, most: int = 20) -> list[Mistake]:
+def furthest_mistakes(scorer: OrdinalScorer, limit: int = 20) -> list[Mistake]:
     """The wrong rows furthest from the truth in the labels' order, of those the ones that the model was surest of."""
     steps = np.abs(scorer.predicted - scorer.truth)
     order = np.lexsort((-scorer.confidence, -steps))
-    return [_mistake(scorer, int(row)) for row in order[:most] if steps[row]]
+    return [_mistake(scorer, int(row)) for row in order[:limit] if steps[row]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class LabelMistake:
     decisions: list[LabelDecision]  # true or said, the most probable first
 
 
-def confident_label_mistakes(scorer: MultilabelScorer, most: int = 20) -> list[LabelMistake]:
+def confident_label_mistakes(scorer: MultilabelScorer, limit: int = 20) -> list[LabelMistake]:
     """The rows with the labels most surely missed and most surely said wrongly, in turn."""
     missed = np.where(scorer.truth & ~scorer.predicted, scorer.probabilities, np.inf).min(axis=1)
     spurious = np.where(scorer.predicted & ~scorer.truth, scorer.probabilities, -np.inf).max(axis=1)
@@ -118,7 +118,7 @@ def confident_label_mistakes(scorer: MultilabelScorer, most: int = 20) -> list[L
     ]
     in_turn = dict.fromkeys(row for rows in zip_longest(*orders) for row in rows if row is not None)
     mistakes = []
-    for row in list(in_turn)[:most]:
+    for row in list(in_turn)[:limit]:
         decisions = []
         for label in np.argsort(-scorer.probabilities[row], kind="stable"):
             true, predicted = scorer.truth[row, label], scorer.predicted[row, label]
@@ -139,12 +139,12 @@ class LabelSwap:
     share: float  # of the rows where `missed` is missed
 
 
-def swapped_labels(scorer: MultilabelScorer, most: int = 10) -> list[LabelSwap]:
+def swapped_labels(scorer: MultilabelScorer, limit: int = 10) -> list[LabelSwap]:
     """Pairs of labels of which one was missed and the other wrongly said on the same rows, the most frequent first."""
     missed = (scorer.truth & ~scorer.predicted).astype(np.float64)
     counts = missed.T @ (scorer.predicted & ~scorer.truth).astype(np.float64)
     swaps = []
-    for place in np.argsort(-counts, axis=None, kind="stable")[:most]:
+    for place in np.argsort(-counts, axis=None, kind="stable")[:limit]:
         label, instead = divmod(int(place), len(scorer.labels))
         rows = int(counts[label, instead])
         if rows:
@@ -153,17 +153,17 @@ def swapped_labels(scorer: MultilabelScorer, most: int = 10) -> list[LabelSwap]:
     return swaps
 
 
-def confident_wrong_answers(scorer: AnswersScorer, most: int = 20) -> list[int]:
+def confident_wrong_answers(scorer: AnswersScorer, limit: int = 20) -> list[int]:
     """Rows without an exact match: those that share no word with the truth first, the surest of each first."""
     wrong = np.flatnonzero(~scorer.correct())
     order = np.lexsort((-scorer.confidence[wrong], scorer.f1[wrong] > 0))
-    return [int(row) for row in wrong[order][:most]]
+    return [int(row) for row in wrong[order][:limit]]
 
 
-def worst_pairs(scorer: SimilarityScorer, most: int = 20) -> list[int]:
+def worst_pairs(scorer: SimilarityScorer, limit: int = 20) -> list[int]:
     """The rows whose score is furthest from the truth, the furthest first."""
     assert scorer.truth is not None
-    return [int(row) for row in np.argsort(-np.abs(scorer.scores - scorer.truth), kind="stable")[:most]]
+    return [int(row) for row in np.argsort(-np.abs(scorer.scores - scorer.truth), kind="stable")[:limit]]
 
 
 @dataclass(frozen=True)
@@ -180,12 +180,12 @@ def worst_ranked(
     left: NDArray[np.float32],
     right: NDArray[np.float32],
     groups: Sequence[Hashable],
-    most: int = 20,
+    limit: int = 20,
 ) -> list[RankedQuery]:
     """The rows whose partner was ranked furthest down, and what came first in its place. `left` and `right` are
     unit vectors [rows, width]; right texts of one group are one text."""
     queries = []
-    for row in np.argsort(-ranks, kind="stable")[:most]:
+    for row in np.argsort(-ranks, kind="stable")[:limit]:
         if ranks[row] == 1:
             break
         cosines = right @ left[row]
@@ -228,7 +228,7 @@ def marked_answer(
 
 
 def marked_mistakes(
-    scorer: EntityScorer, texts: Sequence[str], most: int = 20, characters: int = 360
+    scorer: EntityScorer, texts: Sequence[str], limit: int = 20, characters: int = 360
 ) -> list[MarkedRow]:
     """Rows with errors, every kind of error in turn, their text cut to `characters` around the first error."""
     of_kind: dict[Outcome, list[int]] = {"type": [], "boundary": [], "missed": [], "spurious": []}
@@ -237,7 +237,7 @@ def marked_mistakes(
         for kind in kinds & of_kind.keys():
             of_kind[kind].append(int(row))
     in_turn = [row for rows in zip_longest(*of_kind.values()) for row in rows if row is not None]
-    return [_marked(scorer, row, texts[row], characters) for row in list(dict.fromkeys(in_turn))[:most]]
+    return [_marked(scorer, row, texts[row], characters) for row in list(dict.fromkeys(in_turn))[:limit]]
 
 
 def _marked(scorer: EntityScorer, row: int, text: str, characters: int) -> MarkedRow:

@@ -42,17 +42,17 @@ def fit_head(
     training: Training,
     loss: Loss,
     seed: int,
-    most: int | None = None,
+    limit: int | None = None,
     reader: Runtime | None = None,
 ) -> tuple[dict[str, float | int | str], Logits]:
     """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there.
 
-    `most`: rows of train, drawn from all. `reader` computes what the head reads; None: the network, as precise as it
+    `limit`: rows of train, drawn from all. `reader` computes what the head reads; None: the network, as precise as it
     trains. Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
     """
     task, examples = training.task, training.train
-    if most is not None and most < len(examples):
-        examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
+    if limit is not None and limit < len(examples):
+        examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))
     features = _features(network, training, examples, reader)
     inputs, targets, weights = _stacked(features, examples, task.level == "token", seed)
     validation = _features(network, training, training.validation, reader)

@@ -78,14 +78,14 @@ def sections(scorer: AnswersScorer, report: Report, context: ReportContext) -> l
     return page
 
 
-def question_kinds(questions: list[str], most: int = 10) -> dict[str, Mask]:
+def question_kinds(questions: list[str], limit: int = 10) -> dict[str, Mask]:
     """Rows by question word, the most frequent first: the first of `QUESTION_WORDS`, or the question's first word,
     which is where many languages have theirs. The rarer ones together are "(other)"."""
     kinds = []
     for question in questions:
         words = re.findall(r"\w+", question.lower()) or [""]
         kinds.append(next((word for word in words if word in QUESTION_WORDS), words[0]))
-    frequent = [kind for kind, _ in Counter(kinds).most_common(most)]
+    frequent = [kind for kind, _ in Counter(kinds).most_common(limit)]
     masks = {kind: np.array([other == kind for other in kinds]) for kind in frequent}
     rare = np.array([other not in frequent for other in kinds])
     return masks | ({OTHER: rare} if rare.any() else {})
@@ -93,7 +93,7 @@ def question_kinds(questions: list[str], most: int = 10) -> dict[str, Mask]:
 
 def _answer_lengths(scorer: AnswersScorer) -> dict[str, Mask]:
     words = np.array([min((len(text.split()) for text in truth), default=0) for truth in scorer.truths])
-    masks = {name: (words >= least) & (words <= most) for least, most, name in _ANSWER_WORDS}
+    masks = {name: (words >= least) & (words <= greatest) for least, greatest, name in _ANSWER_WORDS}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
@@ -121,17 +121,17 @@ def _n_best(scorer: AnswersScorer, context: ReportContext) -> Section:
     """Over the rows with a true answer: is it among the first k of the n best?"""
     rows = np.flatnonzero(scorer.answerable).tolist()
     answers = [[answer["answer"] for answer in context.predictions[row].get("answers", ())] for row in rows]
-    most = max(map(len, answers), default=0)
+    longest = max(map(len, answers), default=0)
     best = []
     for score in (exact_match, f1):
-        scores = np.zeros((len(rows), most))
+        scores = np.zeros((len(rows), longest))
         for place, (row, texts) in enumerate(zip(rows, answers, strict=True)):
             scores[place, : len(texts)] = [score(scorer.truths[row], text) for text in texts]
         best.append(np.maximum.accumulate(scores, axis=1).mean(axis=0).tolist())
     exact, overlap = best
     words = (
         f"The best of the first k answers, over the {len(rows):,} rows with a true answer. The first is exactly right "
-        f"on {percent(exact[0])}, one of the first {most} on {percent(exact[-1])}."
+        f"on {percent(exact[0])}, one of the first {longest} on {percent(exact[-1])}."
     )
     picture = drawing(coverage(exact, overlap), "exact match and F1 of the best of the first k answers")
     return Section("n-best", "n best", "Is it among the n best?", words, [picture])

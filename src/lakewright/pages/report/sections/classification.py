@@ -68,10 +68,10 @@ def baseline(scorer: ClassificationScorer) -> str:
     if not scorer.rows:
         return ""
     counts = np.bincount(scorer.truth, minlength=len(scorer.labels))
-    most = int(counts.argmax())
+    frequent = int(counts.argmax())
     return (
-        f"Always answering “{scorer.labels[most]}”, the most frequent label, would be right on "
-        f"{percent(counts[most] / scorer.rows)}."
+        f"Always answering “{scorer.labels[frequent]}”, the most frequent label, would be right on "
+        f"{percent(counts[frequent] / scorer.rows)}."
     )
 
 

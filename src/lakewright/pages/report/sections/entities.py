@@ -87,9 +87,9 @@ def _lengths(scorer: EntityScorer, context: ReportContext) -> Table:
     columns = [Column("length", "name"), Column("recall", "share"), Column("precision", "share")]
     columns += [Column("true", "count"), Column("predicted", "count")]
     rows: list[list[Cell]] = []
-    for least, most, name in _LENGTHS:
+    for least, greatest, name in _LENGTHS:
         sides = [
-            [entity for entity in side if least <= words(entity[0], *entity[1][:2]) <= (most or np.inf)]
+            [entity for entity in side if least <= words(entity[0], *entity[1][:2]) <= (greatest or np.inf)]
             for side in (true, predicted)
         ]
         hits = [sum(entity in right for entity in side) for side in sides]
