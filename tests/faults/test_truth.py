@@ -307,7 +307,7 @@ def test_scores_that_lie_outside_trains(findings_of: Any) -> None:
     rows[85]["score"], rows[95]["score"] = 9, -1
     columns = {"text": "text", "text_pair": "other", "score": "score"}
     findings = findings_of(rows, columns, "sentence_similarity")["scores_out_of_range"]
-    assert findings.count == 2 and "lie outside train's, 0 to 4" in findings.detail
+    assert findings.count == 2 and "lie outside train's range, 0 to 4" in findings.detail
     assert "(0.0% in train, 10.0% in validation, 10.0% in test)" in findings.detail
 
 
