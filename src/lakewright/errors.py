@@ -143,14 +143,14 @@ def missing_package(failure: ImportError) -> MissingPackage | None:
     return MissingPackage(package, EXTRAS[package]) if package in EXTRAS else None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """The sentence that turns a misspelt name into a remedy: the nearest known one, and all of them."""
     import difflib
 
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    ordered = sorted(names)
+    close = difflib.get_close_matches(name, ordered, n=1, cutoff=0.5)
     suggestion = f"did you mean {close[0]!r}? " if close else ""
-    return f"{suggestion}known: {', '.join(names) or '(none)'}"
+    return f"{suggestion}known: {', '.join(ordered) or '(none)'}"
 
 
 def _cut(text: str) -> str:
@@ -188,11 +188,11 @@ def of_disk(failure: BaseException, place: object, when_full: str = _GO_ON) -> D
     for cause in causes:
         code = cause.errno if isinstance(cause, OSError) else None
         # a copy writes to the second file
-        where = getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place
+        location = getattr(cause, "filename2", None) or getattr(cause, "filename", None) or place
         # a LakewrightError's text may quote rows
         text = "" if isinstance(cause, LakewrightError) else str(cause)
         if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or _FULL.search(text):
-            return DiskError(f"the disk of {where} is full", when_full)
+            return DiskError(f"the disk of {location} is full", when_full)
         if code == errno.EROFS or _READ_ONLY.search(text):
-            return DiskError(f"the disk of {where} is read-only", "make it writable, or name another workspace")
+            return DiskError(f"the disk of {location} is read-only", "make it writable, or name another workspace")
     return None

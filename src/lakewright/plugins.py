@@ -43,23 +43,23 @@ class Seam(Generic[T]):
     def find(self, name: str) -> T:
         """The implementation registered under `name`; raises UsageError naming the nearest one."""
         if name not in _installed(self.name):
-            raise UsageError(f"there is no {self._one} named {name!r}", nearest(name, self.names()))
-        found: T = _loaded(self.name, name)
-        return found
+            raise UsageError(f"there is no {self._singular} named {name!r}", nearest(name, self.names()))
+        implementation: T = _loaded(self.name, name)
+        return implementation
 
     def named_in(self, place: Path, name: object) -> T:
         """The implementation that a file of a model folder names. Raises ModelError if no implementation has that
         name."""
         if not isinstance(name, str) or name not in _installed(self.name):
             raise ModelError(
-                f"{place} names the {self._one} {str(name)[:80]!r}, which is not installed here",
-                f"install the package that brings it, or use the lakewright that made the folder; "
+                f"{place} names the {self._singular} {str(name)[:80]!r}, which is not installed here",
+                f"install the package that provides it, or use the lakewright that made the folder; "
                 f"{nearest(str(name)[:80], self.names())}",
             )
         return self.find(name)
 
     @property
-    def _one(self) -> str:
+    def _singular(self) -> str:
         return self.name.removesuffix("s")
 
 

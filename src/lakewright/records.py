@@ -30,17 +30,17 @@ from lakewright.system.paths import stays_inside
 INSIDE = "workspace:"
 
 
-def place_in(workspace: Path, kept: str) -> str:
-    """The path of a place that `kept_place` wrote. Raises ValueError for one outside the workspace."""
-    if not kept.startswith(INSIDE):
-        return kept
-    inside = kept.removeprefix(INSIDE)
+def place_in(workspace: Path, place: str) -> str:
+    """The path of a place that `stored_place` returned. Raises ValueError for one outside the workspace."""
+    if not place.startswith(INSIDE):
+        return place
+    inside = place.removeprefix(INSIDE)
     if not stays_inside(inside):
-        raise ValueError(f"{kept} is no place in a workspace")
+        raise ValueError(f"{place} is not a place in the workspace")
     return str(workspace / inside)
 
 
-def kept_place(workspace: Path, place: str) -> str:
+def stored_place(workspace: Path, place: str) -> str:
     """A path in the workspace in its stored form, which stays right when the workspace is moved; others unchanged."""
     if not Path(place).is_relative_to(workspace):
         return place
@@ -48,12 +48,12 @@ def kept_place(workspace: Path, place: str) -> str:
     return INSIDE + inside if stays_inside(inside) else place
 
 
-def _here(place: str, info: ValidationInfo) -> str:
+def _local(place: str, info: ValidationInfo) -> str:
     return place_in(info.context["workspace"], place) if info.context else place
 
 
 def _inside(place: str, info: SerializationInfo) -> str:
-    return kept_place(info.context["workspace"], place) if info.context else place
+    return stored_place(info.context["workspace"], place) if info.context else place
 
 
 def _undefined(value: object) -> object:
@@ -61,19 +61,20 @@ def _undefined(value: object) -> object:
 
 
 Number = Annotated[float, BeforeValidator(_undefined)]  # a number that is not finite is null in JSON
-Place = Annotated[str, AfterValidator(_here), PlainSerializer(_inside)]  # a path, or a URI
+Place = Annotated[str, AfterValidator(_local), PlainSerializer(_inside)]  # a path, or a URI
 
 
 def _is_place(info: FieldInfo) -> bool:
-    return any(isinstance(each, AfterValidator) and each.func is _here for each in info.metadata)
+    return any(isinstance(validator, AfterValidator) and validator.func is _local for validator in info.metadata)
 
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     @classmethod
-    def from_kept(cls, values: dict[str, Any], workspace: Path) -> Self:
-        """The record, read from `kept`'s values. Raises ValueError (pydantic's ValidationError) for other values."""
+    def from_stored(cls, values: dict[str, Any], workspace: Path) -> Self:
+        """The record, read from the values of `stored_values`. Raises ValueError
+        (pydantic's ValidationError) for other values."""
         return cls.model_validate(values, context={"workspace": workspace})
 
     @property
@@ -106,7 +107,7 @@ class Finding(Record):
 class Ingested(Record):
     table: TableVersion
     source: str
-    fingerprint: str = Field(description="changes when the source's content does")
+    fingerprint: str = Field(description="changes when the content of the source changes")
     findings: list[Finding] = []
 
 
@@ -123,7 +124,7 @@ class Prepared(Record):
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")
     lengths: dict[str, int] = Field(description="quantiles of the encoded length: p50, p90, p99, max")
     length_histogram: list[tuple[int, int, int]] = Field(
-        default=[], description="shortest, longest, rows of train: encoded lengths before any cut"
+        default=[], description="encoded lengths before any cut: shortest, longest, rows of train"
     )
     max_length: int | None
     findings: list[Finding] = []
@@ -155,12 +156,12 @@ class Metric(Record):
 class Report(Record):
     metrics: dict[str, Metric]
     single_row_metrics: dict[str, Number] = Field(
-        default={}, description="the same of what serves single rows, where that is another runtime"
+        default={}, description="the same metrics by the runtime that serves single rows, if it is another one"
     )
-    undefined: dict[str, str] = Field(default={}, description="metrics that the test rows do not define → why")
-    primary: str = Field(description="the metric that the gate compares models by")
+    undefined: dict[str, str] = Field(default={}, description="metric that the test rows do not define → reason")
+    primary: str = Field(description="the metric by which the gate compares models")
     rows: int
-    kind: str = Field(default="", description="of truth, as the scorer names it: which part of the page shows it")
+    kind: str = Field(default="", description="the kind of truth, by the scorer: it selects a section of the page")
     classes: dict[str, dict[str, Number]] = {}
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"
@@ -186,7 +187,7 @@ class Check(Record):
 class Decision(Record):
     passed: bool
     checks: list[Check]
-    champion: str | None = Field(default=None, description="the model version compared with")
+    champion: str | None = Field(default=None, description="the model version that this one was compared with")
     against_champion: dict[str, Metric] = Field(
         default={}, description="metric → this model's value minus the champion's, on the same test rows"
     )
@@ -228,6 +229,6 @@ def plain(record: Record) -> dict[str, Any]:
     return record.model_dump(mode="json")
 
 
-def kept(record: Record, workspace: Path) -> dict[str, Any]:
+def stored_values(record: Record, workspace: Path) -> dict[str, Any]:
     """The record as JSON-ready values that do not depend on the workspace's path, for its files and for hashing."""
     return record.model_dump(mode="json", context={"workspace": workspace})

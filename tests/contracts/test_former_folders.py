@@ -112,6 +112,6 @@ def test_a_record_of_before_names_its_recipe(tmp_path: Path) -> None:
     table = {"name": "a.b.c", "version": 0, "uri": "c", "rows": 3}
     kept: dict[str, Any] = {"table": table, "features": table, "task": {"name": "t", "labels": []}, "splits": {}}
     kept |= {"label_counts": {}, "lengths": {}, "max_length": None, "encoding": "encodings/0123"}
-    record = Prepared.from_kept(kept, tmp_path)
+    record = Prepared.from_stored(kept, tmp_path)
     assert record.recipe.endswith("encodings/0123")
     assert "recipe" in json.loads(as_json(record))

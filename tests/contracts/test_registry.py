@@ -26,8 +26,8 @@ from lakewright.model.folder import digest_of, seal
 from lakewright.records import ModelVersion
 from lakewright.registry import versions
 from lakewright.registry.mlflow_process import located
-from lakewright.registry.uri import meant
 from lakewright.registry.uri import model_folder as open_model_folder
+from lakewright.registry.uri import version_of
 from lakewright.registry.without_mlflow import alias_version, reader
 from lakewright.settings.profile import load_profile
 from lakewright.workspace import Workspace
@@ -137,7 +137,7 @@ def test_served_byte_for_byte(tracking: Tracking, model_folder: Path, tmp_path: 
     assert not (tmp_path / "cache").exists()  # a local folder is used where it lies
     assert files(served) == files(model_folder)
     (served / "manifest.json").write_text("{}")
-    with pytest.raises(ModelError, match="is not what was registered"):
+    with pytest.raises(ModelError, match="is not the folder that was registered"):
         versions.download(tracking, version, tmp_path / "cache")
     shutil.rmtree(served)
     with pytest.raises(ModelError, match="are gone"):
@@ -222,7 +222,7 @@ def test_read_without_mlflow_it_says_the_same(
     uris = [f"models:/{which}" for which in (*asked, "main.demo.it@x", "main.demo.it/latest", "a@b/c", "")]
 
     def same() -> list[Any]:
-        both = [(told(versions.resolve, kept, uri), told(meant, registry, uri)) for uri in uris]
+        both = [(told(versions.resolve, kept, uri), told(version_of, registry, uri)) for uri in uris]
         assert [by_mlflow for by_mlflow, _ in both] == [without for _, without in both]
         return [without for _, without in both]
 
@@ -264,7 +264,7 @@ def test_the_half_of_a_commit_that_a_killed_process_left_is_undone(tracking: Tra
     subprocess.run([sys.executable, "-c", killed, path], check=False)
     assert Path(f"{path}-journal").stat().st_size > 0
     registry = reader(tracking)
-    assert registry is not None and meant(registry, f"models:/{NAME}@challenger") == version
+    assert registry is not None and version_of(registry, f"models:/{NAME}@challenger") == version
 
 
 def test_located_without_mlflow_where_the_files_are_at_hand(
@@ -293,7 +293,7 @@ def test_located_without_mlflow_where_the_files_are_at_hand(
     assert ModelVersion.model_validate_json(record) == version and files(Path(folder)) == files(model_folder)
     (Path(folder) / "manifest.json").write_text("{}")
     if not version.uri.startswith("mlflow-artifacts:"):
-        with pytest.raises(ModelError, match="is not what was registered"):
+        with pytest.raises(ModelError, match="is not the folder that was registered"):
             located(Workspace.open(load_profile()), version.at)
 
 
@@ -316,7 +316,7 @@ def test_a_server_that_is_away_refuses_or_is_another(monkeypatch: pytest.MonkeyP
         def answer(uri: str) -> tuple[str, str]:
             registry = reader(Tracking(uri, None, ""))
             assert registry is not None
-            kind, cause, remedy = told(meant, registry, f"models:/{NAME}@champion")
+            kind, cause, remedy = told(version_of, registry, f"models:/{NAME}@champion")
             assert kind is LakewrightError
             return cause, remedy
 
@@ -324,7 +324,7 @@ def test_a_server_that_is_away_refuses_or_is_another(monkeypatch: pytest.MonkeyP
         cause, remedy = answer(f"http://{at}")
         assert "answered 401" in cause and "MLFLOW_TRACKING_USERNAME" in remedy
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "right")
-        assert "is no MLflow server" in answer(f"http://{at}")[0]
+        assert "is not an MLflow server" in answer(f"http://{at}")[0]
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "who")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
         assert "answered 401" in answer(f"http://{at}")[0]

@@ -530,7 +530,7 @@ def test_a_tensor_whose_datatype_holds_it(mixed: Door, value: str, datatype: str
 def test_a_key_that_is_there_twice_among_many(mixed: Door) -> None:
     body = "{" + ",".join(f'"{at}":0' for at in [*range(300_000), 299_999]) + "}"
     status, told, _ = mixed.ask("POST", "/predict", body.encode())
-    assert status == 400 and "'299999' is there twice" in json.loads(told)["error"]
+    assert status == 400 and "'299999' occurs twice" in json.loads(told)["error"]
 
 
 def test_a_refusal_is_short_however_long_the_body_was(mixed: Door) -> None:

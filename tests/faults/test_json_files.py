@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import lakewright as lw
 from conftest import sentences, small_project, write_csv
 from lakewright.cli.show import print_json
-from lakewright.records import Metric, Report, kept
+from lakewright.records import Metric, Report, stored_values
 from lakewright.system import jsonfile
 
 VALUES = st.recursive(
@@ -48,9 +48,9 @@ def test_what_is_no_json_is_refused(content: str | bytes) -> None:
 
 def test_a_metric_that_is_not_defined_is_null_and_read_again() -> None:
     undefined = Metric(value=math.nan, low=-math.inf, high=0.5)
-    written = json.loads(jsonfile.text(kept(undefined, Path())), parse_constant=pytest.fail)
+    written = json.loads(jsonfile.text(stored_values(undefined, Path())), parse_constant=pytest.fail)
     assert written == {"value": None, "low": None, "high": 0.5}
-    again = Metric.from_kept(written, Path())
+    again = Metric.from_stored(written, Path())
     assert math.isnan(again.value) and again.high == 0.5
     report = Report.model_validate(
         {

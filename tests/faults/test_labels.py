@@ -256,17 +256,17 @@ def test_a_plain_number_that_stands_in_the_context_is_an_answer() -> None:
         ([None], "an answer is null"),
         ([1910], "an answer is 1910"),
         ([{"text": None, "answer_start": 14}], "has the text None"),
-        ([{"text": "Berlin", "answer_start": 15}], "does not stand at 15"),
-        ([{"text": "Berlin", "answer_start": -1}], "does not stand"),
-        ([{"text": "Berlin", "answer_start": 2**40}], "does not stand at"),
+        ([{"text": "Berlin", "answer_start": 15}], "is not at 15"),
+        ([{"text": "Berlin", "answer_start": -1}], "is not at -1"),
+        ([{"text": "Berlin", "answer_start": 2**40}], "is not at"),
         ([[{"text": "Berlin", "answer_start": 14}]], "not a text"),
         ({"text": "Berlin", "answer_start": 14}, "lists of the same length"),
         ({"answer": ["Berlin"], "start": [14]}, "lists of the same length"),
         ({"text": ["Berlin", "1910"], "answer_start": [14]}, "lists of the same length"),
-        ("Rome", "'Rome' does not stand"),
+        ("Rome", "'Rome' is not in its context"),
         ("{Rome", "no JSON"),
         ("[" * 100_000, "nested too deep"),
-        (5, "no list of answers"),
+        (5, "not a list of answers"),
     ],
 )
 def test_odd_answers_are_named_by_their_rows(form: Any, problem: str) -> None:
@@ -285,13 +285,13 @@ def test_answers_counted_in_utf_16(written: Callable[[int], Any]) -> None:
         "answers": [written(8), written(3)],
     }
     columns = {name: name for name in table}
-    with pytest.raises(DataError, match=r"row 0: .*at 8 in its context \(it does with task.offsets: utf16\)"):
+    with pytest.raises(DataError, match=r"row 0: .*at 8 in its context \(it is with task.offsets: utf16\)"):
         read("question_answering", table, columns)
     first, second = read("question_answering", table, columns, offsets="utf16")
     assert first == [{"start": 6, "end": 12, "text": "Berlin"}] and second[0]["start"] == 3
     with pytest.raises(DataError, match=r"at 1 in its context"):  # within an emoji
         read("question_answering", table | {"answers": [written(1)] * 2}, columns, offsets="utf16")
-    with pytest.raises(DataError, match=r"row 0: .*at 6 .*it does with task.offsets: characters"):
+    with pytest.raises(DataError, match=r"row 0: .*at 6 .*it is with task.offsets: characters"):
         read("question_answering", table | {"answers": [written(6), written(3)]}, columns, offsets="utf16")
 
 
@@ -603,12 +603,12 @@ UNDEFINED: dict[str, tuple[Scorer, dict[str, str]]] = {
     "no labels": (
         MultilabelScorer(NOTHING, np.full((3, 2), 0.1), NOTHING, ["a", "b"]),
         {
-            "roc_auc": "each label stands in all 3 or in none",
+            "roc_auc": "each label is in all 3 or in none",
             "pr_auc": "none of the 3 has a label",
-            "micro_f1": "none of the 3 has a label, nor is one predicted",
+            "micro_f1": "none of the 3 has a label, and none is predicted",
         },
     ),
-    "no entities": (EntityScorer([[], []], [[], []], ["a"]), {"entity_f1": "none of the 2 has an entity, nor is"}),
+    "no entities": (EntityScorer([[], []], [[], []], ["a"]), {"entity_f1": "none of the 2 has an entity, and none is"}),
     "no answers": (AnswersScorer([[]], [""], [0.5]), {"answer_f1": "none of the 1 has an answer"}),
     "answers": (AnswersScorer([["a"]], ["a"], [0.5]), {"no_answer_accuracy": "each of the 1 has an answer"}),
     "one score": (SimilarityScorer(np.ones(2), np.array([0.1, 0.2])), {"spearman": "all 2 have the same score"}),
@@ -660,7 +660,8 @@ def test_bounds_that_a_metric_may_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bound", "problem"), [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "never")]
+    ("bound", "problem"),
+    [("95", "write 0.95"), ("95%", "write 0.95"), ("true", "true, not a number"), ("-1", "outside the range")],
 )
 def test_plan_refuses_such_a_bound(bound: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

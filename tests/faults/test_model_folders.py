@@ -22,7 +22,7 @@ from lakewright.model.folder import SERVING, digest_of, holds, seal, serving
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe.tokens import Tokens
 from lakewright.records import ModelVersion
-from lakewright.registry.uri import at_hand, downloaded, model_folder
+from lakewright.registry.uri import downloaded, local_folder, model_folder
 from lakewright.service.server import endpoint
 from lakewright.service.server.model import Model
 from lakewright.settings.profile import Profile
@@ -84,7 +84,7 @@ def refused(folder: Path, runtime: str = "auto") -> ModelError:
 def test_a_file_that_was_not_sealed_is_refused(folder: Path, name: str) -> None:
     (folder / name).write_text("{}")
     failure = refused(folder)
-    assert f"{folder / name} is not among the files that were sealed" in failure.cause
+    assert f"{folder / name} is not one of the sealed files" in failure.cause
     assert "do not serve it" in failure.remedy
 
 
@@ -100,7 +100,7 @@ def test_another_network_beside_the_sealed_one_never_answers(folder: Path, tmp_p
     assert serving(folder, "latency") == ("onnx", "fp32") and not holds(folder, "openvino.xml")
     refused(folder)
     refused(folder, "openvino")
-    with pytest.raises(ModelError, match="is not among the files"):
+    with pytest.raises(ModelError, match="is not one of the sealed files"):
         Model.open(folder, None, "auto", 1)
 
 
@@ -387,7 +387,7 @@ def test_a_server_opens_what_was_registered_alone(folder: Path) -> None:
     assert Model.open(folder, version, "auto", 1).digest == version.digest
     changed(folder, "project.json", seed=2)
     seal(folder)
-    with pytest.raises(ModelError, match="is not what was registered"):
+    with pytest.raises(ModelError, match=r"is not (what|the folder that) was registered"):
         Model.open(folder, version, "auto", 1)
 
 
@@ -505,7 +505,7 @@ def test_models_of_other_tools_are_refused_and_never_loaded(place: Path, make: C
     refused(place)
     version = ModelVersion(name="a.b.c", version=1, aliases=[], uri=str(place), digest="x")
     with pytest.raises(ModelError):
-        at_hand(version, place)
+        local_folder(version, place)
     with pytest.raises(ModelError):
         endpoint.one(Workspace.open(Profile(workspace=str(place.parent / "workspace"))), str(place))
     assert not (place.parent / "loaded").exists()
@@ -549,11 +549,11 @@ def test_a_download_is_held_against_the_registry_each_time(folder: Path, tmp_pat
     version = ModelVersion(name="a.b.c", version=1, aliases=[], uri="s3://bucket/m", digest=digest_of(folder))
     cache = tmp_path / "downloads"
     cache.mkdir()
-    assert at_hand(version, cache) is None
+    assert local_folder(version, cache) is None
     copy = Path(shutil.copytree(folder, downloaded(version, cache)))
-    assert at_hand(version, cache) == copy
+    assert local_folder(version, cache) == copy
     changed(copy, "project.json", seed=2)
     seal(copy)
-    with pytest.raises(ModelError, match="is not what was registered") as failure:
-        at_hand(version, cache)
+    with pytest.raises(ModelError, match="is not the folder that was registered") as failure:
+        local_folder(version, cache)
     assert str(copy) in failure.value.remedy  # what to remove, so that it is brought again

@@ -453,7 +453,7 @@ def test_a_workspace_in_a_mounted_folder_is_not_left_by_links(tmp_path: Path, wa
     assert any("one.json" in line and "link" in line for line in warned)
     (folder / "records").mkdir()
     (folder / "records" / "ours.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"records/ours\.json lies behind a link"):
+    with pytest.raises(UsageError, match=r"records/ours\.json is behind a link"):
         mirror.send()
     assert [path.name for path in outside.iterdir()] == ["secret.json"]
 
@@ -474,9 +474,9 @@ def test_what_stays_inside_does(name: str) -> None:
 
 def test_a_record_names_no_place_outside_of_its_workspace(tmp_path: Path) -> None:
     kept = {"model_folder": "workspace:../../etc", "digest": "d", "learner": "linear"}
-    with pytest.raises(ValueError, match="no place in a workspace"):
-        Trained.from_kept(kept, tmp_path)
-    inside = Trained.from_kept(kept | {"model_folder": "workspace:models/m"}, tmp_path)
+    with pytest.raises(ValueError, match="not a place in the workspace"):
+        Trained.from_stored(kept, tmp_path)
+    inside = Trained.from_stored(kept | {"model_folder": "workspace:models/m"}, tmp_path)
     assert inside.places == [str(tmp_path / "models/m")]
 
 

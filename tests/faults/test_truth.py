@@ -230,7 +230,7 @@ class TestSpans:
             "row 3",
         ]
         assert "prepare.recipe.tokens.max_length" in findings["spans_cut"].detail
-        with pytest.raises(DataError, match="end behind what the model reads"):
+        with pytest.raises(DataError, match="end after the part of their text that the model reads"):
             findings_of(
                 [rows[2]] * 20, SPANS, "token_classification", max_length=16, long_texts="cut", duplicates="keep"
             )
@@ -273,7 +273,7 @@ class TestAnswers:
             and "100 of 200 answers are longer than task.max_answer_length (8 pieces)" in findings.detail
         )
         assert "(50.0% in train, 50.0% in validation, 50.0% in test)" in findings.detail
-        assert "task.max_answer_length: 12, which holds 99.5% of train's" in findings.detail
+        assert "task.max_answer_length: 12, which covers 99.5% of train's" in findings.detail
         assert "answers_too_long" not in findings_of(rows, ANSWERS, {**task, "max_answer_length": 12})
 
     def test_the_longest_few_do_not_set_the_length(self, findings_of: Any) -> None:
@@ -307,7 +307,7 @@ def test_scores_that_lie_outside_trains(findings_of: Any) -> None:
     rows[85]["score"], rows[95]["score"] = 9, -1
     columns = {"text": "text", "text_pair": "other", "score": "score"}
     findings = findings_of(rows, columns, "sentence_similarity")["scores_out_of_range"]
-    assert findings.count == 2 and "lie outside train's, 0 to 4" in findings.detail
+    assert findings.count == 2 and "lie outside train's range, 0 to 4" in findings.detail
     assert "(0.0% in train, 10.0% in validation, 10.0% in test)" in findings.detail
 
 

@@ -182,7 +182,7 @@ def test_rows_that_are_written_are_no_failure(
     def refuses(what: str, tracking: Tracking, given: Any) -> dict[str, Any]:
         raise refusal
 
-    monkeypatch.setattr(mlflow_process, "_asked", refuses)  # the version is found without: its files are here
+    monkeypatch.setattr(mlflow_process, "_ask", refuses)  # the version is found without: its files are here
     with caplog.at_level(logging.WARNING):
         scored = lw.score(scored_by.at, "main.demo.posts")
     assert (scored.rows, scored.output.rows) == (30, 30)

@@ -227,7 +227,7 @@ def test_a_column_without_any_value_is_named(
     table = pa.Table.from_pylist(ROWS).append_column("e", pa.nulls(len(ROWS), kind))
     with pytest.raises(DataError, match=r"'e'.*(empty in all 30 rows|blank in all)") as refused:
         prepared(tmp_path, table, columns, task, method)
-    assert "data.columns" in refused.value.remedy or "leave it out" in refused.value.remedy
+    assert "data.columns" in refused.value.remedy or "remove it" in refused.value.remedy
 
 
 def test_a_column_of_blanks_or_nan_has_no_value(tmp_path: Path) -> None:
@@ -294,11 +294,11 @@ def test_predict_and_score_refuse_infinite_numbers(
     model = str(model_of_a_number)
     for number in ("1e400", "-1e400", "1" + 400 * "0"):
         refused = call("predict", model, f'{{"text": "a", "n": {number}}}')
-        assert refused.code == 2 and f"no float holds {number[:40]}" in refused.err
+        assert refused.code == 2 and f"the number {number[:40]} is too large for a float" in refused.err
     with pytest.raises(DataError, match="row 0: 'n' is a number that is infinite or too large"):
         lw.predict(model, [{"text": "a", "n": float("inf")}])
     refused = call("predict", model, '{"text": "a", "n": Infinity}')
-    assert refused.code == 2 and "Infinity is no JSON" in refused.err
+    assert refused.code == 2 and "Infinity is not JSON" in refused.err
     assert call("predict", model, '{"text": "a", "n": null}', '{"text": "a", "n": 1e300}').code == 0
 
     api.sql("create table main.h.u as select 'a' as text, 1.5 as n union all select 'b', 'inf'::double")
@@ -450,7 +450,7 @@ def test_numbers_at_the_end_of_their_range(tmp_path: Path) -> None:
     for size in (1e300, 1e308):
         huge = table.append_column("n", pa.array([(-1) ** i * size for i in range(30)]))
         prepared(tmp_path, huge, LABEL | {"numbers": ["n"]})
-        with pytest.raises(DataError, match=r"'n'.*is wrong in 30 places:\n  row 0: .*float32 ends"):
+        with pytest.raises(DataError, match=r"'n'.*is wrong in 30 places:\n  row 0: .*float32"):
             prepared(tmp_path, huge, pair, "sentence_similarity")
     task = SentenceSimilarity(scored=True, low=-GREATEST, high=GREATEST)
     assert task.targets([-GREATEST, 0.0, GREATEST], Any, []).values.tolist() == [0.0, 0.5, 1.0]

@@ -129,7 +129,7 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
         ("prepare.recipe.cubes.scale=2", "there is no step named 'cubes'"),
         ("data.columns.text=age", "'data.columns.text' is not a known key"),
         ("gate.minimum={accuracy: 0.5}", "harvest has none"),
-        ("gate.minimum={r2: 7}", "which r2 never is"),
+        ("gate.minimum={r2: 7}", "outside the range of r2"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_plan(farm: Farm, setting: str, message: str) -> None:

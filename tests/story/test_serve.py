@@ -550,7 +550,7 @@ def answers(server: Server) -> bool:
         (["{folder}", "--set", "serve.keys=nowhere.json"], 2, "there is no file nowhere.json of keys"),
         (["{folder}", "--set", "log_table=requests"], 2, "'requests'"),
         (["{folder}", "--endpoint", "../../evil"], 2, "cannot name an endpoint"),
-        (["{folder}/nowhere"], 1, "is no model folder"),
+        (["{folder}/nowhere"], 1, "is not a model folder"),
         (["models:/main.demo.greetings@champion"], 1, "main.demo.greetings"),
         (["models:/x", "--split", "champion=50"], 2, "add up to 50"),
     ],

@@ -39,11 +39,11 @@ from lakewright.pages.report.mistakes import (
     confused_pairs,
     furthest_mistakes,
     largest_errors,
-    lost_queries,
     marked_answer,
     marked_mistakes,
     swapped_labels,
     worst_pairs,
+    worst_ranked,
 )
 from lakewright.pages.report.sections.answers import question_kinds
 from lakewright.pages.report.sections.regression import figures as regression_figures
@@ -254,11 +254,11 @@ def test_the_page_of_many_labels(tmp_path: Path, multilabel: MultilabelScorer) -
     assert page.ids() == {"metrics", "classes", "labels", "confusions", "mistakes", "calibration", "run"}
     assert page.source.count("<svg") == 3
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "Found 62.5 % of the labels of 6 test rows; 71.4 % of those it said are right." in said
-    assert "Nothing is missed or too much on 50.0 % of the rows. Micro F1 is 0.667" in said
+    assert "Found 62.5 % of the labels of 6 test rows; 71.4 % of the predicted ones are right." in said
+    assert "All labels are right on 50.0 % of the rows. Micro F1 is 0.667" in said
     assert (
-        "A row has 1.33 labels and is given 1.17, on average. Rows that have none: 1, of which 1 are given none."
-        in said
+        "A row has 1.33 true and 1.17 predicted labels, on average. Rows without a label: 1, of which 1 have none "
+        "predicted." in said
     )
     # All three on all rows hit 8 of 8 with 18 said: 2·8 / (18 + 8); joy and fear alone have 2·6 / (12 + 8).
     assert "Always answering “joy”, “<b>fear</b>”, “calm” would have a micro F1 of 0.615." in said
@@ -280,7 +280,7 @@ def test_label_mistakes_by_hand(multilabel: MultilabelScorer) -> None:
     assert [(one.label, one.outcome) for one in found[0].decisions] == [
         ("joy", "correct"), ("calm", "spurious"), ("<b>fear</b>", "missed"),
     ]  # fmt: skip
-    assert [(swap.missed, swap.said, swap.rows, swap.share) for swap in swapped_labels(multilabel)] == [
+    assert [(swap.missed, swap.predicted, swap.rows, swap.share) for swap in swapped_labels(multilabel)] == [
         ("<b>fear</b>", "joy", 1, 0.5), ("<b>fear</b>", "calm", 1, 0.5),
     ]  # fmt: skip
 
@@ -342,13 +342,13 @@ def test_the_page_of_answers(tmp_path: Path, asked: tuple[AnswersScorer, ReportC
     assert page.ids() == {"metrics", "kinds", "none", "n-best", "mistakes", "calibration", "run"}
     said = page.text.replace("\N{NO-BREAK SPACE}", " ")
     assert "Exactly right on 66.7 % of 3 test rows" in said
-    assert "Of the questions without an answer it knew 100.0 %. F1 is 0.667" in said
+    assert "Of the questions without an answer it recognised 100.0 %. F1 is 0.667" in said
     assert (
         "over the 2 rows with a true answer. The first is exactly right on 50.0 %, one of the first 2 on 100.0 %."
         in said
     )
     assert set(re.findall(r'<mark class="(\w+)">([^<]*)</mark>', page.source)) == {
-        ("correct", "both"), ("missed", "true answer"), ("spurious", "said"),
+        ("correct", "both"), ("missed", "true answer"), ("spurious", "predicted"),
         ("missed", "Ada &lt;Lovelace&gt;"), ("spurious", "Babbage"),
     }  # fmt: skip
 
@@ -363,7 +363,7 @@ def test_answers_are_marked_in_a_context_cut_around_them(asked: tuple[AnswersSco
     cut = marked_answer("some words before Ada and after her", [(18, 21)], None, characters=9)
     assert [piece.text for piece in cut] == [" … ", "before ", "Ada", " and", " … "]
     assert marked_answer(text, [], None, characters=5) == [Piece(text[:10]), Piece(" … ")]
-    kinds = question_kinds(["In what year?", "Wer war da?", "WER noch?", "Why?", ""], most=2)
+    kinds = question_kinds(["In what year?", "Wer war da?", "WER noch?", "Why?", ""], limit=2)
     assert {kind: mask.tolist() for kind, mask in kinds.items()} == {
         "wer": [False, True, True, False, False],
         "what": [True, False, False, False, False],
@@ -384,7 +384,7 @@ def test_the_page_of_scored_pairs(tmp_path: Path, scored_pairs: tuple[Similarity
     page = Page(path)
     assert page.ids() == {"metrics", "scores", "bands", "mistakes", "run"} and page.source.count("<svg") == 2
     assert "A score is off by 1.000 on average." in page.text
-    assert worst_pairs(scorer, most=2) == [4, 0]
+    assert worst_pairs(scorer, limit=2) == [4, 0]
     first = page.source[page.source.index('<ul class="cards">') :]
     assert first.index("left &lt;4&gt;") < first.index("off by") + 400 and "-3.00" in first[:600]
     bands = re.search(r"<h2>By true score.*?</section>", page.source, flags=re.DOTALL)
@@ -508,9 +508,9 @@ def pairs() -> tuple[SimilarityScorer, ReportContext]:
 def test_the_page_of_pairs_that_belong_together(tmp_path: Path, pairs: tuple[SimilarityScorer, ReportContext]) -> None:
     scorer, context = pairs
     left, right = (np.array(side) for side in zip(*(row["embeddings"] for row in context.predictions), strict=True))
-    (lost,) = lost_queries(scorer.ranks, left, right, [row["text_pair"] for row in context.rows])  # type: ignore[arg-type]
-    assert (lost.row, lost.rank, lost.first) == (0, 2, 2)
-    assert (lost.cosine, lost.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
+    (query,) = worst_ranked(scorer.ranks, left, right, [row["text_pair"] for row in context.rows])  # type: ignore[arg-type]
+    assert (query.row, query.rank, query.first) == (0, 2, 2)
+    assert (query.cosine, query.own_cosine) == (pytest.approx(0.8), pytest.approx(0.6))
     path = tmp_path / "report.html"
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
     page = Page(path)
@@ -559,7 +559,7 @@ def test_the_words_that_decide_are_shaded_in_their_row(
     found = Attribution(2, "1833", "probability", 0.7, near, 0, Place("context", 803, 807))
     context = ReportContext(**{**vars(answers), "attributions": [found]})
     write_html(path, title="t", report=report_of(scorer), scorer=scorer, context=context)
-    assert 'title="+0.40">In</mark> <mark class="said">1833</mark> they met.</span>' in Page(path).source
+    assert 'title="+0.40">In</mark> <mark class="predicted">1833</mark> they met.</span>' in Page(path).source
 
 
 @needs_axe
@@ -640,7 +640,7 @@ def test_the_verdict_in_each_tasks_words(
     )
     said = verdict(report_of(entities[0])).replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith(
-        "Found 60.0 % of the entities in 3 test rows; 50.0 % of what it marked is right. Entity F1 is"
+        "Found 60.0 % of the entities in 3 test rows; 50.0 % of the predicted ones are right. Entity F1 is"
     )
     other = base.model_copy(update={"metrics": {"rmse": metric}, "primary": "rmse"})
     assert verdict(other).startswith("RMSE is 0.500 (95")
@@ -657,7 +657,7 @@ def test_confused_pairs_and_confident_mistakes_by_hand() -> None:
         (3, 0.7),
         (0, 0.6),
     ]
-    assert confident_mistakes(scorer, most=1)[0].truth_probability == pytest.approx(0.1)
+    assert confident_mistakes(scorer, limit=1)[0].truth_probability == pytest.approx(0.1)
 
 
 def test_marked_texts_are_cut_around_the_error_and_lose_nothing_within() -> None:
@@ -723,7 +723,7 @@ def test_pictures_are_small_well_formed_and_take_the_pages_ink(tmp_path: Path) -
 def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> None:
     counts = 5.0 * np.eye(40)
     counts[3, 30] = counts[30, 7] = 4
-    drawn = pictures.svg(pictures.confusion_matrix(counts, [f"class-{i}" for i in range(40)], most=3), "matrix")
+    drawn = pictures.svg(pictures.confusion_matrix(counts, [f"class-{i}" for i in range(40)], limit=3), "matrix")
     assert "the 3 most confused of 40 classes" in drawn
     assert {int(i) for i in re.findall(r"class-(\d+)<", drawn)} == {3, 7, 30}
 

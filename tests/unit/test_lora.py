@@ -119,7 +119,7 @@ def test_modules_by_the_ends_of_their_names(tiny_base: Path) -> None:
     assert [name.rpartition(".")[2] for name in names("key")] == ["key", "key"]
     assert len(names("dense")) == 3 * LAYERS and len(names("output.dense")) == 2 * LAYERS
     assert len(names("intermediate.dense", "query")) == 2 * LAYERS
-    with pytest.raises(ProjectError, match="'uery' finds no linear layer") as caught:
+    with pytest.raises(ProjectError, match="'uery' matches no linear layer") as caught:
         names("query", "uery")
     assert "dense, key, query, value" in caught.value.remedy
 
@@ -153,7 +153,7 @@ def test_one_way_to_train_less(both: dict[str, Any]) -> None:
     ("given", "needed"), [({"focal_gamma": 1.0}, "loss: focal"), ({"lora_modules": ["query"]}, "lora_rank")]
 )
 def test_what_would_have_no_effect_is_refused(given: dict[str, Any], needed: str) -> None:
-    with pytest.raises(ValidationError, match=f"{next(iter(given))} means nothing without {needed}"):
+    with pytest.raises(ValidationError, match=f"{next(iter(given))} has no effect without {needed}"):
         EncoderSettings(**given)
 
 

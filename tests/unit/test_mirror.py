@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from lakewright.errors import ProfileError
-from lakewright.records import Trained, kept
+from lakewright.records import Trained, stored_values
 from lakewright.settings.profile import Profile
 from lakewright.workspace import Workspace, copy_of
 from lakewright.workspace.ledger import note_test_read
-from lakewright.workspace.mirror import SENT, Mirror
+from lakewright.workspace.mirror import SEND_ORDER, Mirror
 
 SEND = """
 import sys
@@ -37,7 +37,7 @@ def made(folder: Path, models: int) -> None:
         record = Trained(model_folder=str(model), digest=f"d{number}", learner="linear")
         path = folder / "records" / "main.demo.things" / f"train-{number}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept(record, folder)))
+        path.write_text(json.dumps(stored_values(record, folder)))
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -86,7 +86,7 @@ def test_another_machine_has_what_this_one_sent(uri: str, options: dict[str, str
     assert not other.has(there / "models" / "m2") and not other.has(there / "work" / "half")
 
     values = json.loads((there / "records" / "main.demo.things" / "train-1.json").read_text())
-    record = Trained.from_kept(values, there)
+    record = Trained.from_stored(values, there)
     assert record.places == [str(there / "models" / "m1")]
     other.bring(Path(record.model_folder))
     for part in (here / "models" / "m1").iterdir():
@@ -120,20 +120,20 @@ def test_a_sender_killed_at_any_point_leaves_no_record_without_its_model(tmp_pat
     assert cut_short
     subprocess.run(command, check=True)
     check_whole(store, here)
-    sent = {path.relative_to(here) for top in SENT for path in (here / top).rglob("*") if path.is_file()}
+    sent = {path.relative_to(here) for top in SEND_ORDER for path in (here / top).rglob("*") if path.is_file()}
     assert sent <= {path.relative_to(store) for path in store.rglob("*") if path.is_file()}
 
 
 def check_whole(store: Path, here: Path) -> None:
     for record in (store / "records").rglob("*.json"):
-        model = Trained.from_kept(json.loads(record.read_text()), store).model_folder
+        model = Trained.from_stored(json.loads(record.read_text()), store).model_folder
         for part in (here / "models" / Path(model).name).iterdir():
             assert (Path(model) / part.name).read_bytes() == part.read_bytes()
 
 
 def test_no_database_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ProfileError, match="no database can be") as caught:
+    with pytest.raises(ProfileError, match="they cannot share a database") as caught:
         Workspace.open(Profile(workspace=f"file://{tmp_path / 'store'}"))
     assert "tracking: https://" in caught.value.remedy
 

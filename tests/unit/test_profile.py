@@ -71,5 +71,5 @@ def test_no_cpu_in_place_of_a_gpu_that_was_asked_for(tmp_path: Path, monkeypatch
         pytest.skip("this machine has a GPU")
     monkeypatch.chdir(tmp_path)
     workspace = Workspace.open(load_profile().model_copy(update={"device": "cuda"}))
-    with pytest.raises(UsageError, match="torch sees no GPU"):
+    with pytest.raises(UsageError, match="torch finds no GPU"):
         _ = workspace.device

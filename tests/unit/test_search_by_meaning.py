@@ -53,7 +53,7 @@ class Labels:
     digest = "labels"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        raise ModelError("the model gives labels, not embeddings", "name a model whose task is sentence_similarity")
+        raise ModelError("the model gives no embeddings", "name a model whose task is sentence_similarity")
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:

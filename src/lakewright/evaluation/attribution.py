@@ -65,7 +65,7 @@ class Attribution:
 class _Claim:
     """The prediction to explain, and a measure of how far a prediction for the row without `cut` still supports it."""
 
-    said: str
+    text: str
     measure: Measure
     value: Callable[[Prediction, Place | None], float]
     place: Place | None = None
@@ -74,30 +74,30 @@ class _Claim:
 def attributions(
     predict: Callable[[Sequence[Row]], Sequence[Prediction]],
     inputs: Mapping[str, Kind],
-    asked: Sequence[int],
+    numbers: Sequence[int],
     rows: Sequence[Row],
     truths: Sequence[Any],
     predictions: Sequence[Prediction],
-    most_words: int = MOST_WORDS,
+    word_limit: int = MOST_WORDS,
 ) -> list[Attribution]:
-    """For the rows numbered `asked` in `rows`; `predict` is a predictor's method, called once, `inputs` its task's.
+    """For the rows with the `numbers` in `rows`; `predict` is a predictor's method, called once, `inputs` its task's.
 
     Rows without a prediction, or without a word to leave out, are skipped.
     """
-    tried: list[tuple[int, _Claim, list[Place], int]] = []
+    cases: list[tuple[int, _Claim, list[Place], int]] = []
     changed: list[Row] = []
-    for number in asked:
+    for number in numbers:
         row = rows[number]
         claim = _claim(predictions[number], truths[number])
         if claim is None:
             continue
-        words, untried = _chosen(row, inputs, claim.place, most_words)
+        words, untried = _chosen(row, inputs, claim.place, word_limit)
         if words:
-            tried.append((number, claim, words, untried))
+            cases.append((number, claim, words, untried))
             changed += [_without(row, word) for word in words]
     answers = iter(predict(changed))
-    found = []
-    for number, claim, words, untried in tried:
+    explained = []
+    for number, claim, words, untried in cases:
         value = claim.value(predictions[number], None)
         weighed = [
             Word(
@@ -109,8 +109,8 @@ def attributions(
             if "abstain" not in answer  # an abstention: no visible text is left
         ]
         untried += len(words) - len(weighed)
-        found.append(Attribution(number, claim.said, claim.measure, value, weighed, untried, claim.place))
-    return found
+        explained.append(Attribution(number, claim.text, claim.measure, value, weighed, untried, claim.place))
+    return explained
 
 
 def worth_asking(
@@ -126,24 +126,24 @@ def worth_asking(
         right = distances < np.median(distances)
         sure = np.where(right, -distances, distances)
     order = np.argsort(-sure, kind="stable")
-    said = [int(row) for row in order if _claim(predictions[row], truths[row]) is not None]
-    return [row for row in said if not right[row]][:5] + [row for row in said if right[row]][:3]
+    explainable = [int(row) for row in order if _claim(predictions[row], truths[row]) is not None]
+    return [row for row in explainable if not right[row]][:5] + [row for row in explainable if right[row]][:3]
 
 
-def write(path: Path, found: Sequence[Attribution]) -> None:
-    path.write_text(jsonfile.text([asdict(one) for one in found], indent=1), encoding="utf-8")
+def write(path: Path, entries: Sequence[Attribution]) -> None:
+    path.write_text(jsonfile.text([asdict(entry) for entry in entries], indent=1), encoding="utf-8")
 
 
 def read(path: Path) -> list[Attribution]:
     return [
         Attribution(
             **{
-                **one,
-                "words": [Word(**word) for word in one["words"]],
-                "place": Place(**one["place"]) if one["place"] else None,
+                **entry,
+                "words": [Word(**word) for word in entry["words"]],
+                "place": Place(**entry["place"]) if entry["place"] else None,
             }
         )
-        for one in json.loads(path.read_text(encoding="utf-8"))
+        for entry in json.loads(path.read_text(encoding="utf-8"))
     ]
 
 
@@ -153,8 +153,8 @@ def _claim(prediction: Prediction, truth: Any) -> _Claim | None:
         return _of_label(prediction["label"])
     if "labels" in prediction:
         wrong = [label for label in prediction["labels"] if label not in truth]
-        said = wrong or prediction["labels"]
-        return _of_label(said[0]) if said else None
+        labels = wrong or prediction["labels"]
+        return _of_label(labels[0]) if labels else None
     if "entities" in prediction:
         return _of_entity(prediction["entities"], truth)
     if "answers" in prediction:
@@ -174,17 +174,17 @@ def _of_label(label: str) -> _Claim:
 
 def _of_entity(entities: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]) -> _Claim | None:
     true = {(span["start"], span["end"], span["label"]) for span in truth}
-    wrong = [one for one in entities if (one["start"], one["end"], one["label"]) not in true]
+    wrong = [span for span in entities if (span["start"], span["end"], span["label"]) not in true]
     if not entities:
         return None
-    said = max(wrong or entities, key=lambda one: float(one["score"]))
-    place = Place("text", said["start"], said["end"])
+    entity = max(wrong or entities, key=lambda span: float(span["score"]))
+    place = Place("text", entity["start"], entity["end"])
 
     def score(prediction: Prediction, cut: Place | None) -> float:
-        same = [one for one in prediction["entities"] if one["label"] == said["label"]]
-        return max((float(one["score"]) for one in same if _overlap(one, place, cut)), default=0.0)
+        spans = [span for span in prediction["entities"] if span["label"] == entity["label"]]
+        return max((float(span["score"]) for span in spans if _overlap(span, place, cut)), default=0.0)
 
-    return _Claim(said["label"], "probability", score, place)
+    return _Claim(entity["label"], "probability", score, place)
 
 
 def _of_answer(prediction: Prediction) -> _Claim:
@@ -194,7 +194,7 @@ def _of_answer(prediction: Prediction) -> _Claim:
 
     def score(prediction: Prediction, cut: Place | None) -> float:
         """The sum over the n best answers that overlap it: "the Seine" and "Seine" are not rivals."""
-        return math.fsum(float(one["score"]) for one in prediction["answers"] if _overlap(one, place, cut))
+        return math.fsum(float(answer["score"]) for answer in prediction["answers"] if _overlap(answer, place, cut))
 
     return _Claim(prediction["answer"], "probability", score, place)
 
@@ -212,25 +212,25 @@ def _moved(place: Place, cut: Place | None) -> tuple[int, int]:
     return start, end
 
 
-def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, most: int) -> tuple[list[Place], int]:
+def _chosen(row: Row, inputs: Mapping[str, Kind], place: Place | None, limit: int) -> tuple[list[Place], int]:
     """The words to leave out, in the row's order, and the number of words not tried. Each text has an even share of
-    `most`, plus the unused shares of shorter texts."""
+    `limit`, plus the unused shares of shorter texts."""
     # A negative is for training only.
     names = [name for name, kind in inputs.items() if kind in ("text", "optional text") and name != "negative"]
     words = {name: _words(row, name) for name in names if row.get(name)}
     chosen: dict[str, list[Place]] = {}
-    for left, name in zip(range(len(words), 0, -1), sorted(words, key=lambda name: len(words[name])), strict=True):
-        own = words[name] if len(words[name]) > 1 else []
+    for remaining, name in zip(range(len(words), 0, -1), sorted(words, key=lambda name: len(words[name])), strict=True):
+        candidates = words[name] if len(words[name]) > 1 else []
         if place is not None and name == place.input:
-            own = [word for word in own if _left_of(place, row[name], word)]
-            own.sort(key=lambda word: max(word.start - place.end, place.start - word.end))
-        share = (most - sum(map(len, chosen.values()))) // left
-        chosen[name] = sorted(own[:share], key=lambda word: word.start)
-    tried = [word for name in words for word in chosen[name]]
-    return tried, sum(map(len, words.values())) - len(tried)
+            candidates = [word for word in candidates if _remains(place, row[name], word)]
+            candidates.sort(key=lambda word: max(word.start - place.end, place.start - word.end))
+        share = (limit - sum(map(len, chosen.values()))) // remaining
+        chosen[name] = sorted(candidates[:share], key=lambda word: word.start)
+    selected = [word for name in words for word in chosen[name]]
+    return selected, sum(map(len, words.values())) - len(selected)
 
 
-def _left_of(place: Place, text: str, word: Place) -> bool:
+def _remains(place: Place, text: str, word: Place) -> bool:
     start, end = _moved(place, _cut(text, word))
     return start < end
 
@@ -238,7 +238,7 @@ def _left_of(place: Place, text: str, word: Place) -> bool:
 def _words(row: Row, name: str) -> list[Place]:
     tokens = row.get("tokens")
     if name != "text" or tokens is None:
-        return [Place(name, *found.span()) for found in _WORD.finditer(row[name])]
+        return [Place(name, *match.span()) for match in _WORD.finditer(row[name])]
     starts = np.cumsum([0, *(len(token) + 1 for token in tokens)]).tolist()
     return [Place(name, start, start + len(token)) for start, token in zip(starts, tokens, strict=False) if token]
 
@@ -256,9 +256,9 @@ def _cut(text: str, word: Place) -> Place:
 def _without(row: Row, word: Place) -> Row:
     text = row[word.input]
     cut = _cut(text, word)
-    left = {**row, word.input: text[: cut.start] + text[cut.end :]}
+    changed = {**row, word.input: text[: cut.start] + text[cut.end :]}
     tokens = row.get("tokens")
     if word.input == "text" and tokens is not None:
         number = int(np.searchsorted(np.cumsum([len(token) + 1 for token in tokens]), word.start, side="right"))
-        left["tokens"] = [token for i, token in enumerate(tokens) if i != number]
-    return left
+        changed["tokens"] = [token for i, token in enumerate(tokens) if i != number]
+    return changed

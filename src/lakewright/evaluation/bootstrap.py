@@ -58,11 +58,11 @@ def slice_intervals(
     parts = {name: (np.flatnonzero(mask), scorer.where(mask)) for name, mask in masks.items()}
     values = {name: part.metrics(np.ones(part.rows)) for name, (_, part) in parts.items()}
     drawn: dict[str, list[list[float]]] = {name: [] for name in parts}
-    for done, counts in enumerate(resampled(scorer.rows, resamples, seed), start=1):
+    for number, counts in enumerate(resampled(scorer.rows, resamples, seed), start=1):
         for name, (rows, part) in parts.items():
             drawn[name].append(list(part.metrics(counts[rows]).values()))
         if progress is not None:
-            progress(done)
+            progress(number)
     return {name: _metrics(values[name], np.array(drawn[name]), confidence) for name in parts}
 
 

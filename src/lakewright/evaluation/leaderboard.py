@@ -80,11 +80,13 @@ def rank(
     # The least possible p, which depends on the resamples, must be well below the first threshold of Holm's method.
     resamples = max(resamples, math.ceil(4 * (len(entries) - 1) / (1 - confidence)))
     best, *others = sorted(entries, key=lambda entry: (-sign * entry.metric.value, *_cost(entry)))
-    found = []
+    comparisons = []
     for entry in others:
-        found.append(compare(entry.scorer, best.scorer, metric, resamples=resamples, seed=seed, confidence=confidence))
+        comparisons.append(
+            compare(entry.scorer, best.scorer, metric, resamples=resamples, seed=seed, confidence=confidence)
+        )
         progress()
-    corrected = holm([comparison.p for comparison in found])
+    corrected = holm([comparison.p for comparison in comparisons])
     costs = [(-sign * entry.metric.value, *np.log(_cost(entry))) for entry in (best, *others)]
     front = pareto_front(costs, (0.0, math.log(ALIKE), math.log(ALIKE)))
 
@@ -95,7 +97,7 @@ def rank(
             entry=(best, *others)[i],
             rank=1 if tied[i] else position,
             tied=tied[i],
-            against_best=found[i - 1] if i else None,
+            against_best=comparisons[i - 1] if i else None,
             p=corrected[i - 1] if i else None,
             on_front=front[i],
         )
@@ -142,20 +144,20 @@ def _cost(entry: Entry) -> tuple[float, int]:
 def _reason(recommended: Place, places: tuple[Place, ...], metric: str) -> str:
     """One sentence: the reason for the recommendation."""
     best = places[0].entry
-    taken, ties = recommended.entry, sum(place.tied for place in places) - 1
-    value = written(metric, taken.metric.value)
+    choice, ties = recommended.entry, sum(place.tied for place in places) - 1
+    value = written(metric, choice.metric.value)
     if recommended.against_best is None:
         if not ties:
             others = "the other is" if len(places) == 2 else f"each of the {len(places) - 1} others is"
-            return f"{taken.name} has the best {metric} ({value}), and {others} significantly worse."
+            return f"{choice.name} has the best {metric} ({value}), and {others} significantly worse."
         others = "the one that is" if ties == 1 else f"none of the {ties} that are"
         cheaper = "not clearly cheaper" if ties == 1 else "clearly cheaper"
-        return f"{taken.name} has the best {metric} ({value}), and {others} not significantly worse is {cheaper}."
+        return f"{choice.name} has the best {metric} ({value}), and {others} not significantly worse is {cheaper}."
     if best.seconds > ALIKE * min(place.entry.seconds for place in places if place.tied):
-        gain = f"takes {taken.seconds:.3g} s per 1,000 rows instead of {best.seconds:.3g} s"
+        gain = f"takes {choice.seconds:.3g} s per 1,000 rows instead of {best.seconds:.3g} s"
     else:
-        gain = f"is as fast at {taken.bytes / 1e6:.3g} MB instead of {best.bytes / 1e6:.3g} MB"
+        gain = f"is as fast at {choice.bytes / 1e6:.3g} MB instead of {best.bytes / 1e6:.3g} MB"
     return (
-        f"{taken.name} is not significantly worse than the best, {best.name} ({metric} {value} "
+        f"{choice.name} is not significantly worse than the best, {best.name} ({metric} {value} "
         f"against {written(metric, best.metric.value)}, corrected p {recommended.p:.2g}), and {gain}."
     )

@@ -44,14 +44,14 @@ METRICS: dict[str, Meaning] = {
     "weighted_recall": Meaning("recall of each class, averaged by how many rows the class has"),
     "roc_auc": Meaning("chance that a row of the class is ranked above a row of another; 0.5 is guessing"),
     "pr_auc": Meaning("average precision over all thresholds; the share of the class is guessing"),
-    "log_loss": Meaning("mean of −ln(probability given to what is true)", higher_is_better=False, range=ABOVE_0),
+    "log_loss": Meaning("mean of −ln(predicted probability of the truth)", higher_is_better=False, range=ABOVE_0),
     "brier": Meaning(
         "mean squared distance of the probabilities from the truth", higher_is_better=False, range=(0.0, 2.0)
     ),
     "ece": Meaning("expected calibration error: how far confidence is from accuracy", higher_is_better=False),
     "entity_f1": Meaning("F1 over entities; one counts only with both its bounds and its type right"),
     "entity_precision": Meaning("share of the marked entities that are right"),
-    "entity_recall": Meaning("share of the true entities that were found"),
+    "entity_recall": Meaning("share of the true entities that were predicted"),
     "exact_match": Meaning("share of rows with everything right", share_of_rows=True),
     "samples_f1": Meaning("F1 of each row's labels, averaged over the rows"),
     "samples_precision": Meaning("share of a row's predicted labels that are right, averaged over the rows"),
@@ -64,7 +64,7 @@ METRICS: dict[str, Meaning] = {
     "within_one": Meaning("share of rows whose label is right or next to it in the order"),
     "qa_f1": Meaning("word overlap of the answer with the true answer"),
     "answer_f1": Meaning("word overlap with the true answer, over the rows that have one"),
-    "no_answer_accuracy": Meaning("share of the rows without an answer for which none was given"),
+    "no_answer_accuracy": Meaning("share of the rows without an answer for which none was predicted"),
     "spearman": Meaning("correlation of the ranks of prediction and truth", range=CORRELATION),
     "pearson": Meaning("linear correlation of prediction and truth", range=CORRELATION),
     "rmse": Meaning("root of the mean squared error, in the target's own unit", higher_is_better=False, range=ABOVE_0),
@@ -89,15 +89,15 @@ METRICS: dict[str, Meaning] = {
 @cache
 def meanings() -> dict[str, Meaning]:
     """Every metric's meaning, by name, including those of other packages."""
-    return {name: one for group in plugins.METRICS.names() for name, one in plugins.METRICS.find(group).items()}
+    return {name: item for group in plugins.METRICS.names() for name, item in plugins.METRICS.find(group).items()}
 
 
 def meaning(metric: str) -> Meaning:
     """Raises UsageError, which names the nearest metric, for an unknown name."""
-    known = meanings()
-    if metric not in known:
-        raise UsageError(f"there is no metric named {metric!r}", nearest(metric, known))
-    return known[metric]
+    by_name = meanings()
+    if metric not in by_name:
+        raise UsageError(f"there is no metric named {metric!r}", nearest(metric, by_name))
+    return by_name[metric]
 
 
 def higher_is_better(metric: str) -> bool:
@@ -138,10 +138,10 @@ def check_bound(metric: str, kind: str, bound: float) -> None:
     """Raises UsageError for a least (`minimum`) or greatest (`maximum`) value outside the metric's range: every model
     would pass, or none."""
     low, high = meaning(metric).range
-    least, most = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
-    if math.isfinite(bound) and least <= bound <= most:
+    least, greatest = (low, high + SHUT) if kind == "minimum" else (low - SHUT, high)
+    if math.isfinite(bound) and least <= bound <= greatest:
         return
     remedy = f"give a number from {low:g}" + (f" to {high:g}" if high < math.inf else " on")
     if low == 0 and high < math.inf and 1 < bound <= 100:
-        remedy = f"it is a share, no percentage: write {bound / 100:g}"
-    raise UsageError(f"gate.{kind}.{metric} is {bound:g}, which {metric} never is", remedy)
+        remedy = f"it is a share, not a percentage: write {bound / 100:g}"
+    raise UsageError(f"gate.{kind}.{metric} is {bound:g}, outside the range of {metric}", remedy)

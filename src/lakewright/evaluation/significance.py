@@ -121,7 +121,7 @@ def _value(scorer: Scorer, metric: str) -> float:
     if np.isnan(values[metric]):
         raise UsageError(
             f"{metric} is not defined on these {scorer.rows} test rows",
-            "compare by another metric, or take test rows that hold every class",
+            "compare by another metric, or use test rows that contain every class",
         )
     return values[metric]
 
@@ -129,6 +129,6 @@ def _value(scorer: Scorer, metric: str) -> float:
 def _same_rows(a: int, b: int) -> None:
     if a != b:
         raise DataError(
-            f"two models are compared on the same test rows, not on {a} and {b}",
+            f"the two models have different numbers of test rows, {a} and {b}",
             "evaluate both on the frozen test rows of the later run",
         )

@@ -20,17 +20,17 @@ OTHER = "(other)"
 Rows = list[int]
 
 
-def slices(values: Any, *, most: int = 20) -> dict[str, Mask]:
+def slices(values: Any, *, limit: int = 20) -> dict[str, Mask]:
     """A column's values [rows] (Arrow array, NumPy array or list; None and NaN are missing) → name → mask [rows].
 
-    Every row is in exactly one mask. Beyond `most` categories the most frequent ones stay, the rest is "(other)".
+    Every row is in exactly one mask. Beyond `limit` categories the most frequent ones stay, the rest is "(other)".
     Numbers, dates and times with more than ten different values are cut at their quartiles; each part's name is its
     least and greatest value: "3 to 12". Missing values, if any, come last.
     """
     column = _plain(values)
     present = [row for row, value in enumerate(column) if value is not None]
     ordered = _ordered([column[row] for row in present])
-    parts = _quartiles(column, present) if ordered else _categories(column, present, most)
+    parts = _quartiles(column, present) if ordered else _categories(column, present, limit)
     if len(present) < len(column):
         parts.setdefault(MISSING, []).extend(row for row, value in enumerate(column) if value is None)
     return {name: _mask(rows, len(column)) for name, rows in parts.items()}
@@ -46,17 +46,17 @@ def by_slice(
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, dict[str, dict[str, Metric]]]:
     """Column → slice → metric, as in `Report.slices`; the metric "rows" is the slice's number of rows."""
-    found: dict[str, dict[str, dict[str, Metric]]] = {}
+    measured: dict[str, dict[str, dict[str, Metric]]] = {}
     for column, values in columns.items():
         masks = slices(values)
         metrics = slice_intervals(
             scorer, masks, resamples=resamples, confidence=confidence, seed=seed, progress=progress
         )
-        found[column] = {}
+        measured[column] = {}
         for name, mask in masks.items():
             rows = float(mask.sum())
-            found[column][name] = {"rows": Metric(value=rows, low=rows, high=rows), **metrics[name]}
-    return found
+            measured[column][name] = {"rows": Metric(value=rows, low=rows, high=rows), **metrics[name]}
+    return measured
 
 
 def _plain(values: Any) -> list[Any]:
@@ -98,15 +98,15 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
 
 
-def _categories(column: list[Any], present: Rows, most: int) -> dict[str, Rows]:
+def _categories(column: list[Any], present: Rows, limit: int) -> dict[str, Rows]:
     parts: dict[str, Rows] = {}
     for row in present:
         parts.setdefault(_name(column[row]), []).append(row)
     by_size = sorted(parts.items(), key=lambda part: -len(part[1]))
-    kept = dict(by_size[:most])
-    for _, rows in by_size[most:]:
-        kept.setdefault(OTHER, []).extend(rows)
-    return kept
+    largest = dict(by_size[:limit])
+    for _, rows in by_size[limit:]:
+        largest.setdefault(OTHER, []).extend(rows)
+    return largest
 
 
 def _name(value: Any) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.records import TableVersion
 
-MADE = 1000  # Python objects made at once
+OBJECTS = 1000  # Python objects made at once
 
 
 def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
@@ -116,5 +116,5 @@ class Values(Sequence[Any]):
         return len(self.column)
 
     def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), MADE):
-            yield from self.column.slice(start, MADE).to_pylist()
+        for start in range(0, len(self), OBJECTS):
+            yield from self.column.slice(start, OBJECTS).to_pylist()

@@ -57,7 +57,7 @@ class Plan:
             targets = self.task.targets(truths, encoded, inputs)
             texts = [whole_row(row, self.task.inputs) for row in inputs]
             lost += self.task.shortfalls(truths, encoded, targets, inputs)
-            shortfalls.add(batch.rows, split[batch.rows], lost, partial(_shown, texts, truths))
+            shortfalls.add(batch.rows, split[batch.rows], lost, partial(_excerpt, texts, truths))
             yield batch, encoded, targets
 
 
@@ -73,9 +73,9 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     learner = plugins.LEARNERS.find(project.train.learner)
     Kind = plugins.TASKS.find(project.task.name)  # noqa: N806
     used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
-    read = [name for name in schema.names if name in used]
+    names = [name for name in schema.names if name in used]
     inputs = Kind.inputs_of(columns.roles)
-    reading = Reading(lake, table, Kind, project.task, columns.roles, inputs, read)
+    reading = Reading(lake, table, Kind, project.task, columns.roles, inputs, names)
 
     # Split first, before anything is fitted
     chosen = choose(reading, method, settings, columns, findings)
@@ -86,9 +86,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     counts = chosen.label_counts
     bare = sorted(name for name in SPLITS if not counts[name])
     if bare and task.labels:
-        raise DataError(
-            f"no row of {' and '.join(bare)} holds anything labelled", "add labelled rows, or split otherwise"
-        )
+        raise DataError(f"no row of {' and '.join(bare)} has a label", "add labelled rows, or choose another split")
     if task.labels:
         if Kind.level == "row" and not Kind.one_label:
             findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
@@ -125,14 +123,14 @@ def as_prepared(project: Project, prepared: Prepared) -> Project:
     return project.with_columns(type(project.data.columns).model_validate(prepared.columns))
 
 
-def _shown(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:
+def _excerpt(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:
     return f"{cut(as_text(truths[at]))!r}: {cut(texts[at])}"
 
 
 def _method(project: Project, columns: Sequence[str]) -> Method:
-    asked = project.prepare.split.method
-    if asked != "auto":
-        return asked
+    method = project.prepare.split.method
+    if method != "auto":
+        return method
     if project.data.columns.split or "split" in columns:
         return "predefined"
     return "grouped" if project.data.columns.group else "random"

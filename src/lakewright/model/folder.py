@@ -41,7 +41,7 @@ TRAINING, SAMPLES, SERVING = "training.json", "samples.json", "serving.json"
 BLOCK = 4 << 20  # bytes hashed at once; other threads run between blocks
 MOST_MANIFEST = 1 << 20  # bytes; some twenty files are a thousand
 AGAIN = "register or download the model again"
-TRAIN_AGAIN = "open it with the lakewright that made it, or train again; serve nothing whose maker you do not know"
+TRAIN_AGAIN = "open it with the lakewright that made it, or train again; do not serve a folder of unknown origin"
 OTHER_MODEL = "name a folder that a run made, or a registered version: models:/NAME@champion"
 
 
@@ -66,9 +66,9 @@ def write_description(
     folder: Path, *, name: str, task: Mapping[str, Any], learner: str, table: str, features: str, run: str
 ) -> None:
     """model.json: `task` is the task's description; table and features are pinned at their versions."""
-    made = {"format": FORMAT, "lakewright": lakewright.__version__}
+    header = {"format": FORMAT, "lakewright": lakewright.__version__}
     origin = {"table": table, "features": features, "run": run}
-    _write(folder / MODEL, {**made, "name": name, "task": task, "learner": learner, **origin})
+    _write(folder / MODEL, {**header, "name": name, "task": task, "learner": learner, **origin})
 
 
 def write_project(folder: Path, resolved: Mapping[str, Any]) -> None:
@@ -166,7 +166,7 @@ def working(folder: Path) -> Iterator[None]:
     except BaseException as failure:  # a panic of the library tokenizers is not an Exception
         cause = " ".join(f"{type(failure).__name__}: {failure}".split())[:300]
         raise ModelError(
-            f"{folder} does not work, though its files are as they were sealed: {cause}",
+            f"{folder} does not work, although its files are unchanged: {cause}",
             TRAIN_AGAIN,
         ) from failure
 
@@ -249,7 +249,7 @@ def _manifest(folder: Path) -> bytes:
         with (folder / MANIFEST).open("rb") as file:
             content = file.read(MOST_MANIFEST + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(f"{folder} is no model folder: it holds no {MANIFEST}", OTHER_MODEL) from None
+        raise ModelError(f"{folder} is not a model folder: it has no {MANIFEST}", OTHER_MODEL) from None
     except (OSError, ValueError) as failure:  # ValueError: a path with a null character
         _unreadable(folder, failure)
     if len(content) > MOST_MANIFEST:
@@ -276,15 +276,17 @@ def _only(folder: Path, sealed: Collection[str]) -> None:
     for at, inner, names in os.walk(folder, onerror=_raise):
         for path in (Path(at, name) for name in (*inner, *names)):
             inside, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
-            shown = os.fsencode(path).decode(errors="replace")
+            text = os.fsencode(path).decode(errors="replace")
             if stat.S_ISLNK(mode):
-                raise ModelError(f"{shown} is a link, and a model folder holds none", f"do not serve it; {AGAIN}")
+                raise ModelError(
+                    f"{text} is a link, and a model folder must not contain links", f"do not serve it; {AGAIN}"
+                )
             if inside == MANIFEST or (inside in folders and stat.S_ISDIR(mode)):
                 continue
             if inside not in sealed or not stat.S_ISREG(mode):
                 raise ModelError(
-                    f"{shown} is not among the files that were sealed",
-                    f"do not serve it; remove what does not belong there, or {AGAIN}",
+                    f"{text} is not one of the sealed files",
+                    f"do not serve it; remove the file, or {AGAIN}",
                 )
             files.add(inside)
     missing = [name for name in sealed if name not in files]

@@ -23,8 +23,8 @@ def task_of(described: Mapping[str, Any]) -> dict[str, Any]:
 
 def steps_of(described: Mapping[str, Any], encoding: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The steps of the recipe, from model.json's task and encoding.json."""
-    own = {key: value for key, value in encoding.items() if key not in ("name", "pairs", "terms", "idf")}
-    steps = [{"step": encoding["name"], **own, "inputs": _texts(described)}]
+    settings = {key: value for key, value in encoding.items() if key not in ("name", "pairs", "terms", "idf")}
+    steps = [{"step": encoding["name"], **settings, "inputs": _texts(described)}]
     if encoding["name"] == "terms":
         steps[0] |= {"reading": encoding.get("reading", 1), "file": FILE}
     else:

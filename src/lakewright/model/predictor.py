@@ -74,9 +74,9 @@ class Predictor:
         """Checks that recipe, network and task fit together: sample rows pass all three and give finite numbers."""
         labels, outputs = self.task.labels, self.task.outputs
         if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
-            raise ModelError(f"the labels in {self.folder / 'model.json'} are not different texts", TRAIN_AGAIN)
-        known = {name for name, kind in self.task.inputs.items() if kind in get_args(Kind)}
-        if len(known) < len(self.task.inputs) or not {*self.recipe.inputs} <= known:
+            raise ModelError(f"the labels in {self.folder / 'model.json'} are not distinct texts", TRAIN_AGAIN)
+        names = {name for name, kind in self.task.inputs.items() if kind in get_args(Kind)}
+        if len(names) < len(self.task.inputs) or not {*self.recipe.inputs} <= names:
             raise ModelError(f"the inputs in {self.folder / 'model.json'} are not those of its recipe", TRAIN_AGAIN)
         rows = [read_row(self.task.inputs, row, at) for at, row in enumerate(self.sample_rows())]
         encoded = self.recipe.encode(rows)
@@ -85,7 +85,7 @@ class Predictor:
         if outputs and widths != {outputs}:
             raise ModelError(f"the network in {self.folder} has {widths} outputs, its task {outputs}", TRAIN_AGAIN)
         if not all(np.isfinite(values).all() for values in logits):
-            raise ModelError(f"the network in {self.folder} gives no number for a sample row", TRAIN_AGAIN)
+            raise ModelError(f"the network in {self.folder} computes no finite number for a sample row", TRAIN_AGAIN)
         self.task.decode(logits, encoded, rows)
 
     def predict(
@@ -97,42 +97,42 @@ class Predictor:
 
         Raises DataError, which names the first row that lacks an input.
         """
-        read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
-        blank = [lacks(self.task.inputs, row) for row in read]
-        written = [row for row, nothing in zip(read, blank, strict=True) if not nothing]
+        parsed = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
+        blank = [lacks(self.task.inputs, row) for row in parsed]
+        complete = [row for row, nothing in zip(parsed, blank, strict=True) if not nothing]
         predictions: list[Prediction] = []
-        for start in range(0, len(written), CHUNK):
-            chunk = written[start : start + CHUNK]
+        for start in range(0, len(complete), CHUNK):
+            chunk = complete[start : start + CHUNK]
             with working(self.folder):
                 encoded = self.recipe.encode(chunk)
                 predictions += self.task.decode(self.logits(encoded), encoded, chunk)
             progress(len(chunk))
-        found = iter(predictions)
-        return [no_prediction(self.task) if nothing else next(found) for nothing in blank]
+        results = iter(predictions)
+        return [no_prediction(self.task) if nothing else next(results) for nothing in blank]
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [texts, width]. Raises ModelError if the model was not trained for sentence_similarity."""
         if self.task.level != "vector":
             raise ModelError(
-                f"the model learned {self.task.name}, which gives labels, not embeddings",
+                f"the model learned {self.task.name}, which gives no embeddings",
                 "name a model whose task is sentence_similarity",
             )
-        found: Logits = []
+        vectors: Logits = []
         for start in range(0, len(texts), CHUNK):
             with working(self.folder):
-                found += self.logits(self.recipe.encode([{"text": text} for text in texts[start : start + CHUNK]]))
-        return np.stack(found) if found else np.empty((0, 0), dtype=np.float32)
+                vectors += self.logits(self.recipe.encode([{"text": text} for text in texts[start : start + CHUNK]]))
+        return np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
 
     def logits(self, encoded: Encoded) -> Logits:
         """The network's logits: [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or
         [width] a sequence. Longest sequences first, so that padding is short; equal ones are computed once."""
         lengths, first = encoded.ids.lengths, encoded.first_alike()
-        found: list[Any] = [None] * len(lengths)
+        results: list[Any] = [None] * len(lengths)
 
         def compute(sequences: NDArray[np.int64]) -> None:
             computed = self.runtime.compute(self.recipe.batch(encoded, sequences))
             for sequence, values in zip(sequences, computed, strict=True):
-                found[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
+                results[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
 
         parts = list(longest_first(np.unique(first), lengths, self.runtime.tokens))
         if self.runtime.streams == 1 or len(parts) == 1:
@@ -142,10 +142,10 @@ class Predictor:
             with ThreadPoolExecutor(self.runtime.streams) as pool:
                 for _ in pool.map(compute, parts):  # raises a part's exception
                     pass
-        found = [found[i] for i in first]
+        results = [results[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:
-            return [np.mean(found[start:end], axis=0) for start, end in pairwise(encoded.rows)]
-        return found
+            return [np.mean(results[start:end], axis=0) for start, end in pairwise(encoded.rows)]
+        return results
 
 
 def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:

@@ -90,7 +90,7 @@ def _metadata(folder: Path) -> Path:
         installed = distribution("lakewright")
     except PackageNotFoundError:
         raise ModelError(
-            "lakewright runs from a folder that is not an installed package, so its plug-ins cannot be carried along",
+            "lakewright runs from a folder that is not an installed package, so its plug-ins cannot be included",
             "pip install lakewright (in a checkout: pip install -e .)",
         ) from None
     copy = folder / f"lakewright-{installed.version}.dist-info"

@@ -143,11 +143,11 @@ def classes_section(
     rows: list[list[Cell]] = [
         [
             name,
-            *(found[key] for key in ("f1", "precision", "recall", "support")),
-            found.get("predicted"),
-            *(read(name) for _, read in more),
+            *(metrics[key] for key in ("f1", "precision", "recall", "support")),
+            metrics.get("predicted"),
+            *(value(name) for _, value in more),
         ]
-        for name, found in sorted(report.classes.items(), key=lambda item: item[1]["f1"])
+        for name, metrics in sorted(report.classes.items(), key=lambda item: item[1]["f1"])
     ]
     words = "The worst first; a click on a heading sorts by it."
     link = "Labels" if kind == "label" else "Classes"
@@ -206,5 +206,5 @@ class Piece:
 
     text: str
     label: str = ""
-    outcome: Outcome | Literal["said"] | None = None
+    outcome: Outcome | Literal["predicted"] | None = None
     weight: float = 0.0

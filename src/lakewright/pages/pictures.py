@@ -36,19 +36,23 @@ FOLLOWED = (
 MORE = ["#3d7edb", "#c07a1f", "#3f9f6f", "#a566c4", "#cc4f6c", "#3d8fa3"]
 
 
-def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most: int = 25) -> Figure:
+def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, limit: int = 25) -> Figure:
     """`counts` [C, C], row = truth. Cells are shaded by their share of the row: blue is right, orange wrong.
 
-    Of more than `most` classes only those with the most mistakes, made or attracted, are drawn; the title says so.
+    Of more than `limit` classes only those with the most mistakes, made or attracted, are drawn; the title says so.
     """
     counts = np.asarray(counts)
     wrong = counts - np.diag(np.diag(counts))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     title = ""
-    if len(labels) > most:
-        shown = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:most])
-        title = f"the {most} most confused of {len(labels)} classes"
-        counts, share, labels = counts[np.ix_(shown, shown)], share[np.ix_(shown, shown)], [labels[i] for i in shown]
+    if len(labels) > limit:
+        indices = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:limit])
+        title = f"the {limit} most confused of {len(labels)} classes"
+        counts, share, labels = (
+            counts[np.ix_(indices, indices)],
+            share[np.ix_(indices, indices)],
+            [labels[i] for i in indices],
+        )
     figure, axes = _matrix(labels)
     for truth, predicted in np.argwhere(counts > 0):
         right = truth == predicted
@@ -60,25 +64,25 @@ def confusion_matrix(counts: NDArray[np.float64], labels: Sequence[str], *, most
     return figure
 
 
-def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, most: int = 20) -> Figure:
+def co_occurrence(truth: NDArray[np.bool_], labels: Sequence[str], *, limit: int = 20) -> Figure:
     """`truth` [n, L] → of the rows with the label of a row of the picture, the percentage that also has the label of
-    the column. Of more than `most` labels the most frequent ones are drawn, and the title says so."""
+    the column. Of more than `limit` labels the most frequent ones are drawn, and the title says so."""
     title = ""
-    if len(labels) > most:
-        shown = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:most])
-        title = f"the {most} most frequent of {len(labels)} labels"
-        truth, labels = truth[:, shown], [labels[i] for i in shown]
+    if len(labels) > limit:
+        indices = np.sort(np.argsort(-truth.sum(axis=0), kind="stable")[:limit])
+        title = f"the {limit} most frequent of {len(labels)} labels"
+        truth, labels = truth[:, indices], [labels[i] for i in indices]
     hot = truth.astype(np.float64)
     together = hot.T @ hot
     share = together / np.maximum(np.diag(together)[:, None], 1)
     figure, axes = _matrix(labels)
-    for one, other in np.argwhere(share >= 0.005):
-        if one == other:
-            _cell(axes, one, other, "", INK, 0.08)
+    for row, column in np.argwhere(share >= 0.005):
+        if row == column:
+            _cell(axes, row, column, "", INK, 0.08)
         else:
-            _cell(axes, one, other, f"{100 * share[one, other]:.0f}", RIGHT, 0.05 + 0.55 * float(share[one, other]))
+            _cell(axes, row, column, f"{100 * share[row, column]:.0f}", RIGHT, 0.05 + 0.55 * float(share[row, column]))
     axes.set(title=title)
-    axes.set_xlabel("has too")
+    axes.set_xlabel("also has")
     axes.set_ylabel("of the rows with")
     return figure
 
@@ -89,9 +93,9 @@ def reliability_diagram(
     """Accuracy by confidence against the diagonal, over the histogram of the confidences. The words name the axes."""
     figure, (above, below) = _figure(5.2, 5.0, rows=2, height_ratios=[3, 1])
     middle, width = (bins.edges[:-1] + bins.edges[1:]) / 2, float(bins.edges[1])
-    held = bins.count > 0
-    above.bar(middle[held], bins.accuracy[held], width * 0.92, color=RIGHT, alpha=0.55, label=right)
-    above.plot(bins.confidence[held], bins.accuracy[held], "o", color=RIGHT, markersize=4)
+    filled = bins.count > 0
+    above.bar(middle[filled], bins.accuracy[filled], width * 0.92, color=RIGHT, alpha=0.55, label=right)
+    above.plot(bins.confidence[filled], bins.accuracy[filled], "o", color=RIGHT, markersize=4)
     above.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="perfect calibration")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel=right, title=f"expected calibration error {ece(bins):.3f}")
     above.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
@@ -155,13 +159,15 @@ def length_histogram(bins: Sequence[tuple[int, int, int]], max_length: int | Non
     return figure
 
 
-def labels_a_row(true: NDArray[np.integer], said: NDArray[np.integer]) -> Figure:
+def labels_a_row(true: NDArray[np.integer], predicted: NDArray[np.integer]) -> Figure:
     """How many rows truly have, and are said to have, 0, 1, 2 … labels."""
     figure, axes = _figure(5.2, 2.6)
-    most = int(max(true.max(initial=0), said.max(initial=0)))
-    places = np.arange(most + 1)
-    axes.bar(places - 0.2, np.bincount(true, minlength=most + 1), 0.38, color=INK, alpha=0.4, label="true")
-    axes.bar(places + 0.2, np.bincount(said, minlength=most + 1), 0.38, color=RIGHT, alpha=0.75, label="said")
+    largest = int(max(true.max(initial=0), predicted.max(initial=0)))
+    places = np.arange(largest + 1)
+    axes.bar(places - 0.2, np.bincount(true, minlength=largest + 1), 0.38, color=INK, alpha=0.4, label="true")
+    axes.bar(
+        places + 0.2, np.bincount(predicted, minlength=largest + 1), 0.38, color=RIGHT, alpha=0.75, label="predicted"
+    )
     axes.set(xlabel="labels a row", ylabel="rows")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xticks(places)
@@ -172,13 +178,13 @@ def labels_a_row(true: NDArray[np.integer], said: NDArray[np.integer]) -> Figure
 def error_distance(steps: NDArray[np.integer]) -> Figure:
     """Rows by how many places the prediction is above (or below) the truth in the labels' order."""
     figure, axes = _figure(4.6, 2.6)
-    most = int(np.abs(steps).max(initial=1))
-    places = np.arange(-most, most + 1)
-    counts = np.bincount(steps + most, minlength=2 * most + 1)
+    largest = int(np.abs(steps).max(initial=1))
+    places = np.arange(-largest, largest + 1)
+    counts = np.bincount(steps + largest, minlength=2 * largest + 1)
     bars = axes.bar(places, counts, 0.85, color=[RIGHT if place == 0 else WRONG for place in places], alpha=0.75)
     axes.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=8, color=INK)
     axes.set(xlabel="places above the truth", ylabel="rows")
-    if most <= 10:
+    if largest <= 10:
         axes.set_xticks(places, [f"{place:+d}" if place else "0" for place in places])
     return figure
 
@@ -189,12 +195,12 @@ def expected_by_truth(truth: NDArray[np.integer], expected: NDArray[np.float64],
     places = np.arange(len(labels))
     axes.plot(places, places, "--", color=INK, alpha=0.55, linewidth=1, label="truth")
     for place in places:
-        own = expected[truth == place]
-        if len(own):
-            low, high = np.quantile(own, [0.1, 0.9])
+        values = expected[truth == place]
+        if len(values):
+            low, high = np.quantile(values, [0.1, 0.9])
             axes.plot([place, place], [low, high], color=RIGHT, alpha=0.4, linewidth=7, solid_capstyle="round")
             axes.plot(
-                [place], [own.mean()], "o", color=RIGHT, markersize=6, label="mean" if place == truth[0] else None
+                [place], [values.mean()], "o", color=RIGHT, markersize=6, label="mean" if place == truth[0] else None
             )
     axes.set_xlabel("true")
     axes.set_ylabel("expected")
@@ -205,10 +211,10 @@ def expected_by_truth(truth: NDArray[np.integer], expected: NDArray[np.float64],
     return figure
 
 
-def score_scatter(truth: NDArray[np.float64], scores: NDArray[np.float64], *, most: int = 800) -> Figure:
-    """Predicted by true scores, against the diagonal. Of more than `most` rows every so manieth is drawn."""
+def score_scatter(truth: NDArray[np.float64], scores: NDArray[np.float64], *, limit: int = 800) -> Figure:
+    """Predicted by true scores, against the diagonal. Of more than `limit` rows every so manieth is drawn."""
     figure, axes = _figure(4.6, 4.2)
-    step = max(1, -(-len(truth) // most))
+    step = max(1, -(-len(truth) // limit))
     axes.scatter(truth[::step], scores[::step], s=12, color=RIGHT, alpha=0.35, linewidth=0)
     ends = [min(truth.min(), scores.min()), max(truth.max(), scores.max())]
     axes.plot(ends, ends, "--", color=INK, alpha=0.55, linewidth=1)
@@ -298,12 +304,12 @@ def rank_histogram(ranks: NDArray[np.integer]) -> Figure:
     return figure
 
 
-def recall_curve(ranks: NDArray[np.integer], *, most: int = 100) -> Figure:
+def recall_curve(ranks: NDArray[np.integer], *, limit: int = 100) -> Figure:
     """The share of rows whose right text is among the first k, by k."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     figure, axes = _figure(4.6, 2.6)
-    k = np.arange(1, max(2, min(most, len(ranks))) + 1)
+    k = np.arange(1, max(2, min(limit, len(ranks))) + 1)
     axes.plot(k, [(ranks <= at).mean() for at in k], color=RIGHT, linewidth=1.6)
     axes.set(xscale="log", xlabel="k", ylabel="recall at k", ylim=(0, 1.02), xlim=(1, k[-1]))
     axes.set_xticks([at for at in (1, 2, 5, 10, 20, 50, 100) if at <= k[-1]])
@@ -319,7 +325,7 @@ def coverage(exact: Sequence[float], overlap: Sequence[float]) -> Figure:
     k = np.arange(1, len(exact) + 1)
     axes.plot(k, exact, "o-", color=RIGHT, markersize=4, linewidth=1.4, label="exact match")
     axes.plot(k, overlap, "o-", color=MORE[1], markersize=4, linewidth=1.4, label="F1")
-    axes.set(xlabel="answers looked at", ylim=(0, 1.02))
+    axes.set(xlabel="number of answers", ylim=(0, 1.02))
     axes.set_xticks(k)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     return figure
@@ -376,13 +382,13 @@ def _label_offsets(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> 
     blocked = list(zip(centres, radii, strict=True))
     offsets = []
     for centre, radius in zip(centres, radii, strict=True):
-        tried = [direction * (radius + half + gap) for gap in (1, 8, 16, 24, 32) for direction in directions]
+        candidates = [direction * (radius + half + gap) for gap in (1, 8, 16, 24, 32) for direction in directions]
         free = (
             offset
-            for offset in tried
-            if all(np.abs(centre + offset - other).max() >= half + room for other, room in blocked)
+            for offset in candidates
+            if all(np.abs(centre + offset - point).max() >= half + room for point, room in blocked)
         )
-        offsets.append(next(free, tried[0]))
+        offsets.append(next(free, candidates[0]))
         blocked.append((centre + offsets[-1], half))
     return offsets
 
@@ -391,11 +397,11 @@ def svg(figure: Figure, description: str) -> str:
     """One <svg> element to put into a page; `description` is what a screen reader says."""
     import matplotlib
 
-    written = io.StringIO()
+    buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "lakewright"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the page's font draws it, whatever matplotlib's lacks
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    text = written.getvalue()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\s*<!--.*?-->", "", text, flags=re.DOTALL)
@@ -454,11 +460,11 @@ def _drawable(*series: NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], 
     return [values / 10.0**half / 10.0 ** (power - half) for values in series], f" (1e{power})"
 
 
-def _thinned(points: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """[n, 2] → at most [most, 2]: a run of thousands of steps would make a page of megabytes."""
-    if len(points) <= most:
+def _thinned(points: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+    """[n, 2] → at most [limit, 2]: a run of thousands of steps would make a page of megabytes."""
+    if len(points) <= limit:
         return points
-    return np.array([group.mean(axis=0) for group in np.array_split(points, most)])
+    return np.array([group.mean(axis=0) for group in np.array_split(points, limit)])
 
 
 def _smoothed(points: NDArray[np.float64], near: int) -> NDArray[np.float64]:

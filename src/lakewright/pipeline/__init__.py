@@ -41,7 +41,7 @@ from lakewright.records import (
     Report,
     StageResult,
     Trained,
-    kept,
+    stored_values,
 )
 from lakewright.settings.project import Project
 from lakewright.workspace import Workspace
@@ -252,7 +252,7 @@ def _step(stage: Stage, project: Project, workspace: Workspace, records: Records
         return Step(stage.name, True, left_out)
     depends = {
         **stage.depends(project, workspace),
-        "inputs": {need: kept(records[need], workspace.folder) for need in stage.needs},
+        "inputs": {need: stored_values(records[need], workspace.folder) for need in stage.needs},
     }
     step = skipping.look_up(stage.name, depends, stage.record, project, workspace)
     names = [each.name for each in STAGES]

@@ -17,7 +17,7 @@ import lakewright
 from lakewright.data.lake.lost import is_parquet
 from lakewright.errors import LakewrightError, NotFound
 from lakewright.model.folder import content_of, verify
-from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, kept
+from lakewright.records import Ingested, ModelVersion, Prepared, Record, Report, TableVersion, Trained, stored_values
 from lakewright.settings.project import Project
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
@@ -51,7 +51,7 @@ def look_up(
         return Step(stage, False, why, key, depends)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        record, run_id = record_type.from_kept(found["record"], workspace.folder), str(found["run"])
+        record, run_id = record_type.from_stored(found["record"], workspace.folder), str(found["run"])
         gone = _gone(record, workspace)
     except (ValueError, KeyError, TypeError):  # not as we write them: edited by hand, or a disk's fault
         gone = f"its record {path.name} is damaged"
@@ -61,7 +61,12 @@ def look_up(
 
 
 def keep(step: Step, record: Record, run_id: str, project: Project, workspace: Workspace) -> None:
-    noted = {"stage": step.stage, "run": run_id, "depends": step.depends, "record": kept(record, workspace.folder)}
+    noted = {
+        "stage": step.stage,
+        "run": run_id,
+        "depends": step.depends,
+        "record": stored_values(record, workspace.folder),
+    }
     write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", jsonfile.text(noted))
 
 

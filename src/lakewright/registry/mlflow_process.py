@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lakewright import errors
 from lakewright.errors import LakewrightError
 from lakewright.records import ModelVersion, TableVersion, plain
-from lakewright.registry.uri import at_hand, meant
+from lakewright.registry.uri import local_folder, version_of
 from lakewright.registry.without_mlflow import reader
 from lakewright.workspace.tracking import StageLog, Tracking
 
@@ -25,36 +25,38 @@ if TYPE_CHECKING:
 def located(workspace: Workspace, uri: str) -> tuple[ModelVersion, Path]:
     """The version that a `models:/…` URI means, and its model folder on this machine.
 
-    Raises as `meaning.meant` and `at_hand` do, LakewrightError where the registry does not answer.
+    Raises as `version_of` and `local_folder` do, LakewrightError where the registry does not answer.
     """
     downloads = workspace.folder / "downloads"
     registry = reader(workspace.tracking)
     if registry is not None:
-        version = meant(registry, uri)
-        folder = at_hand(version, downloads)
+        version = version_of(registry, uri)
+        folder = local_folder(version, downloads)
         if folder is not None:
             return version, folder
         uri = version.at  # wherever an alias points to in the meantime
-    found = _asked("locate", workspace.tracking, {"uri": uri, "downloads": str(downloads)})
-    return ModelVersion.model_validate(found["version"]), Path(found["folder"])
+    answer = _ask("locate", workspace.tracking, {"uri": uri, "downloads": str(downloads)})
+    return ModelVersion.model_validate(answer["version"]), Path(answer["folder"])
 
 
 def note_scored(
     tracking: Tracking, version: ModelVersion, tables: Mapping[str, TableVersion], metrics: Mapping[str, float]
 ) -> None:
     """A run in MLflow of what was scored by this version: its tables, its numbers; and the seconds on the version."""
-    given = {name: plain(table) for name, table in tables.items()}
-    _asked("note", tracking, {"version": plain(version), "tables": given, "metrics": dict(metrics)})
+    pinned = {name: plain(table) for name, table in tables.items()}
+    _ask("note", tracking, {"version": plain(version), "tables": pinned, "metrics": dict(metrics)})
 
 
-def _asked(what: str, tracking: Tracking, given: Mapping[str, Any]) -> dict[str, Any]:
+def _ask(function: str, tracking: Tracking, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The answer of a process of its own. It gets all that it needs of the workspace, and opens none."""
-    command = [sys.executable, "-m", __name__, what]
-    question = json.dumps({"tracking": asdict(tracking), **given})
-    done = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise LakewrightError(f"the registry could not be asked (exit code {done.returncode})", "see the lines above")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    command = [sys.executable, "-m", __name__, function]
+    question = json.dumps({"tracking": asdict(tracking), **arguments})
+    process = subprocess.run(command, input=question, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        raise LakewrightError(
+            f"the process that reads the registry failed (exit code {process.returncode})", "read the lines above"
+        )
+    answer: dict[str, Any] = json.loads(process.stdout)
     if "error" in answer:
         kind = getattr(errors, answer["error"], LakewrightError)
         raise kind(*answer["told"])
@@ -92,11 +94,11 @@ def _note(
 
 
 def main() -> None:
-    asked: dict[str, Callable[..., dict[str, Any]]] = {"locate": _locate, "note": _note}
+    functions: dict[str, Callable[..., dict[str, Any]]] = {"locate": _locate, "note": _note}
     try:
         with redirect_stdout(sys.stderr):  # stdout is the answer's
-            given = json.load(sys.stdin)
-            answer = asked[sys.argv[1]](Tracking(**given.pop("tracking")), **given)
+            arguments = json.load(sys.stdin)
+            answer = functions[sys.argv[1]](Tracking(**arguments.pop("tracking")), **arguments)
     except LakewrightError as error:
         answer = {"error": type(error).__name__, "told": error.__reduce__()[1]}
     print(json.dumps(answer))

@@ -1,6 +1,6 @@
 """What a `models:/…` URI means, and whether the version's files are at hand: the same, whoever reads the registry.
 
-`versions` asks MLflow; `lookup` does without it.
+`versions` asks MLflow; `without_mlflow` reads the registry itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Registry(Protocol):
         """One that is there."""
 
 
-def meant(registry: Registry, uri: str) -> ModelVersion:
+def version_of(registry: Registry, uri: str) -> ModelVersion:
     """The version that `models:/NAME@alias`, `models:/NAME/3` or `models:/NAME/latest` means; `uri` is where it lies.
 
     `models:/NAME/Production`, a stage of older MLflow, means the alias `production`; a warning says so.
@@ -55,20 +55,20 @@ def meant(registry: Registry, uri: str) -> ModelVersion:
     if parts is None:
         raise UsageError(f"{uri!r} names no model version", "write models:/NAME@alias or models:/NAME/3")
     name, alias, number, stage = parts["name"], parts["alias"], parts["version"], parts["stage"]
-    aliases, versions = known(registry, name)
+    aliases, versions = aliases_and_versions(registry, name)
     if stage == "latest":
         number = str(versions[-1]) if versions else "latest"
     elif stage is not None:
         alias = stage.lower()
-        LOG.warning("MLflow has aliases in place of stages: %s is read as models:/%s@%s", uri, name, alias)
-    wanted = f"@{alias}" if alias is not None else f"/{number}"
-    there = {f"/{version}": version for version in versions} | {f"@{alias}": aliases[alias] for alias in aliases}
-    if wanted not in there:
-        raise NotFound(f"there is no models:/{name}{wanted}", nearest(wanted, there))
-    return registry.version(name, there[wanted])
+        LOG.warning("MLflow has aliases instead of stages: %s is read as models:/%s@%s", uri, name, alias)
+    requested = f"@{alias}" if alias is not None else f"/{number}"
+    numbers = {f"/{version}": version for version in versions} | {f"@{alias}": aliases[alias] for alias in aliases}
+    if requested not in numbers:
+        raise NotFound(f"there is no models:/{name}{requested}", nearest(requested, numbers))
+    return registry.version(name, numbers[requested])
 
 
-def known(registry: Registry, name: str) -> tuple[dict[str, int], list[int]]:
+def aliases_and_versions(registry: Registry, name: str) -> tuple[dict[str, int], list[int]]:
     """The model's aliases and its versions. Raises NotFound naming the nearest model."""
     aliases = registry.aliases(name)
     if aliases is None:
@@ -76,7 +76,7 @@ def known(registry: Registry, name: str) -> tuple[dict[str, int], list[int]]:
     return aliases, registry.versions(name)
 
 
-def at_hand(version: ModelVersion, downloads: Path) -> Path | None:
+def local_folder(version: ModelVersion, downloads: Path) -> Path | None:
     """The version's model folder where this machine has it, or where it would be downloaded to; None: not yet.
 
     Raises ModelError where the files are gone, are not a Lakewright model, or are not those that were registered.
@@ -84,7 +84,7 @@ def at_hand(version: ModelVersion, downloads: Path) -> Path | None:
     if not REMOTE.match(version.uri):
         return model_folder(Path(version.uri), version)
     copy = downloaded(version, downloads)
-    return _registered(copy, version, f"remove {copy}: it is downloaded again") if copy.exists() else None
+    return _registered(copy, version, f"remove {copy}; then it is downloaded again") if copy.exists() else None
 
 
 def downloaded(version: ModelVersion, downloads: Path) -> Path:
@@ -93,34 +93,34 @@ def downloaded(version: ModelVersion, downloads: Path) -> Path:
 
 
 def model_folder(mlflow_model: Path, version: ModelVersion) -> Path:
-    """The model folder inside an MLflow model that `register` logged. Raises ModelError as `at_hand` does."""
+    """The model folder inside an MLflow model that `register` logged. Raises ModelError as `local_folder` does."""
     file = mlflow_model / "MLmodel"
     try:
         with file.open("rb") as opened:
             content = opened.read(MOST_MLMODEL)
     except OSError as failure:
-        raise _gone(version, str(failure)) from None
+        raise _missing(version, str(failure)) from None
     try:
         flavors = yaml.safe_load(content)["flavors"]
-        ours = flavors.get("python_function", {})
-        if ours.get("loader_module") not in LOADERS:
+        loader = flavors.get("python_function", {})
+        if loader.get("loader_module") not in LOADERS:
             raise ModelError(
                 f"{version} was not registered by Lakewright, but as {', '.join(map(str, flavors))}",
                 "load it with mlflow.pyfunc.load_model, or name another version",
             )
-        inside = PurePosixPath(ours["data"])
+        inside = PurePosixPath(loader["data"])
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{file} is damaged", "restore it, or register the model again") from None
     if inside.is_absolute() or ".." in inside.parts:
         raise ModelError(f"{file} names a folder outside of it: {inside}", "do not serve it; register the model again")
     if not (mlflow_model / inside).exists():
-        raise _gone(version, str(mlflow_model / inside))
+        raise _missing(version, str(mlflow_model / inside))
     return _registered(mlflow_model / inside, version, "do not serve it; register the model again")
 
 
-def _gone(version: ModelVersion, what: str) -> ModelError:
+def _missing(version: ModelVersion, detail: str) -> ModelError:
     return ModelError(
-        f"the files of {version} are gone: {what}",
+        f"the files of {version} are gone: {detail}",
         "restore them, or set the alias to another version, or register the model again",
     )
 
@@ -130,7 +130,9 @@ def _registered(folder: Path, version: ModelVersion, remedy: str) -> Path:
     digest = digest_of(folder)
     if digest != version.digest:
         raise ModelError(
-            f"{folder} is not what was registered as {version}: its digest is {digest}, not {version.digest}", remedy
+            f"{folder} is not the folder that was registered as {version}: its digest is {digest}, not "
+            f"{version.digest}",
+            remedy,
         )
     return folder
 

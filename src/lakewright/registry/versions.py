@@ -24,13 +24,13 @@ from lakewright.registry.uri import (
     DIGEST,
     REMOTE,
     Registry,
-    at_hand,
+    aliases_and_versions,
     downloaded,
-    known,
+    local_folder,
     local_path,
-    meant,
     model_folder,
     record,
+    version_of,
 )
 from lakewright.registry.without_mlflow import reader
 from lakewright.system.files import put_in_place
@@ -79,7 +79,7 @@ def register(
             )
         version, *surplus = _of_run(client, name, run_id, digest)
         for later in surplus:  # two processes registered it at once: both keep the first
-            with _if_there():
+            with _ignore_missing():
                 client.delete_model_version(name, str(later))
         listed = json.loads(logged.tags.get(VERSIONS, "[]"))  # the logged model's page shows its versions by this tag
         if not any(entry["name"] == name for entry in listed):
@@ -89,9 +89,9 @@ def register(
 
 
 def resolve(tracking: Tracking, uri: str) -> ModelVersion:
-    """The version that a `models:/…` URI means. Raises as `meaning.meant` does."""
-    with _read(tracking) as registry:
-        return meant(registry, uri)
+    """The version that a `models:/…` URI means. Raises as `version_of` does."""
+    with _registry(tracking) as registry:
+        return version_of(registry, uri)
 
 
 def open_model(workspace: Workspace, uri: str, runtime: str = "auto") -> Predictor:
@@ -107,9 +107,9 @@ def download(tracking: Tracking, version: ModelVersion, destination_cache: Path)
 
     Raises ModelError where the files are gone, are not a Lakewright model, or are not those that were registered.
     """
-    here = at_hand(version, destination_cache)
-    if here is not None:
-        return here
+    local = local_folder(version, destination_cache)
+    if local is not None:
+        return local
     cached = downloaded(version, destination_cache)
     destination_cache.mkdir(parents=True, exist_ok=True)
     with tracking.client(), TemporaryDirectory(dir=destination_cache) as scratch:
@@ -130,14 +130,14 @@ def _fetched(tracking: Tracking, version: ModelVersion, destination: str) -> Pat
         raise
     except Exception as failure:  # of the library that the store needs, of which there are many
         raise LakewrightError(
-            f"the files of {version} cannot be brought from {version.uri}: {failure}",
+            f"the files of {version} cannot be downloaded from {version.uri}: {failure}",
             "check the address, the network, and the keys that MLflow needs for this store",
         ) from failure
 
 
 def list_models(tracking: Tracking) -> list[ModelVersion]:
     """Every version of every registered model, by name, the newest first."""
-    with _read(tracking) as registry:
+    with _registry(tracking) as registry:
         versions = [(name, version) for name in registry.names() for version in reversed(registry.versions(name))]
         return [registry.version(name, version) for name, version in versions]
 
@@ -146,13 +146,13 @@ def set_alias(tracking: Tracking, name: str, alias: str, version: int) -> ModelV
     """Point the alias at this version, and away from the one that had it."""
     if not re.fullmatch(r"(?!v\d+$|latest$)[\w-]+", alias, re.ASCII | re.IGNORECASE):
         raise UsageError(
-            f"{alias!r} cannot be an alias", "use letters, digits, _ and -; neither `latest` nor like `v3`"
+            f"{alias!r} cannot be an alias", "use letters, digits, _ and -; not `latest`, and no form like `v3`"
         )
     with tracking.client() as client:
         from mlflow.exceptions import MlflowException
 
-        registry = AskedOfMlflow(client)
-        _, versions = known(registry, name)
+        registry = MlflowRegistry(client)
+        _, versions = aliases_and_versions(registry, name)
         if version not in versions:
             raise NotFound(f"the model {name} has no version {version}", nearest(str(version), map(str, versions)))
         try:
@@ -167,7 +167,7 @@ def set_alias(tracking: Tracking, name: str, alias: str, version: int) -> ModelV
 def champion(tracking: Tracking, name: str) -> ModelVersion | None:
     """The version that the alias `champion` points to, if the model and the alias are there."""
     with tracking.client() as client:
-        registry = AskedOfMlflow(client)
+        registry = MlflowRegistry(client)
         version = (registry.aliases(name) or {}).get("champion")
         return None if version is None else registry.version(name, version)
 
@@ -181,18 +181,18 @@ def _logged_model(
     from mlflow.models import Model
 
     run = client.get_run(run_id)
-    same = f"source_run_id = '{run_id}' AND tags.`{DIGEST}` = '{digest}'"
-    found = client.search_logged_models([run.info.experiment_id], filter_string=same)
-    found.sort(key=lambda model: model.status != "READY")
-    if found:
-        logged = found[0]
+    condition = f"source_run_id = '{run_id}' AND tags.`{DIGEST}` = '{digest}'"
+    models = client.search_logged_models([run.info.experiment_id], filter_string=condition)
+    models.sort(key=lambda model: model.status != "READY")
+    if models:
+        logged = models[0]
     else:
         logged = client.create_logged_model(
             run.info.experiment_id, name="model", source_run_id=run_id, tags={DIGEST: digest}
         )
     if logged.status != "READY":
-        if (stands := verify(folder)) != digest:
-            raise ModelError(f"{folder} has the digest {stands}, not {digest}", "run evaluate and gate again")
+        if (actual := verify(folder)) != digest:
+            raise ModelError(f"{folder} has the digest {actual}, not {digest}", "run evaluate and gate again")
         place = logged.artifact_location
         identity = Model(artifact_path=place, model_uuid=logged.model_id, run_id=run_id, model_id=logged.model_id)
         with TemporaryDirectory() as scratch, _alone(local_path(place)):
@@ -245,16 +245,18 @@ def _create_registered_model(client: MlflowClient, name: str) -> None:
 def _of_run(client: MlflowClient, name: str, run_id: str, digest: str) -> list[int]:
     """The versions of the model that this run made of the folder with this digest, the first one first."""
     of_run = _all(client.search_model_versions, f"run_id = '{run_id}'")
-    made = []
-    for found in of_run:
-        if found.name == name:
-            with _if_there():
-                made.append(client.get_model_version(name, str(found.version)))
-    return sorted(int(found.version) for found in made if found.status == "READY" and found.tags.get(DIGEST) == digest)
+    versions = []
+    for version in of_run:
+        if version.name == name:
+            with _ignore_missing():
+                versions.append(client.get_model_version(name, str(version.version)))
+    return sorted(
+        int(version.version) for version in versions if version.status == "READY" and version.tags.get(DIGEST) == digest
+    )
 
 
 @contextmanager
-def _if_there() -> Iterator[None]:
+def _ignore_missing() -> Iterator[None]:
     """Asks for what another process may have deleted by now, which is then passed over."""
     from mlflow.exceptions import MlflowException
 
@@ -266,18 +268,18 @@ def _if_there() -> Iterator[None]:
 
 
 @contextmanager
-def _read(tracking: Tracking) -> Iterator[Registry]:
+def _registry(tracking: Tracking) -> Iterator[Registry]:
     """The registry, for reading: without MLflow's import, seconds long, where it can be read so."""
     registry = reader(tracking)
     if registry is not None:
         yield registry
     else:
         with tracking.client() as client:
-            yield AskedOfMlflow(client)
+            yield MlflowRegistry(client)
 
 
 @dataclass(frozen=True)
-class AskedOfMlflow:
+class MlflowRegistry:
     """The registry as MLflow's client tells it."""
 
     client: MlflowClient
@@ -286,19 +288,19 @@ class AskedOfMlflow:
         return sorted(str(model.name) for model in _all(self.client.search_registered_models, None))
 
     def aliases(self, name: str) -> dict[str, int] | None:
-        with _if_there():
+        with _ignore_missing():
             model = self.client.get_registered_model(name)
             return {alias: int(version) for alias, version in model.aliases.items()}
         return None
 
     def versions(self, name: str) -> list[int]:
-        found = _all(self.client.search_model_versions, f"name = {literal(name)}")
-        return sorted(int(version.version) for version in found)
+        results = _all(self.client.search_model_versions, f"name = {literal(name)}")
+        return sorted(int(version.version) for version in results)
 
     def version(self, name: str, number: int) -> ModelVersion:
-        found = self.client.get_model_version(name, str(number))
+        model_version = self.client.get_model_version(name, str(number))
         uri = self.client.get_model_version_download_uri(name, str(number))
-        return record(name, number, found.aliases, uri, found.tags)
+        return record(name, number, model_version.aliases, uri, model_version.tags)
 
 
 def _all(search: Callable[..., Any], condition: str | None) -> Iterator[Any]:

@@ -68,21 +68,21 @@ class SqliteFile:
         return dict(self._rows("SELECT alias, version FROM registered_model_aliases WHERE name = ?", name))
 
     def versions(self, name: str) -> list[int]:
-        there = "SELECT version FROM model_versions WHERE name = ? AND current_stage <> 'Deleted_Internal'"
-        return [number for (number,) in self._rows(f"{there} ORDER BY version", name)]
+        query = "SELECT version FROM model_versions WHERE name = ? AND current_stage <> 'Deleted_Internal'"
+        return [number for (number,) in self._rows(f"{query} ORDER BY version", name)]
 
     def version(self, name: str, number: int) -> ModelVersion:
         place = "SELECT coalesce(storage_location, source) FROM model_versions WHERE name = ? AND version = ?"
-        found = self._rows(place, name, number)
-        if not found:
-            raise _gone(name, number)
+        rows = self._rows(place, name, number)
+        if not rows:
+            raise _deleted(name, number)
         tags = dict(
             self._rows("SELECT key, value FROM model_version_tags WHERE name = ? AND version = ?", name, number)
         )
         aliases = [alias for alias, at in (self.aliases(name) or {}).items() if at == number]
-        return record(name, number, aliases, found[0][0], tags)
+        return record(name, number, aliases, rows[0][0], tags)
 
-    def _rows(self, question: str, *given: str | int) -> list[Any]:
+    def _rows(self, question: str, *values: str | int) -> list[Any]:
         if not self.path.exists():  # nothing was tracked yet
             return []
         # not mode=ro: that cannot undo the half of a commit which a killed process left; nothing else is written
@@ -90,12 +90,12 @@ class SqliteFile:
         try:
             with closing(sqlite3.connect(place, uri=True, timeout=SECONDS)) as database:
                 database.execute("PRAGMA query_only = ON")
-                return database.execute(question, given).fetchall()
+                return database.execute(question, values).fetchall()
         except sqlite3.Error as error:
             check_database(self.path)
             if "locked" in str(error):
                 raise Busy(
-                    f"another process has held {self.path} for {SECONDS:.0f} seconds",
+                    f"another process has locked {self.path} for {SECONDS:.0f} seconds",
                     "wait for it to end and run the command again",
                 ) from None
             if not str(error).startswith(("no such table", "no such column")):
@@ -129,37 +129,37 @@ class Server:
         return {entry["alias"]: int(entry["version"]) for entry in answer["registered_model"].get("aliases", [])}
 
     def versions(self, name: str) -> list[int]:
-        found = self._pages("model-versions/search", "model_versions", filter=f"name = {literal(name)}")
-        return sorted(int(version["version"]) for version in found)
+        results = self._pages("model-versions/search", "model_versions", filter=f"name = {literal(name)}")
+        return sorted(int(version["version"]) for version in results)
 
     def version(self, name: str, number: int) -> ModelVersion:
-        found = self._get("model-versions/get", name=name, version=number)
+        answer = self._get("model-versions/get", name=name, version=number)
         place = self._get("model-versions/get-download-uri", name=name, version=number)
-        if found is None or place is None:
-            raise _gone(name, number)
-        tags = {tag["key"]: tag.get("value", "") for tag in found["model_version"].get("tags", [])}
-        return record(name, number, found["model_version"].get("aliases", []), place["artifact_uri"], tags)
+        if answer is None or place is None:
+            raise _deleted(name, number)
+        tags = {tag["key"]: tag.get("value", "") for tag in answer["model_version"].get("tags", [])}
+        return record(name, number, answer["model_version"].get("aliases", []), place["artifact_uri"], tags)
 
-    def _pages(self, path: str, what: str, **given: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, key: str, **parameters: str) -> Iterator[dict[str, Any]]:
         token = ""
         while True:
-            page = self._get(path, **given, **({"page_token": token} if token else {})) or {}
-            yield from page.get(what, [])
+            page = self._get(path, **parameters, **({"page_token": token} if token else {})) or {}
+            yield from page.get(key, [])
             token = page.get("next_page_token", "")
             if not token:
                 return
 
-    def _get(self, path: str, **given: str | int) -> dict[str, Any] | None:
+    def _get(self, path: str, **parameters: str | int) -> dict[str, Any] | None:
         """The answer; None: MLflow has no such thing."""
         reach(self.at)
-        request = Request(f"{self.at}/api/2.0/mlflow/{path}?{urlencode(given)}")
+        request = Request(f"{self.at}/api/2.0/mlflow/{path}?{urlencode(parameters)}")
         if self.authorization:
             request.add_unredirected_header("Authorization", self.authorization)  # for this host's eyes only
         try:
             with urlopen(request, timeout=SECONDS) as answer:
-                found = json.load(answer)
-            if isinstance(found, dict):
-                return found
+                content = json.load(answer)
+            if isinstance(content, dict):
+                return content
             raise ValueError
         except HTTPError as error:
             text = error.read().decode(errors="replace")
@@ -170,11 +170,11 @@ class Server:
             if error.code in (401, 403):
                 remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         except ValueError:
-            cause, remedy = f"what answers at {self.at} is no MLflow server", "check the registry URI of the profile"
+            cause, remedy = f"the server at {self.at} is not an MLflow server", "check the registry URI of the profile"
         except (OSError, HTTPException) as error:
             raise unreachable(self.at, getattr(error, "reason", None) or error) from None
         raise LakewrightError(cause, remedy)
 
 
-def _gone(name: str, number: int) -> NotFound:
-    return NotFound(f"{name} version {number} was deleted just now", "ask again")
+def _deleted(name: str, number: int) -> NotFound:
+    return NotFound(f"{name} version {number} was deleted just now", "try again")

@@ -40,8 +40,8 @@ def put_in_place(draft: Path, path: Path) -> None:
     A file replaces an earlier one. A folder's name identifies its content: if another process was first, its folder
     stays and the draft is deleted.
     """
-    for written in [draft] if draft.is_file() else [inner for inner in draft.rglob("*") if inner.is_file()]:
-        descriptor = os.open(written, os.O_RDONLY)
+    for file in [draft] if draft.is_file() else [inner for inner in draft.rglob("*") if inner.is_file()]:
+        descriptor = os.open(file, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

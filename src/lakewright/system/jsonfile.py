@@ -35,7 +35,7 @@ def parse(content: str | bytes) -> Any:
     try:
         return json.loads(content, parse_constant=_refuse)
     except RecursionError:
-        raise ValueError("its values are nested too deep") from None
+        raise ValueError("its values are nested too deeply") from None
 
 
 def parse_strictly(content: str) -> Any:
@@ -44,21 +44,21 @@ def parse_strictly(content: str) -> Any:
     try:
         return _STRICT.decode(content)
     except RecursionError:
-        raise ValueError("its values are nested too deep") from None
+        raise ValueError("its values are nested too deeply") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     once = dict(pairs)
     if len(once) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name[:40]!r} is there twice")
+        raise ValueError(f"the key {name[:40]!r} occurs twice")
     return once
 
 
 def _float(number: str) -> float:
     value = float(number)
     if math.isinf(value):
-        raise ValueError(f"no float holds {number[:40]}")
+        raise ValueError(f"the number {number[:40]} is too large for a float")
     return value
 
 
@@ -68,7 +68,7 @@ def _int(number: str) -> int:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_float, parse_int=_int, parse_constant=_refuse)

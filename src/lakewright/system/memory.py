@@ -44,7 +44,7 @@ def trim() -> None:
 
 
 @contextmanager
-def memory_kept() -> Iterator[None]:
+def keep_memory() -> Iterator[None]:
     """Inside the block, freed memory stays in the process; afterwards all free memory goes back to the system. Only
     glibc has these settings; elsewhere this does nothing."""
     libc = _glibc()

@@ -21,26 +21,26 @@ Advance = Callable[[int, str], None]
 
 
 @contextmanager
-def bar(title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
-    """Yields `advance(n, note)`; shows done/total, time left and the note."""
+def bar(title: str, total: int | None, completed: int = 0) -> Iterator[Advance]:
+    """Yields `advance(n, note)`; shows completed/total, time left and the note."""
     from rich.console import Console
 
-    began, first, note, ended = time.monotonic(), done, "", threading.Event()
+    began, first, note, ended = time.monotonic(), completed, "", threading.Event()
     console = Console(stderr=True)
 
-    def tell() -> None:
+    def report() -> None:
         while not ended.wait(SECONDS):
-            text = line(title, done, total, done - first, time.monotonic() - began, note)
+            text = line(title, completed, total, completed - first, time.monotonic() - began, note)
             LOG.info("%s", text)
             if not console.is_terminal:
                 print(text, file=sys.stderr, flush=True)
 
-    threading.Thread(target=tell, name=f"progress of {title}", daemon=True).start()
-    with _drawn(console, title, total, done) if console.is_terminal else nullcontext() as draw:
+    threading.Thread(target=report, name=f"progress of {title}", daemon=True).start()
+    with _drawn(console, title, total, completed) if console.is_terminal else nullcontext() as draw:
 
         def advance(n: int, new_note: str = "") -> None:
-            nonlocal done, note
-            done, note = done + n, new_note
+            nonlocal completed, note
+            completed, note = completed + n, new_note
             if draw is not None:
                 draw(n, new_note)
 
@@ -50,21 +50,21 @@ def bar(title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
             ended.set()
 
 
-def line(title: str, done: int, total: int | None, since: int, seconds: float, note: str) -> str:
-    """`since`: how much was done in those seconds; the rest of `done` was done before."""
-    parts = [f"{title}: {done:,}" if total is None else f"{title}: {done:,} of {total:,}"]
+def line(title: str, completed: int, total: int | None, since: int, seconds: float, note: str) -> str:
+    """`since`: the amount of `completed` that belongs to those seconds; the rest was completed before."""
+    parts = [f"{title}: {completed:,}" if total is None else f"{title}: {completed:,} of {total:,}"]
     rate = since / seconds
     if since > 0:
         parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s")
     if since > 0 and total is not None:
-        parts.append(f"{timedelta(seconds=round((total - done) / rate))} left")
+        parts.append(f"{timedelta(seconds=round((total - completed) / rate))} left")
     else:
         parts.append(f"{timedelta(seconds=round(seconds))} so far")
     return ", ".join(parts) + (f"; {note}" if note else "")
 
 
 @contextmanager
-def _drawn(console: Console, title: str, total: int | None, done: int) -> Iterator[Advance]:
+def _drawn(console: Console, title: str, total: int | None, completed: int) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -75,5 +75,5 @@ def _drawn(console: Console, title: str, total: int | None, done: int) -> Iterat
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=total, completed=done, note="")
+        task = progress.add_task(title, total=total, completed=completed, note="")
         yield lambda n, note: progress.update(task, advance=n, note=note)

@@ -38,14 +38,14 @@ def names_secret(name: str, value: object = "…") -> bool:
 
 def first_secret(text: str) -> tuple[str, int] | None:
     """The kind of the first secret in the text, such as "a password in an address", and its position; None: none."""
-    found = ((kind, form.search(text)) for kind, form in FORMS.items())
-    return next(((kind, match.start()) for kind, match in found if match), None)
+    matches = ((kind, form.search(text)) for kind, form in FORMS.items())
+    return next(((kind, match.start()) for kind, match in matches if match), None)
 
 
 def secret_in(text: str) -> str:
     """The kind alone; empty if there is none."""
-    found = first_secret(text)
-    return found[0] if found else ""
+    secret = first_secret(text)
+    return secret[0] if secret else ""
 
 
 def concealed(text: str, hidden: Iterable[str] = ()) -> str:

@@ -71,9 +71,9 @@ class FolderSuite:
             pytest.skip("needs a GPU")
         if not case.has_network:
             pytest.skip("the learner has no network in torch")
-        here, there = case.open("torch"), case.open("cuda")
-        encoded = here.recipe.encode(case.read(here))
-        assert distance(here.logits(encoded), there.logits(encoded)) < case.gpu_tolerance
+        reference, gpu = case.open("torch"), case.open("cuda")
+        encoded = reference.recipe.encode(case.read(reference))
+        assert distance(reference.logits(encoded), gpu.logits(encoded)) < case.gpu_tolerance
 
     def test_the_order_and_company_of_rows_change_nothing(self, case: FolderCase) -> None:
         predictor = case.open()
@@ -116,8 +116,8 @@ class FolderSuite:
         served = dict((serving(case.folder, "throughput"), serving(case.folder, "latency")))
         reference = {"torch"} if "int8" in served.values() else set()
         assert samples.predictions.keys() == served.keys() | {"onnx"} | reference
-        for runtime, then in samples.predictions.items():
-            assert near(case.open(runtime).predict(samples.rows), then, 1e-6), runtime
+        for runtime, predictions in samples.predictions.items():
+            assert near(case.open(runtime).predict(samples.rows), predictions, 1e-6), runtime
 
     def test_a_server_opens_it_in_every_runtime_that_it_names(self, case: FolderCase) -> None:
         from lakewright.service.server.model import Model
@@ -145,17 +145,23 @@ class FolderSuite:
                 assert not path.read_bytes().startswith(PICKLES), path
 
 
-def distance(one: Sequence[Any], other: Sequence[Any]) -> float:
+def distance(first: Sequence[Any], second: Sequence[Any]) -> float:
     """The largest difference of a logit."""
-    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+    return max(float(np.abs(a - b).max()) for a, b in zip(first, second, strict=True))
 
 
-def near(one: Any, other: Any, by: float) -> bool:
+def near(first: Any, second: Any, by: float) -> bool:
     """Whether predictions are the same but for rounding: numbers may differ by `by`, nothing else may differ."""
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(near(one[k], other[k], by) for k in one)
-    if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(near, one, other, [by] * len(one)))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=by, abs_tol=by)
-    return bool(one == other)
+    if isinstance(first, dict):
+        return (
+            isinstance(second, dict)
+            and first.keys() == second.keys()
+            and all(near(first[k], second[k], by) for k in first)
+        )
+    if isinstance(first, list):
+        return (
+            isinstance(second, list) and len(first) == len(second) and all(map(near, first, second, [by] * len(first)))
+        )
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=by, abs_tol=by)
+    return bool(first == second)

@@ -61,7 +61,7 @@ class StepSuite:
 
     def test_shortfalls_are_of_every_row(self, case: StepCase[Encoding]) -> None:
         shortfalls = case.step.shortfalls(case.step.encode(case.values), case.values)
-        assert {(len(each.lost), len(each.of)) for each in shortfalls} <= {(case.rows, case.rows)}
+        assert {(len(shortfall.lost), len(shortfall.of)) for shortfall in shortfalls} <= {(case.rows, case.rows)}
 
     def test_a_neutral_row_can_be_encoded(self, case: StepCase[Encoding]) -> None:
         recipe = Recipe((case.step,))
@@ -147,12 +147,12 @@ def _same_values(one: Iterable[Any], other: Iterable[Any]) -> bool:
     return [None if value != value else value for value in one] == [None if v != v else v for v in other]
 
 
-def same(one: Encoded, other: Encoded) -> bool:
+def same(first: Encoded, second: Encoded) -> bool:
     """Whether two encodings hold the same ids, weights and numbers."""
-    pairs = [(one.ids.values, other.ids.values), (one.ids.offsets, other.ids.offsets)]
-    if one.weights is not None and other.weights is not None:
-        pairs.append((one.weights.values, other.weights.values))
-    if one.columns is not None and other.columns is not None:
-        pairs.append((one.columns, other.columns))
-    alike = (one.weights is None, one.columns is None) == (other.weights is None, other.columns is None)
+    pairs = [(first.ids.values, second.ids.values), (first.ids.offsets, second.ids.offsets)]
+    if first.weights is not None and second.weights is not None:
+        pairs.append((first.weights.values, second.weights.values))
+    if first.columns is not None and second.columns is not None:
+        pairs.append((first.columns, second.columns))
+    alike = (first.weights is None, first.columns is None) == (second.weights is None, second.columns is None)
     return alike and all(np.array_equal(*pair, equal_nan=pair[0].dtype.kind == "f") for pair in pairs)

@@ -27,16 +27,16 @@ def perfect_logits(task: Task, encoded: Encoded, rows: Sequence[Row], truths: Se
     targets = task.targets(truths, encoded, rows)
     logits = []
     for row in range(len(targets)):
-        wanted = targets[row]
+        target = targets[row]
         if task.level == "vector":
-            cosine = float(wanted[0]) * np.sign(surely)
+            cosine = float(target[0]) * np.sign(surely)
             logits += [np.array([1.0, 0.0]), np.array([cosine, np.sqrt(1 - cosine**2)])]
-        elif wanted.dtype.kind == "f":
-            logits.append(wanted if surely > 0 else wanted + 100 * (1 + np.abs(wanted)))
+        elif target.dtype.kind == "f":
+            logits.append(target if surely > 0 else target + 100 * (1 + np.abs(target)))
         else:
-            classes = np.full((len(wanted), task.outputs), -surely)
-            places = np.flatnonzero(wanted != IGNORED)
-            classes[places, wanted[places]] = surely
+            classes = np.full((len(target), task.outputs), -surely)
+            places = np.flatnonzero(target != IGNORED)
+            classes[places, target[places]] = surely
             logits.append(classes[0] if task.level == "row" else classes)
     return [values.astype(np.float32) for values in logits]
 
@@ -57,14 +57,14 @@ class TaskCase:
         """What the task reads of a table: inputs and truths, one batch."""
         import pyarrow as pa
 
-        (read,) = self.task.read([pa.table(dict(rows))], columns, self._settings)
-        return read
+        (batch,) = self.task.read([pa.table(dict(rows))], columns, self._settings)
+        return batch
 
     def open(self) -> Opened:
-        read = self.read(self.rows, self.columns)
-        task = self.task.fit([read], self.task.inputs_of(self.columns), self._settings)
-        rows = read.drop_columns("truth").to_pylist()
-        return Opened(task, rows, read["truth"].to_pylist(), self.recipe.encode(rows), self.perfect)
+        batch = self.read(self.rows, self.columns)
+        task = self.task.fit([batch], self.task.inputs_of(self.columns), self._settings)
+        rows = batch.drop_columns("truth").to_pylist()
+        return Opened(task, rows, batch["truth"].to_pylist(), self.recipe.encode(rows), self.perfect)
 
     def measures(self) -> set[str]:
         return set(self.task.measures(self._settings, self.columns))
@@ -108,18 +108,18 @@ class TaskSuite:
         correct = scorer.correct()
         assert correct is None or correct.all()
         confidences = [task.confidence(prediction) for prediction in predictions]
-        known = [confidence for confidence in confidences if confidence is not None]
-        assert len(known) in (0, len(confidences)), "a task knows the confidence of every prediction or of none"
-        assert all(0.0 <= confidence <= 1.0 for confidence in known)
+        numbers = [confidence for confidence in confidences if confidence is not None]
+        assert len(numbers) in (0, len(confidences)), "a task knows the confidence of every prediction or of none"
+        assert all(0.0 <= confidence <= 1.0 for confidence in numbers)
         json.dumps(predictions)
 
     def test_what_comes_back_is_no_shortfall(self, case: TaskCase) -> None:
         opened = case.open()
         targets = opened.task.targets(opened.truths, opened.encoded, opened.rows)
         shortfalls = opened.task.shortfalls(opened.truths, opened.encoded, targets, opened.rows)
-        assert [each.name for each in shortfalls if each.lost.any()] == []
+        assert [shortfall.name for shortfall in shortfalls if shortfall.lost.any()] == []
         rows = len(opened.rows)
-        assert {(len(each.lost), len(each.of)) for each in shortfalls} <= {(rows, rows)}
+        assert {(len(shortfall.lost), len(shortfall.of)) for shortfall in shortfalls} <= {(rows, rows)}
 
     def test_predictions_fit_their_columns(self, case: TaskCase) -> None:
         import pyarrow as pa
@@ -134,8 +134,8 @@ class TaskSuite:
         for column in columns:
             cells = [prediction.get(column.name) for prediction in predictions]
             values = [list(cell.items()) if isinstance(cell, dict) else cell for cell in cells]
-            kept = pa.array(values, column.type).to_pylist()
-            assert kept == (pytest.approx(values) if pa.types.is_floating(column.type) else values)
+            stored = pa.array(values, column.type).to_pylist()
+            assert stored == (pytest.approx(values) if pa.types.is_floating(column.type) else values)
 
     def test_a_stored_task_is_the_same(self, case: TaskCase) -> None:
         task = case.open().task
@@ -160,12 +160,12 @@ class TaskSuite:
 
         from lakewright.errors import DataError, ProjectError
 
-        first, *others = case.columns
+        first, *roles = case.columns
         with pytest.raises(ProjectError, match=first):
-            case.read(case.rows, {role: case.columns[role] for role in others})
-        lost = "lost" if isinstance(case.columns[first], str) else ["lost"]
+            case.read(case.rows, {role: case.columns[role] for role in roles})
+        absent = "lost" if isinstance(case.columns[first], str) else ["lost"]
         with pytest.raises(DataError, match="no column 'lost'"):
-            case.read(case.rows, {**case.columns, first: lost})
+            case.read(case.rows, {**case.columns, first: absent})
 
     def test_every_loss_is_least_at_the_targets(self, case: TaskCase) -> None:
         import torch

@@ -69,7 +69,7 @@ class Workspace:
             if full is None:
                 raise UsageError(
                     f"{folder} cannot be a workspace: {failure.strerror or failure}",
-                    "go to a folder you may write to, or name one in profiles.yml (workspace: FOLDER)",
+                    "change to a folder that you may write to, or name one in profiles.yml (workspace: FOLDER)",
                 ) from None
             if not (folder / "tables").is_dir():  # else there is something to read
                 raise full from None
@@ -77,7 +77,7 @@ class Workspace:
         if mirror is not None:
             if profile.tracking is None:
                 raise ProfileError(
-                    f"the workspace {profile.workspace} is shared by machines, and no database can be",
+                    f"several machines share the workspace {profile.workspace}, and they cannot share a database",
                     "name the tracking server in profiles.yml (tracking: https://…, databricks)",
                 )
             from pyarrow import ArrowException
@@ -130,15 +130,17 @@ class Workspace:
     @property
     def device(self) -> str:
         """The torch device. Raises UsageError when a GPU is asked for and there is none: no silent CPU in its place."""
-        wanted = self.profile.device
-        if wanted == "cpu":
-            return wanted
+        requested = self.profile.device
+        if requested == "cpu":
+            return requested
         import torch
 
         if torch.cuda.is_available():
-            return "cuda" if wanted == "auto" else wanted
-        if wanted != "auto":
-            raise UsageError(f"the profile asks for device {wanted}, but torch sees no GPU", "set device: auto or cpu")
+            return "cuda" if requested == "auto" else requested
+        if requested != "auto":
+            raise UsageError(
+                f"the profile requests the device {requested}, but torch finds no GPU", "set device: auto or cpu"
+            )
         return "cpu"
 
     def is_locked(self, name: str) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 LOG = logging.getLogger("lakewright")
-SENT = ("recipes", "models", "ledger", "runs", "records")  # in this order
+SEND_ORDER = ("recipes", "models", "ledger", "runs", "records")
 SMALL = ("ledger", "runs", "records")  # whose JSON files are brought at once
 CHUNK = 1 << 24
 
@@ -35,14 +35,14 @@ class Mirror:
     uri: str
     folder: Path
     storage_options: Mapping[str, str] = field(default_factory=dict)
-    _same: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative path → size and time, as in the store
+    _stamps: dict[str, tuple[int, int]] = field(default_factory=dict)  # relative path → size and time, as in the store
 
     def bring(self, place: Path) -> None:
         """The file or folder of the copy, as it is in the store."""
         system, root = self._store()
         inside = place.relative_to(self.folder).as_posix()
         for info in _files(system, f"{root}/{inside}"):
-            self._copy_here(system, info, root)
+            self._download(system, info, root)
 
     def bring_small(self) -> None:
         """What other processes noted: runs, records, reads of the test split."""
@@ -50,7 +50,7 @@ class Mirror:
         for top in SMALL:
             for info in _files(system, f"{root}/{top}"):
                 if info.path.endswith(".json"):
-                    self._copy_here(system, info, root)
+                    self._download(system, info, root)
 
     def has(self, place: Path) -> bool:
         system, root = self._store()
@@ -59,21 +59,21 @@ class Mirror:
     def send(self) -> None:
         """What is new or changed in the copy."""
         system, root = self._store()
-        for top in SENT:
+        for top in SEND_ORDER:
             stamps = {path.relative_to(self.folder).as_posix(): _stamp(path) for path in _paths(self.folder / top)}
-            new = {inside: stands for inside, stands in stamps.items() if self._same.get(inside) != stands}
-            there = {info.path: info for info in _files(system, f"{root}/{top}")} if new else {}
+            new = {inside: stamp for inside, stamp in stamps.items() if self._stamps.get(inside) != stamp}
+            remote = {info.path: info for info in _files(system, f"{root}/{top}")} if new else {}
             # Within runs, records last as well
-            for inside, stands in sorted(new.items(), key=lambda each: "/records/" in each[0]):
-                known = there.get(f"{root}/{inside}")
-                if known is None or known.size != stands[0] or known.mtime_ns < stands[1]:
+            for inside, stamp in sorted(new.items(), key=lambda item: "/records/" in item[0]):
+                stored = remote.get(f"{root}/{inside}")
+                if stored is None or stored.size != stamp[0] or stored.mtime_ns < stamp[1]:
                     if _linked(system, root, inside):
                         raise UsageError(
-                            f"{self.uri}/{inside} lies behind a link, which may lead anywhere",
-                            "put a folder in the place of the link",
+                            f"{self.uri}/{inside} is behind a link, which may lead anywhere",
+                            "replace the link with a folder",
                         )
                     _put(system, self.folder / inside, f"{root}/{inside}")
-                self._same[inside] = stands
+                self._stamps[inside] = stamp
 
     def _store(self) -> tuple[FileSystem, str]:
         from lakewright.data.sources.files import file_system
@@ -81,7 +81,7 @@ class Mirror:
         system, root = file_system(self.uri, self.storage_options)
         return system, root.rstrip("/")
 
-    def _copy_here(self, system: FileSystem, info: FileInfo, root: str) -> None:
+    def _download(self, system: FileSystem, info: FileInfo, root: str) -> None:
         """A key is whatever somebody wrote into the store: one that would leave the copy's folder is passed over."""
         inside = info.path.removeprefix(f"{root}/")
         path = self.folder / inside
@@ -89,10 +89,10 @@ class Mirror:
             LOG.warning("%r is left out: no file of the workspace's copy can have that name", f"{self.uri}/{inside}")
             return
         if _linked(system, root, inside):
-            LOG.warning("%r is left out: a link leads there, and may lead anywhere", f"{self.uri}/{inside}")
+            LOG.warning("%r is left out: it is behind a link, which may lead anywhere", f"{self.uri}/{inside}")
             return
         if path.is_dir() or any(folder.is_file() for folder in path.parents):  # the store has `a` and `a/b`
-            LOG.warning("%r is left out: another key is its folder, or lies in it", f"{self.uri}/{inside}")
+            LOG.warning("%r is left out: another key is its folder, or is in it", f"{self.uri}/{inside}")
             return
         millionth = 1000  # of a second: finer than any store's clock
         if path.exists():
@@ -105,7 +105,7 @@ class Mirror:
                 while chunk := source.read(CHUNK):
                     file.write(chunk)
             os.utime(draft, ns=(info.mtime_ns, info.mtime_ns))
-        self._same[inside] = _stamp(path)
+        self._stamps[inside] = _stamp(path)
 
 
 def _put(system: FileSystem, path: Path, target: str) -> None:
@@ -115,12 +115,12 @@ def _put(system: FileSystem, path: Path, target: str) -> None:
     folder = isinstance(system, LocalFileSystem)
     if folder:
         system.create_dir(str(PurePosixPath(target).parent), recursive=True)
-    written = f"{target}.{os.getpid()}.partial" if folder else target
-    with path.open("rb") as file, system.open_output_stream(written) as out:
+    draft = f"{target}.{os.getpid()}.partial" if folder else target
+    with path.open("rb") as file, system.open_output_stream(draft) as out:
         while chunk := file.read(CHUNK):
             out.write(chunk)
     if folder:
-        system.move(written, target)
+        system.move(draft, target)
 
 
 def _linked(system: FileSystem, root: str, inside: str) -> bool:
@@ -140,10 +140,10 @@ def _files(system: FileSystem, path: str) -> list[FileInfo]:
         return [info]
     if isinstance(system, LocalFileSystem):  # its selector follows links, and goes in circles
         names = [f"{folder}/{name}" for folder, _, names in os.walk(path) for name in names]
-        found = system.get_file_info([name for name in names if not re.search("[\ud800-\udfff]", name)])  # no text
+        infos = system.get_file_info([name for name in names if not re.search("[\ud800-\udfff]", name)])  # no text
     else:
-        found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-    return [info for info in found if info.type == FileType.File and not info.path.endswith(".partial")]
+        infos = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+    return [info for info in infos if info.type == FileType.File and not info.path.endswith(".partial")]
 
 
 def _paths(top: Path) -> Iterable[Path]:

@@ -63,17 +63,17 @@ def check_database(path: Path) -> None:
         raise damaged_database(path, error) from error
 
 
-def damaged_database(path: str | Path, why: object) -> LakewrightError:
+def damaged_database(path: str | Path, reason: object) -> LakewrightError:
     return LakewrightError(
-        f"MLflow's database {path} is damaged and cannot be read: {why}",
+        f"MLflow's database {path} is damaged and cannot be read: {reason}",
         "restore it from a copy; or move it away and run again (lakewright run): tables and model folders stay, and "
-        "the models are registered anew",
+        "the models are registered again",
     )
 
 
 def schema_remedy(uri: str) -> str:
     """For a database that is whole, but of another version of MLflow."""
-    return f"where an older MLflow wrote it: copy it, then mlflow db upgrade {uri}; where a newer one did: install that"
+    return f"if an older MLflow wrote it, copy it and run mlflow db upgrade {uri}; if a newer one did, install that one"
 
 
 def _migrate(draft: Path) -> None:

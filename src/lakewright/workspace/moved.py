@@ -25,14 +25,14 @@ def move_places(database: Path, artifacts: Path) -> None:
         return
     try:
         with closing(sqlite3.connect(database)) as connection, connection:
-            here = artifacts.resolve().as_uri()
+            current = artifacts.resolve().as_uri()
             for root in _roots(connection):
-                if root != here and _is_left(root, database):
+                if root != current and _is_stale(root, database):
                     for table, column in PLACES:
                         connection.execute(
-                            f"UPDATE {table} SET {column} = :here || substr({column}, :length + 1) "
+                            f"UPDATE {table} SET {column} = :current || substr({column}, :length + 1) "
                             f"WHERE substr({column}, 1, :length + 1) = :root || '/'",
-                            {"here": here, "root": root, "length": len(root)},
+                            {"current": current, "root": root, "length": len(root)},
                         )
     except sqlite3.DatabaseError as failure:  # read-only, full or damaged: whoever needs the database says so
         LOG.debug("the places in %s stay as they are: %s", database, failure)
@@ -40,12 +40,12 @@ def move_places(database: Path, artifacts: Path) -> None:
 
 def _roots(connection: sqlite3.Connection) -> set[str]:
     """The folders of artifacts: experiments keep their files in one of them, by their own name."""
-    found = connection.execute("SELECT name, artifact_location FROM experiments WHERE artifact_location LIKE 'file:%'")
-    ends = ((place, "/" + quote(name.strip("/"), safe="")) for name, place in found)
+    rows = connection.execute("SELECT name, artifact_location FROM experiments WHERE artifact_location LIKE 'file:%'")
+    ends = ((place, "/" + quote(name.strip("/"), safe="")) for name, place in rows)
     return {place.removesuffix(end) for place, end in ends if place.endswith(end)}
 
 
-def _is_left(root: str, database: Path) -> bool:
+def _is_stale(root: str, database: Path) -> bool:
     """Whether the folder is gone, or lies in another workspace."""
     artifacts = Path(unquote(urlsplit(root).path))
     other = artifacts.with_name(database.name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lakewright.records import Decision, Record, Report, as_json, kept
+from lakewright.records import Decision, Record, Report, as_json, stored_values
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 
@@ -93,10 +93,10 @@ class RunFolder:
 
     def read_record(self, stage: str, record: type[R]) -> R:
         """Raises FileNotFoundError where the stage left none, ValueError where it is damaged."""
-        return record.from_kept(json.loads(self.record(stage).read_text(encoding="utf-8")), self._workspace)
+        return record.from_stored(json.loads(self.record(stage).read_text(encoding="utf-8")), self._workspace)
 
     def write_record(self, stage: str, record: Record) -> None:
-        write_whole(self.record(stage), jsonfile.text(kept(record, self._workspace)))
+        write_whole(self.record(stage), jsonfile.text(stored_values(record, self._workspace)))
 
     def write_evaluation(self, report: Report) -> None:
         """The whole report, so at least {"metrics": {"accuracy": {"value": x, "low": …, "high": …}}}."""

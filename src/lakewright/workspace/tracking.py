@@ -90,7 +90,7 @@ class Tracking:
                 raise full from None
             if self.tracking_uri != path and DAMAGED.search(error.message):
                 raise damaged_database(path, error.message.splitlines()[0]) from None
-            remedy = "check that the tracking and registry URIs of the profile are right and answer"
+            remedy = "check that the tracking and registry URIs of the profile are right, and that their servers answer"
             if "out-of-date database schema" in error.message:
                 remedy = schema_remedy(self.tracking_uri)
             raise LakewrightError(f"MLflow at {self.tracking_uri} answered: {error.message}", remedy) from None
@@ -158,20 +158,21 @@ class Tracking:
 
         if self.tracking_uri.startswith("databricks"):  # where experiments are files of the workspace
             name = f"/Shared/{name}"
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             try:
                 return str(client.create_experiment(name, artifact_location=_location(self.artifacts, name)))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                found = client.get_experiment_by_name(name)  # another process was first
-        if found.lifecycle_stage == "deleted":
+                experiment = client.get_experiment_by_name(name)  # another process was first
+        if experiment.lifecycle_stage == "deleted":
             raise UsageError(
                 f"the experiment {name!r} was deleted in MLflow",
-                f"restore it: mlflow experiments restore --experiment-id {found.experiment_id}; or use another name",
+                f"restore it: mlflow experiments restore --experiment-id {experiment.experiment_id}; or use another "
+                "name",
             )
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
 
 class StageLog:
@@ -237,8 +238,8 @@ class StageLog:
         digest = hashlib.sha256(f"{table} {table.uri}".encode()).hexdigest()[:8]
         source = DeltaDatasetSource(path=table.uri, delta_table_version=table.version)
         dataset = MetaDataset(source, name=table.name, digest=digest, schema=_columns(schema))
-        given = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)])
-        self._client.log_inputs(self.run_id, datasets=[given])
+        dataset_input = DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", context)])
+        self._client.log_inputs(self.run_id, datasets=[dataset_input])
         self._client.set_tag(self.run_id, f"table.{context}", str(table))
 
     def picture(self, figure: Figure, name: str) -> None:
@@ -264,7 +265,7 @@ class StageLog:
             try:
                 self._send()
             except Exception as error:  # a server that is away for a while must not end hours of training
-                LOG.warning("MLflow did not take the metrics, they are kept and sent again: %s", error)
+                LOG.warning("MLflow did not accept the metrics; they will be sent again: %s", error)
 
     def _send(self) -> None:
         with self._sending:
@@ -289,7 +290,7 @@ def _opened(tracking_uri: str, registry_uri: str) -> MlflowClient:
         cause = f"MLflow cannot open {tracking_uri}: {type(failure).__name__}: {failure}".splitlines()[0]
         raise LakewrightError(
             cause,
-            "check the tracking and registry URIs of the profile; bring a damaged database back from a copy",
+            "check the tracking and registry URIs of the profile; restore a damaged database from a copy",
         ) from None
 
 
@@ -300,7 +301,7 @@ def _silent(record: logging.LogRecord) -> bool:
 def literal(text: str) -> str:
     """`text` as a string in MLflow's filter language, which has two kinds of quotes and no way to escape them."""
     if "'" in text and '"' in text:
-        raise UsageError(f"the name {text!r} holds both kinds of quotes", "use a name without quotes")
+        raise UsageError(f"the name {text!r} contains both kinds of quotes", "use a name without quotes")
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
@@ -309,18 +310,18 @@ def _run(client: MlflowClient, experiment_id: str, name: str, parent: str | None
     conditions = [f"attributes.run_name = {literal(name)}"]
     if parent is not None:
         conditions.append(f"tags.`{PARENT}` = '{parent}'")
-    found = client.search_runs([experiment_id], " and ".join(conditions), order_by=["attributes.start_time ASC"])
-    known = next((run.info.run_id for run in found if run.data.tags.get(PARENT) == parent), None)
-    if known is None:
+    runs = client.search_runs([experiment_id], " and ".join(conditions), order_by=["attributes.start_time ASC"])
+    run_id = next((run.info.run_id for run in runs if run.data.tags.get(PARENT) == parent), None)
+    if run_id is None:
         identity = {} if parent is None else {PARENT: parent}
-        made = client.create_run(
+        created = client.create_run(
             experiment_id, tags={"mlflow.user": getpass.getuser(), **tags, **identity}, run_name=name
         )
-        return str(made.info.run_id)
-    client.update_run(known, status="RUNNING")
+        return str(created.info.run_id)
+    client.update_run(run_id, status="RUNNING")
     for key, value in tags.items():
-        client.set_tag(known, key, value)
-    return str(known)
+        client.set_tag(run_id, key, value)
+    return str(run_id)
 
 
 def _location(artifacts: str, experiment: str) -> str | None:

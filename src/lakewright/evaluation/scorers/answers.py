@@ -37,19 +37,19 @@ def exact_match(truth: Sequence[str], prediction: str) -> float:
 
 def f1(truth: Sequence[str], prediction: str) -> float:
     """0..1: the greatest overlap in words with a true answer; `truth` may be empty."""
-    found = normalised(prediction).split()
-    return max(_overlap(true.split(), found) for true in _accepted(truth))
+    words = normalised(prediction).split()
+    return max(_overlap(true.split(), words) for true in _accepted(truth))
 
 
 def _accepted(truth: Sequence[str]) -> list[str]:
     return [text for text in map(normalised, truth) if text] or [""]
 
 
-def _overlap(true: list[str], found: list[str]) -> float:
-    if not true or not found:
-        return float(true == found)
-    common = (Counter(true) & Counter(found)).total()
-    return 2 * common / (len(true) + len(found))
+def _overlap(true: list[str], predicted: list[str]) -> float:
+    if not true or not predicted:
+        return float(true == predicted)
+    common = (Counter(true) & Counter(predicted)).total()
+    return 2 * common / (len(true) + len(predicted))
 
 
 class AnswersScorer:
@@ -121,7 +121,7 @@ def _check(truths: list[list[str]], predictions: list[str], confidence: NDArray[
     if not len(truths) == len(predictions) == len(confidence):
         raise DataError(
             f"{len(truths)} rows of true answers, but {len(predictions)} predictions and {len(confidence)} scores",
-            "predict the same rows, in the same order, that the truth is for",
+            "predict the rows of the truth, in the same order",
         )
     strange = np.flatnonzero(~((confidence >= 0) & (confidence <= 1)))
     if len(strange):

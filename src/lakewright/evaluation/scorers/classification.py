@@ -44,14 +44,14 @@ class ClassificationScorer:
         self.predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
         self.confidence: Floats = self.probabilities.max(axis=1)
 
-        every = np.arange(self.rows)
+        indices = np.arange(self.rows)
         self._right: Mask = self.predicted == self.truth
         self._hit = self._right.astype(np.float64)
         eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
-        self._log_loss = -np.log(np.clip(self.probabilities[every, self.truth], eps, 1.0))
-        missed = self.probabilities.copy()
-        missed[every, self.truth] -= 1.0
-        self._brier = missed[:, 1] ** 2 if len(self.labels) == 2 else (missed**2).sum(axis=1)
+        self._log_loss = -np.log(np.clip(self.probabilities[indices, self.truth], eps, 1.0))
+        errors = self.probabilities.copy()
+        errors[indices, self.truth] -= 1.0
+        self._brier = errors[:, 1] ** 2 if len(self.labels) == 2 else (errors**2).sum(axis=1)
         self._bin = bin_of(self.confidence)
         self._overconfidence = self.confidence - self._hit
         scored = np.array([1]) if len(self.labels) == 2 else np.arange(len(self.labels))
@@ -68,15 +68,15 @@ class ClassificationScorer:
             return dict.fromkeys(_NAMES, float("nan"))
         hits, true, predicted = self._sums(weights)
         precision, recall, f1 = divide(hits, predicted), divide(hits, true), divide(2 * hits, predicted + true)
-        seen = (true > 0) | (predicted > 0)
+        present = (true > 0) | (predicted > 0)
         accuracy = float(hits.sum() / total)
         roc_auc, pr_auc = self._ranking.means(weights)
         gaps = np.bincount(self._bin, weights * self._overconfidence, minlength=BINS)
         return {
             "accuracy": accuracy,
-            "macro_precision": float(precision[seen].mean()),
-            "macro_recall": float(recall[seen].mean()),
-            "macro_f1": float(f1[seen].mean()),
+            "macro_precision": float(precision[present].mean()),
+            "macro_recall": float(recall[present].mean()),
+            "macro_f1": float(f1[present].mean()),
             "micro_precision": accuracy,  # one label a row: each wrong row is one false positive and one false negative
             "micro_recall": accuracy,
             "micro_f1": accuracy,

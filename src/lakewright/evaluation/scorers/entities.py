@@ -29,26 +29,26 @@ def outcomes(truth: Sequence[Span], predicted: Sequence[Span]) -> Iterator[tuple
     (boundary); the rest is missed or spurious, also spans that overlap with neither bounds nor type in common.
     A repeated span counts once.
     """
-    true, found = sorted(set(truth)), sorted(set(predicted))
+    true, guesses = sorted(set(truth)), sorted(set(predicted))
     for outcome in OUTCOMES[:3]:
         for span in list(true):
-            partner = next((other for other in found if _pairs(outcome, span, other)), None)
+            partner = next((guess for guess in guesses if _pairs(outcome, span, guess)), None)
             if partner is not None:
                 true.remove(span)
-                found.remove(partner)
+                guesses.remove(partner)
                 yield outcome, span, partner
     for span in true:
         yield "missed", span, None
-    for span in found:
+    for span in guesses:
         yield "spurious", None, span
 
 
-def _pairs(outcome: Outcome, true: Span, found: Span) -> bool:
+def _pairs(outcome: Outcome, true: Span, guess: Span) -> bool:
     if outcome == "correct":
-        return true == found
+        return true == guess
     if outcome == "type":
-        return true[:2] == found[:2]
-    return true[2] == found[2] and true[0] < found[1] and found[0] < true[1]
+        return true[:2] == guess[:2]
+    return true[2] == guess[2] and true[0] < guess[1] and guess[0] < true[1]
 
 
 class EntityScorer:
@@ -69,20 +69,20 @@ class EntityScorer:
         _check(self.truth, self.predicted, self.labels)
 
         place = {label: i for i, label in enumerate(self.labels)}
-        self._true, self._found = (np.zeros((self.rows, len(self.labels))) for _ in range(2))  # [rows, T]
+        self._true, self._predicted = (np.zeros((self.rows, len(self.labels))) for _ in range(2))  # [rows, T]
         self._outcomes = {outcome: np.zeros_like(self._true) for outcome in OUTCOMES}
         for row, spans in enumerate(zip(self.truth, self.predicted, strict=True)):
-            for outcome, true, found in outcomes(*spans):
+            for outcome, true, guess in outcomes(*spans):
                 if true is not None:
                     self._true[row, place[true[2]]] += 1
-                if found is not None:
-                    self._found[row, place[found[2]]] += 1
-                told_of = true or found
-                assert told_of is not None
-                self._outcomes[outcome][row, place[told_of[2]]] += 1
+                if guess is not None:
+                    self._predicted[row, place[guess[2]]] += 1
+                span = true or guess
+                assert span is not None
+                self._outcomes[outcome][row, place[span[2]]] += 1
         right = self._outcomes["correct"]
-        self._all_right: Mask = ((right == self._true) & (right == self._found)).all(axis=1)
-        self._stacked = np.concatenate([right, self._true, self._found], axis=1)
+        self._all_right: Mask = ((right == self._true) & (right == self._predicted)).all(axis=1)
+        self._stacked = np.concatenate([right, self._true, self._predicted], axis=1)
 
     @property
     def rows(self) -> int:
@@ -93,20 +93,20 @@ class EntityScorer:
         otherwise a precision or recall with divisor 0 is 0."""
         weights = np.asarray(weights, dtype=np.float64)
         total = weights.sum()
-        correct, true, found = (weights @ self._stacked).reshape(3, -1)
-        f1 = _f1(correct, true, found)
-        seen = true + found > 0
-        any_seen = bool(seen.any())
+        correct, true, predicted = (weights @ self._stacked).reshape(3, -1)
+        f1 = _f1(correct, true, predicted)
+        present = true + predicted > 0
+        any_present = bool(present.any())
         return {
-            "entity_f1": float(_f1(correct.sum(), true.sum(), found.sum())),
-            "entity_precision": float(_ratio(correct.sum(), found.sum())) if any_seen else float("nan"),
-            "entity_recall": float(_ratio(correct.sum(), true.sum())) if any_seen else float("nan"),
-            "macro_f1": float(f1[seen].mean()) if any_seen else float("nan"),
+            "entity_f1": float(_f1(correct.sum(), true.sum(), predicted.sum())),
+            "entity_precision": float(_ratio(correct.sum(), predicted.sum())) if any_present else float("nan"),
+            "entity_recall": float(_ratio(correct.sum(), true.sum())) if any_present else float("nan"),
+            "macro_f1": float(f1[present].mean()) if any_present else float("nan"),
             "exact_match": float(weights @ self._all_right / total) if total > 0 else float("nan"),
         }
 
     def undefined(self, metric: str) -> str:
-        return f"none of the {self.rows} has an entity, nor is one predicted"
+        return f"none of the {self.rows} has an entity, and none is predicted"
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per type: precision, recall, f1, support (true entities), predicted, and the outcomes.
@@ -114,13 +114,13 @@ class EntityScorer:
         support = correct + type_errors + boundary_errors + missed. A type error counts for the true type.
         """
         weights = np.asarray(weights, dtype=np.float64)
-        correct, true, found = (weights @ self._stacked).reshape(3, -1)
+        correct, true, predicted = (weights @ self._stacked).reshape(3, -1)
         columns = {
-            "precision": _ratio(correct, found),
+            "precision": _ratio(correct, predicted),
             "recall": _ratio(correct, true),
-            "f1": np.nan_to_num(_f1(correct, true, found)),
+            "f1": np.nan_to_num(_f1(correct, true, predicted)),
             "support": true,
-            "predicted": found,
+            "predicted": predicted,
             "correct": correct,
             "type_errors": weights @ self._outcomes["type"],
             "boundary_errors": weights @ self._outcomes["boundary"],
@@ -147,8 +147,8 @@ def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
-def _f1(correct: NDArray[np.float64], true: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    either = true + found
+def _f1(correct: NDArray[np.float64], true: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    either = true + predicted
     return np.divide(2 * correct, either, out=np.full_like(either, np.nan), where=either > 0)
 
 
@@ -156,14 +156,14 @@ def _check(truth: list[list[Span]], predicted: list[list[Span]], labels: list[st
     if len(truth) != len(predicted):
         raise DataError(
             f"{len(truth)} rows of true spans, but {len(predicted)} of predicted ones",
-            "predict the same rows, in the same order, that the truth is for",
+            "predict the rows of the truth, in the same order",
         )
-    known = set(labels)
+    types = set(labels)
     for name, rows in (("true", truth), ("predicted", predicted)):
         for row, spans in enumerate(rows):
             for start, end, label in spans:
-                if label not in known:
-                    raise DataError(f"row {row} has a {name} span of the unknown type {label!r}", nearest(label, known))
+                if label not in types:
+                    raise DataError(f"row {row} has a {name} span of the unknown type {label!r}", nearest(label, types))
                 if not 0 <= start < end:
                     raise DataError(
                         f"row {row} has a {name} {label} span from {start} to {end}",

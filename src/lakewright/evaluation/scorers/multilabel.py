@@ -58,19 +58,19 @@ class MultilabelScorer:
 
     def _row_means(self, hit: Mask) -> dict[str, Floats]:
         """The values of metrics that are means over rows: [n] each."""
-        hits, true, found = (mask.sum(axis=1).astype(np.float64) for mask in (hit, self.truth, self.predicted))
-        nothing = true + found == 0
+        hits, true, predicted = (mask.sum(axis=1).astype(np.float64) for mask in (hit, self.truth, self.predicted))
+        nothing = true + predicted == 0
         eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
-        given = np.where(self.truth, self.probabilities, 1 - self.probabilities)
+        probability = np.where(self.truth, self.probabilities, 1 - self.probabilities)
         return {
-            "samples_precision": divide(hits, found) + nothing,
+            "samples_precision": divide(hits, predicted) + nothing,
             "samples_recall": divide(hits, true) + nothing,
-            "samples_f1": divide(2 * hits, true + found) + nothing,
-            "jaccard": divide(hits, true + found - hits) + nothing,
+            "samples_f1": divide(2 * hits, true + predicted) + nothing,
+            "jaccard": divide(hits, true + predicted - hits) + nothing,
             "exact_match": self._right.astype(np.float64),
             "hamming_loss": (self.truth != self.predicted).mean(axis=1),
-            "log_loss": -np.log(np.clip(given, eps, 1.0)).mean(axis=1),
-            "brier": ((1 - given) ** 2).mean(axis=1),
+            "log_loss": -np.log(np.clip(probability, eps, 1.0)).mean(axis=1),
+            "brier": ((1 - probability) ** 2).mean(axis=1),
         }
 
     @property
@@ -83,17 +83,17 @@ class MultilabelScorer:
         if not total > 0:
             return dict.fromkeys(_NAMES, float("nan"))
         counts = self._counts(weights)  # [3, L]: right, true, predicted
-        seen = counts[:, (counts > 0).any(axis=0)]
-        micro = _scores(seen.sum(axis=1, keepdims=True))[:, 0] if seen.size else np.full(3, np.nan)
-        macro = _scores(seen).mean(axis=1) if seen.size else np.full(3, np.nan)
+        present = counts[:, (counts > 0).any(axis=0)]
+        micro = _scores(present.sum(axis=1, keepdims=True))[:, 0] if present.size else np.full(3, np.nan)
+        macro = _scores(present).mean(axis=1) if present.size else np.full(3, np.nan)
         gap = np.abs(weights @ self._gaps).sum() / (total * len(self.labels))
         values = [*micro, *macro, *(weights @ self._of_row / total), *self._ranking.means(weights), gap]
         return {name: float(value) for name, value in zip(_NAMES, values, strict=True)}
 
     def undefined(self, metric: str) -> str:
         if metric == "roc_auc":
-            return f"each label stands in all {self.rows} or in none"
-        return f"none of the {self.rows} has a label" + (", nor is one predicted" if metric != "pr_auc" else "")
+            return f"each label is in all {self.rows} or in none"
+        return f"none of the {self.rows} has a label" + (", and none is predicted" if metric != "pr_auc" else "")
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Per label: precision, recall, f1, support (rows that have it), predicted (rows predicted to have it) and
@@ -149,10 +149,10 @@ def _check(truth: Mask, probabilities: Floats, predicted: Mask, labels: list[str
             f"a truth of shape {truth.shape} for the {len(labels)} labels {labels[:5]}",
             "give one row of yes or no for each test row, with a column for each label",
         )
-    for name, given in (("probabilities", probabilities), ("predictions", predicted)):
-        if given.shape != truth.shape:
+    for name, values in (("probabilities", probabilities), ("predictions", predicted)):
+        if values.shape != truth.shape:
             raise ModelError(
-                f"{name} of shape {given.shape} for {len(truth)} rows and {len(labels)} labels",
+                f"{name} of shape {values.shape} for {len(truth)} rows and {len(labels)} labels",
                 "evaluate the rows with the model folder that was trained with these labels",
             )
     with np.errstate(invalid="ignore"):

@@ -37,16 +37,16 @@ class OrdinalScorer(ClassificationScorer):
 
     def metrics(self, weights: Weights) -> dict[str, float]:
         weights = np.asarray(weights, dtype=np.float64)
-        seen = self.confusion(weights)
-        total = seen.sum()
+        confusion = self.confusion(weights)
+        total = confusion.sum()
         mae = within_one = kappa = float("nan")
         if total > 0:
-            by_chance = np.outer(seen.sum(axis=1), seen.sum(axis=0)) / total
-            mae = float((seen * self._distance).sum() / total)
-            within_one = float(seen[self._steps <= 1].sum() / total)
+            by_chance = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / total
+            mae = float((confusion * self._distance).sum() / total)
+            within_one = float(confusion[self._steps <= 1].sum() / total)
             squares = self._steps**2
             if (expected := (by_chance * squares).sum()) > 0:
-                kappa = float(1 - (seen * squares).sum() / expected)
+                kappa = float(1 - (confusion * squares).sum() / expected)
         return super().metrics(weights) | {
             "mae": mae,
             "quadratic_weighted_kappa": kappa,

@@ -56,10 +56,10 @@ class _Block:
         self._tied_end = np.empty_like(place)  # and in the order of positives
         positives = np.searchsorted(self._class, np.arange(size + 1))
         for i, (start, stop) in enumerate(pairwise(positives)):
-            own = ranked[i, place[start:stop]]
-            begin[start:stop] = i * rows + np.searchsorted(ranked[i], own, side="left")
-            end[start:stop] = i * rows + np.searchsorted(ranked[i], own, side="right")
-            self._tied_end[start:stop] = start + np.searchsorted(own, own, side="right")
+            own_scores = ranked[i, place[start:stop]]
+            begin[start:stop] = i * rows + np.searchsorted(ranked[i], own_scores, side="left")
+            end[start:stop] = i * rows + np.searchsorted(ranked[i], own_scores, side="right")
+            self._tied_end[start:stop] = start + np.searchsorted(own_scores, own_scores, side="right")
         self._start = positives[self._class]
         self._row = order[self._class, place]
         self._order = order.ravel()
@@ -74,15 +74,20 @@ class _Block:
         down_to = np.concatenate([[0.0], np.cumsum(np.add.reduceat(ordered, self._cuts))])
         before = self._class * total  # each class's order holds all rows once
         above, through = down_to[self._above] - before, down_to[self._through] - before
-        own = weights[self._row]
-        so_far = np.concatenate([[0.0], np.cumsum(own)])
+        own_weights = weights[self._row]
+        so_far = np.concatenate([[0.0], np.cumsum(own_weights)])
         precision = divide(so_far[self._tied_end] - so_far[self._start], through)
-        positive = np.bincount(self._class, own, minlength=self._size)
+        positive = np.bincount(self._class, own_weights, minlength=self._size)
         negative = total - positive
-        pairs = np.bincount(self._class, own * (total - (above + through) / 2), minlength=self._size) - positive**2 / 2
+        pairs = (
+            np.bincount(self._class, own_weights * (total - (above + through) / 2), minlength=self._size)
+            - positive**2 / 2
+        )
         either = np.where(positive > 0, positive, np.nan)
         both = either * np.where(negative > 1e-12 * total, negative, np.nan)  # a difference of sums: 0 but for rounding
-        return np.stack([pairs / both, np.bincount(self._class, own * precision, minlength=self._size) / either])
+        return np.stack(
+            [pairs / both, np.bincount(self._class, own_weights * precision, minlength=self._size) / either]
+        )
 
 
 def _mean(values: Floats) -> float:

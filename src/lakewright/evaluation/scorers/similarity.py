@@ -63,8 +63,8 @@ class SimilarityScorer:
             if not np.isfinite(self.truth).all():
                 rows = np.flatnonzero(~np.isfinite(self.truth))[:5].tolist()
                 raise DataError(f"the true scores of rows {rows} are not finite", "prepare the table again")
-            missed = self.scores - self.truth
-            self._of_row = np.stack([missed**2, np.abs(missed)], axis=1)
+            errors = self.scores - self.truth
+            self._of_row = np.stack([errors**2, np.abs(errors)], axis=1)
             self._places = [np.unique(values, return_inverse=True)[1] for values in (self.scores, self.truth)]
             return
         if self.ranks is None:
@@ -95,8 +95,8 @@ class SimilarityScorer:
         return {name: float(value) for name, value in zip(names, values, strict=True)}
 
     def undefined(self, metric: str) -> str:
-        same = self.truth is not None and np.ptp(self.truth) == 0
-        return f"all {self.rows} have the same {'score' if same else 'predicted score'}"
+        constant = self.truth is not None and np.ptp(self.truth) == 0
+        return f"all {self.rows} have the same {'score' if constant else 'predicted score'}"
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:
         """Scores have no classes."""
@@ -172,5 +172,5 @@ def _finite(values: NDArray[np.floating], name: str) -> None:
         raise ModelError(f"the {name} of rows {rows} are not finite", "train again: NaN means that training diverged")
 
 
-def _unpaired(name: str, found: int, rows: int) -> DataError:
-    return DataError(f"{found} rows of {name} for {rows} rows", "pass one for each row, in the same order")
+def _unpaired(name: str, count: int, rows: int) -> DataError:
+    return DataError(f"{count} rows of {name} for {rows} rows", "pass one for each row, in the same order")

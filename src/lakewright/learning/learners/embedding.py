@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder import Encoder, untrained
 from lakewright.learning.learners.encoder.settings import SMALL, PretrainedSettings
-from lakewright.system.memory import memory_kept
+from lakewright.system.memory import keep_memory
 
 if TYPE_CHECKING:
     from lakewright.learning.learners.encoder.network import EncoderNetwork
@@ -33,10 +33,10 @@ class Embedding(Encoder):
     sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "static"}}
     truths = ("class", "labels", "spans", "likeness")
     gaps: Mapping[str, str] = {
-        "answers": "never: where an answer begins cannot be read off an encoder that was not trained for it",
+        "answers": "never: an encoder that was not trained for it does not show where an answer begins",
     }
 
-    @memory_kept()
+    @keep_memory()
     def fit(self, training: Training) -> Fitted:
         import torch
 
@@ -50,28 +50,28 @@ class Embedding(Encoder):
             return leave(network, training)
         plain = settings.bf16 == "auto" and not settings.prune_error
         if settings.quantize == "static" and plain and training.device == "cpu":
-            read = rounded(network, training)
-            if read is not None:
-                details, said = _fit_head(network, training, read.runtime)
-                left = leave_rounded(network, training, read, said)
-                if left.details["precision"] == "int8":
-                    return replace(left, details=details | left.details)
+            reader = rounded(network, training)
+            if reader is not None:
+                details, logits = _fit_head(network, training, reader.runtime)
+                fitted = leave_rounded(network, training, reader, logits)
+                if fitted.details["precision"] == "int8":
+                    return replace(fitted, details=details | fitted.details)
         details, _ = _fit_head(network, training)
-        left = leave(network, training)
-        return Fitted([], details | left.details, left.validation)
+        fitted = leave(network, training)
+        return Fitted([], details | fitted.details, fitted.validation)
 
 
 def _fit_head(
-    network: EncoderNetwork, training: Training, reads: Runtime | None = None
+    network: EncoderNetwork, training: Training, reader: Runtime | None = None
 ) -> tuple[dict[str, float | int | str], Logits]:
     from lakewright.learning.learners.encoder.probe import fit_head
     from lakewright.model.tasks import Loss
 
     began = time.monotonic()
     loss = Loss(training.task.losses[0])
-    details, said = fit_head(network, training, loss, training.settings.seed, reads=reads)
+    details, logits = fit_head(network, training, loss, training.settings.seed, reader=reader)
     seconds = time.monotonic() - began
-    return {**details, "samples_per_second": round(len(training.train) / max(seconds, 1e-9), 2)}, said
+    return {**details, "samples_per_second": round(len(training.train) / max(seconds, 1e-9), 2)}, logits
 
 
 LEARNER: Learner = Embedding()

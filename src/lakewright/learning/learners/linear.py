@@ -41,9 +41,9 @@ class Linear:
     }
     truths = ("class", "labels", "number")
     gaps: Mapping[str, str] = {
-        "spans": "never: it sees a text as a bag of terms, which have no place in it",
-        "answers": "never: it sees a text as a bag of terms, which have no place in it",
-        "likeness": "never: its terms carry no meaning that a text with other words could share",
+        "spans": "never: a bag of terms has no positions",
+        "answers": "never: a bag of terms has no positions",
+        "likeness": "never: different terms share no meaning",
     }
     needs: tuple[Kind, ...] = ()
     vocabulary = None

@@ -47,13 +47,13 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     for _ in range(streams):
         idle.put(network.create_infer_request())
 
-    most = most_tokens(path)
+    longest = most_tokens(path)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        given = fitted(inputs, most)
+        padded = fitted(inputs, longest)
         request = idle.get()
         try:
-            logits: NDArray[Any] = request.infer(given)[0][: _rows(inputs)].copy()  # the request reuses its memory
+            logits: NDArray[Any] = request.infer(padded)[0][: _rows(inputs)].copy()  # the request reuses its memory
         finally:
             idle.put(request)
         return logits
@@ -61,19 +61,19 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     return Runtime(compute, streams, PART)
 
 
-def fitted(inputs: Mapping[str, NDArray[Any]], most: int) -> dict[str, NDArray[Any]]:
-    """The inputs padded to one of few shapes, with masked rows and tokens; never more than `most` tokens. OpenVINO
+def fitted(inputs: Mapping[str, NDArray[Any]], longest: int) -> dict[str, NDArray[Any]]:
+    """The inputs padded to one of few shapes, with masked rows and tokens; never more than `longest` tokens. OpenVINO
     keeps about 3 MB for each new shape in each of its streams, and needs 6 to 15 ms for it: a server of short texts
     grew by gigabytes (docs/experiments.md). A full part of many rows, of which there is one shape for each length,
     stays unchanged."""
-    if "attention_mask" not in inputs or not most:
+    if "attention_mask" not in inputs or not longest:
         return dict(inputs)
     rows, tokens = inputs["attention_mask"].shape
     if rows == PART // tokens:
         return dict(inputs)
     more_rows = (1 << (rows - 1).bit_length() if rows <= 16 else -(-rows // 8) * 8) - rows
     step = 4 if tokens <= 32 else 8 if tokens <= 64 else 16
-    more_tokens = max(0, min(-(-tokens // step) * step, most) - tokens)
+    more_tokens = max(0, min(-(-tokens // step) * step, longest) - tokens)
     filled = {}
     for name, values in inputs.items():
         beside = (0, 0) if name == "columns" else (0, more_tokens)

@@ -37,25 +37,25 @@ Answer = dict[str, Any]  # {"start": int, "end": int, "text": str}: context[star
 FIRST, LAST = 1, 2  # bits of a target; 0 is a piece of the context that is neither
 FORMS = (
     "a list of {text, answer_start}, SQuAD's {text: […], answer_start: […]}, a list of texts, or one text, also as "
-    "JSON in a string; [] where there is no answer: answer_start counts what task.offsets names, and each text stands "
-    "in its context"
+    "JSON in a string; [] where there is no answer: task.offsets names the unit of answer_start, and each text is a "
+    "part of its context"
 )
-TRIED = 20  # first and last pieces to pair, in each window
+CANDIDATES = 20  # first and last pieces to pair, in each window
 
 
 class QuestionAnsweringSettings(TaskSettings):
     name: Literal["question_answering"] = "question_answering"
-    n_best: int = Field(default=5, ge=1, description="answers given, the best first")
+    n_best: int = Field(default=5, ge=1, description="answers in a prediction, the best first")
     max_answer_length: int = Field(default=30, ge=1, description="word pieces")
     offsets: Offsets = Field(
         default="characters",
-        description="what answer_start counts: characters, or UTF-16 units, of which most emoji have two",
+        description="the unit of answer_start: characters, or UTF-16 units, of which most emoji have two",
     )
 
 
 class QuestionAnsweringColumns(Columns):
     question: str | None = None
-    context: str | None = Field(default=None, description="the text that holds the answer")
+    context: str | None = Field(default=None, description="the text that contains the answer")
     answers: str | None = Field(
         default=None, description="list of {text, answer_start}; empty where there is no answer"
     )
@@ -104,12 +104,12 @@ class QuestionAnswering:
         for table in tables:
             questions = text_column(table, question_name, "question")
             contexts = text_column(table, context_name, "context")
-            given = column(table, answers_name, "answers").to_pylist()
+            values = column(table, answers_name, "answers").to_pylist()
             truths: list[list[Answer] | None] = []
-            for row, (context, answers) in enumerate(zip(contexts.to_pylist(), given, strict=True), start=rows):
-                known = not missing(answers) and context is not None
+            for row, (context, answers) in enumerate(zip(contexts.to_pylist(), values, strict=True), start=rows):
+                labelled = not missing(answers) and context is not None
                 try:
-                    truths.append(_answers(answers, context, settings.offsets) if known else None)
+                    truths.append(_answers(answers, context, settings.offsets) if labelled else None)
                 except ValueError as failure:
                     problems.add(f"row {row}: {failure}")
                     truths.append(None)
@@ -130,8 +130,8 @@ class QuestionAnswering:
         return cls(**{key: value for key, value in described.items() if key not in ("name", "labels")})
 
     def describe(self) -> dict[str, Any]:
-        kept = ("n_best", "max_answer_length", "may_lack", "threshold")
-        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in kept}}
+        names = ("n_best", "max_answer_length", "may_lack", "threshold")
+        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in names}}
 
     @staticmethod
     def label_of(truth: list[Answer]) -> list[str]:
@@ -144,14 +144,14 @@ class QuestionAnswering:
         for row, answers in enumerate(truths):
             for sequence in encoded.sequences(np.array([row])):
                 at = int(encoded.ids.offsets[sequence])
-                own = targets[at : at + int(encoded.ids.lengths[sequence])]
+                window = targets[at : at + int(encoded.ids.lengths[sequence])]
                 first, last = _pieces_of(answers[0], encoded, int(sequence)) if answers else (-1, -1)
                 if first < 0:
-                    own[0] = FIRST | LAST
+                    window[0] = FIRST | LAST
                 else:
-                    own[0] = 0
-                    own[first] |= FIRST
-                    own[last] |= LAST
+                    window[0] = 0
+                    window[first] |= FIRST
+                    window[last] |= LAST
         return Ragged(targets, encoded.ids.offsets)
 
     def shortfalls(
@@ -182,13 +182,13 @@ class QuestionAnswering:
             of_answers(
                 "answers_too_long",
                 f"are longer than task.max_answer_length ({self.max_answer_length} pieces) and never predicted",
-                "set task.max_answer_length: {needed}, which holds 99.5% of train's",
+                "set task.max_answer_length: {needed}, which covers 99.5% of train's",
                 pieces > self.max_answer_length,
                 needed=pieces,
             ),
             of_answers(
                 "answers_cut",
-                "stand whole in no sequence that the model reads",
+                "are whole in no sequence that the model reads",
                 "raise prepare.recipe.tokens.max_length or stride, or set its long_texts: windows",
                 answered & (pieces == 0),
                 vital=True,
@@ -202,7 +202,7 @@ class QuestionAnswering:
             Shortfall(
                 "no_answer_unlearned",
                 "question",
-                "have no answer where train has no such question, and get one predicted",
+                "have no answer, but train has no such question, so that an answer is predicted",
                 "add train rows without an answer",
                 lost=(~answered & (not self.may_lack)).astype(np.int64),
                 of=np.ones(len(truths), dtype=np.int64),
@@ -225,9 +225,9 @@ class QuestionAnswering:
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """answer, start and end (characters; "" and -1 for no answer), its score, n_best answers, and no_answer: the
         probability that the context has none, among the spans considered."""
-        return [self._decode_row(logits, encoded, row, given) for row, given in enumerate(rows)]
+        return [self._decode_row(logits, encoded, row, inputs) for row, inputs in enumerate(rows)]
 
-    def _decode_row(self, logits: Logits, encoded: Encoded, row: int, given: Row) -> Prediction:
+    def _decode_row(self, logits: Logits, encoded: Encoded, row: int, inputs: Row) -> Prediction:
         spans, nothing = self._spans(logits, encoded, row)
         scores = np.array([score for score, _, _ in spans] + [nothing])
         if not self.may_lack:
@@ -236,7 +236,7 @@ class QuestionAnswering:
             return {"answer": "", "start": -1, "end": -1, "score": 1.0, "no_answer": 1.0, "answers": []}
         probabilities = np.exp(scores - scores.max())
         probabilities /= probabilities.sum()
-        context = given["context"]
+        context = inputs["context"]
         answers = [
             {"answer": context[start:end], "start": start, "end": end, "score": float(probability)}
             for (_, start, end), probability in zip(spans, probabilities, strict=False)
@@ -252,24 +252,24 @@ class QuestionAnswering:
         """(logit, start, end in characters) of the best spans of all windows, the best first, each place once; and the
         least logit of "no answer" over the windows."""
         assert encoded.parts is not None and encoded.chars is not None
-        found: dict[tuple[int, int], float] = {}
+        scores: dict[tuple[int, int], float] = {}
         nothing = np.inf
         for sequence in encoded.sequences(np.array([row])):
-            ours = logits[sequence]
+            window = logits[sequence]
             chars = encoded.chars[sequence].reshape(-1, 2)
             context = np.flatnonzero(encoded.parts[sequence] == 1)
-            nothing = min(nothing, float(ours[0].sum()))
+            nothing = min(nothing, float(window[0].sum()))
             if not len(context):
                 continue
-            firsts = context[np.argsort(-ours[context, 0], kind="stable")[:TRIED]]
-            lasts = context[np.argsort(-ours[context, 1], kind="stable")[:TRIED]]
+            firsts = context[np.argsort(-window[context, 0], kind="stable")[:CANDIDATES]]
+            lasts = context[np.argsort(-window[context, 1], kind="stable")[:CANDIDATES]]
             first, last = (grid.ravel() for grid in np.meshgrid(firsts, lasts, indexing="ij"))
             fits = (last >= first) & (last - first < self.max_answer_length)
-            for one, other in zip(first[fits], last[fits], strict=True):
-                place = (int(chars[one, 0]), int(chars[other, 1]))
-                found[place] = max(found.get(place, -np.inf), float(ours[one, 0] + ours[other, 1]))
-        best = sorted(((score, *place) for place, score in found.items()), key=lambda span: (-span[0], span[1:]))
-        return best[:TRIED], float(nothing)
+            for begin, stop in zip(first[fits], last[fits], strict=True):
+                place = (int(chars[begin, 0]), int(chars[stop, 1]))
+                scores[place] = max(scores.get(place, -np.inf), float(window[begin, 0] + window[stop, 1]))
+        best = sorted(((score, *place) for place, score in scores.items()), key=lambda span: (-span[0], span[1:]))
+        return best[:CANDIDATES], float(nothing)
 
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
@@ -333,44 +333,44 @@ def _pieces_of(answer: Answer, encoded: Encoded, sequence: int) -> tuple[int, in
     return (int(inside[0]), int(inside[-1])) if whole else (-1, -1)
 
 
-def _answers(given: Any, context: str, counted: Offsets) -> list[Answer]:
+def _answers(value: Any, context: str, unit: Offsets) -> list[Answer]:
     """Raises ValueError for a value that is not a list of answers, and for an answer that is not at its place."""
-    if isinstance(given, str):
-        if given.lstrip()[:1] not in ("[", "{") or given in context:
-            return [_answer(given, None, context, counted)]
-        given = from_json(given)
-    if isinstance(given, dict):
-        texts, starts = given.get("text"), given.get("answer_start")
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("[", "{") or value in context:
+            return [_answer(value, None, context, unit)]
+        value = from_json(value)
+    if isinstance(value, dict):
+        texts, starts = value.get("text"), value.get("answer_start")
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-            raise ValueError(f"{shown(given)} does not hold text and answer_start, lists of the same length")
-        return [_answer(text, start, context, counted) for text, start in zip(texts, starts, strict=True)]
-    if not isinstance(given, list):
-        raise ValueError(f"{shown(given)} is no list of answers")
+            raise ValueError(f"{shown(value)} does not contain text and answer_start as lists of the same length")
+        return [_answer(text, start, context, unit) for text, start in zip(texts, starts, strict=True)]
+    if not isinstance(value, list):
+        raise ValueError(f"{shown(value)} is not a list of answers")
     answers: list[Answer] = []
-    for one in given:
-        if isinstance(one, dict):
-            start = one.get("answer_start")
-            start = one.get("start") if start is None else start
-            answers.append(_answer(one.get("text"), start, context, counted))
-        elif isinstance(one, str):
-            answers.append(_answer(one, None, context, counted))
+    for answer in value:
+        if isinstance(answer, dict):
+            start = answer.get("answer_start")
+            start = answer.get("start") if start is None else start
+            answers.append(_answer(answer.get("text"), start, context, unit))
+        elif isinstance(answer, str):
+            answers.append(_answer(answer, None, context, unit))
         else:
-            raise ValueError("an answer is null" if one is None else f"an answer is {shown(one)}, not a text")
+            raise ValueError("an answer is null" if answer is None else f"an answer is {shown(answer)}, not a text")
     return answers
 
 
-def _answer(text: Any, start: Any, context: str, counted: Offsets) -> Answer:
+def _answer(text: Any, start: Any, context: str, unit: Offsets) -> Answer:
     if not isinstance(text, str) or not text:
         raise ValueError(f"an answer has the text {shown(text)}")
     if start is None:
         first = context.find(text)
         if first < 0:
-            raise ValueError(f"the answer {shown(text)} does not stand in its context")
+            raise ValueError(f"the answer {shown(text)} is not in its context")
     else:
-        (first,) = in_characters([offset(start)], context, counted)
+        (first,) = in_characters([offset(start)], context, unit)
         if first < 0 or not context.startswith(text, first):
-            other: Offsets = "characters" if counted == "utf16" else "utf16"
+            other: Offsets = "characters" if unit == "utf16" else "utf16"
             (at,) = in_characters([offset(start)], context, other)
-            hint = f" (it does with task.offsets: {other})" if at >= 0 and context.startswith(text, at) else ""
-            raise ValueError(f"the answer {shown(text)} does not stand at {start} in its context{hint}")
+            hint = f" (it is with task.offsets: {other})" if at >= 0 and context.startswith(text, at) else ""
+            raise ValueError(f"the answer {shown(text)} is not at {start} in its context{hint}")
     return {"start": first, "end": first + len(text), "text": text}

@@ -41,7 +41,7 @@ class MultilabelSettings(TaskSettings):
     name: Literal["multilabel_classification"] = "multilabel_classification"
     labels: LabelNames | None = Field(
         default=None,
-        description="all labels, in the order of a multi-hot vector's places; none: as found in train, sorted",
+        description="all labels, in the order of a multi-hot vector's places; none: the labels of train, sorted",
     )
     threshold: Literal["tuned"] | Annotated[float, Field(gt=0, lt=1)] = Field(
         default="tuned", description="tuned: each label's own, by F1 on validation; or one for all, such as 0.5"
@@ -76,8 +76,8 @@ class MultilabelClassification:
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         averages = ("micro", "macro", "samples")
-        named = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
-        return (*named, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")
+        averaged = [f"{average}_{name}" for average in averages for name in ("precision", "recall", "f1")]
+        return (*averaged, "jaccard", "exact_match", "hamming_loss", "roc_auc", "pr_auc", "log_loss", "brier", "ece")
 
     @staticmethod
     def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
@@ -91,38 +91,38 @@ class MultilabelClassification:
         import pyarrow as pa
 
         assert isinstance(settings, MultilabelSettings)
-        _, given = needed(columns, "text", "labels")
-        names = settings.labels or ([] if isinstance(given, str) else given)
-        if not isinstance(given, str) and set(names) != set(given):
+        _, source = needed(columns, "text", "labels")
+        names = settings.labels or ([] if isinstance(source, str) else source)
+        if not isinstance(source, str) and set(names) != set(source):
             raise ProjectError(
-                f"task.labels names {', '.join(names)}, and data.columns.labels the columns {', '.join(given)}",
-                "columns of 0 and 1 are named as their labels: leave task.labels out",
+                f"task.labels names {', '.join(names)}, but data.columns.labels names the columns {', '.join(source)}",
+                "remove task.labels: the name of a column of 0 and 1 is its label",
             )
-        problems = {name: Problems() for name in ([given] if isinstance(given, str) else given)}
-        seen, lists, rows = Seen(), LabelLists(settings.labels), 0
+        problems = {name: Problems() for name in ([source] if isinstance(source, str) else source)}
+        occurrences, lists, rows = Occurrences(), LabelLists(settings.labels), 0
         for table in tables:
             inputs = read_inputs(table, columns)
-            if isinstance(given, str):
-                truths = _of_list(table, given, rows, lists, problems[given])
-                seen.ones.update(*filter(None, truths))
+            if isinstance(source, str):
+                truths = _of_list(table, source, rows, lists, problems[source])
+                occurrences.ones.update(*filter(None, truths))
             else:
-                truths = _of_columns(table, given, rows, seen, problems)
+                truths = _of_columns(table, source, rows, occurrences, problems)
             rows += table.num_rows
             yield pa.table({**inputs, "truth": pa.array(truths, pa.list_(pa.string()))})
-        for name, found in problems.items():
-            found.refuse(name, "labels", FORMS)
-        if isinstance(given, str):
-            lists.check(given)
+        for name, column_problems in problems.items():
+            column_problems.refuse(name, "labels", FORMS)
+        if isinstance(source, str):
+            lists.check(source)
         else:
-            seen.check(given)
-        never = [name for name in names if name not in seen.ones]
+            occurrences.check(source)
+        never = [name for name in names if name not in occurrences.ones]
         if never:
             raise DataError(
-                f"the label {never[0]!r} (data.columns.labels) is in no row: nobody can learn it"
-                if isinstance(given, str)
+                f"the label {never[0]!r} (data.columns.labels) is in no row, so no model can learn it"
+                if isinstance(source, str)
                 else f"the column {never[0]!r} (data.columns.labels) is 1 in no row"
-                f"{' and blank in all' * (seen.blanks[never[0]] == seen.rows)}: nobody can learn it",
-                "leave it out, or see whether the table was filtered",
+                f"{' and blank in all' * (occurrences.blanks[never[0]] == occurrences.rows)}, so no model can learn it",
+                "remove it, or check whether the table was filtered",
             )
 
     @classmethod
@@ -134,8 +134,8 @@ class MultilabelClassification:
             counts.update(label for labels in table["truth"].to_pylist() for label in labels)
             rows += table.num_rows
         if all(count == rows for count in counts.values()):
-            what = "no row of train has a label" if not counts else "every row of train has the same labels"
-            raise DataError(f"{what}: there is nothing to learn", "see which columns data.columns.labels names")
+            cause = "no row of train has a label" if not counts else "every row of train has the same labels"
+            raise DataError(f"{cause}: there is nothing to learn", "check the columns that data.columns.labels names")
         labels = tuple(settings.labels) if settings.labels else in_order(set(counts))
         tuned = settings.threshold == "tuned"
         start = 0.5 if settings.threshold == "tuned" else settings.threshold
@@ -147,8 +147,8 @@ class MultilabelClassification:
         return cls(labels, thresholds, described["tuned"], described["inputs"])
 
     def describe(self) -> dict[str, Any]:
-        own = {"labels": list(self.labels), "thresholds": list(self.thresholds), "tuned": self.tuned}
-        return {"name": self.name, **own, "inputs": dict(self.inputs)}
+        fitted = {"labels": list(self.labels), "thresholds": list(self.thresholds), "tuned": self.tuned}
+        return {"name": self.name, **fitted, "inputs": dict(self.inputs)}
 
     @property
     def outputs(self) -> int:
@@ -192,11 +192,11 @@ class MultilabelClassification:
         order = np.argsort(-probabilities, axis=1, kind="stable")
         return [
             {
-                "labels": [self.labels[i] for i in ranks if said[i]],
+                "labels": [self.labels[i] for i in ranks if predicted[i]],
                 "confidence": float(confidence),
                 "probabilities": {self.labels[i]: float(row[i]) for i in ranks},
             }
-            for row, said, confidence, ranks in zip(probabilities, over, sure, order, strict=True)
+            for row, predicted, confidence, ranks in zip(probabilities, over, sure, order, strict=True)
         ]
 
     def prediction_columns(self) -> pa.Schema:
@@ -218,8 +218,8 @@ class MultilabelClassification:
         from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 
         probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
-        said = self._hot([row["labels"] for row in predictions])
-        return MultilabelScorer(self._hot(truths), probabilities, said, list(self.labels))
+        predicted = self._hot([row["labels"] for row in predictions])
+        return MultilabelScorer(self._hot(truths), probabilities, predicted, list(self.labels))
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return sample_rows(self.inputs)
@@ -240,20 +240,20 @@ def best_thresholds(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]
     near the best F1 (Lipton, Elkan & Naryanaswamy 2014). The second alone hardly ever predicts them.
     """
     places = np.searchsorted(GRID, probabilities, side="right")  # the number of thresholds that a probability reaches
-    all_said, right = (
+    predicted, right = (
         np.stack([_reaching(places[:, i], weight[:, i]) for i in range(truth.shape[1])])
         for weight in (np.ones_like(truth), truth)
     )  # [labels, grid]
     true = truth.sum(axis=0)
-    own = np.array([_peak(2 * right[i] / np.maximum(all_said[i] + true[i], 1)) for i in range(len(true))])
-    together = np.full(len(true), np.argmax(2 * right.sum(axis=0) / (all_said.sum(axis=0) + true.sum() + 1e-9)))
+    separate = np.array([_peak(2 * right[i] / np.maximum(predicted[i] + true[i], 1)) for i in range(len(true))])
+    together = np.full(len(true), np.argmax(2 * right.sum(axis=0) / (predicted.sum(axis=0) + true.sum() + 1e-9)))
     for _ in range(2):
         for i in range(len(true)):
             others = np.arange(len(true)) != i
             at = (others.nonzero()[0], together[others])
-            hits, total = right[at].sum() + right[i], all_said[at].sum() + all_said[i] + true.sum()
+            hits, total = right[at].sum() + right[i], predicted[at].sum() + predicted[i] + true.sum()
             together[i] = _peak(2 * hits / np.maximum(total, 1))
-    thresholds: NDArray[np.float64] = np.where(true > 0, (GRID[own] + GRID[together]) / 2, 0.5)
+    thresholds: NDArray[np.float64] = np.where(true > 0, (GRID[separate] + GRID[together]) / 2, 0.5)
     return thresholds
 
 
@@ -276,7 +276,7 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 @dataclass
-class Seen:
+class Occurrences:
     """The values seen in columns of 0 and 1."""
 
     ones: set[str] = field(default_factory=set)  # columns (of lists: labels) that are 1 somewhere
@@ -289,17 +289,17 @@ class Seen:
         """Raises DataError for columns of 1 and blank."""
         unclear = [name for name in names if name in self.ones and name not in self.zeros and self.blanks[name]]
         if unclear:
-            shown = ", ".join(f"{name!r} is blank in {self.blanks[name]:,}" for name in unclear[:5])
+            counts = ", ".join(f"{name!r} is blank in {self.blanks[name]:,}" for name in unclear[:5])
             zeros = ", ".join(f"coalesce({name}, 0) as {name}" for name in unclear[:5])
             raise DataError(
-                f"of {self.rows:,} rows {self.unknown:,} have no labels (data.columns.labels): {shown}, "
+                f"of {self.rows:,} rows {self.unknown:,} have no labels (data.columns.labels): {counts}, "
                 "1 in the others and never 0",
-                f"write 0 where a label does not hold; where blank means that, in SQL: select {zeros}, …",
+                f"write 0 where a label does not apply; if blank means 0, in SQL: select {zeros}, …",
             )
 
 
 def _of_columns(
-    table: pa.Table, names: Sequence[str], first: int, seen: Seen, problems: Mapping[str, Problems]
+    table: pa.Table, names: Sequence[str], first: int, occurrences: Occurrences, problems: Mapping[str, Problems]
 ) -> list[list[str] | None]:
     """`first` is the number of the table's first row."""
     values = [truth_numbers(table, name, "labels", first, problems[name]).to_numpy() for name in names]
@@ -312,26 +312,26 @@ def _of_columns(
                 f"{first + int(strange[0])}, not 0 or 1",
                 f"give {FORMS}",
             )
-        seen.blanks[name] += int(blank.sum())
+        occurrences.blanks[name] += int(blank.sum())
         if (column_values == 1).any():
-            seen.ones.add(name)
+            occurrences.ones.add(name)
         if (column_values == 0).any():
-            seen.zeros.add(name)
+            occurrences.zeros.add(name)
     hot = np.stack(values, axis=1)
-    known = ~np.isnan(hot).any(axis=1)
-    seen.rows += len(known)
-    seen.unknown += int((~known).sum())
+    labelled = ~np.isnan(hot).any(axis=1)
+    occurrences.rows += len(labelled)
+    occurrences.unknown += int((~labelled).sum())
     return [
         [name for name, value in zip(names, row, strict=True) if value == 1] if complete else None
-        for row, complete in zip(hot, known, strict=True)
+        for row, complete in zip(hot, labelled, strict=True)
     ]
 
 
 def _of_list(table: pa.Table, name: str, first: int, lists: LabelLists, problems: Problems) -> list[list[str] | None]:
     truths: list[list[str] | None] = []
-    for row, given in enumerate(column(table, name, "labels").to_pylist(), start=first):
+    for row, value in enumerate(column(table, name, "labels").to_pylist(), start=first):
         try:
-            truths.append(None if missing(given) else lists.read(given))
+            truths.append(None if missing(value) else lists.read(value))
         except ValueError as failure:
             problems.add(f"row {row}: {failure}")
             truths.append(None)

@@ -95,7 +95,7 @@ class SentenceSimilarity:
             if "score" in columns:
                 truth = truth_numbers(table, columns["score"], "score", rows, problems)
                 for at in np.flatnonzero(np.abs(truth.to_numpy()) > GREATEST):
-                    problems.add(f"row {rows + at}: {truth[int(at)]} is beyond ±{GREATEST:.1e}, where float32 ends")
+                    problems.add(f"row {rows + at}: {truth[int(at)]} is beyond ±{GREATEST:.1e}, the range of float32")
                 if len(scores) < 2:
                     scores.update(truth.drop_null().unique().to_pylist())
             else:  # known is only that the two belong together
@@ -106,7 +106,7 @@ class SentenceSimilarity:
         if len(scores) == 1:
             raise DataError(
                 f"the column {columns['score']!r} (data.columns.score) holds the same score in every row",
-                "name a column of scores that differ, or none: then all pairs are taken to belong together",
+                "name a column with different scores, or none: then all pairs count as belonging together",
             )
 
     @classmethod
@@ -122,13 +122,13 @@ class SentenceSimilarity:
         return cls(**{key: value for key, value in described.items() if key not in ("name", "labels")})
 
     def describe(self) -> dict[str, Any]:
-        kept = ("scored", "negatives", "low", "high", "slope", "intercept")
-        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in kept}}
+        names = ("scored", "negatives", "low", "high", "slope", "intercept")
+        return {"name": self.name, "labels": [], **{key: getattr(self, key) for key in names}}
 
     @property
     def inputs(self) -> dict[str, Kind]:
-        more: dict[str, Kind] = {"negative": "optional text"} if self.negatives else {}
-        return {"text": "text", "text_pair": "optional text", **more}
+        negative: dict[str, Kind] = {"negative": "optional text"} if self.negatives else {}
+        return {"text": "text", "text_pair": "optional text", **negative}
 
     @staticmethod
     def label_of(truth: float) -> list[str]:
@@ -151,8 +151,8 @@ class SentenceSimilarity:
             Shortfall(
                 "scores_out_of_range",
                 "score",
-                f"lie outside train's, {self.low:g} to {self.high:g}, and are predicted as the nearer of the two",
-                "split otherwise (another prepare.split.seed or method), or bring all scores to one unit",
+                f"lie outside train's range, {self.low:g} to {self.high:g}, and are predicted as its nearer end",
+                "choose another prepare.split.seed or method, or convert all scores to one unit",
                 lost=((scores < self.low) | (scores > self.high)).astype(np.int64),
                 of=np.ones(len(scores), dtype=np.int64),
             )
@@ -179,9 +179,9 @@ class SentenceSimilarity:
             alike = (scores > 0.5).float()
             return alike * distance.square() + (1 - alike) * torch.relu(0.5 - distance).square()
         if name == "in_batch_negatives":
-            others = torch.cat([right, *logits[:, 2:].float().unbind(dim=1)])
+            candidates = torch.cat([right, *logits[:, 2:].float().unbind(dim=1)])
             places = torch.arange(len(left), device=left.device)
-            return cross_entropy(loss.scale * left @ others.T, places, reduction="none")
+            return cross_entropy(loss.scale * left @ candidates.T, places, reduction="none")
         gaps = loss.scale * (cosines[None, :] - cosines[:, None])  # [i, j]: how far j is above i
         wrong = torch.where(scores[:, None] > scores[None, :], gaps, -torch.inf).reshape(-1)
         whole = torch.logsumexp(torch.cat([wrong, wrong.new_zeros(1)]), dim=0)
@@ -210,8 +210,8 @@ class SentenceSimilarity:
         import pyarrow as pa
 
         vector = pa.list_(pa.float32())
-        both = {} if self.scored else {"embeddings": pa.list_(vector)}
-        return pa.schema({"score": pa.float64(), "cosine": pa.float64(), "embedding": vector, **both})
+        embeddings = {} if self.scored else {"embeddings": pa.list_(vector)}
+        return pa.schema({"score": pa.float64(), "cosine": pa.float64(), "embedding": vector, **embeddings})
 
     def tune(self, logits: Logits, encoded: Encoded, rows: Sequence[Row], truths: Sequence[float]) -> Self:
         """slope and intercept by least squares; without scores, only cosines."""

@@ -42,12 +42,12 @@ class TokenClassificationSettings(TaskSettings):
     name: Literal["token_classification"] = "token_classification"
     outside_bias: Literal["tuned"] | float = Field(
         default="tuned",
-        description="added to the log-probability of 'no entity': below 0 finds more; tuned: best entity F1 on "
-        "validation",
+        description="added to the log-probability of 'no entity': below 0 predicts more entities; tuned: the best "
+        "entity F1 on validation",
     )
     offsets: Offsets = Field(
         default="characters",
-        description="what start and end of `spans` count: characters, or UTF-16 units, of which most emoji have two",
+        description="the unit of start and end in `spans`: characters, or UTF-16 units, of which most emoji have two",
     )
 
 
@@ -113,14 +113,14 @@ class TokenClassification:
     @classmethod
     def fit(cls, train: Iterable[pa.Table], inputs: Mapping[str, Kind], settings: TaskSettings) -> Self:
         assert isinstance(settings, TokenClassificationSettings)
-        found = set[str]()
+        names = set[str]()
         for table in train:
-            found.update(span["label"] for spans in table["truth"].to_pylist() for span in spans)
-        labels = tuple(sorted(found))
+            names.update(span["label"] for spans in table["truth"].to_pylist() for span in spans)
+        labels = tuple(sorted(names))
         if not labels:
             raise DataError(
                 "no row of train holds an entity: there is nothing to learn",
-                "see which column data.columns.spans or data.columns.tags names",
+                "check the column that data.columns.spans or data.columns.tags names",
             )
         tuned = settings.outside_bias == "tuned"
         bias = 0.0 if settings.outside_bias == "tuned" else settings.outside_bias
@@ -131,8 +131,8 @@ class TokenClassification:
         return cls(tuple(described["labels"]), described["tokens"], described["bias"], described["tuned"])
 
     def describe(self) -> dict[str, Any]:
-        own = {"tokens": self.tokens, "bias": self.bias, "tuned": self.tuned}
-        return {"name": self.name, "labels": list(self.labels), **own}
+        fitted = {"tokens": self.tokens, "bias": self.bias, "tuned": self.tuned}
+        return {"name": self.name, "labels": list(self.labels), **fitted}
 
     @property
     def inputs(self) -> dict[str, Kind]:
@@ -165,18 +165,18 @@ class TokenClassification:
         self, truths: Sequence[list[Span]], encoded: Encoded, targets: Ragged, rows: Sequence[Row]
     ) -> list[Shortfall]:
         spans = np.array([len(truth) for truth in truths], dtype=np.int64)
-        lost = {why: np.zeros(len(truths), dtype=np.int64) for why in ("within", "utf16", "unread", "cut")}
+        counts = {reason: np.zeros(len(truths), dtype=np.int64) for reason in ("within", "utf16", "unread", "cut")}
         for row in np.flatnonzero(spans).tolist():
             tags = {i: targets[i][:, None] for i in encoded.sequences(np.array([row])).tolist()}
-            read, start, end = _read_words(tags, encoded, row, rows[row])
-            runs = _runs(read[:, 0].tolist())
+            words, start, end = _read_words(tags, encoded, row, rows[row])
+            runs = _runs(words[:, 0].tolist())
             predicted = {(int(start[first]), int(end[last]), self.labels[label]) for first, last, label in runs}
             for span in truths[row]:
                 if _triple(span) not in predicted:
-                    lost[_why_lost(span, start, end, rows[row]["text"])][row] += 1
+                    counts[_reason(span, start, end, rows[row]["text"])][row] += 1
 
-        def of_spans(name: str, why: str, cause: str, remedy: str, vital: bool = False) -> Shortfall:
-            return Shortfall(name, "span", cause, remedy, lost[why], spans, vital=vital)
+        def of_spans(name: str, reason: str, cause: str, remedy: str, vital: bool = False) -> Shortfall:
+            return Shortfall(name, "span", cause, remedy, counts[reason], spans, vital=vital)
 
         within = "begin or end within a word, while whole words are predicted"
         return [
@@ -184,20 +184,20 @@ class TokenClassification:
             of_spans(
                 "spans_in_utf16",
                 "utf16",
-                "begin or end within a word, and would not if their offsets counted UTF-16 units",
+                "begin or end within a word, but not if their offsets count UTF-16 units",
                 "set task.offsets: utf16",
             ),
             of_spans(
                 "spans_unread",
                 "unread",
                 "hold no character that the base model reads",
-                "leave them out, or tag what can be seen",
+                "remove them, or tag visible characters",
                 vital=True,
             ),
             of_spans(
                 "spans_cut",
                 "cut",
-                "end behind what the model reads of their text",
+                "end after the part of their text that the model reads",
                 "raise prepare.recipe.tokens.max_length, or set prepare.recipe.tokens.long_texts: windows",
                 vital=True,
             ),
@@ -213,18 +213,19 @@ class TokenClassification:
             by_tag, targets, reduction="none", ignore_index=IGNORED, label_smoothing=loss.label_smoothing
         )
         if loss.name == "focal":
-            missed = 1 - torch.softmax(by_tag, dim=1).gather(1, targets.clamp(min=0)[:, None])[:, 0]
-            losses = losses * missed**loss.focal_gamma
+            errors = 1 - torch.softmax(by_tag, dim=1).gather(1, targets.clamp(min=0)[:, None])[:, 0]
+            losses = losses * errors**loss.focal_gamma
         return losses
 
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """entities: start, end (characters), text, label and score (the mean probability of its words' tags)."""
         return [
-            self._decode_row(*_read_words(logits, encoded, row, given), given["text"]) for row, given in enumerate(rows)
+            self._decode_row(*_read_words(logits, encoded, row, inputs), inputs["text"])
+            for row, inputs in enumerate(rows)
         ]
 
-    def _decode_row(self, read: NDArray[np.float32], start: Places, end: Places, text: str) -> Prediction:
-        log_probabilities = _log_softmax(read)
+    def _decode_row(self, logits: NDArray[np.float32], start: Places, end: Places, text: str) -> Prediction:
+        log_probabilities = _log_softmax(logits)
         biased = log_probabilities.copy()
         biased[:, 0] += self.bias
         tags = _best_tags(biased)
@@ -232,8 +233,8 @@ class TokenClassification:
         for first, last, label in _runs(tags):
             place = {"start": int(start[first]), "end": int(end[last])}
             scores = [float(np.exp(log_probabilities[word, tags[word]])) for word in range(first, last + 1)]
-            named = {"text": text[place["start"] : place["end"]], "label": self.labels[label]}
-            entities.append({**place, **named, "score": float(np.mean(scores))})
+            entity = {"text": text[place["start"] : place["end"]], "label": self.labels[label]}
+            entities.append({**place, **entity, "score": float(np.mean(scores))})
         sure = float(np.exp(log_probabilities.max(axis=1).mean())) if len(tags) else 1.0
         return {"entities": entities, "confidence": sure}
 
@@ -248,10 +249,12 @@ class TokenClassification:
         if not self.tuned:
             return self
         scores = np.empty(len(BIASES))
-        words = [_read_words(logits, encoded, row, given) for row, given in enumerate(rows)]
+        words = [_read_words(logits, encoded, row, inputs) for row, inputs in enumerate(rows)]
         for i, bias in enumerate(BIASES):
             task = replace(self, bias=float(bias))
-            predictions = [task._decode_row(*read, given["text"]) for read, given in zip(words, rows, strict=True)]
+            predictions = [
+                task._decode_row(*word_logits, inputs["text"]) for word_logits, inputs in zip(words, rows, strict=True)
+            ]
             scores[i] = task.scorer(truths, predictions, rows).metrics(np.ones(len(rows)))["entity_f1"]
         smooth = np.convolve(np.pad(scores, 1, mode="edge"), np.ones(3) / 3, mode="valid")
         return replace(self, bias=float(BIASES[smooth.argmax()]))
@@ -278,10 +281,10 @@ def _triple(span: Span) -> tuple[int, int, str]:
     return span["start"], span["end"], span["label"]
 
 
-def _why_lost(span: Span, start: Places, end: Places, text: str) -> Literal["within", "utf16", "unread", "cut"]:
+def _reason(span: Span, start: Places, end: Places, text: str) -> Literal["within", "utf16", "unread", "cut"]:
     """`start` and `end` are the bounds of the text's words."""
-    read = int(end.max(initial=0))
-    if span["end"] > read and any(map(str.isalnum, text[read:])):
+    end_of_words = int(end.max(initial=0))
+    if span["end"] > end_of_words and any(map(str.isalnum, text[end_of_words:])):
         return "cut"
     if not np.any((start < span["end"]) & (end > span["start"])):
         return "unread"
@@ -321,34 +324,35 @@ def words_of(encoded: Encoded, sequence: int, row: Row) -> Words:
     last = np.concatenate([word[1:] - 1, [len(pieces) - 1]]).astype(np.int64) if len(word) else word
     if tokens is not None:
         lengths = np.array([len(token) for token in tokens], dtype=np.int64)
-        found = Words(pieces[word], starts[number[word]], starts[number[word]] + lengths[number[word]])
+        result = Words(pieces[word], starts[number[word]], starts[number[word]] + lengths[number[word]])
     else:
-        found = Words(pieces[word], begin[word], end[last])
+        result = Words(pieces[word], begin[word], end[last])
     if encoded.rows is not None and encoded.rows[np.searchsorted(encoded.rows, sequence)] != sequence:
-        found = Words(found.piece[1:], found.start[1:], found.end[1:])
-    return found
+        result = Words(result.piece[1:], result.start[1:], result.end[1:])
+    return result
 
 
 def _read_words(
-    logits: Logits | Mapping[int, NDArray[Any]], encoded: Encoded, row: int, given: Row
+    logits: Logits | Mapping[int, NDArray[Any]], encoded: Encoded, row: int, inputs: Row
 ) -> tuple[NDArray[Any], Places, Places]:
     """A row's words as the network read them: logits [words, outputs], and their starts and ends. `logits` may also be
     other values beside each sequence's pieces."""
     sequences = encoded.sequences(np.array([row]))
-    windows = [(logits[sequence], words_of(encoded, int(sequence), given)) for sequence in sequences]
+    windows = [(logits[sequence], words_of(encoded, int(sequence), inputs)) for sequence in sequences]
     if len(windows) == 1:
-        found, words = windows[0]
-        return found[words.piece], words.start, words.end
+        values, words = windows[0]
+        return values[words.piece], words.start, words.end
     best: dict[int, tuple[int, NDArray[Any], int]] = {}  # start → distance from the edges, logits, end
-    for found, words in windows:
+    for values, words in windows:
         for piece, start, end in zip(words.piece.tolist(), words.start.tolist(), words.end.tolist(), strict=True):
-            margin = min(piece, len(found) - 1 - piece)
-            known = best.get(start, (-1, found[piece], end))
-            read = found[piece] if margin > known[0] else known[1]
-            best[start] = (max(margin, known[0]), read, max(end, known[2]))  # a window may end within a word
+            margin = min(piece, len(values) - 1 - piece)
+            previous = best.get(start, (-1, values[piece], end))
+            word_logits = values[piece] if margin > previous[0] else previous[1]
+            # A window may end within a word.
+            best[start] = (max(margin, previous[0]), word_logits, max(end, previous[2]))
     starts = sorted(best)
-    read = np.stack([best[start][1] for start in starts]) if starts else windows[0][0][:0]
-    return read, np.array(starts, np.int64), np.array([best[start][2] for start in starts], np.int64)
+    word_logits = np.stack([best[start][1] for start in starts]) if starts else windows[0][0][:0]
+    return word_logits, np.array(starts, np.int64), np.array([best[start][2] for start in starts], np.int64)
 
 
 def _runs(tags: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -385,12 +389,12 @@ def _best_tags(log_probabilities: NDArray[np.float64]) -> list[int]:
         allowed[[tag - 1, tag], tag] = 0.0
     best = log_probabilities[0].copy()
     best[2::2] = -np.inf
-    came_from = np.zeros((words, tags), dtype=np.int64)
+    previous = np.zeros((words, tags), dtype=np.int64)
     for word in range(1, words):
         paths = best[:, None] + allowed
-        came_from[word] = paths.argmax(axis=0)
+        previous[word] = paths.argmax(axis=0)
         best = paths.max(axis=0) + log_probabilities[word]
     path = [int(best.argmax())]
     for word in range(words - 1, 0, -1):
-        path.append(int(came_from[word, path[-1]]))
+        path.append(int(previous[word, path[-1]]))
     return path[::-1]

@@ -9,7 +9,7 @@ from lakewright.evaluation.leaderboard import Leaderboard
 from lakewright.evaluation.metrics import meaning
 
 
-def page(found: Mapping[str, Any], leaderboard: Leaderboard) -> str:
+def page(comparison: Mapping[str, Any], leaderboard: Leaderboard) -> str:
     from markupsafe import Markup
 
     from lakewright.pages import rendered
@@ -21,7 +21,7 @@ def page(found: Mapping[str, Any], leaderboard: Leaderboard) -> str:
     return rendered(
         "comparison.html.j2",
         __name__,
-        found=found,
+        comparison=comparison,
         meaning=meaning(leaderboard.metric),
         picture=picture,
         methods=methods,

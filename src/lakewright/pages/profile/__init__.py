@@ -25,8 +25,8 @@ def verdict(profile: TableProfile) -> str:
     missing = sum(column.missing for column in profile.columns)
     if cells:
         size += f", {_percent(missing / cells)} of the values missing" if missing else ", nothing missing"
-    things = len(profile.findings)
-    return f"{size}. " + (f"{things} thing{'s' * (things != 1)} to look at." if things else "Nothing stands out.")
+    findings = len(profile.findings)
+    return f"{size}. " + (f"{findings} finding{'s' * (findings != 1)}." if findings else "No findings.")
 
 
 def number(value: Any) -> str:
@@ -50,17 +50,19 @@ def summary(profile: TableProfile) -> list[dict[str, str]]:
     """A line a column, as a terminal shows it."""
     lines = []
     for column in profile.columns:
-        named = column.quantiles
-        middle = f"{number(named['min'])} … {number(named['p50'])} … {number(named['max'])}" if named else ""
+        quantiles = column.quantiles
+        middle = (
+            f"{number(quantiles['min'])} … {number(quantiles['p50'])} … {number(quantiles['max'])}" if quantiles else ""
+        )
         common = column.top[0] if column.top and column.distinct < column.rows - column.missing else None
-        most = f"{common.value[:40]!r} ({_percent(common.share)})" if common is not None and not named else ""
+        frequent = f"{common.value[:40]!r} ({_percent(common.share)})" if common is not None and not quantiles else ""
         lines.append(
             {
                 "column": column.name,
                 "type": f"{column.type[:30]} ({column.kind})",
                 "missing": _percent(column.missing_share) if column.missing else "",
                 "distinct": f"{column.distinct:,}",
-                "min … median … max, or most frequent": middle or most,
+                "min … median … max, or most frequent": middle or frequent,
                 "flags": ", ".join(column.flags),
             }
         )

@@ -112,8 +112,10 @@ def write_html(
 def with_decision(page: str, report: Report, decision: Decision) -> str:
     """The report's page with what the gate said, where room was left for it; in place of what it said before."""
     for part in ("verdict", "badge", "link", "section"):
-        said = rendered("decision.html.j2", __name__, part=part, decision=decision, verdict=verdict(report, decision))
-        filled = _slot(part, said)
+        content = rendered(
+            "decision.html.j2", __name__, part=part, decision=decision, verdict=verdict(report, decision)
+        )
+        filled = _slot(part, content)
         page = re.sub(_slot(part, ".*?"), lambda _, filled=filled: filled, page, flags=re.DOTALL)  # type: ignore[misc]
     return page
 
@@ -124,9 +126,9 @@ def _slot(part: str, content: str = "") -> str:
 
 def _sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Section]:
     """Those of the kind of truth, and before its calibration the words that decide. One without content is left out."""
-    found = page_of(scorer.kind).sections(scorer, report, context)
-    at = next((place for place, section in enumerate(found) if section.name == "calibration"), len(found))
-    return found[:at] + words.sections(scorer, context) + found[at:]
+    parts = page_of(scorer.kind).sections(scorer, report, context)
+    at = next((place for place, section in enumerate(parts) if section.name == "calibration"), len(parts))
+    return parts[:at] + words.sections(scorer, context) + parts[at:]
 
 
 def _classes(report: Report) -> str:

@@ -47,6 +47,6 @@ def between(name: str, metric: Metric) -> str:
 
 def words(metric: str) -> str:
     """A metric's name at the beginning of a sentence."""
-    known = {"qa_f1": "F1", "mrr": "MRR", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
-    text = known.get(metric, metric.replace("_", " ").replace("f1", "F1"))
+    names = {"qa_f1": "F1", "mrr": "MRR", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+    text = names.get(metric, metric.replace("_", " ").replace("f1", "F1"))
     return text[0].upper() + text[1:]

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from lakewright.data.lake.catalogs import Location
 from lakewright.data.lake.names import TableName
 from lakewright.errors import AGAIN, Busy, LakewrightError, of_disk
-from lakewright.records import kept_place, place_in
+from lakewright.records import place_in, stored_place
 from lakewright.settings.profile import CatalogSettings
 
 VERSION = 1
@@ -140,7 +140,7 @@ class SqliteCatalog:
             "table_id": table_id,
             "table_type": "MANAGED",
             "data_source_format": "DELTA",
-            "storage_location": kept_place(self.path.parent.resolve(), storage_location),
+            "storage_location": stored_place(self.path.parent.resolve(), storage_location),
             "columns": json.dumps(columns),
             "comment": comment,
             "owner": user,

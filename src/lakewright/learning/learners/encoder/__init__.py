@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lakewright.errors import ProjectError
 from lakewright.learning.learners import Fitted, Learner, Training
 from lakewright.learning.learners.encoder.settings import SMALL, EncoderSettings, PretrainedSettings
-from lakewright.system.memory import memory_kept
+from lakewright.system.memory import keep_memory
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ class Encoder:
 
         return vocabulary_of(base_folder(settings.base_model, base), settings.base_model)
 
-    @memory_kept()
+    @keep_memory()
     def fit(self, training: Training) -> Fitted:
         import torch
 
@@ -74,7 +74,7 @@ class Encoder:
         torch.set_num_threads(training.threads)
         network = untrained(training, settings.dropout).to(training.device)
         learning = remember(network, training)
-        found: dict[str, float | int | str] = {}
+        results: dict[str, float | int | str] = {}
         probe = settings.head_start == "probe" or (
             settings.head_start == "auto" and training.task.counted != "sequences"
         )
@@ -82,7 +82,7 @@ class Encoder:
         if not at_start.exists():
             if probe and training.task.level != "vector":
                 loss = settings.loss_of(training.task)
-                found, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
+                results, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
             save_whole(at_start, network.state_dict())
         network.load_state_dict(torch.load(at_start, map_location=training.device, weights_only=True))
         add_lora(network.encoder, settings)
@@ -92,9 +92,9 @@ class Encoder:
         start = torch.load(at_start, map_location=training.device, weights_only=True)
         sensible = probe or training.task.level == "vector"  # between it and the end, too
         shares = SHARES if settings.interpolate == "auto" and sensible else ()
-        found |= interpolate(network, start, learning, state.best, shares)
+        results |= interpolate(network, start, learning, state.best, shares)
         details: dict[str, float | int | str] = {
-            **found,
+            **results,
             "learning_rate": body_rate(network, settings),
             "num_train_epochs": settings.epochs(len(training.train)),
             "steps": state.step,
@@ -104,8 +104,8 @@ class Encoder:
             "trained_parameters": trained,
             "bf16": str(use_bf16(settings, torch.device(training.device))),
         }
-        left = leave(network, training)
-        return Fitted(state.history, details | left.details, left.validation)
+        fitted = leave(network, training)
+        return Fitted(state.history, details | fitted.details, fitted.validation)
 
     def network(self, folder: Path) -> torch.nn.Module:
         from lakewright.learning.learners.encoder.network import EncoderNetwork
@@ -128,8 +128,8 @@ def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
     encoder = load_encoder(base_folder(settings.base_model, training.base), dropout, settings.seed)
     if settings.prune_error and not packed.is_packed(encoder):
         raise ProjectError(
-            f"train.prune_error does not prune a {encoder.config.model_type}",
-            f"leave it out, or choose a base model of {', '.join(sorted(packed.PACKED))}",
+            f"train.prune_error cannot prune an encoder of the family {encoder.config.model_type}",
+            f"remove it, or choose a base model of {', '.join(sorted(packed.PACKED))}",
         )
     torch.manual_seed(settings.seed)
     task, columns = training.task, training.train.encoded.columns

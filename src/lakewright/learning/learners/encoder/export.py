@@ -60,17 +60,17 @@ def _share_weights(path: Path) -> None:
 
     model = onnx.load(str(path))
     weight_of = {weight.name: weight.name for weight in model.graph.initializer}
-    kept = []
+    nodes = []
     for node in model.graph.node:  # sorted: what a node reads stands above it
         if node.op_type == "Identity" and node.input[0] in weight_of:
             weight_of[node.output[0]] = weight_of[node.input[0]]
             continue
         node.input[:] = [weight_of.get(name, name) for name in node.input]
-        kept.append(node)
-    if len(kept) == len(model.graph.node):
+        nodes.append(node)
+    if len(nodes) == len(model.graph.node):
         return
     del model.graph.node[:]
-    model.graph.node.extend(kept)
+    model.graph.node.extend(nodes)
     onnx.save(model, str(path))
 
 
@@ -82,8 +82,8 @@ def _example(network: EncoderNetwork, rows: int, tokens: int) -> dict[str, torch
     types[:, tokens // 3 :] = 1
     columns = torch.randn(rows, network.columns)
     ids = torch.randint(5, 10, (rows, tokens))
-    made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "columns": columns}
-    return {name: made[name] for name in network.inputs}
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "columns": columns}
+    return {name: inputs[name] for name in network.inputs}
 
 
 def _compare_with_torch(network: EncoderNetwork, path: Path, tolerance: float = 1e-3) -> None:
@@ -92,20 +92,20 @@ def _compare_with_torch(network: EncoderNetwork, path: Path, tolerance: float = 
     for rows, tokens in ((1, 3), (3, 24)):
         inputs = _example(network, rows, tokens)
         with torch.inference_mode():
-            ours = network(**inputs).numpy()
+            expected = network(**inputs).numpy()
         try:
-            difference = np.abs(ours - compute({name: values.numpy() for name, values in inputs.items()}))
+            difference = np.abs(expected - compute({name: values.numpy() for name, values in inputs.items()}))
         except Exception as failure:  # ONNX Runtime's have no base class of their own
             raise _not_exportable(network, f"does not run on {rows} × {tokens} tokens: {failure}") from None
         if network.level == "token":  # what is said of padding is not read
             difference = difference[inputs["attention_mask"].numpy().astype(bool)]
         worst = float(difference.max())
-        if not worst <= tolerance * max(1.0, float(np.abs(ours).max())):
+        if not worst <= tolerance * max(1.0, float(np.abs(expected).max())):
             raise _not_exportable(network, f"is off by {worst:.2g} on {rows} × {tokens} tokens")
 
 
-def _not_exportable(network: EncoderNetwork, what: str) -> ModelError:
+def _not_exportable(network: EncoderNetwork, problem: str) -> ModelError:
     return ModelError(
-        f"the network of a {network.encoder.config.model_type} encoder, exported to ONNX, {what}",
+        f"the network of a {network.encoder.config.model_type} encoder, exported to ONNX, {problem}",
         "choose another train.base_model, and report this one with its config.json",
     )

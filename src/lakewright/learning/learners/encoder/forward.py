@@ -31,15 +31,17 @@ def through(network: EncoderNetwork, inputs_of: InputsOf, encoded: Encoded, rows
     "token": [sequences, tokens, outputs] of all the rows' sequences."""
     sequences, counts = encoded.sequences(rows), encoded.counts[rows]
     device = next(network.parameters()).device
-    found: torch.Tensor = network(**inputs_of(sequences))
+    outputs: torch.Tensor = network(**inputs_of(sequences))
     if network.level == "vector":
-        return found.reshape(len(rows), -1, found.shape[-1])
+        return outputs.reshape(len(rows), -1, outputs.shape[-1])
     if network.level == "row" and encoded.rows is not None:
         windows = torch.from_numpy(counts).to(device)
         row_of = torch.repeat_interleave(torch.arange(len(rows), device=device), windows)
-        summed = torch.zeros(len(rows), found.shape[1], dtype=found.dtype, device=device).index_add(0, row_of, found)
-        return summed / windows[:, None].to(found.dtype)
-    return found
+        summed = torch.zeros(len(rows), outputs.shape[1], dtype=outputs.dtype, device=device).index_add(
+            0, row_of, outputs
+        )
+        return summed / windows[:, None].to(outputs.dtype)
+    return outputs
 
 
 def inputs_of(recipe: Recipe, encoded: Encoded, device: torch.device) -> InputsOf:
@@ -58,10 +60,10 @@ def resident(tokens: Tokens, encoded: Encoded, device: torch.device) -> InputsOf
     ragged = {"input_ids": (encoded.ids, tokens.pad_id)}
     if encoded.types is not None:
         ragged["token_type_ids"] = encoded.types, 0
-    kept = {name: (torch.from_numpy(of.values).to(device), fill) for name, (of, fill) in ragged.items()}
+    tensors = {name: (torch.from_numpy(of.values).to(device), fill) for name, (of, fill) in ragged.items()}
     lengths = encoded.ids.lengths
     starts = torch.from_numpy(encoded.ids.offsets[:-1]).to(device)
-    there = torch.from_numpy(lengths).to(device)
+    sizes = torch.from_numpy(lengths).to(device)
     rows = None if encoded.rows is None else np.repeat(np.arange(len(encoded)), encoded.counts)
     columns = None if encoded.columns is None else torch.from_numpy(encoded.columns).to(device)
 
@@ -69,14 +71,14 @@ def resident(tokens: Tokens, encoded: Encoded, device: torch.device) -> InputsOf
         chosen = torch.from_numpy(sequences).to(device, non_blocking=True)
         # The width is known here: asking the device for it would wait until it had computed all before.
         place = torch.arange(max(1, int(lengths[sequences].max(initial=0))), device=device)
-        real = place < there[chosen, None]
+        real = place < sizes[chosen, None]
         at = torch.where(real, starts[chosen, None] + place, 0)
-        found = {name: torch.where(real, values[at].long(), fill) for name, (values, fill) in kept.items()}
-        found["attention_mask"] = real.long()
+        batch = {name: torch.where(real, values[at].long(), fill) for name, (values, fill) in tensors.items()}
+        batch["attention_mask"] = real.long()
         if columns is not None:
             row_of = chosen if rows is None else torch.from_numpy(rows[sequences]).to(device)
-            found["columns"] = columns[row_of]
-        return found
+            batch["columns"] = columns[row_of]
+        return batch
 
     return inputs
 
@@ -85,14 +87,14 @@ def on_device(inputs: Mapping[str, Any], device: torch.device) -> dict[str, torc
     return {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
 
 
-def as_runtime(says: Callable[..., torch.Tensor], settings: PretrainedSettings, device: torch.device) -> Runtime:
+def as_runtime(function: Callable[..., torch.Tensor], settings: PretrainedSettings, device: torch.device) -> Runtime:
     """What a network says, or a part of it, while it is not being trained: as precise as it trains."""
     autocast = mixed_precision(settings, device)
 
     def compute(inputs: Mapping[str, Any]) -> NDArray[Any]:
         with torch.inference_mode(), autocast:
-            said: NDArray[Any] = says(**on_device(inputs, device)).float().cpu().numpy()
-        return said
+            outputs: NDArray[Any] = function(**on_device(inputs, device)).float().cpu().numpy()
+        return outputs
 
     return Runtime(compute) if device.type == "cpu" else Runtime(compute, tokens=GPU_TOKENS)
 

@@ -42,8 +42,8 @@ def remember(network: EncoderNetwork, training: Training) -> Training:
     splits = (training.train, training.validation)
     tokens = sum(len(examples.encoded.ids.values) for examples in splits)
     size = 4 * tokens * int(network.encoder.config.hidden_size)
-    same = packed.is_packed(network.encoder) and not settings.lora_rank and _without_dropout(network)
-    if not same or not 2 <= frozen <= layers + 1 or size > DISK * shutil.disk_usage(training.checkpoints).free:
+    exact = packed.is_packed(network.encoder) and not settings.lora_rank and _without_dropout(network)
+    if not exact or not 2 <= frozen <= layers + 1 or size > DISK * shutil.disk_usage(training.checkpoints).free:
         return training
     network.frozen = frozen
     with bar("frozen layers", tokens) as advance:
@@ -77,7 +77,7 @@ def _write(network: EncoderNetwork, training: Training, encoded: Encoded, into: 
     for sequences in longest_first(np.arange(len(lengths)), lengths, TOKENS):
         inputs: Mapping[str, torch.Tensor] = on_device(training.recipe.batch(encoded, sequences), device)
         with torch.inference_mode(), autocast:
-            said = packed.lowest(
+            hidden = packed.lowest(
                 network.encoder,
                 inputs["input_ids"],
                 inputs["attention_mask"],
@@ -85,7 +85,7 @@ def _write(network: EncoderNetwork, training: Training, encoded: Encoded, into: 
                 network.frozen,
             )
         ends = np.cumsum(lengths[sequences])
-        values = said.float().cpu().numpy()
+        values = hidden.float().cpu().numpy()
         for sequence, end in zip(sequences, ends, strict=True):
             into[offsets[sequence] : offsets[sequence + 1]] = values[end - lengths[sequence] : end]
         advance(int(ends[-1]), "")

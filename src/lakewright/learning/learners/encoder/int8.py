@@ -52,14 +52,14 @@ def ranges(network: Path, batches: Iterable[Batch]) -> dict[str, Range]:
     return {name: (float(low), float(high)) for name, low, high in zip(names, least, greatest, strict=True)}
 
 
-def saturated(network: Path, known: Mapping[str, Range], batches: Iterable[Batch]) -> float:
+def saturated(network: Path, input_ranges: Mapping[str, Range], batches: Iterable[Batch]) -> float:
     """The share of values that lie outside of the known ranges, and so are cut; the mean over the products' inputs."""
     import onnx
     from onnx import helper, numpy_helper
 
     model = onnx.load(str(network))
     outputs = []
-    for name, bounds in known.items():
+    for name, bounds in input_ranges.items():
         least, greatest = f"{name}.least", f"{name}.greatest"
         for limit, bound in zip((least, greatest), bounds, strict=True):
             model.graph.initializer.append(numpy_helper.from_array(np.asarray(bound, np.float32), limit))
@@ -76,7 +76,7 @@ def saturated(network: Path, known: Mapping[str, Range], batches: Iterable[Batch
     return float(np.mean(shares)) if shares else 0.0
 
 
-def quantise(network: Path, into: Path, known: Mapping[str, Range]) -> None:
+def quantise(network: Path, into: Path, input_ranges: Mapping[str, Range]) -> None:
     """Writes `network`, an ONNX file in fp32, with its products in int8. An input without a range has a scale for each
     token."""
     import onnx
@@ -86,13 +86,13 @@ def quantise(network: Path, into: Path, known: Mapping[str, Range]) -> None:
     graph = model.graph
     constants = _Constants(graph)
     products = {name: product for product in _products(model) for name in product.nodes}
-    nodes, done = [], set[str]()
+    nodes, rounded = [], set[str]()
     for node in graph.node:
         product = products.get(node.output[0])
         if product is None:
             nodes += _rounded_embedding(node, constants) or [node]
         elif product.output == node.output[0]:  # the last of its nodes: all that it reads stands above
-            nodes += _rounded_product(product, known.get(product.input), constants, done)
+            nodes += _rounded_product(product, input_ranges.get(product.input), constants, rounded)
     del graph.node[:]
     graph.node.extend(nodes)
     constants.drop_unused()
@@ -100,16 +100,18 @@ def quantise(network: Path, into: Path, known: Mapping[str, Range]) -> None:
     onnx.save(model, str(into))
 
 
-def _rounded_product(product: _Product, known: Range | None, constants: _Constants, done: set[str]) -> list[Any]:
-    """`done`: tensors that are rounded already, for several products may read the same one."""
+def _rounded_product(
+    product: _Product, input_range: Range | None, constants: _Constants, rounded_names: set[str]
+) -> list[Any]:
+    """`rounded_names`: tensors that are rounded already, for several products may read the same one."""
     from onnx import helper
 
     x, nodes = product.input, []
     weight, scales = constants.by_channel(product.weight, product.transposed)
     rounded, scale, zero = f"{x}.uint8", f"{x}.scale", f"{x}.zero"
-    if known is not None:
-        if x not in done:
-            low, high = min(known[0], 0.0), max(known[1], 0.0)
+    if input_range is not None:
+        if x not in rounded_names:
+            low, high = min(input_range[0], 0.0), max(input_range[1], 0.0)
             step = max((high - low) / 255, EPSILON)
             constants.add(scale, np.float32(step))
             constants.add(zero, np.uint8(round(-low / step)))
@@ -118,7 +120,7 @@ def _rounded_product(product: _Product, known: Range | None, constants: _Constan
         for name, value in (("one", 1), ("per_step", 1 / 127), ("epsilon", EPSILON)):
             constants.add(name, np.float32(value))
         constants.add("middle", np.uint8(128))
-        if x not in done:
+        if x not in rounded_names:
             nodes += [
                 helper.make_node("Abs", [x], [f"{x}.size"]),
                 helper.make_node("ReduceMax", [f"{x}.size"], [f"{x}.most"], axes=[-1], keepdims=1),
@@ -127,10 +129,10 @@ def _rounded_product(product: _Product, known: Range | None, constants: _Constan
                 helper.make_node("Div", [x, scale], [f"{x}.scaled"]),
                 helper.make_node("QuantizeLinear", [f"{x}.scaled", "one", "middle"], [rounded]),
             ]
-    done.add(x)
+    rounded_names.add(x)
     zeros = constants.add(f"{weight}.zeros", np.zeros(len(constants.values(scales)), np.int8))
     bias = [product.bias] if product.bias else []
-    if known is not None:
+    if input_range is not None:
         inputs = [rounded, weight, scale, scales, zero, zeros, *bias]
         return [*nodes, _integer_product(inputs, product.output)]
     # The kernel takes one scale for all tokens: each token's own is put on behind it, and then the bias.

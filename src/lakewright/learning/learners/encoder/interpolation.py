@@ -53,8 +53,8 @@ def interpolate(
     if start_score > best_score:
         best_share, best_score = 0.0, start_score
         LOG.warning(
-            "training did not help: validation %.4f before it, %.4f after it; the weights from before it are kept. Set "
-            "a lower train.learning_rate, more epochs, or train.learner: embedding, which gives this model sooner",
+            "training did not help: validation %.4f before it, %.4f after it; the weights from before it stay. Set "
+            "a lower train.learning_rate, more epochs, or train.learner: embedding, which makes this model faster",
             start_score,
             end_score,
         )

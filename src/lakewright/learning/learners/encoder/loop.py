@@ -68,8 +68,8 @@ def train(network: EncoderNetwork, training: Training) -> State:
     if settings.torch_compile:
         if not packed.is_packed(network.encoder):
             raise ProjectError(
-                f"train.torch_compile does not compile a {network.encoder.config.model_type}",
-                f"leave it out, or choose a base model of {', '.join(sorted(packed.PACKED))}",
+                f"train.torch_compile cannot compile an encoder of the family {network.encoder.config.model_type}",
+                f"remove it, or choose a base model of {', '.join(sorted(packed.PACKED))}",
             )
         network.through = torch.compile(packed.through_layer, dynamic=True)
     autocast = mixed_precision(settings, device)
@@ -78,8 +78,8 @@ def train(network: EncoderNetwork, training: Training) -> State:
         network.encoder.set_attn_implementation("eager")
     optimizer = make_optimizer(network, settings)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    most = settings.max_tokens_per_batch
-    state = State(max_tokens=most if most != "auto" else 2048 if device.type == "cpu" else GPU_TOKENS)
+    limit = settings.max_tokens_per_batch
+    state = State(max_tokens=limit if limit != "auto" else 2048 if device.type == "cpu" else GPU_TOKENS)
     _resume(training.checkpoints, network, optimizer, state, device)
 
     lengths = training.train.encoded.lengths
@@ -132,7 +132,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
             at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
             state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
             losses = [
-                each["loss"] for each in state.history if each["step"] > epoch * steps_an_epoch and "loss" in each
+                entry["loss"] for entry in state.history if entry["step"] > epoch * steps_an_epoch and "loss" in entry
             ]
             LOG.info(
                 "epoch %.3g, step %d of %d: loss %.4f; validation %s",

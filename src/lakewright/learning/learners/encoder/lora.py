@@ -55,15 +55,16 @@ def add_lora(encoder: nn.Module, settings: EncoderSettings) -> None:
     if not settings.lora_rank:
         return
     linears = [name for name, module in encoder.named_modules() if isinstance(module, nn.Linear)]
-    wanted = ATTENTION if settings.lora_modules == "auto" else tuple(settings.lora_modules)
-    chosen = {end: [name for name in linears if f".{name}".endswith(f".{end}")] for end in wanted}
+    ends = ATTENTION if settings.lora_modules == "auto" else tuple(settings.lora_modules)
+    chosen = {end: [name for name in linears if f".{name}".endswith(f".{end}")] for end in ends}
     unknown = [] if settings.lora_modules == "auto" else [end for end, names in chosen.items() if not names]
     names = sorted({name for names in chosen.values() for name in names})
     if unknown or not names:
-        known = sorted({name.rpartition(".")[2] for name in linears})
+        available = sorted({name.rpartition(".")[2] for name in linears})
         raise ProjectError(
-            f"train.lora_modules: {unknown[0] if unknown else 'auto'!r} finds no linear layer in {settings.base_model}",
-            f"name some of its linear layers, by the ends of their names: {', '.join(known)}",
+            f"train.lora_modules: {unknown[0] if unknown else 'auto'!r} matches no linear layer of "
+            f"{settings.base_model}",
+            f"name some of its linear layers, by the ends of their names: {', '.join(available)}",
         )
     for name in names:
         linear = encoder.get_submodule(name)

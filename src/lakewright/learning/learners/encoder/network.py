@@ -80,8 +80,8 @@ class EncoderNetwork(nn.Module):
     ) -> torch.Tensor:
         """What the head reads, after dropout. `hidden` [real tokens, width]: what the frozen layers say, if known."""
         if self.packed:
-            told = input_ids, attention_mask, token_type_ids, hidden, self.frozen, self.through
-            hidden = packed.hidden_states(self.encoder, *told)
+            arguments = input_ids, attention_mask, token_type_ids, hidden, self.frozen, self.through
+            hidden = packed.hidden_states(self.encoder, *arguments)
         else:
             types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
             hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state

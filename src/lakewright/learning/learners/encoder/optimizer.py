@@ -20,9 +20,9 @@ def depth_of(name: str, layers: int) -> int:
     """0 for the embeddings, 1 … layers for the encoder's layers, layers + 1 for the head."""
     if name.startswith("head."):
         return layers + 1
-    found = LAYER.search(name)
-    if found:
-        return int(found.group(1)) + 1
+    match = LAYER.search(name)
+    if match:
+        return int(match.group(1)) + 1
     return 0 if BELOW.search(name) else layers  # a final norm belongs to the last layer
 
 
@@ -30,17 +30,17 @@ def lowest_trained(network: EncoderNetwork, settings: EncoderSettings) -> int:
     """The depth from which on parameters are trained. Raises ProjectError where the encoder has no such layer."""
     layers = int(network.encoder.config.num_hidden_layers)
     if settings.train_layers == "all":
-        name, given, most, lowest = "freeze_layers", settings.freeze_layers, layers + 1, settings.freeze_layers
+        name, number, limit, lowest = "freeze_layers", settings.freeze_layers, layers + 1, settings.freeze_layers
     else:
-        name, given, most, lowest = "train_layers", settings.train_layers, layers, layers + 1 - settings.train_layers
-    if given > most:
+        name, number, limit, lowest = "train_layers", settings.train_layers, layers, layers + 1 - settings.train_layers
+    if number > limit:
         raise ProjectError(
-            f"train.{name} is {given}, but {settings.base_model} has {layers} layers", f"set it to at most {most}"
+            f"train.{name} is {number}, but {settings.base_model} has {layers} layers", f"set it to at most {limit}"
         )
     depths = {depth_of(name, layers) for name, _ in network.named_parameters()}
     if (1 < lowest <= layers or settings.layerwise_lr_decay < 1) and not depths >= set(range(1, layers + 1)):
         raise ProjectError(
-            f"the layers of {settings.base_model} share their weights: none can be treated by itself",
+            f"the layers of {settings.base_model} share their weights: none can be trained separately",
             "set train.freeze_layers: 1 (the embeddings) or train.train_layers: 0 (the head alone) or neither, "
             "and leave train.layerwise_lr_decay at 1",
         )
@@ -66,7 +66,7 @@ def make_optimizer(network: EncoderNetwork, settings: EncoderSettings) -> torch.
         decay = 0.0 if parameter.ndim < 2 else settings.weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     if not groups:
-        raise ProjectError("nothing of the network is left to train", "set train.train_layers to 1 or more, or to all")
+        raise ProjectError("no part of the network is left to train", "set train.train_layers to 1 or more, or to all")
     parameters = [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
     return torch.optim.AdamW(parameters, fused=True)
 
@@ -87,9 +87,9 @@ def rate_at(step: int, total_steps: int, settings: EncoderSettings) -> float:
     warmup = round(settings.warmup_ratio * total_steps)
     if step < warmup:
         return (step + 1) / warmup
-    done = (step - warmup) / max(1, total_steps - warmup)
+    progress = (step - warmup) / max(1, total_steps - warmup)
     if settings.lr_scheduler_type == "linear":
-        return 1.0 - done
+        return 1.0 - progress
     if settings.lr_scheduler_type == "cosine":
-        return 0.5 * (1.0 + math.cos(math.pi * done))
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
     return 1.0

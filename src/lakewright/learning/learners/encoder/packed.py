@@ -140,8 +140,8 @@ def through_layer(layer: Layer, hidden: torch.Tensor, layout: Layout, training: 
     """One layer: [real tokens, width] → the same."""
     attended = layer.out(_attend(_project(layer, hidden), layout, layer, training))
     hidden = layer.attention_norm(dropout(attended, layer.dropout, training) + hidden)
-    said = layer.down(layer.activation(layer.up(hidden)))
-    result: torch.Tensor = layer.norm(dropout(said, layer.dropout, training) + hidden)
+    update = layer.down(layer.activation(layer.up(hidden)))
+    result: torch.Tensor = layer.norm(dropout(update, layer.dropout, training) + hidden)
     return result
 
 

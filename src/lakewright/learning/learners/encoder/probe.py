@@ -34,7 +34,7 @@ class _Head:
     weight: torch.Tensor
     bias: torch.Tensor
     primary: float
-    said: Logits  # of validation
+    logits: Logits  # of validation
 
 
 def fit_head(
@@ -42,20 +42,20 @@ def fit_head(
     training: Training,
     loss: Loss,
     seed: int,
-    most: int | None = None,
-    reads: Runtime | None = None,
+    limit: int | None = None,
+    reader: Runtime | None = None,
 ) -> tuple[dict[str, float | int | str], Logits]:
     """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there.
 
-    `most`: rows of train, drawn from all. `reads` computes what the head reads; None: the network, as precise as it
+    `limit`: rows of train, drawn from all. `reader` computes what the head reads; None: the network, as precise as it
     trains. Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
     """
     task, examples = training.task, training.train
-    if most is not None and most < len(examples):
-        examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:most]))
-    found = _features(network, training, examples, reads)
-    inputs, targets, weights = _stacked(found, examples, task.level == "token", seed)
-    validation = _features(network, training, training.validation, reads)
+    if limit is not None and limit < len(examples):
+        examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))
+    features = _features(network, training, examples, reader)
+    inputs, targets, weights = _stacked(features, examples, task.level == "token", seed)
+    validation = _features(network, training, training.validation, reader)
     mean, scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
     inputs = (inputs - mean) / scale
     weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
@@ -78,15 +78,15 @@ def fit_head(
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
         optimizer.step(lambda: objective(penalty, optimizer))
         with torch.no_grad():
-            own = weight / scale
-            head = own, bias - own @ mean
-        said: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
-        _, scorer = tuned(training, said)
+            scaled = weight / scale
+            head = scaled, bias - scaled @ mean
+        logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
+        _, scorer = tuned(training, logits)
         metrics = scorer.metrics(np.ones(scorer.rows))
         primary = metrics[scorer.primary]
         advance(1, f"penalty {penalty:g}  validation {scorer.primary} {primary:.4f}")
         # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
-        return _Head(-metrics.get("log_loss", -primary), penalty, *head, primary, said)
+        return _Head(-metrics.get("log_loss", -primary), penalty, *head, primary, logits)
 
     with bar("probe", None) as advance:
         best = fitted(PENALTY)
@@ -95,21 +95,21 @@ def fit_head(
                 head = fitted(penalty)
                 if head.score < best.score - 0.01:  # those that follow only fit train closer, or less
                     break
-                best = max(best, head, key=lambda each: each.score)
+                best = max(best, head, key=lambda candidate: candidate.score)
             if best.penalty != PENALTY:
                 break
     with torch.no_grad():
         network.head.weight.copy_(best.weight)
         network.head.bias.copy_(best.bias)
-    return {"probe_validation": best.primary, "probe_penalty": best.penalty}, best.said
+    return {"probe_validation": best.primary, "probe_penalty": best.penalty}, best.logits
 
 
 def _features(
-    network: EncoderNetwork, training: Training, examples: Examples, reads: Runtime | None
+    network: EncoderNetwork, training: Training, examples: Examples, reader: Runtime | None
 ) -> list[NDArray[np.float32]]:
     """What the head reads of each row [width], or of each sequence [tokens, width]."""
     network.eval()
-    runtime = reads or as_runtime(network.features, training.settings, next(network.parameters()).device)
+    runtime = reader or as_runtime(network.features, training.settings, next(network.parameters()).device)
     with bar("features", len(examples.encoded.ids)) as advance:
 
         def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -122,14 +122,14 @@ def _features(
 
 
 def _stacked(
-    found: list[NDArray[np.float32]], examples: Examples, tokens: bool, seed: int
+    features: list[NDArray[np.float32]], examples: Examples, tokens: bool, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]: n rows, or n tokens with a target."""
     if not tokens:
         targets = examples.targets.pad(np.arange(len(examples)), IGNORED, np.int64)
-        return torch.from_numpy(np.stack(found)), torch.from_numpy(targets), torch.from_numpy(examples.weights)
-    have = np.flatnonzero(examples.targets.values != IGNORED)
-    if len(have) > MOST_TOKENS:
-        have = np.sort(np.random.default_rng(seed).choice(have, MOST_TOKENS, replace=False))
-    inputs, targets = np.concatenate(found)[have], examples.targets.values[have].astype(np.int64)
-    return torch.from_numpy(inputs), torch.from_numpy(targets), torch.ones(len(have))
+        return torch.from_numpy(np.stack(features)), torch.from_numpy(targets), torch.from_numpy(examples.weights)
+    places = np.flatnonzero(examples.targets.values != IGNORED)
+    if len(places) > MOST_TOKENS:
+        places = np.sort(np.random.default_rng(seed).choice(places, MOST_TOKENS, replace=False))
+    inputs, targets = np.concatenate(features)[places], examples.targets.values[places].astype(np.int64)
+    return torch.from_numpy(inputs), torch.from_numpy(targets), torch.ones(len(places))

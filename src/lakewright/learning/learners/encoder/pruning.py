@@ -39,12 +39,14 @@ def pruned(network: EncoderNetwork, training: Training, error: float) -> Encoder
         hidden = [packed.lowest(encoder, *batch, 1) for batch in batches]
         layouts = [packed.layout_of(batch[1], 1) for batch in batches]
         for layer in packed.layers(encoder):
-            seen: list[torch.Tensor] = []
-            watch = layer.down.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+            activations: list[torch.Tensor] = []
+            watch = layer.down.register_forward_pre_hook(
+                lambda _, inputs, activations=activations: activations.append(inputs[0])
+            )
             for before, layout in zip(hidden, layouts, strict=True):
                 packed.through_layer(layer, before, layout, False)
             watch.remove()
-            _narrow(layer, torch.cat(seen), error)
+            _narrow(layer, torch.cat(activations), error)
             # The layers above learn from what this one says now.
             hidden = [
                 packed.through_layer(layer, before, layout, False)
@@ -59,41 +61,41 @@ def _batches(training: Training) -> Sequence[tuple[torch.Tensor, torch.Tensor, t
     lengths = encoded.ids.lengths
     drawn = np.random.default_rng(training.settings.seed).permutation(len(lengths))
     drawn = drawn[: max(1, int(np.searchsorted(np.cumsum(lengths[drawn]), TOKENS)))]
-    found = []
+    batches = []
     for sequences in longest_first(drawn, lengths, PART):
         inputs = {name: torch.from_numpy(values) for name, values in training.recipe.batch(encoded, sequences).items()}
-        found.append((inputs["input_ids"], inputs["attention_mask"], inputs.get("token_type_ids")))
-    return found
+        batches.append((inputs["input_ids"], inputs["attention_mask"], inputs.get("token_type_ids")))
+    return batches
 
 
-def _narrow(layer: packed.Layer, seen: torch.Tensor, error: float) -> None:
-    """`seen` [tokens, neurons] is what the layer's neurons said."""
+def _narrow(layer: packed.Layer, activations: torch.Tensor, error: float) -> None:
+    """`activations` [tokens, neurons] is what the layer's neurons said."""
     weight = layer.down.weight.detach().double()  # [width, neurons]
-    mean = seen.mean(dim=0)
-    about = seen - mean
+    mean = activations.mean(dim=0)
+    about = activations - mean
     spread = (about.T @ about).double() / len(about)
     allowed = error * float(((weight @ spread) * weight).sum())
     offset = layer.down.bias.detach().double() + weight @ mean.double()
 
     spread.diagonal().add_(RIDGE * spread.diagonal().mean())
     inverse = torch.linalg.inv(spread)
-    kept, step = torch.arange(len(mean)), max(1, len(mean) // STEPS)
-    while len(kept) > step:
+    neurons, step = torch.arange(len(mean)), max(1, len(mean) // STEPS)
+    while len(neurons) > step:
         cost = weight.square().sum(dim=0) / inverse.diagonal()
-        leaving = torch.zeros(len(kept), dtype=torch.bool)
+        leaving = torch.zeros(len(neurons), dtype=torch.bool)
         leaving[cost.topk(step, largest=False).indices] = True
         # How the columns that stay make up for those that leave, and what that does not mend.
-        taken_over = torch.linalg.solve(inverse[leaving][:, leaving], inverse[leaving][:, ~leaving])
-        lost = torch.linalg.solve(inverse[leaving][:, leaving], weight[:, leaving].T)
-        allowed -= float((lost * weight[:, leaving].T).sum())
+        transfer = torch.linalg.solve(inverse[leaving][:, leaving], inverse[leaving][:, ~leaving])
+        residual = torch.linalg.solve(inverse[leaving][:, leaving], weight[:, leaving].T)
+        allowed -= float((residual * weight[:, leaving].T).sum())
         if allowed < 0:
             break
-        weight = weight[:, ~leaving] - weight[:, leaving] @ taken_over
-        inverse = inverse[~leaving][:, ~leaving] - inverse[~leaving][:, leaving] @ taken_over
-        kept = kept[~leaving]
+        weight = weight[:, ~leaving] - weight[:, leaving] @ transfer
+        inverse = inverse[~leaving][:, ~leaving] - inverse[~leaving][:, leaving] @ transfer
+        neurons = neurons[~leaving]
 
     layer.down.weight = nn.Parameter(weight.float(), requires_grad=False)
-    layer.down.bias = nn.Parameter((offset - weight @ mean[kept].double()).float(), requires_grad=False)
-    layer.up.weight = nn.Parameter(layer.up.weight[kept], requires_grad=False)
-    layer.up.bias = nn.Parameter(layer.up.bias[kept], requires_grad=False)
-    layer.up.out_features = layer.down.in_features = len(kept)
+    layer.down.bias = nn.Parameter((offset - weight @ mean[neurons].double()).float(), requires_grad=False)
+    layer.up.weight = nn.Parameter(layer.up.weight[neurons], requires_grad=False)
+    layer.up.bias = nn.Parameter(layer.up.bias[neurons], requires_grad=False)
+    layer.up.out_features = layer.down.in_features = len(neurons)

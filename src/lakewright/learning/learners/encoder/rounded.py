@@ -31,7 +31,7 @@ class Rounded:
     """What reads texts for the head."""
 
     runtime: Runtime
-    meant: Logits  # what fp32 has the head read of validation
+    reference: Logits  # what fp32 has the head read of validation
     unlike: float  # how much of what int8 says is not what fp32 says: a share of its variance
     saturated: float  # the share of values on validation that int8's scales cut
 
@@ -45,27 +45,32 @@ def rounded(network: EncoderNetwork, training: Training) -> Rounded | None:
     network.head = head
     validation = training.validation.encoded
     with ThreadPoolExecutor(1) as aside:  # to quantise is work for one core
-        asked = aside.submit(_reader(load(full, training.threads, "throughput"), training).logits, validation)
+        future = aside.submit(_reader(load(full, training.threads, "throughput"), training).logits, validation)
         saturated = quantise(training)
-        meant = asked.result()
+        reference = future.result()
     runtime = load(int8, training.threads, "throughput")
-    some = np.arange(min(COMPARED, len(training.validation)))
-    said = np.vstack(_reader(runtime, training).logits(validation.take(some)))
-    wanted = np.vstack([meant[at] for at in (some if training.task.level == "row" else validation.sequences(some))])
-    unlike = float(np.square(said - wanted).sum() / np.square(wanted - wanted.mean(axis=0)).sum())
-    return Rounded(runtime, meant, unlike, saturated) if unlike <= ROUGH else None
+    sample = np.arange(min(COMPARED, len(training.validation)))
+    outputs = np.vstack(_reader(runtime, training).logits(validation.take(sample)))
+    expected = np.vstack(
+        [reference[at] for at in (sample if training.task.level == "row" else validation.sequences(sample))]
+    )
+    unlike = float(np.square(outputs - expected).sum() / np.square(expected - expected.mean(axis=0)).sum())
+    return Rounded(runtime, reference, unlike, saturated) if unlike <= ROUGH else None
 
 
-def leave_rounded(network: EncoderNetwork, training: Training, read: Rounded, said: Logits) -> Fitted:
-    """Everything that serves, in the model folder, with the head on; `said`: what int8 says of validation."""
+def leave_rounded(network: EncoderNetwork, training: Training, reader: Rounded, int8_logits: Logits) -> Fitted:
+    """Everything that serves, in the model folder, with the head on; `int8_logits`: what int8 says of validation."""
     for file in (training.folder / "model.onnx", training.folder / INT8):
-        _put_on(network.head, file)
+        _append_head(network.head, file)
     network.save(training.folder)
     weight, bias = network.head.weight.detach().numpy(), network.head.bias.detach().numpy()
-    known: Mapping[str, Logits] = {"int8": said, "fp32": [values @ weight.T + bias for values in read.meant]}
-    left = choose(network, training, known)
+    logits: Mapping[str, Logits] = {
+        "int8": int8_logits,
+        "fp32": [values @ weight.T + bias for values in reader.reference],
+    }
+    fitted = choose(network, training, logits)
     return replace(
-        left, details={"int8_unlike": round(read.unlike, 4), "int8_saturated": read.saturated, **left.details}
+        fitted, details={"int8_unlike": round(reader.unlike, 4), "int8_saturated": reader.saturated, **fitted.details}
     )
 
 
@@ -73,7 +78,7 @@ def _reader(runtime: Runtime, training: Training) -> Predictor:
     return Predictor(training.folder, "", training.task, training.recipe, runtime)
 
 
-def _put_on(head: torch.nn.Linear, file: Path) -> None:
+def _append_head(head: torch.nn.Linear, file: Path) -> None:
     """An ONNX file whose `logits` are what a head reads → one whose `logits` are the head's."""
     import onnx
     from onnx import helper, numpy_helper

@@ -69,16 +69,16 @@ def leave(network: EncoderNetwork, training: Training) -> Fitted:
         details["pruned"] = round(1 - packed.neurons(network.encoder) / before, 4)
         export(network, full.with_name(PRUNED))
     details["int8_saturated"] = quantise(training)
-    left = choose(network, training)
-    return replace(left, details={**details, **left.details})
+    fitted = choose(network, training)
+    return replace(fitted, details={**details, **fitted.details})
 
 
 def quantise(training: Training) -> float:
     """INT8 beside the fp32 network of the model folder; the share of values on validation that its scales cut."""
     full, into = _source(training.folder), training.folder / INT8
-    known = int8.ranges(full, calibration(training, training.train))
-    int8.quantise(full, into, known)
-    return round(int8.saturated(full, known, calibration(training, training.validation)), 6)
+    input_ranges = int8.ranges(full, calibration(training, training.train))
+    int8.quantise(full, into, input_ranges)
+    return round(int8.saturated(full, input_ranges, calibration(training, training.validation)), 6)
 
 
 def calibration(training: Training, examples: Examples) -> list[int8.Batch]:
@@ -89,8 +89,8 @@ def calibration(training: Training, examples: Examples) -> list[int8.Batch]:
     parts = []
     for length in np.unique(lengths[drawn]):
         alike = drawn[lengths[drawn] == length]
-        most = max(1, PART // max(1, int(length)))
-        parts += [alike[start : start + most] for start in range(0, len(alike), most)]
+        size = max(1, PART // max(1, int(length)))
+        parts += [alike[start : start + size] for start in range(0, len(alike), size)]
     return [training.recipe.batch(encoded, part) for part in parts]
 
 
@@ -104,14 +104,14 @@ class Entry:
     seconds: float | None  # a row, all of validation at once; None where the logits were known already
 
 
-def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logits] = {}) -> Fitted:
+def choose(network: EncoderNetwork, training: Training, computed: Mapping[str, Logits] = {}) -> Fitted:
     """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation.
 
-    `known`: a candidate's logits on validation, where they were computed already. model.onnx and INT8 are in the model
+    `computed`: a candidate's logits on validation, if they were computed before. model.onnx and INT8 are in the model
     folder. A candidate that this machine cannot open or compute is left out, with a note in the log and the details.
     """
     folder, rows = training.folder, training.validation
-    full = _entry(Candidate("fp32", "onnx", "fp32", folder / "model.onnx"), training, known)
+    full = _entry(Candidate("fp32", "onnx", "fp32", folder / "model.onnx"), training, computed)
     task, full_scorer = tuned(training, full.logits)
     entries, allowed, details = [full], [full.candidate], dict[str, float | int | str]()
 
@@ -121,7 +121,7 @@ def choose(network: EncoderNetwork, training: Training, known: Mapping[str, Logi
         try:
             if make is not None:
                 make(candidate.file)
-            entry = _entry(candidate, training, known)
+            entry = _entry(candidate, training, computed)
         except Exception as failure:  # each runtime raises its own, for instance for a processor that it does not know
             LOG.warning("%s is left out: this machine cannot compute it: %s", name, failure)
             details[f"{name}_left_out"] = " ".join(str(failure).split())[:200]
@@ -170,14 +170,14 @@ def _source(folder: Path) -> Path:
     return file if (file := folder / PRUNED).exists() else folder / "model.onnx"
 
 
-def _entry(candidate: Candidate, training: Training, known: Mapping[str, Logits]) -> Entry:
+def _entry(candidate: Candidate, training: Training, computed: Mapping[str, Logits]) -> Entry:
     load = plugins.RUNTIMES.find(candidate.runtime)
     opened = {
         use: Predictor(training.folder, "", training.task, training.recipe, load(candidate.file, training.threads, use))
         for use in USES
     }
-    if candidate.name in known:
-        return Entry(candidate, opened, known[candidate.name], None)
+    if candidate.name in computed:
+        return Entry(candidate, opened, computed[candidate.name], None)
     rows = training.validation
     for _ in range(1 if candidate.precision == "fp32" else 2):  # OpenVINO takes its time for shapes that it meets first
         began = time.perf_counter()
@@ -191,9 +191,9 @@ def _timed(entries: Sequence[Entry], training: Training) -> dict[Use, dict[str, 
     all of validation was computed by each candidate, that is its time for many rows: few rows differ in length, which
     costs OpenVINO more than it does ONNX Runtime."""
     rows = training.validation.rows
-    many = training.recipe.encode(rows[: TIMED * training.threads])
-    one = training.recipe.encode(rows[:SINGLE])
-    singles = [training.recipe.batch(one, np.array([i])) for i in range(len(one.ids))]
+    many_rows = training.recipe.encode(rows[: TIMED * training.threads])
+    single_rows = training.recipe.encode(rows[:SINGLE])
+    singles = [training.recipe.batch(single_rows, np.array([i])) for i in range(len(single_rows.ids))]
     all_are_timed = all(entry.seconds is not None for entry in entries)
     times: dict[Use, dict[str, list[float]]] = {use: {entry.candidate.name: [] for entry in entries} for use in USES}
     for _ in range(PASSES):
@@ -203,8 +203,8 @@ def _timed(entries: Sequence[Entry], training: Training) -> dict[Use, dict[str, 
                 throughput.append(entry.seconds or 0.0)
             else:
                 began = time.perf_counter()
-                entry.opened["throughput"].logits(many)
-                throughput.append((time.perf_counter() - began) / len(many))
+                entry.opened["throughput"].logits(many_rows)
+                throughput.append((time.perf_counter() - began) / len(many_rows))
             for inputs in singles:
                 began = time.perf_counter()
                 entry.opened["latency"].runtime.compute(inputs)

@@ -27,19 +27,19 @@ class PretrainedSettings(LearnerSettings):
         default=None, ge=8, description="sentence_similarity: the first n numbers of an embedding; none: all of them"
     )
     bf16: Literal["auto"] | bool = Field(
-        default="auto", description="mixed precision; auto: where the processor has it"
+        default="auto", description="mixed precision; auto: if the processor supports it"
     )
     quantize: Literal["auto", "static", "never"] = Field(
         default="auto",
-        description="int8 where it is faster here and not significantly worse on validation; static: for onnx alone, "
-        "in seconds; auto: also for openvino, where that is installed",
+        description="int8 where it is faster on this machine and not significantly worse on validation; static: for "
+        "onnx alone, in seconds; auto: also for openvino, if it is installed",
     )
     prune_error: float = Field(
         default=0,
         ge=0,
         le=0.1,
-        description="the int8 networks do without neurons of the feed-forward layers, as many as cost each layer this "
-        "share of the variance of what it says; 0: all stay",
+        description="the int8 networks lose neurons of the feed-forward layers: as many as cost each layer this share "
+        "of the variance of its output; 0: none",
     )
     seed: int = 13
 
@@ -53,22 +53,22 @@ class PretrainedSettings(LearnerSettings):
     @model_validator(mode="after")
     def _nothing_pruned_in_fp32(self) -> Self:
         if self.prune_error and self.quantize == "never":
-            raise ValueError("prune_error means nothing with quantize: never: only int8 networks are pruned")
+            raise ValueError("prune_error has no effect with quantize: never: only int8 networks are pruned")
         return self
 
 
 class EncoderSettings(PretrainedSettings):
     learner: Literal["encoder"] = "encoder"
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="none: as the base model has it")
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="none: the base model's own")
     head_start: Literal["auto", "probe", "random"] = Field(
         default="auto",
-        description="what the head is before training: a linear probe of the encoder as it is, or random numbers; "
+        description="the head before training: a linear probe of the base model, or random numbers; "
         "auto: probe, but random for question_answering",
     )
     head_start_rows: int = Field(
         default=10_000,
         ge=1,
-        description="the probe is fitted on so many rows of train at most: it is a start, not the end",
+        description="the probe is fitted on at most so many rows of train",
     )
 
     num_train_epochs: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
@@ -79,7 +79,7 @@ class EncoderSettings(PretrainedSettings):
     max_tokens_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto",
         description="padded tokens in memory at once; a larger batch is computed in parts, same result; auto: 2,048 on "
-        "a processor, which more would not speed up, and 65,536 on a GPU",
+        "a processor, since more would not be faster, and 65,536 on a GPU",
     )
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
         default="auto",
@@ -92,11 +92,11 @@ class EncoderSettings(PretrainedSettings):
         default="all", description="the top n layers and the head are trained; 0: the head alone"
     )
     lora_rank: int = Field(
-        default=0, ge=0, description="LoRA: the rank of the updates trained in the weights' place; 0: no LoRA"
+        default=0, ge=0, description="LoRA: the rank of the updates that are trained instead of the weights; 0: no LoRA"
     )
-    lora_alpha: float = Field(default=16, gt=0, description="the updates count lora_alpha ÷ lora_rank")
+    lora_alpha: float = Field(default=16, gt=0, description="the updates are multiplied by lora_alpha ÷ lora_rank")
     lora_modules: Literal["auto"] | Annotated[list[str], Field(min_length=1)] = Field(
-        default="auto", description="linear layers by the ends of their names; auto: the attention's query and value"
+        default="auto", description="the ends of the linear layers' names; auto: the attention's query and value"
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
@@ -114,14 +114,14 @@ class EncoderSettings(PretrainedSettings):
     early_stopping_patience: int | None = Field(default=2, ge=1, description="epochs without a better validation score")
     interpolate: Literal["auto", "never"] = Field(
         default="auto",
-        description="auto: of the weights between the start and the end of training, those that are best on "
-        "validation; not where the head started at random",
+        description="auto: the best on validation of the weights between the start and the end of training; not where "
+        "the head started at random",
     )
     gradient_checkpointing: bool = False
     torch_compile: bool = Field(
         default=False,
-        description="the layers compiled by torch: for long trainings on a GPU; BERT, DistilBERT, ELECTRA, RoBERTa and "
-        "their kin",
+        description="torch compiles the layers: for long trainings on a GPU; BERT, DistilBERT, ELECTRA, RoBERTa and "
+        "similar families",
     )
     save_seconds: float = Field(
         default=60, gt=0, description="a checkpoint at least this often, and at every epoch's end"
@@ -145,14 +145,14 @@ class EncoderSettings(PretrainedSettings):
             "lora_rank": self.lora_rank > 0,
         }
         if sum(ways.values()) > 1:
-            both = " and ".join(name for name, used in ways.items() if used)
-            raise ValueError(f"{both} each say what is trained; set one of them")
+            names = " and ".join(name for name, used in ways.items() if used)
+            raise ValueError(f"{names} each choose what is trained; set only one of them")
         return self
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
         if self.focal_gamma != 2.0 and self.loss != "focal":
-            raise ValueError("focal_gamma means nothing without loss: focal")
+            raise ValueError("focal_gamma has no effect without loss: focal")
         if self.lora_modules != "auto" and not self.lora_rank:
-            raise ValueError("lora_modules means nothing without lora_rank")
+            raise ValueError("lora_modules has no effect without lora_rank")
         return self

@@ -49,51 +49,51 @@ _ANSWER_WORDS = ((0, 0, "no answer"), (1, 1, "1"), (2, 2, "2"), (3, 3, "3"), (4,
 def sections(scorer: AnswersScorer, report: Report, context: ReportContext) -> list[Section]:
     if not scorer.rows:
         return []
-    found: list[Section] = []
+    page: list[Section] = []
     if context.rows:
         by_question = _by(scorer, question_kinds([row["question"] for row in context.rows]), "question word")
         by_context = _by(scorer, slices([len(row["context"].split()) for row in context.rows]), "words of the context")
         by_answer = _by(scorer, _answer_lengths(scorer), "words of the answer")
         words = (
-            "The question word, or the first word where there is none. A true answer's length is the shortest one's."
+            "The question word, or the first word if there is none. The length of a true answer is the shortest one's."
         )
-        found.append(
+        page.append(
             Section("kinds", "Questions", "By question and length", words, [by_question, by_answer, by_context])
         )
     answerable = np.flatnonzero(scorer.answerable).tolist()
     if len(answerable) < scorer.rows:
-        found.append(_none(scorer))
+        page.append(_none(scorer))
     if context.predictions and any(context.predictions[row].get("answers") for row in answerable):
-        found.append(_n_best(scorer, context))
+        page.append(_n_best(scorer, context))
     cards = [_card(scorer, row, context) for row in confident_wrong_answers(scorer)]
-    key = Key({"correct": "both", "missed": "true answer", "spurious": "said"}) if context.rows else None
+    key = Key({"correct": "both", "missed": "true answer", "spurious": "predicted"}) if context.rows else None
     words = "Those that share no word with a true answer first, the surest first. The context is cut around them."
-    found += mistakes_section(cards, "Confident mistakes", words, key)
+    page += mistakes_section(cards, "Confident mistakes", words, key)
     words = (
         "When the score is 80 %, is the answer exactly right four times in five? On average the score is "
         f"{percent(scorer.confidence.mean())} and {percent(scorer.em.mean())} are exactly right."
     )
     picture = drawing(figures(scorer)["reliability"], "share exactly right by score")
-    found.append(Section("calibration", "Calibration", "Calibration", words, [picture]))
-    return found
+    page.append(Section("calibration", "Calibration", "Calibration", words, [picture]))
+    return page
 
 
-def question_kinds(questions: list[str], most: int = 10) -> dict[str, Mask]:
+def question_kinds(questions: list[str], limit: int = 10) -> dict[str, Mask]:
     """Rows by question word, the most frequent first: the first of `QUESTION_WORDS`, or the question's first word,
     which is where many languages have theirs. The rarer ones together are "(other)"."""
     kinds = []
     for question in questions:
         words = re.findall(r"\w+", question.lower()) or [""]
         kinds.append(next((word for word in words if word in QUESTION_WORDS), words[0]))
-    known = [kind for kind, _ in Counter(kinds).most_common(most)]
-    masks = {kind: np.array([one == kind for one in kinds]) for kind in known}
-    rest = np.array([one not in known for one in kinds])
-    return masks | ({OTHER: rest} if rest.any() else {})
+    frequent = [kind for kind, _ in Counter(kinds).most_common(limit)]
+    masks = {kind: np.array([other == kind for other in kinds]) for kind in frequent}
+    rare = np.array([other not in frequent for other in kinds])
+    return masks | ({OTHER: rare} if rare.any() else {})
 
 
 def _answer_lengths(scorer: AnswersScorer) -> dict[str, Mask]:
     words = np.array([min((len(text.split()) for text in truth), default=0) for truth in scorer.truths])
-    masks = {name: (words >= least) & (words <= most) for least, most, name in _ANSWER_WORDS}
+    masks = {name: (words >= least) & (words <= greatest) for least, greatest, name in _ANSWER_WORDS}
     return {name: mask for name, mask in masks.items() if mask.any()}
 
 
@@ -107,40 +107,40 @@ def _by(scorer: AnswersScorer, masks: Mapping[str, Mask], name: str) -> Table:
 
 
 def _none(scorer: AnswersScorer) -> Section:
-    says = np.array([bool(text) for text in scorer.predictions])
-    columns = [Column("the context", "name"), Column("says an answer", "count"), Column("says there is none", "count")]
+    answered = np.array([bool(text) for text in scorer.predictions])
+    columns = [Column("the context", "name"), Column("an answer predicted", "count"), Column("none predicted", "count")]
     rows: list[list[Cell]] = [
-        [name, int((mask & says).sum()), int((mask & ~says).sum())]
+        [name, int((mask & answered).sum()), int((mask & ~answered).sum())]
         for name, mask in (("has an answer", scorer.answerable), ("has none", ~scorer.answerable))
     ]
-    words = "Whether there is an answer at all; with an answer said, it may still be a wrong one."
+    words = "Whether there is an answer at all; a predicted answer may still be a wrong one."
     return Section("none", "No answer", "Questions without an answer", words, [Table(columns, rows)])
 
 
 def _n_best(scorer: AnswersScorer, context: ReportContext) -> Section:
     """Over the rows with a true answer: is it among the first k of the n best?"""
     rows = np.flatnonzero(scorer.answerable).tolist()
-    given = [[one["answer"] for one in context.predictions[row].get("answers", ())] for row in rows]
-    most = max(map(len, given), default=0)
+    answers = [[answer["answer"] for answer in context.predictions[row].get("answers", ())] for row in rows]
+    longest = max(map(len, answers), default=0)
     best = []
     for score in (exact_match, f1):
-        scores = np.zeros((len(rows), most))
-        for place, (row, texts) in enumerate(zip(rows, given, strict=True)):
+        scores = np.zeros((len(rows), longest))
+        for place, (row, texts) in enumerate(zip(rows, answers, strict=True)):
             scores[place, : len(texts)] = [score(scorer.truths[row], text) for text in texts]
         best.append(np.maximum.accumulate(scores, axis=1).mean(axis=0).tolist())
     exact, overlap = best
     words = (
         f"The best of the first k answers, over the {len(rows):,} rows with a true answer. The first is exactly right "
-        f"on {percent(exact[0])}, one of the first {most} on {percent(exact[-1])}."
+        f"on {percent(exact[0])}, one of the first {longest} on {percent(exact[-1])}."
     )
     picture = drawing(coverage(exact, overlap), "exact match and F1 of the best of the first k answers")
     return Section("n-best", "n best", "Is it among the n best?", words, [picture])
 
 
 def _card(scorer: AnswersScorer, row: int, context: ReportContext) -> Card:
-    said, truth = scorer.predictions[row], list(dict.fromkeys(scorer.truths[row]))
+    answer, truth = scorer.predictions[row], list(dict.fromkeys(scorer.truths[row]))
     facts = [
-        Fact("said", shortened(said, 120) or "no answer", "bad", percent(float(scorer.confidence[row]))),
+        Fact("predicted", shortened(answer, 120) or "no answer", "bad", percent(float(scorer.confidence[row]))),
         Fact("true", shortened(" / ".join(truth), 240) or "no answer", "good"),
         Fact("F1", f"{scorer.f1[row]:.2f}"),
     ]
@@ -150,13 +150,13 @@ def _card(scorer: AnswersScorer, row: int, context: ReportContext) -> Card:
 def _lines(row: int, context: ReportContext) -> list[Line]:
     if not context.rows:
         return []
-    given = context.rows[row]
-    truths = [(one["start"], one["end"]) for one in (context.truths[row] if context.truths else ())]
+    inputs = context.rows[row]
+    truths = [(span["start"], span["end"]) for span in (context.truths[row] if context.truths else ())]
     prediction: Mapping[str, Any] = context.predictions[row] if context.predictions else {"start": -1}
     predicted = (prediction["start"], prediction["end"]) if prediction["start"] >= 0 else None
     return [
-        Line([Piece(shortened(given["question"], 500))], "question"),
-        Line(marked_answer(given["context"], truths, predicted), "context"),
+        Line([Piece(shortened(inputs["question"], 500))], "question"),
+        Line(marked_answer(inputs["context"], truths, predicted), "context"),
     ]
 
 
@@ -170,7 +170,7 @@ def verdict(phrases: Phrases) -> str:
         return ""
     text = f"Exactly right on {phrases.share('exact_match')}."
     if phrases.has("no_answer_accuracy"):
-        text += f" Of the questions without an answer it knew {percent(phrases.value('no_answer_accuracy'))}."
+        text += f" Of the questions without an answer it recognised {percent(phrases.value('no_answer_accuracy'))}."
     return text
 
 

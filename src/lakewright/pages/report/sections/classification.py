@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 
 
 def sections(scorer: ClassificationScorer, report: Report, context: ReportContext) -> list[Section]:
-    found = classes_section(report)
+    page = classes_section(report)
     if not scorer.rows:
-        return found
+        return page
     drawn = figures(scorer)
     mistakes = confident_mistakes(scorer)
     words = (
-        f"The {len(mistakes)} wrong rows that the model was surest of. Where it looks right to you too, it may be the "
-        "label that is wrong."
+        f"The {len(mistakes)} wrong rows that the model was surest of. If a prediction looks right to you too, the "
+        "label may be wrong."
     )
-    found.append(confusions(scorer, context, drawn))
-    found += mistakes_section([card(m, context) for m in mistakes], "Confident mistakes", words)
-    return [*found, calibration(scorer, drawn)]
+    page.append(confusions(scorer, context, drawn))
+    page += mistakes_section([card(m, context) for m in mistakes], "Confident mistakes", words)
+    return [*page, calibration(scorer, drawn)]
 
 
 def figures(scorer: ClassificationScorer) -> dict[str, Figure]:
@@ -68,10 +68,10 @@ def baseline(scorer: ClassificationScorer) -> str:
     if not scorer.rows:
         return ""
     counts = np.bincount(scorer.truth, minlength=len(scorer.labels))
-    most = int(counts.argmax())
+    frequent = int(counts.argmax())
     return (
-        f"Always answering “{scorer.labels[most]}”, the most frequent label, would be right on "
-        f"{percent(counts[most] / scorer.rows)}."
+        f"Always answering “{scorer.labels[frequent]}”, the most frequent label, would be right on "
+        f"{percent(counts[frequent] / scorer.rows)}."
     )
 
 
@@ -79,13 +79,13 @@ def confusions(scorer: ClassificationScorer, context: ReportContext, drawn: Mapp
     matrix = drawing(
         drawn["confusion_matrix"],
         "confusion matrix",
-        "Rows are the truth. Blue is right, orange is wrong, and the darker, the larger the share of the true class.",
+        "Rows are the truth. Blue is right, orange is wrong; a darker cell is a larger share of the true class.",
         wide=True,
     )
     pairs = _pairs(scorer, context)
     words = (
         "The pairs most often mixed up. Two classes that swap many rows may be one class, or need a clearer rule for "
-        "whoever labels them."
+        "the people who label them."
         if pairs
         else "None: every test row is right."
     )
@@ -95,9 +95,9 @@ def confusions(scorer: ClassificationScorer, context: ReportContext, drawn: Mapp
 def calibration(scorer: ClassificationScorer, drawn: Mapping[str, Figure]) -> Section:
     sure, right = float(scorer.confidence.mean()), float(scorer.correct().mean())
     words = (
-        "When the model says 80 %, is it right four times in five? Bars under the dashed line mean that it is too sure "
-        f"of itself, bars above it that it is too modest. On average its confidence is {percent(sure)} and it is right "
-        f"on {percent(right)}."
+        "When the model's confidence is 80 %, is it right four times in five? Bars under the dashed line mean that it "
+        "is overconfident, bars above it that it is underconfident. On average its confidence is "
+        f"{percent(sure)} and it is right on {percent(right)}."
     )
     picture = drawing(drawn["reliability"], "accuracy by confidence")
     return Section("calibration", "Calibration", "Calibration", words, [picture])

@@ -49,34 +49,32 @@ _LENGTHS = ((1, 1, "1 word"), (2, 2, "2 words"), (3, 3, "3 words"), (4, None, "4
 
 
 def sections(scorer: EntityScorer, report: Report, context: ReportContext) -> list[Section]:
-    found = [_types(report)] if report.classes else []
+    page = [_types(report)] if report.classes else []
     if not scorer.rows or not context.texts:
-        return found
+        return page
     lengths = _lengths(scorer, context)
     if lengths.rows:
         words = "Longer names have more bounds to get wrong. Counted in words of the text."
-        found.append(Section("lengths", "Lengths", "By length", words, [lengths]))
+        page.append(Section("lengths", "Lengths", "By length", words, [lengths]))
     cards = [_card(row, context) for row in marked_mistakes(scorer, context.texts)]
     key = Key({name: _NAMES[name].rpartition(", ")[2] for name in OUTCOMES})
-    found += mistakes_section(cards, "Mistakes in their text", "Rows with an error, every kind in turn.", key)
-    return found + _calibration(scorer, context)
+    page += mistakes_section(cards, "Mistakes in their text", "Rows with an error, every kind in turn.", key)
+    return page + _calibration(scorer, context)
 
 
 def _types(report: Report) -> Section:
     columns = [Column("type", "name"), Column("F1", "bar"), Column("precision", "bar"), Column("recall", "bar")]
     counts = ("support", "predicted", "type_errors", "boundary_errors", "missed", "spurious")
     columns += [
-        Column(name, "count") for name in ("true", "marked", "wrong type", "wrong bounds", "missed", "spurious")
+        Column(name, "count") for name in ("true", "predicted", "wrong type", "wrong bounds", "missed", "spurious")
     ]
     rows: list[list[Cell]] = [
         [name, row["f1"], row["precision"], row["recall"], *(row.get(count, 0.0) for count in counts)]
         for name, row in sorted(report.classes.items(), key=lambda item: item[1]["f1"])
     ]
-    became = {name: sum(row.get(_COLUMN[name], 0.0) for row in report.classes.values()) for name in OUTCOMES}
-    words = (
-        "The worst first. An entity counts only with both its bounds and its type right. What became of all of them:"
-    )
-    return Section("classes", "Types", "By entity type", words, [Outcomes(became, _NAMES), Table(columns, rows)])
+    totals = {name: sum(row.get(_COLUMN[name], 0.0) for row in report.classes.values()) for name in OUTCOMES}
+    words = "The worst first. An entity counts only with both its bounds and its type right. All entities by outcome:"
+    return Section("classes", "Types", "By entity type", words, [Outcomes(totals, _NAMES), Table(columns, rows)])
 
 
 def _lengths(scorer: EntityScorer, context: ReportContext) -> Table:
@@ -84,40 +82,41 @@ def _lengths(scorer: EntityScorer, context: ReportContext) -> Table:
         return len(context.texts[row][start:end].split())
 
     true = [(row, span) for row, spans in enumerate(scorer.truth) for span in set(spans)]
-    marked = [(row, span) for row, spans in enumerate(scorer.predicted) for span in set(spans)]
-    right = set(true) & set(marked)
-    columns = [Column("length", "name"), Column("found", "share"), Column("right of the marked", "share")]
-    columns += [Column("true", "count"), Column("marked", "count")]
+    predicted = [(row, span) for row, spans in enumerate(scorer.predicted) for span in set(spans)]
+    right = set(true) & set(predicted)
+    columns = [Column("length", "name"), Column("recall", "share"), Column("precision", "share")]
+    columns += [Column("true", "count"), Column("predicted", "count")]
     rows: list[list[Cell]] = []
-    for least, most, name in _LENGTHS:
-        here = [
-            [one for one in side if least <= words(one[0], *one[1][:2]) <= (most or np.inf)] for side in (true, marked)
+    for least, greatest, name in _LENGTHS:
+        sides = [
+            [entity for entity in side if least <= words(entity[0], *entity[1][:2]) <= (greatest or np.inf)]
+            for side in (true, predicted)
         ]
-        hits = [sum(one in right for one in side) for side in here]
-        if any(here):
-            shares = [hit / len(side) if side else None for hit, side in zip(hits, here, strict=True)]
-            rows.append([name, *shares, *map(len, here)])
+        hits = [sum(entity in right for entity in side) for side in sides]
+        if any(sides):
+            shares = [hit / len(side) if side else None for hit, side in zip(hits, sides, strict=True)]
+            rows.append([name, *shares, *map(len, sides)])
     return Table(columns, rows)
 
 
 def _card(row: MarkedRow, context: ReportContext) -> Card:
-    return Card(row_id(context, row.row), [], [Line(row.truth, "truth"), Line(row.predicted, "marked")])
+    return Card(row_id(context, row.row), [], [Line(row.truth, "truth"), Line(row.predicted, "predicted")])
 
 
 def _calibration(scorer: EntityScorer, context: ReportContext) -> list[Section]:
     """Of the entities marked, by their score: the scorer knows none, the frozen predictions do."""
-    marked = [
-        (float(one["score"]), (one["start"], one["end"], one["label"]) in scorer.truth[row])
+    predicted = [
+        (float(span["score"]), (span["start"], span["end"], span["label"]) in scorer.truth[row])
         for row, prediction in enumerate(context.predictions)
-        for one in prediction.get("entities", ())
-        if "score" in one
+        for span in prediction.get("entities", ())
+        if "score" in span
     ]
-    if not marked:
+    if not predicted:
         return []
-    scores, right = np.array([score for score, _ in marked]), np.array([hit for _, hit in marked])
+    scores, right = np.array([score for score, _ in predicted]), np.array([hit for _, hit in predicted])
     words = (
-        "Of the entities marked with a score of 80 %, are four in five right? On average the score is "
-        f"{percent(scores.mean())} and {percent(right.mean())} are right. What was missed has no score."
+        "Of the entities predicted with a score of 80 %, are four in five right? On average the score is "
+        f"{percent(scores.mean())} and {percent(right.mean())} are right. Missed entities have no score."
     )
     figure = reliability_diagram(reliability(scores, right), sure="score", counted="entities")
     return [
@@ -128,8 +127,9 @@ def _calibration(scorer: EntityScorer, context: ReportContext) -> list[Section]:
 def verdict(phrases: Phrases) -> str:
     if not phrases.has("entity_f1", "entity_precision", "entity_recall"):
         return ""
-    found, right = phrases.value("entity_recall"), phrases.value("entity_precision")
-    text = f"Found {percent(found)} of the entities in {phrases.rows}; {percent(right)} of what it marked is right."
+    recall, precision = phrases.value("entity_recall"), phrases.value("entity_precision")
+    text = f"Found {percent(recall)} of the entities in {phrases.rows}; "
+    text += f"{percent(precision)} of the predicted ones are right."
     return text + f" Entity F1 is {phrases.score('entity_f1')}."
 
 

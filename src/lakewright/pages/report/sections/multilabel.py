@@ -43,12 +43,12 @@ def sections(scorer: MultilabelScorer, report: Report, context: ReportContext) -
     thresholds = dict(zip(scorer.labels, context.fitted.get("thresholds", ()), strict=False))
     if thresholds:
         more.append((Column("threshold", "number"), lambda name: thresholds.get(name)))
-    found = classes_section(report, more, kind="label")
+    page = classes_section(report, more, kind="label")
     if not scorer.rows:
-        return found
+        return page
     drawn = figures(scorer)
     parts = [
-        drawing(drawn["labels_a_row"], "labels a row, true and said"),
+        drawing(drawn["labels_a_row"], "labels a row, true and predicted"),
         drawing(
             drawn["co_occurrence"],
             "labels that occur together",
@@ -56,37 +56,37 @@ def sections(scorer: MultilabelScorer, report: Report, context: ReportContext) -
             wide=True,
         ),
     ]
-    found.append(Section("labels", "Together", "How many labels, and which together", _counts(scorer), parts))
+    page.append(Section("labels", "Together", "How many labels, and which together", _counts(scorer), parts))
     swaps = swapped_labels(scorer)
     if swaps:
-        columns = [Column("missed", "name"), Column("said instead"), Column("rows", "count")]
+        columns = [Column("missed", "name"), Column("predicted instead"), Column("rows", "count")]
         columns.append(Column("of the rows where it was missed", "share"))
-        table = Table(columns, [[swap.missed, swap.said, swap.rows, swap.share] for swap in swaps])
-        words = "The pairs where one label was missed and the other wrongly said, on the same row."
-        found.append(Section("confusions", "Confusions", "One label for another", words, [table]))
+        table = Table(columns, [[swap.missed, swap.predicted, swap.rows, swap.share] for swap in swaps])
+        words = "The pairs where one label was missed and the other wrongly predicted, on the same row."
+        page.append(Section("confusions", "Confusions", "One label for another", words, [table]))
     mistakes = confident_label_mistakes(scorer)
-    key = Key({"correct": "right", "missed": "missed", "spurious": "said wrongly"})
-    words = "The labels most surely missed and most surely said wrongly, in turn, with what the model gave them."
-    found += mistakes_section([_card(one, context) for one in mistakes], "Confident mistakes", words, key)
+    key = Key({"correct": "right", "missed": "missed", "spurious": "wrongly predicted"})
+    words = "The surest missed and the surest wrongly predicted labels, in turn, with their probabilities."
+    page += mistakes_section([_card(mistake, context) for mistake in mistakes], "Confident mistakes", words, key)
     words = (
-        "Of the labels given 80 %, are four in five true? Over all decisions, one for each row and label, whatever the "
-        f"thresholds. On average a label is given {percent(scorer.probabilities.mean())}, and "
-        f"{percent(scorer.truth.mean())} are true."
+        "Of the labels with a probability of 80 %, are four in five true? Over all decisions, one for each row and "
+        f"label, without thresholds. On average the probability is {percent(scorer.probabilities.mean())}, and "
+        f"{percent(scorer.truth.mean())} of the labels are true."
     )
     picture = drawing(drawn["reliability"], "share of true labels by probability")
-    found.append(Section("calibration", "Calibration", "Calibration", words, [picture]))
-    return found
+    page.append(Section("calibration", "Calibration", "Calibration", words, [picture]))
+    return page
 
 
 def _counts(scorer: MultilabelScorer) -> str:
-    true, said = scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1)
+    true, predicted = scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1)
     none = true == 0
-    text = f"A row has {true.mean():.2f} labels and is given {said.mean():.2f}, on average."
+    text = f"A row has {true.mean():.2f} true and {predicted.mean():.2f} predicted labels, on average."
     if none.any():
-        text += f" Rows that have none: {none.sum():,}, of which {(said[none] == 0).sum():,} are given none."
+        text += f" Rows without a label: {none.sum():,}, of which {(predicted[none] == 0).sum():,} have none predicted."
     else:
-        text += " Every row has one at least."
-    return text + f" Rows with labels that are given none: {(said[~none] == 0).sum():,}."
+        text += " Every row has at least one."
+    return text + f" Rows with labels and none predicted: {(predicted[~none] == 0).sum():,}."
 
 
 def _card(mistake: LabelMistake, context: ReportContext) -> Card:
@@ -111,9 +111,10 @@ def figures(scorer: MultilabelScorer) -> dict[str, Figure]:
 def verdict(phrases: Phrases) -> str:
     if not phrases.has("micro_precision", "micro_recall", "exact_match"):
         return ""
-    found, right = phrases.value("micro_recall"), phrases.value("micro_precision")
-    text = f"Found {percent(found)} of the labels of {phrases.rows}; {percent(right)} of those it said are right."
-    return text + f" Nothing is missed or too much on {percent(phrases.value('exact_match'))} of the rows."
+    recall, precision = phrases.value("micro_recall"), phrases.value("micro_precision")
+    text = f"Found {percent(recall)} of the labels of {phrases.rows}; "
+    text += f"{percent(precision)} of the predicted ones are right."
+    return text + f" All labels are right on {percent(phrases.value('exact_match'))} of the rows."
 
 
 def baseline(scorer: MultilabelScorer) -> str:
@@ -125,8 +126,8 @@ def baseline(scorer: MultilabelScorer) -> str:
     answered = np.arange(1.0, len(counts) + 1) * scorer.rows
     f1 = divide(2 * np.cumsum(counts[frequent]), answered + float(counts.sum()))
     best = int(f1.argmax())
-    named = "”, “".join(scorer.labels[i] for i in frequent[: best + 1])
-    return f"Always answering “{named}” would have a micro F1 of {number(f1[best])}."
+    labels = "”, “".join(scorer.labels[i] for i in frequent[: best + 1])
+    return f"Always answering “{labels}” would have a micro F1 of {number(f1[best])}."
 
 
 PAGE = TruthPage(sections, figures, verdict, baseline, classes="labels")

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def sections(scorer: OrdinalScorer, report: Report, context: ReportContext) -> list[Section]:
-    found = classes_section(report)
+    page = classes_section(report)
     if not scorer.rows:
-        return found
+        return page
     drawn = figures(scorer)
     distance = drawing(drawn["error_distance"], "rows by distance from the true label")
-    caption = "Of each true label the mean of what the model expects (dot) and its middle 80 % of rows (line)."
+    caption = "For each true label, the mean expected place (dot) and the middle 80 % of its rows (line)."
     expected = drawing(drawn["expected"], "expected by true label", caption)
-    found.append(classification.confusions(scorer, context, drawn))
-    found.append(Section("distance", "Distance", "How far off", _distances(scorer), [distance, expected]))
+    page.append(classification.confusions(scorer, context, drawn))
+    page.append(Section("distance", "Distance", "How far off", _distances(scorer), [distance, expected]))
     mistakes = furthest_mistakes(scorer)
     words = f"The {len(mistakes)} wrong rows furthest from their label, the surest of each distance first."
     cards = [classification.card(mistake, context) for mistake in mistakes]
-    found += mistakes_section(cards, "The mistakes furthest off", words)
-    return [*found, classification.calibration(scorer, drawn)]
+    page += mistakes_section(cards, "The mistakes furthest off", words)
+    return [*page, classification.calibration(scorer, drawn)]
 
 
 def figures(scorer: OrdinalScorer) -> dict[str, Figure]:

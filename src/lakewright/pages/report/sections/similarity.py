@@ -25,7 +25,7 @@ from lakewright.pages.parts import (
     row_id,
     shortened,
 )
-from lakewright.pages.report.mistakes import LostQuery, lost_queries, worst_pairs
+from lakewright.pages.report.mistakes import RankedQuery, worst_pairs, worst_ranked
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage
 
@@ -49,12 +49,12 @@ def _agreement(scorer: SimilarityScorer, context: ReportContext) -> list[Section
     drawn, errors = figures(scorer), scorer.scores - scorer.truth
     parts = [drawing(drawn["scores"], "predicted by true scores"), drawing(drawn["errors"], "errors of the scores")]
     words = "Each point is a pair of texts; on the dashed line the prediction is the truth."
-    found = [Section("scores", "Scores", "Predicted and true scores", words, parts)]
+    page = [Section("scores", "Scores", "Predicted and true scores", words, parts)]
     words = (
-        "A bias above 0: the model's scores are too high here. Too high at the low end and too low at the high end is "
-        "what an unsure model does: it keeps to the middle."
+        "A bias above 0: the model's scores are too high here. An unsure model predicts scores near the middle: too "
+        "high at the low end and too low at the high end."
     )
-    found.append(Section("bands", "Bands", "By true score", words, [_bands(scorer.truth, errors)]))
+    page.append(Section("bands", "Bands", "By true score", words, [_bands(scorer.truth, errors)]))
     cards = []
     for row in worst_pairs(scorer):
         facts = [
@@ -63,8 +63,8 @@ def _agreement(scorer: SimilarityScorer, context: ReportContext) -> list[Section
             Fact("off by", f"{errors[row]:+.2f}"),
         ]
         cards.append(Card(row_id(context, row), facts, lines_of(context, row)))
-    words = "The pairs furthest from their true score. Where the model looks right to you, the score may be wrong."
-    return found + mistakes_section(cards, "Worst pairs", words)
+    words = "The pairs furthest from their true score. If the model looks right to you, the true score may be wrong."
+    return page + mistakes_section(cards, "Worst pairs", words)
 
 
 def _bands(truth: np.ndarray, errors: np.ndarray) -> Table:
@@ -74,10 +74,10 @@ def _bands(truth: np.ndarray, errors: np.ndarray) -> Table:
     columns += [Column("bias", "number")]
     rows: list[list[Cell]] = []
     for i in range(BANDS):
-        own = errors[band == i]
-        if len(own):
+        band_errors = errors[band == i]
+        if len(band_errors):
             name = f"{edges[i]:.3g} to {edges[i + 1]:.3g}"
-            rows.append([name, len(own), float(np.abs(own).mean()), float(own.mean())])
+            rows.append([name, len(band_errors), float(np.abs(band_errors).mean()), float(band_errors.mean())])
     return Table(columns, rows)
 
 
@@ -86,35 +86,35 @@ def _retrieval(scorer: SimilarityScorer, context: ReportContext) -> list[Section
     drawn = figures(scorer)
     first = float((scorer.ranks == 1).mean())
     words = (
-        f"Each text looks for its partner among all {scorer.rows:,} right texts of the test split. It comes first for "
-        f"{percent(first)}; half of them have it at rank {np.median(scorer.ranks):g} or better. In a larger collection "
-        "it is harder to find."
+        f"Each text searches for its partner among all {scorer.rows:,} right texts of the test split. The partner "
+        f"comes first for {percent(first)}; its median rank is {np.median(scorer.ranks):g}. In a larger collection the "
+        "ranks are worse."
     )
     parts = [drawing(drawn["ranks"], "rows by rank"), drawing(drawn["recall"], "recall at k")]
-    found = [Section("ranks", "Ranks", "Where the partner was found", words, parts)]
+    page = [Section("ranks", "Ranks", "Ranks of the partners", words, parts)]
     if not context.rows or not all("embeddings" in prediction for prediction in context.predictions):
-        return found
+        return page
     left, right = (
         np.array([prediction["embeddings"][side] for prediction in context.predictions], dtype=np.float32)
         for side in (0, 1)
     )
     groups = [row["text_pair"] for row in context.rows]
-    cards = [_lost(query, context) for query in lost_queries(scorer.ranks, left, right, groups)]
+    cards = [_query_card(query, context) for query in worst_ranked(scorer.ranks, left, right, groups)]
     words = "The texts whose partner was ranked furthest down, and the text that came first in its place."
-    return found + mistakes_section(cards, "Lost", words)
+    return page + mistakes_section(cards, "Worst ranks", words)
 
 
-def _lost(query: LostQuery, context: ReportContext) -> Card:
+def _query_card(query: RankedQuery, context: ReportContext) -> Card:
     facts = [
         Fact("rank of its partner", f"{query.rank:,}", "bad", f"cosine {query.own_cosine:.2f}"),
         Fact("cosine of the first", f"{query.cosine:.2f}"),
     ]
-    shown = {
+    texts = {
         "text": context.rows[query.row]["text"],
         "partner": context.rows[query.row]["text_pair"],
         "first": context.rows[query.first]["text_pair"],
     }
-    lines = [Line([Piece(shortened(text, 400))], name) for name, text in shown.items()]
+    lines = [Line([Piece(shortened(text, 400))], name) for name, text in texts.items()]
     return Card(row_id(context, query.row), facts, lines)
 
 

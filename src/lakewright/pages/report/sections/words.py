@@ -20,38 +20,43 @@ def sections(scorer: Scorer, context: ReportContext) -> list[Section]:
     if not context.attributions or not context.rows:
         return []
     right = scorer.correct()
-    cards = [_card(one, context, None if right is None else bool(right[one.row])) for one in context.attributions]
+    cards = [
+        _card(attribution, context, None if right is None else bool(right[attribution.row]))
+        for attribution in context.attributions
+    ]
     words = (
         f"{'The scores furthest off' if right is None else 'A few sure mistakes'}, then a few rows that are right. "
-        "Each word was left out in turn, and the model asked again. Blue: without it the model holds less to what it "
-        "said; orange: more; the deeper the shade, the more, within its row. Point at a word for the number: the drop "
-        f"in {context.attributions[0].measure}. Two words that say the same can each be missed without loss: what is "
-        "pale alone may weigh together."
+        "Each word was left out in turn, and the row was predicted again. Blue: without the word the support for the "
+        "prediction falls; orange: it rises; within a row, a deeper shade is a larger change. Point at a word for the "
+        f"number: the drop in {context.attributions[0].measure}. Two words with the same meaning can replace each "
+        "other: words that are pale alone may matter together."
     )
-    return [Section("words", "Words", "Which words made it say so", words, [Cards(cards)])]
+    return [Section("words", "Words", "Which words decided", words, [Cards(cards)])]
 
 
-def _card(one: Attribution, context: ReportContext, right: bool | None) -> Card:
+def _card(attribution: Attribution, context: ReportContext, right: bool | None) -> Card:
     tone: Literal["", "good", "bad"] = "" if right is None else "good" if right else "bad"
-    facts = [Fact("said", shortened(one.said, 120), tone, _share(one))]
-    truth = _truth(context.truths[one.row]) if context.truths and not right else ""
-    if truth and (one.measure != "cosine" or right is None):  # that two texts belong together is not worth saying
-        facts.append(Fact("true score" if one.measure == "cosine" else "true", shortened(truth, 240), "good"))
-    if one.untried:
-        facts.append(Fact("words not tried", f"{one.untried:,}"))
-    texts = texts_of(context, one.row)
-    strongest = max(abs(word.weight) for word in one.words) or 1.0
+    facts = [Fact("predicted", shortened(attribution.said, 120), tone, _share(attribution))]
+    truth = _truth(context.truths[attribution.row]) if context.truths and not right else ""
+    if truth and (
+        attribution.measure != "cosine" or right is None
+    ):  # that two texts belong together is not worth saying
+        facts.append(Fact("true score" if attribution.measure == "cosine" else "true", shortened(truth, 240), "good"))
+    if attribution.untried:
+        facts.append(Fact("words not tried", f"{attribution.untried:,}"))
+    texts = texts_of(context, attribution.row)
+    strongest = max(abs(word.weight) for word in attribution.words) or 1.0
     lines = []
     for name, text in texts.items():
-        pieces = _pieces(one, name, text, strongest)
+        pieces = _pieces(attribution, name, text, strongest)
         if pieces:
             lines.append(Line(pieces, name if len(texts) > 1 else ""))
-    return Card(row_id(context, one.row), facts, lines)
+    return Card(row_id(context, attribution.row), facts, lines)
 
 
-def _share(one: Attribution) -> str:
+def _share(attribution: Attribution) -> str:
     """The model's probability of the label. That of a span is its own score, which stands with the mistakes."""
-    return percent(1 / (1 + math.exp(-one.value))) if one.measure == "log-odds" else ""
+    return percent(1 / (1 + math.exp(-attribution.value))) if attribution.measure == "log-odds" else ""
 
 
 def _truth(truth: Any) -> str:
@@ -60,15 +65,17 @@ def _truth(truth: Any) -> str:
         return str(truth)
     if not truth:
         return "none"
-    if all(isinstance(one, str) for one in truth):
+    if all(isinstance(item, str) for item in truth):
         return ", ".join(truth)
-    return " / ".join(dict.fromkeys(one["text"] for one in truth if "text" in one))
+    return " / ".join(dict.fromkeys(item["text"] for item in truth if "text" in item))
 
 
-def _pieces(one: Attribution, name: str, text: str, strongest: float) -> list[Piece]:
+def _pieces(attribution: Attribution, name: str, text: str, strongest: float) -> list[Piece]:
     """The text around the tried words; every change of word or of the place marked is a new piece."""
-    words = [word for word in one.words if word.input == name]
-    place = one.place if one.place is not None and one.place.input == name else Place(name, 0, 0)
+    words = [word for word in attribution.words if word.input == name]
+    place = (
+        attribution.place if attribution.place is not None and attribution.place.input == name else Place(name, 0, 0)
+    )
     ends = [at for word in words for at in (word.start, word.end)]
     ends += [place.start, place.end] if place.start < place.end else []
     low, high = max(0, min(ends, default=0) - AROUND), min(len(text), max(ends, default=0) + AROUND)
@@ -76,7 +83,7 @@ def _pieces(one: Attribution, name: str, text: str, strongest: float) -> list[Pi
     pieces = [Piece("…")] if low > 0 else []
     for start, end in pairwise(cuts):
         weight = next((word.weight for word in words if word.start <= start < word.end), 0.0)
-        said = place.start <= start < place.end
+        marked = place.start <= start < place.end
         label = f"{weight:+.2f}" if weight else ""
-        pieces.append(Piece(text[start:end], label, "said" if said else None, weight / strongest))
+        pieces.append(Piece(text[start:end], label, "predicted" if marked else None, weight / strongest))
     return pieces + ([Piece("…")] if high < len(text) else [])
