@@ -18,7 +18,7 @@ from lakewright.data.rows.splits import SPLITS
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
-HELD = 0.995  # the share of train's that the size in a remedy holds
+COVERAGE = 0.995  # the share of train's that the size in a remedy covers
 
 
 NEARLY_ALL = 0.95  # of train's: a greater loss leaves nothing to learn
@@ -52,12 +52,12 @@ class _Total:
         return self.shortfall.remedy.format(needed=self._size())
 
     def _size(self) -> int:
-        """The least size that holds HELD of train's, or all of them if HELD is reached already."""
-        held = int(self.of[0]) - self.needed.total()
-        wanted = HELD * self.of[0] if held < HELD * self.of[0] else self.of[0]
+        """The least size that covers COVERAGE of train's, or all of them if COVERAGE is reached already."""
+        covered = int(self.of[0]) - self.needed.total()
+        required = COVERAGE * self.of[0] if covered < COVERAGE * self.of[0] else self.of[0]
         for size, count in sorted(self.needed.items()):
-            held += count
-            if held >= wanted:
+            covered += count
+            if covered >= required:
                 return size
         return 0
 
