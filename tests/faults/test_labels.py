@@ -346,7 +346,7 @@ def test_no_spans_in_every_form() -> None:
         ('[{"start": 0.5, "end": 4, "label": "PER"}]', "0.5 is not an offset"),
         ('[{"start": true, "end": 4, "label": "PER"}]', "True is not an offset"),
         ('[{"start": 0, "end": 1e400, "label": "PER"}]', "inf is not an offset"),
-        ('[{"start": 0, "end": 99999999999999, "label": "PER"}]', "lies outside"),
+        ('[{"start": 0, "end": 99999999999999, "label": "PER"}]', "is outside"),
         ('[["PER", 0, 4]]', "'PER' is not an offset"),
         ('[{"result": []}, {"result": []}]', "2 annotations"),
         ('[{"result": [], "was_cancelled": true}]', "cancelled"),

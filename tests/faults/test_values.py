@@ -526,7 +526,7 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path, split: Any) -> None:
     [
         ((1, 6), "😀 Anna", "span 1–6 begins within a character, counted in UTF-16 units"),
         ((0, 1), "😀 Anna", "span 0–1 ends within a character, counted in UTF-16 units"),
-        ((3, 9), "😀 Anna", "span 3–9 lies outside its text of 6 characters"),
+        ((3, 9), "😀 Anna", "span 3–9 is outside its text of 6 characters"),
         ((1, 5), "x Anna", None),
     ],
 )

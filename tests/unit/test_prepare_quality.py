@@ -134,7 +134,7 @@ def test_ids_are_there_and_unique() -> None:
     ) as e:
         check_columns(five, five, [7, 8, 7, 7, 8], columns=COLUMNS)
     assert "data.columns.id" in e.value.remedy
-    with pytest.raises(DataError, match=r"'code' holds no id in 2 rows \(row 1, row 4\)"):
+    with pytest.raises(DataError, match=r"'code' has no id in 2 rows \(row 1, row 4\)"):
         check_columns(five, five, ["a", None, "b", "c", " "], columns=COLUMNS)
 
 

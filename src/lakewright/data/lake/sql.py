@@ -212,13 +212,13 @@ class _Session:
 
 def _distinct(names: list[str]) -> Iterator[str]:
     """The names made distinct as DuckDB does it: n, n_1, n_2; upper and lower case are the same."""
-    taken = set[str]()
+    used_names = set[str]()
     for name in names:
         distinct, number = name, 0
-        while distinct.lower() in taken:
+        while distinct.lower() in used_names:
             number += 1
             distinct = f"{name}_{number}"
-        taken.add(distinct.lower())
+        used_names.add(distinct.lower())
         yield distinct
 
 

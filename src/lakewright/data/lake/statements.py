@@ -283,8 +283,8 @@ def _tree(text: bytes) -> Any:
     if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI):  # MULTI: a PIVOT
         raise UsageError(f"this kind of statement is not supported: {query.strip()[:80]}", SUPPORTED)
     with duckdb.connect() as connection:
-        ((shown,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-    tree = json.loads(shown)
+        ((serialized,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    tree = json.loads(serialized)
     return None if tree["error"] else tree["statements"][0]
 
 

@@ -65,18 +65,18 @@ def simplified(schema: pa.Schema, notice: Callable[[Finding], object]) -> pa.Sch
         kind, name = field.type, field.name
         if pa.types.is_time(kind):
             kind = pa.string()
-            notice(_noticed("times_of_day", f"column {name!r} holds times of day: they are read as text."))
+            notice(_column_finding("times_of_day", f"column {name!r} holds times of day: they are read as text."))
         elif pa.types.is_duration(kind):
             kind = pa.float64()
-            notice(_noticed("durations", f"column {name!r} holds durations: they are read as seconds."))
+            notice(_column_finding("durations", f"column {name!r} holds durations: they are read as seconds."))
         elif "timestamp[ns" in str(kind):  # also within lists and structs; `storable` makes them microseconds
             detail = f"column {name!r} has nanoseconds; a table stores microseconds: the other digits are cut."
-            notice(_noticed("cut_times", detail))
+            notice(_column_finding("cut_times", detail))
         fields.append(pa.field(name, kind))
     return pa.schema(fields)
 
 
-def _noticed(name: str, detail: str) -> Finding:
+def _column_finding(name: str, detail: str) -> Finding:
     return Finding(name=name, count=1, detail=detail)
 
 

@@ -120,9 +120,9 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
         divergence = kullback_leibler(p_a, p_d)
         kl = divergence if np.isfinite(divergence) else None
         if kl is None:
-            lacking = [labels.names[label] for label in np.flatnonzero((count_a > 0) & (count_d == 0)).tolist()]
-            note = f"KL is infinite: no row here has the label {', '.join(map(repr, lacking[:3]))}" + (
-                f" (and {len(lacking) - 3} more)" if len(lacking) > 3 else ""
+            missing_labels = [labels.names[label] for label in np.flatnonzero((count_a > 0) & (count_d == 0)).tolist()]
+            note = f"KL is infinite: no row here has the label {', '.join(map(repr, missing_labels[:3]))}" + (
+                f" (and {len(missing_labels) - 3} more)" if len(missing_labels) > 3 else ""
             )
         js, lp = jensen_shannon(p_a, p_d), lp_norm(p_a, p_d)
         tvd, ks = total_variation(p_a, p_d), kolmogorov_smirnov(p_a, p_d)

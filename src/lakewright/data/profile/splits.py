@@ -96,11 +96,11 @@ def profile_splits(
     if labels is not None:
         if labels.kind == "number":
             labels, _ = binned(labels)
-        shown = np.argsort(-labels.counts(labels.known), kind="stable")[:MOST_SHOWN].tolist()
+        most_frequent = np.argsort(-labels.counts(labels.known), kind="stable")[:MOST_SHOWN].tolist()
         counts = {name: labels.counts((split == name) & labels.known) for name in names}
         for name in names:
             rows = int(((split == name) & labels.known).sum())
-            shares[name] = {labels.names[i]: float(counts[name][i] / rows) if rows else 0.0 for i in shown}
+            shares[name] = {labels.names[i]: float(counts[name][i] / rows) if rows else 0.0 for i in most_frequent}
         shares_of_labels = {name: counts[name] / counts[name].sum() for name in names if counts[name].sum()}
         if TRAIN in shares_of_labels:
             drift = {

@@ -64,9 +64,9 @@ def in_strings(con: DuckDBPyConnection, column: str, filled: int) -> list[Findin
         },
     }
     findings = []
-    for name, (shown, condition, values, detail) in checks.items():
+    for name, (field, condition, values, detail) in checks.items():
         con.execute(
-            f"select {shown}, n, sum(n) over () from present where {condition} order by n desc, value limit {EXAMPLES}",
+            f"select {field}, n, sum(n) over () from present where {condition} order by n desc, value limit {EXAMPLES}",
             values,
         )
         if examples := con.fetchall():
@@ -96,9 +96,9 @@ def spellings(con: DuckDBPyConnection) -> list[Finding]:
     if not several:
         return []
     count = sum(n for same in several for _, n in same[1:])
-    shown = [" / ".join(f"{value[:CUT]!r} ({n:,})" for value, n in same[:EXAMPLES]) for same in several[:EXAMPLES]]
+    examples = [" / ".join(f"{value[:CUT]!r} ({n:,})" for value, n in same[:EXAMPLES]) for same in several[:EXAMPLES]]
     detail = f"{_rows(count)} that differ from a more frequent value only in case, white space or Unicode form."
-    return [Finding(name="spellings", count=count, detail=detail, rows=shown)]
+    return [Finding(name="spellings", count=count, detail=detail, rows=examples)]
 
 
 def sentinel_numbers(con: DuckDBPyConnection) -> list[Finding]:
@@ -150,8 +150,8 @@ def sentinel_times(con: DuckDBPyConnection) -> list[Finding]:
 
 
 def _finding(name: str, count: int, detail: str, examples: list[tuple[str, int]]) -> Finding:
-    shown = [f"{value[:CUT]!r} ({n:,})" for value, n in examples]
-    return Finding(name=name, count=count, detail=f"{_rows(count)} {detail}", rows=shown)
+    lines = [f"{value[:CUT]!r} ({n:,})" for value, n in examples]
+    return Finding(name=name, count=count, detail=f"{_rows(count)} {detail}", rows=lines)
 
 
 def _rows(count: int) -> str:

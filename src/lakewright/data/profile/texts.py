@@ -180,11 +180,11 @@ def profile_duplicates(
     in_conflict = np.zeros(len(sizes), dtype=np.bool_)
     in_conflict[group_of_row[conflicting]] = True
     conflicts = by_size[in_conflict[by_size]][:EXAMPLES].tolist()
-    shown = {group: np.flatnonzero(group_of_row == group) for group in {*repeated, *conflicts}}
-    texts = _texts_at(lake, table, columns, {int(text_rows.rows[places[0]]) for places in shown.values()})
+    places_of_group = {group: np.flatnonzero(group_of_row == group) for group in {*repeated, *conflicts}}
+    texts = _texts_at(lake, table, columns, {int(text_rows.rows[places[0]]) for places in places_of_group.values()})
 
     def example(group: int) -> Repeated:
-        places = shown[group]
+        places = places_of_group[group]
         labels: Counter[str] = Counter()
         if truth_of_row is not None and names:
             truths = truth_of_row[text_rows.rows[places]]

@@ -99,8 +99,8 @@ class Problems:
         """Raises DataError if there are any."""
         if self.count:
             places = f"{self.count} place{'s' * (self.count > 1)}"
-            shown = "\n  ".join(self.first)
-            raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {shown}", remedy)
+            examples = "\n  ".join(self.first)
+            raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {examples}", remedy)
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:

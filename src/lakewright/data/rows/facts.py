@@ -64,7 +64,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         texts, truths = whole_rows(batch.task_columns, reading.inputs), batch.truths
         ids = batch.table[columns.id].to_pylist() if columns.id else None
         usable = np.flatnonzero(check.usable_rows(batch.rows, texts, truths, ids))
-        here = slice(used, used + len(usable))
+        window = slice(used, used + len(usable))
         used += len(usable)
         check.blanks.update({(role, name): _blank(batch.table[name]) for role, name in checked})
         for each in columns.names:
@@ -72,21 +72,23 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
             if infinite.any():
                 check.infinite[each].add(batch.rows, infinite, batch.table[each[1]].to_pylist())
         usable_truths = [truths[i] for i in usable]
-        rows[here] = batch.rows[usable]
-        text[here] = identities(texts[i] or "" for i in usable)
-        labels[here] = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in usable_truths]
+        rows[window] = batch.rows[usable]
+        text[window] = identities(texts[i] or "" for i in usable)
+        labels[window] = [
+            numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in usable_truths
+        ]
         if is_label is not None:
-            is_label[here] = _is_label([batch.inputs[i] for i in usable], usable_truths)
+            is_label[window] = _is_label([batch.inputs[i] for i in usable], usable_truths)
         if not one_label:
             # 64 bits: two different truths of one text collide with a chance of 5e-20.
-            truth[here] = digests(map(as_text, usable_truths))
+            truth[window] = digests(map(as_text, usable_truths))
         if group is not None:
-            group[here] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
+            group[window] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
         if method == "time" and columns.event_time:
             times.append(batch.table[columns.event_time].take(usable).to_numpy())
         if split is not None:
             splits = batch.table[columns.split or "split"].take(usable).to_pylist()
-            split[here] = [published.setdefault(value, len(published)) for value in splits]
+            split[window] = [published.setdefault(value, len(published)) for value in splits]
     id_digests = np.concatenate(check.ids)[rows[:used]] if check.ids else None
     findings = check.findings(lambda suspects: reading.values(columns.id or "", suspects))
     split_names = list(published)

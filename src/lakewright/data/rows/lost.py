@@ -90,8 +90,8 @@ class Shortfalls:
         """Raises DataError if nearly nothing of train can be learned; call it after all rows."""
         for total in self.totals.values():
             if total.shortfall.vital and total.shares[0] >= NEARLY_ALL:
-                shown = "\n  ".join(total.first)
-                raise DataError(f"there is nothing to learn: {total.cause}:\n  {shown}", total.remedy)
+                examples = "\n  ".join(total.first)
+                raise DataError(f"there is nothing to learn: {total.cause}:\n  {examples}", total.remedy)
 
     def findings(self) -> list[Finding]:
         return [
@@ -108,5 +108,5 @@ class Shortfalls:
 
 def _percent(share: float) -> str:
     """Only a share of 0 shows as 0 %, and only a share of 1 as 100 %."""
-    shown = f"{share:.1%}"
-    return "< 0.1%" if share and shown == "0.0%" else "> 99.9%" if share < 1 and shown == "100.0%" else shown
+    text = f"{share:.1%}"
+    return "< 0.1%" if share and text == "0.0%" else "> 99.9%" if share < 1 and text == "100.0%" else text

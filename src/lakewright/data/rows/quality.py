@@ -124,13 +124,13 @@ def check_spellings(
     doubtful = {label: usual[_spelling(label)] for label in counts if usual[_spelling(label)] != label}
     places = np.flatnonzero(np.array([any(label in doubtful for label in row_labels) for row_labels in names])[labels])
     number = _numbers(rows, len(labels))
-    shown = {
+    spelling_of_row = {
         int(number[place]): next(label for label in names[labels[place]] if label in doubtful)
         for place in places[:EXAMPLES]
     }
 
     def show(row: int, text: str, truth: str) -> str:
-        label, other = shown[row], doubtful[shown[row]]
+        label, other = spelling_of_row[row], doubtful[spelling_of_row[row]]
         both = [f"{_quoted(each)} ({counted(counts[each], 'row')})" for each in (label, other)]
         return f"row {row}: {both[0]}, elsewhere {both[1]}"
 
@@ -258,13 +258,13 @@ def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) ->
     others = [name for name in SPLITS if name != TRAIN]
     unseen = sorted({label for name in others for label in counts[name]} - set(counts[TRAIN]))
     if unseen:
-        shown = [
+        label_counts = [
             f"{label!r} ({', '.join(f'{counts[name][label]} in {name}' for name in others if label in counts[name])})"
             for label in unseen[:EXAMPLES]
         ]
         raise DataError(
             f"column {truth_name(columns)}: {counted(len(unseen), 'label')} not in train: "
-            f"{', '.join(shown)}{', …' * (len(unseen) > EXAMPLES)}",
+            f"{', '.join(label_counts)}{', …' * (len(unseen) > EXAMPLES)}",
             "add train rows of these labels, merge them into others, leave their rows out, or split in another way "
             "(another prepare.split.seed or method)",
         )
@@ -285,8 +285,8 @@ def input_names(columns: Columns, conjunction: str) -> str:
     """The input columns, for messages; only the texts, if there are any."""
     several = {role for role, column in columns.roles.items() if isinstance(column, list)}
     names = [name for role, name in columns.inputs if role not in several] or [name for _, name in columns.inputs]
-    shown = f" {conjunction} ".join(map(repr, names[:EXAMPLES])) or "'text'"
-    return shown + f" {conjunction} {len(names) - EXAMPLES} more" * (len(names) > EXAMPLES)
+    text = f" {conjunction} ".join(map(repr, names[:EXAMPLES])) or "'text'"
+    return text + f" {conjunction} {len(names) - EXAMPLES} more" * (len(names) > EXAMPLES)
 
 
 def truth_name(columns: Columns) -> str:

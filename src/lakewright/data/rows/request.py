@@ -100,8 +100,8 @@ def _time(value: Any, at: int, name: str) -> datetime:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        shown = repr(value)[:40] if isinstance(value, str) else type(value).__name__
-        cause = f"row {at}: {name!r} is {shown}, not a time"
+        description = repr(value)[:40] if isinstance(value, str) else type(value).__name__
+        cause = f"row {at}: {name!r} is {description}, not a time"
         raise DataError(cause, "give it in ISO 8601, such as 2026-01-31T14:00:00Z, or null") from None
 
 
@@ -169,8 +169,8 @@ def category(value: Any) -> str | None:
 
 
 def _row_form(inputs: Mapping[str, Kind]) -> str:
-    shown = {"words": "[…]", "number": "3", "time": '"2026-01-31"'}
-    return "give {" + ", ".join(f'"{name}": ' + shown.get(kind, '"…"') for name, kind in inputs.items()) + "}"
+    examples = {"words": "[…]", "number": "3", "time": '"2026-01-31"'}
+    return "give {" + ", ".join(f'"{name}": ' + examples.get(kind, '"…"') for name, kind in inputs.items()) + "}"
 
 
 def _sources_of(name: str, inputs: Mapping[str, Kind]) -> list[str]:

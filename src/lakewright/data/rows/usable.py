@@ -58,8 +58,8 @@ class Tally:
         """One, or none if there are no such rows."""
         if not self.count:
             return []
-        shown = [f"row {row}: {value}" for row, value in self.first]
-        return [Finding(name=name, count=self.count, detail=f"{counted(self.count, 'row')} {detail}", rows=shown)]
+        examples = [f"row {row}: {value}" for row, value in self.first]
+        return [Finding(name=name, count=self.count, detail=f"{counted(self.count, 'row')} {detail}", rows=examples)]
 
 
 @dataclass
@@ -122,9 +122,10 @@ class Usable:
                 )
         for (role, name), tally in self.infinite.items():
             if tally.count:
-                shown = ", ".join(f"row {row}: {value}" for row, value in tally.first)
+                examples = ", ".join(f"row {row}: {value}" for row, value in tally.first)
                 raise DataError(
-                    f"the column {name!r} (data.columns.{role}) is infinite in {counted(tally.count, 'row')} ({shown})",
+                    f"the column {name!r} (data.columns.{role}) is infinite in {counted(tally.count, 'row')} "
+                    f"({examples})",
                     f"correct the numbers at the source, or make them null in SQL: if(isinf({name}), null, {name})",
                 )
         for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
@@ -161,10 +162,10 @@ class Usable:
 
     def _blank_columns(self) -> str:
         """The missing values of each truth column, if there are several."""
-        lacking = [
+        blank_columns = [
             (name, count) for (role, name), count in self.blanks.most_common() if role in self.columns.truths and count
         ]
-        return "".join(f", {name!r} is blank in {count:,}" for name, count in lacking[:EXAMPLES])
+        return "".join(f", {name!r} is blank in {count:,}" for name, count in blank_columns[:EXAMPLES])
 
     def _require_unique(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> None:
         column = self.columns.id or "id"
@@ -173,8 +174,8 @@ class Usable:
         )
         without = self.without_id
         if without.count:
-            shown = ", ".join(f"row {row}" for row, _ in without.first)
-            raise DataError(f"column {column!r} holds no id in {counted(without.count, 'row')} ({shown})", remedy)
+            examples = ", ".join(f"row {row}" for row, _ in without.first)
+            raise DataError(f"column {column!r} has no id in {counted(without.count, 'row')} ({examples})", remedy)
         hashes = np.concatenate(self.ids)
         self.ids.clear()
         in_order = np.sort(hashes)
@@ -183,10 +184,10 @@ class Usable:
             return
         suspects = np.flatnonzero(np.isin(hashes, repeated))
         first_row: dict[Hashable, int] = {}
-        again: list[tuple[Hashable, int]] = []
+        repeats: list[tuple[Hashable, int]] = []
         for row, value in zip(suspects.tolist(), ids_at(suspects), strict=True):  # two ids may share a hash
             if first_row.setdefault(value, row) != row:
-                again.append((value, row))
-        if again:
-            shown = ", ".join(f"{value!r} (rows {first_row[value]} and {row})" for value, row in again[:EXAMPLES])
-            raise DataError(f"column {column!r} repeats an id in {counted(len(again), 'row')}: {shown}", remedy)
+                repeats.append((value, row))
+        if repeats:
+            examples = ", ".join(f"{value!r} (rows {first_row[value]} and {row})" for value, row in repeats[:EXAMPLES])
+            raise DataError(f"column {column!r} repeats an id in {counted(len(repeats), 'row')}: {examples}", remedy)

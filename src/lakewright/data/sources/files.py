@@ -182,13 +182,14 @@ def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:
     names = list(first.partition)
     for file in files.files:
         if set(file.partition) != set(names):
-            lacking, name = sorted(
+            file_without, name = sorted(
                 (other.name, name)
                 for one, other in ((first, file), (file, first))
                 for name in set(one.partition) - set(other.partition)
             )[0]
             raise DataError(
-                f"{lacking} is not in a folder {name}=…, but other files are", "move it, or choose files with a glob"
+                f"{file_without} is not in a folder {name}=…, but other files are",
+                "move it, or choose files with a glob",
             )
     columns = {
         name: pa.array([file.partition[name] for file in files.files], pa.string()) for name in intake.kept(names)

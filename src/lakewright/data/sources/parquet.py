@@ -67,9 +67,10 @@ def _one_schema(schemas: Mapping[str, pa.Schema], intake: Intake) -> pa.Schema:
     columns = schemas[first].names
     for other in others:
         if difference := sorted(set(columns) ^ set(schemas[other].names)):
-            lacking = other if difference[0] in columns else first
+            file_without = other if difference[0] in columns else first
             raise DataError(
-                f"column {difference[0]!r} is missing in {lacking}", "read only files with the same columns, by a glob"
+                f"column {difference[0]!r} is missing in {file_without}",
+                "read only files with the same columns, by a glob",
             )
     findings: dict[str, Finding] = {}
     whole = pa.schema([])

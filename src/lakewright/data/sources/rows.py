@@ -162,18 +162,18 @@ def _widened(
                 schema = schema.set(position, unified.field(0))
         except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
-            before, here = ("lists of several types" if one.metadata else shown(one.type) for one in both)
-            cause = f"{before} before, {here} here"
+            before, after = ("lists of several types" if one.metadata else shown(one.type) for one in both)
+            cause = f"{before} before, {after} here"
             raise _changed(field.name, place, cause, types) from None
     return schema
 
 
 def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
     """Raises ArrowInvalid if one holds lists, or objects, and the other something else."""
-    before, here = (one.metadata or _as_json(one.type) for one in both)
-    if before and here and before != here:
+    before, after = (one.metadata or _as_json(one.type) for one in both)
+    if before and after and before != after:
         raise pa.ArrowInvalid("lists or objects, and other values")
-    return pa.field(both[0].name, pa.string(), metadata=before or here)
+    return pa.field(both[0].name, pa.string(), metadata=before or after)
 
 
 def _as_json(kind: pa.DataType) -> dict[bytes, bytes] | None:

@@ -33,7 +33,7 @@ def _mistake(start: int, end: int, form: Any, text: str, unit: Offsets) -> str |
     if _splits(start, end, text, unit):
         return f"span {start}–{end} {'begins' if first < 0 else 'ends'} within a character, counted in UTF-16 units"
     if not 0 <= first < last:
-        return f"span {start}–{end} lies outside its text of {len(text)} characters"
+        return f"span {start}–{end} is outside its text of {len(text)} characters"
     if isinstance(form, str) and _plain(form) != _plain(text[first:last]):
         return f"span {start}–{end} is {text[first:last]!r}, not {form!r}"
     return None
