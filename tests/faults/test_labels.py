@@ -32,7 +32,7 @@ from lakewright.data.profile.labels import profile_labels, read_labels
 from lakewright.data.rows.columns import in_order
 from lakewright.data.rows.duplicates import IDENTITY
 from lakewright.data.rows.kinds import Kind, is_blank
-from lakewright.data.rows.quality import check_labels, check_spellings, told
+from lakewright.data.rows.quality import check_labels, check_spellings, with_texts
 from lakewright.data.rows.request import lacks
 from lakewright.errors import DataError, LakewrightError, ProjectError, UsageError
 from lakewright.evaluation.attribution import attributions
@@ -107,7 +107,7 @@ def test_multi_hot_lists_are_read_where_the_labels_are_named(form: str) -> None:
 @pytest.mark.parametrize(
     ("values", "named", "problem"),
     [
-        ([[0, 1], [1, 0, 0]], ["a", "b"], "row 1: a vector of 3 places, and task.labels names 2"),
+        ([[0, 1], [1, 0, 0]], ["a", "b"], "row 1: a vector has 3 places, and task.labels names 2"),
         ([[1, 0], [0, None]], ["a", "b"], "row 1: a place of the vector is null"),
         ([[0, 1], [0, 0], [0, 1]], ["a", "b"], "the label 'a' .* is in no row"),
         ([["a"], ["c"], ["b"]], ["a", "b"], "row 1: task.labels lacks 'c'"),
@@ -150,7 +150,7 @@ def test_columns_of_0_and_1_may_be_texts() -> None:
     table = pa.table({"text": list("abc"), "anger": ["1", "0", " "], "joy": [1.0, 0.0, 1.0]})
     found = read("multilabel_classification", table, {"text": "text", "labels": ["anger", "joy"]})
     assert found == [["anger", "joy"], [], None]
-    with pytest.raises(DataError, match=r"'anger'.*\n.*row 2: 'x' is no number"):
+    with pytest.raises(DataError, match=r"'anger'.*\n.*row 2: 'x' is not a number"):
         table = table.set_column(1, "anger", pa.array(["1", "0", "x"]))
         read("multilabel_classification", table, {"text": "text", "labels": ["anger", "joy"]})
 
@@ -264,7 +264,7 @@ def test_a_plain_number_that_stands_in_the_context_is_an_answer() -> None:
         ({"answer": ["Berlin"], "start": [14]}, "lists of the same length"),
         ({"text": ["Berlin", "1910"], "answer_start": [14]}, "lists of the same length"),
         ("Rome", "'Rome' is not in its context"),
-        ("{Rome", "no JSON"),
+        ("{Rome", "not JSON"),
         ("[" * 100_000, "nested too deep"),
         (5, "not a list of answers"),
     ],
@@ -337,21 +337,21 @@ def test_no_spans_in_every_form() -> None:
 @pytest.mark.parametrize(
     ("form", "problem"),
     [
-        ("[null]", "None is no span"),
-        ("[5]", "5 is no span"),
+        ("[null]", "None is not a span"),
+        ("[5]", "5 is not a span"),
         ('[{"start": 0, "label": "PER"}]', "a start or an end is missing"),
         ('[{"start": 0, "end": 4}]', "a label is null"),
         ('[{"start": 0, "end": 4, "label": ["PER", "LOC"]}]', "2 labels"),
-        ('[{"start": 0, "end": 4, "label": "\\ud800"}]', "no Unicode text"),
-        ('[{"start": 0.5, "end": 4, "label": "PER"}]', "0.5 is no place"),
-        ('[{"start": true, "end": 4, "label": "PER"}]', "True is no place"),
-        ('[{"start": 0, "end": 1e400, "label": "PER"}]', "inf is no place"),
-        ('[{"start": 0, "end": 99999999999999, "label": "PER"}]', "lies outside"),
-        ('[["PER", 0, 4]]', "'PER' is no place"),
+        ('[{"start": 0, "end": 4, "label": "\\ud800"}]', "not valid Unicode text"),
+        ('[{"start": 0.5, "end": 4, "label": "PER"}]', "0.5 is not an offset"),
+        ('[{"start": true, "end": 4, "label": "PER"}]', "True is not an offset"),
+        ('[{"start": 0, "end": 1e400, "label": "PER"}]', "inf is not an offset"),
+        ('[{"start": 0, "end": 99999999999999, "label": "PER"}]', "is outside"),
+        ('[["PER", 0, 4]]', "'PER' is not an offset"),
         ('[{"result": []}, {"result": []}]', "2 annotations"),
         ('[{"result": [], "was_cancelled": true}]', "cancelled"),
         ('{"start": [0], "end": [4, 5], "label": ["PER"]}', "lists of 1, 2, 1"),
-        ("Anna", "no JSON"),
+        ("Anna", "not JSON"),
         ("[" * 100_000, "nested too deep"),
     ],
 )
@@ -368,7 +368,7 @@ def test_odd_spans_are_named_by_their_rows(form: str, problem: str) -> None:
         (["a", "b"], ["O", None], "tags holds None"),
         (["a", "b"], ["O"], "2 tokens and 1 tags"),
         (["a", "b"], [0, 1], "'0' is not a tag"),
-        ("a b", "O O", "no JSON"),
+        ("a b", "O O", "not JSON"),
     ],
 )
 def test_odd_tags_are_named_by_their_rows(tokens: Any, tags: Any, problem: str) -> None:
@@ -390,13 +390,13 @@ def test_tokens_and_tags_may_be_json() -> None:
     [
         ('["a", null]', "a label is null"),
         ('["a", " "]', "a label is blank"),
-        ('["a", {"b": 1}]', "is no label"),
+        ('["a", {"b": 1}]', "is not a label"),
         ('["a", 0.5]', "the label 0.5 is a fraction"),
-        ('["\\ud800"]', "no Unicode text"),
-        ("a, b", "no JSON"),
-        ("['a', 'b']", r"no JSON, but as Python prints .* json\.dumps"),
-        ('{"a": 1}', "no list of labels"),
-        ("5", "no list of labels"),
+        ('["\\ud800"]', "not valid Unicode text"),
+        ("a, b", "not JSON"),
+        ("['a', 'b']", r"not JSON, but a list as Python prints it.* json\.dumps"),
+        ('{"a": 1}', "not a list of labels"),
+        ("5", "not a list of labels"),
         ("[" * 100_000, "nested too deep"),
     ],
 )
@@ -485,7 +485,7 @@ SPELLINGS = [
 @pytest.mark.parametrize(("usual", "other"), SPELLINGS)
 def test_spellings_of_one_label_are_noticed_in_lists_as_in_classes(usual: str, other: str) -> None:
     names = [(usual, "else"), (usual,), ("more", other), ("more",)]
-    (found,) = told(check_spellings(np.array([0, 1, 2, 3]), names, columns=SEVERAL, rows=np.arange(4) + 7),
+    (found,) = with_texts(check_spellings(np.array([0, 1, 2, 3]), names, columns=SEVERAL, rows=np.arange(4) + 7),
                     dict.fromkeys(range(20), ("", "")))  # fmt: skip
     assert (found.name, found.count) == ("label_spellings", 1)
     assert found.rows == [f"row 9: {other!r} (1 row), elsewhere {usual!r} (2 rows)"]
@@ -527,25 +527,25 @@ FEW = {
     "labels that nobody knows": (
         {"text": TEXTS, "a": [1] * 2 + [None] * 36 + [0, 0], "b": [1] * 2 + [None] * 36 + [0, 0]},
         ("multilabel_classification", {"text": "text", "labels": ["a", "b"]}),
-        "leave validation empty|same labels",
-        "36 rows of 40 with nothing in column ['a', 'b'] left out, 'a' is blank in 36, 'b' is blank in 36",
+        "validation has no rows|same labels",
+        "36 rows of 40 without a value in column ['a', 'b'] left out, 'a' is blank in 36, 'b' is blank in 36",
     ),
     "one class that is left": (
         {"text": TEXTS, "label": ["a"] * 20 + [None] * 20},
         ("text_classification", {"text": "text", "label": "label"}),
         "one label only",
-        "20 rows of 40 with nothing in column 'label' left out",
+        "20 rows of 40 without a value in column 'label' left out",
     ),
     "texts that are blank": (
         {"text": ["a b"] + ["\u200b "] * 38 + ["c d"], "label": ["a", "b"] * 20},
         ("text_classification", {"text": "text", "label": "label"}),
-        "2 rows leave",
-        "38 rows with nothing in column 'text' left out",
+        r"has no rows \(of 2:",
+        "38 rows without a value in column 'text' left out",
     ),
     "duplicates": (
         {"text": ["same"] * 38 + ["one", "two"], "label": ["a"] * 38 + ["b", "a"], "split": ["train"] * 39 + ["test"]},
         ("text_classification", {"text": "text", "label": "label"}),
-        "empty|no rows stay|not in train",
+        "empty|has no rows|not in train",
         "37 rows repeating the text of an earlier row",
     ),
 }

@@ -394,7 +394,7 @@ def test_prepare_notices_broken_characters() -> None:
         "tab\tnl\n",
     ]
     check = Usable(TextClassificationColumns(text="text", label="label"))
-    check.see(np.arange(len(texts)), texts, ["a"] * len(texts), None)
+    check.usable_rows(np.arange(len(texts)), texts, ["a"] * len(texts), None)
     found = {each.name: each for each in check.findings(lambda rows: [])}
     assert {name: found[name].count for name in ("control_characters", "replacement_characters", "mojibake")} == {
         "control_characters": 2,
@@ -452,12 +452,12 @@ def test_folders_name_columns(tmp_path: Path, kind: str, source: str) -> None:
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_folders_that_do_not_go_together(tmp_path: Path, kind: str) -> None:
     put(tmp_path / "d", f"label=a/x.{kind}", [{"text": "t", "label": "b"}])
-    with pytest.raises(DataError, match=r"'label' stands in label=a/x.* and in the name of its folder"):
+    with pytest.raises(DataError, match=r"'label' is in label=a/x.* and in the name of its folder"):
         read(tmp_path, "d")
     assert read(tmp_path, "d", intake=Intake(exclude=frozenset({"label"}))).column_names == ["text"]
     put(tmp_path / "e", f"label=a/x.{kind}", [{"text": "t"}])
     put(tmp_path / "e", f"x.{kind}", [{"text": "t"}])
-    with pytest.raises(DataError, match=rf"^x\.{kind} lies in no folder label="):
+    with pytest.raises(DataError, match=rf"^x\.{kind} is not in a folder label="):
         read(tmp_path, "e")
 
 
@@ -569,21 +569,26 @@ def test_what_made_a_column_text_is_named_and_the_way_out_works(tmp_path: Path) 
     written(tmp_path, rows)
     numbers, times = Intake(numbers={"n": "numbers"}), Intake(times={"w": "event_time"})
     with pytest.raises(
-        DataError, match=r"'n' \(data.columns.numbers\): 2 of 20 values are no number: 'NA' \(data.csv line 6\), '-' "
+        DataError,
+        match=r"'n' \(data.columns.numbers\): 2 of 20 values are not a number: 'NA' \(data.csv line 6\), '-' ",
     ) as caught:
         read(tmp_path, "data.csv", intake=numbers)
     assert 'null_values: ["NA", "-"]' in caught.value.remedy
     assert read(tmp_path, "data.csv", intake=numbers, null_values=["NA", "-"])["n"].null_count == 2
-    with pytest.raises(DataError, match=r"1 of 20 values is no date: '2024-02-30' \(data.csv line 13\)") as caught:
+    with pytest.raises(
+        DataError, match=r"1 of 20 values is not of type date: '2024-02-30' \(data.csv line 13\)"
+    ) as caught:
         read(tmp_path, "data.csv", intake=times)
-    with pytest.raises(DataError, match=r"1 of 20 values is no date: '2024-02-30' \(data.csv line 13\)") as declared:
+    with pytest.raises(
+        DataError, match=r"1 of 20 values is not of type date: '2024-02-30' \(data.csv line 13\)"
+    ) as declared:
         read(tmp_path, "data.csv", types={"w": "date"})
     assert "types" not in caught.value.remedy and "string" not in declared.value.remedy
 
 
 def test_mixed_times_name_those_of_the_rarer_kind(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_bytes(column("2024-01-01", "2024-01-02", "2024-01-03 10:00"))
-    with pytest.raises(DataError, match=r"1 of 3 values is no date: '2024-01-03 10:00' \(data.csv line 4\)"):
+    with pytest.raises(DataError, match=r"1 of 3 values is not of type date: '2024-01-03 10:00' \(data.csv line 4\)"):
         read(tmp_path, "data.csv", intake=Intake(times={"x": "event_time"}))
 
 
@@ -637,7 +642,7 @@ def test_declared_times_in_json(tmp_path: Path) -> None:
     table = read(tmp_path, "data.json", types={"t": "timestamp_ntz"})
     assert table["t"].to_pylist() == [datetime(2024, 1, 1, 10, 0, 0, 123456), None, datetime(2024, 1, 2)]
     (tmp_path / "data.json").write_text('[{"t": "2024-01-01"},\n{"t": "soon"}]')
-    with pytest.raises(DataError, match=r"data.json line 2: the value of column 't' is no date") as caught:
+    with pytest.raises(DataError, match=r"data.json line 2: the value of column 't' is not of type date") as caught:
         read(tmp_path, "data.json", types={"t": "date"})
     assert "types" not in caught.value.remedy
     with pytest.raises(UsageError, match="did you mean 't'"):
@@ -745,7 +750,7 @@ def test_lists_and_other_values_do_not_go_together(tmp_path: Path, other: Any, c
     values = [SPANS] * count + [other]
     for some in (values, values[::-1]):
         (tmp_path / "data.jsonl").write_text("".join(json.dumps({"s": value}) + "\n" for value in some))
-        with pytest.raises(DataError, match=r"the value of column 's' does not go together"):
+        with pytest.raises(DataError, match=r"the value of column 's' does not fit"):
             read(tmp_path, "data.jsonl")
 
 

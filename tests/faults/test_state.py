@@ -57,7 +57,7 @@ def test_a_damaged_file_of_the_same_size_is_written_anew(
     damage(ran.parent / ".lakewright" / "tables" / "main" / "h" / table, how)
     read = call("sql", f"select * from main.h.{table}")
     assert read.code == 1
-    assert "is damaged: its footer is no Parquet" in read.err
+    assert "is damaged: its footer is not Parquet" in read.err
     assert f"lakewright run --rerun {stage}" in read.err
     planned = {each["stage"]: each for each in call("plan", "--json").json["stages"]}
     assert planned[stage] == {
@@ -93,7 +93,7 @@ def test_one_of_many_creates_a_table(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         ended = list(threads.map(create, range(4)))
     refused = [error.cause for error in ended if isinstance(error, UsageError)]
-    assert refused == ["the table main.h.one is there already"] * 3
+    assert refused == ["the table main.h.one exists already"] * 3
     made = lake.version("main.h.one")
     (winner,) = (number for number, table in enumerate(ended) if table == made)
     assert (made.version, lake.read(made)["n"].to_pylist()) == (0, [winner])
@@ -103,7 +103,7 @@ def test_a_table_that_was_made_while_the_query_ran_is_kept(tmp_path: Path, monke
     lake = Lake(SqliteCatalog(tmp_path / "catalog.sqlite"), str(tmp_path / "tables"))
     lake.write(T, pa.table({"n": [1]}))
     monkeypatch.setattr(sql, "_exists", lambda *_: False)  # as it was when the statement began
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         sql.run_sql(lake, f"create table {T} as select 2 as n")
     assert lake.read(lake.version(T))["n"].to_pylist() == [1]
     sql.run_sql(lake, f"create or replace table {T} as select 3 as n")

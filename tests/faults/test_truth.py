@@ -208,7 +208,7 @@ class TestSpans:
         task = {"name": "token_classification", "offsets": "utf16"}
         assert not [name for name in findings_of(rows, SPANS, task) if name.startswith("spans_")]
         contradicted = [{**row, "spans": [{**row["spans"][0], "text": row["word"]}]} for row in rows]
-        with pytest.raises(DataError, match=r"wrong in 40 places:\n  row 1: .*right with task.offsets: utf16"):
+        with pytest.raises(DataError, match=r"wrong in 40 places:\n  row 1: .*correct with task.offsets: utf16"):
             findings_of(contradicted, SPANS, "token_classification")
         assert not [name for name in findings_of(contradicted, SPANS, task) if name.startswith("spans_")]
 
@@ -247,7 +247,7 @@ class TestSpans:
         assert findings["spans_unread"].count == 1 and findings["spans_unread"].rows[0].startswith("row 2: ")
         assert "spans_within_words" not in findings
         rows[3] = {"tokens": ["a", ""], "tags": ["O", "B-x"]}
-        with pytest.raises(DataError, match=r"row 3: the token 1 is empty, and is tagged 'B-x'"):
+        with pytest.raises(DataError, match=r"row 3: the token 1 is empty, but is tagged 'B-x'"):
             findings_of(rows, tags, "token_classification")
 
 

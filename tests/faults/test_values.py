@@ -376,7 +376,7 @@ def test_other_kinds_beside_such_objects_are_refused(tmp_path: Path) -> None:
         [{"a": SPACY}] * 5_000 + [{"a": True}],
     ):
         write_json(tmp_path, rows)
-        with pytest.raises(DataError, match="column 'a' does not go together"):
+        with pytest.raises(DataError, match="column 'a' does not fit"):
             read(tmp_path, "m.jsonl")
     write_json(tmp_path, [{"a": {"b": 1}}, {"a": {"b": "x"}}])
     with pytest.raises(DataError, match="line 2: the value of column 'a'"):
@@ -423,7 +423,7 @@ def test_numbers_in_forms_of_codes_have_a_remedy_that_works(tmp_path: Path, valu
     intake = Intake(numbers={"x": role})
     with pytest.raises(DataError, match=rf"'x' \(data.columns.{role}\): 1 of 2 values is in a form") as refused:
         read(tmp_path, "m.csv", intake=intake)
-    assert "no number" not in refused.value.cause and "types: {x: double}" in refused.value.remedy
+    assert "not a number" not in refused.value.cause and "types: {x: double}" in refused.value.remedy
     assert read(tmp_path, "m.csv", intake=intake, types={"x": "double"})["x"].to_pylist() == [float(value), 2.5]
 
 
@@ -431,14 +431,14 @@ def test_numbers_in_forms_of_codes_have_a_remedy_that_works(tmp_path: Path, valu
     ("values", "remedy"),
     [
         (["1,5", "2"], "replace(x, ',', '.')::double"),
-        (["1,5", "-0,25"], "decimal one, write a point"),
+        (["1,5", "-0,25"], "decimal comma, write a point"),
         (["1e400", "2"], "correct them"),
         (["01", "many", "2"], "correct them"),
     ],
 )
 def test_what_is_no_number_has_its_own_remedy(tmp_path: Path, values: list[str], remedy: str) -> None:
     write_csv(tmp_path, *values)
-    with pytest.raises(DataError, match="no number") as refused:
+    with pytest.raises(DataError, match="not a number") as refused:
         read(tmp_path, "m.csv", intake=Intake(numbers={"x": "numbers"}))
     assert remedy in refused.value.remedy
 
@@ -468,7 +468,7 @@ def write_source(folder: Path, text: str) -> None:
     [
         ("path", {"pth": "a"}, "has no parameter 'pth'", "did you mean 'path'? known: path"),
         ("path, limit=3", {"path": "a", "types": {}}, "has no parameter 'types'", "known: limit, path"),
-        ("path, *, limit", {"path": "a"}, "needs 'limit'", "data.options: {limit: …}"),
+        ("path, *, limit", {"path": "a"}, "needs the parameter 'limit'", "data.options: {limit: …}"),
         ("", {"split": "a"}, "has no parameter 'split'", "known: (none)"),
     ],
 )
@@ -488,9 +488,9 @@ def test_options_that_a_function_takes(tmp_path: Path) -> None:
 
 def test_a_python_source_is_not_told_of_types_that_it_does_not_take(tmp_path: Path) -> None:
     write_source(tmp_path, "def rows():\n    yield {'a': 1}\n    yield {'a': 'x'}\n")
-    with pytest.raises(DataError, match="row 2: the value of column 'a' does not go together") as refused:
+    with pytest.raises(DataError, match="row 2: the value of column 'a' does not fit") as refused:
         read(tmp_path, "python:rows_of:rows")
-    assert refused.value.remedy == "make its values one type, or leave the column out: data.exclude: [a]"
+    assert refused.value.remedy == "give all its values one type, or leave the column out: data.exclude: [a]"
 
 
 @pytest.mark.parametrize(
@@ -526,7 +526,7 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path, split: Any) -> None:
     [
         ((1, 6), "😀 Anna", "span 1–6 begins within a character, counted in UTF-16 units"),
         ((0, 1), "😀 Anna", "span 0–1 ends within a character, counted in UTF-16 units"),
-        ((3, 9), "😀 Anna", "span 3–9 lies outside its text of 6 characters"),
+        ((3, 9), "😀 Anna", "span 3–9 is outside its text of 6 characters"),
         ((1, 5), "x Anna", None),
     ],
 )
@@ -536,15 +536,15 @@ def test_a_span_within_an_emoji(span: tuple[int, int], text: str, wrong: str | N
 
 def test_a_span_within_an_emoji_that_is_right_in_characters() -> None:
     assert "begins within a character" in str(mistake(1, 6, " Anna", "😀 Anna", "utf16"))
-    assert "right with task.offsets: characters" in str(mistake(1, 6, " Anna", "😀 Anna", "utf16"))
+    assert "correct with task.offsets: characters" in str(mistake(1, 6, " Anna", "😀 Anna", "utf16"))
 
 
 @pytest.mark.parametrize("name", ["m.csv.gz", "m.csv.bz2", "m.jsonl.zst", "m.tsv.gz"])
 def test_a_plain_file_of_a_compressed_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"text": "a"}\n' if "json" in name else "text\na\n")
-    with pytest.raises(DataError, match=f"{name} is not compressed, as its name says") as refused:
+    with pytest.raises(DataError, match=f"{name} has the name of a compressed file") as refused:
         read(tmp_path, name, format="json" if "json" in name else "csv")
-    assert refused.value.remedy == f"name it {name.rpartition('.')[0]}"
+    assert refused.value.remedy == f"rename it to {name.rpartition('.')[0]}"
 
 
 @pytest.mark.parametrize("name", ["m.jsonl", "m.csv"])
@@ -552,7 +552,7 @@ def test_a_plain_file_of_a_compressed_name(tmp_path: Path, name: str) -> None:
 def test_surrogates_in_utf_8(tmp_path: Path, name: str, broken: bytes) -> None:
     good = b'{"text": "good"}\n' if name == "m.jsonl" else b"text\n"
     (tmp_path / name).write_bytes(good + good.replace(b"text", b"text").replace(b"good", broken) + broken)
-    with pytest.raises(DataError, match="holds surrogates") as refused:
+    with pytest.raises(DataError, match="has surrogates") as refused:
         read(tmp_path, name)
     assert "cp1252" not in refused.value.remedy and "surrogatepass" in refused.value.remedy
 
@@ -561,7 +561,7 @@ def test_a_title_above_the_header(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("Export of 2024\ntext,label\na,b\nc,d\n")
     with pytest.raises(DataError, match="has 1 column, but line 2 has 2") as refused:
         read(tmp_path, "m.csv")
-    assert "take out line 1 if it is a title" in refused.value.remedy
+    assert "remove line 1 if it is a title" in refused.value.remedy
     (tmp_path / "m.csv").write_text("text,label\na,b\nc,d,e\n")
     with pytest.raises(DataError, match="has 2 columns") as refused:
         read(tmp_path, "m.csv", column_names=["text", "label"])

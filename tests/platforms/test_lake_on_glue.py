@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from lakewright.data.lake.catalogs import Denied
-from lakewright.data.lake.catalogs.glue import GlueCatalog, GlueSettings, _asked
+from lakewright.data.lake.catalogs.glue import GlueCatalog, GlueSettings, _answer
 from lakewright.data.lake.catalogs.glue.entries import column_info, hive_type, table_input
 from lakewright.data.lake.catalogs.unity import _column
 from lakewright.data.lake.names import TableName
@@ -143,14 +143,14 @@ def test_who_may_read_alone_reads_what_is_newer_than_the_entry(
 
 def test_the_first_part_of_a_name_is_the_profiles(shop: Shop) -> None:
     shop.lake(catalog_name="lake").write(f"lake.{shop.schema}.reviews", ROWS)
-    with pytest.raises(UsageError, match="in no catalog of this profile") as caught:
+    with pytest.raises(UsageError, match="not in the catalog of this profile") as caught:
         shop.lake().version(f"lake.{shop.schema}.reviews")
     assert f"write main.{shop.schema}" in caught.value.remedy
     assert shop.lake().version(shop.name()).rows == 3
 
 
 def test_a_lake_in_a_folder_is_none_for_athena(shop: Shop, tmp_path: Any) -> None:
-    with pytest.raises(ProfileError, match="Athena would find no table"):
+    with pytest.raises(ProfileError, match="Athena cannot read a table"):
         Lake(shop.lake().catalog, str(tmp_path)).write(shop.name(), ROWS)
 
 
@@ -189,9 +189,9 @@ def test_an_entry_that_another_changes_at_the_same_time_is_changed_after_it(shop
     ("code", "status", "kind", "remedy"),
     [
         ("ThrottlingException", 400, Busy, "wait"),
-        ("ExpiredTokenException", 400, Denied, "sign in anew"),
+        ("ExpiredTokenException", 400, Denied, "sign in again"),
         ("AccessDeniedException", 400, Denied, "glue:GetTable"),
-        ("InvalidInputException", 400, LakewrightError, "correct what it names"),
+        ("InvalidInputException", 400, LakewrightError, "correct the cause"),
     ],
 )
 def test_glues_errors_are_ours(code: str, status: int, kind: type[LakewrightError], remedy: str) -> None:
@@ -200,7 +200,7 @@ def test_glues_errors_are_ours(code: str, status: int, kind: type[LakewrightErro
         raise ClientError(answer, "GetTable")  # type: ignore[arg-type]
 
     with pytest.raises(kind, match="no") as caught:
-        _asked("look at the table a.b.c", "glue:GetTable", refuse)
+        _answer("read the entry of a.b.c", "glue:GetTable", refuse)
     assert type(caught.value) is kind and remedy in caught.value.remedy
 
 
@@ -208,8 +208,8 @@ def test_a_network_that_is_not_there_is_told() -> None:
     def fail() -> None:
         raise EndpointConnectionError(endpoint_url="https://glue.nowhere.amazonaws.com")
 
-    with pytest.raises(LakewrightError, match=r"cannot be asked to list tables: .*glue\.nowhere"):
-        _asked("list tables", "glue:GetTables", fail)
+    with pytest.raises(LakewrightError, match=r"cannot be reached to list tables: .*glue\.nowhere"):
+        _answer("list tables", "glue:GetTables", fail)
 
 
 # Types -------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from conftest import one_object, sentences, small_project
 from lakewright.api import profile as profile_table
 from lakewright.data.profile.labels import read_labels
 from lakewright.data.profile.splits import planned_split
-from lakewright.data.profile.texts import find_known
+from lakewright.data.profile.texts import find_text_rows
 from lakewright.data.rows.splits import Method
 from lakewright.errors import ModelError, NotFound
 from lakewright.records import Prepared, Record
@@ -100,7 +100,7 @@ def test_a_table_is_looked_at(tmp_path: Path, tiny_base: Path, lakewright: Lakew
     done = lakewright(*command)
     assert done.returncode == 0, done.stderr
     assert "main.demo.messy@v0: 200 rows in 7 columns" in done.stdout
-    assert "standing in both train and test" in done.stdout and "999" not in done.stdout.splitlines()[0]
+    assert "in both train and test" in done.stdout and "999" not in done.stdout.splitlines()[0]
     folder = tmp_path / ".lakewright" / "profiles" / "main.demo.messy@v0"
     for name in ("profile.html", "profile.json", "profile.ipynb"):
         assert str(folder / name) in done.stdout and (folder / name).stat().st_size > 1000
@@ -170,7 +170,7 @@ def split_by_profile(project: Path, method: Method) -> dict[int, str]:
     """Row → split."""
     lake = lw.Workspace.open(lw.load_profile()).lake
     table = lake.version("main.demo.things")
-    known, labels = find_known(lake, table, ["text"], None), read_labels(lake, table, ["label"], "label")
+    known, labels = find_text_rows(lake, table, ["text"], None), read_labels(lake, table, ["label"], "label")
     split = planned_split(lake, table, lw.load_project(project), method, known, labels)
     return {row: name for row, name in enumerate(split.tolist()) if name is not None}
 

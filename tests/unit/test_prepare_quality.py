@@ -36,7 +36,7 @@ def check_columns(
     for start in range(0, len(texts), size):
         part = slice(start, start + size)
         rows = np.arange(len(texts))[part]
-        keep.append(check.see(rows, texts[part], truths[part], None if ids is None else ids[part]))
+        keep.append(check.usable_rows(rows, texts[part], truths[part], None if ids is None else ids[part]))
     given = ids or []
     return np.concatenate(keep), check.findings(lambda rows: [given[row] for row in rows])
 
@@ -45,7 +45,7 @@ def told(
     noticed: Iterable[Noticed], texts: Sequence[str], truths: Sequence[Any], rows: Iterable[int] | None = None
 ) -> list[Finding]:
     numbers = range(len(texts)) if rows is None else [int(row) for row in rows]
-    return quality.told(noticed, dict(zip(numbers, zip(texts, map(str, truths), strict=True), strict=True)))
+    return quality.with_texts(noticed, dict(zip(numbers, zip(texts, map(str, truths), strict=True), strict=True)))
 
 
 def check_labels(
@@ -134,7 +134,7 @@ def test_ids_are_there_and_unique() -> None:
     ) as e:
         check_columns(five, five, [7, 8, 7, 7, 8], columns=COLUMNS)
     assert "data.columns.id" in e.value.remedy
-    with pytest.raises(DataError, match=r"'code' holds no id in 2 rows \(row 1, row 4\)"):
+    with pytest.raises(DataError, match=r"'code' has no id in 2 rows \(row 1, row 4\)"):
         check_columns(five, five, ["a", None, "b", "c", " "], columns=COLUMNS)
 
 
@@ -249,7 +249,7 @@ def test_labels_that_train_lacks() -> None:
 
 def test_a_split_that_dropping_duplicates_emptied() -> None:
     split = np.array(["train", "test"])
-    with pytest.raises(DataError, match="no rows stay in validation") as error:
+    with pytest.raises(DataError, match="validation has no rows") as error:
         quality.check_splits(split)
     assert "prepare.duplicates: keep" in error.value.remedy
     quality.check_splits(np.array(["train", "test", "validation"]))

@@ -213,7 +213,7 @@ def test_bias_by_a_column(lake: Any) -> None:
     assert a.proportions["no"] == -a.proportions["yes"]
     assert c.kullback_leibler is None and "'yes'" in c.note  # the rest has it, the facet has not
     assert c.jensen_shannon == pytest.approx(jensenshannon([7 / 12, 5 / 12], [0, 1]) ** 2)
-    assert notes == ["'x=y': 1 labelled rows have no value there and are left out of the bias measures."]
+    assert notes == ["'x=y': 1 labelled rows have no value in it and are left out of the bias measures."]
     (only,), _ = bias.measure_bias(lake, table, ["x=y=b"], found)
     assert only == facets[1]
     with pytest.raises(NotFound, match="no value 'bb'"):

@@ -147,7 +147,7 @@ def test_a_type_that_shows_late(tmp_path: Path) -> None:
 def test_declared_types(tmp_path: Path) -> None:
     csv_file(tmp_path, "id,n\n1,2\n3,x\n")
     assert read(tmp_path, "data.csv", types={"id": "string"}).to_pydict() == {"id": ["1", "3"], "n": ["2", "x"]}
-    with pytest.raises(DataError, match=r"column 'n' .* no bigint: 'x' \(data\.csv line 3\)"):
+    with pytest.raises(DataError, match=r"column 'n' .* not of type bigint: 'x' \(data\.csv line 3\)"):
         read(tmp_path, "data.csv", types={"n": "bigint"})
     with pytest.raises(UsageError, match="did you mean 'id'"):
         read(tmp_path, "data.csv", types={"idd": "string"})
@@ -287,9 +287,9 @@ def test_a_column_of_two_kinds_names_the_line(tmp_path: Path, count: int) -> Non
         ('{"a": 1}\n{"a": "cut of', "line 2"),
         ('[{"a": 1}, {"a": 2}', "not closed"),
         ('[{"a": 1}]\n{"a": 2}', "after the array"),
-        ('{"a": 1}\n2\n', "line 2: this is no row but a int"),
-        ('[["a"]]', "line 1: this is no row but a list"),
-        ('{"a": 1, "a": 2}\n', "'a' stands twice"),
+        ('{"a": 1}\n2\n', "line 2: the row is of type int, not an object"),
+        ('[["a"]]', "line 1: the row is of type list, not an object"),
+        ('{"a": 1, "a": 2}\n', "'a' occurs twice"),
         ("", "no rows"),
         ("[]", "no rows"),
     ],
@@ -348,7 +348,7 @@ def test_parquet_files_agree_or_say_where_not(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"column 'm' is missing in 1\.parquet"):
         read(tmp_path, "d")
     pq.write_table(pa.table({"t": ["b"], "n": ["x"]}), tmp_path / "d" / "2.parquet")
-    with pytest.raises(DataError, match="do not agree"):
+    with pytest.raises(DataError, match="do not fit"):
         read(tmp_path, "d")
     (tmp_path / "d" / "2.parquet").write_text("no parquet")
     with pytest.raises(DataError, match=r"2\.parquet is not a Parquet file"):
@@ -419,7 +419,7 @@ def test_the_fingerprint_of_a_function(tmp_path: Path) -> None:
         ("import nothing_like_it\ndef rows():\n    pass", "nothing_like_it"),
         ("def rows():\n    return 5", "returned a int"),
         ("def rows():\n    return {'n': 1}", "returned a dict"),
-        ("def rows():\n    yield 5", "row 1: this is no row but a int"),
+        ("def rows():\n    yield 5", "row 1: the row is of type int, not an object"),
         ("def rows():\n    yield {'n': 1}\n    yield {'n': 'x'}", "row 2: the value of column 'n'"),
         ("def rows():\n    return iter(())", "no rows"),
         ("def row():\n    pass", "did you mean 'row'"),
@@ -433,11 +433,11 @@ def test_what_goes_wrong_in_a_function(tmp_path: Path, code: str, message: str) 
 
 def test_names_of_functions(tmp_path: Path) -> None:
     for uri in ("python:origin", "python:origin:", "python::rows"):
-        with pytest.raises(UsageError, match="names no function"):
+        with pytest.raises(UsageError, match="does not name a function"):
             read(tmp_path, uri)
-    with pytest.raises(NotFound, match="no module 'origin'"):
+    with pytest.raises(NotFound, match="the module 'origin' is neither"):
         read(tmp_path, "python:origin:rows")
-    with pytest.raises(NotFound, match="no module"):
+    with pytest.raises(NotFound, match="the module 'no"):
         fingerprint(tmp_path, "python:no.such.module:rows")
 
 

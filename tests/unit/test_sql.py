@@ -82,7 +82,7 @@ def test_create_insert_and_replace(lake: Lake) -> None:
     created = lake.sql(f"create table main.default.u as select id, text from {T} where id < 3")
     assert isinstance(created, TableVersion)
     assert (created.name, created.version, created.rows) == ("main.default.u", 0, 2)
-    with pytest.raises(UsageError, match="is there already") as caught:
+    with pytest.raises(UsageError, match="exists already") as caught:
         lake.sql("create table main.default.u as select 1 as id")
     assert "create or replace" in caught.value.remedy
 

@@ -145,7 +145,7 @@ def test_rows_are_read_by_their_inputs() -> None:
     assert read_row(inputs, {"text": "a", "age": float("nan")}, 0)["age"] is None
     with pytest.raises(DataError, match="row 2: 'age' is str, not a number"):
         read_row(inputs, {"text": "a", "age": "old"}, 2)
-    with pytest.raises(DataError, match="has 'aeg', which is no input, and lacks 'age'"):
+    with pytest.raises(DataError, match="has 'aeg', which is not an input, and has no 'age'"):
         read_row(inputs, {"text": "a", "kind": "x", "aeg": 3}, 0)
     assert read_row(inputs, {"text": "a", "age": 3, "kind": True}, 0)["kind"] == "true"
     for number in (float("inf"), -float("inf"), 10**400):
@@ -234,11 +234,11 @@ def test_labels_that_tell_no_rows_apart_are_refused() -> None:
 def test_columns_that_nobody_asked_for_do_no_harm_and_misspelt_ones_do() -> None:
     beside: Any = {"text": "text", "age": "number"}
     assert read_row(beside, {"text": "a", "age": None, "more": 1}, 0) == {"text": "a", "age": None}
-    with pytest.raises(DataError, match="has 'more', which is no input, and lacks 'age'"):
+    with pytest.raises(DataError, match="has 'more', which is not an input, and has no 'age'"):
         read_row(beside, {"text": "a", "more": 1}, 0)
     pair: Any = {"text": "text", "text_pair": "optional text"}
     assert read_row(pair, {"text": "a", "source": "web"}, 0)["text_pair"] is None
-    with pytest.raises(DataError, match="has 'text_piar', which is no input, and lacks 'text_pair'"):
+    with pytest.raises(DataError, match="has 'text_piar', which is not an input, and has no 'text_pair'"):
         read_row(pair, {"text": "a", "text_piar": "b"}, 0)
     tokens: Any = {"text": "text", "tokens": "words"}
     assert read_row(tokens, {"text": "a b", "id": 3}, 0)["tokens"] is None

@@ -152,11 +152,11 @@ def test_emoji_and_combining_characters_keep_offsets_right(tokens: Tokens) -> No
 @pytest.mark.parametrize(
     ("spans", "problem"),
     [
-        ([{"start": 0, "end": 99, "label": "x"}], "lies outside"),
+        ([{"start": 0, "end": 99, "label": "x"}], "is outside"),
         ([{"start": 0, "end": 3, "label": "x"}, {"start": 2, "end": 5, "label": "x"}], "overlap"),
         ([{"from": 0}], "not a list of"),
         ([[0, 4]], "not a list of"),
-        ([{"start": -1, "end": 3, "label": "x"}], "lies outside"),
+        ([{"start": -1, "end": 3, "label": "x"}], "is outside"),
         ([{"start": 5, "end": 9, "label": "x", "word": "some"}], "is 'text', not 'some'"),
     ],
 )

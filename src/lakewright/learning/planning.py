@@ -82,7 +82,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     train = reading.only(chosen.of(TRAIN))
 
     # Labels, and whatever else the task learns from the rows, from train
-    task = Kind.fit((batch.read for batch in train), inputs, project.task)
+    task = Kind.fit((batch.task_columns for batch in train), inputs, project.task)
     counts = chosen.label_counts
     bare = sorted(name for name in SPLITS if not counts[name])
     if bare and task.labels:

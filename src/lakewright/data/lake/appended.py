@@ -44,25 +44,25 @@ def added(
     if delta.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         raise Rewritten("its columns have other names in its files", REMEDY)
     files = PyFileSystem(DeltaStorageHandler.from_table(delta._table))
-    found = [file for commit in range(since + 1, delta.version() + 1) for file in _appended(files, commit)]
-    counts = [json.loads(file.get("stats") or "{}").get("numRecords") for file in found]
+    appended = [file for commit in range(since + 1, delta.version() + 1) for file in _appended(files, commit)]
+    counts = [json.loads(file.get("stats") or "{}").get("numRecords") for file in appended]
     schema = storable(schema_of(delta))
-    wanted = pa.schema([schema.field(name) for name in columns])
-    return None if None in counts else sum(counts), _read(files, found, wanted, batch_size)
+    selected = pa.schema([schema.field(name) for name in columns])
+    return None if None in counts else sum(counts), _read(files, appended, selected, batch_size)
 
 
 def _read(
-    files: PyFileSystem, found: Sequence[dict[str, Any]], wanted: pa.Schema, batch_size: int
+    files: PyFileSystem, appended: Sequence[dict[str, Any]], schema: pa.Schema, batch_size: int
 ) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    for file in found:
+    for file in appended:
         values = file.get("partitionValues") or {}
         with files.open_input_file(unquote(file["path"])) as opened:
             parquet = pq.ParquetFile(opened)
-            present = [name for name in wanted.names if name in parquet.schema_arrow.names and name not in values]
+            present = [name for name in schema.names if name in parquet.schema_arrow.names and name not in values]
             for batch in parquet.iter_batches(batch_size, columns=present):
-                yield pa.record_batch([_column(batch, field, values) for field in wanted], schema=wanted)
+                yield pa.record_batch([_column(batch, field, values) for field in schema], schema=schema)
 
 
 def _appended(files: PyFileSystem, commit: int) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from lakewright.records import TableVersion
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-_TRIED = 50  # versions to check for a readable one
+_CHECKED = 50  # versions to check for a readable one
 _REWRITTEN = {  # a property of a commit: how its rows are written anew
     "lakewright.fingerprint": " (lakewright run --rerun ingest)",
     "lakewright.table": " (lakewright run --rerun prepare)",
@@ -46,24 +46,24 @@ def unreadable(
     table: TableVersion, delta: DeltaTable, failure: Exception, at_version: Callable[[int | None], DeltaTable]
 ) -> DataError:
     """The error for a version whose rows could not be read; `at_version` opens another one, or the latest (None)."""
-    there = _files(delta)
-    missing = _lost(delta, there)
+    sizes = _files(delta)
+    missing = _lost(delta, sizes)
     commits = at_version(None).history()
-    remedy = _remedy(table, there, at_version, commits)
+    remedy = _remedy(table, sizes, at_version, commits)
     if not missing:
         return DataError(f"{table} cannot be read: {cause_of(failure)}", remedy)
-    damaged = next((path for path in missing if path in there), None)
+    damaged = next((path for path in missing if path in sizes), None)
     if damaged is not None:
-        size = there[damaged]
-        why = (
-            "its footer is no Parquet"
+        size = sizes[damaged]
+        reason = (
+            "its footer is not Parquet"
             if size == _sizes(delta)[damaged]
-            else f"it has {size:,} bytes, not those of its commit"
+            else f"it has {size:,} bytes, which is not the size in its commit"
         )
-        return DataError(f"the file {damaged} of {table} is damaged: {why}", remedy)
+        return DataError(f"the file {damaged} of {table} is damaged: {reason}", remedy)
     emptied = next((commit for commit in commits if "VACUUM" in commit.get("operation", "")), None)
-    why = f" (VACUUM, v{emptied['version']})" if emptied else f": {missing[0]} and {len(missing) - 1} more"
-    return NotFound(f"the files of {table} are gone{why}", remedy)
+    reason = f" (VACUUM, v{emptied['version']})" if emptied else f": {missing[0]} and {len(missing) - 1} more"
+    return NotFound(f"the files of {table} are gone{reason}", remedy)
 
 
 def check_commits(folder: str) -> None:
@@ -86,7 +86,7 @@ def damaged_log(folder: str) -> DataError | None:
         before = int(path.stem) - 1
         last = path == newest_first[0] and before >= 0
         instead = (
-            f"move it away: the table is then at v{before}" if last else "remove the table's folder, and ingest anew"
+            f"move it away: the table is then at v{before}" if last else "remove the table's folder, and ingest again"
         )
         return DataError(f"the commit {path} is damaged", f"restore it, or {instead}")
     return None
@@ -98,16 +98,16 @@ def _commits(folder: str) -> list[Path]:
 
 def _remedy(
     table: TableVersion,
-    there: Mapping[str, int],
+    sizes: Mapping[str, int],
     at_version: Callable[[int | None], DeltaTable],
     commits: Sequence[Mapping[str, Any]],
 ) -> str:
     latest = at_version(None).version()
-    tried = [version for version in range(latest, max(-1, latest - _TRIED), -1) if version != table.version]
-    readable = [f"@v{version}" for version in tried if not _lost(at_version(version), there)]
+    candidates = [version for version in range(latest, max(-1, latest - _CHECKED), -1) if version != table.version]
+    readable = [f"@v{version}" for version in candidates if not _lost(at_version(version), sizes)]
     commit = next((commit for commit in commits if commit["version"] == table.version), {})
-    how = next((how for key, how in _REWRITTEN.items() if key in commit), "")
-    again = f"write it again{how}"
+    command = next((command for key, command in _REWRITTEN.items() if key in commit), "")
+    again = f"write it again{command}"
     return f"read {table.name}{', '.join(readable)}, or {again}" if readable else f"restore its files, or {again}"
 
 
@@ -120,13 +120,13 @@ def _files(delta: DeltaTable) -> dict[str, int]:
     return {info.path: info.size for info in files.get_file_info(FileSelector("", recursive=True)) if info.is_file}
 
 
-def _lost(delta: DeltaTable, there: Mapping[str, int]) -> list[str]:
+def _lost(delta: DeltaTable, sizes: Mapping[str, int]) -> list[str]:
     uri = urlsplit(delta.table_uri)
     folder = Path(unquote(uri.path)) if uri.scheme == "file" else None
     return [
         path
         for path, size in _sizes(delta).items()
-        if there.get(path) != size or (folder is not None and not is_parquet(folder / path))
+        if sizes.get(path) != size or (folder is not None and not is_parquet(folder / path))
     ]
 
 

@@ -13,7 +13,7 @@ from lakewright.errors import UsageError
 
 _PART = r"(\w{1,255}|`\w{1,255}`)"
 # With these in a folder's path, delta-rs, and MLflow with SQLite, would write to another path, or read from one.
-_LOST = re.compile(r"%[0-9A-Fa-f]{2}|[#?\[\]\\^|\x00-\x1f\x7f\ud800-\udfff]")
+_UNSUPPORTED = re.compile(r"%[0-9A-Fa-f]{2}|[#?\[\]\\^|\x00-\x1f\x7f\ud800-\udfff]")
 _REFERENCE = re.compile(rf"{_PART}\.{_PART}\.{_PART}(?:@[vV](\d{{1,18}}))?", re.ASCII)
 
 
@@ -40,11 +40,11 @@ class TableName:
 
 def check_folder(folder: str) -> None:
     """Raises UsageError for a local folder whose path delta-rs or MLflow would read as another one."""
-    lost = _LOST.search(folder)
-    if lost is not None and ("://" not in folder or folder.startswith("file://")):
+    unsupported = _UNSUPPORTED.search(folder)
+    if unsupported is not None and ("://" not in folder or folder.startswith("file://")):
         raise UsageError(
-            f"{folder!r} cannot hold tables or runs: {lost[0]!r} in a path does not come through Delta and MLflow",
-            "use a folder without it: rename it, or name another in profiles.yml (workspace: FOLDER, lake: FOLDER)",
+            f"{folder!r} cannot hold tables or runs: Delta and MLflow do not support {unsupported[0]!r} in a path",
+            "rename the folder, or name another one in profiles.yml (workspace: FOLDER, lake: FOLDER)",
         )
 
 

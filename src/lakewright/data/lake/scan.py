@@ -19,11 +19,11 @@ def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str
     """Stream the rows; see `Lake.scan`, which takes the table's name."""
     from deltalake import QueryBuilder
 
-    known = schema_of(delta).names
+    names = schema_of(delta).names
     for column in columns or ():
-        if column not in known:
-            raise DataError(f"{delta.table_uri} has no column {column!r}", nearest(column, known))
-    query = f"SELECT {', '.join(map(_quoted, known if columns is None else columns))} FROM rows"
+        if column not in names:
+            raise DataError(f"{delta.table_uri} has no column {column!r}", nearest(column, names))
+    query = f"SELECT {', '.join(map(_quoted, names if columns is None else columns))} FROM rows"
     if predicate is not None:
         query += f" WHERE ({predicate})"
     session = QueryBuilder().register("rows", delta)
@@ -35,7 +35,7 @@ def scan(delta: DeltaTable, columns: Sequence[str] | None = None, predicate: str
     except Exception as error:
         raise DataError(
             f"{delta.table_uri} cannot be read where {predicate}: {cause_of(error)}",
-            f"write a condition in SQL over its columns: {', '.join(known)}",
+            f"write a condition in SQL over its columns: {', '.join(names)}",
         ) from error
     return reader.cast(storable(reader.schema))
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.statements import SUPPORTED, Statement, column_names, mentions, parse
 from lakewright.data.lake.types import cast
-from lakewright.data.lake.writing import keep_failure, there_already
+from lakewright.data.lake.writing import already_exists, keep_failure
 from lakewright.errors import Busy, DataError, NotFound, UsageError
 from lakewright.records import TableVersion
 
@@ -46,7 +46,7 @@ def run_sql(lake: Lake, query: str) -> pa.Table | TableVersion:
     if statement.inserts:
         return _insert(lake, statement)
     if not statement.replaces and _exists(lake, str(statement.target)):
-        raise there_already(statement.target)  # before the query runs; `create` checks again
+        raise already_exists(statement.target)  # before the query runs; `create` checks again
     mode: Literal["overwrite", "create"] = "overwrite" if statement.replaces else "create"
     with _Session(lake, statement) as session:
         return lake.write(str(statement.target), session.stream(), mode=mode, properties={"sql": query})
@@ -61,20 +61,20 @@ def insert_once(lake: Lake, query: str, name: str) -> tuple[TableVersion, bool]:
     """
     statement = parse(query)
     if statement.target is None or not statement.inserts:
-        raise UsageError("--once goes with insert into … select …", "leave it out")
+        raise UsageError("--once needs insert into … select …", "leave --once out")
     if not name.strip():
         raise UsageError("--once has no name", "name these rows: --once NAME (is a variable unset?)")
     table, application = str(statement.target), f"lakewright.sql.{name}"
     number = int(hashlib.sha256(query.encode()).hexdigest()[:15], 16)
-    kept = lake.transactions(table, [application])[application]
-    if kept is None:
+    recorded = lake.transactions(table, [application])[application]
+    if recorded is None:
         try:
             return _insert(lake, statement, {application: (None, number)}, {"once": name}), True
         except Busy:
-            kept = lake.transactions(table, [application])[application]
-            if kept is None:  # another process wrote other rows
+            recorded = lake.transactions(table, [application])[application]
+            if recorded is None:  # another process wrote other rows
                 raise
-    if kept != number:
+    if recorded != number:
         raise UsageError(f"{table} holds rows of another statement under the name {name!r}", "choose another name")
     return lake.find_commit(table, "once", name) or lake.version(table), False
 
@@ -118,12 +118,12 @@ def _by_position(rows: pa.RecordBatchReader, columns: list[str], table: str) -> 
 
 
 class _Rows:
-    """One version of a table, in the columns `wanted`, as an Arrow stream that DuckDB can read again and again."""
+    """One version of a table, in the columns `names`, as an Arrow stream that DuckDB can read again and again."""
 
-    def __init__(self, lake: Lake, table: TableVersion, wanted: set[str] | None) -> None:
+    def __init__(self, lake: Lake, table: TableVersion, names: set[str] | None) -> None:
         schema = lake.scan(table).schema
-        named = [name for name in schema.names if wanted is None or name.lower() in wanted]
-        self.lake, self.table, self.columns = lake, table, named or schema.names[:1]
+        included = [name for name in schema.names if names is None or name.lower() in names]
+        self.lake, self.table, self.columns = lake, table, included or schema.names[:1]
         self.schema = pa.schema([schema.field(name) for name in self.columns])
         self.failures: list[BaseException] = []  # DuckDB turns them into text
 
@@ -198,27 +198,27 @@ class _Session:
 
     def _placed(self, lake: Lake, statement: Statement) -> str:
         """The query over views: one for each table and version, with the columns that the query can name."""
-        wanted, text = column_names(statement), statement.text
+        names, text = column_names(statement), statement.text
         mentioned = mentions(statement, lambda table: _exists(lake, table))
         for each in sorted(mentioned, key=lambda each: each.catalog.start, reverse=True):
             version = "" if each.version is None else f"v{each.version}"
             catalog = f"{each.table.catalog}@{version}"
             if (catalog, each.table) not in self.views:
                 pinned = lake.version(f"{each.table}@{version}".removesuffix("@"))
-                self.views[catalog, each.table] = _Rows(lake, pinned, wanted)
+                self.views[catalog, each.table] = _Rows(lake, pinned, names)
             text = text[: each.catalog.start] + f'"{catalog}"'.encode() + text[each.catalog.end :]
         return text.decode()
 
 
 def _distinct(names: list[str]) -> Iterator[str]:
     """The names made distinct as DuckDB does it: n, n_1, n_2; upper and lower case are the same."""
-    taken = set[str]()
+    used_names = set[str]()
     for name in names:
         distinct, number = name, 0
-        while distinct.lower() in taken:
+        while distinct.lower() in used_names:
             number += 1
             distinct = f"{name}_{number}"
-        taken.add(distinct.lower())
+        used_names.add(distinct.lower())
         yield distinct
 
 

@@ -19,7 +19,7 @@ from lakewright.errors import UsageError
 
 SUPPORTED = (
     "one statement is supported: select …, create [or replace] table catalog.schema.table as select …, "
-    "or insert into catalog.schema.table select …; files come in by `lakewright run`"
+    "or insert into catalog.schema.table select …; `lakewright run` reads files"
 )
 _QUERIES = ("select", "with", "from", "values", "table", "(")  # a query begins with one of these
 _WRITES = (("insert", "into"), ("create", "table"), ("create", "or", "replace", "table"))
@@ -113,7 +113,7 @@ def parse(query: str) -> Statement:
     if name.start in versions:
         raise UsageError(f"{target}@v{versions[name.start]} cannot be written to", SUPPORTED)
     if verb and first == "with":
-        raise UsageError("WITH stands both before and after INSERT", "write: insert into … with … select …")
+        raise UsageError("WITH is both before and after INSERT", "write: insert into … with … select …")
     text = _blank(text, tokens[verb].start, tokens[begin].start)
     return Statement(query, text, versions, _tree(text), target, words[0] == "insert", "replace" in words)
 
@@ -139,10 +139,10 @@ def mentions(statement: Statement, is_table: Callable[[str], bool]) -> list[Ment
     mentioned = {name.start: _mention(name, statement.versions.get(name.start)) for name in tables}
     if stray := statement.versions.keys() - mentioned.keys():
         version = statement.versions[min(stray)]
-        raise UsageError(f"@v{version} stands behind a name that is no table's", "write catalog.schema.table@v3")
+        raise UsageError(f"@v{version} follows a name that is not a table", "write catalog.schema.table@v3")
     # A column with its table's whole name: of the version that is read; of several, the latest.
-    read = sorted(mentioned.values(), key=lambda each: (each.version is None, each.version))
-    versions = {str(each.table): each.version for each in read}
+    by_version = sorted(mentioned.values(), key=lambda each: (each.version is None, each.version))
+    versions = {str(each.table): each.version for each in by_version}
     for name in names:
         if len(name.parts) > 3 and name.start not in mentioned and name.table in versions:
             mentioned[name.start] = _mention(name, versions[name.table])
@@ -279,12 +279,12 @@ def _tree(text: bytes) -> Any:
     except duckdb.Error as error:
         raise UsageError(f"this is not SQL: {error}", SUPPORTED) from error
     if len(statements) != 1:
-        raise UsageError(f"{len(statements)} statements were given", SUPPORTED)
+        raise UsageError(f"the text has {len(statements)} statements", SUPPORTED)
     if statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI):  # MULTI: a PIVOT
         raise UsageError(f"this kind of statement is not supported: {query.strip()[:80]}", SUPPORTED)
     with duckdb.connect() as connection:
-        ((shown,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
-    tree = json.loads(shown)
+        ((serialized,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    tree = json.loads(serialized)
     return None if tree["error"] else tree["statements"][0]
 
 

@@ -19,7 +19,7 @@ from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadab
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.scan import cause_of, scan, schema_of
 from lakewright.data.lake.types import cast, columns_info, storable, within_years
-from lakewright.data.lake.writing import as_one, fit, keep_failure, not_empty, there_already
+from lakewright.data.lake.writing import already_exists, as_one, fit, keep_failure, not_empty
 from lakewright.errors import AGAIN, Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.records import TableVersion
 
@@ -77,13 +77,13 @@ class Lake:
         location = self._location(table, write=True)
         check_commits(location.uri)
         existing = self._delta(table, location)
-        conflict = there_already(table) if mode == "create" else _busy(table)
+        conflict = already_exists(table) if mode == "create" else _busy(table)
         if mode == "create" and existing is not None:
             raise conflict
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
-        stands = {name: existing.transaction_version(name) if existing else None for name in transactions}
-        if any(stands[name] != expected for name, (expected, _) in transactions.items()):
+        recorded = {name: existing.transaction_version(name) if existing else None for name in transactions}
+        if any(recorded[name] != expected for name, (expected, _) in transactions.items()):
             raise conflict
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
@@ -126,8 +126,8 @@ class Lake:
         self._register(table, location, self._existing(table, location), comment)
         # Another process may have added a version since.
         commits = self._commits(table, location)
-        written = next(entry["version"] for entry in commits if entry.get("txnId") == commit)
-        return self.version(f"{table}@v{written}")
+        new_version = next(entry["version"] for entry in commits if entry.get("txnId") == commit)
+        return self.version(f"{table}@v{new_version}")
 
     def transactions(self, name: str, applications: Iterable[str]) -> dict[str, int | None]:
         """Each application's transaction version in the latest table version; None: none yet, or no such table."""
@@ -150,8 +150,8 @@ class Lake:
             return TableVersion(name=str(table), version=version, uri=location.uri, rows=self._rows(pinned))
         entry = self.catalog.get_table(table)
         # Not every catalog stores the version: without it there is nothing to update.
-        noted = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
-        if noted != str(latest.version()):
+        entry_version = entry and entry["properties"].get("delta.lastUpdateVersion", str(latest.version()))
+        if entry_version != str(latest.version()):
             try:
                 self._register(table, location, latest, "")
             except (Denied, DiskError) as refused:  # a user may read a table and not change its entry
@@ -335,8 +335,8 @@ class Lake:
     def _existing(self, table: TableName, location: Location) -> DeltaTable:
         delta = self._delta(table, location)
         if delta is None:
-            known = [entry["full_name"] for entry in self.catalog.list_tables(table.catalog, table.schema)]
-            raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in known if n != str(table)]))
+            names = [entry["full_name"] for entry in self.catalog.list_tables(table.catalog, table.schema)]
+            raise NotFound(f"there is no table {table}", nearest(str(table), [n for n in names if n != str(table)]))
         return delta
 
     def _pinned(self, table: TableName, location: Location, version: int) -> DeltaTable:
@@ -387,14 +387,14 @@ def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
 def _unreadable(location: Location, error: Exception) -> DataError:
     return damaged_log(location.uri) or DataError(
         f"{location.uri} cannot be read as a Delta table: {location.hide(cause_of(error))}",
-        "check where the profile keeps the tables, its storage options, and what its catalog lets you read",
+        "check the profile's lake, its storage options, and your rights in its catalog",
     )
 
 
 def _unpinned(name: str) -> TableName:
     table, version = TableName.parse(name)
     if version is not None:
-        raise UsageError(f"{name} is one version of a table and stays as it is", f"write {table} without @v{version}")
+        raise UsageError(f"{name} is one version of a table, which cannot change", f"write {table} without @v{version}")
     return table
 
 
@@ -409,8 +409,8 @@ def _commit_info(properties: Mapping[str, str], commit: str) -> dict[str, str]:
 
 
 def _no_version(table: TableName, version: int, commits: Sequence[Mapping[str, Any]]) -> NotFound:
-    there = f"its versions go from v{commits[-1]['version']} to v{commits[0]['version']}"
-    return NotFound(f"{table} has no version {version}", there)
+    versions = f"its versions go from v{commits[-1]['version']} to v{commits[0]['version']}"
+    return NotFound(f"{table} has no version {version}", versions)
 
 
 def _whole(text: str | None) -> int | None:

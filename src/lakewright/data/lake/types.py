@@ -65,30 +65,31 @@ def simplified(schema: pa.Schema, notice: Callable[[Finding], object]) -> pa.Sch
         kind, name = field.type, field.name
         if pa.types.is_time(kind):
             kind = pa.string()
-            notice(_noticed("times_of_day", f"column {name!r} holds times of day, which are read as text."))
+            notice(_column_finding("times_of_day", f"column {name!r} holds times of day: they are read as text."))
         elif pa.types.is_duration(kind):
             kind = pa.float64()
-            notice(_noticed("durations", f"column {name!r} holds durations, which are read as seconds."))
+            notice(_column_finding("durations", f"column {name!r} holds durations: they are read as seconds."))
         elif "timestamp[ns" in str(kind):  # also within lists and structs; `storable` makes them microseconds
-            detail = f"column {name!r} counts nanoseconds; a table keeps microseconds: the digits beyond are cut."
-            notice(_noticed("cut_times", detail))
+            detail = f"column {name!r} has nanoseconds; a table stores microseconds: the other digits are cut."
+            notice(_column_finding("cut_times", detail))
         fields.append(pa.field(name, kind))
     return pa.schema(fields)
 
 
-def _noticed(name: str, detail: str) -> Finding:
+def _column_finding(name: str, detail: str) -> Finding:
     return Finding(name=name, count=1, detail=detail)
 
 
 def storable_names(names: Iterable[str]) -> None:
     """Raises DataError for two names that differ at most in case: Delta's column names are not case-sensitive."""
-    seen: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for name in names:
-        if name.lower() in seen:
+        if name.lower() in spellings:
             raise DataError(
-                f"two columns are named {seen[name.lower()]!r} and {name!r}", "rename or drop one of them at the source"
+                f"two columns are named {spellings[name.lower()]!r} and {name!r}",
+                "rename or drop one of them at the source",
             )
-        seen[name.lower()] = name
+        spellings[name.lower()] = name
 
 
 def _storable(kind: pa.DataType, column: str, without_value: pa.DataType) -> pa.DataType:
@@ -170,22 +171,22 @@ def as_duckdb(kind: pa.DataType) -> str:
     return {"timestamp": "timestamptz", "timestamp_ntz": "timestamp"}.get(text := _words(kind)[0], text)
 
 
-def accepts(wanted: pa.DataType, given: pa.DataType) -> bool:
-    """Whether values of the type `given` may go into a column of the type `wanted` without loss of meaning.
+def accepts(target: pa.DataType, source: pa.DataType) -> bool:
+    """Whether values of the type `source` may go into a column of the type `target` without loss of meaning.
 
     Both are storable types. Whole numbers go into any number column and decimals into floating ones; the cast checks
     whether each value fits.
     """
     types = pa.types
-    if given == wanted:
+    if source == target:
         return True
-    if types.is_list(given) and types.is_list(wanted):
-        return accepts(wanted.value_type, given.value_type)
-    if types.is_integer(given) or (types.is_decimal(given) and given.scale == 0):
-        return bool(types.is_integer(wanted) or types.is_floating(wanted) or types.is_decimal(wanted))
-    if types.is_decimal(given):
-        return bool(types.is_floating(wanted) or types.is_decimal(wanted))
-    return bool(types.is_float32(given) and types.is_float64(wanted))
+    if types.is_list(source) and types.is_list(target):
+        return accepts(target.value_type, source.value_type)
+    if types.is_integer(source) or (types.is_decimal(source) and source.scale == 0):
+        return bool(types.is_integer(target) or types.is_floating(target) or types.is_decimal(target))
+    if types.is_decimal(source):
+        return bool(types.is_floating(target) or types.is_decimal(target))
+    return bool(types.is_float32(source) and types.is_float64(target))
 
 
 def cast(batch: pa.RecordBatch, schema: pa.Schema, *, cut_times: bool = False) -> pa.RecordBatch:
@@ -223,8 +224,8 @@ def within_years(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             if _has_times(field.type) and name in ("", field.name):
                 rows = np.flatnonzero(_beyond_years(column)).tolist()
                 name, count = field.name if rows else name, count + len(rows)
-                shown_here = rows[: _ROWS_SHOWN - len(first)]
-                first += [f"row {before + row} ({shown(_python_value(column[row]))})" for row in shown_here]
+                examples = rows[: _ROWS_SHOWN - len(first)]
+                first += [f"row {before + row} ({shown(_python_value(column[row]))})" for row in examples]
         before += batch.num_rows
         if not count:
             yield batch

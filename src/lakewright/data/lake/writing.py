@@ -16,26 +16,26 @@ from lakewright.errors import DataError, UsageError, nearest
 _ONE_BATCH_BYTES = 16 << 20
 
 
-def fit(given: pa.Schema, wanted: pa.Schema, table: TableName) -> pa.Schema:
-    """The table's schema, after a check that every column of `given` may go into it."""
-    wanted = storable(wanted)
-    remedy = f"append the columns of {table} ({', '.join(wanted.names)}), or overwrite the table"
-    if unknown := [name for name in given.names if name not in wanted.names]:
-        raise DataError(f"{table} has no column {unknown[0]!r}; {nearest(unknown[0], wanted.names)}", remedy)
-    if missing := [name for name in wanted.names if name not in given.names]:
+def fit(schema: pa.Schema, target: pa.Schema, table: TableName) -> pa.Schema:
+    """The table's schema, after a check that every column of `schema` may go into it."""
+    target = storable(target)
+    remedy = f"append the columns of {table} ({', '.join(target.names)}), or overwrite the table"
+    if unknown := [name for name in schema.names if name not in target.names]:
+        raise DataError(f"{table} has no column {unknown[0]!r}; {nearest(unknown[0], target.names)}", remedy)
+    if missing := [name for name in target.names if name not in schema.names]:
         raise DataError(f"the column {missing[0]!r} of {table} is missing in the rows to append", remedy)
-    for field in wanted:
-        kind = given.field(field.name).type
+    for field in target:
+        kind = schema.field(field.name).type
         if not accepts(field.type, kind):
             raise DataError(
                 f"column {field.name!r} of {table} is of type {field.type}, the rows have {kind}",
-                f"cast it, also a null: cast(… as {as_duckdb(field.type)}); or overwrite the table",
+                f"cast it, even a null: cast(… as {as_duckdb(field.type)}); or overwrite the table",
             )
-    return wanted
+    return target
 
 
-def there_already(table: TableName) -> UsageError:
-    return UsageError(f"the table {table} is there already", "write: create or replace table … as select …")
+def already_exists(table: TableName) -> UsageError:
+    return UsageError(f"the table {table} exists already", "write: create or replace table … as select …")
 
 
 def not_empty(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.RecordBatch]:
@@ -51,19 +51,19 @@ def not_empty(batches: pa.RecordBatchReader, table: TableName) -> Iterator[pa.Re
 
 
 def as_one(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    held: deque[pa.RecordBatch] = deque()
+    waiting: deque[pa.RecordBatch] = deque()
     size = 0
     for batch in batches:
-        held.append(batch)
+        waiting.append(batch)
         size += batch.nbytes
         if size > _ONE_BATCH_BYTES:
             break
     else:
-        whole = pa.concat_batches(held)
-        held.clear()
+        whole = pa.concat_batches(waiting)
+        waiting.clear()
         yield whole
-    while held:
-        yield held.popleft()
+    while waiting:
+        yield waiting.popleft()
     yield from batches
 
 

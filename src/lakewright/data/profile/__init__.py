@@ -19,14 +19,14 @@ from pydantic import Field
 
 from lakewright.data.profile.bias import FacetBias, measure_bias
 from lakewright.data.profile.columns import ColumnProfile, profile_column
-from lakewright.data.profile.findings import worth_a_look
+from lakewright.data.profile.findings import findings_of
 from lakewright.data.profile.labels import LabelProfile, Labels, profile_labels, read_labels, read_truths
 from lakewright.data.profile.splits import SplitProfile, names_of, planned_split, profile_splits, split_of_column
 from lakewright.data.profile.texts import (
     DuplicateProfile,
-    Known,
     TextProfile,
-    find_known,
+    TextRows,
+    find_text_rows,
     profile_duplicates,
     profile_text,
 )
@@ -106,18 +106,20 @@ def measured(
             advance(1, field.name)
         if not roles.text and project is None:
             kinds = {column.name: column.kind for column in columns}
-            named = ["text"] if kinds.get("text") in ("text", "category") else []
-            texts_found = named or [name for name, kind in kinds.items() if kind == "text"]
+            preferred = ["text"] if kinds.get("text") in ("text", "category") else []
+            text_columns = preferred or [name for name, kind in kinds.items() if kind == "text"]
             roles = roles.model_copy(
-                update={"text": texts_found, "found": [*roles.found, *["text"] * bool(texts_found)]}
+                update={"text": text_columns, "found": [*roles.found, *["text"] * bool(text_columns)]}
             )
         advance(1, "duplicates")
         truths = None if labels is None else labels.truth_codes()
-        known = find_known(lake, table, roles.text, truths) if roles.text else None
+        text_rows = find_text_rows(lake, table, roles.text, truths) if roles.text else None
         names = labels.names if labels is not None and labels.kind == "class" else ()
-        duplicates = profile_duplicates(lake, table, roles.text, known, truths, names) if known is not None else None
+        duplicates = (
+            profile_duplicates(lake, table, roles.text, text_rows, truths, names) if text_rows is not None else None
+        )
         advance(1, "splits")
-        splits, split_of_row = _splits(lake, table, roles, project, labels, known, notes)
+        splits, split_of_row = _splits(lake, table, roles, project, labels, text_rows, notes)
         advance(1, "texts")
         texts = [profile_text(lake, table, name, counter, *_coded(split_of_row, table.rows)) for name in roles.text]
         advance(1, "round trip")
@@ -136,35 +138,38 @@ def measured(
         splits=splits,
         bias=facets,
         lost=lost,
-        notes=[*_told(roles, texts, base), *notes, *left_out],
+        notes=[*_notes(roles, texts, base), *notes, *left_out],
         page=str(folder / "profile.html"),
         json_file=str(folder / "profile.json"),
         notebook=str(folder / "profile.ipynb"),
     )
-    return profile.model_copy(update={"findings": worth_a_look(profile)})
+    return profile.model_copy(update={"findings": findings_of(profile)})
 
 
 def roles_of(
     schema: pa.Schema, project: Project | None, text: Sequence[str], label: Sequence[str], split: str | None
 ) -> Roles:
-    for option, given in (("text", text), ("label", label), ("split", [split] if split else [])):
-        for name in given:
+    for option, names in (("text", text), ("label", label), ("split", [split] if split else [])):
+        for name in names:
             if name not in schema.names:
                 raise NotFound(f"there is no column {name!r} (--{option})", nearest(name, schema.names))
-    told, role = _of_project(schema, project.data.columns) if project is not None else ({}, "label")
-    found = []
-    chosen: dict[str, Any] = {"text": list(text) or told.get("text", []), "split": split or told.get("split")}
-    chosen["label"] = list(label) or told.get("label", [])
+    project_roles, role = _of_project(schema, project.data.columns) if project is not None else ({}, "label")
+    guessed = []
+    chosen: dict[str, Any] = {
+        "text": list(text) or project_roles.get("text", []),
+        "split": split or project_roles.get("split"),
+    }
+    chosen["label"] = list(label) or project_roles.get("label", [])
     chosen["label_role"] = "label" if label else role
     if chosen["label_role"] == "labels" and project is not None:
         chosen["vector"] = getattr(project.task, "labels", None) or []
     if not chosen["label"] and project is None:
         chosen["label"] = next(([name] for name in ("label", "labels") if name in schema.names), [])
-        found += ["label"] * bool(chosen["label"])
+        guessed += ["label"] * bool(chosen["label"])
     if not chosen["split"] and "split" in schema.names:  # like prepare
         chosen["split"] = "split"
-        found.append("split")
-    return Roles(**chosen, found=found)
+        guessed.append("split")
+    return Roles(**chosen, found=guessed)
 
 
 def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], str]:
@@ -172,11 +177,11 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
     for role, name in columns.names:
         if name not in schema.names:
             raise DataError(f"the table has no column {name!r} (data.columns.{role})", nearest(name, schema.names))
-    played = columns.roles
-    role = next((name for name in LABEL_ROLES if name in played), "label")
-    labels = played.get(role, [])
+    columns_of_role = columns.roles
+    role = next((name for name in LABEL_ROLES if name in columns_of_role), "label")
+    labels = columns_of_role.get(role, [])
     return {
-        "text": [name for role, name in columns.inputs if isinstance(played[role], str)],
+        "text": [name for role, name in columns.inputs if isinstance(columns_of_role[role], str)],
         "label": labels if isinstance(labels, list) else [labels],
         "split": columns.split,
     }, role
@@ -198,28 +203,28 @@ def _splits(
     roles: Roles,
     project: Project | None,
     labels: Labels | None,
-    known: Known | None,
+    text_rows: TextRows | None,
     notes: list[str],
 ) -> tuple[SplitProfile | None, npt.NDArray[np.object_] | None]:
     """The profile of the splits, and the split of each row [rows]."""
-    asked = "auto" if project is None else project.prepare.split.method
+    requested = "auto" if project is None else project.prepare.split.method
     split: npt.NDArray[np.object_]
-    if roles.split is not None and asked in ("auto", "predefined"):
+    if roles.split is not None and requested in ("auto", "predefined"):
         split = split_of_column(lake, table, roles.split)
-        return profile_splits(split, labels, known, source="column", by=roles.split), split
-    if project is None or known is None or asked == "predefined":
+        return profile_splits(split, labels, text_rows, source="column", by=roles.split), split
+    if project is None or text_rows is None or requested == "predefined":
         return None, None
-    told, _ = _of_project(lake.scan(table).schema, project.data.columns)
-    if roles.text != told["text"] or roles.label != told["label"]:
-        notes.append("The project's split is not told: it depends on its own text and label columns.")
+    project_roles, _ = _of_project(lake.scan(table).schema, project.data.columns)
+    if roles.text != project_roles["text"] or roles.label != project_roles["label"]:
+        notes.append("The project's split is not shown: it depends on its own text and label columns.")
         return None, None
-    method: Method = asked if asked != "auto" else "grouped" if project.data.columns.group else "random"
+    method: Method = requested if requested != "auto" else "grouped" if project.data.columns.group else "random"
     try:
-        split = planned_split(lake, table, project, method, known, labels)
+        split = planned_split(lake, table, project, method, text_rows, labels)
     except DataError as error:
-        notes.append(f"The rows cannot be split as the project asks: {error.cause}. {error.remedy}.")
+        notes.append(f"The rows cannot be split as the project requires: {error.cause}. {error.remedy}.")
         return None, None
-    return profile_splits(split, labels, known, source="project", by=method), split
+    return profile_splits(split, labels, text_rows, source="project", by=method), split
 
 
 def _lost(round_trip: Callable[[Shortfalls], None], notes: list[str]) -> list[Finding] | None:
@@ -228,7 +233,7 @@ def _lost(round_trip: Callable[[Shortfalls], None], notes: list[str]) -> list[Fi
     try:
         round_trip(shortfalls)
     except LakewrightError as error:
-        notes.append(f"The rows cannot be prepared as the project asks: {error.cause}. {error.remedy}.")
+        notes.append(f"The rows cannot be prepared as the project requires: {error.cause}. {error.remedy}.")
         return None
     return shortfalls.findings()
 
@@ -243,7 +248,7 @@ def _coded(split: npt.NDArray[np.object_] | None, rows: int) -> tuple[list[str],
     return [*names, "rows of no split"] if None in split.tolist() else names, codes
 
 
-def _told(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[str]:
+def _notes(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[str]:
     """Notes for the reader on how the table was measured."""
     notes = []
     if roles.found:
@@ -253,9 +258,9 @@ def _told(roles: Roles, texts: Sequence[TextProfile], base: str | None) -> list[
             f"Columns whose role was guessed from name or content: {guessed} (--text, --label, --split name others)."
         )
     if not roles.label:
-        notes.append("No label column is named: nothing is said about labels (--label COLUMN).")
+        notes.append("No label column is named: labels are not measured (--label COLUMN).")
     if texts and base is None:
-        notes.append("Lengths are in words alone: --tokenizer BASE_MODEL, or --project, counts a model's own tokens.")
+        notes.append("Lengths are in words only: --tokenizer BASE_MODEL, or --project, counts a model's own tokens.")
     notes += [
         f"{text.column!r}: tokens and languages are measured on one in {text.every} of its {text.texts:,} texts."
         for text in texts

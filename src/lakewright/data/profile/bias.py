@@ -120,14 +120,14 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
         divergence = kullback_leibler(p_a, p_d)
         kl = divergence if np.isfinite(divergence) else None
         if kl is None:
-            lacking = [labels.names[label] for label in np.flatnonzero((count_a > 0) & (count_d == 0)).tolist()]
-            note = f"KL is infinite: no row here has the label {', '.join(map(repr, lacking[:3]))}" + (
-                f" (and {len(lacking) - 3} more)" if len(lacking) > 3 else ""
+            missing_labels = [labels.names[label] for label in np.flatnonzero((count_a > 0) & (count_d == 0)).tolist()]
+            note = f"KL is infinite: no row here has the label {', '.join(map(repr, missing_labels[:3]))}" + (
+                f" (and {len(missing_labels) - 3} more)" if len(missing_labels) > 3 else ""
             )
         js, lp = jensen_shannon(p_a, p_d), lp_norm(p_a, p_d)
         tvd, ks = total_variation(p_a, p_d), kolmogorov_smirnov(p_a, p_d)
     else:
-        note = "several labels a row are no one distribution: only CI and DPL are defined"
+        note = "several labels a row are not one distribution: only CI and DPL are defined"
     return FacetBias(
         column=column,
         value=value,
@@ -145,16 +145,16 @@ def facet_bias(labels: Labels, facet: npt.NDArray[np.bool_], column: str, value:
 
 
 def measure_bias(
-    lake: Lake, table: TableVersion, asked: Sequence[str], labels: Labels
+    lake: Lake, table: TableVersion, facets: Sequence[str], labels: Labels
 ) -> tuple[list[FacetBias], list[str]]:
-    """The bias of every value of the columns `asked`, or of one value for column=value; and notes on omissions.
+    """The bias of every value of the columns in `facets`, or of one value for column=value; and notes on omissions.
 
     A column of many numbers is cut at its quartiles. Rows without a value in the column are left out. Raises
     NotFound for an unknown column or value.
     """
-    found: list[FacetBias] = []
+    measures: list[FacetBias] = []
     notes: list[str] = []
-    for each in dict.fromkeys(asked):
+    for each in dict.fromkeys(facets):
         column, value = _facet(each, lake.scan(table).schema.names)
         codes, names = _values(lake, table, column)
         if value is not None and value not in names:
@@ -162,33 +162,33 @@ def measure_bias(
                 f"column {column!r} has no value {value!r}",
                 nearest(value, names if len(names) <= 50 else get_close_matches(value, names, 5)),
             )
-        there = replace(labels, known=labels.known & (codes >= 0))
-        counts = np.bincount(codes[there.known], minlength=len(names))
+        with_value = replace(labels, known=labels.known & (codes >= 0))
+        counts = np.bincount(codes[with_value.known], minlength=len(names))
         chosen = [names.index(value)] if value is not None else np.argsort(-counts, kind="stable").tolist()
-        compared = [facet_bias(there, codes == place, column, names[place]) for place in chosen[:MOST_VALUES]]
-        found += [one for one in compared if one is not None]
+        compared = [facet_bias(with_value, codes == place, column, names[place]) for place in chosen[:MOST_VALUES]]
+        measures += [one for one in compared if one is not None]
         if len(chosen) > MOST_VALUES:
             notes.append(
                 f"{column!r} has {len(chosen):,} values: bias is measured for the {MOST_VALUES} most frequent."
             )
         if not any(compared):
-            notes.append(f"{column!r}: no value has both labelled rows and labelled rest to compare with.")
+            notes.append(f"{column!r}: no value has both labelled rows and other labelled rows to compare with.")
         without = int((labels.known & (codes < 0)).sum())
         if without:
             notes.append(
-                f"{column!r}: {without:,} labelled rows have no value there and are left out of the bias measures."
+                f"{column!r}: {without:,} labelled rows have no value in it and are left out of the bias measures."
             )
-    return found, notes
+    return measures, notes
 
 
-def _facet(asked: str, columns: Sequence[str]) -> tuple[str, str | None]:
-    if asked in columns:
-        return asked, None
-    ends = [place for place, letter in enumerate(asked) if letter == "=" and asked[:place] in columns]
+def _facet(facet: str, columns: Sequence[str]) -> tuple[str, str | None]:
+    if facet in columns:
+        return facet, None
+    ends = [place for place, letter in enumerate(facet) if letter == "=" and facet[:place] in columns]
     if not ends:
-        column = asked.partition("=")[0]
+        column = facet.partition("=")[0]
         raise NotFound(f"there is no column {column!r} to measure bias by", nearest(column, columns))
-    return asked[: ends[0]], asked[ends[0] + 1 :]
+    return facet[: ends[0]], facet[ends[0] + 1 :]
 
 
 def _values(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
@@ -200,9 +200,9 @@ def _values(lake: Lake, table: TableVersion, column: str) -> tuple[npt.NDArray[n
     if len(names) <= MOST_VALUES or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return codes, names
     values = np.concatenate([floats(batch.column(0)) for batch in lake.scan(table, [column])])
-    there = np.isfinite(values)
-    edges = np.unique(np.quantile(values[there], [0.25, 0.5, 0.75], method="inverted_cdf"))
-    place = np.where(there, np.searchsorted(edges, values), -1)
+    finite = np.isfinite(values)
+    edges = np.unique(np.quantile(values[finite], [0.25, 0.5, 0.75], method="inverted_cdf"))
+    place = np.where(finite, np.searchsorted(edges, values), -1)
     bounds = [f"{edge:g}" for edge in edges.tolist()]
     middle = [f"over {low} to {high}" for low, high in pairwise(bounds)]
     return place, (f"up to {bounds[0]}", *middle, f"over {bounds[-1]}")

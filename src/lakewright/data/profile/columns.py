@@ -83,10 +83,10 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
         shape = _shape(field.type)
         rows, null, empty, blank, nan = _missing(con, field.type, shape)
         missing = null + empty + blank + nan
-        distinct, kept = _row(con, "select count(*), coalesce(sum(n), 0) from known")
-        top = _top(con, rows, TOP if distinct < kept else FEW_UNIQUE)
+        distinct, filled = _row(con, "select count(*), coalesce(sum(n), 0) from present")
+        top = _top(con, rows, TOP if distinct < filled else FEW_UNIQUE)
         lengths = _lengths(con, shape)
-        kind = _kind(con, shape, distinct, kept)
+        kind = _kind(con, shape, distinct, filled)
         flags: list[Flag] = []
         if rows and missing == rows:
             flags.append("all missing")
@@ -94,21 +94,23 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
             flags.append("mostly missing")
         if distinct == 1:
             flags.append("constant")
-        elif distinct > 1 and top[0].rows >= NEARLY * kept:
+        elif distinct > 1 and top[0].rows >= NEARLY * filled:
             flags.append("near-constant")
-        if distinct == kept >= FEW and (pa.types.is_integer(field.type) or (shape == "string" and kind == "category")):
+        if distinct == filled >= FEW and (
+            pa.types.is_integer(field.type) or (shape == "string" and kind == "category")
+        ):
             flags.append("id-like")
-        found: list[Finding] = []
+        findings: list[Finding] = []
         if shape == "string":
-            found += suspicious.in_strings(con, field.name, kept)
-            flags += suspicious.stored_as_text(con, kept)
+            findings += suspicious.in_strings(con, field.name, filled)
+            flags += suspicious.stored_as_text(con, filled)
             if kind == "category" and distinct <= MOST_LABELS:
-                found += suspicious.spellings(con)
+                findings += suspicious.spellings(con)
         if shape == "number":
-            found += suspicious.sentinel_numbers(con)
-            found += suspicious.infinite(con)
+            findings += suspicious.sentinel_numbers(con)
+            findings += suspicious.infinite(con)
         if shape == "time":
-            found += suspicious.sentinel_times(con)
+            findings += suspicious.sentinel_times(con)
         mean, deviation, infinite, quantiles, histogram = _spread(con, shape)
     return ColumnProfile(
         name=field.name,
@@ -130,14 +132,14 @@ def profile_column(lake: Lake, table: TableVersion, field: pa.Field) -> ColumnPr
         lengths=lengths,
         histogram=histogram,
         top=top,
-        suspicious=found,
+        suspicious=findings,
     )
 
 
 @contextmanager
 def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyConnection]:
     """A DuckDB connection with the table `counted`, each different value of the column, including null, and its rows n;
-    and the view `known`, without missing values. Decimals are floats there, and times have no zone (UTC)."""
+    and the view `present`, without missing values. Decimals are floats there, and times have no zone (UTC)."""
     import duckdb
     import pyarrow as pa
 
@@ -154,11 +156,11 @@ def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyCo
     )
     failures: list[BaseException] = []  # DuckDB turns them into text
     shape = _shape(kind)
-    known = "value is not null"
+    present = "value is not null"
     if shape == "string":
-        known += f" and regexp_matches(value, {BLANK})"
+        present += f" and regexp_matches(value, {BLANK})"
     if pa.types.is_floating(schema.field(0).type):
-        known += " and not isnan(value)"
+        present += " and not isnan(value)"
     with tempfile.TemporaryDirectory(prefix="lakewright-profile-") as spill:
         con = duckdb.connect(
             config={"temp_directory": spill, "memory_limit": MEMORY, "preserve_insertion_order": "false"}
@@ -171,7 +173,7 @@ def counted(lake: Lake, table: TableVersion, column: str) -> Iterator[DuckDBPyCo
                 if failures:
                     raise failures[0] from None
                 raise
-            con.execute(f"create temp view known as select value, n from counted where {known}")
+            con.execute(f"create temp view present as select value, n from counted where {present}")
             yield con
         finally:
             con.close()
@@ -208,25 +210,27 @@ def _missing(con: DuckDBPyConnection, kind: pa.DataType, shape: str) -> tuple[in
 
 
 def _top(con: DuckDBPyConnection, rows: int, most: int) -> list[Value]:
-    found = con.execute(f"select value::varchar, n from known order by n desc, value limit {most}").fetchall()
-    return [Value(value=cut(value), rows=n, share=n / rows) for value, n in found]
+    values = con.execute(f"select value::varchar, n from present order by n desc, value limit {most}").fetchall()
+    return [Value(value=cut(value), rows=n, share=n / rows) for value, n in values]
 
 
 def _lengths(con: DuckDBPyConnection, shape: str) -> dict[str, float]:
     if shape not in ("string", "list", "binary"):
         return {}
     length = "octet_length(value)" if shape == "binary" else "length(value)"
-    least, mean, most = _row(con, f"select min({length}), sum({length} * n)::double / sum(n), max({length}) from known")
+    least, mean, most = _row(
+        con, f"select min({length}), sum({length} * n)::double / sum(n), max({length}) from present"
+    )
     return {} if least is None else {"min": least, "mean": mean, "max": most}
 
 
-def _kind(con: DuckDBPyConnection, shape: str, distinct: int, kept: int) -> Kind:
+def _kind(con: DuckDBPyConnection, shape: str, distinct: int, filled: int) -> Kind:
     """Strings are texts if they have several words and differ, else categories."""
     if shape != "string":
         return "nested" if shape == "list" else shape  # type: ignore[return-value]
-    if not distinct or distinct < min(VALUES_OF_TEXT, kept / 2):
+    if not distinct or distinct < min(VALUES_OF_TEXT, filled / 2):
         return "category"
-    (words,) = _row(con, r"select sum(n * len(regexp_extract_all(value, '\S+')))::double / sum(n) from known")
+    (words,) = _row(con, r"select sum(n * len(regexp_extract_all(value, '\S+')))::double / sum(n) from present")
     return "text" if words >= WORDS_OF_TEXT else "category"
 
 
@@ -245,16 +249,18 @@ def _spread(con: DuckDBPyConnection, shape: str) -> Spread:
         return None, None, 0, {}, []
     number = "value::double" if shape == "number" else "epoch(value::timestamp)"
     con.execute(
-        f"create temp table spread as select x, sum(n)::bigint as n from (select {number} as x, n from known) "
+        f"create temp table spread as select x, sum(n)::bigint as n from (select {number} as x, n from present) "
         "where isfinite(x) group by x"
     )
-    (infinite,) = _row(con, "select (select coalesce(sum(n), 0) from known) - (select coalesce(sum(n), 0) from spread)")
+    (infinite,) = _row(
+        con, "select (select coalesce(sum(n), 0) from present) - (select coalesce(sum(n), 0) from spread)"
+    )
     total, low, high, mean = _row(con, "select sum(n), min(x), max(x), sum(x * n) / sum(n) from spread")
     if total is None:
         return None, None, int(infinite), {}, []
     (deviation,) = _row(con, "select sqrt(sum(n * (x - ?) ** 2) / sum(n)) from spread", mean)
-    sought = ", ".join(f"min(x) filter (where upto >= {q} * {total})" for q in QUANTILES)
-    found = _row(con, f"select {sought} from (select x, sum(n) over (order by x) as upto from spread)")
+    conditions = ", ".join(f"min(x) filter (where upto >= {q} * {total})" for q in QUANTILES)
+    quantiles = _row(con, f"select {conditions} from (select x, sum(n) over (order by x) as upto from spread)")
 
     whole = shape == "number" and low == int(low) and high == int(high) and high - low < BINS
     bins = int(high - low) + 1 if whole else BINS if high > low else 1
@@ -275,7 +281,7 @@ def _spread(con: DuckDBPyConnection, shape: str) -> Spread:
         shown(mean),
         deviation if shape == "number" else None,
         int(infinite),
-        {quantile_name(q): shown(x) for q, x in zip(QUANTILES, found, strict=True)},
+        {quantile_name(q): shown(x) for q, x in zip(QUANTILES, quantiles, strict=True)},
         [(shown(a), shown(b), n) for a, b, n in zip(edges, edges[1:], counts.tolist(), strict=False)],
     )
 

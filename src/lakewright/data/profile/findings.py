@@ -20,18 +20,18 @@ UNEQUAL = 0.1  # difference in proportions of a label between a facet and the re
 FEW = 30  # … of at least as many rows
 
 _FLAGS = {
-    "all missing": "holds nothing: leave it out.",
-    "mostly missing": "is missing in most rows: leave it out, or see how the table was joined.",
-    "constant": "holds one value only: nothing can be learned from it.",
-    "near-constant": "holds one value in nearly all rows.",
-    "numbers as text": "holds numbers, stored as text: cast it.",
-    "mixed types": "holds numbers or dates in some rows and text in others: see what the odd ones are.",
+    "all missing": "has no values: leave it out.",
+    "mostly missing": "is missing in most rows: leave it out, or check how the table was joined.",
+    "constant": "has only one value: a model learns nothing from it.",
+    "near-constant": "has one value in nearly all rows.",
+    "numbers as text": "has numbers that are stored as text: cast it.",
+    "mixed types": "has numbers or dates in some rows and text in others: check the values of the rarer kind.",
 }
 
 
-def worth_a_look(profile: TableProfile) -> list[Finding]:
+def findings_of(profile: TableProfile) -> list[Finding]:
     if not profile.table.rows:
-        return [Finding(name="no_rows", count=0, detail="The table holds no rows.")]
+        return [Finding(name="no_rows", count=0, detail="The table has no rows.")]
     return [*_splits(profile), *_duplicates(profile), *_labels(profile), *_texts(profile), *(profile.lost or ()),
             *_bias(profile), *(finding for column in profile.columns for finding in _column(column))]  # fmt: skip
 
@@ -45,17 +45,17 @@ def _splits(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="leakage",
             count=leak.texts,
-            detail=f"{counted(leak.texts, 'text')} standing in both {first} and {second} "
+            detail=f"{counted(leak.texts, 'text')} in both {first} and {second} "
             f"({counted(leak.rows, 'row')} of {second}), which makes "
-            "metrics too good: prepare.duplicates: drop keeps each in one split.",
+            "the metrics too good: prepare.duplicates: drop keeps each in one split.",
         )
     for name, drift in splits.drift.items():
         if drift >= DRIFTED:
             yield Finding(
                 name="label_drift",
                 count=splits.rows[name],
-                detail=f"The labels of {name} are spread otherwise than train's (Jensen–Shannon divergence {drift:.3f} "
-                "nats): metrics there speak of other data than was learned.",
+                detail=f"The labels of {name} have another distribution than train's (Jensen–Shannon divergence "
+                f"{drift:.3f} nats): its metrics describe other data than the model learned.",
             )
     if splits.without and splits.source == "column":
         yield Finding(
@@ -66,29 +66,30 @@ def _splits(profile: TableProfile) -> Iterator[Finding]:
 
 
 def _duplicates(profile: TableProfile) -> Iterator[Finding]:
-    found = profile.duplicates
-    if found is None:
+    duplicates = profile.duplicates
+    if duplicates is None:
         return
-    if found.conflicting:
+    if duplicates.conflicting:
         yield Finding(
             name="conflicting_labels",
-            count=found.conflicting,
-            detail=f"{counted(found.conflicting, 'row')} whose text stands elsewhere with another label, so that no "
-            "model can have both right: settle which it is at the source.",
+            count=duplicates.conflicting,
+            detail=f"{counted(duplicates.conflicting, 'row')} whose text occurs in other rows with another label, so "
+            "that no model can predict both: correct the label at the source.",
             rows=[
                 f"{each.text!r}: {', '.join(f'{k} ({n:,})' for k, n in each.labels.items())}"
-                for each in found.conflicts[:5]
+                for each in duplicates.conflicts[:5]
             ]
-            if any(each.labels for each in found.conflicts)
-            else [repr(each.text) for each in found.conflicts[:5]],
+            if any(each.labels for each in duplicates.conflicts)
+            else [repr(each.text) for each in duplicates.conflicts[:5]],
         )
-    if found.normalised:
+    if duplicates.normalised:
         yield Finding(
             name="duplicates",
-            count=found.normalised,
-            detail=f"{counted(found.normalised, 'row')} repeating the text of an earlier row ({found.exact:,} letter "
-            "for letter, the others but for case, white space or Unicode form): prepare.duplicates: drop keeps one.",
-            rows=[f"{each.text!r} ({each.rows:,} rows)" for each in found.repeated[:5]],
+            count=duplicates.normalised,
+            detail=f"{counted(duplicates.normalised, 'row')} repeating the text of an earlier row ("
+            f"{duplicates.exact:,} exactly, the others except for case, white space or Unicode form): "
+            "prepare.duplicates: drop keeps one.",
+            rows=[f"{each.text!r} ({each.rows:,} rows)" for each in duplicates.repeated[:5]],
         )
 
 
@@ -122,15 +123,15 @@ def _labels(profile: TableProfile) -> Iterator[Finding]:
         yield Finding(
             name="multi_hot",
             count=labels.rows,
-            detail=f"Column {labels.columns[0]!r} holds multi-hot vectors of 0 and 1, whose places have no names: give "
+            detail=f"Column {labels.columns[0]!r} holds multi-hot vectors of 0 and 1, whose places have no names: name "
             "them with task.labels, in their order.",
         )
     if labels.without_label:
         yield Finding(
             name="no_label_at_all",
             count=labels.without_label,
-            detail=f"{counted(labels.without_label, 'row')} with no label among those there are: is it that none "
-            "applies, or that nobody looked?",
+            detail=f"{counted(labels.without_label, 'row')} without any of the labels: check whether no label "
+            "applies, or whether nobody labelled them.",
         )
 
 
@@ -149,19 +150,19 @@ def _texts(profile: TableProfile) -> Iterator[Finding]:
             yield Finding(
                 name="long_texts",
                 count=round(long * text.texts),
-                detail=f"{long:.1%} of the texts in {text.column!r} are longer than 512 tokens, what most encoders "
-                "read at most: see prepare.recipe.tokens.long_texts.",
+                detail=f"{long:.1%} of the texts in {text.column!r} are longer than 512 tokens, the limit of most "
+                "encoders: see prepare.recipe.tokens.long_texts.",
             )
 
 
 def _bias(profile: TableProfile) -> Iterator[Finding]:
-    told = set()  # with two values in a column, both give the same finding
+    reported = set()  # with two values in a column, both give the same finding
     for facet in profile.bias:
         if not facet.proportions or min(facet.rows, facet.rest_rows) < FEW:
             continue
         label, difference = next(iter(facet.proportions.items()))
-        if abs(difference) >= UNEQUAL and (facet.column, label, round(abs(difference), 12)) not in told:
-            told.add((facet.column, label, round(abs(difference), 12)))
+        if abs(difference) >= UNEQUAL and (facet.column, label, round(abs(difference), 12)) not in reported:
+            reported.add((facet.column, label, round(abs(difference), 12)))
             yield Finding(
                 name="unequal_labels",
                 count=facet.rows,
@@ -173,10 +174,10 @@ def _bias(profile: TableProfile) -> Iterator[Finding]:
 def _column(column: ColumnProfile) -> Iterator[Finding]:
     for flag in column.flags:
         if flag in _FLAGS:
-            known = column.rows - column.missing
+            present = column.rows - column.missing
             yield Finding(
                 name=flag.replace(" ", "_").replace("-", "_"),
-                count=column.missing if "missing" in flag else known,
+                count=column.missing if "missing" in flag else present,
                 detail=f"{column.name!r} {_FLAGS[flag]}",
                 rows=[f"{value.value!r} ({value.rows:,})" for value in column.top[:3]] if "missing" not in flag else [],
             )

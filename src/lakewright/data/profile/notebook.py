@@ -88,7 +88,7 @@ whole = rows[TEXTS].map(text_of).apply(lambda row: "\\n".join(row.dropna()), axi
 whole = whole[whole != ""]
 duplicates = find_duplicates(whole.tolist(), None)
 print(f"{{len(whole):,}} texts, {{len(duplicates.exact):,}} repeat an earlier one exactly, "
-      f"{{len(duplicates.normalised):,}} but for case, white space or Unicode form")
+      f"{{len(duplicates.normalised):,}} except for case, white space or Unicode form")
 whole.iloc[duplicates.normalised].value_counts().head(10)"""
 
 CLASSES = """\
@@ -108,10 +108,11 @@ MULTILABEL = """\
 from lakewright.data.profile.labels import profile_labels, read_labels
 
 labels = read_labels(lake, table, {columns!r}, {role!r}, {names!r})
-found = profile_labels(labels)
-balance = pd.Series({{each.label: each.rows for each in found.balance}}, dtype="int64")
-print("labels a row:", found.labels_a_row)
-together = pd.DataFrame(found.together.given, index=found.together.labels, columns=found.together.labels)
+label_profile = profile_labels(labels)
+balance = pd.Series({{each.label: each.rows for each in label_profile.balance}}, dtype="int64")
+print("labels a row:", label_profile.labels_a_row)
+pairs = label_profile.together
+together = pd.DataFrame(pairs.given, index=pairs.labels, columns=pairs.labels)
 plt.imshow(together, vmin=0, vmax=1)
 plt.xticks(range(len(together)), together.columns, rotation=90, parse_math=False)
 plt.yticks(range(len(together)), together.index, parse_math=False)
@@ -140,7 +141,7 @@ def write_notebook(
     profile: TableProfile, workspace: Workspace, name: str | None, folder: Path | None, *, facets: Sequence[str]
 ) -> None:
     """`name` and `folder` are the profile's, for `load_profile`; no secret is written."""
-    at = {
+    places = {
         "table": str(profile.table),
         "profile": name,
         "folder": str((folder or Path.cwd()).resolve()),
@@ -149,7 +150,7 @@ def write_notebook(
     }
     cells = [
         _words(f"# {profile.table}\n\nThe main parts of profile.html, by `lakewright profile`: to run and to change."),
-        _code(SETTINGS, **at),
+        _code(SETTINGS, **places),
         _words("## Columns"),
         _code(COLUMNS),
         _code(NUMBERS),
@@ -158,14 +159,14 @@ def write_notebook(
     if texts:
         cells += [_words("## Texts"), _code(LENGTHS, text=texts[0].column)]
         if profile.tokenizer is not None:
-            cells.append(_code(TOKENS, base=profile.tokenizer, folder=at["folder"]))
+            cells.append(_code(TOKENS, base=profile.tokenizer, folder=places["folder"]))
         cells.append(_code(DUPLICATES, texts=profile.roles.text))
     labels, roles = profile.labels, profile.roles
-    read = {"columns": roles.label, "role": roles.label_role, "names": roles.vector}
+    arguments = {"columns": roles.label, "role": roles.label_role, "names": roles.vector}
     if labels is not None and labels.rows:
         cells.append(_words("## Labels"))
         if labels.kind == "multi":
-            cells.append(_code(MULTILABEL, **read))
+            cells.append(_code(MULTILABEL, **arguments))
         else:
             cells.append(_code(CLASSES if labels.kind == "class" else NUMBER_TARGET, label=labels.columns[0]))
     splits = profile.splits
@@ -175,7 +176,7 @@ def write_notebook(
         cells += [_words("## Splits"), _code(SPLITS, split=splits.by, shares=shares)]
     if profile.bias and labels is not None:
         cells.append(_words("## Bias\n\nThe pre-training measures of SageMaker Clarify, each value against the rest."))
-        cells.append(_code(BIAS, **read, facets=list(facets)))
+        cells.append(_code(BIAS, **arguments, facets=list(facets)))
     notebook = {
         "nbformat": 4,
         "nbformat_minor": 5,

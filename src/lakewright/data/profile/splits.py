@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lakewright.data.profile.bias import jensen_shannon
 from lakewright.data.profile.labels import MOST_SHOWN, Labels, binned, categories
-from lakewright.data.profile.texts import Known
+from lakewright.data.profile.texts import TextRows
 from lakewright.data.rows.duplicates import drop_duplicates
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.splits import SPELLINGS, SPLITS, TRAIN, Method, assign
@@ -47,13 +47,13 @@ def split_of_column(lake: Lake, table: TableVersion, column: str) -> npt.NDArray
 
 
 def planned_split(
-    lake: Lake, table: TableVersion, project: Project, method: Method, known: Known, labels: Labels | None
+    lake: Lake, table: TableVersion, project: Project, method: Method, text_rows: TextRows, labels: Labels | None
 ) -> npt.NDArray[np.object_]:
     """(rows,): each row's split in `prepare`, None for rows that it leaves out; raises what `assign` raises."""
     settings, columns = project.prepare, project.data.columns
     truths = np.zeros(table.rows, dtype=np.int64) if labels is None else labels.truth_codes()
-    usable = known.complete & (truths[known.rows] >= 0)
-    rows, groups = known.rows[usable], known.duplicates.group_of_row[usable]
+    usable = text_rows.complete & (truths[text_rows.rows] >= 0)
+    rows, groups = text_rows.rows[usable], text_rows.duplicates.group_of_row[usable]
     if settings.duplicates == "drop":
         stays = np.flatnonzero(drop_duplicates(groups, np.full(len(rows), TRAIN)))
         rows = rows[stays]
@@ -85,7 +85,7 @@ def names_of(split: npt.NDArray[np.object_]) -> list[str]:
 def profile_splits(
     split: npt.NDArray[np.object_],
     labels: Labels | None,
-    known: Known | None,
+    text_rows: TextRows | None,
     *,
     source: Literal["column", "project"],
     by: str,
@@ -96,14 +96,18 @@ def profile_splits(
     if labels is not None:
         if labels.kind == "number":
             labels, _ = binned(labels)
-        shown = np.argsort(-labels.counts(labels.known), kind="stable")[:MOST_SHOWN].tolist()
+        most_frequent = np.argsort(-labels.counts(labels.known), kind="stable")[:MOST_SHOWN].tolist()
         counts = {name: labels.counts((split == name) & labels.known) for name in names}
         for name in names:
             rows = int(((split == name) & labels.known).sum())
-            shares[name] = {labels.names[i]: float(counts[name][i] / rows) if rows else 0.0 for i in shown}
-        marks = {name: counts[name] / counts[name].sum() for name in names if counts[name].sum()}
-        if TRAIN in marks:
-            drift = {name: jensen_shannon(marks[TRAIN], each) for name, each in marks.items() if name != TRAIN}
+            shares[name] = {labels.names[i]: float(counts[name][i] / rows) if rows else 0.0 for i in most_frequent}
+        shares_of_labels = {name: counts[name] / counts[name].sum() for name in names if counts[name].sum()}
+        if TRAIN in shares_of_labels:
+            drift = {
+                name: jensen_shannon(shares_of_labels[TRAIN], each)
+                for name, each in shares_of_labels.items()
+                if name != TRAIN
+            }
     return SplitProfile(
         source=source,
         by=by,
@@ -111,18 +115,18 @@ def profile_splits(
         without=int(sum(name is None for name in split.tolist())),
         label_shares=shares,
         drift=drift,
-        leaks=None if known is None else _leaks(split[known.rows], known.duplicates.group_of_row, names),
+        leaks=None if text_rows is None else _leaks(split[text_rows.rows], text_rows.duplicates.group_of_row, names),
     )
 
 
 def _leaks(split: npt.NDArray[np.object_], group_of_row: npt.NDArray[np.int64], names: list[str]) -> list[Leak]:
     groups = int(group_of_row.max(initial=-1)) + 1
-    stands_in = {name: np.zeros(groups, dtype=np.bool_) for name in names}
+    in_split = {name: np.zeros(groups, dtype=np.bool_) for name in names}
     for name in names:
-        stands_in[name][group_of_row[split == name]] = True
+        in_split[name][group_of_row[split == name]] = True
     leaks = []
     for first, second in combinations(names, 2):
-        both = stands_in[first] & stands_in[second]
+        both = in_split[first] & in_split[second]
         if both.any():
             rows = int(both[group_of_row[split == second]].sum())
             leaks.append(Leak(splits=(first, second), texts=int(both.sum()), rows=rows))

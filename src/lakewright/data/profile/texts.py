@@ -85,30 +85,30 @@ def profile_text(
     every = -(-max(table.rows, 1) // MEASURED)
     words: list[int] = []
     lengths: list[int] = []
-    without = seen = first = 0
+    without = count = first = 0
     scripts: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     split = np.zeros(table.rows, np.intp) if split is None else split
     shortfalls = Shortfalls(splits)
     for batch in _batches(lake, table, [column]):
-        measured: list[str] = []
+        sample: list[str] = []
         rows: list[int] = []
         for row, text in enumerate(batch, start=first):
             if text is None:
                 without += 1
                 continue
             words.append(len(text.split()))
-            if seen % every == 0:
-                measured.append(text)
+            if count % every == 0:
+                sample.append(text)
                 rows.append(row)
-            seen += 1
+            count += 1
         first += len(batch)
-        for text in measured:
+        for text in sample:
             script, language = guess(text)
             scripts[script or "none"] += 1
             languages[language] += 1
-        for start in range(0, len(measured) if tokens is not None else 0, 1000):
-            part, numbers = measured[start : start + 1000], np.array(rows[start : start + 1000])
+        for start in range(0, len(sample) if tokens is not None else 0, 1000):
+            part, numbers = sample[start : start + 1000], np.array(rows[start : start + 1000])
             assert tokens is not None
             values = dict.fromkeys(tokens.inputs, part)
             encoded = tokens.encode(values)
@@ -117,7 +117,7 @@ def profile_text(
             shortfalls.add(numbers, split[numbers], lost, list(map(cut, part)).__getitem__)
     return TextProfile(
         column=column,
-        texts=seen,
+        texts=count,
         without=without,
         words=_lengths("words", words) if words else None,
         tokens=_lengths("tokens", lengths) if lengths else None,
@@ -129,7 +129,7 @@ def profile_text(
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class TextRows:
     """The rows that have a text, and the repeats among those texts."""
 
     rows: npt.NDArray[np.int64]  # the table's row numbers
@@ -137,9 +137,9 @@ class Known:
     complete: npt.NDArray[np.bool_]  # whether none of the row's texts is missing
 
 
-def find_known(
+def find_text_rows(
     lake: Lake, table: TableVersion, columns: Sequence[str], truth_of_row: npt.NDArray[np.int64] | None
-) -> Known:
+) -> TextRows:
     """`truth_of_row`: the label's number of each row of the table, -1 if unknown; such rows conflict with no other."""
     present, complete = _present(lake, table, columns)
     rows = np.flatnonzero(present)
@@ -155,52 +155,52 @@ def find_known(
     duplicates = find_duplicates(texts, None)
     if truth_of_row is not None:
         truths = truth_of_row[rows]
-        known = truths >= 0
+        labelled = truths >= 0
         width = int(truths.max(initial=0)) + 1
-        pairs = np.unique(duplicates.group_of_row[known] * width + truths[known]) // width
+        pairs = np.unique(duplicates.group_of_row[labelled] * width + truths[labelled]) // width
         several = np.bincount(pairs, minlength=int(duplicates.group_of_row.max(initial=-1)) + 1) > 1
-        conflicting = np.flatnonzero(several[duplicates.group_of_row] & known) if len(rows) else rows
+        conflicting = np.flatnonzero(several[duplicates.group_of_row] & labelled) if len(rows) else rows
         duplicates = Duplicates(duplicates.exact, duplicates.normalised, conflicting, duplicates.group_of_row)
-    return Known(rows, duplicates, complete[rows])
+    return TextRows(rows, duplicates, complete[rows])
 
 
 def profile_duplicates(
     lake: Lake,
     table: TableVersion,
     columns: Sequence[str],
-    known: Known,
+    text_rows: TextRows,
     truth_of_row: npt.NDArray[np.int64] | None,
     names: Sequence[str],
 ) -> DuplicateProfile:
     """`names[i]` is the label with the number i; without names the examples show no labels."""
-    group_of_row, conflicting = known.duplicates.group_of_row, known.duplicates.conflicting
+    group_of_row, conflicting = text_rows.duplicates.group_of_row, text_rows.duplicates.conflicting
     sizes = np.bincount(group_of_row)
     by_size = np.argsort(-sizes, kind="stable")
     repeated = [group for group in by_size[:EXAMPLES].tolist() if sizes[group] > 1]
     in_conflict = np.zeros(len(sizes), dtype=np.bool_)
     in_conflict[group_of_row[conflicting]] = True
     conflicts = by_size[in_conflict[by_size]][:EXAMPLES].tolist()
-    shown = {group: np.flatnonzero(group_of_row == group) for group in {*repeated, *conflicts}}
-    texts = _texts_at(lake, table, columns, {int(known.rows[places[0]]) for places in shown.values()})
+    places_of_group = {group: np.flatnonzero(group_of_row == group) for group in {*repeated, *conflicts}}
+    texts = _texts_at(lake, table, columns, {int(text_rows.rows[places[0]]) for places in places_of_group.values()})
 
-    def told(group: int) -> Repeated:
-        places = shown[group]
+    def example(group: int) -> Repeated:
+        places = places_of_group[group]
         labels: Counter[str] = Counter()
         if truth_of_row is not None and names:
-            truths = truth_of_row[known.rows[places]]
+            truths = truth_of_row[text_rows.rows[places]]
             labels.update(names[truth] for truth in truths.tolist() if truth >= 0)
         return Repeated(
-            text=cut(texts[int(known.rows[places[0]])]), rows=len(places), labels=dict(labels.most_common(8))
+            text=cut(texts[int(text_rows.rows[places[0]])]), rows=len(places), labels=dict(labels.most_common(8))
         )
 
     return DuplicateProfile(
         columns=list(columns),
-        texts=len(known.rows),
-        exact=len(known.duplicates.exact),
-        normalised=len(known.duplicates.normalised),
+        texts=len(text_rows.rows),
+        exact=len(text_rows.duplicates.exact),
+        normalised=len(text_rows.duplicates.normalised),
         conflicting=None if truth_of_row is None else len(conflicting),
-        repeated=[told(group) for group in repeated],
-        conflicts=[told(group) for group in conflicts],
+        repeated=[example(group) for group in repeated],
+        conflicts=[example(group) for group in conflicts],
     )
 
 
@@ -227,27 +227,27 @@ def _present(
     """(rows,) each: whether the row has any of its texts, and whether it has all."""
     some, every = [np.empty(0, np.bool_)], [np.empty(0, np.bool_)]
     for batch in lake.scan(table, list(columns)):
-        there = np.array(
+        present = np.array(
             [[_text(value) is not None for value in batch.column(name).to_pylist()] for name in columns], dtype=np.bool_
         )
-        some.append(np.asarray(there.any(axis=0)))
-        every.append(np.asarray(there.all(axis=0)))
+        some.append(np.asarray(present.any(axis=0)))
+        every.append(np.asarray(present.all(axis=0)))
     return np.concatenate(some), np.concatenate(every)
 
 
 def _texts_at(lake: Lake, table: TableVersion, columns: Sequence[str], rows: set[int]) -> dict[int, str]:
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     start = 0
     for batch in _batches(lake, table, columns) if rows else ():
-        found |= {row: batch[row - start] or "" for row in rows if start <= row < start + len(batch)}
+        texts |= {row: batch[row - start] or "" for row in rows if start <= row < start + len(batch)}
         start += len(batch)
-        if len(found) == len(rows):
+        if len(texts) == len(rows):
             break
-    return found
+    return texts
 
 
-def _lengths(unit: str, counted: list[int]) -> Lengths:
-    lengths = np.array(counted, dtype=np.int64)
+def _lengths(unit: str, values: list[int]) -> Lengths:
+    lengths = np.array(values, dtype=np.int64)
     percentiles = np.percentile(lengths, PERCENTS, method="inverted_cdf").tolist()
     longest = int(lengths.max())
     bins = histogram(np.minimum(lengths, int(percentiles[-1])))

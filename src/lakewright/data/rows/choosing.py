@@ -51,12 +51,12 @@ class Chosen:
         """Split → label → rows, labels sorted."""
         counts: dict[str, dict[str, int]] = {}
         for name in SPLITS:
-            found: dict[str, int] = {}
+            split_counts: dict[str, int] = {}
             times = np.bincount(self.labels[self.of(name)], minlength=len(self.names)).tolist()
             for labels, count in zip(self.names, times, strict=True):
                 for label in labels if count else ():
-                    found[label] = found.get(label, 0) + count
-            counts[name] = dict(sorted(found.items()))
+                    split_counts[label] = split_counts.get(label, 0) + count
+            counts[name] = dict(sorted(split_counts.items()))
         return counts
 
 
@@ -65,8 +65,8 @@ def choose(
 ) -> Chosen:
     """Adds to the findings. Raises DataError if nothing can be learned from the rows, or a split has no rows."""
     kind = reading.task
-    facts, found = gather(reading, columns, method)
-    findings += found
+    facts, row_findings = gather(reading, columns, method)
+    findings += row_findings
     if kind.one_label:
         single = [name for (name,) in facts.names]
         findings += check_labels(

@@ -25,7 +25,7 @@ def needed(columns: Mapping[str, Any], *roles: str) -> list[str]:
     lacking = [role for role in roles if role not in columns]
     if lacking:
         raise ProjectError(
-            f"data.columns does not say which column is the {' and the '.join(lacking)}",
+            f"data.columns names no column for the role {' and the role '.join(lacking)}",
             "for example " + ", ".join(f"columns: {{{role}: name_of_the_{role}_column}}" for role in lacking),
         )
     return [columns[role] for role in roles]
@@ -40,19 +40,21 @@ def column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
 def text_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    found = column(table, name, role)
-    if pa.types.is_null(found.type):
-        return found.cast(pa.string())
+    values = column(table, name, role)
+    if pa.types.is_null(values.type):
+        return values.cast(pa.string())
     if not (
-        pa.types.is_string(found.type) or pa.types.is_large_string(found.type) or pa.types.is_string_view(found.type)
+        pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type)
     ):
-        first = list({str(value): value for value in found.slice(0, 100).to_pylist() if value is not None}.values())[:3]
+        first = list({str(value): value for value in values.slice(0, 100).to_pylist() if value is not None}.values())[
+            :3
+        ]
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not text; the first values: "
+            f"the column {name!r} (data.columns.{role}) holds {shown(values.type)}, not text; the first values: "
             f"{shown(first)}",
             "name the column that holds the text",
         )
-    return found.cast(pa.string())
+    return values.cast(pa.string())
 
 
 def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
@@ -64,20 +66,20 @@ def label_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     label = column(table, name, role)
     if pa.types.is_floating(label.type):
         label = label.cast(pa.float64())
-        known = pc.if_else(pc.is_finite(label), label, None)
-        fractions = pc.filter(known, pc.not_equal(known, pc.floor(known)))
+        finite = pc.if_else(pc.is_finite(label), label, None)
+        fractions = pc.filter(finite, pc.not_equal(finite, pc.floor(finite)))
         if len(fractions):
             raise DataError(
                 f"the column {name!r} (data.columns.{role}) holds fractions, such as "
                 f"{shown(pc.unique(fractions).slice(0, 3).to_pylist())}",
                 "name a column of classes: strings, whole numbers or booleans",
             )
-        short = known.cast(pa.int64(), safe=False).cast(pa.string())
-        label = pc.if_else(pc.less(pc.abs(known), EXACT), short, known.cast(pa.string()))
+        short = finite.cast(pa.int64(), safe=False).cast(pa.string())
+        label = pc.if_else(pc.less(pc.abs(finite), EXACT), short, finite.cast(pa.string()))
     if pa.types.is_nested(label.type) or pa.types.is_binary(label.type):
         raise DataError(
             f"the column {name!r} (data.columns.{role}) holds {shown(label.type)}, not one class a row",
-            "name a column of strings, whole numbers or booleans; of lists with one label each, SQL takes it out: "
+            "name a column of strings, whole numbers or booleans; if each list has one label, take it out in SQL: "
             f"select {name}[1] as {name}, …",
         )
     return label.cast(pa.string())
@@ -99,8 +101,8 @@ class Problems:
         """Raises DataError if there are any."""
         if self.count:
             places = f"{self.count} place{'s' * (self.count > 1)}"
-            shown = "\n  ".join(self.first)
-            raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {shown}", remedy)
+            examples = "\n  ".join(self.first)
+            raise DataError(f"the column {name!r} (data.columns.{role}) is wrong in {places}:\n  {examples}", remedy)
 
 
 def in_order(labels: set[str]) -> tuple[str, ...]:
@@ -110,17 +112,17 @@ def in_order(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels))
 
 
-def _no_numbers(found: pa.ChunkedArray, name: str, role: str) -> DataError:
+def _no_numbers(values: pa.ChunkedArray, name: str, role: str) -> DataError:
     """The error for a column that is not of numbers; for text, with the values that are not numbers."""
     import pyarrow as pa
 
     from lakewright.data.sources.written import NUMBERS, misfits
 
-    cause = f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not numbers"
-    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+    cause = f"the column {name!r} (data.columns.{role}) holds {shown(values.type)}, not numbers"
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return DataError(cause, "name a column of numbers, or cast it in SQL")
-    known = [value for value in found.to_pylist() if value is not None]
-    odd = misfits(name, [(known, [""] * len(known))], NUMBERS)
+    texts = [value for value in values.to_pylist() if value is not None]
+    odd = misfits(name, [(texts, [""] * len(texts))], NUMBERS)
     if odd.count:
         return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
     return DataError(
@@ -134,24 +136,24 @@ def number_column(table: pa.Table, name: str, role: str, in_text: bool = False) 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = column(table, name, role)
-    kind = found.type
-    if found.null_count == len(found):  # of any type: an empty column of a csv file has strings
-        return pa.chunked_array([pa.nulls(len(found), pa.float64())])
+    original = column(table, name, role)
+    kind = original.type
+    if original.null_count == len(original):  # of any type: an empty column of a csv file has strings
+        return pa.chunked_array([pa.nulls(len(original), pa.float64())])
     if in_text and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        numbers = [None if missing(text) else number_of(text) for text in found.to_pylist()]
+        numbers = [None if missing(text) else number_of(text) for text in original.to_pylist()]
         if any(number is not None and math.isnan(number) for number in numbers):
-            raise _no_numbers(found, name, role)
-        found = pa.chunked_array([pa.array(numbers, pa.float64())])
-        kind = found.type
+            raise _no_numbers(original, name, role)
+        original = pa.chunked_array([pa.array(numbers, pa.float64())])
+        kind = original.type
     if not (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)
         or pa.types.is_boolean(kind)
     ):
-        raise _no_numbers(found, name, role)
-    values = found.cast(pa.float64(), safe=False)  # rounds whole numbers with more digits than a float holds
+        raise _no_numbers(original, name, role)
+    values = original.cast(pa.float64(), safe=False)  # rounds whole numbers with more digits than a float holds
     return pc.if_else(pc.is_finite(values), values, None)
 
 

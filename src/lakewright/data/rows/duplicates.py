@@ -45,8 +45,8 @@ def identities(texts: Iterable[str]) -> npt.NDArray[np.void]:
     16 bytes of BLAKE2 of the normalised text: two of a million texts share them with a chance of about 1e-27. And 8
     bytes of the original text, which are compared only among equal normalised texts.
     """
-    known = (digest(normalise(text), 16) + digest(text) for text in texts)
-    return np.fromiter(known, dtype="S24").view(IDENTITY)
+    pairs = (digest(normalise(text), 16) + digest(text) for text in texts)
+    return np.fromiter(pairs, dtype="S24").view(IDENTITY)
 
 
 def codes(values: Iterable[Hashable] | npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
@@ -64,16 +64,16 @@ def find_duplicates(texts: Iterable[str], truths: Iterable[Hashable] | npt.NDArr
     return duplicates_of(identities(texts), None if truths is None else codes(truths))
 
 
-def duplicates_of(known: npt.NDArray[np.void], truths: npt.NDArray[np.integer] | None) -> Duplicates:
+def duplicates_of(texts: npt.NDArray[np.void], truths: npt.NDArray[np.integer] | None) -> Duplicates:
     """The repeats among texts, by their `identities`; `truths` has equal numbers for equal truths."""
-    group_of_row = _numbered(known["high"], known["low"])
+    group_of_row = _numbered(texts["high"], texts["low"])
     normalised = _repeats(group_of_row)
     # Only rows of groups with several rows can be exact or conflicting, and those are few.
     several = np.flatnonzero(np.bincount(group_of_row)[group_of_row] > 1) if len(normalised) else normalised
     groups = group_of_row[several]
     conflicting = several[:0] if truths is None else several[_conflicts(groups, codes(truths[several]))]
     return Duplicates(
-        exact=several[_repeats(_numbered(groups, known["exact"][several]))],
+        exact=several[_repeats(_numbered(groups, texts["exact"][several]))],
         normalised=normalised,
         conflicting=conflicting,
         group_of_row=group_of_row,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lakewright.data.rows.duplicates import IDENTITY, identities, normalise
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import Row, missing, whole_rows
-from lakewright.data.rows.splits import Method, known_groups
+from lakewright.data.rows.splits import Method, group_numbers
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
 
@@ -56,40 +56,42 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
     published: dict[str | None, int] = {}
     is_label = np.empty(size, np.bool_) if one_label and len(reading.inputs) > 1 else None
     check = Usable(columns)
-    counted = _must_hold(columns)
+    checked = _columns_to_check(columns)
     if method == "time" and columns.event_time:
-        counted.append(("event_time", columns.event_time))
+        checked.append(("event_time", columns.event_time))
     used = 0
     for batch in reading:
-        texts, truths = whole_rows(batch.read, reading.inputs), batch.truths
-        ids = batch.given[columns.id].to_pylist() if columns.id else None
-        usable = np.flatnonzero(check.see(batch.rows, texts, truths, ids))
-        here = slice(used, used + len(usable))
+        texts, truths = whole_rows(batch.task_columns, reading.inputs), batch.truths
+        ids = batch.table[columns.id].to_pylist() if columns.id else None
+        usable = np.flatnonzero(check.usable_rows(batch.rows, texts, truths, ids))
+        window = slice(used, used + len(usable))
         used += len(usable)
-        check.blanks.update({(role, name): _blank(batch.given[name]) for role, name in counted})
+        check.blanks.update({(role, name): _blank(batch.table[name]) for role, name in checked})
         for each in columns.names:
-            infinite = _infinite(batch.given[each[1]])
+            infinite = _infinite(batch.table[each[1]])
             if infinite.any():
-                check.infinite[each].add(batch.rows, infinite, batch.given[each[1]].to_pylist())
-        kept = [truths[i] for i in usable]
-        rows[here] = batch.rows[usable]
-        text[here] = identities(texts[i] or "" for i in usable)
-        labels[here] = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in kept]
+                check.infinite[each].add(batch.rows, infinite, batch.table[each[1]].to_pylist())
+        usable_truths = [truths[i] for i in usable]
+        rows[window] = batch.rows[usable]
+        text[window] = identities(texts[i] or "" for i in usable)
+        labels[window] = [
+            numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in usable_truths
+        ]
         if is_label is not None:
-            is_label[here] = _is_label([batch.inputs[i] for i in usable], kept)
+            is_label[window] = _is_label([batch.inputs[i] for i in usable], usable_truths)
         if not one_label:
             # 64 bits: two different truths of one text collide with a chance of 5e-20.
-            truth[here] = digests(map(as_text, kept))
+            truth[window] = digests(map(as_text, usable_truths))
         if group is not None:
-            group[here] = known_groups(batch.given[columns.group].take(usable).to_pylist())
+            group[window] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
         if method == "time" and columns.event_time:
-            times.append(batch.given[columns.event_time].take(usable).to_numpy())
+            times.append(batch.table[columns.event_time].take(usable).to_numpy())
         if split is not None:
-            given = batch.given[columns.split or "split"].take(usable).to_pylist()
-            split[here] = [published.setdefault(value, len(published)) for value in given]
-    known = np.concatenate(check.ids)[rows[:used]] if check.ids else None
+            splits = batch.table[columns.split or "split"].take(usable).to_pylist()
+            split[window] = [published.setdefault(value, len(published)) for value in splits]
+    id_digests = np.concatenate(check.ids)[rows[:used]] if check.ids else None
     findings = check.findings(lambda suspects: reading.values(columns.id or "", suspects))
-    named = list(published)
+    split_names = list(published)
     return Facts(
         rows=rows[:used],
         text=text[:used],
@@ -97,25 +99,25 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         truth=truth[:used],
         names=list(numbers),
         is_label=None if is_label is None else is_label[:used],
-        ids=known,
+        ids=id_digests,
         group=None if group is None else group[:used],
         time=np.concatenate(times) if times else None,
-        published=None if split is None else [named[code] for code in split[:used].tolist()],
+        published=None if split is None else [split_names[code] for code in split[:used].tolist()],
     ), findings
 
 
-def _must_hold(columns: Columns) -> list[tuple[str, str]]:
+def _columns_to_check(columns: Columns) -> list[tuple[str, str]]:
     """(role, column) of those that need a value in some row, in addition to the first text and the truth, which every
     row needs."""
-    several = {role for role, given in columns.roles.items() if isinstance(given, list)}
+    several = {role for role, column in columns.roles.items() if isinstance(column, list)}
     inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several]
     return inputs + [each for each in columns.truth if each[0] in several]
 
 
 def _is_label(rows: Sequence[Row], labels: Sequence[str]) -> list[bool]:
-    known = {label: normalise(label) for label in set(labels)}
+    normalised = {label: normalise(label) for label in set(labels)}
     return [
-        any(isinstance(value, str) and normalise(value) == known[label] for value in row.values())
+        any(isinstance(value, str) and normalise(value) == normalised[label] for value in row.values())
         for row, label in zip(rows, labels, strict=True)
     ]
 

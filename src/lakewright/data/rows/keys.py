@@ -26,14 +26,14 @@ def digests(values: Iterable[object]) -> npt.NDArray[np.int64]:
     return np.fromiter((digest(str(value)) for value in values), dtype="S8").view(np.int64)
 
 
-def draw_keys(known: npt.NDArray[np.integer], seed: int, purpose: Purpose) -> npt.NDArray[np.uint64]:
-    """(rows,): the key of each row, from its number `known` (a digest, a row number).
+def draw_keys(numbers: npt.NDArray[np.integer], seed: int, purpose: Purpose) -> npt.NDArray[np.uint64]:
+    """(rows,): the key of each row, from its number (a digest, a row number).
 
-    SplitMix64 (Steele, Lea & Flood 2014, Fast Splittable Pseudorandom Number Generators): its output at step `known`,
+    SplitMix64 (Steele, Lea & Flood 2014, Fast Splittable Pseudorandom Number Generators): its output at step `numbers`,
     with a start from the purpose and the seed, so that the draws of two purposes are independent.
     """
     start = np.frombuffer(digest(f"{purpose} {seed}"), np.uint64)
-    keys: npt.NDArray[np.uint64] = start + known.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    keys: npt.NDArray[np.uint64] = start + numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))

@@ -61,5 +61,7 @@ def whole_rows(table: pa.Table, inputs: Mapping[str, Kind]) -> list[str | None]:
     if len(texts) == len(names):
         return [None if any(map(missing, row)) else "\n".join(row) for row in zip(*columns, strict=True)]
     rows = (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
-    lacking = (any(map(missing, row)) for row in (zip(*texts, strict=True) if texts else ((),) * table.num_rows))
-    return [None if lacks else whole_row(row, inputs) or None for row, lacks in zip(rows, lacking, strict=True)]
+    incomplete = (any(map(missing, row)) for row in (zip(*texts, strict=True) if texts else ((),) * table.num_rows))
+    return [
+        None if lacks_text else whole_row(row, inputs) or None for row, lacks_text in zip(rows, incomplete, strict=True)
+    ]

@@ -42,4 +42,4 @@ def _percentile(lengths: npt.NDArray[np.integer], percent: float) -> int:
 
 def _require_rows(lengths: npt.NDArray[np.integer]) -> None:
     if not len(lengths):
-        raise DataError("there are no rows to measure the length of", "see whether train holds rows after cleaning")
+        raise DataError("there are no rows to measure", "check that train has rows after cleaning")

@@ -18,7 +18,7 @@ from lakewright.data.rows.splits import SPLITS
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
-HELD = 0.995  # the share of train's that the size in a remedy holds
+COVERAGE = 0.995  # the share of train's that the size in a remedy covers
 
 
 NEARLY_ALL = 0.95  # of train's: a greater loss leaves nothing to learn
@@ -52,12 +52,12 @@ class _Total:
         return self.shortfall.remedy.format(needed=self._size())
 
     def _size(self) -> int:
-        """The least size that holds HELD of train's, or all of them if HELD is reached already."""
-        held = int(self.of[0]) - self.needed.total()
-        wanted = HELD * self.of[0] if held < HELD * self.of[0] else self.of[0]
+        """The least size that covers COVERAGE of train's, or all of them if COVERAGE is reached already."""
+        covered = int(self.of[0]) - self.needed.total()
+        required = COVERAGE * self.of[0] if covered < COVERAGE * self.of[0] else self.of[0]
         for size, count in sorted(self.needed.items()):
-            held += count
-            if held >= wanted:
+            covered += count
+            if covered >= required:
                 return size
         return 0
 
@@ -90,8 +90,8 @@ class Shortfalls:
         """Raises DataError if nearly nothing of train can be learned; call it after all rows."""
         for total in self.totals.values():
             if total.shortfall.vital and total.shares[0] >= NEARLY_ALL:
-                shown = "\n  ".join(total.first)
-                raise DataError(f"there is nothing to learn: {total.cause}:\n  {shown}", total.remedy)
+                examples = "\n  ".join(total.first)
+                raise DataError(f"there is nothing to learn: {total.cause}:\n  {examples}", total.remedy)
 
     def findings(self) -> list[Finding]:
         return [
@@ -108,5 +108,5 @@ class Shortfalls:
 
 def _percent(share: float) -> str:
     """Only a share of 0 shows as 0 %, and only a share of 1 as 100 %."""
-    shown = f"{share:.1%}"
-    return "< 0.1%" if share and shown == "0.0%" else "> 99.9%" if share < 1 and shown == "100.0%" else shown
+    text = f"{share:.1%}"
+    return "< 0.1%" if share and text == "0.0%" else "> 99.9%" if share < 1 and text == "100.0%" else text

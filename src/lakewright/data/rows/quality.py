@@ -2,9 +2,9 @@
 
 The checks read the rows' facts: check_labels and check_duplicates; after the split check_leakage; and check_splits and
 check_train on the rows that stay once duplicates are dropped. Data that no model can learn from raise DataError, all
-else is a finding. The checks have no texts: a finding is first `Noticed`, with the rows to show; `told` adds their
-texts. `rows[i]` is the table's row number (counted from 0) of the i-th row checked, so that messages name the table's
-rows even if earlier steps left some out; by default 0, 1, 2, …
+else is a finding. The checks have no texts: a finding is first `Noticed`, with the rows to show; `with_texts` adds
+their texts. `rows[i]` is the table's row number (counted from 0) of the i-th row checked, so that messages name the
+table's rows even if earlier steps left some out; by default 0, 1, 2, …
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Noticed:
         return Finding(name=self.name, count=self.count, detail=self.detail, rows=[f"row {row}" for row in self.rows])
 
 
-def told(noticed: Iterable[Finding | Noticed], known: Mapping[int, tuple[str, str]]) -> list[Finding]:
-    """The findings; `known` has the text and the truth of every row to show."""
+def with_texts(noticed: Iterable[Finding | Noticed], examples: Mapping[int, tuple[str, str]]) -> list[Finding]:
+    """The findings; `examples` has the text and the truth of every row to show."""
     return [
         each
         if isinstance(each, Finding)
@@ -59,7 +59,7 @@ def told(noticed: Iterable[Finding | Noticed], known: Mapping[int, tuple[str, st
             name=each.name,
             count=each.count,
             detail=each.detail,
-            rows=[each.show(row, *known[row]) for row in each.rows],
+            rows=[each.show(row, *examples[row]) for row in each.rows],
         )
         for each in noticed
     ]
@@ -86,13 +86,14 @@ def check_labels(
     if len(counts) < 2:
         raise DataError(
             f"column {column} holds one label only, {names[0]!r}, in all {counted(len(labels), 'row')}",
-            "add rows of other labels (there is nothing to learn from one), or see whether the table was filtered, or "
-            "task.merge merges all of them",
+            "add rows of other labels (a model learns nothing from one label), or check whether the table was "
+            "filtered, or task.merge merges all of them",
         )
     noticed = _noticed(
         "rare_labels",
         number[count_of[labels] == 1],
-        f"alone with its label in column {column}, which can be learned or tested, not both: add rows or merge labels.",
+        f"whose label in column {column} occurs only once: it can be learned or tested, not both. Add rows or "
+        "merge labels.",
         _with_truth,
     )
 
@@ -103,7 +104,7 @@ def check_labels(
     noticed += _noticed(
         "text_equals_label",
         number[is_label],
-        f"whose text is the label itself, which needs no model and makes the metrics too good: see whether column "
+        f"whose text is the label itself, which needs no model and makes the metrics too good: check whether column "
         f"{input_names(columns, 'and')} was filled from column {column}.",
         _with_truth,
     )
@@ -115,21 +116,21 @@ def check_spellings(
 ) -> list[Noticed]:
     """The finding `label_spellings`; a row's labels are `names[labels[i]]`."""
     counts: Counter[str] = Counter()
-    for held, times in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
-        counts.update(dict.fromkeys(held, times))
+    for row_labels, times in zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True):
+        counts.update(dict.fromkeys(row_labels, times))
     usual: dict[str | Decimal, str] = {}  # its most frequent spelling
     for label, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0])):
-        usual.setdefault(_spelt(label), label)
-    doubtful = {label: usual[_spelt(label)] for label in counts if usual[_spelt(label)] != label}
-    places = np.flatnonzero(np.array([any(label in doubtful for label in held) for held in names])[labels])
+        usual.setdefault(_spelling(label), label)
+    doubtful = {label: usual[_spelling(label)] for label in counts if usual[_spelling(label)] != label}
+    places = np.flatnonzero(np.array([any(label in doubtful for label in row_labels) for row_labels in names])[labels])
     number = _numbers(rows, len(labels))
-    shown = {
+    spelling_of_row = {
         int(number[place]): next(label for label in names[labels[place]] if label in doubtful)
         for place in places[:EXAMPLES]
     }
 
     def show(row: int, text: str, truth: str) -> str:
-        label, other = shown[row], doubtful[shown[row]]
+        label, other = spelling_of_row[row], doubtful[spelling_of_row[row]]
         both = [f"{_quoted(each)} ({counted(counts[each], 'row')})" for each in (label, other)]
         return f"row {row}: {both[0]}, elsewhere {both[1]}"
 
@@ -137,12 +138,13 @@ def check_spellings(
         "label_spellings",
         number[places],
         f"whose label in column {truth_name(columns)} differs from a more frequent one only in case, white space, "
-        "Unicode form or the digits of a number, and is learned as another label: write them alike at the source.",
+        "Unicode form or the digits of a number, and is learned as another label: write them the same way "
+        "at the source.",
         show,
     )
 
 
-def _spelt(label: str) -> str | Decimal:
+def _spelling(label: str) -> str | Decimal:
     """The same value for labels that a reader would call one: 'Billing' and 'billing ', 01 and 1."""
     visible = normalise("".join(each for each in label if unicodedata.category(each) != "Cf"))
     return Decimal(visible) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", visible) else visible
@@ -156,7 +158,7 @@ def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) ->
         return []
     detail = (
         f"{counted(len(constant), 'label')} in column {truth_name(columns)} that every row of train has, so that no "
-        "model can tell when it does not hold, and the metrics are too good: leave it out."
+        "model can learn when it is absent, and the metrics are too good: leave it out."
     )
     return [Finding(name="constant_label", count=len(constant), detail=detail, rows=constant[:EXAMPLES])]
 
@@ -168,22 +170,22 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
     noticed = _noticed(
         "exact_duplicates",
         number[duplicates.exact],
-        f"repeating the text of an earlier row in column {text_column} letter for letter: with "
+        f"repeating the text of an earlier row in column {text_column} exactly: with "
         "prepare.duplicates: drop, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(
         "normalised_duplicates",
         number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
-        f"repeating the text of an earlier row in column {text_column} but for case, white space or Unicode form: with "
-        "prepare.duplicates: drop, train and validation keep the first.",
+        f"repeating the text of an earlier row in column {text_column} except for case, white space or Unicode form: "
+        "with prepare.duplicates: drop, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(
         "conflicting_labels",
         number[duplicates.conflicting],
-        f"whose text stands elsewhere with another value in column {truth_column}, so that no model can have both "
-        "right: settle which it is at the source.",
+        f"whose text occurs in other rows with another value in column {truth_column}, so that no model can predict "
+        "both: correct the value at the source.",
         _with_truth,
     )
     return noticed
@@ -194,10 +196,10 @@ def check_leakage(
 ) -> list[Noticed]:
     """The finding `leakage`: the number of normalised texts (Duplicates.group_of_row) in more than one split."""
     number = _numbers(rows, len(split))
-    stands_in = np.zeros((int(group_of_row.max(initial=-1)) + 1, len(SPLITS)), dtype=np.bool_)
+    in_split = np.zeros((int(group_of_row.max(initial=-1)) + 1, len(SPLITS)), dtype=np.bool_)
     for place, name in enumerate(SPLITS):
-        stands_in[group_of_row[split == name], place] = True
-    leaking = stands_in.sum(axis=1) > 1
+        in_split[group_of_row[split == name], place] = True
+    leaking = in_split.sum(axis=1) > 1
     count = int(leaking.sum())
     if not count:
         return []
@@ -205,14 +207,14 @@ def check_leakage(
         f"{first} and {second}: {both}"
         for place, first in enumerate(SPLITS)
         for other, second in enumerate(SPLITS[place + 1 :], start=place + 1)
-        if (both := int((stands_in[:, place] & stands_in[:, other]).sum()))
+        if (both := int((in_split[:, place] & in_split[:, other]).sum()))
     ]
     examples: dict[int, list[int]] = {}
     for row in np.flatnonzero(leaking[group_of_row]).tolist():
         group = int(group_of_row[row])
         if group in examples or len(examples) < EXAMPLES:
             examples.setdefault(group, []).append(row)
-    stand = {
+    splits_of_example = {
         int(number[same[0]]): ", ".join(f"row {number[row]} ({split[row]})" for row in same[:EXAMPLES])
         for same in examples.values()
     }
@@ -220,11 +222,11 @@ def check_leakage(
         Noticed(
             name="leakage",
             count=count,
-            detail=f"{counted(count, 'text')} standing in more than one split ({', '.join(shared)}), which makes the "
-            "metrics too good: prepare.duplicates: drop keeps it in test, else in validation; where rows are related "
-            "beyond that, name a group under data.columns.group.",
-            rows=list(stand),
-            show=lambda row, text, truth: f"{stand[row]}: {cut(text)}",
+            detail=f"{counted(count, 'text')} in more than one split ({', '.join(shared)}), which makes the "
+            "metrics too good: prepare.duplicates: drop keeps it in test, else in validation; if rows are related "
+            "in other ways, name a group under data.columns.group.",
+            rows=list(splits_of_example),
+            show=lambda row, text, truth: f"{splits_of_example[row]}: {cut(text)}",
         )
     ]
 
@@ -234,7 +236,7 @@ def check_splits(split: npt.NDArray[np.generic]) -> None:
     for name in SPLITS:
         if not np.any(split == name):
             raise DataError(
-                f"no rows stay in {name} once duplicates are dropped",
+                f"{name} has no rows after duplicates are dropped",
                 "set prepare.duplicates: keep, give it a larger share under prepare.split, or add rows",
             )
 
@@ -246,7 +248,7 @@ def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> 
     ((label, count),) = counts[TEST].items()
     detail = (
         f"{counted(count, 'row')} of test all of class {_quoted(label)} in column {truth_name(columns)}, so that "
-        "roc_auc is not defined and no metric tells how well the classes are told apart: test on rows of every class."
+        "roc_auc is not defined and no metric shows how well the classes are separated: test on rows of every class."
     )
     return [Finding(name="one_class_in_test", count=count, detail=detail)]
 
@@ -256,39 +258,39 @@ def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) ->
     others = [name for name in SPLITS if name != TRAIN]
     unseen = sorted({label for name in others for label in counts[name]} - set(counts[TRAIN]))
     if unseen:
-        shown = [
+        label_counts = [
             f"{label!r} ({', '.join(f'{counts[name][label]} in {name}' for name in others if label in counts[name])})"
             for label in unseen[:EXAMPLES]
         ]
         raise DataError(
             f"column {truth_name(columns)}: {counted(len(unseen), 'label')} not in train: "
-            f"{', '.join(shown)}{', …' * (len(unseen) > EXAMPLES)}",
-            "add train rows of these labels, merge them into others, leave their rows out, or split otherwise "
+            f"{', '.join(label_counts)}{', …' * (len(unseen) > EXAMPLES)}",
+            "add train rows of these labels, merge them into others, leave their rows out, or split in another way "
             "(another prepare.split.seed or method)",
         )
 
 
-def _noticed(name: str, found: Rows, detail: str, show: Callable[[int, str, str], str]) -> list[Noticed]:
+def _noticed(name: str, rows: Rows, detail: str, show: Callable[[int, str, str], str]) -> list[Noticed]:
     """One finding about the rows, of which the first few are shown; none if there are no rows."""
-    if len(found) == 0:
+    if len(rows) == 0:
         return []
-    return [Noticed(name, len(found), f"{counted(len(found), 'row')} {detail}", found[:EXAMPLES].tolist(), show)]
+    return [Noticed(name, len(rows), f"{counted(len(rows), 'row')} {detail}", rows[:EXAMPLES].tolist(), show)]
 
 
 def _with_truth(row: int, text: str, truth: str) -> str:
     return f"row {row}: {cut(truth)!r}: {cut(text)}"
 
 
-def input_names(columns: Columns, joined: str) -> str:
+def input_names(columns: Columns, conjunction: str) -> str:
     """The input columns, for messages; only the texts, if there are any."""
-    several = {role for role, given in columns.roles.items() if isinstance(given, list)}
+    several = {role for role, column in columns.roles.items() if isinstance(column, list)}
     names = [name for role, name in columns.inputs if role not in several] or [name for _, name in columns.inputs]
-    shown = f" {joined} ".join(map(repr, names[:EXAMPLES])) or "'text'"
-    return shown + f" {joined} {len(names) - EXAMPLES} more" * (len(names) > EXAMPLES)
+    text = f" {conjunction} ".join(map(repr, names[:EXAMPLES])) or "'text'"
+    return text + f" {conjunction} {len(names) - EXAMPLES} more" * (len(names) > EXAMPLES)
 
 
 def truth_name(columns: Columns) -> str:
-    return repr(next((given for role, given in columns.roles.items() if role in columns.truths), "label"))
+    return repr(next((column for role, column in columns.roles.items() if role in columns.truths), "label"))
 
 
 def _numbers(rows: Rows | None, n: int) -> Rows:

@@ -28,13 +28,13 @@ BYTES = 4 << 20  # in a batch, about: fewer rows if texts are long
 @dataclass(frozen=True, eq=False)
 class Batch:
     rows: npt.NDArray[np.int64]  # their numbers in the table
-    given: pa.Table  # the table's columns
-    read: pa.Table  # the columns as the task reads them: inputs, and `truth`
+    table: pa.Table  # the table's columns
+    task_columns: pa.Table  # the columns as the task reads them: inputs, and `truth`
 
     @cached_property
     def values(self) -> dict[str, list[Any]]:
         """Input → the value of each row."""
-        return {name: self.read[name].to_pylist() for name in self.read.column_names if name != "truth"}
+        return {name: self.task_columns[name].to_pylist() for name in self.task_columns.column_names if name != "truth"}
 
     @cached_property
     def inputs(self) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ class Batch:
 
     @property
     def truths(self) -> list[Any]:
-        truths: list[Any] = self.read["truth"].to_pylist()
+        truths: list[Any] = self.task_columns["truth"].to_pylist()
         return truths
 
 
@@ -57,55 +57,55 @@ class Reading:
     roles: Mapping[str, Any]  # role → column or columns
     inputs: Mapping[str, Kind]
     columns: Sequence[str]  # all columns to read
-    kept: npt.NDArray[np.bool_] | None = field(default=None)  # the table's rows to read; None: all
+    selection: npt.NDArray[np.bool_] | None = field(default=None)  # the table's rows to read; None: all
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Reading:
-        return replace(self, kept=kept)
+    def only(self, selection: npt.NDArray[np.bool_]) -> Reading:
+        return replace(self, selection=selection)
 
     def __iter__(self) -> Iterator[Batch]:
         waiting: deque[pa.Table] = deque()  # the table that the task is reading
 
-        def given() -> Iterator[pa.Table]:
+        def tables() -> Iterator[pa.Table]:
             for table in self._tables():
                 waiting.append(table)
                 yield table
 
         first = 0
         with bar(f"reading {self.table}", self.table.rows) as advance:
-            for read in self.task.read(given(), self.roles, self.settings):
+            for task_columns in self.task.read(tables(), self.roles, self.settings):
                 table = waiting.popleft()
                 rows = np.arange(first, first + len(table))
                 first += len(table)
                 advance(len(table), "")
-                if self.kept is not None:
-                    places = np.flatnonzero(self.kept[first - len(table) : first])
+                if self.selection is not None:
+                    places = np.flatnonzero(self.selection[first - len(table) : first])
                     if len(places) < len(rows):
-                        rows, table, read = rows[places], table.take(places), read.take(places)
-                if len(rows) or self.kept is None:
-                    yield Batch(rows, table, read)
+                        rows, table, task_columns = rows[places], table.take(places), task_columns.take(places)
+                if len(rows) or self.selection is None:
+                    yield Batch(rows, table, task_columns)
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
         """The inputs as one text, and the truth, of a few rows, by number."""
-        found: dict[int, tuple[str | None, Any]] = {}
+        texts: dict[int, tuple[str | None, Any]] = {}
         if rows:
-            kept = np.zeros(self.table.rows, np.bool_)
-            kept[list(rows)] = True
-            for batch in self.only(kept):
-                shown = zip(whole_rows(batch.read, self.inputs), batch.truths, strict=True)
-                found.update(zip(batch.rows.tolist(), shown, strict=True))
-                if len(found) == len(rows):
+            selection = np.zeros(self.table.rows, np.bool_)
+            selection[list(rows)] = True
+            for batch in self.only(selection):
+                pairs = zip(whole_rows(batch.task_columns, self.inputs), batch.truths, strict=True)
+                texts.update(zip(batch.rows.tolist(), pairs, strict=True))
+                if len(texts) == len(rows):
                     break
-        return found
+        return texts
 
     def values(self, column: str, rows: npt.NDArray[np.int64]) -> list[Any]:
         """One column of the table at these rows (ascending), without the task."""
-        found: list[Any] = []
+        values: list[Any] = []
         first = 0
         for batch in self.lake.scan(self.table, [column]):
             start, end = np.searchsorted(rows, [first, first + len(batch)])
-            found += batch.column(0).take(pa.array(rows[start:end] - first)).to_pylist()
+            values += batch.column(0).take(pa.array(rows[start:end] - first)).to_pylist()
             first += len(batch)
-        return found
+        return values
 
     def _tables(self) -> Iterator[pa.Table]:
         """At least one table; one without rows if the table has none."""

@@ -22,29 +22,29 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
     if isinstance(row, str) and needed:
         row = {needed[0]: row}
     if not isinstance(row, Mapping):
-        what = "a text or a mapping" if needed else "a mapping"
-        raise DataError(f"row {at} is {type(row).__name__}, not {what}", _wanted(inputs))
+        form = "a text or a mapping" if needed else "a mapping"
+        raise DataError(f"row {at} is {type(row).__name__}, not {form}", _row_form(inputs))
     _refuse_misspelt(inputs, row, at)
-    read: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, kind in inputs.items():
         value = row.get(name)
         if kind == "words":
             if value is not None:
                 if not isinstance(value, Sequence) or isinstance(value, str):
                     raise DataError(
-                        f"row {at}: {name!r} is {type(value).__name__}, not a list of words", _wanted(inputs)
+                        f"row {at}: {name!r} is {type(value).__name__}, not a list of words", _row_form(inputs)
                     )
                 value = [_word(word, at, name) for word in value]
-                read["text"] = " ".join(value)
+                values["text"] = " ".join(value)
         elif kind in ("text", "optional text"):
-            missing = kind == "text" and not any(row.get(other) is not None for other in _stands_for(name, inputs))
+            missing = kind == "text" and not any(row.get(other) is not None for other in _sources_of(name, inputs))
             if missing and name not in row:
-                raise DataError(f"row {at} has no {name!r}", _wanted(inputs))
+                raise DataError(f"row {at} has no {name!r}", _row_form(inputs))
             if missing or (value is not None and not isinstance(value, str)):
-                what = "null" if value is None else f"{type(value).__name__}, not a string"
+                form = "null" if value is None else f"{type(value).__name__}, not a string"
                 raise DataError(
-                    f"row {at}: {name!r} is {what}",
-                    "leave out rows without text" if value is None else _wanted(inputs),
+                    f"row {at}: {name!r} is {form}",
+                    "leave out rows without text" if value is None else _row_form(inputs),
                 )
             if value is not None and not value.isascii():
                 _check_unicode(value, at, name)
@@ -54,8 +54,8 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
             value = None if value is None else _time(value, at, name)
         else:
             value = _category(value, at, name)
-        read.setdefault(name, value)
-    return read
+        values.setdefault(name, value)
+    return values
 
 
 def _check_unicode(text: str, at: int, name: str) -> None:
@@ -63,8 +63,8 @@ def _check_unicode(text: str, at: int, name: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as failure:
-        what = f"character {failure.start} is half of a surrogate pair"
-        raise DataError(f"row {at}: {name!r} is no Unicode text: {what}", "leave that character out") from None
+        cause = f"character {failure.start} is half of a surrogate pair"
+        raise DataError(f"row {at}: {name!r} is not valid Unicode text: {cause}", "leave that character out") from None
 
 
 def _word(value: Any, at: int, name: str) -> str:
@@ -73,8 +73,8 @@ def _word(value: Any, at: int, name: str) -> str:
             raise TypeError
         word = str(value)
     except (TypeError, ValueError):  # ValueError: a whole number of thousands of digits
-        what = f"row {at}: {name!r} holds {type(value).__name__}, not a word"
-        raise DataError(what, "give a list of strings") from None
+        cause = f"row {at}: {name!r} holds {type(value).__name__}, not a word"
+        raise DataError(cause, "give a list of strings") from None
     _check_unicode(word, at, name)
     return word
 
@@ -87,10 +87,10 @@ def _number(value: Any, at: int, name: str) -> float | None:
     except OverflowError:  # a whole number too large for a float, like 1e400
         number = math.inf
     except (TypeError, ValueError):
-        what = f"row {at}: {name!r} is {type(value).__name__}, not a number"
-        raise DataError(what, "give a number or null") from None
+        cause = f"row {at}: {name!r} is {type(value).__name__}, not a number"
+        raise DataError(cause, "give a number or null") from None
     if math.isinf(number):
-        raise DataError(f"row {at}: {name!r} is a number that is infinite or too large", "give a finite one, or null")
+        raise DataError(f"row {at}: {name!r} is a number that is infinite or too large", "give a finite number or null")
     return None if math.isnan(number) else number
 
 
@@ -100,22 +100,22 @@ def _time(value: Any, at: int, name: str) -> datetime:
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        shown = repr(value)[:40] if isinstance(value, str) else type(value).__name__
-        what = f"row {at}: {name!r} is {shown}, not a time"
-        raise DataError(what, "give it in ISO 8601, such as 2026-01-31T14:00:00Z, or null") from None
+        description = repr(value)[:40] if isinstance(value, str) else type(value).__name__
+        cause = f"row {at}: {name!r} is {description}, not a time"
+        raise DataError(cause, "give it in ISO 8601, such as 2026-01-31T14:00:00Z, or null") from None
 
 
 def _category(value: Any, at: int, name: str) -> str | None:
     try:
         if _is_collection(value):
             raise TypeError
-        found = category(value)
+        name_of_category = category(value)
     except (TypeError, ValueError):
-        what = f"row {at}: {name!r} is {type(value).__name__}, which names no category"
-        raise DataError(what, "give a string, a number, true, false or null") from None
-    if found is not None and not found.isascii():
-        _check_unicode(found, at, name)
-    return found
+        cause = f"row {at}: {name!r} is {type(value).__name__}, not a category"
+        raise DataError(cause, "give a string, a number, true, false or null") from None
+    if name_of_category is not None and not name_of_category.isascii():
+        _check_unicode(name_of_category, at, name)
+    return name_of_category
 
 
 def _is_collection(value: Any) -> bool:
@@ -129,15 +129,15 @@ def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
         return all(row.get(name) is None for name in inputs)
     for name, kind in inputs.items():
         if kind == "text":  # words take precedence over the text that they make
-            given = [row[other] for other in reversed(_stands_for(name, inputs)) if row.get(other) is not None]
-            if not given or _says_nothing(given[0]):
+            values = [row[other] for other in reversed(_sources_of(name, inputs)) if row.get(other) is not None]
+            if not values or _is_empty(values[0]):
                 return True
-        elif kind == "optional text" and row.get(name) is not None and _says_nothing(row[name]):
+        elif kind == "optional text" and row.get(name) is not None and _is_empty(row[name]):
             return True
     return False
 
 
-def _says_nothing(text: Any) -> bool:
+def _is_empty(text: Any) -> bool:
     return missing(" ".join(map(str, text)) if isinstance(text, list | tuple) else text)
 
 
@@ -149,10 +149,12 @@ def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
     # The search for near names is slow; in a row of half a million columns nobody misspelt a name.
     unknown = [str(name) for name in islice((name for name in row if name not in inputs), 100)]
     for name in absent:
-        beside = inputs[name] in ("number", "category", "time")  # nothing else shows that it is missing
-        meant = unknown if beside else get_close_matches(name, unknown, n=1)
-        if meant:
-            raise DataError(f"row {at} has {meant[0]!r}, which is no input, and lacks {name!r}", _wanted(inputs))
+        has_no_text = inputs[name] in ("number", "category", "time")  # nothing else shows that it is missing
+        misspelt = unknown if has_no_text else get_close_matches(name, unknown, n=1)
+        if misspelt:
+            raise DataError(
+                f"row {at} has {misspelt[0]!r}, which is not an input, and has no {name!r}", _row_form(inputs)
+            )
 
 
 def category(value: Any) -> str | None:
@@ -166,11 +168,11 @@ def category(value: Any) -> str | None:
     return str(value)
 
 
-def _wanted(inputs: Mapping[str, Kind]) -> str:
-    shown = {"words": "[…]", "number": "3", "time": '"2026-01-31"'}
-    return "give {" + ", ".join(f'"{name}": ' + shown.get(kind, '"…"') for name, kind in inputs.items()) + "}"
+def _row_form(inputs: Mapping[str, Kind]) -> str:
+    examples = {"words": "[…]", "number": "3", "time": '"2026-01-31"'}
+    return "give {" + ", ".join(f'"{name}": ' + examples.get(kind, '"…"') for name, kind in inputs.items()) + "}"
 
 
-def _stands_for(name: str, inputs: Mapping[str, Kind]) -> list[str]:
+def _sources_of(name: str, inputs: Mapping[str, Kind]) -> list[str]:
     """The inputs that a text can come from: itself, or its words."""
     return [name, *(other for other, kind in inputs.items() if kind == "words" and name == "text")]

@@ -55,7 +55,7 @@ def assign(
     """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
-    if rows have no single label (tags, spans). `groups` (values, or `known_groups` of them), `times` (numbers or
+    if rows have no single label (tags, spans). `groups` (values, or `group_numbers` of them), `times` (numbers or
     datetime64) and `predefined` have one value a row; `names` renames some of the latter ({"validation": "test"}).
     `rows` are the table's row numbers, for messages; by default 0 … n - 1. `ids` are digests of the record ids: a row
     is drawn by its id, or by its number without ids. `columns` names the columns.
@@ -66,21 +66,21 @@ def assign(
     if not (test > 0 and validation > 0 and test + validation < 1):
         raise UsageError(
             f"prepare.split: test {test:g} and validation {validation:g} leave one of train, validation and test empty",
-            "give both a share above 0 that leave the rest to train, for example test: 0.15 and validation: 0.15",
+            "give each a share above 0, and leave a share for train, for example test: 0.15 and validation: 0.15",
         )
     if names and method != "predefined":
         raise UsageError(
-            f"prepare.split.names means nothing to the method {method}", "leave it out, or choose method: predefined"
+            f"the method {method} does not use prepare.split.names", "leave it out, or choose method: predefined"
         )
     if n == 0:
-        raise DataError("there are no rows to split", "see whether the table holds rows with a text and a label")
+        raise DataError("there are no rows to split", "check that the table has rows with a text and a label")
     shares = {TEST: test, VALIDATION: validation, TRAIN: 1 - test - validation}
     strata = codes(truth) if truth is not None else np.zeros(n, dtype=np.int64)
     rows = np.arange(n) if rows is None else rows
-    known = rows if ids is None else ids
+    row_ids = rows if ids is None else ids
 
     if method == "random":
-        split = _stratified(strata, known, shares, seed)
+        split = _stratified(strata, row_ids, shares, seed)
     elif method == "grouped":
         split = _grouped(_groups(groups, columns, rows), strata, shares, seed)
     elif method == "time":
@@ -91,7 +91,7 @@ def assign(
             train = np.flatnonzero(split == TRAIN)
             carved = {VALIDATION: validation, TRAIN: 1 - validation}
             if groups is None:
-                split[train] = _stratified(codes(strata[train]), known[train], carved, seed)
+                split[train] = _stratified(codes(strata[train]), row_ids[train], carved, seed)
             else:
                 of_train = _groups(groups, columns, rows)[train]
                 split[train] = _grouped(of_train, codes(strata[train]), carved, seed)
@@ -100,7 +100,7 @@ def assign(
 
 
 def _stratified(
-    strata: npt.NDArray[np.int64], known: npt.NDArray[np.int64], shares: dict[str, float], seed: int
+    strata: npt.NDArray[np.int64], row_ids: npt.NDArray[np.int64], shares: dict[str, float], seed: int
 ) -> npt.NDArray[np.object_]:
     """Every stratum divided by `shares`: each split gets its quota rounded down or up (see `_apportion`).
 
@@ -108,7 +108,7 @@ def _stratified(
     in different ways, assigned by their smallest keys, so that one growing stratum does not change the rounding of all
     others.
     """
-    keys = draw_keys(known, seed, "split")
+    keys = draw_keys(row_ids, seed, "split")
     rank = ranks(strata, keys)
     sizes = np.bincount(strata)
     smallest = np.empty(len(sizes), np.uint64)
@@ -157,7 +157,7 @@ def _grouped(
     """
     labels = int(strata.max()) + 1
     everything = labels  # one more than the labels: the count of all rows
-    known, group_of_row = np.unique(groups, return_inverse=True)
+    distinct_groups, group_of_row = np.unique(groups, return_inverse=True)
     sizes = np.bincount(group_of_row)
     pairs, counts = np.unique(group_of_row * labels + strata, return_counts=True)
     starts = np.searchsorted(pairs // labels, np.arange(len(sizes) + 1)).tolist()
@@ -168,40 +168,40 @@ def _grouped(
     placed = {name: [0] * len(totals) for name in shares}
     groups_left_with = np.bincount(pairs % labels).tolist()
 
-    def distance_added(name: str, held: list[tuple[int, int]]) -> float:
-        of, have = plan[name], placed[name]
-        return math.fsum(count * (2 * (have[label] - of[label]) + count) / of[label] for label, count in held)
+    def distance_added(name: str, label_rows: list[tuple[int, int]]) -> float:
+        of, rows = plan[name], placed[name]
+        return math.fsum(count * (2 * (rows[label] - of[label]) + count) / of[label] for label, count in label_rows)
 
-    largest_first = np.lexsort((draw_keys(known, seed, "split"), -sizes)).tolist()
+    largest_first = np.lexsort((draw_keys(distinct_groups, seed, "split"), -sizes)).tolist()
     split_of_group = np.empty(len(sizes), dtype=object)
-    for done, group in enumerate(largest_first):
+    for position, group in enumerate(largest_first):
         pair = slice(starts[group], starts[group + 1])
-        held = list(zip(label_of_pair[pair], rows_of_pair[pair], strict=True))
-        last_for_train = any(groups_left_with[label] == 1 and placed[TRAIN][label] == 0 for label, _ in held)
-        held.append((everything, int(sizes[group])))
+        label_rows = list(zip(label_of_pair[pair], rows_of_pair[pair], strict=True))
+        last_for_train = any(groups_left_with[label] == 1 and placed[TRAIN][label] == 0 for label, _ in label_rows)
+        label_rows.append((everything, int(sizes[group])))
         empty = [name for name in shares if placed[name][everything] == 0]
         if last_for_train:
             open_splits = [TRAIN]
-        elif len(empty) >= len(largest_first) - done:
+        elif len(empty) >= len(largest_first) - position:
             open_splits = empty
         else:
             open_splits = [name for name in shares if placed[name][everything] < plan[name][everything]]
-        distances = [distance_added(name, held) for name in open_splits]
+        distances = [distance_added(name, label_rows) for name in open_splits]
         chosen = open_splits[distances.index(min(distances))]
         split_of_group[group] = chosen
-        for label, count in held:
+        for label, count in label_rows:
             placed[chosen][label] += count
-        for label, _ in held[:-1]:
+        for label, _ in label_rows[:-1]:
             groups_left_with[label] -= 1
     return split_of_group[group_of_row]
 
 
-def known_groups(values: Sequence[Any]) -> npt.NDArray[np.int64]:
+def group_numbers(values: Sequence[Any]) -> npt.NDArray[np.int64]:
     """The number of each row's group, a digest, or NO_GROUP. Two groups with one digest share a split, which is
     harmless."""
-    known = digests(values)
-    known[np.fromiter((value is None or value != value for value in values), np.bool_, len(values))] = NO_GROUP
-    return known
+    numbers = digests(values)
+    numbers[np.fromiter((value is None or value != value for value in values), np.bool_, len(values))] = NO_GROUP
+    return numbers
 
 
 def _groups(
@@ -209,21 +209,21 @@ def _groups(
 ) -> npt.NDArray[np.int64]:
     if groups is None:
         raise UsageError(
-            "prepare.split.method is grouped, but no column says which rows belong together",
+            "prepare.split.method is grouped, but data.columns names no column of groups",
             "name it under data.columns.group, or choose prepare.split.method: random",
         )
     if isinstance(groups, np.ndarray) and groups.dtype == np.int64:
-        known = np.asarray(groups, np.int64)
+        numbers = np.asarray(groups, np.int64)
     else:
-        known = known_groups(groups.tolist() if isinstance(groups, np.ndarray) else groups)
-    without = np.flatnonzero(known == NO_GROUP)
+        numbers = group_numbers(groups.tolist() if isinstance(groups, np.ndarray) else groups)
+    without = np.flatnonzero(numbers == NO_GROUP)
     if len(without):
         raise DataError(
             f"column {columns.group or 'group'!r} has no value in {len(without)} of {len(groups)} rows "
             f"({_first(rows[without])}), so their group is unknown",
-            "fill it in (a value of its own for a row that belongs to none), or choose prepare.split.method: random",
+            "fill it in (a unique value for a row that belongs to no group), or choose prepare.split.method: random",
         )
-    return known
+    return numbers
 
 
 def _by_time(
@@ -235,7 +235,7 @@ def _by_time(
     """Oldest rows to train, newest to test. A boundary between rows of one time moves to that time's nearer end."""
     if times is None:
         raise UsageError(
-            "prepare.split.method is time, but no column says when a row happened",
+            "prepare.split.method is time, but data.columns names no column of times",
             "name it under data.columns.event_time, or choose prepare.split.method: random",
         )
     name = columns.event_time or "event_time"
@@ -267,7 +267,7 @@ def _by_time(
     ends = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1  # the places where the time changes
     if len(ends) < 2:
         raise DataError(
-            f"column {column} holds {len(ends) + 1} different times; train, validation and test need one each at least",
+            f"column {column} holds {len(ends) + 1} different times; train, validation and test need at least one each",
             "give a finer time, or choose prepare.split.method: random",
         )
     n = len(times)
@@ -291,40 +291,42 @@ def _predefined(
     """
     if values is None:
         raise UsageError(
-            "prepare.split.method is predefined, but no column says which split a row stands in",
+            "prepare.split.method is predefined, but data.columns names no column of splits",
             "name it under data.columns.split, or choose prepare.split.method: random",
         )
     values = values.tolist() if isinstance(values, np.ndarray) else values
     column = repr(columns.split or "split")
     others = "choose prepare.split.method: random, grouped or time"
-    given = {name.strip().lower(): split for name, split in names.items()}
+    renamed = {name.strip().lower(): split for name, split in names.items()}
     words = {value: value.strip().lower() if isinstance(value, str) else "" for value in set(values)}
     usual = {value: SPELLINGS.get(word) for value, word in words.items()}
-    read = {value: given.get(word, given.get(usual[value] or "", usual[value])) for value, word in words.items()}
-    there = {*words.values(), *filter(None, usual.values())}
-    if unused := [name for name in given if name not in there]:
+    split_of_value = {
+        value: renamed.get(word, renamed.get(usual[value] or "", usual[value])) for value, word in words.items()
+    }
+    column_names = {*words.values(), *filter(None, usual.values())}
+    if unused := [name for name in renamed if name not in column_names]:
         raise DataError(
-            f"prepare.split.names tells of {unused[0]!r}, which column {column} does not hold",
-            nearest(unused[0], sorted(there)),
+            f"prepare.split.names renames {unused[0]!r}, but column {column} has no such value",
+            nearest(unused[0], sorted(column_names)),
         )
-    unknown = [row for row, value in enumerate(values) if read[value] is None]
+    unknown = [row for row, value in enumerate(values) if split_of_value[value] is None]
     if unknown:
         value = values[unknown[0]]
         first = [row for row in unknown if values[row] == value]
-        what = "no value" if value is None else repr(value)
+        value_text = "no value" if value is None else repr(value)
         raise DataError(
-            f"column {column} holds {what} ({_first(rows[first])}), which names no split; "
-            f"{len(unknown)} of {len(values)} rows name none",
+            f"column {column} holds {value_text} ({_first(rows[first])}), which is not a split; "
+            f"{len(unknown)} of {len(values)} rows have no valid split",
             f"write one of {', '.join(SPELLINGS)} there, or {others}",
         )
-    split = np.array([read[value] for value in values], dtype=object)
+    split = np.array([split_of_value[value] for value in values], dtype=object)
     for name in (TRAIN, TEST):
         if not np.any(split == name):
             of_files = "if files' names (train.csv) made the column, name one file as data.source; else "
             raise DataError(
-                f"column {column} names no {name} rows (it holds {', '.join(sorted(map(repr, read)))})",
+                f"column {column} names no {name} rows (it holds {', '.join(sorted(map(repr, split_of_value)))})",
                 f"{'' if columns.split else of_files}"
-                f"mark the {name} rows {name!r} there, say which published split they are (prepare.split.names: "
+                f"mark the {name} rows {name!r} there, name the published split that they are (prepare.split.names: "
                 f"{{validation: {name}}}), or {others}",
             )
     return split
@@ -335,14 +337,14 @@ def _require_all(split: npt.NDArray[np.object_]) -> None:
     for name, count in counts.items():
         if count == 0:
             raise DataError(
-                f"{len(split)} rows leave {name} empty ({', '.join(f'{c} {of}' for of, c in counts.items())})",
+                f"{name} has no rows (of {len(split)}: {', '.join(f'{c} {of}' for of, c in counts.items())})",
                 f"add rows (every label needs one in train first, every group stays whole), or give {name} a larger "
                 "share under prepare.split",
             )
 
 
-def _nearest(positions: npt.NDArray[np.int64], wanted: float) -> int:
-    return int(positions[np.argmin(np.abs(positions - wanted))])
+def _nearest(positions: npt.NDArray[np.int64], target: float) -> int:
+    return int(positions[np.argmin(np.abs(positions - target))])
 
 
 def _first(rows: Iterable[int]) -> str:

@@ -27,8 +27,8 @@ _CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–�
 BROKEN = {
     "control_characters": (
         r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]",
-        "with control characters: strip them, or see which program wrote them; U+0080 to U+009F come of cp1252 read as "
-        "latin-1 (data.options.encoding).",
+        "with control characters: strip them, or check which program wrote them; U+0080 to U+009F come from cp1252 "
+        "that was read as latin-1 (data.options.encoding).",
     ),
     "replacement_characters": (
         r"\x{fffd}",
@@ -49,8 +49,8 @@ class Tally:
     count: int = 0
     first: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, rows: Rows, found: npt.NDArray[np.bool_], values: Sequence[object]) -> None:
-        places = np.flatnonzero(found)
+    def add(self, rows: Rows, matches: npt.NDArray[np.bool_], values: Sequence[object]) -> None:
+        places = np.flatnonzero(matches)
         self.count += len(places)
         self.first += [(int(rows[i]), cut(values[i])) for i in places[: EXAMPLES - len(self.first)]]
 
@@ -58,8 +58,8 @@ class Tally:
         """One, or none if there are no such rows."""
         if not self.count:
             return []
-        shown = [f"row {row}: {value}" for row, value in self.first]
-        return [Finding(name=name, count=self.count, detail=f"{counted(self.count, 'row')} {detail}", rows=shown)]
+        examples = [f"row {row}: {value}" for row, value in self.first]
+        return [Finding(name=name, count=self.count, detail=f"{counted(self.count, 'row')} {detail}", rows=examples)]
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Usable:
     broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
     ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their digests
 
-    def see(
+    def usable_rows(
         self, rows: Rows, texts: Sequence[str | None], truths: Sequence[object], ids: Sequence[Hashable] | None
     ) -> npt.NDArray[np.bool_]:
         """Which of these rows are usable; `rows` are their numbers, `truths` labels, lists of tags, …, one a row."""
@@ -111,46 +111,47 @@ class Usable:
         called if hashes repeat."""
         text_column, label_column = input_names(self.columns, "or"), truth_name(self.columns)
         if self.rows == 0:
-            raise DataError(f"the table holds no rows (column {text_column})", "see whether its source holds any")
+            raise DataError(f"the table has no rows (column {text_column})", "check that its source has rows")
         if self.ids:
             self._require_unique(ids_at)
         for (role, name), count in self.blanks.items():
             if count == self.rows:
                 raise DataError(
                     f"the column {name!r} (data.columns.{role}) is empty in all {counted(count, 'row')}",
-                    f"take it out of data.columns.{role}, or see how the source was read (data.options)",
+                    f"remove it from data.columns.{role}, or check how the source was read (data.options)",
                 )
         for (role, name), tally in self.infinite.items():
             if tally.count:
-                shown = ", ".join(f"row {row}: {value}" for row, value in tally.first)
+                examples = ", ".join(f"row {row}: {value}" for row, value in tally.first)
                 raise DataError(
-                    f"the column {name!r} (data.columns.{role}) is infinite in {counted(tally.count, 'row')} ({shown})",
+                    f"the column {name!r} (data.columns.{role}) is infinite in {counted(tally.count, 'row')} "
+                    f"({examples})",
                     f"correct the numbers at the source, or make them null in SQL: if(isinf({name}), null, {name})",
                 )
         for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
             if not count:
                 raise DataError(
                     f"column {column} is empty in all {counted(self.rows, 'row')}{more}",
-                    "name the right column under data.columns, or see how the source was read (data.options)",
+                    "name the right column under data.columns, or check how the source was read (data.options)",
                 )
         if not self.both:
             raise DataError(
-                f"no row has a value in both columns {text_column} and {label_column}", "see how the table was joined"
+                f"no row has a value in both columns {text_column} and {label_column}", "check how the table was joined"
             )
         return [
             *self.without_text.finding(
                 "empty_text",
-                f"with nothing in column {text_column} left out: fill them in at the source if they matter.",
+                f"without a value in column {text_column} left out: fill them in at the source if they matter.",
             ),
             *self.without_truth.finding(
                 "missing_label",
-                f"of {self.rows:,} with nothing in column {label_column} left out{self._blank_columns()}: label them "
-                "to learn from them.",
+                f"of {self.rows:,} without a value in column {label_column} left out{self._blank_columns()}: label "
+                "them to learn from them.",
             ),
             *self.very_long.finding(
                 "very_long_text",
-                f"of more than {VERY_LONG:,} characters in column {text_column}, of which a model reads only the first "
-                "max_length tokens: split them into parts, or see whether a separator was missed.",
+                f"of more than {VERY_LONG:,} characters in column {text_column}: a model reads only the first "
+                "max_length tokens of each. Split them into parts, or check whether a separator was missed.",
             ),
             *(
                 finding
@@ -161,20 +162,20 @@ class Usable:
 
     def _blank_columns(self) -> str:
         """The missing values of each truth column, if there are several."""
-        lacking = [
+        blank_columns = [
             (name, count) for (role, name), count in self.blanks.most_common() if role in self.columns.truths and count
         ]
-        return "".join(f", {name!r} is blank in {count:,}" for name, count in lacking[:EXAMPLES])
+        return "".join(f", {name!r} is blank in {count:,}" for name, count in blank_columns[:EXAMPLES])
 
     def _require_unique(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> None:
         column = self.columns.id or "id"
         remedy = (
-            f"make {column!r} unique, name another column under data.columns.id, or none: the row number is the id then"
+            f"make {column!r} unique, name another column under data.columns.id, or none: then the row number is the id"
         )
         without = self.without_id
         if without.count:
-            shown = ", ".join(f"row {row}" for row, _ in without.first)
-            raise DataError(f"column {column!r} holds no id in {counted(without.count, 'row')} ({shown})", remedy)
+            examples = ", ".join(f"row {row}" for row, _ in without.first)
+            raise DataError(f"column {column!r} has no id in {counted(without.count, 'row')} ({examples})", remedy)
         hashes = np.concatenate(self.ids)
         self.ids.clear()
         in_order = np.sort(hashes)
@@ -183,10 +184,10 @@ class Usable:
             return
         suspects = np.flatnonzero(np.isin(hashes, repeated))
         first_row: dict[Hashable, int] = {}
-        again: list[tuple[Hashable, int]] = []
+        repeats: list[tuple[Hashable, int]] = []
         for row, value in zip(suspects.tolist(), ids_at(suspects), strict=True):  # two ids may share a hash
             if first_row.setdefault(value, row) != row:
-                again.append((value, row))
-        if again:
-            shown = ", ".join(f"{value!r} (rows {first_row[value]} and {row})" for value, row in again[:EXAMPLES])
-            raise DataError(f"column {column!r} repeats an id in {counted(len(again), 'row')}: {shown}", remedy)
+                repeats.append((value, row))
+        if repeats:
+            examples = ", ".join(f"{value!r} (rows {first_row[value]} and {row})" for value, row in repeats[:EXAMPLES])
+            raise DataError(f"column {column!r} repeats an id in {counted(len(repeats), 'row')}: {examples}", remedy)

@@ -72,11 +72,11 @@ def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str, inta
 
     from lakewright.data.lake.types import cast, simplified, storable
 
-    kept = intake.kept(schema.names)
-    plain = storable(simplified(pa.schema([each for each in schema if each.name in kept]), intake.notice))
+    included = intake.kept(schema.names)
+    plain = storable(simplified(pa.schema([each for each in schema if each.name in included]), intake.notice))
     first = next((batch for batch in batches if batch.num_rows), None)
     if first is None:
-        raise DataError(f"{uri} holds no rows", "check that the source is complete")
+        raise DataError(f"{uri} has no rows", "check that the source is complete")
 
     def rest() -> Iterator[pa.RecordBatch]:
         yield cast(first, plain, cut_times=True)
@@ -86,11 +86,11 @@ def checked(schema: pa.Schema, batches: Iterator[pa.RecordBatch], uri: str, inta
     return pa.RecordBatchReader.from_batches(plain, rest())
 
 
-def known_options(options: Mapping[str, Any], known: set[str], source: str) -> None:
+def check_options(options: Mapping[str, Any], names: set[str], source: str) -> None:
     """Raises UsageError for an option that the source does not have."""
     for name in options:
-        if name not in known:
-            raise UsageError(f"the source {source} has no option {name!r}", nearest(name, known))
+        if name not in names:
+            raise UsageError(f"the source {source} has no option {name!r}", nearest(name, names))
 
 
 def declared_types(options: Mapping[str, Any]) -> dict[str, str]:
@@ -105,11 +105,11 @@ def declared_types(options: Mapping[str, Any]) -> dict[str, str]:
     return types
 
 
-def known_types(types: Mapping[str, str], names: Collection[str]) -> None:
+def check_types(types: Mapping[str, str], names: Collection[str]) -> None:
     """Raises UsageError for a type of an unknown column."""
     for name in types:
         if name not in names:
-            raise UsageError(f"options.types names a column that is not there: {name!r}", nearest(name, names))
+            raise UsageError(f"options.types names a column that does not exist: {name!r}", nearest(name, names))
 
 
 def format_of_file(name: str) -> str | None:

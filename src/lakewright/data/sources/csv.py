@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options, known_types
+from lakewright.data.sources import AS_IT_IS, Intake, check_options, check_types, checked, declared_types, files
 from lakewright.data.sources.escapes import unescaped
 from lakewright.data.sources.text import check_marks, decoding, encoding_of, lines, undecodable
 from lakewright.data.sources.written import NUMBERS, TIMES, misfits, typed, types_of
@@ -65,62 +65,66 @@ class CsvSource:
 
         from lakewright.data.lake.types import named
 
-        known_options(options, _OPTIONS, "csv")
+        check_options(options, _OPTIONS, "csv")
         for name, example in (("column_names", "[id, text]"), ("null_values", "[NA]")):
             if not isinstance(options.get(name, []), list):
                 raise UsageError(f"options.{name} is {options[name]!r}", f"for example {name}: {example}")
         for value in options.get("null_values", ()):
             if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML changes no and ~
-                raise UsageError(f"options.null_values holds {value!r}, which is no text", "write it in quotes")
-        found = files.find(uri, storage_options, "csv", options.get("split"))
+                raise UsageError(f"options.null_values holds {value!r}, which is not a text", "write it in quotes")
+        source_files = files.find(uri, storage_options, "csv", options.get("split"))
         encoding = encoding_of(options, intake.notice)
-        formats = [_format(found, file, encoding, options) for file in found.files]
+        formats = [_format(source_files, file, encoding, options) for file in source_files.files]
         names = formats[0].names
-        for file, format in zip(found.files, formats, strict=True):
-            _same_columns(names, found.files[0].name, format.names, file.name)
+        for file, format in zip(source_files.files, formats, strict=True):
+            _same_columns(names, source_files.files[0].name, format.names, file.name)
         declared = declared_types(options)
-        known_types(declared, names)
+        check_types(declared, names)
 
-        reads = {
-            file.name: replace(format, block_bytes=max(_BLOCK_BYTES, _check(found, file, format)))
-            for file, format in zip(found.files, formats, strict=True)
+        format_of_file = {
+            file.name: replace(format, block_bytes=max(_BLOCK_BYTES, _check(source_files, file, format)))
+            for file, format in zip(source_files.files, formats, strict=True)
         }
 
-        def texts(wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
-            return (batch for file in found.files for batch in _texts(found, file, reads[file.name], wanted))
+        def texts(requested: Collection[str]) -> Iterator[pa.RecordBatch]:
+            return (
+                batch
+                for file in source_files.files
+                for batch in _texts(source_files, file, format_of_file[file.name], requested)
+            )
 
-        kept = intake.kept(names)
-        written = {name: "string" for name in kept if name in intake.as_written} | declared
+        included = intake.kept(names)
+        fixed_types = {name: "string" for name in included if name in intake.as_written} | declared
         # Declared times too, since they lose digits like others.
-        inferred = [name for name in kept if written.get(name, "timestamp").startswith("timestamp")]
-        meant = {*declared, *intake.numbers, *intake.times}
-        kinds = types_of(texts, inferred, intake.notice, meant) | written
-        for name in kept:
+        inferred = [name for name in included if fixed_types.get(name, "timestamp").startswith("timestamp")]
+        by_value = {*declared, *intake.numbers, *intake.times}
+        kinds = types_of(texts, inferred, intake.notice, by_value) | fixed_types
+        for name in included:
             if name not in declared:
-                _expected(found, reads, name, kinds[name], intake)
-        schema = pa.schema([(name, named(kinds[name])) for name in kept])
+                _expected(source_files, format_of_file, name, kinds[name], intake)
+        schema = pa.schema([(name, named(kinds[name])) for name in included])
 
         def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
-            for batch in _texts(found, file, reads[file.name], kept):
+            for batch in _texts(source_files, file, format_of_file[file.name], included):
                 columns = []
-                for name, column in zip(kept, batch.columns, strict=True):
+                for name, column in zip(included, batch.columns, strict=True):
                     try:
                         columns.append(typed(column, kinds[name]))
                     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                        odd = misfits(name, _values(found, reads, name), [kinds[name]], inferred=False)
+                        odd = misfits(name, _values(source_files, format_of_file, name), [kinds[name]], inferred=False)
                         raise DataError(f"column {name!r} (options.types): {odd}", odd.remedy) from error
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
-        return checked(*files.joined(found, schema, read, intake), uri, intake)
+        return checked(*files.joined(source_files, schema, read, intake), uri, intake)
 
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        found = files.find(uri, storage_options, "csv", options.get("split"))
-        return files.fingerprint(found, options, intake.as_written, intake.numbers, intake.times)
+        source_files = files.find(uri, storage_options, "csv", options.get("split"))
+        return files.fingerprint(source_files, options, intake.as_written, intake.numbers, intake.times)
 
 
-def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str, Any]) -> _Format:
+def _format(source_files: Files, file: SourceFile, encoding: str, options: Mapping[str, Any]) -> _Format:
     quote, escape = options.get("quote", '"') or None, options.get("escape") or None
     if escape == r"\\":  # in YAML's single quotes both characters stay
         escape = "\\"
@@ -129,22 +133,22 @@ def _format(found: Files, file: SourceFile, encoding: str, options: Mapping[str,
             example = {"escape": r"escape: '\'"}.get(option, f'{option}: ";"')
             raise UsageError(f"options.{option} {value!r} is not one character", f"for example {example}")
     if escape is not None and escape == quote:
-        raise UsageError(f"options.escape is the quote itself ({quote})", "leave it out: doubled quotes are read so")
-    check_marks(found, file, encoding)
-    with found.open(file) as stream:
+        raise UsageError(f"options.escape is the quote itself ({quote})", "leave it out: doubled quotes need no escape")
+    check_marks(source_files, file, encoding)
+    with source_files.open(file) as stream:
         try:
             # The decoder leaves out a character that the end of the sample cuts.
             sample = codecs.getincrementaldecoder(decoding(encoding))("replace").decode(stream.read(_SAMPLE_BYTES))
         except UnicodeError as error:
-            raise undecodable(found, file, encoding) from error
+            raise undecodable(source_files, file, encoding) from error
     if not sample.strip():
         raise DataError(f"{file.name} is empty", "check that the source is complete")
     if _is_json(sample):
         raise DataError(f"{file.name} holds JSON, not separated values", "set data.format: json")
     format = _Format(quote, escape, encoding, ("", *map(str, options.get("null_values", ()))))
     format = replace(format, delimiter=options.get("delimiter") or _sniff(sample, file.name, format))
-    if given := options.get("column_names"):
-        return replace(format, names=tuple(given), header=False)
+    if column_names := options.get("column_names"):
+        return replace(format, names=tuple(column_names), header=False)
     # Like Spark: a column without a name (an index that pandas wrote) is named by its position.
     first = next(row for row in _sampled(sample, format) if row)
     return replace(format, names=tuple(name or f"_c{position}" for position, name in enumerate(first)))
@@ -188,14 +192,14 @@ def _rows(lines: Iterable[str], format: _Format, name: str, *, strict: bool = Tr
     return csv.reader(lines, delimiter=format.delimiter, quotechar=quote, quoting=quoting, strict=strict)
 
 
-def _check(found: Files, file: SourceFile, format: _Format) -> int:
+def _check(source_files: Files, file: SourceFile, format: _Format) -> int:
     """The most bytes that a row can take; raises DataError, which names the lines that hold no whole row.
 
     pyarrow counts rows, not lines, and reads an unclosed quote as a value up to the end of the file. So Python's strict
     reader goes first; it is about as fast.
     """
     ragged, sizes, count, first, start, longest = [], set[int](), 0, 0, 1, 0
-    with found.open(file) as stream:
+    with source_files.open(file) as stream:
         reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
         try:
             for row in reader:
@@ -208,48 +212,50 @@ def _check(found: Files, file: SourceFile, format: _Format) -> int:
                         first = first or start
                 start = reader.line_num + 1
         except csv.Error as error:
-            wrong = "has a quote in the wrong place or one that is not closed"
+            problem = "has a quote in the wrong place or one that is not closed"
             if "field larger" in str(error):
-                wrong += f", or a value of more than {_LONGEST_VALUE:,} characters"
+                problem += f", or a value of more than {_LONGEST_VALUE:,} characters"
             raise DataError(
-                f"{file.name} line {start}: this row {wrong}: {error}",
-                _escape_it(found, file, format, start)
-                or "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing here",
+                f"{file.name} line {start}: this row {problem}: {error}",
+                _escape_it(source_files, file, format, start)
+                or "double the quotes within quoted values, or set options: {quote: ''} if quotes mean nothing",
             ) from error
         except UnicodeError as error:
-            raise undecodable(found, file, format.encoding) from error
+            raise undecodable(source_files, file, format.encoding) from error
     if ragged:
         more = f" and so on: {count} such rows" if count > len(ragged) else ""
         columns = f"{len(format.names)} column{'s' * (len(format.names) > 1)}"
-        title = "take out line 1 if it is a title above the columns' names, "
+        title = "remove line 1 if it is a title above the column names, "
         raise DataError(
             f"{file.name} has {columns}, but {', '.join(ragged)}{more}",
-            _escape_it(found, file, format, first)
+            _escape_it(source_files, file, format, first)
             or (title if format.header and len(sizes) == 1 and min(sizes) > len(format.names) else "")
-            + f"quote the values that hold {format.delimiter!r}, or set options.delimiter if it is another one",
+            + f"quote the values that hold {format.delimiter!r}, or set options.delimiter if the file has another one",
         )
     return 4 * (longest + len(format.names))  # a character has up to 4 bytes; plus quotes and separators
 
 
-def _escape_it(found: Files, file: SourceFile, format: _Format, line: int) -> str:
+def _escape_it(source_files: Files, file: SourceFile, format: _Format, line: int) -> str:
     """The remedy for an unreadable row that starts at this line, if it has escapes; else empty."""
-    with found.open(file) as stream:
+    with source_files.open(file) as stream:
         row = islice(lines(stream, file.name, format.encoding), line - 1, line + _SHOWN)
         if format.escape or not any('\\"' in each for each in row):
             return ""
-    return r"the row has \" in it, as Spark and MySQL write quotes: set options: {escape: '\\'}"
+    return r"the row contains \", as Spark and MySQL write quotes: set options: {escape: '\\'}"
 
 
-def _texts(found: Files, file: SourceFile, format: _Format, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+def _texts(
+    source_files: Files, file: SourceFile, format: _Format, requested: Collection[str]
+) -> Iterator[pa.RecordBatch]:
     """The file's batches with the wanted columns as text."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     # Positions are the names while reading: pyarrow sets types by name, and names in the header may be missing.
     names = [str(position) for position in range(len(format.names))]
-    included = [str(position) for position, name in enumerate(format.names) if name in wanted]
+    included = [str(position) for position, name in enumerate(format.names) if name in requested]
     header, quote = format.header, format.quote or ('"' if format.escape else None)
-    with found.open(file) as stream:
+    with source_files.open(file) as stream:
         try:
             reader = arrow_csv.open_csv(
                 _Unescaped(stream, file.name, format) if format.escape else stream,
@@ -273,7 +279,7 @@ def _texts(found: Files, file: SourceFile, format: _Format, wanted: Collection[s
                 rows = batch.slice(1) if header else batch
                 header = header and batch.num_rows == 0
                 columns = [_without(column, format.null_values) for column in rows.columns]
-                yield pa.RecordBatch.from_arrays(columns, names=[name for name in format.names if name in wanted])
+                yield pa.RecordBatch.from_arrays(columns, names=[name for name in format.names if name in requested])
         except pa.ArrowInvalid as error:
             raise DataError(f"{file.name}: {error}", "set options.delimiter, quote or encoding") from error
 
@@ -283,8 +289,8 @@ def _without(column: pa.Array, null_values: Sequence[str]) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    given = [value for value in null_values if value]
-    return pc.if_else(pc.is_in(column, pa.array(given)), pa.scalar(None, pa.string()), column) if given else column
+    nulls = [value for value in null_values if value]
+    return pc.if_else(pc.is_in(column, pa.array(nulls)), pa.scalar(None, pa.string()), column) if nulls else column
 
 
 class _Unescaped(io.RawIOBase):
@@ -305,29 +311,31 @@ class _Unescaped(io.RawIOBase):
             parts.append(line.encode())
             size += len(parts[-1])
         whole = b"".join(parts)
-        given = whole[: len(buffer)]
+        head = whole[: len(buffer)]
         self._rest = whole[len(buffer) :]
-        buffer[: len(given)] = given
-        return len(given)
+        buffer[: len(head)] = head
+        return len(head)
 
 
-def _expected(found: Files, reads: Mapping[str, _Format], name: str, kind: str, intake: Intake) -> None:
+def _expected(source_files: Files, format_of_file: Mapping[str, _Format], name: str, kind: str, intake: Intake) -> None:
     """Raises DataError for a column that must be numbers, or times, and is text because of some values."""
     for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
         if kind == "string" and name in roles:
-            odd = misfits(name, _values(found, reads, name), kinds)
+            odd = misfits(name, _values(source_files, format_of_file, name), kinds)
             if odd.total:
                 raise DataError(f"column {name!r} (data.columns.{roles[name]}): {odd}", odd.remedy)
 
 
-def _values(found: Files, reads: Mapping[str, _Format], name: str) -> Iterator[tuple[list[str], list[str]]]:
+def _values(
+    source_files: Files, format_of_file: Mapping[str, _Format], name: str
+) -> Iterator[tuple[list[str], list[str]]]:
     """A column's values that are not missing, and their places, a few thousand at a time."""
 
     def pairs() -> Iterator[tuple[str, str]]:
-        for file in found.files:
-            format = reads[file.name]
+        for file in source_files.files:
+            format = format_of_file[file.name]
             position, start = format.names.index(name), 1
-            with found.open(file) as stream:
+            with source_files.open(file) as stream:
                 reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
                 for number, row in enumerate(reader):
                     if row and (number or not format.header) and row[position] not in format.null_values:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lakewright.data.lake.names import check_folder
-from lakewright.data.sources import AS_IT_IS, Intake, checked, known_options
+from lakewright.data.sources import AS_IT_IS, Intake, check_options, checked
 from lakewright.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _table(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, s
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
-    known_options(options, {"version"}, "delta")
+    check_options(options, {"version"}, "delta")
     check_folder(uri)
     version = options.get("version")
     if version is not None and not isinstance(version, int):

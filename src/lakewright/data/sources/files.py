@@ -68,9 +68,11 @@ class Files:
                 yield stream
         except OSError as error:
             if self._is_plain(file):
-                cause = f"{file.name} is not compressed, as its name says"
-                raise DataError(cause, f"name it {file.name.rpartition('.')[0]}") from None
-            raise DataError(f"{file.name} cannot be read: {error}", "copy the file anew, or fix its access") from error
+                cause = f"{file.name} has the name of a compressed file, but is not compressed"
+                raise DataError(cause, f"rename it to {file.name.rpartition('.')[0]}") from None
+            raise DataError(
+                f"{file.name} cannot be read: {error}", "copy the file again, or correct its permissions"
+            ) from error
 
     def _is_plain(self, file: SourceFile) -> bool:
         """Whether the file has the name of a compressed file, but does not begin like one."""
@@ -90,11 +92,11 @@ def locate(uri: str, base: Path) -> str:
     if path.is_absolute():
         return str(path)
     for folder in (base, Path.cwd()):
-        found = folder / path
-        if found.exists() or (_is_glob(uri) and any(folder.glob(uri))):
-            return str(found.absolute())
-    _not_there(uri, [entry.name for entry in _folder_of(base / path)])
-    raise AssertionError  # _not_there raises
+        candidate = folder / path
+        if candidate.exists() or (_is_glob(uri) and any(folder.glob(uri))):
+            return str(candidate.absolute())
+    _raise_missing(uri, [entry.name for entry in _folder_of(base / path)])
+    raise AssertionError  # _raise_missing raises
 
 
 def find(uri: str, storage_options: Mapping[str, str], format: str, split: str | Sequence[str] | None = None) -> Files:
@@ -111,35 +113,35 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
     if _is_glob(uri) and info.type.name == "NotFound":
         base = _as_written(path) if local else path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         pattern = _glob(path, base)
-        found = [entry for entry in _list(system, base, uri, recursive=True) if pattern.fullmatch(entry.path)]
+        entries = [entry for entry in _list(system, base, uri, recursive=True) if pattern.fullmatch(entry.path)]
     elif info.type.name == "Directory":
         base = path
-        found = [entry for entry in _partitioned(system, path, uri) if format_of_file(entry.base_name) == format]
+        entries = [entry for entry in _partitioned(system, path, uri) if format_of_file(entry.base_name) == format]
     else:
         parent = path.rpartition("/")[0]
-        _not_there(uri, [entry.base_name for entry in _list(system, parent, uri)])
-    found = sorted((entry for entry in found if entry.is_file), key=lambda entry: entry.path)
-    if not found:
-        there = sorted(entry.base_name for entry in _list(system, base, uri))
-        raise NotFound(f"{uri} holds no {format} file", f"there is: {', '.join(there[:20]) or '(nothing)'}")
+        _raise_missing(uri, [entry.base_name for entry in _list(system, parent, uri)])
+    entries = sorted((entry for entry in entries if entry.is_file), key=lambda entry: entry.path)
+    if not entries:
+        names_in_folder = sorted(entry.base_name for entry in _list(system, base, uri))
+        raise NotFound(f"{uri} has no {format} file", f"its files: {', '.join(names_in_folder[:20]) or '(nothing)'}")
     while _PARTITION.fullmatch(base.rpartition("/")[2]):  # year=2024/*.csv
         base = base.rpartition("/")[0]
-    names = [_relative(entry, base) for entry in found]
+    names = [_relative(entry, base) for entry in entries]
     if split is not None:
-        of = [split_of(_stem(name)) for name in names]
-        wanted = {name: split_of(name) for name in ([split] if isinstance(split, str) else split)}
-        for name, meant in wanted.items():
-            if meant is None or meant not in of:
+        file_splits = [split_of(_stem(name)) for name in names]
+        requested = {name: split_of(name) for name in ([split] if isinstance(split, str) else split)}
+        for name, split_name in requested.items():
+            if split_name is None or split_name not in file_splits:
                 raise NotFound(
-                    f"{uri} holds no file of the split {name!r} (options.split)", f"there is: {', '.join(names)}"
+                    f"{uri} has no file of the split {name!r} (options.split)", f"its files: {', '.join(names)}"
                 )
-        kept = [i for i, meant in enumerate(of) if meant in wanted.values()]
-        found, names = [found[i] for i in kept], [names[i] for i in kept]
+        indices = [i for i, split_name in enumerate(file_splits) if split_name in requested.values()]
+        entries, names = [entries[i] for i in indices], [names[i] for i in indices]
     return Files(
         system,
         tuple(
-            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, of, _partition(name))
-            for entry, name, of in zip(found, names, _splits(names, uri), strict=True)
+            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, file_split, _partition(name))
+            for entry, name, file_split in zip(entries, names, _splits(names, uri), strict=True)
         ),
         local,
     )
@@ -180,13 +182,14 @@ def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:
     names = list(first.partition)
     for file in files.files:
         if set(file.partition) != set(names):
-            lacking, name = sorted(
+            file_without, name = sorted(
                 (other.name, name)
                 for one, other in ((first, file), (file, first))
                 for name in set(one.partition) - set(other.partition)
             )[0]
             raise DataError(
-                f"{lacking} lies in no folder {name}=…, as other files do", "move it, or choose files with a glob"
+                f"{file_without} is not in a folder {name}=…, but other files are",
+                "move it, or choose files with a glob",
             )
     columns = {
         name: pa.array([file.partition[name] for file in files.files], pa.string()) for name in intake.kept(names)
@@ -197,9 +200,9 @@ def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:
     return columns
 
 
-def in_both(name: str, file: SourceFile) -> DataError:
+def column_conflict(name: str, file: SourceFile) -> DataError:
     return DataError(
-        f"the column {name!r} stands in {file.name} and in the name of its folder",
+        f"the column {name!r} is in {file.name} and in the name of its folder",
         f"rename the folder or the column; data.exclude: [{name}] leaves out both",
     )
 
@@ -212,7 +215,7 @@ def joined(
 
     for name in schema.names:
         if name in files.files[0].partition:
-            raise in_both(name, files.files[0])
+            raise column_conflict(name, files.files[0])
     more = {name: column for name, column in from_names(files, intake).items() if name not in schema.names}
     whole = pa.schema([*schema, *((name, column.type) for name, column in more.items())])
 
@@ -320,9 +323,9 @@ def _is_data(path: str) -> bool:
 
 def _partitioned(system: FileSystem, path: str, uri: str) -> list[FileInfo]:
     """The entries of a folder and of the folders NAME=VALUE below."""
-    there = _list(system, path, uri)
-    if not any(_PARTITION.fullmatch(entry.base_name) for entry in there if not entry.is_file):
-        return there
+    entries = _list(system, path, uri)
+    if not any(_PARTITION.fullmatch(entry.base_name) for entry in entries if not entry.is_file):
+        return entries
     return [
         entry
         for entry in _list(system, path, uri, recursive=True)
@@ -345,8 +348,8 @@ def _folder_of(path: Path) -> list[Path]:
     return list(path.parent.iterdir()) if path.parent.is_dir() else []
 
 
-def _not_there(uri: str, there: list[str]) -> None:
-    raise NotFound(f"there is no file {uri}", nearest(uri.rstrip("/").rpartition("/")[2], there[:200]))
+def _raise_missing(uri: str, names: list[str]) -> None:
+    raise NotFound(f"there is no file {uri}", nearest(uri.rstrip("/").rpartition("/")[2], names[:200]))
 
 
 def split_of(stem: str) -> str | None:
@@ -360,8 +363,8 @@ def _splits(names: list[str], uri: str) -> list[str | None]:
         return [None] * len(names)
     if "all" in splits:
         raise DataError(
-            f"{uri} holds both a file named all and files named by split ({', '.join(names)})",
-            "name one file, or match either with a glob, for example FOLDER/all.*",
+            f"{uri} has both a file named all and files named by split ({', '.join(names)})",
+            "name one file, or select one kind with a glob, for example FOLDER/all.*",
         )
     return splits
 

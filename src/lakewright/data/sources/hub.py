@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.sources import AS_IT_IS, Intake, checked, known_options
+from lakewright.data.sources import AS_IT_IS, Intake, check_options, checked
 from lakewright.data.sources.files import split_of
 from lakewright.errors import DataError, LakewrightError, MissingPackage, NotFound, UsageError, nearest
 
@@ -33,7 +33,7 @@ class HubSource:
     ) -> pa.RecordBatchReader:
         import pyarrow as pa
 
-        known_options(options, _OPTIONS, "hf")
+        check_options(options, _OPTIONS, "hf")
         splits = _load(uri, options, storage_options, intake)
         names = {name: _named_split(name, uri, splits) for name in splits} if len(splits) > 1 else {}
         first = next(iter(splits.values()))
@@ -54,7 +54,7 @@ class HubSource:
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        known_options(options, _OPTIONS, "hf")
+        check_options(options, _OPTIONS, "hf")
         revision = options.get("revision") or _repository(uri)[1]
         if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
             revision = _commit(uri, revision, storage_options)
@@ -65,7 +65,7 @@ class HubSource:
 def _repository(uri: str) -> tuple[str, str | None]:
     match = re.fullmatch(r"hf://(?:datasets/)?([\w.-]+(?:/[\w.-]+)?)(?:@([\w./-]+))?", uri)
     if match is None:
-        raise UsageError(f"{uri!r} names no data set", "write hf://datasets/OWNER/NAME")
+        raise UsageError(f"{uri!r} does not name a data set", "write hf://datasets/OWNER/NAME")
     return match[1], match[2]
 
 
@@ -76,7 +76,7 @@ def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, st
         raise MissingPackage("datasets", "hub") from error
 
     name, revision = _repository(uri)
-    wanted = options.get("split")
+    requested = options.get("split")
     place = {"revision": options.get("revision") or revision, "token": storage_options.get("HF_TOKEN")}
     try:
         builder = datasets.load_dataset_builder(name, options.get("config"), **place)
@@ -85,14 +85,14 @@ def _load(uri: str, options: Mapping[str, Any], storage_options: Mapping[str, st
         loaded = datasets.load_dataset(
             name,
             options.get("config"),
-            split=[wanted] if isinstance(wanted, str) else wanted,
+            split=[requested] if isinstance(requested, str) else requested,
             **place,
             **({"converters": dict.fromkeys(sorted(intake.as_written), str)} if is_csv and intake.as_written else {}),
         )
     except Exception as error:
         raise _explained(uri, error) from error
-    if wanted is not None:
-        return dict(zip([wanted] if isinstance(wanted, str) else wanted, loaded, strict=True))
+    if requested is not None:
+        return dict(zip([requested] if isinstance(requested, str) else requested, loaded, strict=True))
     return dict(loaded)
 
 
@@ -120,7 +120,7 @@ def _explained(uri: str, error: Exception) -> LakewrightError:
     while root.__cause__ is not None:  # "An error occurred while generating the dataset" does not help
         root = root.__cause__
     if "corresponds to no data" in str(root):
-        return DataError(f"{uri} holds no rows", "choose another config, split or revision")
+        return DataError(f"{uri} has no rows", "choose another config, split or revision")
     cause = f"{uri} cannot be loaded: {type(root).__name__}: {root}"
     return DataError(cause, f"set options.config or split, {_LOCAL}")
 
@@ -129,8 +129,8 @@ def _named_split(name: str, uri: str, splits: Mapping[str, Any]) -> str:
     split = split_of(name)
     if split is None:
         raise DataError(
-            f"{uri} has the split {name!r}, which is none of train, validation and test",
-            f"choose with options: {{split: [train, test]}}; {nearest(name, splits)}",
+            f"{uri} has the split {name!r}, which is not train, validation or test",
+            f"choose splits with options: {{split: [train, test]}}; {nearest(name, splits)}",
         )
     return split
 
@@ -151,8 +151,8 @@ def _plain(column: pa.Array, feature: Any) -> pa.Array:
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if type(feature).__name__ == "ClassLabel":
         names = pa.array(feature.names, pa.string())
-        known = pc.if_else(pc.less(column, 0), pa.scalar(None, column.type), column)
-        return names.take(known)
+        class_numbers = pc.if_else(pc.less(column, 0), pa.scalar(None, column.type), column)
+        return names.take(class_numbers)
     inner = getattr(feature, "feature", None)
     if type(inner).__name__ == "ClassLabel":
         values = _plain(column.values, inner)

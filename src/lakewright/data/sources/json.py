@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.sources import AS_IT_IS, Intake, checked, declared_types, files, known_options
+from lakewright.data.sources import AS_IT_IS, Intake, check_options, checked, declared_types, files
 from lakewright.data.sources.text import LONGEST_LINE, check_marks, decoding, encoding_of, endless, undecodable
 from lakewright.errors import DataError, shown
 
@@ -30,47 +30,49 @@ class JsonSource:
     ) -> pa.RecordBatchReader:
         from lakewright.data.sources.rows import from_rows
 
-        known_options(options, {"encoding", "types", "split"}, "json")
-        found = files.find(uri, storage_options, "json", options.get("split"))
+        check_options(options, {"encoding", "types", "split"}, "json")
+        source_files = files.find(uri, storage_options, "json", options.get("split"))
         encoding = encoding_of(options, intake.notice)
         types = declared_types(options)
-        more = files.from_names(found, intake)
+        more = files.from_names(source_files, intake)
         number = _Number if "string" in types.values() else float
         rows = (
             row
-            for at, file in enumerate(found.files)
-            for row in _rows(found, file, encoding, {name: column[at].as_py() for name, column in more.items()}, number)
+            for at, file in enumerate(source_files.files)
+            for row in _rows(
+                source_files, file, encoding, {name: column[at].as_py() for name, column in more.items()}, number
+            )
         )
-        several: Iterator[tuple[str, Any]] = rows if len(found.files) > 1 else _several(rows)
+        several: Iterator[tuple[str, Any]] = rows if len(source_files.files) > 1 else _several(rows)
         return checked(*from_rows(several, types, intake), uri, intake)
 
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        found = files.find(uri, storage_options, "json", options.get("split"))
-        return files.fingerprint(found, options, intake.as_written.intersection(found.files[0].partition))
+        source_files = files.find(uri, storage_options, "json", options.get("split"))
+        return files.fingerprint(source_files, options, intake.as_written.intersection(source_files.files[0].partition))
 
 
 def _rows(
-    found: files.Files,
+    source_files: files.Files,
     file: files.SourceFile,
     encoding: str,
     more: Mapping[str, Any],
     number: Callable[[str], float],
 ) -> Iterator[tuple[str, Any]]:
     """The file's rows, each with its place and with the values from the file's name."""
-    check_marks(found, file, encoding)
-    with found.open(file) as stream:
+    check_marks(source_files, file, encoding)
+    with source_files.open(file) as stream:
         text = io.TextIOWrapper(stream, encoding=decoding(encoding))
         try:
             for line, row in _objects(text, file.name, number):
                 if more and isinstance(row, dict):
                     for name in file.partition.keys() & row.keys() & more.keys():
-                        raise files.in_both(name, file)
+                        raise files.column_conflict(name, file)
                     row |= {name: value for name, value in more.items() if name not in row}
                 yield f"{file.name} line {line}", row
         except UnicodeError as error:
-            raise undecodable(found, file, encoding) from error
+            raise undecodable(source_files, file, encoding) from error
 
 
 def _several(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -91,7 +93,7 @@ def _several(rows: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         if len(inside) == 1:
             raise DataError(
                 f"{name} is one object whose key {shown(inside[0])} holds a list of {len(row[inside[0]]):,} objects",
-                f"if they are the rows, write that list alone (jq '.{inside[0]}' FILE), or an object a row",
+                f"if they are the rows, write that list alone (jq '.{inside[0]}' FILE), or one object a row",
             )
     return chain(first, rows)
 
@@ -122,8 +124,8 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
         row = dict(pairs)
         if len(row) < len(pairs):
             keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{name} line {line}: the key {twice!r} stands twice in one object", "keep one of them")
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise DataError(f"{name} line {line}: the key {repeated!r} occurs twice in one object", "keep one of them")
         return row
 
     decode = json.JSONDecoder(object_pairs_hook=unique, parse_float=number).raw_decode
@@ -151,9 +153,9 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
                     raise DataError(
                         f"{name} line {line + piece.count(chr(10), position, error.pos)}: {error.msg}"
                         + f" {shown(piece[error.pos :])}" * error.msg.endswith(" at"),
-                        "correct the line; a file cut short while it was written has to be written again"
+                        "correct the line; if the file was cut short, write it again"
                         if piece[position] in "{[" or in_array
-                        else "if these are no JSON objects, name the format: data.format: csv",
+                        else "if these are not JSON objects, name the format: data.format: csv",
                     ) from error
                 piece, position, size = piece[position:] + more, 0, size * 2
                 continue

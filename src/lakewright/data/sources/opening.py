@@ -40,12 +40,10 @@ def _format_of_folder(uri: str, storage_options: Mapping[str, str]) -> str:
     names = files.names_in(uri, storage_options)
     if "_delta_log" in names:
         return "delta"
-    formats = {found for name in names if (found := format_of_file(name)) is not None}
+    formats = {kind for name in names if (kind := format_of_file(name)) is not None}
     if len(formats) == 1:
         return formats.pop()
-    remedy = f"say which to read, with data.format: {', '.join(sorted(formats) or plugins.SOURCES.names())}"
+    remedy = f"choose the format with data.format: {', '.join(sorted(formats) or plugins.SOURCES.names())}"
     if not formats:
-        raise NotFound(
-            f"{uri} holds no file of a known format (it holds: {', '.join(names[:10]) or 'nothing'})", remedy
-        )
-    raise DataError(f"{uri} holds files of several formats", remedy)
+        raise NotFound(f"{uri} has no file of a known format (its files: {', '.join(names[:10]) or 'nothing'})", remedy)
+    raise DataError(f"{uri} has files of several formats", remedy)

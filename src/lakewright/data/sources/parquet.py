@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.sources import AS_IT_IS, Intake, checked, files, known_options
+from lakewright.data.sources import AS_IT_IS, Intake, check_options, checked, files
 from lakewright.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -26,22 +26,22 @@ class ParquetSource:
 
         from lakewright.data.lake.types import cast
 
-        known_options(options, {"split"}, "parquet")
-        found = files.find(uri, storage_options, "parquet", options.get("split"))
+        check_options(options, {"split"}, "parquet")
+        source_files = files.find(uri, storage_options, "parquet", options.get("split"))
 
         def opened(file: files.SourceFile) -> pq.ParquetFile:
             try:
                 # pre_buffer reads far ahead: 60 MB of a file of 100.
-                return pq.ParquetFile(found.system.open_input_file(file.path), pre_buffer=False)
+                return pq.ParquetFile(source_files.system.open_input_file(file.path), pre_buffer=False)
             except pa.ArrowInvalid as error:
                 raise DataError(f"{file.name} is not a Parquet file: {error}", "write the file again") from error
 
         schemas = {}
-        for file in found.files:
+        for file in source_files.files:
             with opened(file) as parquet:
                 schema = parquet.schema_arrow.remove_metadata()
-            kept = intake.kept(schema.names)
-            schemas[file.name] = pa.schema([each for each in schema if each.name in kept])
+            included = intake.kept(schema.names)
+            schemas[file.name] = pa.schema([each for each in schema if each.name in included])
         schema = _one_schema(schemas, intake)
 
         def read(file: files.SourceFile) -> Iterator[pa.RecordBatch]:
@@ -49,13 +49,13 @@ class ParquetSource:
                 for batch in parquet.iter_batches(batch_size=8192):
                     yield cast(batch, schema, cut_times=True)
 
-        return checked(*files.joined(found, schema, read, intake), uri, intake)
+        return checked(*files.joined(source_files, schema, read, intake), uri, intake)
 
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        found = files.find(uri, storage_options, "parquet", options.get("split"))
-        return files.fingerprint(found, options, intake.as_written.intersection(found.files[0].partition))
+        source_files = files.find(uri, storage_options, "parquet", options.get("split"))
+        return files.fingerprint(source_files, options, intake.as_written.intersection(source_files.files[0].partition))
 
 
 def _one_schema(schemas: Mapping[str, pa.Schema], intake: Intake) -> pa.Schema:
@@ -67,21 +67,22 @@ def _one_schema(schemas: Mapping[str, pa.Schema], intake: Intake) -> pa.Schema:
     columns = schemas[first].names
     for other in others:
         if difference := sorted(set(columns) ^ set(schemas[other].names)):
-            lacking = other if difference[0] in columns else first
+            file_without = other if difference[0] in columns else first
             raise DataError(
-                f"column {difference[0]!r} is missing in {lacking}", "read only files with the same columns, by a glob"
+                f"column {difference[0]!r} is missing in {file_without}",
+                "read only files with the same columns, by a glob",
             )
     findings: dict[str, Finding] = {}
     whole = pa.schema([])
     for name, schema in schemas.items():
-        noticed: list[Finding] = []
-        plain = storable(simplified(schema, noticed.append), without_value=pa.null())
-        findings.update((each.detail, each) for each in noticed)
+        schema_findings: list[Finding] = []
+        plain = storable(simplified(schema, schema_findings.append), without_value=pa.null())
+        findings.update((each.detail, each) for each in schema_findings)
         try:
             whole = pa.unify_schemas([whole, plain], promote_options="permissive")
         except pa.ArrowException as error:
             raise DataError(
-                f"{name} and {first} do not agree: {shown(error)}",
+                f"the schemas of {name} and {first} do not fit: {shown(error)}",
                 "write the files with one schema, or leave the column out with data.exclude",
             ) from None  # its message quotes whole types
     for finding in findings.values():

@@ -85,7 +85,7 @@ def _distributions() -> Mapping[str, list[str]]:
 def _parts(uri: str) -> tuple[Path | None, str, str]:
     *folder, module, name = ["", *uri.removeprefix("python:").split(":")][-3:]
     if uri.count(":") not in (2, 3) or not module or not name:
-        raise UsageError(f"{uri!r} names no function", _FORM)
+        raise UsageError(f"{uri!r} does not name a function", _FORM)
     return Path(folder[0]) if folder[0] else None, module, name
 
 
@@ -103,7 +103,7 @@ def _installed(module: str) -> Path | None:
     except ModuleNotFoundError:
         spec = None
     if spec is None:
-        raise NotFound(f"there is no module {module!r}, in the project's folder or installed", _FORM)
+        raise NotFound(f"the module {module!r} is neither in the project's folder nor installed", _FORM)
     return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
 
 
@@ -128,10 +128,10 @@ def _function(folder: Path | None, module: str, name: str) -> Callable[..., Any]
     importlib.invalidate_caches()
     function = getattr(importlib.import_module(module), name, None)
     if not callable(function):
-        known = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
-        raise NotFound(f"the module {module} has no function {name!r}", nearest(name, known))
-    found: Callable[..., Any] = function
-    return found
+        names = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
+        raise NotFound(f"the module {module} has no function {name!r}", nearest(name, names))
+    callable_object: Callable[..., Any] = function
+    return callable_object
 
 
 def _check_arguments(function: Callable[..., Any], options: Mapping[str, Any], uri: str) -> None:
@@ -141,15 +141,18 @@ def _check_arguments(function: Callable[..., Any], options: Mapping[str, Any], u
     except ValueError:  # the function is not written in Python
         return
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    known = [each.name for each in named]
-    unknown = [option for option in options if option not in known]
+    parameter_names = [each.name for each in named]
+    unknown = [option for option in options if option not in parameter_names]
     if unknown and not any(each.kind == each.VAR_KEYWORD for each in parameters):
         raise UsageError(
-            f"the function of {uri} has no parameter {unknown[0]!r} (data.options)", nearest(unknown[0], known)
+            f"the function of {uri} has no parameter {unknown[0]!r} (data.options)",
+            nearest(unknown[0], parameter_names),
         )
     for each in named:
         if each.default is each.empty and each.name not in options:
-            raise UsageError(f"the function of {uri} needs {each.name!r}", f"give it: data.options: {{{each.name}: …}}")
+            raise UsageError(
+                f"the function of {uri} needs the parameter {each.name!r}", f"set it: data.options: {{{each.name}: …}}"
+            )
 
 
 def _forget_projects() -> None:
@@ -178,7 +181,7 @@ def _explained(uri: str, module: str) -> Iterator[None]:
         if isinstance(error, SystemExit):
             raise DataError(
                 f"{uri}: sys.exit({error.code!r}) would end the whole program ({place})",
-                "return, or raise an error that says what is wrong",
+                "return, or raise an error that describes the problem",
             ) from error
         raise DataError(f"{uri}: {type(error).__name__}: {error} ({place})", "correct the function") from error
 

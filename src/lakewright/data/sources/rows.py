@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from lakewright.data.lake.types import cast, named, simplified, storable
-from lakewright.data.sources import Intake, known_types
+from lakewright.data.sources import Intake, check_types
 from lakewright.data.sources.written import typed
 from lakewright.errors import SHOWN, DataError, shown
 
@@ -46,15 +46,15 @@ def from_rows(
         for each in (batch, texts):
             with pa.ipc.new_stream(waiting, each.schema) as writer:
                 writer.write_batch(each)
-    written = waiting.tell()
-    if written:
-        known_types(types or {}, [*schema.names, *intake.left_out])
+    size = waiting.tell()
+    if size:
+        check_types(types or {}, [*schema.names, *intake.left_out])
     schema = storable(simplified(schema, intake.notice))
 
     def batches() -> Iterator[pa.RecordBatch]:
         with waiting:
             waiting.seek(0)
-            while waiting.tell() < written:
+            while waiting.tell() < size:
                 (batch,) = pa.ipc.open_stream(waiting)
                 (texts,) = pa.ipc.open_stream(waiting)
                 yield _completed(batch, texts, schema)
@@ -71,17 +71,18 @@ def _batch(
     for place, row in chunk:
         if not isinstance(row, Mapping):
             raise DataError(
-                f"{place}: this is no row but a {type(row).__name__}", "each row is an object: {column: value}"
+                f"{place}: the row is of type {type(row).__name__}, not an object",
+                "write each row as an object: {column: value}",
             )
         names.update(dict.fromkeys(row))
-    kept = intake.kept(names)
-    columns = [_column(name, chunk, types) for name in kept]
+    included = intake.kept(names)
+    columns = [_column(name, chunk, types) for name in included]
     fields = [
         pa.field(str(name), column.type, metadata=metadata)
-        for name, (column, metadata) in zip(kept, columns, strict=True)
+        for name, (column, metadata) in zip(included, columns, strict=True)
     ]
     batch = pa.RecordBatch.from_arrays([column for column, _ in columns], schema=pa.schema(fields))
-    objects = [name for name, (column, _) in zip(kept, columns, strict=True) if _has_objects(column.type)]
+    objects = [name for name, (column, _) in zip(included, columns, strict=True) if _has_objects(column.type)]
     texts = [_array([row.get(name) for _, row in chunk], "string") for name in objects]
     return batch, pa.record_batch(texts, list(map(str, objects)))
 
@@ -108,9 +109,9 @@ def _column(
     except UnicodeEncodeError as error:
         place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
         raise DataError(
-            f"{place}: the value of column {shown(name)} holds half of a surrogate pair, which is no character: "
+            f"{place}: the value of column {shown(name)} holds half of a surrogate pair, which is not a character: "
             f"{error.object[error.start]!a}",
-            "write the whole character, or U+FFFD in its place; a text that was cut has to be cut between characters",
+            "write the whole character, or U+FFFD in its place; cut texts only between characters",
         ) from error
 
 
@@ -161,18 +162,18 @@ def _widened(
                 schema = schema.set(position, unified.field(0))
         except pa.ArrowException:
             place = next(place for place, row in chunk if row.get(field.name) is not None)
-            before, here = ("lists of several types" if one.metadata else shown(one.type) for one in both)
-            cause = f"{before} before, {here} here"
+            before, after = ("lists of several types" if one.metadata else shown(one.type) for one in both)
+            cause = f"{before} before, {after} here"
             raise _changed(field.name, place, cause, types) from None
     return schema
 
 
 def _json_field(both: tuple[pa.Field, pa.Field]) -> pa.Field:
     """Raises ArrowInvalid if one holds lists, or objects, and the other something else."""
-    before, here = (one.metadata or _as_json(one.type) for one in both)
-    if before and here and before != here:
+    before, after = (one.metadata or _as_json(one.type) for one in both)
+    if before and after and before != after:
         raise pa.ArrowInvalid("lists or objects, and other values")
-    return pa.field(both[0].name, pa.string(), metadata=before or here)
+    return pa.field(both[0].name, pa.string(), metadata=before or after)
 
 
 def _as_json(kind: pa.DataType) -> dict[bytes, bytes] | None:
@@ -187,13 +188,13 @@ def _as_json(kind: pa.DataType) -> dict[bytes, bytes] | None:
 def _changed(column: str, place: str, cause: str, types: Mapping[str, str] | None) -> DataError:
     if column in (types or {}):
         return DataError(
-            f"{place}: the value of column {shown(column)} is no {(types or {})[column]}: {_cut(cause)}",
-            "correct the value, write null where nothing is known, or declare another type",
+            f"{place}: the value of column {shown(column)} is not of type {(types or {})[column]}: {_cut(cause)}",
+            "correct the value, write null for a missing value, or declare another type",
         )
     as_text = "" if types is None else f", read them as text with options: {{types: {{{column}: string}}}}"
     return DataError(
-        f"{place}: the value of column {shown(column)} does not go together with those before it: {_cut(cause)}",
-        f"make its values one type{as_text}, or leave the column out: data.exclude: [{column}]",
+        f"{place}: the value of column {shown(column)} does not fit the values before it: {_cut(cause)}",
+        f"give all its values one type{as_text}, or leave the column out: data.exclude: [{column}]",
     )
 
 
@@ -209,7 +210,7 @@ def _completed(batch: pa.RecordBatch, texts: pa.RecordBatch, schema: pa.Schema) 
         if position < 0:
             batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
         elif pa.types.is_string(field.type) and pa.types.is_nested(batch.column(position).type):
-            there = field.name in texts.schema.names
-            text = texts[field.name] if there else _array(batch.column(position).to_pylist(), "string")
+            prepared = field.name in texts.schema.names
+            text = texts[field.name] if prepared else _array(batch.column(position).to_pylist(), "string")
             batch = batch.set_column(position, field, text)
     return cast(batch, schema, cut_times=True)

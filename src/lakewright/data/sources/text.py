@@ -61,8 +61,8 @@ def encoding_of(options: Mapping[str, Any], notice: Callable[[Finding], object])
     except UnicodeError:
         return str(encoding)
     detail = (
-        f"options.encoding: {encoding} accepts any bytes, so that nothing tells whether it is the right one: look at "
-        "the texts. For Western European text of Windows (– “ ” €) it is cp1252."
+        f"options.encoding: {encoding} accepts any bytes, so that no error shows a wrong encoding: check the texts. "
+        "For Western European text of Windows (– “ ” €) it is cp1252."
     )
     notice(Finding(name="any_bytes", count=1, detail=detail))
     return str(encoding)
@@ -81,11 +81,15 @@ def check_marks(files: Files, file: SourceFile, encoding: str) -> None:
     for mark, kind, remedy in _NO_TEXT:
         if re.match(mark, start):
             raise DataError(f"{file.name} is {kind}, not text", remedy.format(name=file.name))
-    marked = next((name for mark, name in _MARKS if start.startswith(mark)), None) or _without_mark(start)
-    used = _UTF.match(codecs.lookup(encoding).name)
-    if marked and (used is None or used[1] != marked.removeprefix("utf-")[:2]):
-        remedy = "leave out options.encoding" if marked == "utf-8" else f"set options: {{encoding: {marked}}}"
-        raise DataError(f"{file.name} is {marked}, as its first bytes say, not {encoding}", remedy)
+    encoding_of_mark = next((name for mark, name in _MARKS if start.startswith(mark)), None) or _without_mark(start)
+    width = _UTF.match(codecs.lookup(encoding).name)
+    if encoding_of_mark and (width is None or width[1] != encoding_of_mark.removeprefix("utf-")[:2]):
+        remedy = (
+            "leave out options.encoding"
+            if encoding_of_mark == "utf-8"
+            else f"set options: {{encoding: {encoding_of_mark}}}"
+        )
+        raise DataError(f"{file.name} is {encoding_of_mark} (its first bytes show it), not {encoding}", remedy)
 
 
 def _without_mark(start: bytes) -> str | None:
@@ -109,7 +113,7 @@ def lines(stream: Any, name: str, encoding: str) -> Iterator[str]:
 def endless(name: str, line: int) -> DataError:
     return DataError(
         f"{name} line {line} is longer than {LONGEST_LINE:,} characters",
-        "see whether the file is damaged, or its lines are ended otherwise; cut the texts at the source",
+        "check whether the file is damaged, or has other line ends; shorten the texts at the source",
     )
 
 
@@ -119,15 +123,15 @@ def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:
     cause = f"{file.name} line {number} is not {encoding}: {reason}"
     if decoding(encoding) == "utf-8-sig" and _decodes(files, file, "utf-8", "surrogatepass"):
         return DataError(
-            f"{cause}; there and elsewhere it holds surrogates, which are no characters, as CESU-8 writes emoji",
+            f"{cause}; the file has surrogates, which are not characters (CESU-8 writes emoji this way)",
             "write the file as UTF-8; Python: "
             "data.decode('utf-8', 'surrogatepass').encode('utf-16', 'surrogatepass').decode('utf-16')",
         )
     letters, broken = _as_utf_8(files, file)
     if decoding(encoding) == "utf-8-sig" and letters > broken:
         return DataError(
-            f"{cause}; the rest is utf-8, but for {broken:,} bytes",
-            "correct the lines that were written in another encoding: to read all with it would break the rest",
+            f"{cause}; the rest is utf-8, except for {broken:,} bytes",
+            "correct the lines that were written in another encoding: that encoding would damage the other lines",
         )
     possible = [f"{name} ({language})" for name, language in _SEVERAL_BYTES.items() if _decodes(files, file, name)]
     usual = ["utf-8 (of most programs)"] if _decodes(files, file, "utf-8") else []
@@ -135,15 +139,15 @@ def undecodable(files: Files, file: SourceFile, encoding: str) -> DataError:
     fit = usual + (possible + windows if possible and _in_pairs(files, file) else windows + possible)
     if not fit:
         remedy = (
-            "no other usual encoding fits either: see whether the file is damaged, or mixes several; latin-1 would "
-            "accept any bytes, right or wrong"
+            "no other common encoding fits: check whether the file is damaged, or mixes several encodings; latin-1 "
+            "would accept any bytes, correct or not"
         )
     else:
         others = f"; it could be {', '.join(fit[1:])} as well" if fit[1:] else ""
         first, _, language = fit[0].partition(" ")
         remedy = (
-            f"set options: {{encoding: {first}}} {language}{others}; look at the texts then, since other alphabets "
-            "have encodings of their own (cp1250, cp1251 …)"
+            f"set options: {{encoding: {first}}} {language}{others}; then check the texts, since other alphabets have "
+            "other encodings (cp1250, cp1251 …)"
         )
     return DataError(cause, remedy)
 

@@ -75,12 +75,12 @@ class _Forms:
     shapes: set[str] = field(default_factory=set)
     cut: int = 0
 
-    def see(self, column: pa.Array) -> None:
+    def add(self, column: pa.Array) -> None:
         import pyarrow.compute as pc
 
         if not self.possible:
             return
-        values = known(column).drop_null().unique()
+        values = empty_as_null(column).drop_null().unique()
         if len(values) == 0:
             return
         fits = [kind for kind in self.possible if _fit(values, kind)]
@@ -109,7 +109,7 @@ class _Forms:
         return self.possible[0] if self.filled and self.possible else "string"
 
     @property
-    def may_fall_together(self) -> bool:
+    def may_coincide(self) -> bool:
         if self.kind in ("string", "date") or self.plain or (self.kind == "double" and self.pointed):
             return False
         return len(self.shapes) > 1 or not self.simple
@@ -119,23 +119,23 @@ def types_of(
     read: Callable[[Collection[str]], Iterator[pa.RecordBatch]],
     names: Sequence[str],
     notice: Callable[[Finding], object],
-    meant: Collection[str] = (),
+    by_value: Collection[str] = (),
 ) -> dict[str, str]:
     """The type (by its SQL name) that fits all values of each column, even a late odd one; else string.
 
     `read` returns batches of text with these columns, from the start each time. Notices columns where a value has two
-    written forms (except columns whose values are `meant`, not their forms), and those whose times lose their last
-    digits.
+    written forms (except columns that are `by_value`: their forms have no meaning), and those whose
+    times lose their last digits.
     """
-    forms = {name: _Forms(exact=name not in meant) for name in names}
+    forms = {name: _Forms(exact=name not in by_value) for name in names}
     for batch in read(names) if names else ():
         for name in names:
-            forms[name].see(batch.column(name))
+            forms[name].add(batch.column(name))
     for name, column in forms.items():
         if column.kind.startswith("timestamp") and column.cut:
             notice(cut_times(name, column.cut))
-        if column.may_fall_together and name not in meant:
-            for finding in _fallen_together(read([name]), name, column.kind):
+        if column.may_coincide and name not in by_value:
+            for finding in _coinciding_forms(read([name]), name, column.kind):
                 notice(finding)
     return {name: column.kind for name, column in forms.items()}
 
@@ -162,7 +162,7 @@ def typed(column: pa.Array, kind: str) -> pa.Array:
 
     if kind == "string":
         return column
-    values = known(column)
+    values = empty_as_null(column)
     if kind.startswith("timestamp"):
         values = pc.replace_substring_regex(values, r"([.][0-9]{6})[0-9]{1,3}(Z|[+-]|$)", r"\1\2")
     if kind == "timestamp":
@@ -171,7 +171,7 @@ def typed(column: pa.Array, kind: str) -> pa.Array:
     return values.cast(named(kind))
 
 
-def known(column: pa.Array) -> pa.Array:
+def empty_as_null(column: pa.Array) -> pa.Array:
     """The column with null for ""."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -211,7 +211,7 @@ class Misfits:
                 self.different.append(value)
 
     def __str__(self) -> str:
-        word = "no number" if self.inferred and self.kind in NUMBERS else f"no {self.kind}"
+        word = "not a number" if self.inferred and self.kind in NUMBERS else f"not of type {self.kind}"
         if self._fit_once_declared:
             word = "in a form that may be a code, or is too long"
         verb, more = "are" if self.count > 1 else "is", ", …" * (self.count > len(self.first))
@@ -226,7 +226,7 @@ class Misfits:
     def remedy(self) -> str:
         if all(re.fullmatch(_NOT_ISO, value) for value in self.different):
             return (
-                "write them with the year first (2024-01-31), or read them as text and make them times in SQL: "
+                "write them with the year first (2024-01-31), or read them as text and convert them to times in SQL: "
                 "strptime(column, '%d.%m.%Y'), or '%m/%d/%Y' where the month comes first"
             )
         if self._fit_once_declared:
@@ -234,8 +234,8 @@ class Misfits:
         if all(re.fullmatch(_COMMA, value) for value in self.different):
             number = f"replace({self.name}, ',', '.')::double as {self.name}"
             return (
-                "if the comma is the decimal one, write a point at the source; or read the column as text, make "
-                f"numbers of it in SQL (create table … as select {number}, …) and name that table (data.table)"
+                "if it is a decimal comma, write a point at the source; or read the column as text, convert it "
+                f"to numbers in SQL (create table … as select {number}, …) and name that table (data.table)"
             )
         if self.count == self.total:
             return "name another column"
@@ -248,7 +248,7 @@ class Misfits:
             kind, means = ("timestamp", "no zone: UTC") if zoned else ("timestamp_ntz", "no time: midnight")
             declared = f"data.options: {{types: {{{self.name}: {kind}}}}}"
             return f"write all in one form, or declare the type ({means}): {declared}"
-        return "correct them; those that mean that nothing is known can be named: data.options: {null_values: [NA]}"
+        return "correct them, or name those that mean a missing value: data.options: {null_values: [NA]}"
 
 
 def misfits(
@@ -266,8 +266,8 @@ def cut_times(column: str, count: int) -> Finding:
     return Finding(
         name="cut_times",
         count=count,
-        detail=f"column {column!r} holds times finer than a microsecond, which is all that a table keeps: the digits "
-        f"beyond are cut. Where they matter: data.options.types: {{{column}: string}}.",
+        detail=f"column {column!r} has times finer than a microsecond, the finest unit of a table: the other digits "
+        f"are cut. If they matter: data.options.types: {{{column}: string}}.",
     )
 
 
@@ -310,15 +310,15 @@ def _usual(values: pa.Array, kind: str) -> bool:
 
     if kind.startswith("timestamp"):
         return False
-    again = typed(values, kind)
-    alike = pc.equal(values, again.cast(values.type))
+    round_trip = typed(values, kind)
+    equal = pc.equal(values, round_trip.cast(values.type))
     if kind != "double":
-        return bool(pc.all(alike).as_py())
+        return bool(pc.all(equal).as_py())
     # Arrow writes very large and very small ones differently from Python.
-    size = pc.abs(again)
-    alike = pc.or_(alike, pc.equal(values, pc.binary_join_element_wise(again.cast(values.type), ".0", "")))
-    alike = pc.and_(alike, pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)))
-    others = values.filter(pc.invert(alike))
+    size = pc.abs(round_trip)
+    equal = pc.or_(equal, pc.equal(values, pc.binary_join_element_wise(round_trip.cast(values.type), ".0", "")))
+    equal = pc.and_(equal, pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15)))
+    others = values.filter(pc.invert(equal))
     return all(repr(float(value.as_py())).removesuffix(".0") == value.as_py().removesuffix(".0") for value in others)
 
 
@@ -331,7 +331,7 @@ def _shapes(values: pa.Array) -> list[str]:
     return shapes
 
 
-def _fallen_together(batches: Iterator[pa.RecordBatch], name: str, kind: str) -> list[Finding]:
+def _coinciding_forms(batches: Iterator[pa.RecordBatch], name: str, kind: str) -> list[Finding]:
     """One finding, or none, from all of a column's values."""
     import duckdb
     import pyarrow as pa
@@ -342,31 +342,31 @@ def _fallen_together(batches: Iterator[pa.RecordBatch], name: str, kind: str) ->
 
     def pairs() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            forms = known(batch.column(name)).drop_null()
+            forms = empty_as_null(batch.column(name)).drop_null()
             yield pa.record_batch([forms, typed(forms, kind)], schema=schema)
 
     with tempfile.TemporaryDirectory(prefix="lakewright-forms-") as spill:
         con = duckdb.connect(config={"temp_directory": spill, "memory_limit": _MEMORY})
         try:
             con.register("pairs", pa.RecordBatchReader.from_batches(schema, pairs()))
-            together = con.execute(
+            coinciding = con.execute(
                 "with counted as (select form, value, count(*) as n from pairs group by all) "
                 "select list(form order by n desc, form), list(n order by n desc, form), sum(sum(n)) over () "
                 f"from counted group by value having count(*) > 1 order by sum(n) desc, 1 limit {_EXAMPLES}"
             ).fetchall()
         finally:
             con.close()
-    if not together:
+    if not coinciding:
         return []
     rows = [
         ", ".join(f"{shown(form)} ({n:,})" for form, n in zip(forms[:_EXAMPLES], counts, strict=False))
-        for forms, counts, _ in together
+        for forms, counts, _ in coinciding
     ]
-    count = int(together[0][2])
-    called = {"boolean": "truth value", "timestamp": "time", "timestamp_ntz": "time"}.get(kind, "number")
+    count = int(coinciding[0][2])
+    noun = {"boolean": "truth value", "timestamp": "time", "timestamp_ntz": "time"}.get(kind, "number")
     detail = (
-        f"column {name!r} is read as {kind}, and in {count:,} rows several written forms fall on one {called}, such as "
-        f"{', '.join(map(shown, together[0][0][:_EXAMPLES]))}. Where they differ in meaning: "
+        f"column {name!r} is read as {kind}, and in {count:,} rows several written forms become one {noun}, such as "
+        f"{', '.join(map(shown, coinciding[0][0][:_EXAMPLES]))}. If they differ in meaning: "
         f"data.options.types: {{{name}: string}}."
     )
     return [Finding(name="written_forms", count=count, detail=detail, rows=rows)]

@@ -20,7 +20,7 @@ from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.keys import draw_keys
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import Noticed, told
+from lakewright.data.rows.quality import Noticed, with_texts
 from lakewright.data.rows.splits import SPLITS, TRAIN
 from lakewright.errors import LakewrightError
 from lakewright.learning.examples import as_columns
@@ -85,7 +85,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         lengths=summary(whole) if len(whole) else {},
         length_histogram=histogram(whole) if len(whole) else [],
         max_length=max_length,
-        findings=[*ingested.findings, *told(findings, known)],
+        findings=[*ingested.findings, *with_texts(findings, known)],
     )
 
 
@@ -130,16 +130,16 @@ class _Features:
         columns, splits = self.columns, pa.array(SPLITS)
         for batch, encoded, targets in self.planned.encoded(self.shortfalls, self.times > 0):
             here = batch.rows
-            ids = batch.given[columns.id].to_pylist() if columns.id else batch.rows.tolist()
+            ids = batch.table[columns.id].to_pylist() if columns.id else batch.rows.tolist()
             no_time = pa.nulls(len(here), pa.timestamp("us", "UTC"))
             table = pa.table(
                 {
                     "record_id": pa.array(map(str, ids), pa.string()),
-                    "event_time": batch.given[columns.event_time] if columns.event_time else no_time,
+                    "event_time": batch.table[columns.event_time] if columns.event_time else no_time,
                     "split": splits.take(pa.array(self.split[here])),
                     "row": pa.array(batch.rows),
-                    "inputs": batch.read.drop_columns("truth").to_struct_array(),
-                    "truth": batch.read["truth"],
+                    "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),
+                    "truth": batch.task_columns["truth"],
                     **as_columns(encoded, targets),
                     "weight": pa.array(self.weights[here]),
                 }

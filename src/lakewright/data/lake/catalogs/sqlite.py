@@ -111,12 +111,12 @@ class SqliteCatalog:
                 raise full from error
             if "locked" in str(error):
                 raise Busy(
-                    f"another process has held the catalog {self.path} for {_WAIT_SECONDS:.0f} seconds",
+                    f"another process has locked the catalog {self.path} for {_WAIT_SECONDS:.0f} seconds",
                     "wait for it to end and run the command again",
                 ) from error
             raise LakewrightError(
                 f"the catalog {self.path} is damaged: {error}",
-                "move it away: a table is listed anew when it is next read or written by its name",
+                "move it away: the new catalog lists a table again when you read or write it by its name",
             ) from error
 
     def ensure_schema(self, catalog: str, schema: str) -> None:

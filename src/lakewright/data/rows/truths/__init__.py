@@ -33,17 +33,19 @@ def _distinct(labels: list[str]) -> list[str]:
 LabelNames = Annotated[list[str], AfterValidator(_distinct)]
 
 
-def from_json(given: Any) -> Any:
+def from_json(value: Any) -> Any:
     """A string parsed as JSON; any other value unchanged."""
-    if not isinstance(given, str):
-        return given
+    if not isinstance(value, str):
+        return value
     try:
-        return json.loads(given)
+        return json.loads(value)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     except ValueError:
-        printed = ", but as Python prints a list: write it by json.dumps" if given[:2] in ("['", '["', "[{") else ""
-        raise ValueError(f"{shown(given)} is no JSON{printed}") from None
+        printed = (
+            ", but a list as Python prints it: write it with json.dumps" if value[:2] in ("['", '["', "[{") else ""
+        )
+        raise ValueError(f"{shown(value)} is not JSON{printed}") from None
 
 
 def label_name(value: Any) -> str:
@@ -51,7 +53,7 @@ def label_name(value: Any) -> str:
     if value is None or value != value:
         raise ValueError("a label is null")
     if isinstance(value, list | tuple | dict | bytes):
-        raise ValueError(f"{shown(value)} is no label")
+        raise ValueError(f"{shown(value)} is not a label")
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"the label {value!r} is a fraction")
     name = str(value) if isinstance(value, float) and abs(value) >= EXACT else str(category(value))
@@ -67,7 +69,7 @@ def check_unicode(texts: Iterable[str]) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{shown(text)} is no Unicode text") from None
+            raise ValueError(f"{shown(text)} is not valid Unicode text") from None
 
 
 def offset(value: Any) -> int:
@@ -77,7 +79,7 @@ def offset(value: Any) -> int:
     if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value != value // 1:
-        raise ValueError(f"{shown(value)} is no place in a text")
+        raise ValueError(f"{shown(value)} is not an offset in a text")
     return int(value)
 
 
@@ -86,16 +88,16 @@ def truth_numbers(table: pa.Table, name: str, role: str, first: int, problems: P
     the number of the table's first row."""
     import pyarrow as pa
 
-    given = column(table, name, role)
-    if not (pa.types.is_string(given.type) or pa.types.is_large_string(given.type)):
+    values = column(table, name, role)
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return number_column(table, name, role)
     numbers: list[float | None] = []
-    for row, text in enumerate(given.to_pylist(), start=first):
+    for row, text in enumerate(values.to_pylist(), start=first):
         number = None
         if not missing(text):
             number = number_of(text)
             if not math.isfinite(number):
-                problems.add(f"row {row}: {shown(text)} is no number")
+                problems.add(f"row {row}: {shown(text)} is not a number")
                 number = None
         numbers.append(number)
     return pa.chunked_array([pa.array(numbers, pa.float64())])

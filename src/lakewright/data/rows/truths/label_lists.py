@@ -28,9 +28,9 @@ class LabelLists:
     only_bits: bool = True  # these hold only 0 and 1
     repeats: bool = False  # one of these has the same bit twice, unlike a list of names
 
-    def read(self, given: Any) -> list[str]:
+    def read(self, value: Any) -> list[str]:
         """The labels of one row, sorted. Raises ValueError for a list of neither names nor bits."""
-        values = _values(given)
+        values = _values(value)
         bits = _bits(values)
         repeats = bits is not None and len(set(bits)) < len(bits)
         if self.labels is not None and values and bits is not None and (repeats or len(bits) == len(self.labels)):
@@ -40,11 +40,11 @@ class LabelLists:
         self.lengths.add(len(values))
         self.only_bits &= bits is not None
         self.repeats |= repeats
-        found = sorted({label_name(value) for value in values})
-        unknown = next((name for name in found if self.labels is not None and name not in self.labels), None)
+        row_labels = sorted({label_name(value) for value in values})
+        unknown = next((name for name in row_labels if self.labels is not None and name not in self.labels), None)
         if unknown is not None:
             raise ValueError(f"task.labels lacks {shown(unknown)}: {nearest(unknown, self.labels or ())}")
-        return found
+        return row_labels
 
     @property
     def unnamed_vectors(self) -> bool:
@@ -66,20 +66,20 @@ class LabelLists:
             raise DataError(
                 f"the column {column!r} (data.columns.labels) holds multi-hot vectors in some rows and names of labels "
                 "in others",
-                "write all rows alike at the source",
+                "write all rows in one form at the source",
             )
 
 
-def _values(given: Any) -> list[Any]:
-    if isinstance(given, str) and re.fullmatch(r"\[[\s,.01TrueFals]*\]", given):
-        printed = [PRINTED.get(word) for word in re.split(r"[\s,]+", given[1:-1].strip(", \n")) if word]
+def _values(value: Any) -> list[Any]:
+    if isinstance(value, str) and re.fullmatch(r"\[[\s,.01TrueFals]*\]", value):
+        printed = [PRINTED.get(word) for word in re.split(r"[\s,]+", value[1:-1].strip(", \n")) if word]
         if None not in printed:
             return printed
-    values = from_json(given)
+    values = from_json(value)
     if isinstance(values, dict) and values.keys() == {"choices"}:  # Label Studio's export of several choices
         values = values["choices"]
     if not isinstance(values, list):
-        raise ValueError(f"{shown(given)} is no list of labels")
+        raise ValueError(f"{shown(value)} is not a list of labels")
     return values
 
 
@@ -100,7 +100,7 @@ def _bits(values: Sequence[Any]) -> list[bool | None] | None:
 
 def _marked(bits: Sequence[bool | None], labels: Sequence[str]) -> list[str]:
     if len(bits) != len(labels):
-        raise ValueError(f"a vector of {len(bits)} places, and task.labels names {len(labels)}")
+        raise ValueError(f"a vector has {len(bits)} places, and task.labels names {len(labels)} labels")
     if None in bits:
         raise ValueError("a place of the vector is null")
     return [label for label, bit in zip(labels, bits, strict=True) if bit]

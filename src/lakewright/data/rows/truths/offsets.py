@@ -11,39 +11,39 @@ from lakewright.data.rows.kinds import is_blank
 Offsets = Literal["characters", "utf16"]
 
 
-def in_characters(offsets: Iterable[int], text: str, counted: Offsets) -> list[int]:
+def in_characters(offsets: Iterable[int], text: str, unit: Offsets) -> list[int]:
     """The offsets in characters; -1 beyond the text or within a character."""
-    if counted == "characters":
+    if unit == "characters":
         return [offset if 0 <= offset <= len(text) else -1 for offset in offsets]
     places = _characters_at(text)
     return [places.get(offset, -1) for offset in offsets]
 
 
-def mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str | None:
+def mistake(start: int, end: int, form: Any, text: str, unit: Offsets) -> str | None:
     """The error in a span, and whether other offsets fix it; `form` is the source's copy of its text, or None."""
-    wrong = _mistake(start, end, form, text, counted)
-    other: Offsets = "characters" if counted == "utf16" else "utf16"
-    if wrong and not _mistake(start, end, form, text, other) and (form or not _splits(start, end, text, counted)):
-        wrong += f" (it is right with task.offsets: {other})"
+    wrong = _mistake(start, end, form, text, unit)
+    other: Offsets = "characters" if unit == "utf16" else "utf16"
+    if wrong and not _mistake(start, end, form, text, other) and (form or not _splits(start, end, text, unit)):
+        wrong += f" (it is correct with task.offsets: {other})"
     return wrong
 
 
-def _mistake(start: int, end: int, form: Any, text: str, counted: Offsets) -> str | None:
-    first, last = in_characters((start, end), text, counted)
-    if _splits(start, end, text, counted):
+def _mistake(start: int, end: int, form: Any, text: str, unit: Offsets) -> str | None:
+    first, last = in_characters((start, end), text, unit)
+    if _splits(start, end, text, unit):
         return f"span {start}–{end} {'begins' if first < 0 else 'ends'} within a character, counted in UTF-16 units"
     if not 0 <= first < last:
-        return f"span {start}–{end} lies outside its text of {len(text)} characters"
+        return f"span {start}–{end} is outside its text of {len(text)} characters"
     if isinstance(form, str) and _plain(form) != _plain(text[first:last]):
         return f"span {start}–{end} is {text[first:last]!r}, not {form!r}"
     return None
 
 
-def _splits(start: int, end: int, text: str, counted: Offsets) -> bool:
+def _splits(start: int, end: int, text: str, unit: Offsets) -> bool:
     """Whether a bound lies within a character of two UTF-16 units."""
     units = len(text.encode("utf-16-le")) // 2
     inside = 0 <= start < end <= units
-    return counted == "utf16" and inside and min(in_characters((start, end), text, counted)) < 0
+    return unit == "utf16" and inside and min(in_characters((start, end), text, unit)) < 0
 
 
 def _plain(form: str) -> str:
@@ -52,8 +52,8 @@ def _plain(form: str) -> str:
 
 def without_blanks(start: int, end: int, text: str) -> tuple[int, int]:
     """The bounds without blanks at the ends; unchanged if all is blank."""
-    seen = [at for at in range(start, end) if not is_blank(text[at])]
-    return (seen[0], seen[-1] + 1) if seen else (start, end)
+    visible = [at for at in range(start, end) if not is_blank(text[at])]
+    return (visible[0], visible[-1] + 1) if visible else (start, end)
 
 
 def fits_in_utf16(start: int, end: int, text: str, starts: Collection[int], ends: Collection[int]) -> bool:

@@ -36,81 +36,81 @@ def read_spans(
     go into `problems`."""
     texts = text_column(table, text_name, "text").to_pylist()
     truths: list[list[Span] | None] = []
-    given_spans = column(table, spans_name, "spans").to_pylist()
-    for row, (text, given) in enumerate(zip(texts, given_spans, strict=True), start=first):
-        if missing(given) or text is None:
+    span_values = column(table, spans_name, "spans").to_pylist()
+    for row, (text, span_value) in enumerate(zip(texts, span_values, strict=True), start=first):
+        if missing(span_value) or text is None:
             truths.append(None)
             continue
         try:
-            read = spans_of(given)
+            spans = spans_of(span_value)
         except ValueError as failure:
             problems.add(f"row {row}: not a list of {{start, end, label}} ({failure})")
             truths.append(None)
             continue
-        mistakes = [mistake(one["start"], one["end"], one["form"], text, offsets) for one in read]
-        for wrong in filter(None, mistakes):
-            problems.add(f"row {row}: {wrong}")
+        mistakes = [mistake(one["start"], one["end"], one["form"], text, offsets) for one in spans]
+        for error in filter(None, mistakes):
+            problems.add(f"row {row}: {error}")
         if any(mistakes):
             truths.append(None)
             continue
-        read = sorted((_placed(one, text, offsets) for one in read), key=lambda span: (span["start"], span["end"]))
-        for left, right in pairwise(read):
+        spans = sorted((_placed(one, text, offsets) for one in spans), key=lambda span: (span["start"], span["end"]))
+        for left, right in pairwise(spans):
             if right["start"] < left["end"]:
                 problems.add(
                     f"row {row}: spans {left['start']}–{left['end']} and {right['start']}–{right['end']} overlap"
                 )
-        truths.append(read)
+        truths.append(spans)
     return texts, truths
 
 
-def _placed(given: Span, text: str, offsets: Offsets) -> Span:
-    start, end = in_characters((given["start"], given["end"]), text, offsets)
+def _placed(span: Span, text: str, offsets: Offsets) -> Span:
+    start, end = in_characters((span["start"], span["end"]), text, offsets)
     start, end = without_blanks(start, end, text)
-    return {"start": start, "end": end, "label": given["label"]}
+    return {"start": start, "end": end, "label": span["label"]}
 
 
-def spans_of(given: Any) -> list[Span]:
+def spans_of(value: Any) -> list[Span]:
     """One row's spans, in the forms of tables, doccano, Label Studio and spaCy. Raises ValueError.
 
     A list of dicts (see KEYS) or of [start, end, label]; such a list in an object under one of LISTS; a dict of lists;
     a list with one annotation of Label Studio's; each of these also as JSON in a string.
     """
-    given = from_json(given)
-    if isinstance(given, list) and given and all(isinstance(one, dict) and "result" in one for one in given):
-        if len(given) > 1:
-            raise ValueError(f"{len(given)} annotations of one text")
-        (given,) = given
-        if given.get("was_cancelled"):
+    value = from_json(value)
+    if isinstance(value, list) and value and all(isinstance(one, dict) and "result" in one for one in value):
+        if len(value) > 1:
+            raise ValueError(f"{len(value)} annotations of one text")
+        (value,) = value
+        if value.get("was_cancelled"):
             raise ValueError("an annotation that was cancelled")
-    if isinstance(given, dict):
-        held = next((given[key] for key in LISTS if isinstance(given.get(key), list)), None)
-        given = _transposed(given) if held is None else held
-    if not isinstance(given, list):
-        raise ValueError(f"{shown(given)} is no list")
-    return [_span(one) for one in given]
+    if isinstance(value, dict):
+        items = next((value[key] for key in LISTS if isinstance(value.get(key), list)), None)
+        value = _transposed(value) if items is None else items
+    if not isinstance(value, list):
+        raise ValueError(f"{shown(value)} is not a list")
+    return [_span(one) for one in value]
 
 
-def _transposed(given: dict[str, Any]) -> list[Any]:
+def _transposed(lists: dict[str, Any]) -> list[Any]:
     """The rows of a dict of lists, in which `datasets` stores a list of dicts."""
-    values = [_value(given, keys) for keys in KEYS.values()]
+    values = [_value(lists, keys) for keys in KEYS.values()]
     if not all(isinstance(each, list) for each in values):
-        raise ValueError(f"{shown(given)} is no list")
+        raise ValueError(f"{shown(lists)} is not a list")
     if len({len(each) for each in values}) > 1:
         raise ValueError(f"lists of {', '.join(str(len(each)) for each in values)} starts, ends and labels")
     return [list(one) for one in zip(*values, strict=True)]
 
 
-def _span(given: Any) -> Span:
+def _span(value: Any) -> Span:
     """The source's span, with the source's copy of its text, if any, as `form`."""
     form = None
-    if isinstance(given, dict):
-        given = given["value"] if isinstance(given.get("value"), dict) else given  # one of Label Studio's results
-        start, end, label = (_value(given, keys) for keys in KEYS.values())
-        form = _value(given, REPEATED)
-    elif isinstance(given, list | tuple) and len(given) == 3:
-        start, end, label = given
+    if isinstance(value, dict):
+        value = value["value"] if isinstance(value.get("value"), dict) else value  # one of Label Studio's results
+        start, end, label = (_value(value, keys) for keys in KEYS.values())
+        form = _value(value, REPEATED)
+    elif isinstance(value, list | tuple) and len(value) == 3:
+        start, end, label = value
     else:
-        raise ValueError(f"{shown(given)} is no span")
+        raise ValueError(f"{shown(value)} is not a span")
     if isinstance(label, list):
         if len(label) != 1:
             raise ValueError(f"a span with {len(label)} labels")
@@ -118,8 +118,8 @@ def _span(given: Any) -> Span:
     return {"start": offset(start), "end": offset(end), "label": label_name(label), "form": form}
 
 
-def _value(given: dict[str, Any], keys: Sequence[str]) -> Any:
-    return next((given[key] for key in keys if given.get(key) is not None), None)
+def _value(item: dict[str, Any], keys: Sequence[str]) -> Any:
+    return next((item[key] for key in keys if item.get(key) is not None), None)
 
 
 def read_tags(
@@ -147,10 +147,10 @@ def read_tags(
     return texts, words, truths
 
 
-def _words(given: Any, name: str) -> list[str]:
-    values = from_json(given)
+def _words(value: Any, name: str) -> list[str]:
+    values = from_json(value)
     if not isinstance(values, list):
-        raise ValueError(f"{name} is {shown(values)}, no list")
+        raise ValueError(f"{name} is {shown(values)}, not a list")
     wrong = [value for value in values if value is None or value != value or isinstance(value, list | dict | bytes)]
     if wrong:
         raise ValueError(f"{name} holds {shown(wrong[0])}")
@@ -179,11 +179,11 @@ def spans_of_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Span]:
     starts = list(accumulate((len(token) + 1 for token in tokens), initial=0))
     spans: list[Span] = []
     for first, last, label in tagged:
-        seen = [place for place in range(first, last + 1) if not is_blank(tokens[place])]
-        if seen:
-            first, last = seen[0], seen[-1]
+        visible = [place for place in range(first, last + 1) if not is_blank(tokens[place])]
+        if visible:
+            first, last = visible[0], visible[-1]
         start, end = starts[first], starts[last] + len(tokens[last])
         if start == end:
-            raise ValueError(f"the token {first} is empty, and is tagged {tags[first]!r}")
+            raise ValueError(f"the token {first} is empty, but is tagged {tags[first]!r}")
         spans.append({"start": start, "end": end, "label": label})
     return spans

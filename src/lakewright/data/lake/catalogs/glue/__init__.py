@@ -35,7 +35,7 @@ class GlueSettings(CatalogSettings):
     catalog_name: str = Field(
         default="main", description="first part of the tables' names; a Glue database is a schema"
     )
-    catalog_id: str | None = Field(default=None, description="AWS account of the Data Catalog; default your own")
+    catalog_id: str | None = Field(default=None, description="AWS account of the Data Catalog; default: your own")
     region: str | None = Field(
         default=None, description="default AWS_REGION of storage_options, else as boto3 finds it"
     )
@@ -77,7 +77,7 @@ class GlueCatalog:
             )
         except (BotoCoreError, ValueError) as failure:
             raise ProfileError(
-                f"boto3 cannot ask Glue: {failure}", "set catalog.region in profiles.yml, or AWS_DEFAULT_REGION"
+                f"boto3 cannot connect to Glue: {failure}", "set catalog.region in profiles.yml, or AWS_DEFAULT_REGION"
             ) from None
 
     def locate(self, name: TableName, new: Location, *, write: bool = False) -> Location:
@@ -86,7 +86,8 @@ class GlueCatalog:
         if table is None:
             if write and not new.uri.startswith(("s3://", "s3a://")):
                 raise ProfileError(
-                    f"Athena would find no table in {new.uri}", "keep the lake on S3 (lake: s3://…), or take no Glue"
+                    f"Athena cannot read a table in {new.uri}",
+                    "keep the lake on S3 (lake: s3://…), or use another catalog",
                 )
             return new
         if not is_delta(table):
@@ -96,11 +97,11 @@ class GlueCatalog:
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
         self._database(catalog, schema)
-        known = {**self._of_account, "Name": schema}
-        if _asked(f"find the database {schema}", "glue:GetDatabase", lambda: self._client.get_database(**known)):
+        request = {**self._of_account, "Name": schema}
+        if _answer(f"find the database {schema}", "glue:GetDatabase", lambda: self._client.get_database(**request)):
             return
-        made = {**self._of_account, "DatabaseInput": {"Name": schema}}
-        _asked(f"make the database {schema}", "glue:CreateDatabase", lambda: self._client.create_database(**made))
+        creation = {**self._of_account, "DatabaseInput": {"Name": schema}}
+        _answer(f"make the database {schema}", "glue:CreateDatabase", lambda: self._client.create_database(**creation))
 
     def register_table(
         self,
@@ -117,14 +118,14 @@ class GlueCatalog:
             existing = self._table(name)
             if existing is not None and OURS not in existing.get("Parameters", {}):
                 return
-            entered = table_input(name, table_id, storage_location, columns, properties, comment, existing or {})
-            what = {**self._of_account, "DatabaseName": name.schema, "TableInput": entered}
+            entry = table_input(name, table_id, storage_location, columns, properties, comment, existing or {})
+            request = {**self._of_account, "DatabaseName": name.schema, "TableInput": entry}
             if existing is None:
                 self.ensure_schema(name.catalog, name.schema)
-                doing, action, ask = f"add the table {name}", "glue:CreateTable", self._client.create_table
+                purpose, action, call = f"add the table {name}", "glue:CreateTable", self._client.create_table
             else:
-                doing, action, ask = f"change the entry of {name}", "glue:UpdateTable", self._client.update_table
-            if _asked(doing, action, partial(ask, **what)) is not None:
+                purpose, action, call = f"change the entry of {name}", "glue:UpdateTable", self._client.update_table
+            if _answer(purpose, action, partial(call, **request)) is not None:
                 return
             time.sleep(0.1 * 2**attempt)
         raise Busy(f"other processes keep changing the entry of {name} in Glue", "run the command again")
@@ -136,37 +137,37 @@ class GlueCatalog:
     def list_tables(self, catalog: str | None = None, schema: str | None = None) -> list[dict[str, Any]]:
         if catalog not in (None, self._settings.catalog_name):
             return []
-        found: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         for database in self._databases() if schema is None else [schema]:
             pages = self._client.get_paginator("get_tables").paginate(**self._of_account, DatabaseName=database)
-            for page in _asked("list tables", "glue:GetTables", partial(list, pages)) or []:
-                found += [self._entry(table) for table in page["TableList"] if is_delta(table)]
-        return sorted(found, key=lambda entry: str(entry["full_name"]))
+            for page in _answer("list tables", "glue:GetTables", partial(list, pages)) or []:
+                entries += [self._entry(table) for table in page["TableList"] if is_delta(table)]
+        return sorted(entries, key=lambda entry: str(entry["full_name"]))
 
     def drop_table(self, name: TableName) -> bool:
         if self._table(name) is None:
             return False
-        what = {**self._of_account, "DatabaseName": name.schema, "Name": name.table}
-        return _asked(f"drop {name}", "glue:DeleteTable", lambda: self._client.delete_table(**what)) is not None
+        request = {**self._of_account, "DatabaseName": name.schema, "Name": name.table}
+        return _answer(f"drop {name}", "glue:DeleteTable", lambda: self._client.delete_table(**request)) is not None
 
     def _databases(self) -> list[str]:
         pages = self._client.get_paginator("get_databases").paginate(**self._of_account)
-        found = _asked("list databases", "glue:GetDatabases", partial(list, pages)) or []
-        return [database["Name"] for page in found for database in page["DatabaseList"]]
+        answers = _answer("list databases", "glue:GetDatabases", partial(list, pages)) or []
+        return [database["Name"] for page in answers for database in page["DatabaseList"]]
 
     def _database(self, catalog: str, schema: str) -> str:
-        known = self._settings.catalog_name
-        if catalog != known:
+        catalog_name = self._settings.catalog_name
+        if catalog != catalog_name:
             raise UsageError(
-                f"{catalog}.{schema} is in no catalog of this profile: Glue's databases are {known}.…",
-                f"write {known}.{schema}, or set catalog.catalog_name: {catalog} in profiles.yml",
+                f"{catalog}.{schema} is not in the catalog of this profile: Glue's databases are {catalog_name}.…",
+                f"write {catalog_name}.{schema}, or set catalog.catalog_name: {catalog} in profiles.yml",
             )
         return schema
 
     def _table(self, name: TableName) -> dict[str, Any] | None:
-        what = {**self._of_account, "DatabaseName": self._database(name.catalog, name.schema), "Name": name.table}
-        found = _asked(f"look at the table {name}", "glue:GetTable", lambda: self._client.get_table(**what))
-        return None if found is None else dict(found["Table"])
+        request = {**self._of_account, "DatabaseName": self._database(name.catalog, name.schema), "Name": name.table}
+        answer = _answer(f"read the entry of {name}", "glue:GetTable", lambda: self._client.get_table(**request))
+        return None if answer is None else dict(answer["Table"])
 
     def _entry(self, table: Mapping[str, Any]) -> dict[str, Any]:
         parameters = table.get("Parameters", {})
@@ -194,7 +195,7 @@ def _milliseconds(time: Any) -> int | None:
     return None if time is None else int(time.timestamp() * 1000)
 
 
-def _asked(doing: str, action: str, ask: Callable[[], Any]) -> Any | None:
+def _answer(purpose: str, action: str, call: Callable[[], Any]) -> Any | None:
     """Glue's answer; None if the thing does not exist, exists already, or is being changed.
 
     Raises Denied, Busy (still throttled after all of boto3's attempts), else LakewrightError.
@@ -202,22 +203,24 @@ def _asked(doing: str, action: str, ask: Callable[[], Any]) -> Any | None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return ask()
+        return call()
     except ClientError as failure:
-        said = failure.response.get("Error", {})
-        code, message = str(said.get("Code")), said.get("Message") or str(failure)
+        error = failure.response.get("Error", {})
+        code, message = str(error.get("Code")), error.get("Message") or str(failure)
         if code in ("EntityNotFoundException", "AlreadyExistsException", "ConcurrentModificationException"):
             return None
         if code in _THROTTLED:
-            raise Busy(f"Glue took no request to {doing}: {message}", "wait and run the command again") from failure
+            raise Busy(
+                f"Glue accepted no request to {purpose}: {message}", "wait and run the command again"
+            ) from failure
         if code in _EXPIRED:
-            remedy = "sign in anew, or renew the keys in storage_options"
-            raise Denied(f"Glue does not take your keys: {message}", remedy) from failure
+            remedy = "sign in again, or renew the keys in storage_options"
+            raise Denied(f"Glue does not accept your keys: {message}", remedy) from failure
         if code.startswith("AccessDenied") or failure.response["ResponseMetadata"]["HTTPStatusCode"] == 403:
             remedy = f"allow {action} on the catalog, database and table in the role's policy, and in Lake Formation"
-            raise Denied(f"Glue does not let you {doing}: {message}", remedy) from failure
-        raise LakewrightError(f"Glue cannot {doing}: {message}", "correct what it names, and run it again") from failure
+            raise Denied(f"Glue does not let you {purpose}: {message}", remedy) from failure
+        raise LakewrightError(f"Glue cannot {purpose}: {message}", "correct the cause, and run it again") from failure
     except BotoCoreError as failure:
         raise LakewrightError(
-            f"Glue cannot be asked to {doing}: {failure}", "check the network, catalog.region and AWS's keys"
+            f"Glue cannot be reached to {purpose}: {failure}", "check the network, catalog.region and AWS's keys"
         ) from failure

@@ -83,8 +83,8 @@ def column_info(column: Mapping[str, Any], position: int) -> dict[str, Any]:
 def is_delta(table: Mapping[str, Any]) -> bool:
     # Spark and our entries have the first, Athena's own `create table` the second, a crawler the third.
     parameters = table.get("Parameters", {})
-    said = (parameters.get(each, "") for each in ("spark.sql.sources.provider", "table_type", "classification"))
-    return "delta" in [each.lower() for each in said]
+    formats = (parameters.get(each, "") for each in ("spark.sql.sources.provider", "table_type", "classification"))
+    return "delta" in [each.lower() for each in formats]
 
 
 def place(table: Mapping[str, Any]) -> str:

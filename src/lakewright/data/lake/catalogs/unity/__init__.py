@@ -35,18 +35,22 @@ LOG = logging.getLogger("lakewright")
 
 class UnitySettings(CatalogSettings):
     name: Literal["unity"] = "unity"
-    host: str | None = Field(default=None, description="https://… of the workspace; default as databricks-sdk finds it")
+    host: str | None = Field(
+        default=None, description="https://… of the workspace; default: the host that databricks-sdk finds"
+    )
     token: SecretStr | None = Field(
-        default=None, description="${env:NAME}; default what databricks-sdk finds: environment, ~/.databrickscfg, …"
+        default=None,
+        description="${env:NAME}; default: the token that databricks-sdk finds (environment, ~/.databrickscfg, …)",
     )
     credentials: Literal["vended", "profile"] = Field(
         default="vended", description="keys to the files: Unity Catalog's, or the profile's storage_options"
     )
     schemas: list[str] = Field(
-        default=[], description="catalog.schema, …: those that `lakewright tables list` prints; default all you may see"
+        default=[],
+        description="catalog.schema, …: those that `lakewright tables list` prints; default: all that you may see",
     )
     patience: int = Field(
-        default=300, ge=1, description="seconds that it is asked again while it throttles or is out of reach"
+        default=300, ge=1, description="seconds of new attempts while Unity Catalog throttles or cannot be reached"
     )
 
 
@@ -82,9 +86,9 @@ class UnityCatalog:
             )
         except ValueError as failure:
             raise ProfileError(
-                f"databricks-sdk finds no way to a workspace: {str(failure).splitlines()[0]}",
-                "set catalog.host and catalog.token (${env:DATABRICKS_TOKEN}) in profiles.yml, or what "
-                "https://docs.databricks.com/dev-tools/auth/unified-auth.html names",
+                f"databricks-sdk cannot connect to a workspace: {str(failure).splitlines()[0]}",
+                "set catalog.host and catalog.token (${env:DATABRICKS_TOKEN}) in profiles.yml, or the settings "
+                "in https://docs.databricks.com/dev-tools/auth/unified-auth.html",
             ) from None
         return WorkspaceClient(config=config)
 
@@ -98,7 +102,7 @@ class UnityCatalog:
             if "://" not in new.uri:
                 if write:
                     raise ProfileError(
-                        f"Unity Catalog takes no table in {new.uri}: it knows cloud storage alone",
+                        f"Unity Catalog cannot hold a table in {new.uri}: it supports only cloud storage",
                         "name an external location of Unity Catalog in profiles.yml (lake: s3://…, abfss://…)",
                     )
                 return new
@@ -110,21 +114,23 @@ class UnityCatalog:
             raise DataError(f"{name} is a {kind} in Unity Catalog", "read the tables that it is made from")
         if table.data_source_format is not DataSourceFormat.DELTA:
             kind = table.data_source_format.value if table.data_source_format else "no known format"
-            raise DataError(f"{name} is {kind} in Unity Catalog, not Delta", "make a Delta table of it in Databricks")
+            raise DataError(
+                f"{name} is {kind} in Unity Catalog, not Delta", "convert it to a Delta table in Databricks"
+            )
         if write and table.table_type is TableType.MANAGED:
             raise UsageError(
-                f"{name} is a managed table, which Databricks alone writes",
+                f"{name} is a managed table, which only Databricks writes",
                 "write to a table of another name: a new one is an external table under the profile's lake",
             )
-        there = Location(table.storage_location.rstrip("/"), new.storage_options)
-        return self._keys.to_table(self._client, name, table, there, write=write) if vended else there
+        place = Location(table.storage_location.rstrip("/"), new.storage_options)
+        return self._keys.to_table(self._client, name, table, place, write=write) if vended else place
 
     def ensure_schema(self, catalog: str, schema: str) -> None:
         """Makes the schema, never the catalog, which needs a storage and an owner."""
         from databricks.sdk.errors.base import DatabricksError
 
         full_name = f"{catalog}.{schema}"
-        with explained(f"look for the schema {full_name}", [f"USE CATALOG on {catalog}", f"USE SCHEMA on {full_name}"]):
+        with explained(f"find the schema {full_name}", [f"USE CATALOG on {catalog}", f"USE SCHEMA on {full_name}"]):
             if self._has_schema(full_name):
                 return
         with explained(f"make the schema {full_name}", [f"USE CATALOG and CREATE SCHEMA on {catalog}"]):
@@ -152,10 +158,8 @@ class UnityCatalog:
         table = self._table(name)
         if table is not None:
             if [(c.name, c.type_text) for c in table.columns or []] != [(c["name"], c["type_text"]) for c in columns]:
-                told = (
-                    "Unity Catalog shows other columns for %s than it has; in Databricks: REPAIR TABLE %s SYNC METADATA"
-                )
-                LOG.warning(told, name, name)
+                message = "Unity Catalog shows old columns for %s; in Databricks: REPAIR TABLE %s SYNC METADATA"
+                LOG.warning(message, name, name)
             return
         self.ensure_schema(name.catalog, name.schema)
         needs = [
@@ -185,20 +189,20 @@ class UnityCatalog:
         from databricks.sdk import errors
         from databricks.sdk.service.catalog import DataSourceFormat, TableType
 
-        found: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         with explained("list tables", ["USE CATALOG, USE SCHEMA and SELECT on what is listed"]):
             for in_catalog, in_schema in self._schemas(catalog, schema):
                 try:
                     tables = list(self._client.tables.list(in_catalog, in_schema))
                 except errors.NotFound:
                     continue
-                found += [
+                entries += [
                     _entry(table)
                     for table in tables
                     if table.table_type in (TableType.EXTERNAL, TableType.MANAGED)
                     and table.data_source_format is DataSourceFormat.DELTA
                 ]
-        return sorted(found, key=lambda entry: str(entry["full_name"]))
+        return sorted(entries, key=lambda entry: str(entry["full_name"]))
 
     def drop_table(self, name: TableName) -> bool:
         """Raises UsageError for a managed table: its files would be deleted, too."""
@@ -208,7 +212,9 @@ class UnityCatalog:
         if table is None:
             return False
         if table.table_type is not TableType.EXTERNAL:
-            raise UsageError(f"{name} is no external table: dropped, its files would go, too", "drop it in Databricks")
+            raise UsageError(
+                f"{name} is not an external table: Databricks would also delete its files", "drop it in Databricks"
+            )
         with explained(f"drop {name}", [f"ownership of {name}", f"USE SCHEMA on {name.catalog}.{name.schema}"]):
             self._client.tables.delete(str(name))
         return True
@@ -218,15 +224,15 @@ class UnityCatalog:
 
         https://docs.databricks.com/api/workspace/grants/get
         """
-        found: dict[str, list[str]] = {}
+        granted: dict[str, list[str]] = {}
         page: str | None = None
         with explained(f"read the grants on {full_name}", [f"ownership of {full_name}, or MANAGE on it"]):
             while page != "":
                 answer = self._client.grants.get(kind.upper(), full_name, max_results=0, page_token=page)
                 for each in answer.privilege_assignments or []:
-                    found[each.principal or ""] = sorted(privilege.value for privilege in each.privileges or [])
+                    granted[each.principal or ""] = sorted(privilege.value for privilege in each.privileges or [])
                 page = answer.next_page_token or ""
-        return found
+        return granted
 
     def grant(
         self, kind: str, full_name: str, principal: str, add: Sequence[str] = (), remove: Sequence[str] = ()
@@ -237,7 +243,9 @@ class UnityCatalog:
         try:
             added, removed = ([Privilege(each.upper().replace(" ", "_")) for each in names] for names in (add, remove))
         except ValueError as unknown:
-            raise UsageError(f"Unity Catalog has no such privilege: {unknown}", "see its docs on privileges") from None
+            raise UsageError(
+                f"Unity Catalog has no such privilege: {unknown}", "see its documentation of privileges"
+            ) from None
         with explained(f"change the grants on {full_name}", [f"ownership of {full_name}, or MANAGE on it"]):
             change = PermissionsChange(principal=principal, add=added, remove=removed)
             self._client.grants.update(kind.upper(), full_name, changes=[change])
@@ -246,7 +254,7 @@ class UnityCatalog:
         from databricks.sdk import errors
 
         needs = [f"USE CATALOG on {name.catalog}", f"USE SCHEMA on {name.catalog}.{name.schema}", f"SELECT on {name}"]
-        with explained(f"look at the table {name}", needs):
+        with explained(f"read the entry of {name}", needs):
             try:
                 return self._client.tables.get(str(name))
             except errors.NotFound:
@@ -271,9 +279,9 @@ class UnityCatalog:
         else:
             catalogs = [catalog] if catalog else [each.name for each in self._client.catalogs.list() if each.name]
             for in_catalog in catalogs:
-                for found in self._client.schemas.list(in_catalog):
-                    if found.name and found.name != "information_schema":
-                        yield in_catalog, found.name
+                for schema_info in self._client.schemas.list(in_catalog):
+                    if schema_info.name and schema_info.name != "information_schema":
+                        yield in_catalog, schema_info.name
 
 
 def _column(column: Mapping[str, Any]) -> ColumnInfo:

@@ -25,42 +25,42 @@ if TYPE_CHECKING:
     from lakewright.data.lake.names import TableName
 
 SPARE_SECONDS = 600  # a scan uses its first keys to the end, so keys that end sooner are not used
-OWN_KEYS = "let the profile's own keys be used: catalog: {name: unity, credentials: profile}, with storage_options"
+OWN_KEYS = "use the profile's own keys: catalog: {name: unity, credentials: profile}, with storage_options"
 
 
 class Keys:
     """The keys fetched so far; those for reading are used again. They are only in memory."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Location, float]] = {}  # table id → place with keys, end (epoch seconds)
+        self._cache: dict[str, tuple[Location, float]] = {}  # table id → place with keys, end (epoch seconds)
 
     def to_table(
-        self, client: WorkspaceClient, name: TableName, table: TableInfo, there: Location, *, write: bool
+        self, client: WorkspaceClient, name: TableName, table: TableInfo, place: Location, *, write: bool
     ) -> Location:
         from databricks.sdk.service.catalog import TableOperation
 
-        kept, until = self._kept.get(str(table.table_id), (there, 0.0))
+        cached, until = self._cache.get(str(table.table_id), (place, 0.0))
         if not write and until > time.time() + SPARE_SECONDS:
-            return kept
+            return cached
         needs = [
             f"EXTERNAL USE SCHEMA on {name.catalog}.{name.schema}",
             f"{'SELECT and MODIFY' if write else 'SELECT'} on {name}",
         ]
-        with explained(f"have the keys to {name}", needs):
+        with explained(f"get the keys to {name}", needs):
             answer = client.temporary_table_credentials.generate_temporary_table_credentials(
                 operation=TableOperation.READ_WRITE if write else TableOperation.READ, table_id=table.table_id
             )
-        found = unlocked(there, answer)
+        location = unlocked(place, answer)
         if not write:
-            self._kept[str(table.table_id)] = found, (answer.expiration_time or 0) / 1000
-        return found
+            self._cache[str(table.table_id)] = location, (answer.expiration_time or 0) / 1000
+        return location
 
     def to_path(self, client: WorkspaceClient, name: TableName, new: Location, *, write: bool) -> Location:
         from databricks.sdk.service.catalog import PathOperation
 
         needs = [f"EXTERNAL USE LOCATION{' and CREATE EXTERNAL TABLE' if write else ''} on the external location"]
         try:
-            with explained(f"have the keys to {new.uri}", needs):
+            with explained(f"get the keys to {new.uri}", needs):
                 answer = client.temporary_path_credentials.generate_temporary_path_credentials(
                     new.uri, PathOperation.PATH_CREATE_TABLE if write else PathOperation.PATH_READ
                 )
@@ -69,7 +69,7 @@ class Keys:
                 raise
             # A user who may not use the location sees no table there: report the table as missing.
             raise NotFound(
-                f"Unity Catalog knows no table {name}, and you may not see whether one lies at {new.uri}",
+                f"Unity Catalog has no table {name}, and you may not see whether one is at {new.uri}",
                 f"correct the name; or {denied.remedy}",
             ) from denied
         return unlocked(new, answer)
@@ -95,5 +95,5 @@ def unlocked(
         keys = {"AZURE_STORAGE_TOKEN": entra.aad_token}
     else:
         kind = "an S3 access point" if aws else "Google Cloud" if answer.gcp_oauth_token else "another cloud"
-        raise LakewrightError(f"the keys to {place.uri} are of {kind}, and delta-rs takes none such", OWN_KEYS)
+        raise LakewrightError(f"the keys to {place.uri} are for {kind}, which delta-rs does not support", OWN_KEYS)
     return Location(place.uri, options | {option: value for option, value in keys.items() if value})

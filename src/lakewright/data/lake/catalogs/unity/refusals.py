@@ -18,8 +18,8 @@ _FROM_OUTSIDE = re.compile("UNITY_CATALOG_EXTERNAL_GENERATE_[A-Z]+_CREDENTIALS_D
 
 
 @contextmanager
-def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
-    """Turns the SDK's errors into ours; `doing` completes "to …", `needs` are privileges with their objects.
+def explained(request: str, needs: Sequence[str]) -> Iterator[None]:
+    """Turns the SDK's errors into ours; `request` completes "to …", `needs` are privileges with their objects.
 
     Raises Denied (401 and 403), NotFound, Busy (still throttled or out of reach after all attempts), else
     LakewrightError.
@@ -30,32 +30,36 @@ def explained(doing: str, needs: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except errors.PermissionDenied as refused:
-        raise Denied(f"Unity Catalog does not let you {doing}: {_said(refused)}", _grant(refused, needs)) from refused
+        raise Denied(
+            f"Unity Catalog does not let you {request}: {_message(refused)}", _grant(refused, needs)
+        ) from refused
     except errors.Unauthenticated as refused:
         info = refused.get_error_details().error_info
         if info is not None and _FROM_OUTSIDE.match(info.reason or ""):
             remedy = (
-                "a metastore admin has to turn on external data access, see "
-                f"https://docs.databricks.com/external-access/admin.html; beside that it takes {'; '.join(needs)}"
+                "ask a metastore admin to turn on external data access, see "
+                f"https://docs.databricks.com/external-access/admin.html; you also need {'; '.join(needs)}"
             )
         else:
             remedy = "check the token and the host (catalog.token, catalog.host, or DATABRICKS_TOKEN, DATABRICKS_HOST)"
-        raise Denied(f"Unity Catalog does not let you {doing}: {_said(refused)}", remedy) from refused
+        raise Denied(f"Unity Catalog does not let you {request}: {_message(refused)}", remedy) from refused
     except errors.NotFound as missing:
         raise NotFound(
-            f"Unity Catalog cannot {doing}: {_said(missing)}",
-            "correct the name, or have the catalog made in Databricks",
+            f"Unity Catalog cannot {request}: {_message(missing)}",
+            "correct the name, or ask for the catalog in Databricks",
         ) from missing
     except TimeoutError as ended:
-        reason = _said(ended.__cause__ or ended)
-        raise Busy(f"Unity Catalog took no request to {doing}: {reason}", "wait and run the command again") from ended
+        reason = _message(ended.__cause__ or ended)
+        raise Busy(
+            f"Unity Catalog accepted no request to {request}: {reason}", "wait and run the command again"
+        ) from ended
     except DatabricksError as failure:
         raise LakewrightError(
-            f"Unity Catalog cannot {doing}: {_said(failure)}", "correct what it names, and run the command again"
+            f"Unity Catalog cannot {request}: {_message(failure)}", "correct the cause, and run the command again"
         ) from failure
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """The message without the SDK's list of its own settings."""
     return str(error).partition(" Config: ")[0]
 
@@ -63,6 +67,6 @@ def _said(error: BaseException) -> str:
 def _grant(refused: Exception, needs: Sequence[str]) -> str:
     lacks = _LACKS.search(str(refused))
     if lacks is None:
-        return f"it takes {'; '.join(needs)}: ask whoever owns these for them"
+        return f"you need {'; '.join(needs)}: ask their owners"
     privilege = lacks["privilege"].replace("_", " ")
     return f"ask its owner for it: GRANT {privilege} ON {lacks['kind'].upper()} {lacks['name']} TO `…`"
