@@ -194,7 +194,7 @@ def read_truths(lake: Lake, table: TableVersion, project: Project) -> Labels:
     marks: list[int] = []
     numbers: list[npt.NDArray[np.float64]] = []
     for batch in Reading(lake, table, task, project.task, roles, task.inputs_of(roles), list(dict.fromkeys(read))):
-        truths = batch.read["truth"]
+        truths = batch.task_columns["truth"]
         if pa.types.is_floating(truths.type):
             numbers.append(floats(truths))
             continue

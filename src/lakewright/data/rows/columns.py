@@ -162,20 +162,20 @@ def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     of other types, and for text that is no time."""
     import pyarrow as pa
 
-    found, kind = column(table, name, role), pa.timestamp("us", "UTC")
-    if found.null_count == len(found):
-        return pa.chunked_array([pa.nulls(len(found), kind)])
-    if pa.types.is_date(found.type):
-        return found.cast(pa.timestamp("us")).cast(kind)
-    if pa.types.is_timestamp(found.type):
-        return found.cast(kind, safe=False)  # nanoseconds are cut
-    if not (pa.types.is_string(found.type) or pa.types.is_large_string(found.type)):
+    original, kind = column(table, name, role), pa.timestamp("us", "UTC")
+    if original.null_count == len(original):
+        return pa.chunked_array([pa.nulls(len(original), kind)])
+    if pa.types.is_date(original.type):
+        return original.cast(pa.timestamp("us")).cast(kind)
+    if pa.types.is_timestamp(original.type):
+        return original.cast(kind, safe=False)  # nanoseconds are cut
+    if not (pa.types.is_string(original.type) or pa.types.is_large_string(original.type)):
         raise DataError(
-            f"the column {name!r} (data.columns.{role}) holds {shown(found.type)}, not times",
+            f"the column {name!r} (data.columns.{role}) holds {shown(original.type)}, not times",
             "name a column of dates or times, or cast it in SQL",
         )
     times, wrong = list[datetime | None](), Problems()
-    for row, text in enumerate(found.to_pylist()):
+    for row, text in enumerate(original.to_pylist()):
         times.append(None if missing(text) else time_of(text))
         if times[-1] is None and not missing(text):
             wrong.add(f"{shown(text)} (row {row} of this part of the table)")

@@ -4,7 +4,8 @@ rmse, mae and median_absolute_error are in the truth's unit; r2 is 1 − squared
 from their own mean, so 0 is what that mean would reach, and a worse model is below 0. It is NaN if all truths are the
 same number. A weight has the effect of repeating the row so often; scikit-learn's numbers.
 
-With intervals: coverage, the share of truths inside their interval, bounds included, and interval_width, its mean.
+coverage is the share of truths inside their interval, bounds included, and interval_width is its mean: NaN without
+intervals.
 
 All sums are over numbers divided by the greatest of them, so squares of numbers such as 1e300 or 1e-300 neither
 overflow nor vanish.
@@ -21,6 +22,7 @@ from lakewright.errors import DataError, ModelError
 from lakewright.evaluation.scorers import Mask, Weights
 
 Floats = NDArray[np.float64]
+METRICS = ("rmse", "mae", "r2", "median_absolute_error", "coverage", "interval_width")
 
 GREATEST = 2.0**1021
 """Beyond it (about 2.2e307) the difference of two numbers may be no float64."""
@@ -93,11 +95,8 @@ class RegressionScorer:
     def metrics(self, weights: Weights) -> dict[str, float]:
         weights = np.asarray(weights, dtype=np.float64)
         drawn = weights > 0
-        names = ["rmse", "mae", "r2", "median_absolute_error"]
-        if self._inside is not None:
-            names += ["coverage", "interval_width"]
         if not drawn.any():
-            return dict.fromkeys(names, float("nan"))
+            return dict.fromkeys(METRICS, float("nan"))
         total = weights.sum()
         greatest, shares = _scaled(np.where(drawn, self._distances, 0.0))
         squared = float(weights @ shares**2 / total)
@@ -110,11 +109,15 @@ class RegressionScorer:
         if self._inside is not None and self._width is not None:
             widest, shares = _scaled(np.where(drawn, self._width, 0.0))
             values += [weights @ self._inside / total, widest * (weights @ shares / total)]
-        return {name: float(value) for name, value in zip(names, values, strict=True)}
+        else:
+            values += [np.nan, np.nan]
+        return {name: float(value) for name, value in zip(METRICS, values, strict=True)}
 
     def undefined(self, metric: str) -> str:
         if not self.rows:
             return "there are no rows"
+        if metric in METRICS[4:]:
+            return "the predictions have no intervals: validation has too few rows to make them of"
         return f"all {self.rows} have the same truth, so there is nothing to explain"
 
     def classes(self, weights: Weights) -> dict[str, dict[str, float]]:

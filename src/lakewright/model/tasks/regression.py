@@ -68,7 +68,9 @@ class Regression:
 
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
-        return ("rmse", "mae", "r2", "median_absolute_error", "coverage", "interval_width")
+        from lakewright.evaluation.scorers.regression import METRICS
+
+        return METRICS
 
     @staticmethod
     def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
