@@ -33,8 +33,8 @@ def ends(task: Task, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any
 
 
 def exactly(task: Task, encoded: Encoded, rows: Sequence[Row], truths: Sequence[Any], surely: float) -> Logits:
-    """Perfect logits of a number."""
-    return [np.array([truth], np.float32) for truth in truths]
+    """Perfect logits of a number; wrong ones if `surely` is negative."""
+    return [np.array([truth + min(surely, 0)], np.float32) for truth in truths]
 
 
 CASES: dict[str, dict[str, Any]] = {
