@@ -40,6 +40,7 @@ MANIFEST, MODEL, PROJECT = "manifest.json", "model.json", "project.json"
 TRAINING, SAMPLES, SERVING = "training.json", "samples.json", "serving.json"
 BLOCK = 4 << 20  # bytes hashed at once; other threads run between blocks
 MOST_MANIFEST = 1 << 20  # bytes; some twenty files are a thousand
+ONNX = "model.onnx"  # the network in fp32
 AGAIN = "register or download the model again"
 TRAIN_AGAIN = "open it with the lakewright that made it, or train again; do not serve a folder of unknown origin"
 OTHER_MODEL = "name a folder that a run made, or a registered version: models:/NAME@champion"

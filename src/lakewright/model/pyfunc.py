@@ -13,14 +13,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import ModelError
-from lakewright.model.folder import serving
+from lakewright.errors import ModelError, UsageError, nearest
+from lakewright.model.folder import ONNX, serving
+from lakewright.model.tasks import gives_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from lakewright.model.predictor import Predictor
 
+OUTPUT = "output"  # the parameter of a call …
+TABLE = "table"
+OUTPUTS = ("value", "probability", TABLE)  # … and its values, the default first
 REQUIREMENTS = ("numpy", "onnxruntime", "pandas", "tokenizers")
 
 
@@ -30,23 +35,39 @@ class PyfuncModel:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
-    def predict(self, model_input: pd.DataFrame | Sequence[Any] | Mapping[str, Any]) -> pd.DataFrame:
-        """One output row for each input row: label, confidence, probabilities (a dict) or entities (a list of dicts).
+    def predict(
+        self,
+        model_input: pd.DataFrame | Sequence[Any] | Mapping[str, Any],
+        params: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame | NDArray[Any]:
+        """Takes a DataFrame, a list of texts or dicts, or a dict of columns.
 
-        Takes a DataFrame, a list of texts or dicts, or a dict of columns.
+        The tasks over columns give one array, as scikit-learn does: with the parameter `output` "value", labels in the
+        type that their column had, or numbers [rows]; with "probability", that of the second of two classes [rows], or
+        of every class in the labels' order [rows, classes]. All others, and these with "table", give one output row for
+        each input row: label, confidence, probabilities (a dict) or entities (a list of dicts).
         """
+        import pandas as pd
+
+        task, output = self.predictor.task, (params or {}).get(OUTPUT, OUTPUTS[0])
+        predictions = self.predictor.predict(self._rows(model_input))
+        if output not in OUTPUTS:
+            raise UsageError(f"the parameter {OUTPUT} is {output!r}", nearest(str(output), OUTPUTS))
+        return task.array(predictions, output) if gives_arrays(task) and output != TABLE else pd.DataFrame(predictions)
+
+    def _rows(self, model_input: pd.DataFrame | Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
         import pandas as pd
 
         if isinstance(model_input, Mapping):
             model_input = pd.DataFrame([model_input])
         if not isinstance(model_input, pd.DataFrame):
-            return pd.DataFrame(self.predictor.predict(model_input))
+            return model_input
         # MLflow passes {"text": ["a", "b"]}, the form of serving's `inputs`, as one row of whole columns.
         if len(model_input) == 1 and all(isinstance(value, list) for value in model_input.iloc[0]):
             model_input = model_input.explode(list(model_input.columns), ignore_index=True)
         missing_as_none = model_input.astype(object).where(model_input.notna(), None)
         rows: list[Any] = missing_as_none.to_dict("records")
-        return pd.DataFrame(self.predictor.predict(rows))
+        return rows
 
 
 def _load_pyfunc(data_path: str) -> PyfuncModel:
@@ -59,18 +80,25 @@ def _load_pyfunc(data_path: str) -> PyfuncModel:
 def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, Any]], identity: Any = None) -> None:
     """Write `folder` as an MLflow model into `destination` (which must not exist or be empty).
 
-    The signature is inferred from `example` and the model's predictions for it; `example` becomes the input example.
-    `identity` is the `mlflow.models.Model` that names the run and the logged model it belongs to.
+    The signature is inferred from `example` and the model's predictions for it; `example` becomes the input example. A
+    task that gives arrays has the parameter `output` in it, and the flavour `onnx` for the network alone. `identity` is
+    the `mlflow.models.Model` that names the run and the logged model it belongs to.
     Raises ModelError if Lakewright is not an installed package.
     """
     import mlflow.pyfunc
     import pandas as pd
-    from mlflow.models import infer_signature
+    from mlflow.models import Model, infer_signature
 
     runtime, _ = serving(folder, "latency")  # the runtime that `_load_pyfunc` opens
     required = [*REQUIREMENTS, *(["openvino"] if runtime == "openvino" else [])]
     model = _load_pyfunc(str(folder))
     rows = pd.DataFrame(list(example))
+    identity = Model() if identity is None else identity
+    params = None
+    if gives_arrays(model.predictor.task):
+        params = {OUTPUT: OUTPUTS[0]}
+        network = f"data/{folder.name}/{ONNX}"
+        identity.add_flavor("onnx", onnx_version=version("onnx"), data=network, providers=["CPUExecutionProvider"])
     with TemporaryDirectory() as scratch:
         mlflow.pyfunc.save_model(
             path=str(destination),
@@ -79,7 +107,7 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
             data_path=str(folder),
             code_paths=[str(Path(__file__).parents[1]), str(_metadata(Path(scratch)))],
             pip_requirements=[f"{package}=={version(package)}" for package in required],
-            signature=infer_signature(rows, model.predict(rows)),
+            signature=infer_signature(rows, model.predict(rows), params),
             input_example=rows,
         )
 

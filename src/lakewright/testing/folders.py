@@ -105,10 +105,11 @@ class FolderSuite:
     def test_mlflow_predicts_the_same(self, case: FolderCase) -> None:
         import pandas as pd
 
-        from lakewright.model.pyfunc import _load_pyfunc
+        from lakewright.model.pyfunc import OUTPUT, TABLE, _load_pyfunc
 
         rows = sample_rows(case.folder)
-        table = _load_pyfunc(str(case.folder)).predict(pd.DataFrame(rows))
+        table = _load_pyfunc(str(case.folder)).predict(pd.DataFrame(rows), {OUTPUT: TABLE})
+        assert isinstance(table, pd.DataFrame)
         assert table.to_dict("records") == case.open().predict(rows)
 
     def test_samples_are_predicted_as_they_were_sealed(self, case: FolderCase) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lakewright.model.folder import ONNX
 from lakewright.model.runtimes import Runtime, Use
 
 
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network in `path`, a model folder or an ONNX file."""
     streams = threads if use == "throughput" else 1
-    file = path / "model.onnx" if path.is_dir() else path
+    file = path / ONNX if path.is_dir() else path
     opened = session(str(file), threads // streams)
 
     def compute(inputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import MissingPackage
-from lakewright.model.folder import holds, most_tokens
+from lakewright.model.folder import ONNX, holds, most_tokens
 from lakewright.model.runtimes import Runtime, Use
 
 PART = 1024  # padded tokens at once
@@ -31,7 +31,7 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     streams = threads if use == "throughput" else 1
     file = path
     if path.is_dir():
-        file = path / (NETWORK if holds(path, NETWORK) else "model.onnx")
+        file = path / (NETWORK if holds(path, NETWORK) else ONNX)
     settings: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": streams,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard
 
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
+    from numpy.typing import NDArray
 
     from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.evaluation.scorers import Scorer
@@ -125,6 +126,18 @@ class Task(Protocol):
     def sample_rows(self) -> list[dict[str, Any]]:
         """Neutral rows for the signature and the input example, never rows of the training data. The recipe adds a
         value for each input that they lack."""
+
+
+class ArrayTask(Task, Protocol):
+    """A task whose predictions callers expect as one array, as scikit-learn's."""
+
+    def array(self, predictions: Sequence[Prediction], output: str) -> NDArray[Any]:
+        """`output` value: [rows]; probability: [rows] of the second of two classes, [rows, classes] of more. Raises
+        UsageError for a probability if the task has none."""
+
+
+def gives_arrays(task: Task) -> TypeGuard[ArrayTask]:
+    return getattr(task, "array", None) is not None
 
 
 def abstains(task: Task, prediction: Prediction, least: float) -> bool:

@@ -198,6 +198,18 @@ class Classification:
                 prediction["expected"] = float(expected)
         return predictions
 
+    def array(self, predictions: Sequence[Prediction], output: str) -> NDArray[Any]:
+        """The labels as whole numbers or truth values if all of them are; a row without a prediction has none, so that
+        its labels are objects, and its probability is NaN."""
+        if output == "probability":
+            none = dict.fromkeys(self.labels, np.nan)
+            shares = [prediction["probabilities"] or none for prediction in predictions]
+            columns = np.array([[row[label] for label in self.labels] for row in shares], dtype=np.float64)
+            return columns[:, 1] if len(self.labels) == 2 else columns
+        typed = typed_labels(self.labels)
+        labels = [None if row["label"] is None else typed[row["label"]] for row in predictions]
+        return np.array(labels, dtype=object if None in labels else None)
+
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
 
@@ -239,6 +251,8 @@ class TextClassificationColumns(InputColumns):
 class TextClassification(Classification):
     """The same, of rows that hold a text, and other columns only where they are named."""
 
+    array = None  # type: ignore[assignment]  # a table, as for all texts
+
     name: ClassVar[str] = "text_classification"
     settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
     columns: ClassVar[type[Columns]] = TextClassificationColumns
@@ -248,6 +262,15 @@ class TextClassification(Classification):
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
         needed(columns, "text")
         return super().read(tables, columns, settings)
+
+
+def typed_labels(labels: Sequence[str]) -> dict[str, Any]:
+    """Label → whole number or truth value if all labels are such as a column of them is written, else the label."""
+    if all(WHOLE_NUMBER.fullmatch(label) and str(int(label)) == label for label in labels):
+        return {label: int(label) for label in labels}
+    if {label.lower() for label in labels} == {"true", "false"}:
+        return {label: label.lower() == "true" for label in labels}
+    return {label: label for label in labels}
 
 
 def _ordered(settings: TaskSettings) -> ClassSettings:

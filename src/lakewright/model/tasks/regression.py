@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from lakewright.data.rows.columns import needed, number_column
 from lakewright.data.rows.kinds import Kind, Prediction, Row
-from lakewright.errors import DataError
+from lakewright.errors import DataError, UsageError
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
 from lakewright.model.tasks.inputs import TableColumns, inputs_of, read_inputs, sample_rows
@@ -149,6 +150,11 @@ class Regression:
             ends = {"low": value - (self.distance or 0.0), "high": value + (self.distance or 0.0)} if known else {}
             predictions.append({"value": value, **ends})
         return predictions
+
+    def array(self, predictions: Sequence[Prediction], output: str) -> NDArray[Any]:
+        if output == "probability":
+            raise UsageError("a number has no probability", "leave the parameter output out, or set it to table")
+        return np.array([row["value"] for row in predictions], dtype=np.float64)
 
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa

@@ -1,0 +1,123 @@
+"""A table of numbers, categories and times becomes a served model: classes and numbers, by each learner of columns."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import lakewright as lw
+from lakewright.model.folder import describe
+from lakewright.model.predictor import Predictor
+
+ROWS = 900
+
+
+def houses() -> pa.Table:
+    """Prices that follow the size, the place and the season; whether a house was sold follows its price."""
+    draw = np.random.default_rng(5)
+    size, place = draw.gamma(4, 30, ROWS), draw.choice(["north", "south", "east"], ROWS)
+    day = draw.integers(0, 700, ROWS)
+    price = 900 * size + 4e4 * (place == "south") + 2e4 * (day % 365 > 180) + draw.normal(0, 8e3, ROWS)
+    sold = price + draw.normal(0, 4e4, ROWS) < np.median(price)
+    begin = datetime(2024, 1, 1)
+    return pa.table(
+        {
+            "house": [f"H{i:05}" for i in range(ROWS)],
+            "country": ["here"] * ROWS,
+            "size": [None if i % 11 == 0 else float(value) for i, value in enumerate(size)],
+            "rooms": [str(int(value / 20)) for value in size],
+            "place": [None if i % 13 == 0 else str(value) for i, value in enumerate(place)],
+            "listed": [begin + timedelta(days=int(value)) for value in day],
+            "tags": [["a"]] * ROWS,
+            "price": price,
+            "sold": sold,
+        }
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(houses(), tmp_path / "houses.parquet")
+    return tmp_path
+
+
+def project(folder: Path, name: str, task: Any, label: str, learner: str, **more: Any) -> Path:
+    described = {
+        "name": name,
+        "schema": "main.homes",
+        "task": task,
+        "data": {"source": "houses.parquet", "columns": {"label": label}, "exclude": ["price"]},
+        "train": {"learner": learner},
+        "evaluate": {"resamples": 100},
+        **more,
+    }
+    if label == "price":
+        described["data"]["exclude"] = ["sold"]
+    file = folder / f"{name}.yml"
+    file.write_text(yaml.safe_dump(described))
+    return file
+
+
+def test_whether_a_house_is_sold(here: Path) -> None:
+    """Every column is an input but those that mean nothing, each of which is a finding; MLflow gives an array."""
+    import mlflow
+    from sklearn.metrics import roc_auc_score
+
+    run = lw.run(project(here, "sold", "classification", "sold", "trees"))
+    report, prepared = run.report, run.records["prepare"]
+    findings = {finding.name: finding.rows for finding in prepared.findings}  # type: ignore[attr-defined]
+    assert findings["constant_columns"] == ["country"] and findings["identifier_columns"] == ["house"]
+    assert findings["unread_columns"] == ["tags (structure)"]
+    task = describe(run.model_folder)["task"]
+    assert task["inputs"] == {"size": "number", "rooms": "category", "place": "category", "listed": "time"}
+    assert report.metrics["roc_auc"].value > 0.8
+    assert not list(run.model_folder.rglob("*.pkl"))
+
+    table = houses().to_pandas()
+    rows = table[["size", "rooms", "place", "listed"]]
+    model = mlflow.pyfunc.load_model(run.records["register"].uri)  # type: ignore[attr-defined]
+    labels = model.predict(rows)
+    assert labels.dtype == bool and labels.shape == (ROWS,)
+    assert roc_auc_score(table["sold"], labels) > 0.8
+    shares = model.predict(rows, params={"output": "probability"})
+    assert shares.shape == (ROWS,) and roc_auc_score(table["sold"], shares) > 0.9
+    assert list(model.predict(rows[:2], params={"output": "table"})["label"].astype(bool)) is not None
+    network = mlflow.onnx.load_model(run.records["register"].uri)  # type: ignore[attr-defined]
+    assert [each.name for each in network.graph.output] == ["logits"]
+
+
+@pytest.mark.parametrize("learner", ["trees", "forest", "xgboost", "linear"])
+def test_what_a_house_costs(here: Path, learner: str) -> None:
+    """A number with its interval; the same over a predictor, a table of predictions and JSON."""
+    run = lw.run(project(here, "price", "regression", "price", learner))
+    metrics = run.report.metrics
+    assert metrics["r2"].value > 0.8
+    assert 0.8 < metrics["coverage"].value <= 1.0  # of 135 rows, at a level of 0.9
+    predictor = Predictor.open(run.model_folder)
+    row = {"size": 120.0, "rooms": "6", "place": "south", "listed": "2025-10-01"}
+    (prediction,) = predictor.predict([row])
+    assert prediction["low"] < prediction["value"] < prediction["high"]
+    (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
+    assert np.isfinite(odd["value"]) and json.dumps(odd)
+    assert "champion" in lw.models("main.homes.price")[0].aliases  # type: ignore[attr-defined]
+
+
+def test_an_order_of_classes(here: Path) -> None:
+    table = houses().to_pandas()
+    table["size_class"] = pd.cut(table["size"], [0, 80, 140, 1e9], labels=["small", "medium", "large"]).astype(str)
+    table[table["size"].notna()].drop(columns="sold").to_parquet(here / "houses.parquet")
+    task = {"name": "classification", "order": ["small", "medium", "large"]}
+    file = project(here, "size", task, "size_class", "trees")
+    run = lw.run(file)
+    assert run.report.metrics["quadratic_weighted_kappa"].value > 0.8
+    assert describe(run.model_folder)["task"]["labels"] == ["small", "medium", "large"]
