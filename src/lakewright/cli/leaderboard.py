@@ -1,4 +1,4 @@
-"""The leaderboard of a comparison, as a terminal shows it."""
+"""The leaderboard of a comparison, for the terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The leaderboard of what `compare` returned, a line a run, as a terminal shows it."""
+def table(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
+    """One line for each run of `comparison`, the value that `lakewright.compare` returns."""
     rows = []
-    for number, run in enumerate(found["runs"], start=1):
-        metric, seconds = run["metrics"][found["metric"]], run["training_seconds"]
-        second = run["metrics"].get(found["second_metric"])
+    for number, run in enumerate(comparison["runs"], start=1):
+        metric, seconds = run["metrics"][comparison["metric"]], run["training_seconds"]
+        second = run["metrics"].get(comparison["second_metric"])
         base = [run["base_model"].rstrip("/").rpartition("/")[2]] if run["base_model"] else []
         settings = [f"{name}={value}" for name, value in run["settings"].items()]
         versions = [" ".join([version["uri"], *version["aliases"]]) for version in run["model_versions"]]
@@ -21,10 +21,10 @@ def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
                 "rank": run["rank"],
                 "run": run["run_id"][:8],
                 "learner": " ".join([run["learner"], *base, *settings]),
-                found["metric"]: f"{metric['value']:.4f} ({metric['low']:.3f}–{metric['high']:.3f})",
+                comparison["metric"]: f"{metric['value']:.4f} ({metric['low']:.3f}–{metric['high']:.3f})",
                 **(
-                    {found["second_metric"]: f"{second['value']:.4f}" if second else ""}
-                    if found["second_metric"]
+                    {comparison["second_metric"]: f"{second['value']:.4f}" if second else ""}
+                    if comparison["second_metric"]
                     else {}
                 ),
                 "s/1000 rows": f"{run['seconds_per_1000_rows']:.3g}",
