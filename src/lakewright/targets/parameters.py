@@ -80,7 +80,7 @@ def parameters(project: Project, more: Mapping[str, str] = {}) -> list[Parameter
 
 def given_settings(project: Project) -> list[str]:
     """The `a.b=c` settings that were given as it was deployed, for each stage: an argument each, quotes and all."""
-    settings = (setting.partition("=") for setting in project.given)
+    settings = (setting.partition("=") for setting in project.overrides)
     return [f"{name}={_escaped(text) if FILLED_IN.search(text) else text}" for name, _, text in settings]
 
 
