@@ -165,7 +165,7 @@ def test_what_was_changed_is_told_by_ids_or_refused(lake: Lake, trained: Path) -
     rows = predictions(lake, "main.demo.plain_predictions")
     assert len({row["record_id"] for row in rows}) == 60
     lake.write("main.demo.plain", without_ids)
-    with pytest.raises(DataError, match="cannot be told: version 2 changed rows") as refused:
+    with pytest.raises(DataError, match="cannot be determined: version 2 changed rows") as refused:
         lw.score(trained, "main.demo.plain")
     assert "--full" in refused.value.remedy and len(predictions(lake, "main.demo.plain_predictions")) == 60
     anew = lw.score(trained, "main.demo.plain", full=True)

@@ -11,7 +11,7 @@ from lakewright.api.places import opened
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
     from lakewright.service.scoring import Scored
-    from lakewright.service.search import Found
+    from lakewright.service.search import SearchResult
 
 
 def predict(
@@ -79,7 +79,7 @@ def search(
     where: str | None = None,
     exact: bool = False,
     profile: str | None = None,
-) -> Found:
+) -> SearchResult:
     """The `k` rows of `table` (`a.b.c`, or `a.b.c@v3`) nearest in meaning to `text`.
 
     `model` is a model version or a model folder of the task sentence_similarity; default: the model that embedded this

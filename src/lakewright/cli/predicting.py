@@ -149,8 +149,8 @@ def search(
     if as_json:
         print_json(result.as_json())
         return
-    print_rows(result.shown(), False, "rows")
-    print(result.told(), file=sys.stderr)
+    print_rows(result.lines(), False, "rows")
+    print(result.summary(), file=sys.stderr)
 
 
 def _stdin() -> Iterator[str]:
