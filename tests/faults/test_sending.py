@@ -280,7 +280,7 @@ def test_links_lead_to_no_other_file_and_end(tmp_path: Path) -> None:
     found = shipped(folder)
     assert [*found.files] == ["again.py", "rows/more.py", "source.py"]
     assert {*found.left_out} == {*links, "pipe"} - {"again.py"}
-    assert "out of the project" in found.left_out["data"] and "not sent itself" in found.left_out["env.txt"]
+    assert "outside the project" in found.left_out["data"] and "not sent" in found.left_out["env.txt"]
     project, profile = made(folder, "sagemaker")
     told = {each.cause for each in problems(project, profile) if each.kind == "warning"}
     assert any("'data'" in cause for cause in told) and any("'loop'" in cause for cause in told)
@@ -362,7 +362,7 @@ def test_what_is_written_out_is_of_this_deployment_alone(target: str, tmp_path: 
     (out / ".databricks" / "state").write_text("another tool's")
     write(find.deployment(project, profile), out)
     (tmp_path / "project" / "old.py").unlink()
-    with pytest.raises(UsageError, match=r"holds what is not of this deployment: .*old\.py"):
+    with pytest.raises(UsageError, match=r"holds files that are not of this deployment: .*old\.py"):
         write(find.deployment(project, profile), out)
 
 
