@@ -112,7 +112,7 @@ def gpu_problems(profile: Profile, machine: str, remedy: str, *clouds: Machines)
     if profile.device.startswith("cuda") and not has_gpu(machine, *clouds):
         yield Problem(
             profile.where("device"),
-            f"the profile requests {profile.device} for train, and {machine} is not known to have a GPU",
+            f"the profile requests {profile.device} for train, and {machine} has no GPU in Lakewright's list",
             remedy,
         )
 

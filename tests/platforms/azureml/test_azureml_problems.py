@@ -99,7 +99,7 @@ def test_each_error_is_found_and_says_where(check: Check, more: dict[str, Any], 
     [
         ({"gpu": {"name": "gpu", "size": "Standard_NC6"}}, {}, "may be unavailable"),
         ({"online": ONLINE}, {"approval": "automatic"}, "serves it without approval"),
-        ({}, {"storage_options": {"AZURE_STORAGE_ACCOUNT_KEY": "${env:OUR_KEY}"}}, "only where the image sets it"),
+        ({}, {"storage_options": {"AZURE_STORAGE_ACCOUNT_KEY": "${env:OUR_KEY}"}}, "only if the image sets it"),
     ],
 )
 def test_warnings_stop_nothing(

@@ -105,7 +105,7 @@ def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
         if not has_gpu(cluster.gpu_node_type, *CLOUDS):
             yield Problem(
                 profile.where("target", "cluster", "gpu_node_type"),
-                f"gpu_node_type {cluster.gpu_node_type} is not known to have a GPU",
+                f"gpu_node_type {cluster.gpu_node_type} has no GPU in Lakewright's list",
                 "g5.xlarge, Standard_NC4as_T4_v3, g2-standard-4",
             )
         if "-gpu-" not in cluster.gpu_spark_version:
