@@ -80,16 +80,16 @@ def _what_changed(path: Path, stage: str, depends: dict[str, Any]) -> str:
     if not earlier:
         return "has not run yet"
     try:
-        before = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
+        old = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
     except (ValueError, KeyError, TypeError):
         return f"its record {earlier[-1].name} is damaged"
-    now = dict(_leaves(depends))
-    changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    new = dict(_leaves(depends))
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
     settings = [name for name in changed if name.startswith("settings.")]
     if settings:
-        name = min(settings, key=lambda name: (name not in before or name not in now, settings.index(name)))
+        name = min(settings, key=lambda name: (name not in old or name not in new, settings.index(name)))
         more = f", and {len(settings) - 1} more" if len(settings) > 1 else ""
-        return f"{name.removeprefix('settings.')} changed from {before.get(name)} to {now.get(name)}{more}"
+        return f"{name.removeprefix('settings.')} changed from {old.get(name)} to {new.get(name)}{more}"
     if changed[0].startswith("inputs."):
         return f"{changed[0].split('.')[1]} has a new result"
     return f"the {changed[0]} changed"

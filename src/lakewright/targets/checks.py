@@ -35,7 +35,7 @@ class Variables:
     settings: tuple[str, ...]  # below `target`: variable → value, which is sent in clear
     remedy: str  # for a secret
     reference: str = "(?!)"  # pattern of a value that only names a secret; the platform fills it in
-    kept: tuple[str, ...] = ()  # below `target`: variable → where the platform keeps its value
+    stored: tuple[str, ...] = ()  # below `target`: variable → where the platform keeps its value
     always: tuple[str, ...] = ()  # variables that every stage has
     else_by: str = ""  # what else may set a variable
 
@@ -82,7 +82,7 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
         else:
             continue
         yield Problem(profile.where(*at, name), cause, variables.remedy, secret=True)
-    names = {*sent, *variables.always, *(_below(profile, ("target", *variables.kept)) if variables.kept else ())}
+    names = {*sent, *variables.always, *(_below(profile, ("target", *variables.stored)) if variables.stored else ())}
     for key, name in profile.references:
         if name not in names:
             by = variables.else_by
@@ -99,10 +99,10 @@ def machine_problems(name: str, where: str, *clouds: Machines) -> Iterator[Probl
     """A problem for a machine of a retired series."""
     for machines in clouds:
         remedy = f"name a current one: {machines.today}"
-        for pattern, why in machines.gone.items():
+        for pattern, why in machines.retired.items():
             if matches(pattern, name):
                 yield Problem(where, f"{name} no longer exists: {why}", remedy)
-        for pattern, why in machines.going.items():
+        for pattern, why in machines.retiring.items():
             if matches(pattern, name):
                 yield Problem(where, f"{name} may be unavailable: {why}", remedy, "warning")
 

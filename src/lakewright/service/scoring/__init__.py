@@ -100,9 +100,9 @@ def score(
             progress = ledger.read(lake, target, app)
             if progress is not None and not full:
                 _check_columns(lake, target, into)
-                job = new_rows(lake, pinned, target, progress, chosen.read, chosen.id)
+                job = new_rows(lake, pinned, target, progress, chosen.names, chosen.id)
             elif not why:
-                job = _all(lake, pinned, target, progress, fingerprint, full, chosen.read)
+                job = _all(lake, pinned, target, progress, fingerprint, full, chosen.names)
             else:
                 job = None
             if job is None:

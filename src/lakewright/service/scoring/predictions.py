@@ -53,7 +53,7 @@ class Columns:
     keep: tuple[str, ...]
 
     @property
-    def read(self) -> list[str]:
+    def names(self) -> list[str]:
         return list(dict.fromkeys((*self.inputs.values(), *([self.id] if self.id else []), *self.keep)))
 
 

@@ -47,13 +47,13 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
         *(part for setting in (*override_settings(project), *values) for part in ("--set", setting)),
     ]
     tasks: list[dict[str, Any]] = []
-    before: list[dict[str, str]] = []
+    previous: list[dict[str, str]] = []
     for stage in STAGES:
         wheel = {"package_name": "lakewright", "entry_point": settings.name}  # DatabricksTarget.__call__
         tasks.append(
             {
                 "task_key": stage.name,
-                **({"depends_on": before} if before else {}),
+                **({"depends_on": previous} if previous else {}),
                 "python_wheel_task": {**wheel, "parameters": ["stage", stage.name, *options]},
                 "max_retries": settings.retries.times,
                 "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
@@ -61,11 +61,11 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
                 **_machine(settings, project, gpu=stage.name == "train"),
             }
         )
-        before = [{"task_key": stage.name}]
+        previous = [{"task_key": stage.name}]
         if stage.name == "gate":
             condition = {"op": "EQUAL_TO", "left": f"{{{{tasks.gate.values.{PASSED}}}}}", "right": "true"}
-            tasks.append({"task_key": PASSED, "depends_on": before, "condition_task": condition})
-            before = [{"task_key": PASSED, "outcome": "true"}]
+            tasks.append({"task_key": PASSED, "depends_on": previous, "condition_task": condition})
+            previous = [{"task_key": PASSED, "outcome": "true"}]
     recipients = {who: addresses for who, addresses in settings.notifications.model_dump().items() if addresses}
     job: dict[str, Any] = {
         "name": name_of(project),

@@ -30,7 +30,7 @@ CLOUDS = (
     Machines(
         gpu=r"[gp]\d\w*\..*",
         today="g5.xlarge, g6.xlarge or p5.48xlarge (GPU), m6i.xlarge (none)",
-        gone={r"p3(dn)?\..*": "AWS stopped its P3 machines"},
+        retired={r"p3(dn)?\..*": "AWS stopped its P3 machines"},
     ),
     AZURE,
     Machines(gpu=r"(a2|a3|g2)-.*", today="g2-standard-4 (GPU), n2-standard-4 (none)"),

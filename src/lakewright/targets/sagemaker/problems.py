@@ -25,13 +25,13 @@ from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 MACHINES = Machines(
     gpu=r"ml\.[gp]\d.*",
     today="ml.g5.xlarge or ml.g6.xlarge (GPU), ml.m6i.xlarge (none)",
-    gone={r"ml\.p3(dn)?\..*": "AWS stopped its family"},
-    going={r"ml\.(p2|m4)\..*": "AWS retires its family"},
+    retired={r"ml\.p3(dn)?\..*": "AWS stopped its family"},
+    retiring={r"ml\.(p2|m4)\..*": "AWS retires its family"},
 )
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
 VARIABLES = Variables(
     settings=("environment",),
-    kept=("secrets",),
+    stored=("secrets",),
     always=("AWS_REGION",),
     remedy="keep it in AWS Secrets Manager (target.secrets: {NAME: ARN}); for S3, the role is enough",
 )
