@@ -107,7 +107,7 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     loaded = banking(tmp_path, {**SMALL, "host": databricks.host, "endpoint": endpoint}, ())
     assert deploy(*loaded)[-1] == (
         "endpoint main-bank-banking77: waits for a version of main.bank.banking77 with the alias challenger; "
-        "deploy again then"
+        "deploy again after that"
     )
     client.set_registered_model_alias(name, "challenger", "2")
     assert deploy(*loaded) == ["endpoint main-bank-banking77: made"]
