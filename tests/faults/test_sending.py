@@ -344,7 +344,7 @@ def test_more_files_than_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("x" * number)
     monkeypatch.setattr(module, "MOST_FILES", 4)
-    with pytest.raises(UsageError, match=r"5 of them.* the largest file is 4\.txt"):
+    with pytest.raises(UsageError, match=r"5 files.* the largest file is 4\.txt"):
         shipped(tmp_path).read()
     assert shipped(tmp_path, ".py").read() == {}
     assert problems(*made(tmp_path, "databricks")) == []  # to which only the Python goes
