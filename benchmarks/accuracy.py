@@ -157,7 +157,7 @@ def main() -> None:
         for i, bar in enumerate(chosen.bar):
             reached = statistics.mean(result.values[i] for result in results)
             print(
-                f"{name}: mean {chosen.metrics[i]} {reached:.4f}, wanted ≥ {bar}: {'yes' if reached >= bar else 'NO'}"
+                f"{name}: mean {chosen.metrics[i]} {reached:.4f}, required ≥ {bar}: {'yes' if reached >= bar else 'NO'}"
             )
         lines = {**kept(), name: line}
         table = [lines[name] for name in SETS if name in lines]

@@ -204,10 +204,10 @@ def test_without_a_terminal_long_work_prints_lines_and_ctrl_c_ends_native_code(
 ) -> None:
     code, stdout, stderr, log = stopped(tmp_path, mlflow_template, "streamed", signal.SIGINT)
     assert code == 130 and stdout == "", stderr
-    assert "\nstopping; once more ends it at once\n" in stderr
+    assert "\nstopping; a second signal ends the command at once\n" in stderr
     assert stderr.splitlines()[-2:] == [
-        "error: stopped by Ctrl-C; the stages that finished are kept, and training's last checkpoint",
-        "  → the same command again goes on from there",
+        "error: stopped by Ctrl-C; the finished stages and the last checkpoint of training are kept",
+        "  → run the same command again: it continues from there",
     ]
     line = r"writing main\.demo\.things: \d+, [\d.]+/s, 0:00:\d\d so far$"
     assert re.search(f"^{line}", stderr, re.MULTILINE), stderr
@@ -217,7 +217,9 @@ def test_without_a_terminal_long_work_prints_lines_and_ctrl_c_ends_native_code(
 def test_sigterm_is_noted_in_the_log_and_told_as_json(tmp_path: Path, mlflow_template: Path) -> None:
     code, stdout, stderr, log = stopped(tmp_path, mlflow_template, "opened", signal.SIGTERM)
     assert code == 143, stderr
-    assert one_object(stdout)["error"]["cause"].startswith("stopped by SIGTERM; the stages that finished are kept")
+    assert one_object(stdout)["error"]["cause"].startswith(
+        "stopped by SIGTERM; the finished stages and the last checkpoint"
+    )
     assert "WARNING ingest was stopped" in log
 
 

@@ -280,7 +280,7 @@ def test_links_lead_to_no_other_file_and_end(tmp_path: Path) -> None:
     found = shipped(folder)
     assert [*found.files] == ["again.py", "rows/more.py", "source.py"]
     assert {*found.left_out} == {*links, "pipe"} - {"again.py"}
-    assert "out of the project" in found.left_out["data"] and "not sent itself" in found.left_out["env.txt"]
+    assert "outside the project" in found.left_out["data"] and "not sent" in found.left_out["env.txt"]
     project, profile = made(folder, "sagemaker")
     told = {each.cause for each in problems(project, profile) if each.kind == "warning"}
     assert any("'data'" in cause for cause in told) and any("'loop'" in cause for cause in told)
@@ -344,11 +344,11 @@ def test_more_files_than_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("x" * number)
     monkeypatch.setattr(module, "MOST_FILES", 4)
-    with pytest.raises(UsageError, match=r"5 of them.* the largest file is 4\.txt"):
+    with pytest.raises(UsageError, match=r"5 files.* the largest file is 4\.txt"):
         shipped(tmp_path).read()
     assert shipped(tmp_path, ".py").read() == {}
     assert problems(*made(tmp_path, "databricks")) == []  # to which only the Python goes
-    assert any("7 of them" in each.cause for each in errors(*made(tmp_path, "sagemaker")))
+    assert any("in 7 files" in each.cause for each in errors(*made(tmp_path, "sagemaker")))
 
 
 @every_target
@@ -362,7 +362,7 @@ def test_what_is_written_out_is_of_this_deployment_alone(target: str, tmp_path: 
     (out / ".databricks" / "state").write_text("another tool's")
     write(find.deployment(project, profile), out)
     (tmp_path / "project" / "old.py").unlink()
-    with pytest.raises(UsageError, match=r"holds what is not of this deployment: .*old\.py"):
+    with pytest.raises(UsageError, match=r"holds files that are not of this deployment: .*old\.py"):
         write(find.deployment(project, profile), out)
 
 

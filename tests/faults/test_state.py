@@ -274,7 +274,7 @@ def test_half_an_object_is_no_text(
     ended = call("predict", str(greeter), *([line] if by == "argument" else []))
     assert (ended.code, ended.out) == (2, "")
     assert "error: not a JSON object" in ended.err
-    assert 'give {"text": "…", …}, one a line; a text that begins so' in ended.err
+    assert 'write {"text": "…", …}, one a line; a text that begins with a brace' in ended.err
 
 
 @pytest.mark.parametrize("line", ["{", "{name} says good morning", "{}}", "[1", '"good', json.dumps({"text": '{"a'})])

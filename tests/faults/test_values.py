@@ -578,7 +578,7 @@ def test_a_line_of_json_that_is_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "cause", "remedy"),
     [
-        ("data.exclude=[label]", "exclude leaves out the column 'label'", "take 'label' out of data.exclude"),
+        ("data.exclude=[label]", "exclude leaves out the column 'label'", "remove 'label' from data.exclude"),
         ("task={name: text_classification, labels: [1, 2]}", "labels", "labels.0 in quotes"),
         ("task={name: text_classification, labels: [a, yes]}", "labels.1", "labels.1 in quotes"),
         ("data.columns={text: text, label: 5}", "label", "data.columns.label in quotes"),

@@ -35,12 +35,12 @@ def checked(lakewright: Lakewright, project: Path, profile: dict[str, Any], *set
     [
         ({"workspace": "here"}, (), "profiles.yml:8", "a folder of this machine"),
         ({"tracking": None}, (), "profiles.yml:9", "which machines cannot share"),
-        ({"storage_options": {"AWS_SECRET_ACCESS_KEY": "s3cr3t"}}, (), "profiles.yml:11", "stands in profiles.yml"),
+        ({"storage_options": {"AWS_SECRET_ACCESS_KEY": "s3cr3t"}}, (), "profiles.yml:11", "is written in profiles.yml"),
         ({"lake": "tables"}, (), "profiles.yml:10", "a folder of this machine"),
         ({"tracking": "sqlite:///mlflow.db"}, (), "profiles.yml:9", "is this machine's"),
         ({"target": {**SAGEMAKER, "parameters": {"a b": "train.C"}}}, (), "profiles.yml:8", "cannot name a parameter"),
         ({}, ("--set", "train={base_model: ./mine}"), "project.yml", "train.base_model: ./mine"),
-        ({}, ("--set", "gate.minimum={}"), "project.yml", "without anybody's approval"),
+        ({}, ("--set", "gate.minimum={}"), "project.yml", "becomes champion without approval"),
         ({}, ("--set", "data.source=things.csv"), "project.yml", "a file of this machine"),
     ],
 )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from lakewright.cli import app
 from lakewright.errors import UsageError
 
-OLD = "this spelling is old, write: lakewright "
+OLD = "this spelling is old; write: lakewright "
 
 
 def call(*arguments: str) -> Result:

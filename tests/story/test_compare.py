@@ -114,7 +114,7 @@ def test_what_cannot_be_compared_is_told(project: Path, lakewright: Lakewright) 
     with pytest.raises(NotFound, match="has no finished run"):
         compare()
     first = run("")
-    with pytest.raises(DataError, match="1 of 1 runs can be compared, and it takes two"):
+    with pytest.raises(DataError, match="1 of 1 runs can be compared, and a comparison needs two"):
         compare()
     second = run(", C: 3")
 
@@ -134,5 +134,5 @@ def test_what_cannot_be_compared_is_told(project: Path, lakewright: Lakewright) 
     with pytest.raises(DataError, match=rf"{first.run_id[:8]}: \S+test_rows.parquet is gone"):
         compare([first.run_id, second.run_id])
     (project.parent / ".lakewright" / "runs" / first.run_id / "run.json").write_text('{"broken')
-    with pytest.raises(DataError, match=rf"{first.run_id[:8]}: what it left is damaged"):
+    with pytest.raises(DataError, match=rf"{first.run_id[:8]}: its files are damaged"):
         compare([first.run_id, second.run_id])

@@ -114,5 +114,5 @@ def test_max_length_and_what_it_cuts(project: Path, tiny_base: Path) -> None:
         with pytest.raises(UsageError, match="linear reads texts by the step terms, not by tokens"):
             features(setting)
     for setting in ("train.dimensions=8", "train.similarity_scale=10"):
-        with pytest.raises(UsageError, match="means nothing to text_classification"):
+        with pytest.raises(UsageError, match="has no effect on text_classification"):
             lw.run("project.yml", settings=[encoder, setting])

@@ -74,8 +74,8 @@ def test_files_and_json(tmp_path: Path, lakewright: Lakewright) -> None:
     ("options", "message"),
     [
         (["--every", "dayly", "tables"], "did you mean 'daily'"),
-        (["--at", "25:00", "tables"], "no time of a day"),
-        (["--every", "weekly", "--on", "Sonntag", "tables"], "no day of the week"),
+        (["--at", "25:00", "tables"], "not a time of day"),
+        (["--every", "weekly", "--on", "Sonntag", "tables"], "not a day of the week"),
         (["--name", "a b", "tables"], "cannot name a job"),
         (["scoer"], "did you mean 'score'"),
         (["tables", "a\nb"], "line break"),

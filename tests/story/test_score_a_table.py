@@ -165,7 +165,7 @@ def test_what_was_changed_is_told_by_ids_or_refused(lake: Lake, trained: Path) -
     rows = predictions(lake, "main.demo.plain_predictions")
     assert len({row["record_id"] for row in rows}) == 60
     lake.write("main.demo.plain", without_ids)
-    with pytest.raises(DataError, match="cannot be told: version 2 changed rows") as refused:
+    with pytest.raises(DataError, match="cannot be determined: version 2 changed rows") as refused:
         lw.score(trained, "main.demo.plain")
     assert "--full" in refused.value.remedy and len(predictions(lake, "main.demo.plain_predictions")) == 60
     anew = lw.score(trained, "main.demo.plain", full=True)
@@ -195,7 +195,7 @@ def test_rows_without_text_and_unsure_ones(lake: Lake, trained: Path, lakewright
         "score", "--model", str(trained), "--input", INPUT, "--column", "text=body", "--least-confidence", "0.9"
     )
     assert scored.returncode == 0, scored.stderr
-    assert "2 of them lack what the model reads" in scored.stdout and "abstain is true" in scored.stdout
+    assert "2 of them have no input for the model" in scored.stdout and "abstain is true" in scored.stdout
     rows = predictions(lake)
     assert [row["record_id"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["label"] is None for row in rows] == [False, True, True, False]
@@ -245,7 +245,7 @@ def test_other_options_than_before_are_refused(lake: Lake, trained: Path) -> Non
 
 def test_the_command_says_what_is_wrong(registered: Lake, trained: Path, lakewright: Lakewright) -> None:
     unmapped = lakewright("score", "--model", str(trained), "--input", "a.b.c", "--column", "text")
-    assert unmapped.returncode == 2 and "--column text maps nothing" in unmapped.stderr
+    assert unmapped.returncode == 2 and "--column text is not of the form INPUT=COLUMN" in unmapped.stderr
     registered.write("main.demo.few", posts(2))
     unknown = lakewright("score", "--model", "models:/main.demo.thing@champion", "--input", "main.demo.few", "--json")
     assert (

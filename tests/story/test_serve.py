@@ -147,7 +147,7 @@ def test_what_it_is_and_how_it_does(server: Server, greeter: Path) -> None:
         ("/predict", {"rows": [{"txt": "a"}]}, "", 400, "row 0"),
         ("/predict", {"texts": ["a"], "rows": []}, "", 400, "not hold one list"),
         ("/predict", {"texts": ["a"], "probability": True}, "", 400, "unknown key 'probability'"),
-        ("/predict", {"texts": ["a"], "least_confidence": 2}, "", 400, "no number from 0 to 1"),
+        ("/predict", {"texts": ["a"], "least_confidence": 2}, "", 400, "not a number from 0 to 1"),
         ("/predict", {"texts": ["a"] * 101}, "", 413, "101 rows"),
         ("/predict", {"texts": ["a" * 100_001]}, "", 413, "100,001 characters"),
         ("/predict", b" " * (9 << 20), "", 413, "larger than 8,388,608 bytes"),
@@ -352,7 +352,9 @@ def test_a_rollback_outlives_a_restart_and_a_start_that_fails_changes_nothing(
         assert lakewright("traffic", "rollback", NAME).returncode == 0
         until(lambda: version_of(server) == "1")
     with serving(champion, folder=tmp_path) as server:
-        assert version_of(server) == "1" and "stays so: champion 100 %" in server.log.read_text()
+        assert (
+            version_of(server) == "1" and "keeps its last split or rollback: champion 100 %" in server.log.read_text()
+        )
         taken = lakewright("serve", f"models:/{NAME}/2", "--port", str(server.port))
         assert taken.returncode != 0
         time.sleep(1)
@@ -371,7 +373,7 @@ def test_it_starts_while_the_registry_is_down(
     with serving(champion, folder=tmp_path) as server:
         assert version_of(server) == "1"
         log = server.log.read_text()
-        assert "cannot be read" in log and f"what was served last is: models:/{NAME}/1" in log
+        assert "cannot be read" in log and f"serving the versions that were served last: models:/{NAME}/1" in log
     for other in (f"models:/{NAME}@challenger", f"models:/{NAME}/1"):
         done = lakewright("serve", other, "--port", str(server.port))
         assert done.returncode == 1 and "cannot be read" in done.stderr

@@ -81,7 +81,7 @@ def by_brute_force(texts: Sequence[str], query: str, k: int) -> list[tuple[str, 
     return [(texts[i], pytest.approx(float(cosines[i]), abs=1e-5)) for i in order]
 
 
-def found_texts(found: search.Found) -> list[tuple[str, float]]:
+def found_texts(found: search.SearchResult) -> list[tuple[str, float]]:
     return [(hit.row["text"], hit.score) for hit in found.hits]
 
 
@@ -183,13 +183,13 @@ def test_errors_name_what_to_do(workspace: Workspace) -> None:
         find(workspace, Words(), two, "dog")
     with pytest.raises(DataError, match="no column of texts"):
         find(workspace, Words(), workspace.lake.write("main.demo.numbers", pa.table({"n": [1]})), "dog")
-    assert embeddings.kept(workspace.lake, table) is None  # nothing was embedded for any of these
+    assert embeddings.stored(workspace.lake, table) is None  # nothing was embedded for any of these
 
 
 def test_another_table_under_the_name_is_left_alone(workspace: Workspace) -> None:
     table = write(workspace, ["dog", "cat"])
     other = workspace.lake.write(f"{NAME}_embeddings", pa.table({"mine": [1]}))
-    with pytest.raises(DataError, match="is another table"):
+    with pytest.raises(DataError, match="another table has it"):
         find(workspace, Words(), table, "dog")
     assert workspace.lake.version(f"{NAME}_embeddings") == other
 
@@ -230,7 +230,7 @@ def test_a_killed_search_goes_on_from_what_it_had_committed(workspace: Workspace
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         for _ in range(600):
-            committed = embeddings.kept(workspace.lake, table)
+            committed = embeddings.stored(workspace.lake, table)
             if committed is not None and committed.rows >= 40:
                 break
             assert process.poll() is None, "it ended before it could be killed"
@@ -238,7 +238,7 @@ def test_a_killed_search_goes_on_from_what_it_had_committed(workspace: Workspace
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    committed = embeddings.kept(workspace.lake, table)
+    committed = embeddings.stored(workspace.lake, table)
     assert committed is not None and 40 <= committed.rows < 400
     words = Words()
     found = find(workspace, words, table, "old dog")

@@ -1,6 +1,6 @@
-"""The verbs as Python functions: complete, and all that the command line calls.
+"""The verbs as Python functions. The command line calls nothing else.
 
-This is the one list of them. What is imported here is public: `lakewright` hands it out, and docs/python.md shows it.
+This is their only list. The functions imported here are public: `lakewright` exports them, docs/python.md shows them.
 """
 
 from types import FunctionType as _Function

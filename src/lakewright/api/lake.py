@@ -1,4 +1,4 @@
-"""Tables: which there are, what they hold, SQL over them, and a look at one before anything is learned from it."""
+"""Tables: list them, show one, query them in SQL, and measure one before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def tables(*, profile: str | None = None) -> list[dict[str, Any]]:
 
 
 def table(name: str, *, limit: int = 5, profile: str | None = None) -> dict[str, Any]:
-    """What `catalog.schema.table`, or `…@v3`, is: its columns and properties, and its first `limit` rows.
+    """The columns, properties and first `limit` rows of `catalog.schema.table`, or of `…@v3`.
 
-    Raises NotFound for a table or a version that is not there.
+    Raises NotFound if the table or the version does not exist.
     """
     from lakewright.data.lake.types import python_rows
 
     lake = opened(profile).lake
-    first: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for batch in lake.scan(lake.version(name), any_year=True):
-        first += python_rows(batch.slice(0, limit - len(first)))
-        if len(first) >= limit:
+        rows += python_rows(batch.slice(0, limit - len(rows)))
+        if len(rows) >= limit:
             break
-    return {**lake.show(name), "first_rows": first}
+    return {**lake.show(name), "first_rows": rows}
 
 
 def history(name: str, *, profile: str | None = None) -> list[dict[str, Any]]:
-    """The commits of a table, the newest first. Raises NotFound for one that is not there."""
+    """The commits of a table, the newest first. Raises NotFound if the table does not exist."""
     return opened(profile).lake.history(name)
 
 
 def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
-    """Run a statement of DuckDB's SQL over the lake's tables: the rows of a `select`, or the version that `create table
-    … as select` or `insert` has written.
+    """Run a statement of DuckDB's SQL over the lake's tables. Returns the rows of a `select`, or the version that
+    `create table … as select` or `insert` has written.
 
-    Raises UsageError for a statement that is wrong or not taken, NotFound for a table that is not there.
+    Raises UsageError if the statement is wrong or not supported, NotFound if a table does not exist.
     """
     from lakewright.data.lake.sql import run_sql
 
@@ -57,8 +57,8 @@ def sql(query: str, *, profile: str | None = None) -> pa.Table | TableVersion:
 
 
 def insert_once(query: str, name: str, *, profile: str | None = None) -> tuple[TableVersion, bool]:
-    """The version that an `insert into … select` wrote under this name, and whether it is this call that did: rows
-    inserted under a name are never inserted again. Raises UsageError for another statement under a name that is taken.
+    """The version that an `insert into … select` wrote under this name, and whether this call wrote it: rows that were
+    inserted under a name are never inserted again. Raises UsageError if another statement has used the name.
     """
     from lakewright.data.lake.sql import insert_once as inserted
 
@@ -79,13 +79,12 @@ def profile(
 ) -> TableProfile:
     """Measure `catalog.schema.table[@vN]` and write profile.html, profile.json and profile.ipynb: `lakewright profile`.
 
-    `project` is a project file: its data.columns say what the columns are, its prepare.split how rows will be split,
-    its base model how texts become tokens. `text`, `label`, `split` name columns instead, and go before it; several
-    `label` columns are columns of 0 and 1. `bias` are columns, or column=value. `tokenizer` is a base model, as
-    train.base_model names it. `out` is a folder, by default one of the workspace.
+    `project` is a project file, whose data.columns, prepare.split and base model are used. `text`, `label` and `split`
+    name columns and override the project; several `label` columns are columns of 0 and 1. `bias` are columns, or
+    column=value. `tokenizer` is a base model, as in train.base_model. `out` is a folder; default: one in the workspace.
 
-    Raises NotFound for a table, a column or a value named here that is not there, DataError for a column that
-    the project names, ModelError for a base model without a tokenizer.
+    Raises NotFound if a table, a column or a value named here does not exist, DataError if a column that the
+    project names does not exist, ModelError if a base model has no tokenizer.
     """
     from functools import partial
 
@@ -106,7 +105,7 @@ def profile(
     pinned = workspace.lake.version(table)
     roles = roles_of(workspace.lake.scan(pinned).schema, loaded, text, label, split)
     if bias and not roles.label:
-        raise UsageError("bias is measured between labels, and none is named", "name the label column (--label COLUMN)")
+        raise UsageError("bias is measured between labels, and no label column is named", "name it (--label COLUMN)")
     counter, base = _tokenizer(loaded, tokenizer)
 
     def encode(project: Project, shortfalls: Shortfalls) -> None:
@@ -116,7 +115,7 @@ def profile(
 
     round_trip = partial(encode, loaded) if loaded is not None and tokenizer is None else None
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
-    found = measured(
+    table_profile = measured(
         workspace.lake, pinned, loaded, roles,
         bias=bias, counter=counter, base=base, round_trip=round_trip, folder=folder,
     )  # fmt: skip
@@ -124,23 +123,23 @@ def profile(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
         raise UsageError(
-            f"{folder} cannot be written to: {failure.strerror or failure}", "name another folder (--out)"
+            f"{folder} is not writable: {failure.strerror or failure}", "name another folder (--out)"
         ) from None
-    write_whole(Path(found.json_file), as_json(found))
-    write_page(found)
-    write_notebook(found, workspace, profile, place, facets=bias)
-    return found
+    write_whole(Path(table_profile.json_file), as_json(table_profile))
+    write_page(table_profile)
+    write_notebook(table_profile, workspace, profile, place, facets=bias)
+    return table_profile
 
 
-def _tokenizer(project: Project | None, named: str | None) -> tuple[Tokens | None, str | None]:
-    """The encoding that counts whole texts, special tokens included, and the base model that it comes from."""
+def _tokenizer(project: Project | None, name: str | None) -> tuple[Tokens | None, str | None]:
+    """A tokens step that counts whole texts, special tokens included, and the name of its base model."""
     from lakewright.learning.learners.encoder.base import base_folder, local_folder, vocabulary_of
     from lakewright.model.recipe.tokens import UNCUT, Tokens, TokensSettings
 
-    base = named or (getattr(project.train, "base_model", None) if project is not None else None)
+    base = name or (getattr(project.train, "base_model", None) if project is not None else None)
     if base is None:
         return None, None
-    root = project.folder if project is not None and named is None else Path.cwd()
+    root = project.folder if project is not None and name is None else Path.cwd()
     folder = base_folder(base, root)
     if not base.startswith("package:") and local_folder(base, root) is not None:
         base = str(folder)  # so that the notebook finds it from anywhere

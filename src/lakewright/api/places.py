@@ -1,4 +1,4 @@
-"""Where a verb works: its project and its profile read, its workspace opened. Nothing below `api` opens one."""
+"""Reads the project and the profile of a verb, and opens the workspace. No function below `api` opens one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def opened(profile: str | None) -> Workspace:
 
 
 def opener(profile: Profile) -> OpenWorkspace:
-    """For a target, which opens the profile's workspace only where it needs it."""
+    """A function that opens the profile's workspace, for targets: they call it only if they need it."""
     from lakewright.workspace import Workspace
 
     return partial(Workspace.open, profile)
 
 
 def located(project: str | Path, settings: Sequence[str], profile: str | None) -> tuple[Project, Profile]:
-    """The project, and the profile that is looked for from its folder upwards."""
+    """The project and its profile; profiles.yml is looked for in the project's folder first."""
     from lakewright.settings.profile import load_profile
     from lakewright.settings.project import load_project
 

@@ -1,4 +1,4 @@
-"""Predictions: of rows, of whole tables, and the rows of a table nearest in meaning to a text."""
+"""Predictions of rows and of tables, and the rows of a table that are nearest in meaning to a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lakewright.api.places import opened
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
     from lakewright.service.scoring import Scored
-    from lakewright.service.search import Found
+    from lakewright.service.search import SearchResult
 
 
 def predict(
@@ -41,15 +41,15 @@ def score(
     runtime: str = "auto",
     profile: str | None = None,
 ) -> Scored:
-    """Score the rows of `input` (`a.b.c` or `a.b.c@v3`) that `output` (default: `a.b.c_predictions`) does not have yet.
+    """Score the rows of `input` (`a.b.c` or `a.b.c@v3`) that `output` (default: `a.b.c_predictions`) lacks.
 
-    `columns` maps the model's inputs to the table's columns where they differ from the project's; `id` is the column of
-    record ids (default: the project's); `keep` are columns to copy. Below `least_confidence`, `abstain` is true. A kill
-    at any point loses `commit_rows` at most, and the same call again leaves every row once. `full`: all rows anew, in
-    the place of what is there.
+    `columns` maps the model's inputs to the table's columns where the names differ from the project's; `id` is the
+    column of record ids (default: the project's); `keep` are columns to copy. Below `least_confidence`, `abstain` is
+    true. A kill loses at most `commit_rows` rows; after the same call again, every row is scored once. `full` scores
+    all rows again and replaces the predictions table.
 
-    Raises UsageError and DataError where things do not fit together, before anything is written (a row whose id is
-    null: when it is met); Busy where another process scores into the table.
+    Raises UsageError or DataError if model, table and columns do not fit, before anything is written (for a null id,
+    when its row is read); Busy if another process scores into the table.
     """
     from lakewright.service import scoring
 
@@ -79,18 +79,18 @@ def search(
     where: str | None = None,
     exact: bool = False,
     profile: str | None = None,
-) -> Found:
+) -> SearchResult:
     """The `k` rows of `table` (`a.b.c`, or `a.b.c@v3`) nearest in meaning to `text`.
 
-    `model` is a model version or a model folder of the task sentence_similarity; none: the one that embedded texts of
-    this table last. `where` is a condition in SQL; `exact` compares every text, however many there are.
+    `model` is a model version or a model folder of the task sentence_similarity; default: the model that embedded this
+    table last. `where` is a condition in SQL; `exact` compares every text, however many there are.
 
-    Raises UsageError where no model is named and none is known, and for a blank text, k < 1 or a condition that is not
-    SQL over this table; NotFound for a table that is not there, DataError for a column that holds no texts.
+    Raises UsageError if no model is named and none has embedded the table, if the text is blank, if k < 1, or if the
+    condition is not SQL over this table; NotFound if the table does not exist, DataError if the column has no texts.
     """
     from lakewright.service.search import embedder_of, find
 
     workspace = opened(profile)
     pinned = workspace.lake.version(table)
-    embedder, named = embedder_of(workspace, pinned, model)
-    return find(workspace, embedder, pinned, text, model=named, column=column, k=k, where=where, exact=exact)
+    embedder, model_name = embedder_of(workspace, pinned, model)
+    return find(workspace, embedder, pinned, text, model=model_name, column=column, k=k, where=where, exact=exact)

@@ -1,4 +1,4 @@
-"""Projects: run them, see what would run, run a stage of one, compare what was run."""
+"""Projects: run one, plan a run, run one stage, compare finished runs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def run(
 ) -> Run:
     """Run the project file on its profile's target; finished stages are skipped.
 
-    `settings` are `a.b=c`, laid over the file; `rerun` names a stage that runs again, with those after it; `watch` is
-    called with each stage, what becomes of it and why. Below the gate, the run is returned with `decision.passed` False
-    and nothing registered. Raises LakewrightError when a stage fails; run again to resume.
+    `settings` are `a.b=c` and override the file; `rerun` names a stage that runs again, with the stages after it;
+    `watch` is called with each stage, its status and a reason. Below the gate, `decision.passed` of the run is False
+    and nothing is registered. Raises LakewrightError when a stage fails; the same call again resumes the run.
     """
     finished = execute(*located(project, settings, profile), rerun=rerun, watch=watch)
     if finished.error is not None:
@@ -39,14 +39,14 @@ def run(
 
 
 def execute(project: Project, profile: Profile, *, rerun: str | None, watch: Watch) -> Run:
-    """As `run`, of what is read already; a stage's failure is in `Run.error`."""
+    """As `run`, for a loaded project and profile; a stage's failure is in `Run.error`."""
     from lakewright import plugins
 
     return plugins.TARGETS.find(profile.target.name).run(project, profile, opener(profile), watch, rerun)
 
 
 def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[Step]:
-    """What `run` would do now, stage by stage, and why. Nothing is run."""
+    """The stages that `run` would run or skip now, each with the reason. Nothing is run."""
     from lakewright.pipeline import steps
 
     loaded, place = located(project, settings, profile)
@@ -62,10 +62,10 @@ def stage(
     profile: str | None = None,
     before: Callable[[], object] = lambda: None,
 ) -> Record | None:
-    """Run one stage of the run that is named, by an id or a platform's own name; `ingest` begins one. None: the stage
-    is left out, below the gate. `before` is called when all is read and nothing is done.
+    """Run one stage of the run called `run`, an id or a platform's own name; `ingest` begins a run. Returns None if the
+    stage is left out, below the gate. `before` is called after the files are read and before the stage runs.
 
-    Raises NotFound for a run that is not there, or where a stage before has not run.
+    Raises NotFound if the run does not exist or an earlier stage has not run.
     """
     from lakewright import plugins
     from lakewright.pipeline import run_stage
@@ -81,11 +81,11 @@ def stage(
 def compare(
     runs: Sequence[str] = (), *, by: str = "auto", out: str | Path | None = None, profile: str | None = None
 ) -> dict[str, Any]:
-    """Rank finished runs, tell ties from differences, recommend the cheapest that is not significantly worse.
+    """Rank finished runs, separate ties from differences, recommend the cheapest that is not significantly worse.
 
-    `runs` are run ids, `models:/NAME/3` or projects; none: all runs on the newest one's test rows. Writes
-    comparison.html and comparison.json into `out`. Raises NotFound for a run that is not there, DataError where fewer
-    than two can be compared.
+    `runs` are run ids, `models:/NAME/3` or projects; none: all runs on the newest run's test rows. Writes
+    comparison.html and comparison.json into `out`. Raises NotFound if a run does not exist, DataError if fewer than two
+    can be compared.
     """
     from lakewright.pipeline.comparison import compare as ranked
 

@@ -1,4 +1,4 @@
-"""Registered models: which there are, which is the champion, and a predictor of one."""
+"""Registered models: list them, make one the champion, open one as a predictor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def models(*, profile: str | None = None) -> list[ModelVersion]:
 
 
 def approve(model: str, *, profile: str | None = None) -> ModelVersion:
-    """Make the version (`models:/NAME/3`) the champion. Raises NotFound for one that is not there."""
+    """Make the version (`models:/NAME/3`) the champion. Raises NotFound if it does not exist."""
     from lakewright.registry.versions import resolve, set_alias
 
     tracking = opened(profile).tracking

@@ -1,4 +1,4 @@
-"""Commands at regular times on this machine: what a systemd timer or cron is to read."""
+"""Commands at regular times on this machine: the files of a systemd timer, or a line for cron."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def schedule(
     name: str | None = None,
     folder: str | Path = ".",
 ) -> dict[str, str]:
-    """What runs `lakewright COMMAND …` in `folder` at regular times, as file name → text: a systemd service and its
-    timer, or with `kind: cron` the line `crontab`. `name` names the job, by default as the command.
+    """The files that run `lakewright COMMAND …` in `folder` at regular times, as file name → text: a systemd service
+    and its timer, or for the kind `cron` the file `crontab`. `name` is the job's name; default: the command's.
 
-    Raises UsageError for a time or a kind that is none, and for a command that does not end by itself.
+    Raises UsageError for an unknown time or kind, and for a command that does not end by itself.
     """
     from lakewright.targets.local import schedule as jobs
 
     if command[0] in ENDLESS:
         raise UsageError(f"{command[0]} does not end by itself", "let systemd run it as a service: docs/deployment.md")
     if kind not in ("systemd", "cron"):
-        raise UsageError(f"{kind!r} is no kind of schedule", nearest(kind, ("systemd", "cron")))
+        raise UsageError(f"there is no kind of schedule {kind!r}", nearest(kind, ("systemd", "cron")))
     when, place = jobs.When.parse(every, at, on), Path(folder).absolute()
     if kind == "cron":
         return {"crontab": jobs.cron(name or command[0], command, when, place)}

@@ -1,4 +1,4 @@
-"""Servers: start one, change what it answers with, and the keys that it takes."""
+"""Servers: start one, divide its traffic among versions, manage its API keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def serve(
     `split` is `champion=90,challenger=10`: versions side by side and their shares in percent; `name` is the endpoint's,
     for `traffic` (default: the model's); `settings` are `name=value`, of the profile's `serve`. `guarded`: only a
     platform that knows its callers can reach the host (a SageMaker endpoint), so no key is needed. Raises
-    LakewrightError where the model or the port cannot be had.
+    LakewrightError if the model cannot be opened or the port is in use.
     """
     from lakewright.service import server
 
@@ -55,37 +55,37 @@ def serve(
 
 
 def worker() -> ASGIApp:
-    """Called by name in each process of `serve --workers`. It stands here since such a process inherits nothing and
-    has to open a workspace of its own, which no module below `api` does."""
+    """The application of each process of `serve --workers`, called by its name. It is in this module because such a
+    process inherits nothing and must open its own workspace, and no module below `api` opens one."""
     from lakewright.service import server
 
     return server.worker(opened)
 
 
 def traffic(endpoint: str, *, split: str | None = None, rollback: bool = False, profile: str | None = None) -> Endpoint:
-    """The versions that an endpoint's servers answer with, after a change where one is asked for: another `split`, or
-    `rollback` to the one before. Raises NotFound for an endpoint that was never served."""
+    """The versions that an endpoint's servers answer with, after the change if one is requested: another `split`, or a
+    `rollback` to the one before. Raises NotFound if the endpoint was never served."""
     from lakewright.service.server.endpoint import change
 
     return change(opened(profile), endpoint, split, rollback)
 
 
 def keys(*, profile: str | None = None) -> list[Key]:
-    """The API keys that servers take; of each, its name and its hash."""
+    """The API keys that servers accept, each with its name and its hash."""
     from lakewright.service.server.access import read_keys
 
     return read_keys(_file(profile))
 
 
 def add_key(name: str, *, profile: str | None = None) -> str:
-    """A new API key, which only this call knows: its hash is kept. Raises UsageError where the name has one."""
+    """A new API key. Only its hash is kept. Raises UsageError if the name has a key."""
     from lakewright.service.server import access
 
     return access.add_key(_file(profile), name)
 
 
 def remove_key(name: str, *, profile: str | None = None) -> None:
-    """Take an API key away. Raises UsageError where there is none of the name."""
+    """Remove an API key. Raises UsageError if the name has no key."""
     from lakewright.service.server import access
 
     access.remove_key(_file(profile), name)

@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the functions that Python has too, a file for each thing that they are about.
+"""The command line: each command calls a function of lakewright.api. One file for each subject.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or project file, 3 below the gate, 4 waiting for approval,
 130 and 143 stopped by Ctrl-C and SIGTERM.
@@ -20,9 +20,9 @@ from lakewright.cli.show import complain, print_json
 
 
 def main() -> NoReturn:
-    """The console script: a LakewrightError becomes its cause, its remedy and its exit code."""
+    """The console script: prints the cause and the remedy of a LakewrightError and ends with its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does, where the locale lacks a character
+        sys.stdout.reconfigure(errors="backslashreplace")  # as on stderr, if the locale lacks a character
     try:
         app(standalone_mode=True)
     except LakewrightError as error:

@@ -1,4 +1,4 @@
-"""Platforms: what would be sent to one, sent, and watched; and what is wrong with a profile before that."""
+"""Platforms: check a profile, deploy a project, list its runs there and follow the newest."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def check(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with a profile, before anything is sent."""
+    """Check a profile for mistakes, before anything is sent."""
     from lakewright import api
     from lakewright.errors import ProfileError
 
-    found = api.check(project, settings=settings, profile=profile)
+    problems = api.check(project, settings=settings, profile=profile)
     if as_json:
-        print_json({"problems": [vars(problem) for problem in found]})
+        print_json({"problems": [vars(problem) for problem in problems]})
     else:
-        for problem in found:
+        for problem in problems:
             print(f"{problem.where}: {problem.kind}: {problem.cause}\n  → {problem.remedy}")
-        print(f"{len(found)} problem{'s' * (len(found) != 1)} found")
-    raise typer.Exit(ProfileError.exit_code if any(problem.kind == "error" for problem in found) else 0)
+        print(f"{len(problems)} problem{'s' * (len(problems) != 1)} found")
+    raise typer.Exit(ProfileError.exit_code if any(problem.kind == "error" for problem in problems) else 0)
 
 
 @app.command(epilog="Example: lakewright deploy banking77 --profile databricks --dry-run")
@@ -38,13 +38,13 @@ def deploy(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be sent, and send nothing")] = False,
-    out: Annotated[Path | None, typer.Option(help="folder to write it to")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the requests, and send nothing")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for the files that would be sent")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a project to its profile's platform.
 
-    That is the pipeline of its stages, the registry and the endpoint. Sent again, it changes only what is different.
+    These are the pipeline of its stages, the registry and the endpoint. A second deploy changes only what is different.
     """
     from lakewright import api
     from lakewright.errors import ProfileError
@@ -84,7 +84,7 @@ def list_runs(
 ) -> None:
     """List the runs where the profile runs the project, newest first.
 
-    Each has its status, its stages, and why it failed.
+    The list shows their status, their stages, and why they failed.
     """
     from lakewright import api
 
@@ -104,7 +104,7 @@ def follow_run(
 ) -> None:
     """Watch the newest run until it ends: its stages and its log.
 
-    The exit code is 1 where the run failed.
+    The exit code is 1 if the run failed.
     """
     from lakewright import api
     from lakewright.errors import LakewrightError

@@ -1,4 +1,4 @@
-"""The leaderboard of a comparison, as a terminal shows it."""
+"""The leaderboard of a comparison, for the terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The leaderboard of what `compare` returned, a line a run, as a terminal shows it."""
+def table(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
+    """One line for each run of `comparison`, the value that `lakewright.compare` returns."""
     from lakewright.evaluation.metrics import written
 
-    name, beside = found["metric"], found["second_metric"]
+    name, beside = comparison["metric"], comparison["second_metric"]
     rows = []
-    for number, run in enumerate(found["runs"], start=1):
+    for number, run in enumerate(comparison["runs"], start=1):
         metric, seconds = run["metrics"][name], run["training_seconds"]
         second = run["metrics"].get(beside)
         base = [run["base_model"].rstrip("/").rpartition("/")[2]] if run["base_model"] else []

@@ -1,4 +1,4 @@
-"""What there is: tables and what they hold, models, the MLflow UI."""
+"""The lake's tables and SQL over them, the registered models, the MLflow UI."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def profile_data(
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="a column of texts; repeatable")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="the label column; repeated: columns of 0 and 1, one a label")
+        list[str] | None, typer.Option(help="the label column; repeated: columns of 0 and 1, one for each label")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="the column that says train, validation or test")] = None,
+    split: Annotated[str | None, typer.Option(help="the column with train, validation or test")] = None,
     bias: Annotated[
         list[str] | None, typer.Option(help="COLUMN or COLUMN=VALUE: how labels differ by its values; repeatable")
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="a base model whose tokens to count; default: the project's")
+        str | None, typer.Option(help="a base model whose tokens are counted; default: the project's")
     ] = None,
     out: Annotated[str | None, typer.Option(help="folder for profile.html, profile.json and profile.ipynb")] = None,
     profile: ProfileName = None,
@@ -37,13 +37,14 @@ def profile_data(
 ) -> None:
     """Measure a table before anything is learned from it.
 
-    Missing and suspicious values, lengths, duplicates, labels, splits and bias: a page, a JSON file and a notebook.
+    It shows missing and suspicious values, lengths, duplicates, labels, splits and bias in a page, a JSON file and a
+    notebook.
     """
     from lakewright import api
     from lakewright.pages.profile import summary, verdict
     from lakewright.records import plain
 
-    found = api.profile(
+    measured = api.profile(
         table,
         project=project,
         text=text or (),
@@ -55,15 +56,15 @@ def profile_data(
         profile=profile,
     )
     if as_json:
-        print_json(plain(found))
+        print_json(plain(measured))
         return
-    print(f"{found.table}: {verdict(found)}")
-    print_rows(summary(found), False, "columns")
-    for finding in found.findings:
+    print(f"{measured.table}: {verdict(measured)}")
+    print_rows(summary(measured), False, "columns")
+    for finding in measured.findings:
         print(f"- {finding.detail}")
-    for note in found.notes:
+    for note in measured.notes:
         print(f"note: {note}")
-    print(f"page: {found.page}\njson: {found.json_file}\nnotebook: {found.notebook}")
+    print(f"page: {measured.page}\njson: {measured.json_file}\nnotebook: {measured.notebook}")
 
 
 tables = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)
@@ -83,22 +84,22 @@ def list_tables(profile: ProfileName = None, as_json: AsJson = False) -> None:
 @tables.command("show", epilog="Example: lakewright tables show main.health.icd10_chapters@v0 --limit 20")
 def show_table(
     table: TableName,
-    limit: Annotated[int, typer.Option(min=0, help="how many rows to print")] = 5,
+    limit: Annotated[int, typer.Option(min=0, help="number of rows")] = 5,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a table's properties, its columns and its first rows."""
     from lakewright import api
 
-    shown = api.table(table, limit=limit, profile=profile)
+    details = api.table(table, limit=limit, profile=profile)
     if as_json:
-        print_json(shown)
+        print_json(details)
         return
-    for key, value in _with_times(shown).items():
+    for key, value in _with_times(details).items():
         if key not in ("columns", "first_rows"):
             print(visible(f"{key}: {value}"))
-    print_rows(shown["columns"], False, "columns")
-    print_rows(shown["first_rows"], False, "first rows")
+    print_rows(details["columns"], False, "columns")
+    print_rows(details["first_rows"], False, "first rows")
 
 
 @tables.command("history", epilog="Example: lakewright tables history main.health.icd10_chapters")
@@ -111,7 +112,7 @@ def table_history(table: TableName, profile: ProfileName = None, as_json: AsJson
 
 
 def _with_times(entry: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds since 1970 as people read them, in UTC."""
+    """The entry with its times, milliseconds since 1970, in ISO format and UTC."""
     times = {name: entry[name] for name in ("timestamp", "created_at", "updated_at") if entry.get(name) is not None}
     iso = {name: datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") for name, ms in times.items()}
     return {**entry, **iso}
@@ -120,16 +121,16 @@ def _with_times(entry: dict[str, Any]) -> dict[str, Any]:
 @app.command(epilog="Example: lakewright sql 'select label, count(*) from main.bank.questions group by 1'")
 def sql(
     query: Annotated[str, typer.Argument(help='"select … from catalog.schema.table", also create table … as select')],
-    limit: Annotated[int, typer.Option(min=0, help="rows printed at most; 0: all")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="most rows to print; 0: all")] = 100,
     once: Annotated[
-        str | None, typer.Option(help="insert: a name; rows inserted under it are never inserted again")
+        str | None, typer.Option(help="insert: a name; rows that were inserted under it are never inserted again")
     ] = None,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
     """Query the lake's tables in SQL, join them, or write new ones.
 
-    `create table a.b.c as select …` writes one, `insert into a.b.c select …` adds rows to one.
+    `create table a.b.c as select …` writes a table, `insert into a.b.c select …` adds rows to a table.
     """
     from lakewright import api
     from lakewright.data.lake.types import python_rows
@@ -146,7 +147,7 @@ def sql(
         elif written:
             print(f"wrote {result} ({result.rows:,} rows)")
         else:
-            print(f"nothing was written: {result} brought the rows of {once}")
+            print(f"nothing was written: the rows of {once} are in the table since {result}")
         return
     rows = python_rows(result.slice(0, limit) if limit else result)
     if as_json:
@@ -165,7 +166,7 @@ app.add_typer(models, name="models", help="The registered model versions: list t
 def list_models(profile: ProfileName = None, as_json: AsJson = False) -> None:
     """List the registered model versions.
 
-    Each has its aliases, its primary metric, its speed, and the table that it was trained on.
+    The list shows their aliases, primary metric, speed and training table.
     """
     from lakewright import api
     from lakewright.records import plain
@@ -200,7 +201,7 @@ def approve_model(
 ) -> None:
     """Make a model version the champion.
 
-    models:/NAME@champion means this version from now on.
+    From now on models:/NAME@champion means this version.
     """
     from lakewright import api
     from lakewright.records import plain
@@ -214,7 +215,7 @@ def approve_model(
 
 @app.command(epilog="Example: lakewright ui --port 5001")
 def ui(
-    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 5000,
+    port: Annotated[int, typer.Option(help="the port, on 127.0.0.1")] = 5000,
     profile: ProfileName = None,
 ) -> None:
     """Open the MLflow UI on the workspace: runs, curves, models."""

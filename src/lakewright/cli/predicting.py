@@ -1,4 +1,4 @@
-"""Predictions: of rows, of tables; and the nearest texts."""
+"""Predictions of rows and of tables, and search for the nearest texts."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def predict(
     model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
     rows: Annotated[
         list[str] | None,
-        typer.Argument(help="texts, or JSON objects where the model reads more than a text; none: one a line on stdin"),
+        typer.Argument(
+            help="texts, or JSON objects where the model reads more than a text; none: one row for each line of stdin"
+        ),
     ] = None,
-    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict rows: print one line of JSON a row.
+    """Predict rows: print one line of JSON for each row.
 
-    With --json, one object holds them all.
+    With --json, print one object with all of them.
     """
     from lakewright import api
 
@@ -41,8 +43,8 @@ def predict(
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
     inputs = predictor.task.inputs
-    given = (_row(line, inputs) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
-    predictions = (prediction for chunk in _chunks(given, 256) for prediction in predictor.predict(chunk))
+    parsed = (_row(line, inputs) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
+    predictions = (prediction for chunk in _chunks(parsed, 256) for prediction in predictor.predict(chunk))
     if as_json:
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
         return
@@ -55,27 +57,29 @@ def score(
     model: Annotated[str, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
     input: Annotated[str, typer.Option(help="catalog.schema.table, or catalog.schema.table@v3")],
     output: Annotated[str | None, typer.Option(help="the predictions table; default: INPUT_predictions")] = None,
-    full: Annotated[bool, typer.Option("--full", help="all rows anew, in the place of what is there")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="score all rows again and replace the predictions table")
+    ] = False,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--column", help="INPUT=COLUMN: where the table's name differs; repeatable"),
+        typer.Option("--column", help="INPUT=COLUMN: where the table's name for an input differs; repeatable"),
     ] = None,
     id: Annotated[str | None, typer.Option(help="the column that identifies a row; default: the project's")] = None,
     keep: Annotated[list[str] | None, typer.Option(help="a column to copy beside the predictions; repeatable")] = None,
     least_confidence: Annotated[
-        float, typer.Option(help="below it `abstain` is true; 0: never, but for rows without a text")
+        float, typer.Option(help="below it `abstain` is true; 0: never, except for rows without a text")
     ] = 0.0,
     probabilities: Annotated[bool, typer.Option(help="write every label's probability")] = True,
     commit_rows: Annotated[
-        int | None, typer.Option(min=1, help="rows a commit: what a kill loses at most; default: 25,000")
+        int | None, typer.Option(min=1, help="rows in a commit, the most that a kill can lose; default: 25,000")
     ] = None,
-    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a table's new rows into a table of predictions.
 
-    Each row is scored once, whatever happens; the same command goes on after a stop.
+    Each row is scored once, whatever happens; after a stop, the same command continues.
     """
     from lakewright import api
     from lakewright.errors import UsageError
@@ -83,9 +87,9 @@ def score(
     pairs = [pair.partition("=") for pair in columns or ()]
     for name, _, column in pairs:
         if not name or not column:
-            raise UsageError(f"--column {name} maps nothing", "write --column text=NAME")
+            raise UsageError(f"--column {name} is not of the form INPUT=COLUMN", "write --column text=NAME")
     give_back()
-    with stoppable("the rows that were committed are kept"):
+    with stoppable("the committed rows are kept"):
         scored = api.score(
             model,
             input,
@@ -107,9 +111,9 @@ def score(
         print(line)
     print(f"{scored.rows:,} rows → {scored.output} ({scored.output.rows:,} rows), by {scored.model}")
     if scored.without:
-        print(f"{scored.without:,} of them lack what the model reads: their prediction is null")
+        print(f"{scored.without:,} of them have no input for the model: their prediction is null")
     if scored.abstained:
-        print(f"{scored.abstained:,} of them with a confidence below {least_confidence:g}: abstain is true")
+        print(f"{scored.abstained:,} of them have a confidence below {least_confidence:g}: their abstain is true")
     if scored.rows:
         print(f"{scored.seconds:.1f} s, {scored.seconds_per_1000_rows:.3f} s per 1,000 rows")
 
@@ -117,46 +121,47 @@ def score(
 @app.command(epilog="Example: lakewright search main.bank.questions 'lost card' --k 5")
 def search(
     table: Annotated[str, typer.Argument(help="catalog.schema.table, or catalog.schema.table@v3")],
-    text: Annotated[str, typer.Argument(help="what to look for")],
+    text: Annotated[str, typer.Argument(help="the text to search for")],
     model: Annotated[
-        str | None, typer.Option(help="models:/NAME@alias or a model folder; default: what embedded the table last")
+        str | None,
+        typer.Option(help="models:/NAME@alias or a model folder; default: the model that embedded the table last"),
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="the column searched; default: text, or the only one of texts")
+        str | None, typer.Option(help="the column to search; default: text, or the only column of texts")
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=1, help="how many rows")] = 10,
+    k: Annotated[int, typer.Option("--k", min=1, help="number of rows")] = 10,
     where: Annotated[str | None, typer.Option(help="a condition in SQL: only rows that meet it")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="compare every text, however many there are")] = False,
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the rows of a table nearest in meaning to a text.
+    """Find the rows of a table that are nearest in meaning to a text.
 
     A model of the task sentence_similarity embeds the texts.
     """
     from lakewright import api
 
     text, _ = _utf8((text, where or ""), "argument")
-    with stoppable("the embeddings that were committed are kept"):
-        found = api.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
-    if found.note:
-        print(found.note, file=sys.stderr)
+    with stoppable("the committed embeddings are kept"):
+        result = api.search(table, text, model=model, column=column, k=k, where=where, exact=exact, profile=profile)
+    if result.note:
+        print(result.note, file=sys.stderr)
     if as_json:
-        print_json(found.as_json())
+        print_json(result.as_json())
         return
-    print_rows(found.shown(), False, "rows")
-    print(found.told(), file=sys.stderr)
+    print_rows(result.lines(), False, "rows")
+    print(result.summary(), file=sys.stderr)
 
 
 def _stdin() -> Iterator[str]:
-    """Its lines, in UTF-8 whatever the locale is; what is none is escaped, as in arguments."""
+    """The lines of stdin, read as UTF-8 in every locale; other bytes are escaped, as Python does in arguments."""
     with io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape") as lines:
         for line in lines:
             yield line.removesuffix("\n")
 
 
 def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
-    """Raises DataError where a text holds bytes that are not UTF-8."""
+    """The texts. Raises DataError if one holds bytes that are not UTF-8."""
     from lakewright.errors import DataError
 
     for number, text in enumerate(texts, start=1):
@@ -167,14 +172,13 @@ def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
                 byte = ord(text[failure.start]) - 0xDC00
                 raise DataError(
                     f"{place} {number} is not UTF-8: character {failure.start + 1} is the byte 0x{byte:02x}",
-                    "encode it so: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright … (where it is Latin-1)",
+                    "convert it, for example from Latin-1: iconv -f LATIN1 -t UTF-8 rows.txt | lakewright …",
                 ) from None
         yield text
 
 
 def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
-    """A text, or a JSON object of the model's inputs. A brace alone makes no object where a text is all that the model
-    needs."""
+    """A text, or a JSON object of the model's inputs. A text may begin with a brace if it is the model's only input."""
     from lakewright.errors import UsageError, shown
 
     if not line.lstrip().startswith("{"):
@@ -187,7 +191,7 @@ def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
         name = next((name for name, kind in inputs.items() if kind == "text"), next(iter(inputs)))
         raise UsageError(
             f"not a JSON object: {shown(line)} ({failure})",
-            f'give {{"{name}": "…", …}}, one a line; a text that begins so stands in it, with \\" for "',
+            f'write {{"{name}": "…", …}}, one a line; a text that begins with a brace goes into one, with \\" for "',
         ) from None
     return row
 

@@ -1,4 +1,4 @@
-"""Projects: run them, see what would run, run a stage, compare what was run."""
+"""Projects: run one, plan a run, run one stage, compare finished runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, 
 from lakewright.cli.show import complain, print_json, print_rows, print_run, say
 from lakewright.system.memory import give_back
 
-KEPT = "the stages that finished are kept, and training's last checkpoint"
-ALLOCATIONS = 10_000  # between two searches for cycles: every 700, as Python has it, they are a fifth of all imports
+KEPT = "the finished stages and the last checkpoint of training are kept"
+ALLOCATIONS = 10_000  # between two garbage collections; with Python's 700 they take a fifth of the time of imports
 
 
 @app.command(epilog="Example: lakewright run banking77 --set train.num_train_epochs=3")
@@ -22,12 +22,12 @@ def run(
     project: ProjectFile = "project.yml",
     settings: Settings = [],  # noqa: B006 (typer copies it)
     profile: ProfileName = None,
-    rerun: Annotated[str | None, typer.Option(help="do this stage and those after it again")] = None,
+    rerun: Annotated[str | None, typer.Option(help="run this stage and the stages after it again")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a project: ingest, prepare, train, evaluate, gate, register.
 
-    Stages whose inputs are unchanged are skipped; the same command goes on with a run that was stopped.
+    Stages whose inputs are unchanged are skipped. The same command continues a run that was stopped.
     """
     gc.set_threshold(ALLOCATIONS)
     from lakewright.api.places import located
@@ -39,10 +39,8 @@ def run(
     if target == "local":
         stop = stoppable(KEPT)
     else:
-        stop = stoppable(
-            f"what was started on {target} goes on there", f"lakewright runs follow --profile {place.name}"
-        )
-    with redirect_stdout(sys.stderr), stop:  # a source of the user's may print; stdout belongs to results
+        stop = stoppable(f"the run on {target} continues there", f"lakewright runs follow --profile {place.name}")
+    with redirect_stdout(sys.stderr), stop:  # a user's source may print; stdout is for results
         finished = execute(loaded, place, rerun=rerun, watch=say)
     if as_json:
         print_json(finished.as_json())
@@ -60,7 +58,7 @@ def plan(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what `run` would do now, and why. Nothing is run."""
+    """Print which stages `run` would run now, and why. It runs nothing."""
     from lakewright import api
 
     with redirect_stdout(sys.stderr):
@@ -73,15 +71,13 @@ def plan(
 def stage(
     name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register")],
     project: Annotated[str, typer.Option(help="project.yml")],
-    run_id: Annotated[
-        str, typer.Option("--run", help="the run that the stage belongs to: its id, or a name; ingest begins one")
-    ],
+    run_id: Annotated[str, typer.Option("--run", help="the run of the stage: its id, or a name; ingest begins a run")],
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
 ) -> None:
     """Run one stage of a run and print its record.
 
-    A platform executes this command for each stage, each on a machine of its own.
+    A platform runs this command for each stage, on a separate machine.
     """
     gc.set_threshold(ALLOCATIONS)
     from lakewright import api
@@ -96,7 +92,7 @@ def stage(
 def compare(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="run ids, models:/NAME/3 or projects; none: all runs on the newest one's test rows"),
+        typer.Argument(help="run ids, models:/NAME/3 or projects; none: all runs on the newest run's test rows"),
     ] = None,
     by: Annotated[str, typer.Option(help="a metric; auto: the task's primary one")] = "auto",
     out: Annotated[str | None, typer.Option(help="folder for comparison.html and comparison.json")] = None,
@@ -105,22 +101,24 @@ def compare(
 ) -> None:
     """Rank finished runs, and recommend one.
 
-    Ties are told from differences; the cheapest run that is not significantly worse is recommended.
+    It separates ties from differences, and recommends the cheapest run that is not significantly worse.
     """
     from lakewright import api
     from lakewright.cli.leaderboard import table
 
-    found = api.compare(runs or (), by=by, out=out, profile=profile)
+    comparison = api.compare(runs or (), by=by, out=out, profile=profile)
     if as_json:
-        print_json(found)
+        print_json(comparison)
         return
-    print_rows(table(found), False, "runs")
-    print(f"recommended: {found['recommended']['reason']}")
-    for note in found["notes"]:
+    print_rows(table(comparison), False, "runs")
+    print(f"recommended: {comparison['recommended']['reason']}")
+    for note in comparison["notes"]:
         print(f"note: {note}")
-    if found["left_out"]:
-        print_rows([{"left out": run["run_id"][:8], "why": run["why"]} for run in found["left_out"]], False, "left out")
-    print(f"page: {found['page']}")
+    if comparison["left_out"]:
+        print_rows(
+            [{"left out": run["run_id"][:8], "why": run["why"]} for run in comparison["left_out"]], False, "left out"
+        )
+    print(f"page: {comparison['page']}")
 
 
 @app.command(epilog="Example: lakewright schema profiles > profiles.schema.json")
@@ -129,7 +127,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of project.yml or profiles.yml.
 
-    Editors complete and check these files by it.
+    Editors use it to complete and check these files.
     """
     from lakewright import api
 

@@ -13,15 +13,19 @@ from lakewright.cli.app import AsJson, app
 from lakewright.cli.show import print_json
 
 schedule = typer.Typer(cls=former.group(former.schedule, "--kind", options_first=True), no_args_is_help=True)
-app.add_typer(schedule, name="schedule", help="Write what runs a command at regular times on this machine.")
-OPTIONS_FIRST = {"allow_interspersed_args": False}  # what comes after the command's name is the command's
+app.add_typer(
+    schedule,
+    name="schedule",
+    help="Make a systemd timer or a cron line that runs a command.",
+)
+OPTIONS_FIRST = {"allow_interspersed_args": False}  # options after the command's name belong to that command
 Command = Annotated[
     list[str], typer.Argument(metavar="COMMAND", help="the command and its options: score --model … --input …")
 ]
 Every = Annotated[str, typer.Option(help="hourly, daily, weekly or monthly")]
-At = Annotated[str, typer.Option(help="HH:MM of this machine's clock")]
+At = Annotated[str, typer.Option(help="HH:MM by this machine's clock")]
 On = Annotated[str, typer.Option(help="weekly: the day")]
-Name = Annotated[str | None, typer.Option(help="names the job; default: the command's name")]
+Name = Annotated[str | None, typer.Option(help="the job's name; default: the command's name")]
 
 
 @schedule.command(
@@ -35,7 +39,7 @@ def systemd(
     at: At = "03:00",
     on: On = "Mon",
     name: Name = None,
-    out: Annotated[str | None, typer.Option(help="folder for the two files; default: print them")] = None,
+    out: Annotated[str | None, typer.Option(help="folder for the two files; without it they are printed")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a systemd service and the timer that starts it. Options come before the command."""
@@ -83,7 +87,7 @@ def _files(command: list[str], every: str, at: str, on: str, name: str | None, k
     from lakewright import api
     from lakewright.errors import UsageError, nearest
 
-    known = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    if command[0] not in known:
-        raise UsageError(f"lakewright has no command {command[0]!r}", nearest(command[0], known))
+    commands = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    if command[0] not in commands:
+        raise UsageError(f"lakewright has no command {command[0]!r}", nearest(command[0], commands))
     return api.schedule(command, every=every, at=at, on=on, kind=kind, name=name)

@@ -1,4 +1,4 @@
-"""Servers: start one, change what it answers with, and the keys that it takes."""
+"""Servers: start one, divide its traffic among versions, manage its API keys."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: lakewright serve models:/main.bank.banking77@champion --follow-alias")
 def serve(
     model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
-    host: Annotated[str, typer.Option(help="the address to listen at; others than this machine's own need a key")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[
+        str, typer.Option(help="the address to listen at; addresses that other machines can reach need a key")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="the port")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="processes that share the port")] = 1,
     split: Annotated[
         str | None, typer.Option(help="champion=90,challenger=10: versions side by side, and their shares in percent")
@@ -29,17 +29,19 @@ def serve(
     follow_alias: Annotated[
         bool, typer.Option("--follow-alias", help="serve another version as soon as the alias moves to it")
     ] = False,
-    endpoint: Annotated[str | None, typer.Option(help="its name, for `traffic`; default: the model's")] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="the endpoint's name, for `traffic`; default: the model's")
+    ] = None,
     settings: Annotated[
         list[str], typer.Option("--set", help="name=value: one of the profile's `serve` settings; repeatable")
     ] = [],  # noqa: B006
-    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: what the model names")] = "auto",
+    runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,
     guarded: Annotated[bool, typer.Option("--guarded", hidden=True)] = False,  # for containers that a platform guards
 ) -> None:
-    """Answer predictions over HTTP, until it is stopped.
+    """Answer prediction requests over HTTP, until it is stopped.
 
-    POST /predict, MLflow's /invocations, /v2 and others; the pages at /docs describe them.
+    Paths: POST /predict, MLflow's /invocations, /v2 and others; the pages at /docs describe them.
     """
     from lakewright import api
 
@@ -60,7 +62,7 @@ def serve(
 
 traffic = typer.Typer(cls=former.group(former.traffic, "--split"), no_args_is_help=True)
 app.add_typer(traffic, name="traffic", help="The versions that an endpoint answers with: show or change them.")
-Endpoint = Annotated[str, typer.Argument(help="its name: the model's, if `serve` gave no other")]
+Endpoint = Annotated[str, typer.Argument(help="its name: the model's, unless `serve` had another")]
 
 
 @traffic.command("show", epilog="Example: lakewright traffic show main.bank.banking77")
@@ -94,17 +96,17 @@ def roll_back_traffic(endpoint: Endpoint, profile: ProfileName = None, as_json: 
     _print_variants(api.traffic(endpoint, rollback=True, profile=profile), as_json)
 
 
-def _print_variants(standing: EndpointRecord, as_json: bool) -> None:
+def _print_variants(endpoint: EndpointRecord, as_json: bool) -> None:
     rows = [
-        {"variant": one.name, "version": one.at, "percent": one.percent, "folder": one.folder}
-        for one in standing.variants
+        {"variant": each.name, "version": each.at, "percent": each.percent, "folder": each.folder}
+        for each in endpoint.variants
     ]
     print_rows(rows, as_json, "variants")
 
 
 keys = typer.Typer(cls=former.group(former.action_needed), no_args_is_help=True)
 app.add_typer(keys, name="keys", help="The API keys that servers take: list, add or remove them.")
-Whose = Annotated[str, typer.Argument(help="whose key")]
+Whose = Annotated[str, typer.Argument(help="the key's owner")]
 
 
 @keys.command("list", epilog="Example: lakewright keys list")
@@ -120,14 +122,14 @@ def add_key(name: Whose, profile: ProfileName = None, as_json: AsJson = False) -
     """Make a key and print it, once. Only its hash is kept."""
     from lakewright import api
 
-    made = api.add_key(name, profile=profile)
-    print_json({"name": name, "key": made}) if as_json else print(made)
+    secret = api.add_key(name, profile=profile)
+    print_json({"name": name, "key": secret}) if as_json else print(secret)
     print("only its hash is kept: the key is not shown again", file=sys.stderr)
 
 
 @keys.command("remove", epilog="Example: lakewright keys remove billing")
 def remove_key(name: Whose, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Take a key away, and list those that are left. Servers notice within a second or two."""
+    """Remove a key, and list the others. Servers notice within a second or two."""
     from lakewright import api
 
     api.remove_key(name, profile=profile)

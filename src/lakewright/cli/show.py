@@ -1,4 +1,4 @@
-"""How results look: tables and lines for people on stdout, one JSON object for scripts, messages on stderr."""
+"""How results are printed: tables and lines or one JSON object on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def print_json(value: dict[str, Any], indent: int | None = 2) -> None:
-    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")  # else a locale may lack a character
+    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")  # other encodings may lack a character
     print(jsonfile.text(value, indent, str, escaped), end="", flush=indent is None)
 
 
@@ -40,12 +40,12 @@ def complain(error: LakewrightError) -> None:
         print(f"  log: {error.log}", file=sys.stderr)
 
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line feed
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line feed
 
 
 def visible(text: str) -> str:
-    """The text with what a terminal acts on escaped: data could clear it, write over it, or turn its lines round."""
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """The text with control characters escaped: data could clear a terminal, overwrite it or reverse its lines."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool, title: str) -> None:
@@ -84,17 +84,17 @@ def _console() -> Callable[..., None]:
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False).print
 
 
-def print_run(finished: Run) -> None:
+def print_run(run: Run) -> None:
     from lakewright.evaluation.metrics import written
     from lakewright.records import Ingested, Prepared
 
     show = _console()
-    noticed = finished.records.get("prepare") or finished.records.get("ingest")  # prepare's are ingest's, and more
-    if isinstance(noticed, Ingested | Prepared):
-        for finding in noticed.findings:
+    record = run.records.get("prepare") or run.records.get("ingest")  # prepare repeats the findings of ingest
+    if isinstance(record, Ingested | Prepared):
+        for finding in record.findings:
             show(visible(f"noticed: {finding.name}: {finding.detail}"), markup=False)
-    if "evaluate" in finished.records:
-        report = finished.report
+    if "evaluate" in run.records:
+        report = run.report
         confidence = f"{report.confidence:.0%} interval"
         rows = [
             [name, written(name, m.value, 4), f"{written(name, m.low, 4)} – {written(name, m.high, 4)}"]
@@ -107,37 +107,37 @@ def print_run(finished: Run) -> None:
         for name, why in report.undefined.items():
             show(f"not defined on the test rows: {name}: {why}", markup=False)
         show(f"report: {report.html}")
-    if "gate" in finished.records:
-        decision = finished.decision
+    if "gate" in run.records:
+        decision = run.decision
         show(f"gate: {'passed' if decision.passed else 'NOT passed, nothing registered'}")
         for check in decision.checks:
             show(f"  {'✓' if check.passed else '✗'} {check.name}: {check.detail}", markup=False)
-    version = finished.model_version
-    if version is None or finished.error is not None:
+    version = run.model_version
+    if version is None or run.error is not None:
         return
     show(f"registered: {version} ({', '.join(version.aliases) or 'another version is the champion by now'})\n\nnext:")
     command = _command()
-    if finished.exit_code == 4:
+    if run.exit_code == 4:
         print(f"  {command} models approve {version.at}")
     uri = f"models:/{version.name}@champion" if "champion" in version.aliases else version.at
-    print(f"  {command} predict {uri} {shlex.quote(_first_row(finished))}")
-    table = finished.records["ingest"]
+    print(f"  {command} predict {uri} {shlex.quote(_first_row(run))}")
+    table = run.records["ingest"]
     print(f'  {command} sql "select * from {table.table.name} limit 5"')  # type: ignore[attr-defined]
     print(f"  {command} ui")
 
 
 def _command() -> str:
-    """How this very command can be typed again: a virtual environment need not be on the PATH."""
+    """The name that starts this program again: a virtual environment need not be on the PATH."""
     return "lakewright" if shutil.which("lakewright") else os.path.relpath(sys.argv[0])
 
 
-def _first_row(finished: Run) -> str:
-    """The first test row as `predict` takes it, long texts cut."""
+def _first_row(run: Run) -> str:
+    """The first test row in the form that `predict` reads, long texts cut."""
     import pyarrow.parquet as pq
 
     # read_table would import pandas.
-    first = next(pq.ParquetFile(finished.report.test_rows).iter_batches(1, columns=["inputs"]))
-    given = json.loads(first["inputs"][0].as_py())
-    row = {name: value[:80] if isinstance(value, str) else value for name, value in given.items() if value is not None}
+    first = next(pq.ParquetFile(run.report.test_rows).iter_batches(1, columns=["inputs"]))
+    values = json.loads(first["inputs"][0].as_py())
+    row = {name: value[:80] if isinstance(value, str) else value for name, value in values.items() if value is not None}
     row.pop("tokens", None)  # the text is the same
     return row["text"] if list(row) == ["text"] else json.dumps(row, ensure_ascii=False)

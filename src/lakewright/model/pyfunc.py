@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from lakewright.data.rows.kinds import Kind
     from lakewright.model.predictor import Predictor
 
 OUTPUT = "output"  # the parameter of a call …
@@ -99,6 +100,9 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
         params = {OUTPUT: OUTPUTS[0]}
         network = f"data/{folder.name}/{ONNX}"
         identity.add_flavor("onnx", onnx_version=version("onnx"), data=network, providers=["CPUExecutionProvider"])
+    signature = infer_signature(rows, model.predict(rows), params)
+    if params is not None:
+        signature.inputs = _columns(model.predictor.task.inputs)
     with TemporaryDirectory() as scratch:
         mlflow.pyfunc.save_model(
             path=str(destination),
@@ -107,9 +111,18 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
             data_path=str(folder),
             code_paths=[str(Path(__file__).parents[1]), str(_metadata(Path(scratch)))],
             pip_requirements=[f"{package}=={version(package)}" for package in required],
-            signature=infer_signature(rows, model.predict(rows), params),
+            signature=signature,
             input_example=rows,
         )
+
+
+def _columns(inputs: Mapping[str, Kind]) -> Any:
+    """MLflow's schema of a row's inputs. Each may be missing. A category, or a time, is of any type that its column may
+    have: text, whole numbers, truth values."""
+    from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+
+    kinds: dict[Kind, Any] = {"number": DataType.double, "text": DataType.string, "optional text": DataType.string}
+    return Schema([ColSpec(kinds.get(kind, AnyType()), name, required=kind == "text") for name, kind in inputs.items()])
 
 
 def _metadata(folder: Path) -> Path:

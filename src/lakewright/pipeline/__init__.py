@@ -48,7 +48,7 @@ from lakewright.workspace import Workspace
 from lakewright.workspace.run_folder import RunFolder
 
 LOG = logging.getLogger("lakewright")
-Watch = Callable[[str, str, str], None]  # stage, "run" | "done" | "skipped" | "failed", a few words
+Watch = Callable[[str, str, str], None]  # stage, "run" | "done" | "skipped" | "failed", reason
 Records = Mapping[str, Record]
 
 
@@ -56,16 +56,16 @@ Records = Mapping[str, Record]
 class Stage:
     name: str  # lakewright.pipeline.stages.NAME holds a function NAME
     record: type[Record]
-    needs: Mapping[str, str]  # stage → the argument of NAME that its record is
-    depends: Callable[[Project, Workspace], dict[str, Any]]  # beside the needed records: settings, and the source
-    unless: Callable[[Records], str] = lambda records: ""  # why the stage is left out; empty: it is not
+    needs: Mapping[str, str]  # stage → the argument of NAME that receives its record
+    depends: Callable[[Project, Workspace], dict[str, Any]]  # beside these records: settings, and the source
+    unless: Callable[[Records], str] = lambda records: ""  # why the stage is left out; empty: it runs
 
 
 def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
     from lakewright.pipeline.stages.ingest import fingerprint
 
-    read = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "columns"})
-    return {"settings": {"data": read, "table": project.table}, "source": fingerprint(project, workspace)}
+    data = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "columns"})
+    return {"settings": {"data": data, "table": project.table}, "source": fingerprint(project, workspace)}
 
 
 def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _settings(*names: str) -> Callable[[Project, Workspace], dict[str, Any]]:
     return lambda project, _: {"settings": {**{name: project.resolved[name] for name in names}, "model": project.model}}
 
 
-def _refused(records: Records) -> str:
+def _refusal(records: Records) -> str:
     return "" if cast(Decision, records["gate"]).passed else "the gate refused the model"
 
 
@@ -97,33 +97,35 @@ STAGES = (
     Stage("train", Trained, PREPARED, _settings("train")),
     Stage("evaluate", Report, PREPARED | TRAINED, _settings("evaluate")),
     Stage("gate", Decision, TRAINED | REPORT, _settings("gate")),
-    Stage("register", ModelVersion, PREPARED | TRAINED | REPORT | DECISION, _settings("register"), unless=_refused),
+    Stage("register", ModelVersion, PREPARED | TRAINED | REPORT | DECISION, _settings("register"), unless=_refusal),
 )
 
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
-    """What is to be done about each stage. Raises UsageError for what can be seen to be wrong before any work."""
+    """Each stage, whether it runs or is skipped, and why. Raises UsageError for mistakes that show before any work."""
     _check(project)
-    found: list[Step] = []
+    planned: list[Step] = []
     records: dict[str, Record] = {}
     for stage in STAGES:
         waiting = next((need for need in stage.needs if need not in records), None)
         if waiting is not None:
-            found.append(Step(stage.name, False, f"{waiting} is to run first"))
+            planned.append(Step(stage.name, False, f"{waiting} must run first"))
             continue
         step = _step(stage, project, workspace, records, rerun)
         if step.record is not None:
             records[stage.name] = step.record
-        found.append(step)
-    return found
+        planned.append(step)
+    return planned
 
 
 def _check(project: Project) -> None:
-    """The parts of a project that are right one by one but not together."""
+    """Raises UsageError for settings that are valid alone but do not fit together."""
     task = plugins.TASKS.find(project.task.name)
     gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
     for metric in sorted({*gate.minimum, *gate.maximum, gate.compare_by} - {"auto", *measured}):
-        raise ProjectError(f"gate names the metric {metric!r}; {task.name} has none", nearest(metric, measured))
+        raise ProjectError(
+            f"gate names the metric {metric!r}, which {task.name} does not measure", nearest(metric, measured)
+        )
     for kind, bounds in (("minimum", gate.minimum), ("maximum", gate.maximum)):
         for metric, bound in bounds.items():
             check_bound(metric, kind, bound)
@@ -135,11 +137,11 @@ def _check(project: Project) -> None:
         default = type(project.train).model_fields[name].default
         if task.level != "vector" and getattr(project.train, name) != default:
             raise ProjectError(
-                f"train.{name} means nothing to {task.name}", "it belongs to sentence_similarity: leave it out"
+                f"train.{name} has no effect on {task.name}", "remove it: it is for sentence_similarity alone"
             )
     if project.prepare.balance != "none" and not task.one_label:
         raise UsageError(
-            f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} has not",
+            f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} does not have",
             "set prepare.balance: none",
         )
 
@@ -156,7 +158,7 @@ def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | N
         with runs.log_to(workspace, run_id) as log:
             try:
                 return _run_stages(project, workspace, run_id, watch, rerun, log)
-            except KeyboardInterrupt:  # run.json stays as it is: the next `lakewright run` goes on with this run
+            except KeyboardInterrupt:  # run.json is unchanged: the next `lakewright run` continues this run
                 with suppress(LakewrightError):
                     workspace.tracking.finish(run_id, "KILLED", {}, {})
                 raise
@@ -179,7 +181,7 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
             result = StageResult(
                 status="skipped" if step.skip else "done", seconds=time.monotonic() - began, why=step.why
             )
-        except (Exception, SystemExit) as failure:  # a source of the user's may call sys.exit
+        except (Exception, SystemExit) as failure:  # a user's source may call sys.exit
             LOG.exception("%s failed", stage.name)
             error = _explained(failure, stage.name, log)
             result = StageResult(status="failed", seconds=time.monotonic() - began, why=error.cause)
@@ -188,9 +190,9 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
         watch(stage.name, result.status, f"in {result.seconds:.1f} s" if result.status == "done" else result.why)
         if error is not None:
             break
-    finished = Run(run_id, results, records, error)
-    _close(finished, project, workspace, log)
-    return finished
+    run = Run(run_id, results, records, error)
+    _close(run, project, workspace, log)
+    return run
 
 
 def _close(run: Run, project: Project, workspace: Workspace, log: str) -> None:
@@ -205,7 +207,7 @@ def _close(run: Run, project: Project, workspace: Workspace, log: str) -> None:
         if run.error is None:  # the run stays unfinished, and the next `lakewright run` closes it
             failure.log = log
             raise
-        LOG.warning("MLflow was not told that the run failed: %s", failure.cause)
+        LOG.warning("MLflow did not receive the status FAILED of the run: %s", failure.cause)
     runs.close_run(project, workspace, run.run_id, "failed" if run.error else "done")
     workspace.send()
 
@@ -213,11 +215,11 @@ def _close(run: Run, project: Project, workspace: Workspace, log: str) -> None:
 def _record(
     stage: Stage, step: Step, project: Project, workspace: Workspace, run_id: str, records: Records
 ) -> Record | None:
-    """The stage's record, kept or new, noted among the run's; None where the stage is left out."""
+    """The stage's record, a kept or a new one, also written to the run's folder; None if the stage is left out."""
     if step.skip and step.record is None:
         return None
     if step.record is not None:
-        record = _as_kept(step.record, workspace)
+        record = _up_to_date(step.record, workspace)
     else:
         work = skipping.work_folder(workspace, stage.name, step.key)
         work.mkdir(parents=True, exist_ok=True)
@@ -238,8 +240,8 @@ def _record(
     return record
 
 
-def _as_kept(record: Record, workspace: Workspace) -> Record:
-    if isinstance(record, ModelVersion):  # approved since, or no longer the champion: aliases move
+def _up_to_date(record: Record, workspace: Workspace) -> Record:
+    if isinstance(record, ModelVersion):  # aliases move: it may be approved since, or no longer the champion
         from lakewright.registry.versions import resolve
 
         return resolve(workspace.tracking, record.at)
@@ -258,7 +260,7 @@ def _step(stage: Stage, project: Project, workspace: Workspace, records: Records
     names = [each.name for each in STAGES]
     if rerun is None or names.index(stage.name) < names.index(rerun):
         return step
-    why = f"asked to run again from {rerun}" if step.skip else step.why
+    why = f"rerun from {rerun}" if step.skip else step.why
     return Step(stage.name, False, why, step.key, step.depends, again=True)
 
 
@@ -266,7 +268,7 @@ def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], 
     records: dict[str, Record] = {}
     for stage, step in zip(STAGES, planned, strict=True):
         if step.record is not None:
-            records[stage.name] = _as_kept(step.record, workspace)
+            records[stage.name] = _up_to_date(step.record, workspace)
         watch(stage.name, "skipped", step.why)
     same = runs.runs_of(project, workspace)
     run_id = same[0].run_id if same else next(step.run_id for step in reversed(planned) if step.run_id)
@@ -276,11 +278,11 @@ def _nothing_to_do(project: Project, workspace: Workspace, planned: list[Step], 
 
 
 def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Record | None:
-    """One stage of a run, from the records that the stages before it left: what targets execute.
+    """Run one stage of a run on the records of the earlier stages. Targets execute this.
 
-    `run` is the id of a run that was begun, or the name of one (a platform's own id of what it executes), which the
-    first stage begins and the last one ends. None where the stage is left out (register, below the gate).
-    Raises NotFound for a run that is not there, or where a stage before has not run.
+    `run` is the id of an existing run, or a name (a platform's own id of its execution): the first stage begins the run
+    of this name, and the last stage ends it. Returns None if the stage is left out (register, below the gate).
+    Raises NotFound if the run does not exist or an earlier stage has not run.
     """
     stage = stage_named(name)
     with workspace.lock(f"{project.schema_}.{project.name}"):
@@ -305,21 +307,21 @@ def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Re
 
 
 def _run_id(stage: Stage, project: Project, workspace: Workspace, run: str) -> str:
-    known = runs.runs_of(project, workspace)
-    found = next((noted.run_id for noted in known if run in (noted.run_id, noted.name)), None)
-    if found is not None:
-        return found
+    notes = runs.runs_of(project, workspace)
+    run_id = next((note.run_id for note in notes if run in (note.run_id, note.name)), None)
+    if run_id is not None:
+        return run_id
     if stage != STAGES[0]:
         raise NotFound(
             f"{workspace.profile.workspace} has no run {run} of this project with these settings",
             f"`lakewright run` begins one, and so does the stage {STAGES[0].name}; "
-            + nearest(run, [name for noted in known for name in (noted.run_id, noted.name)]),
+            + nearest(run, [name for note in notes for name in (note.run_id, note.name)]),
         )
     return runs.open_run(project, workspace, run)
 
 
 def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
-    """What the stages of a run have left so far; a damaged record is as good as none."""
+    """The records that a run has so far, by stage; a damaged record counts as missing."""
     folder = RunFolder.of(workspace.folder, run_id)
     records: dict[str, Record] = {}
     for stage in STAGES:
@@ -333,10 +335,10 @@ def records_of(workspace: Workspace, run_id: str) -> dict[str, Record]:
 
 
 def stage_named(name: str) -> Stage:
-    found = next((stage for stage in STAGES if stage.name == name), None)
-    if found is None:
-        raise UsageError(f"there is no stage {name!r}", nearest(name, [stage.name for stage in STAGES]))
-    return found
+    stage = next((each for each in STAGES if each.name == name), None)
+    if stage is None:
+        raise UsageError(f"there is no stage {name!r}", nearest(name, [each.name for each in STAGES]))
+    return stage
 
 
 def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
@@ -350,7 +352,7 @@ def _explained(failure: BaseException, stage: str, log: str) -> LakewrightError:
     elif missing is not None:
         error = missing
     else:
-        remedy = "the log has the whole traceback; run again to go on from here"
+        remedy = "read the traceback in the log; run the same command again to continue from here"
         error = LakewrightError(f"{stage} failed: {type(failure).__name__}: {failure}", remedy)
     error.log = log
     return error

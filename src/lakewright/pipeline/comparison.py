@@ -1,6 +1,6 @@
-"""Finished runs side by side: which is best, which are ties with it, and which one to take.
+"""Compares finished runs: which is the best, which are ties with it, and which one is recommended.
 
-Everything is read from what the runs left: their records, their frozen test rows, their logs. No model predicts again.
+The comparison reads the records of the runs, their frozen test rows and their logs. No model predicts again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FROZEN = ["record_id", "truth", "prediction", "inputs"]  # columns of test_rows.
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run left."""
+    """A finished run: its records, the description of its model, its truths."""
 
     run_id: str
     name: str  # in MLflow
@@ -51,14 +51,13 @@ class Finished:
 def compare(
     workspace: Workspace, names: Sequence[str] = (), *, by: str = "auto", out: str | Path | None = None
 ) -> dict[str, Any]:
-    """Rank runs by their primary metric, or `by` another one; returns what comparison.json holds.
+    """Rank runs by their primary metric, or `by` another one; returns the content of comparison.json.
 
-    `names` are run ids (or how they begin), `models:/NAME/3`, project names or files; none: every finished run. The
-    newest of them says on which test rows runs are compared; one that cannot be compared on them is left out, with the
-    reason.
-    comparison.html and comparison.json go to `out`, by default a folder of the workspace.
+    `names` are run ids (or their beginnings), `models:/NAME/3`, project names or files; none: every finished run. Runs
+    are compared on the test rows of the newest of them; a run without these rows is left out, with the reason.
+    comparison.html and comparison.json are written to `out`, by default a folder of the workspace.
 
-    Raises UsageError or NotFound for a name or a metric that is not there, DataError where fewer than two are left.
+    Raises UsageError or NotFound if a name or a metric does not exist, DataError if fewer than two runs remain.
     """
     runs, left_out = _comparable(_chosen(names, workspace), by)
     metric = runs[0].report.primary if by == "auto" else by
@@ -76,46 +75,46 @@ def compare(
             confidence=settings["confidence"],
             progress=lambda: advance(1, ""),
         )
-    found = _found(leaderboard, dict(zip(entries, runs, strict=True)), left_out, workspace)
-    found |= {"page": str(folder / "comparison.html"), "json_file": str(folder / "comparison.json")}
-    write_whole(folder / "comparison.html", page(found, leaderboard))
-    write_whole(folder / "comparison.json", jsonfile.text(found))
-    return found
+    comparison = _as_json(leaderboard, dict(zip(entries, runs, strict=True)), left_out, workspace)
+    comparison |= {"page": str(folder / "comparison.html"), "json_file": str(folder / "comparison.json")}
+    write_whole(folder / "comparison.html", page(comparison, leaderboard))
+    write_whole(folder / "comparison.json", jsonfile.text(comparison))
+    return comparison
 
 
 def _chosen(names: Sequence[str], workspace: Workspace) -> list[RunFolder]:
     """The folders of the named runs, or of all finished ones; the newest first."""
     folders = sorted(RunFolder.noted(workspace.folder), key=lambda folder: -folder.note.stat().st_mtime_ns)
-    known = [folder.run_id for folder in folders]
+    run_ids = [folder.run_id for folder in folders]
     finished: list[str] = []
     projects: dict[str, list[str]] = {}
     for folder in folders:
         try:
-            noted = folder.read_note()
-            titles = noted.resolved["name"], f"{noted.resolved['schema']}.{noted.resolved['name']}"
+            note = folder.read_note()
+            titles = note.resolved["name"], f"{note.resolved['schema']}.{note.resolved['name']}"
         except (ValueError, KeyError, TypeError):
-            continue  # damaged: who asks for it by its id is told so
-        if noted.status == "done":
+            continue  # damaged: an error if the user names its id
+        if note.status == "done":
             finished.append(folder.run_id)
             for title in titles:
                 projects.setdefault(title, []).append(folder.run_id)
     if not finished:
         raise NotFound(f"{workspace.folder} has no finished run", "`lakewright run` makes one")
-    wanted = set() if names else set(finished)
+    selected = set() if names else set(finished)
     for name in names:
-        wanted |= set(_named(name, known, projects, workspace))
-    return [folder for folder in folders if folder.run_id in wanted]
+        selected |= set(_named(name, run_ids, projects, workspace))
+    return [folder for folder in folders if folder.run_id in selected]
 
 
-def _named(name: str, known: list[str], projects: Mapping[str, list[str]], workspace: Workspace) -> list[str]:
+def _named(name: str, run_ids: list[str], projects: Mapping[str, list[str]], workspace: Workspace) -> list[str]:
     if name.startswith("models:/"):
         from lakewright.registry.versions import RUN, resolve
 
         version = resolve(workspace.tracking, name)
-        if version.tags.get(RUN) not in known:
+        if version.tags.get(RUN) not in run_ids:
             raise NotFound(
                 f"{version} comes from run {version.tags.get(RUN, '(unknown)')}, which {workspace.folder} lacks",
-                "name the profile whose workspace it ran in (--profile)",
+                "name the profile of the workspace that has this run (--profile)",
             )
         return [version.tags[RUN]]
     if name.endswith((".yml", ".yaml")):
@@ -123,12 +122,12 @@ def _named(name: str, known: list[str], projects: Mapping[str, list[str]], works
         name = f"{project.schema_}.{project.name}"
     if name in projects:
         return projects[name]
-    beginning = [run_id for run_id in known if name and run_id.startswith(name)]
-    if not beginning:
+    matches = [run_id for run_id in run_ids if name and run_id.startswith(name)]
+    if not matches:
         raise NotFound(f"{workspace.folder} has no run or project {name!r}", nearest(name, projects))
-    if len(beginning) > 1:
-        raise UsageError(f"{name!r} begins {len(beginning)} run ids", f"write more of it: {', '.join(beginning)}")
-    return beginning
+    if len(matches) > 1:
+        raise UsageError(f"{len(matches)} run ids begin with {name!r}", f"write more of it: {', '.join(matches)}")
+    return matches
 
 
 def _comparable(folders: Sequence[RunFolder], by: str) -> tuple[list[Finished], list[dict[str, str]]]:
@@ -153,7 +152,7 @@ def _comparable(folders: Sequence[RunFolder], by: str) -> tuple[list[Finished], 
     if len(runs) < 2:
         reasons = "; ".join(f"{run['run_id'][:8]}: {run['why']}" for run in left_out)
         raise DataError(
-            f"{len(runs)} of {len(folders)} runs can be compared, and it takes two"
+            f"{len(runs)} of {len(folders)} runs can be compared, and a comparison needs two"
             + (f" ({reasons})" if reasons else ""),
             "run the project with other settings (lakewright run --set …), or name other runs",
         )
@@ -161,12 +160,12 @@ def _comparable(folders: Sequence[RunFolder], by: str) -> tuple[list[Finished], 
 
 
 def _hindrance(run: Finished, runs: Sequence[Finished], metric: str) -> str:
-    """Why the run cannot stand beside those before it; empty where it can."""
+    """Why the run cannot be compared with the earlier ones; empty if it can."""
     if not runs:
         return ""
-    wanted, learned = runs[0].model["task"]["name"], run.model["task"]["name"]
-    if learned != wanted:
-        return f"it learned {learned}, not {wanted}"
+    task, other = runs[0].model["task"]["name"], run.model["task"]["name"]
+    if other != task:
+        return f"it learned {other}, not {task}"
     if metric not in run.report.metrics:
         return f"its report has no {metric}"
     same = next((each for each in runs if each.trained.digest == run.trained.digest), None)
@@ -176,23 +175,23 @@ def _hindrance(run: Finished, runs: Sequence[Finished], metric: str) -> str:
 
 
 def _other_rows(theirs: pa.Table, ours: pa.Table) -> str:
-    truths, wanted = (dict(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
+    truths, expected = (dict(zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True))
                       for rows in (theirs, ours))  # fmt: skip
-    if truths.keys() == wanted.keys():
-        changed = sum(truths[name] != truth for name, truth in wanted.items())
+    if truths.keys() == expected.keys():
+        changed = sum(truths[name] != truth for name, truth in expected.items())
         return f"{changed:,} of its {len(truths):,} test rows have another truth"
-    shared = len(truths.keys() & wanted.keys())
-    return f"evaluated on other test rows: {len(truths):,}, of which {shared:,} are among the {len(wanted):,} here"
+    shared = len(truths.keys() & expected.keys())
+    return f"evaluated on other test rows: {len(truths):,}, of which {shared:,} are among the {len(expected):,} here"
 
 
 def _read(folder: RunFolder) -> Finished:
-    """Raises DataError where the run did not finish or part of what it left is gone."""
+    """Raises DataError if the run did not finish or one of its files is gone or damaged."""
     import pyarrow.parquet as pq
 
     try:
-        noted = folder.read_note()
-        if noted.status != "done":
-            raise DataError(f"it did not finish (status: {noted.status})", "run the project again")
+        note = folder.read_note()
+        if note.status != "done":
+            raise DataError(f"it did not finish (status: {note.status})", "run the project again")
         trained, report = folder.read_record("train", Trained), folder.read_record("evaluate", Report)
         if not Path(report.test_rows).exists():
             raise DataError(f"{report.test_rows} is gone", "run the project again")
@@ -202,8 +201,8 @@ def _read(folder: RunFolder) -> Finished:
         truths = pq.ParquetFile(report.test_rows).read(["record_id", "truth"]).sort_by("record_id")
         return Finished(
             run_id=folder.run_id,
-            name=noted.name,
-            project=noted.resolved,
+            name=note.name,
+            project=note.resolved,
             prepared=folder.read_record("prepare", Prepared),
             trained=trained,
             report=report,
@@ -212,11 +211,11 @@ def _read(folder: RunFolder) -> Finished:
             truths=truths,
         )
     except OSError as failure:
-        raise DataError(f"what it left cannot be read: {failure}", "run the project again") from None
+        raise DataError(f"its files cannot be read: {failure}", "run the project again") from None
     except (ValueError, KeyError, TypeError) as failure:
-        what = str(failure).splitlines()[0]
+        reason = str(failure).splitlines()[0]
         raise DataError(
-            f"what it left is damaged, or of another Lakewright ({what})", "run the project again"
+            f"its files are damaged, or written by another Lakewright ({reason})", "run the project again"
         ) from None
 
 
@@ -226,7 +225,7 @@ def _entry(run: Finished, metric: str) -> Entry:
 
 
 def _scorer(run: Finished) -> Scorer:
-    """Over the frozen test rows by record_id, the same order for every run."""
+    """Of the frozen test rows, sorted by record_id: the same order for every run."""
     import pyarrow.parquet as pq
 
     rows = pq.ParquetFile(run.report.test_rows).read(FROZEN).sort_by("record_id")
@@ -235,7 +234,7 @@ def _scorer(run: Finished) -> Scorer:
     return task.scorer(truths, predictions, inputs)
 
 
-def _found(
+def _as_json(
     leaderboard: Leaderboard, runs: Mapping[Entry, Finished], left_out: list[dict[str, str]], workspace: Workspace
 ) -> dict[str, Any]:
     """The comparison as JSON-ready values."""
@@ -293,22 +292,23 @@ def _version(version: ModelVersion) -> dict[str, Any]:
 
 
 def _differences(runs: Sequence[Finished]) -> list[dict[str, Any]]:
-    """For each run, the settings of what is learned that are not the same in all runs that have them.
+    """For each run, the settings of learning that are not the same in all runs that have them.
 
-    By the last part of the setting's name where only one has it. The learner and its base model are told anyway.
+    The key is the last part of the setting's name, or the whole name if that part is not unique. The learner and its
+    base model have columns of their own.
     """
-    told = {"train.learner", "train.base_model"}
-    kept = []
+    shown_elsewhere = {"train.learner", "train.base_model"}
+    flat = []
     for run in runs:
         project = run.project
         about = {"project": f"{project['schema']}.{project['name']}", "table": str(run.prepared.table)}
         settings = {**about, **{name: project[name] for name in ("task", "data", "prepare", "train")}}
-        kept.append({name: value for name, value in _leaves(settings) if name not in told})
-    names = list(dict.fromkeys(name for settings in kept for name in settings))
-    differing = [name for name in names if len({str(each[name]) for each in kept if name in each}) > 1]
+        flat.append({name: value for name, value in _leaves(settings) if name not in shown_elsewhere})
+    names = list(dict.fromkeys(name for settings in flat for name in settings))
+    differing = [name for name in names if len({str(each[name]) for each in flat if name in each}) > 1]
     last = [name.rpartition(".")[2] for name in differing]
     short = {name: end if last.count(end) == 1 else name for name, end in zip(differing, last, strict=True)}
-    return [{short[name]: each[name] for name in differing if name in each} for each in kept]
+    return [{short[name]: each[name] for name in differing if name in each} for each in flat]
 
 
 def _leaves(value: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
@@ -321,15 +321,15 @@ def _leaves(value: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]
 
 def _notes(runs: Sequence[Finished]) -> list[str]:
     notes = [
-        f"The best of {len(runs)} runs was chosen by its score on these test rows, so that score is too good: the more "
-        "runs, the more so. Measure the one you take on rows that none of them was chosen by."
+        f"The best of {len(runs)} runs was chosen by its score on these test rows, so that score is too good, and "
+        "more so with more runs. Measure the model that you choose on rows that were not used to choose it."
     ]
     if len({run.report.confidence for run in runs}) > 1:
-        said = ", ".join(f"{run.run_id[:8]} {run.report.confidence:.0%}" for run in runs)
-        notes.append(f"The intervals are not all at the same level: {said}.")
+        levels = ", ".join(f"{run.run_id[:8]} {run.report.confidence:.0%}" for run in runs)
+        notes.append(f"The intervals are not all at the same level: {levels}.")
     if len({run.report.runtime.partition(", ")[2] for run in runs}) > 1:
-        said = ", ".join(f"{run.run_id[:8]} {run.report.runtime}" for run in runs)
-        notes.append(f"The seconds were not all measured in the same way: {said}.")
+        runtimes = ", ".join(f"{run.run_id[:8]} {run.report.runtime}" for run in runs)
+        notes.append(f"The seconds were not all measured in the same way: {runtimes}.")
     return notes
 
 
@@ -339,5 +339,5 @@ def _folder(out: str | Path | None, runs: Sequence[Finished], metric: str, works
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
-        raise UsageError(f"{folder} cannot be made: {failure.strerror}", "name another folder with --out") from None
+        raise UsageError(f"{folder} cannot be created: {failure.strerror}", "name another folder with --out") from None
     return folder

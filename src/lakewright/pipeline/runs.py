@@ -1,4 +1,4 @@
-"""A run: one execution of a project. What it left, whether it is finished, and its log."""
+"""A run, one execution of a project: its records, its status and its log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG = logging.getLogger("lakewright")
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a project: how each stage ended and what it left."""
+    """One execution of a project, with the result and the record of each stage."""
 
     run_id: str
     stages: dict[str, StageResult] = field(default_factory=dict)
@@ -60,17 +60,19 @@ class Run:
 
     def _record(self, stage: str) -> Record:
         if stage not in self.records:
-            raise NotFound(f"run {self.run_id} has no record of {stage}", "it did not get that far; read its log")
+            raise NotFound(
+                f"run {self.run_id} has no record of {stage}", "the run ended before this stage: read its log"
+            )
         return self.records[stage]
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` prints; a part is null where the run did not get that far."""
+        """The object that `--json` prints; parts that the run did not reach are null."""
         report, trained = (
             cast(Report | None, self.records.get("evaluate")),
             cast(Trained | None, self.records.get("train")),
         )
         decision, version = cast(Decision | None, self.records.get("gate")), self.model_version
-        shown: dict[str, Any] = {
+        values: dict[str, Any] = {
             "run_id": self.run_id,
             "stages": {name: plain(result) for name, result in self.stages.items()},
             "metrics": {name: plain(metric) for name, metric in report.metrics.items()} if report else {},
@@ -80,63 +82,63 @@ class Run:
             "report": report.html if report else None,
         }
         if self.error is not None:
-            shown["error"] = self.error.as_json()
-        return shown
+            values["error"] = self.error.as_json()
+        return values
 
 
 def noted_runs(project: Project, workspace: Workspace) -> list[NotedRun]:
-    """The runs of the project of this name, whatever its settings were; the newest first."""
-    found = []
+    """The runs of the project of this name with any settings, the newest first."""
+    notes = []
     for folder in RunFolder.noted(workspace.folder):
         try:
-            noted = folder.read_note()
-            if (noted.resolved["schema"], noted.resolved["name"]) == (project.schema_, project.name):
-                found.append(noted)
+            note = folder.read_note()
+            if (note.resolved["schema"], note.resolved["name"]) == (project.schema_, project.name):
+                notes.append(note)
         except (ValueError, KeyError, TypeError):
             LOG.warning("%s is damaged and left out", folder.note)
-    return sorted(found, key=lambda run: run.began, reverse=True)
+    return sorted(notes, key=lambda run: run.began, reverse=True)
 
 
 def runs_of(project: Project, workspace: Workspace) -> list[NotedRun]:
-    """The runs of this very project, every setting the same; the newest first."""
+    """The runs of the project with exactly these settings, the newest first."""
     return [run for run in noted_runs(project, workspace) if run.project == project.digest]
 
 
 def unfinished(project: Project, workspace: Workspace) -> NotedRun | None:
-    """The newest run of this very project that was not closed: killed, or failed."""
+    """The newest run with exactly these settings that is not closed: it was killed, or it failed."""
     return next((run for run in runs_of(project, workspace) if run.status != "done"), None)
 
 
-def worked_on(noted: Sequence[NotedRun], project: Project, workspace: Workspace) -> NotedRun | None:
-    """Which of the project's runs a process of this machine works on now: where one does, the one noted last."""
-    running = [run for run in noted if run.status == "running"]
+def worked_on(notes: Sequence[NotedRun], project: Project, workspace: Workspace) -> NotedRun | None:
+    """The run that a process of this machine works on now: of the running ones, the last written; None without one."""
+    running = [run for run in notes if run.status == "running"]
     if not running or not workspace.is_locked(f"{project.schema_}.{project.name}"):
         return None
     return max(running, key=lambda run: RunFolder.of(workspace.folder, run.run_id).note.stat().st_mtime_ns)
 
 
 def open_run(project: Project, workspace: Workspace, name: str | None = None) -> str:
-    """The id of this project's unfinished run, which goes on, or of a new one; where it has a name, of that one."""
+    """The id of the run of this name; without a name, of the project's unfinished run, or of a new run."""
     same = runs_of(project, workspace)
-    # Found by its name, so a run that MLflow has and run.json lacks (killed in between) goes on as well.
+    # MLflow finds the run by its name, so a run that was killed before run.json was written is continued as well.
     new = f"{project.name}-{project.digest[:8]}-{len(same) + 1}"
-    goes_on = unfinished(project, workspace)
-    name = name or (goes_on.name if goes_on is not None else new)
+    resumed = unfinished(project, workspace)
+    name = name or (resumed.name if resumed is not None else new)
     tags = {"lakewright.project": project.digest, "lakewright.version": lakewright.__version__}
     run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", name, tags)
     began = next((run.began for run in same if run.run_id == run_id), datetime.now(UTC).isoformat())
-    noted = NotedRun(run_id, name, project.digest, "running", began, project.resolved)
-    RunFolder.of(workspace.folder, run_id).write_note(noted)
+    note = NotedRun(run_id, name, project.digest, "running", began, project.resolved)
+    RunFolder.of(workspace.folder, run_id).write_note(note)
     return run_id
 
 
 def close_run(project: Project, workspace: Workspace, run_id: str, status: Literal["done", "failed"]) -> None:
-    open_one = next(run for run in runs_of(project, workspace) if run.run_id == run_id)
-    RunFolder.of(workspace.folder, run_id).write_note(replace(open_one, status=status))
+    note = next(run for run in runs_of(project, workspace) if run.run_id == run_id)
+    RunFolder.of(workspace.folder, run_id).write_note(replace(note, status=status))
 
 
 class _Concealing(logging.Formatter):
-    """Tracebacks repeat what libraries say, addresses with passwords and keys to a storage among it."""
+    """Conceals secrets: tracebacks repeat messages of libraries, with passwords in addresses and keys to a storage."""
 
     hidden: Sequence[str] = ()
 
@@ -146,14 +148,14 @@ class _Concealing(logging.Formatter):
 
 @contextmanager
 def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
-    """What Lakewright logs meanwhile goes to the run's log.txt, whose path this yields."""
+    """Writes what Lakewright logs inside the block to the run's log.txt; yields its path."""
     path = RunFolder.of(workspace.folder, run_id).log
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     formatter = _Concealing("%(asctime)s %(levelname)s %(message)s")
     formatter.hidden = workspace.profile.hidden
     handler.setFormatter(formatter)
-    before = LOG.level, LOG.propagate
+    previous = LOG.level, LOG.propagate
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.propagate = False  # a library that sets up the root logger would print all this again
@@ -161,5 +163,5 @@ def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
         yield str(path)
     finally:
         LOG.removeHandler(handler)
-        LOG.level, LOG.propagate = before
+        LOG.level, LOG.propagate = previous
         handler.close()

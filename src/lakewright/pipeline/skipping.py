@@ -1,7 +1,7 @@
-"""What of a run is done already: a stage's record, kept under the hash of everything that the stage depended on.
+"""Which stages are skipped: each record is kept under the hash of everything that its stage depended on.
 
-A stage is skipped when a record exists for exactly the settings and inputs at hand and what the record names is still
-there. That one rule is also how a killed run resumes: the stages that finished are skipped.
+A stage is skipped if a record exists for exactly these settings and inputs, and everything that the record names still
+exists. By the same rule a killed run resumes: its finished stages are skipped.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from lakewright.workspace import Workspace
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done about one stage, and why."""
+    """Whether a stage runs or is skipped, and why."""
 
     stage: str
     skip: bool
     why: str
     key: str = ""  # hash of `depends`
     depends: dict[str, Any] = field(default_factory=dict)
-    record: Record | None = None  # what an earlier run left for this key
-    run_id: str = ""  # that run
-    again: bool = False  # a person wants its work done anew, whatever is there
+    record: Record | None = None  # of an earlier run, for this key
+    run_id: str = ""  # of this earlier run
+    again: bool = False  # a user requested that the stage runs again
 
 
 def look_up(
     stage: str, depends: dict[str, Any], record_type: type[Record], project: Project, workspace: Workspace
 ) -> Step:
-    """Skip, where a record for these very dependencies holds; run, with the reason, where none does."""
-    depends = jsonfile.finite({"lakewright": lakewright.__version__, **depends})  # as it is read again
+    """Skip, if a valid record for exactly these dependencies exists; else run. With the reason."""
+    depends = jsonfile.finite({"lakewright": lakewright.__version__, **depends})  # as reading gives it back
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     path = _folder(project, workspace) / f"{stage}-{key}.json"
     if not path.exists():
@@ -50,28 +50,28 @@ def look_up(
         why = "was interrupted; goes on from there" if interrupted else _what_changed(path, stage, depends)
         return Step(stage, False, why, key, depends)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        record, run_id = record_type.from_stored(found["record"], workspace.folder), str(found["run"])
-        gone = _gone(record, workspace)
-    except (ValueError, KeyError, TypeError):  # not as we write them: edited by hand, or a disk's fault
-        gone = f"its record {path.name} is damaged"
-    if gone:
-        return Step(stage, False, gone, key, depends)
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        record, run_id = record_type.from_stored(entry["record"], workspace.folder), str(entry["run"])
+        defect = _defect(record, workspace)
+    except (ValueError, KeyError, TypeError):  # edited by hand, or damaged by the disk
+        defect = f"its record {path.name} is damaged"
+    if defect:
+        return Step(stage, False, defect, key, depends)
     return Step(stage, True, f"unchanged since run {run_id[:8]}", key, depends, record, run_id)
 
 
 def keep(step: Step, record: Record, run_id: str, project: Project, workspace: Workspace) -> None:
-    noted = {
+    entry = {
         "stage": step.stage,
         "run": run_id,
         "depends": step.depends,
         "record": stored_values(record, workspace.folder),
     }
-    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", jsonfile.text(noted))
+    write_whole(_folder(project, workspace) / f"{step.stage}-{step.key}.json", jsonfile.text(entry))
 
 
 def work_folder(workspace: Workspace, stage: str, key: str) -> Path:
-    """A stage's own folder while it works; it outlives a kill, and the next attempt finds it again."""
+    """A stage's own folder while it runs; it remains after a kill, and the next attempt uses it again."""
     return workspace.folder / "work" / f"{stage}-{key[:16]}"
 
 
@@ -80,23 +80,23 @@ def _folder(project: Project, workspace: Workspace) -> Path:
 
 
 def _what_changed(path: Path, stage: str, depends: dict[str, Any]) -> str:
-    """What differs from the stage's newest record, in one line."""
-    earlier = sorted(path.parent.glob(f"{stage}-*.json"), key=lambda kept: kept.stat().st_mtime_ns)
+    """The difference from the stage's newest record, in one line."""
+    earlier = sorted(path.parent.glob(f"{stage}-*.json"), key=lambda path: path.stat().st_mtime_ns)
     if not earlier:
         return "has not run yet"
     try:
-        before = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
+        old = dict(_leaves(json.loads(earlier[-1].read_text(encoding="utf-8"))["depends"]))
     except (ValueError, KeyError, TypeError):
         return f"its record {earlier[-1].name} is damaged"
-    now = dict(_leaves(depends))
-    changed = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    new = dict(_leaves(depends))
+    changed = [name for name in {**new, **old} if old.get(name) != new.get(name)]
     settings = [name for name in changed if name.startswith("settings.")]
     if settings:
-        name = min(settings, key=lambda name: (name not in before or name not in now, settings.index(name)))
+        name = min(settings, key=lambda name: (name not in old or name not in new, settings.index(name)))
         more = f", and {len(settings) - 1} more" if len(settings) > 1 else ""
-        return f"{name.removeprefix('settings.')} changed from {before.get(name)} to {now.get(name)}{more}"
+        return f"{name.removeprefix('settings.')} changed from {old.get(name)} to {new.get(name)}{more}"
     if changed[0].startswith("inputs."):
-        return f"{changed[0].split('.')[1]} gave something new"
+        return f"{changed[0].split('.')[1]} has a new result"
     return f"the {changed[0]} changed"
 
 
@@ -108,8 +108,8 @@ def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, value
 
 
-def _gone(record: Record, workspace: Workspace) -> str:
-    """Why a record no longer holds: something it names is not there any more. Empty where all is there."""
+def _defect(record: Record, workspace: Workspace) -> str:
+    """Why a record is no longer valid: something that it names is gone or damaged. Empty if it is valid."""
     for value in vars(record).values():
         if isinstance(value, TableVersion):
             try:

@@ -1,1 +1,1 @@
-"""What uses an approved model: the server, batch scoring, search."""
+"""The uses of an approved model: the server, batch scoring, search."""

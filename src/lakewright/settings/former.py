@@ -32,13 +32,13 @@ def with_new_names(file: YamlFile) -> YamlFile:
         if new in lines:
             raise ProjectError(
                 f"{file.where(old)}: {_dotted(old)} is the former name of {_dotted(new)}, which is set as well",
-                f"keep {_dotted(new)}",
+                f"remove {_dotted(old)}",
             )
         lay(values, new, section.pop(str(old[1])))
         lines[new] = lines.pop(old, lines.get(old[:1], SET))
         if old in texts:
             texts[new] = texts.pop(old)
-        LOG.warning("%s: %s is now %s: write that", file.where(old), _dotted(old), _dotted(new))
+        LOG.warning("%s: %s is now %s: write the new name", file.where(old), _dotted(old), _dotted(new))
     return replace(file, values=values, lines=lines, texts=texts)
 
 

@@ -58,37 +58,49 @@ class Serve(Settings):
     """Which requests a server accepts, and from whom; each worker process has these limits."""
 
     keys: str | None = Field(default=None, description="file of API keys' hashes; default keys.json in the workspace")
-    oidc: Oidc | None = Field(default=None, description="whose tokens are taken beside API keys")
+    oidc: Oidc | None = Field(
+        default=None, description="an identity provider whose tokens are accepted beside API keys"
+    )
     rate: float | None = Field(default=None, gt=0, description="requests a second that a caller may send; null: any")
-    burst: int = Field(default=20, ge=1, description="requests a caller may send at once, of those")
+    burst: int = Field(default=20, ge=1, description="requests that a caller may send at once, within that rate")
     proxies: list[str] = Field(
-        default=[], description="addresses or networks whose X-Forwarded-For says who calls; default none"
+        default=[], description="addresses or networks whose X-Forwarded-For names the caller; default none"
     )
     origins: list[str] = Field(default=[], description="web pages that browsers may call from (CORS); default none")
-    connections: int = Field(default=1000, ge=1, description="open at once; over it the one that idles longest goes")
+    connections: int = Field(
+        default=1000,
+        ge=1,
+        description="most open connections; above it the one that is idle for the longest time is closed",
+    )
     read_seconds: float = Field(
-        default=10, gt=0, description="for a request's head, and between parts of its body; 408"
+        default=10, gt=0, description="seconds for a request's head, and between parts of its body; then 408"
     )
     batch_rows: int = Field(default=16, ge=1, description="rows computed together")
     queue_rows: int = Field(default=1024, ge=1, description="rows that may wait; more: 429")
-    queue_seconds: float = Field(default=0.15, gt=0, description="how long a row may have to wait, as estimated; 429")
-    wait_ms: float = Field(default=0, ge=0, description="patience for a fuller batch while others are computed")
-    deadline_seconds: float = Field(default=30, gt=0, description="of a request; X-Request-Timeout-Ms may say less")
-    drain_seconds: int = Field(default=30, ge=1, description="what a stopping server gives the requests it has")
-    request_rows: int = Field(default=1000, ge=1, description="rows in a request; more: 413")
-    request_bytes: int = Field(default=8 << 20, ge=1, description="of a request's body; more: 413")
-    held_bytes: int = Field(
-        default=64 << 20, validate_default=True, description="of all bodies and answers under way; more: 429"
+    queue_seconds: float = Field(default=0.15, gt=0, description="longest estimated waiting time of a row; more: 429")
+    wait_ms: float = Field(
+        default=0, ge=0, description="milliseconds to wait for a fuller batch while others are computed"
     )
-    text_characters: int = Field(default=100_000, ge=1, description="of one text; more: 413")
-    cache_rows: int = Field(default=4096, ge=0, description="answers kept for rows that come again; 0: none")
-    cache_bytes: int = Field(default=64 << 20, ge=0, description="that these answers may take; 0: none")
+    deadline_seconds: float = Field(
+        default=30, gt=0, description="seconds for a request; X-Request-Timeout-Ms may shorten it"
+    )
+    drain_seconds: int = Field(default=30, ge=1, description="seconds that a stopping server has for its open requests")
+    request_rows: int = Field(default=1000, ge=1, description="rows in a request; more: 413")
+    request_bytes: int = Field(default=8 << 20, ge=1, description="bytes of a request's body; more: 413")
+    held_bytes: int = Field(
+        default=64 << 20, validate_default=True, description="bytes of all unfinished bodies and answers; more: 429"
+    )
+    text_characters: int = Field(default=100_000, ge=1, description="characters of one text; more: 413")
+    cache_rows: int = Field(default=4096, ge=0, description="answers that are kept for repeated rows; 0: none")
+    cache_bytes: int = Field(default=64 << 20, ge=0, description="bytes of these answers; 0: none")
     least_confidence: float = Field(default=0, ge=0, le=1, description="below it `abstain` is true")
-    poll_seconds: float = Field(default=5, gt=0, description="how often --follow-alias asks the registry")
+    poll_seconds: float = Field(
+        default=5, gt=0, description="seconds between two readings of the registry with --follow-alias"
+    )
     log_table: str | None = Field(default=None, description="catalog.schema.table of requests and answers; null: none")
-    log_share: float = Field(default=1, gt=0, le=1, description="of the requests that are logged")
-    log_seconds: float = Field(default=10, gt=0, description="between two commits to log_table")
-    redact: str | None = Field(default=None, description="module:function that a logged text goes through")
+    log_share: float = Field(default=1, gt=0, le=1, description="share of the requests that are logged")
+    log_seconds: float = Field(default=10, gt=0, description="seconds between two commits to log_table")
+    redact: str | None = Field(default=None, description="module:function that changes each text before it is logged")
 
     @field_validator("proxies")
     @classmethod
@@ -97,10 +109,10 @@ class Serve(Settings):
 
     @field_validator("held_bytes")
     @classmethod
-    def _room_for_a_body(cls, held: int, info: ValidationInfo) -> int:
-        if held < (least := 2 * info.data.get("request_bytes", 0)):  # incomplete bodies may use half
+    def _room_for_a_body(cls, size: int, info: ValidationInfo) -> int:
+        if size < (least := 2 * info.data.get("request_bytes", 0)):  # incomplete bodies may use half
             raise ValueError(f"must be at least twice request_bytes, so {least}")
-        return held
+        return size
 
 
 class TargetSettings(Settings):
@@ -121,18 +133,22 @@ PICKED: dict[str, plugins.Seam[Any]] = {"target": plugins.TARGETS, "catalog": pl
 
 class Profile(Settings):
     target: SerializeAsAny[TargetSettings] = Field(
-        default={"name": "local"}, validate_default=True, description="where stages run: its name, and what it needs"
+        default={"name": "local"},
+        validate_default=True,
+        description="where stages run: a target's name, or a mapping of its name and its settings",
     )
     workspace: str = Field(
         default=".lakewright",
-        description="folder for the catalog, runs, records and caches; s3://, abfss:// or file:// (a mounted folder): "
-        "shared by several machines, each with a copy",
+        description="folder for the catalog, runs, records and caches; or s3://, abfss:// or file:// (a mounted "
+        "folder), which several machines share, each with a copy",
     )
     lake: str | None = Field(
         default=None, description="root of the tables: folder, s3:// or abfss://; default in the workspace"
     )
     catalog: SerializeAsAny[CatalogSettings] = Field(
-        default={"name": "sqlite"}, validate_default=True, description="what keeps the tables' names, and what it needs"
+        default={"name": "sqlite"},
+        validate_default=True,
+        description="where the tables' names are stored: a catalog's name, or a mapping of its name and its settings",
     )
     tracking: str | None = Field(default=None, description="MLflow tracking URI; default sqlite in the workspace")
     registry: str | None = Field(default=None, description="MLflow registry URI; default the tracking URI")
@@ -140,29 +156,27 @@ class Profile(Settings):
     storage_options: dict[str, SecretStr] = Field(
         default={}, description="delta-rs storage options; ${env:NAME} for secrets"
     )
-    device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU where there is one"
-    )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; default one a core")
-    serve: Serve = Field(default=Serve(), description="what a server takes, and from whom")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU if there is one")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; default one for each core")
+    serve: Serve = Field(default=Serve(), description="which requests a server accepts, and from whom")
 
     _name: str = PrivateAttr(default="local")
     _file: YamlFile | None = PrivateAttr(default=None)
 
     @field_validator(*PICKED, mode="before")
     @classmethod
-    def _of_its_name(cls, given: object, info: ValidationInfo) -> object:
-        if isinstance(given, str):
-            given = {"name": given}
+    def _of_its_name(cls, section: object, info: ValidationInfo) -> object:
+        if isinstance(section, str):
+            section = {"name": section}
         of_name = _settings_of(PICKED[str(info.field_name)])
-        return validated(of_name, given) if isinstance(given, dict) and "name" in given else given
+        return validated(of_name, section) if isinstance(section, dict) and "name" in section else section
 
     @field_validator("workspace", "lake")
     @classmethod
     def _without_secret(cls, address: str | None) -> str | None:
         """Records store where a table lies, so an address must not hold a secret."""
         if address is not None and (kind := secret_in(address)):
-            raise ValueError(f"it holds {kind}, which records would show: keys belong in storage_options")
+            raise ValueError(f"it holds {kind}, which records would show: put keys into storage_options")
         return address
 
     @property
@@ -203,7 +217,7 @@ class Profile(Settings):
 
     @property
     def hidden(self) -> list[str]:
-        """Those of the secrets that no text may show: named as secrets, and too long to be an ordinary word."""
+        """The secrets that no text may show: named as secrets, and too long to be an ordinary word."""
         return [value for name, value in self.secrets().items() if names_secret(name, value) and len(value) >= 8]
 
 
@@ -228,23 +242,23 @@ def load_profile(name: str | None = None, project_folder: Path | None = None) ->
         return _placed(Profile(), Path.cwd())
     file = read_yaml(path, ProfileError)
     chosen = str(name or file.values.get("default", "local"))
-    # Only the chosen profile is checked: a laptop need not have production's secrets, nor its targets.
-    values, there = dict(file.values), file.values.get("profiles")
-    if isinstance(there, dict):
-        filled = _filled(there.get(chosen, {}), ("profiles", chosen), file)
+    # Only the chosen profile is checked: a laptop need not have the secrets and targets of production.
+    values, profiles = dict(file.values), file.values.get("profiles")
+    if isinstance(profiles, dict):
+        filled = _filled(profiles.get(chosen, {}), ("profiles", chosen), file)
         for part in PICKED if isinstance(filled, dict) else ():
             if filled.get(part) is not None:
                 filled[part] = _by_name(filled[part], PICKED[part], ("profiles", chosen, part), file)
-        values["profiles"] = {chosen: filled} if chosen in there else {}
+        values["profiles"] = {chosen: filled} if chosen in profiles else {}
     try:
-        known = Profiles.model_validate(values).profiles
+        checked = Profiles.model_validate(values).profiles
     except ValidationError as failure:
         raise explain(failure, Profiles, file, ProfileError) from None
-    if chosen not in known:
+    if chosen not in checked:
         if chosen == "local":
             return _placed(Profile(), path.parent)
-        raise ProfileError(f"{path} has no profile {chosen!r}", nearest(chosen, there or ()))
-    profile = _placed(known[chosen], path.resolve().parent)
+        raise ProfileError(f"{path} has no profile {chosen!r}", nearest(chosen, profiles or ()))
+    profile = _placed(checked[chosen], path.resolve().parent)
     profile._name, profile._file = chosen, file
     return profile
 
@@ -262,29 +276,29 @@ def json_schema() -> dict[str, Any]:
     models: list[Any] = [(model, "validation") for model in (Profiles, *chain.from_iterable(kinds.values()))]
     places, schema = models_json_schema(models)
     for key, seam in PICKED.items():
-        told = schema["$defs"]["Profile"]["properties"][key]
-        told.pop("$ref", None)
+        property_schema = schema["$defs"]["Profile"]["properties"][key]
+        property_schema.pop("$ref", None)
         by_name = {"type": "string", "enum": seam.names()}
-        told["anyOf"] = [by_name, *(places[kind, "validation"] for kind in kinds[key])]
+        property_schema["anyOf"] = [by_name, *(places[kind, "validation"] for kind in kinds[key])]
     top = schema["$defs"].pop("Profiles")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, **schema, "title": "Lakewright profiles"}
 
 
 def _settings_of(seam: plugins.Seam[Any]) -> SettingsOf:
-    return lambda given: (seam.find(str(given["name"])).settings, given)
+    return lambda values: (seam.find(str(values["name"])).settings, values)
 
 
-def _by_name(given: Any, seam: plugins.Seam[Any], key: Key, file: YamlFile) -> Any:
-    named = {"name": given} if isinstance(given, str) else given
-    if not isinstance(named, dict) or "name" not in named:
-        return given
-    return picked(key, "name", named, _settings_of(seam), file, ProfileError)
+def _by_name(section: Any, seam: plugins.Seam[Any], key: Key, file: YamlFile) -> Any:
+    values = {"name": section} if isinstance(section, str) else section
+    if not isinstance(values, dict) or "name" not in values:
+        return section
+    return picked(key, "name", values, _settings_of(seam), file, ProfileError)
 
 
 def serving(profile: Profile, settings: Sequence[str] = ()) -> Serve:
     """The profile's `serve`, overridden by `name=value` settings. Raises ProfileError."""
-    given = YamlFile(Path("serve"), profile.serve.model_dump(exclude_unset=True), {})
-    file = override(given, [setting.removeprefix("serve.") for setting in settings], ProfileError)
+    section = YamlFile(Path("serve"), profile.serve.model_dump(exclude_unset=True), {})
+    file = override(section, [setting.removeprefix("serve.") for setting in settings], ProfileError)
     try:
         return Serve.model_validate(file.values)
     except ValidationError as failure:

@@ -66,31 +66,31 @@ class Project(Settings):
     register_: Register = Field(default=Register(), alias="register")
 
     _path: Path = PrivateAttr(default=Path("project.yml"))
-    _given: tuple[str, ...] = PrivateAttr(default=())
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
 
     @field_validator("train", mode="before")
     @classmethod
-    def _of_its_learner(cls, given: object) -> object:
-        if not isinstance(given, dict):
-            return given
-        return validated(_of_learner, given)
+    def _of_its_learner(cls, train: object) -> object:
+        if not isinstance(train, dict):
+            return train
+        return validated(_of_learner, train)
 
     @field_validator("task", mode="before")
     @classmethod
-    def _of_its_name(cls, given: object) -> object:
-        if isinstance(given, str):
-            given = {"name": given}
-        if not isinstance(given, dict) or "name" not in given:
-            return given
-        return validated(_of_task, given)
+    def _of_its_name(cls, task: object) -> object:
+        if isinstance(task, str):
+            task = {"name": task}
+        if not isinstance(task, dict) or "name" not in task:
+            return task
+        return validated(_of_task, task)
 
     @model_validator(mode="before")
     @classmethod
-    def _columns_of_its_task(cls, given: object) -> object:
-        if not isinstance(given, dict) or not isinstance(data := given.get("data"), dict):
-            return given
-        columns = validated(_of_columns(given.get("task")), data.get("columns"))
-        return {**given, "data": {**data, "columns": columns}} if "columns" in data else given
+    def _columns_of_its_task(cls, project: object) -> object:
+        if not isinstance(project, dict) or not isinstance(data := project.get("data"), dict):
+            return project
+        columns = validated(_of_columns(project.get("task")), data.get("columns"))
+        return {**project, "data": {**data, "columns": columns}} if "columns" in data else project
 
     @field_validator("schema_")
     @classmethod
@@ -110,9 +110,9 @@ class Project(Settings):
         return self._path
 
     @property
-    def given(self) -> tuple[str, ...]:
+    def overrides(self) -> tuple[str, ...]:
         """The `a.b=c` settings that override the file."""
-        return self._given
+        return self._overrides
 
     @property
     def table(self) -> str:
@@ -157,43 +157,43 @@ class Project(Settings):
         return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
 
 
-def _of_learner(given: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str, Any]]:
-    """The settings class of the learner that `train` names or its size implies, and the values given for it.
+def _of_learner(values: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str, Any]]:
+    """The settings class of the learner that `train` names or its size implies, and its values.
 
     Raises UsageError for an unknown learner or size, and if the two contradict each other.
     """
-    size = given.get("size")
+    size = values.get("size")
     if size is None:
-        name = str(given.get("learner", "encoder"))
-        return plugins.LEARNERS.find(name).settings, {**given, "learner": name}
+        name = str(values.get("learner", "encoder"))
+        return plugins.LEARNERS.find(name).settings, {**values, "learner": name}
     learners = [plugins.LEARNERS.find(name) for name in plugins.LEARNERS.names()]
     of_size = {size: learner for learner in learners for size in learner.sizes}
     if size not in of_size:
         raise UsageError(f"there is no size {size!r}", nearest(str(size), of_size))
     learner = of_size[size]
-    if given.get("learner", learner.name) != learner.name:
+    if values.get("learner", learner.name) != learner.name:
         raise UsageError(
-            f"size: {size} means the learner {learner.name}, and learner is {given['learner']}",
+            f"size: {size} means the learner {learner.name}, and learner is {values['learner']}",
             f"set one of them (--set 'train={{size: {size}}}')",
         )
-    return learner.settings, {**learner.sizes[size], **given, "learner": learner.name}
+    return learner.settings, {**learner.sizes[size], **values, "learner": learner.name}
 
 
-def _of_task(given: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]:
-    return plugins.TASKS.find(str(given["name"])).settings, given
+def _of_task(values: dict[str, Any]) -> tuple[type[TaskSettings], dict[str, Any]]:
+    return plugins.TASKS.find(str(values["name"])).settings, values
 
 
 def _of_columns(task: object) -> SettingsOf:
     """Each task has its own roles; the roles of an unknown task are not checked."""
     name = task.get("name") if isinstance(task, dict) else task if isinstance(task, str) else getattr(task, "name", "")
-    known = name in plugins.TASKS.names()
-    return lambda given: (plugins.TASKS.find(str(name)).columns if known else Columns, given)
+    exists = name in plugins.TASKS.names()
+    return lambda values: (plugins.TASKS.find(str(name)).columns if exists else Columns, values)
 
 
 def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     """The project at `path` (a file, or a folder that holds project.yml), overridden by `a.b=c` settings.
 
-    Raises ProjectError that names file, line and the nearest known key.
+    Raises ProjectError with the file, the line and the nearest valid key.
     """
     path = Path(path)
     if path.is_dir():
@@ -204,25 +204,25 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
     file = with_new_names(override(file, settings, ProjectError))
     _refuse_secrets(file.values, (), file)
     project = _validated(file)
-    project._path, project._given = path.resolve(), tuple(settings)
+    project._path, project._overrides = path.resolve(), tuple(settings)
     return project
 
 
 def _validated(file: YamlFile) -> Project:
     values = dict(file.values)
-    if isinstance(given := values.get("train", {"learner": "encoder"}), dict):
-        which = "size" if given.get("size") else "learner"
-        values["train"] = picked(("train",), which, given, _of_learner, file, ProjectError)
-    if isinstance(given := values.get("task"), dict) and "name" in given:
-        values["task"] = picked(("task",), "name", given, _of_task, file, ProjectError)
-    if isinstance(data := values.get("data"), dict) and isinstance(given := data.get("columns"), dict):
-        columns = picked(("data", "columns"), "", given, _of_columns(values.get("task")), file, ProjectError)
+    if isinstance(section := values.get("train", {"learner": "encoder"}), dict):
+        which = "size" if section.get("size") else "learner"
+        values["train"] = picked(("train",), which, section, _of_learner, file, ProjectError)
+    if isinstance(section := values.get("task"), dict) and "name" in section:
+        values["task"] = picked(("task",), "name", section, _of_task, file, ProjectError)
+    if isinstance(data := values.get("data"), dict) and isinstance(section := data.get("columns"), dict):
+        columns = picked(("data", "columns"), "", section, _of_columns(values.get("task")), file, ProjectError)
         values["data"] = {**data, "columns": columns}
     if isinstance(part := values.get("prepare"), dict) and isinstance(part.get("recipe"), dict):
         steps = {
-            name: picked(("prepare", "recipe", name), "step", given or {}, step_of(name), file, ProjectError)
-            for name, given in part["recipe"].items()
-            if isinstance(given, dict | None)
+            name: picked(("prepare", "recipe", name), "step", step or {}, step_of(name), file, ProjectError)
+            for name, step in part["recipe"].items()
+            if isinstance(step, dict | None)
         }
         values["prepare"] = {**part, "recipe": {**part["recipe"], **steps}}
     try:
@@ -235,11 +235,11 @@ def _validated(file: YamlFile) -> Project:
 
 
 def picked(
-    key: Key, which: str, given: dict[str, Any], settings_of: SettingsOf, file: YamlFile, error: type[UsageError]
+    key: Key, which: str, section: dict[str, Any], settings_of: SettingsOf, file: YamlFile, error: type[UsageError]
 ) -> Settings:
-    """The part of a file at `key`, as the settings that one of its own keys, `which`, picks."""
+    """The settings in a section of the file, the one at `key`; the section's own key `which` picks their class."""
     try:
-        settings, values = settings_of(given)
+        settings, values = settings_of(section)
     except UsageError as unknown:
         raise error(f"{file.where((*key, which))}: {unknown.cause}", unknown.remedy) from None
     try:
@@ -248,14 +248,14 @@ def picked(
         again = as_written(file, failure, at=key)
         if again is None:
             raise explain(failure, settings, file, error, at=key) from None
-    part: Any = again.values
+    inner: Any = again.values
     for name in key:
-        part = part[name]
-    return picked(key, which, part, settings_of, again, error)
+        inner = inner[name]
+    return picked(key, which, inner, settings_of, again, error)
 
 
 def _refuse_secrets(value: object, key: tuple[str | int, ...], file: YamlFile) -> None:
-    """A project is stored with each model, logged with each run and sent to each machine."""
+    """Raises ProjectError: a project is stored with each model, logged with each run and sent to each machine."""
     name = ".".join(map(str, key))
     if isinstance(value, dict):
         for part, inner in value.items():
@@ -266,17 +266,17 @@ def _refuse_secrets(value: object, key: tuple[str | int, ...], file: YamlFile) -
     elif isinstance(value, str) and "${env:" in value:
         raise ProjectError(
             f"{file.where(key)}: {name} refers to the environment ({value})",
-            "a project is the same everywhere; what differs by place, and secrets, belong in profiles.yml",
+            "put secrets, and settings that differ by place, into profiles.yml: a project is the same everywhere",
         )
     elif isinstance(value, str) and (kind := secret_in(value) or _secret_by_name(key, value)):
         raise ProjectError(
             f"{file.where(key)}: {name} holds {kind}, and a project is stored with each model and logged with each run",
-            "take it out; keys to a storage belong in profiles.yml (storage_options: {…: ${env:NAME}})",
+            "remove it; keys to a storage belong in profiles.yml (storage_options: {…: ${env:NAME}})",
         )
 
 
 def _secret_by_name(key: tuple[str | int, ...], value: str) -> str:
-    """Where users choose the names, a name can show that the value is a secret."""
+    """The kind of secret that the key's name shows, where users choose the names; else empty."""
     free = len(key) == 3 and key[:2] in (("data", "options"), ("register", "tags"))
     return "a secret, by its name" if free and names_secret(str(key[2]), value) else ""
 

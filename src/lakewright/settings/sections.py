@@ -29,7 +29,7 @@ class StepSettings(Settings):
 
     step: str
     inputs: list[str] = Field(
-        default=[], description="the inputs that it reads; none: all of its kinds that no other step names"
+        default=[], description="the inputs that the step reads; none: all of its kinds that no other step names"
     )
 
     def check(self, level: Literal["row", "token", "vector"]) -> None:
@@ -39,12 +39,12 @@ class StepSettings(Settings):
 SettingsOf = Callable[[dict[str, Any]], tuple[type[Settings], dict[str, Any]]]
 
 
-def validated(settings_of: SettingsOf, given: Any) -> Any:
+def validated(settings_of: SettingsOf, section: Any) -> Any:
     """The settings of the part that one of these keys picks. Raises ValueError if there is no such part."""
-    if not isinstance(given, dict):
-        return given
+    if not isinstance(section, dict):
+        return section
     try:
-        settings, values = settings_of(given)
+        settings, values = settings_of(section)
     except UsageError as error:  # pydantic reports ValueErrors
         raise ValueError(f"{error.cause}; {error.remedy}") from None
     return settings.model_validate(values)
@@ -53,9 +53,9 @@ def validated(settings_of: SettingsOf, given: Any) -> Any:
 def step_of(name: str) -> SettingsOf:
     """The settings of the step that `prepare.recipe.NAME` means."""
 
-    def settings_of(given: dict[str, Any]) -> tuple[type[Settings], dict[str, Any]]:
-        step = str(given.get("step") or name)
-        return plugins.STEPS.find(step).settings, {**given, "step": step}
+    def settings_of(values: dict[str, Any]) -> tuple[type[Settings], dict[str, Any]]:
+        step = str(values.get("step") or name)
+        return plugins.STEPS.find(step).settings, {**values, "step": step}
 
     return settings_of
 
@@ -63,7 +63,7 @@ def step_of(name: str) -> SettingsOf:
 class Columns(Settings):
     """The columns by role. Each task adds its own roles to these."""
 
-    id: str | None = Field(default=None, description="unique; the row number where none is named")
+    id: str | None = Field(default=None, description="a unique id; null: the row number")
     group: str | None = Field(default=None, description="rows of one group stay in one split")
     event_time: str | None = None
     split: str | None = Field(default=None, description="a published split: train, validation (or dev), test")
@@ -90,8 +90,8 @@ class Columns(Settings):
         """Every (role, column)."""
         return [
             (role, name)
-            for role, given in self.roles.items()
-            for name in (given if isinstance(given, list) else [given])
+            for role, columns in self.roles.items()
+            for name in (columns if isinstance(columns, list) else [columns])
         ]
 
     @property
@@ -128,11 +128,13 @@ class Data(Settings):
     source: str | None = Field(
         default=None,
         description="a file, folder, glob or URI (csv, json, parquet, delta, s3://, abfss://), hf://OWNER/NAME, or "
-        "python:module:function; none: the table is there already",
+        "python:module:function; null: the table exists already",
     )
     table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
-    format: str | None = Field(default=None, description="csv, json, parquet or delta, where the name does not tell")
-    options: dict[str, Any] = Field(default={}, description="passed to the source (csv: delimiter, encoding, types …)")
+    format: str | None = Field(
+        default=None, description="csv, json, parquet or delta, if the source's name does not show it"
+    )
+    options: dict[str, Any] = Field(default={}, description="options of the source (csv: delimiter, encoding, types …)")
     exclude: list[str] = Field(default=[], description="columns of the source that are left out of the table")
     columns: SerializeAsAny[Columns]
 
@@ -142,24 +144,24 @@ class Data(Settings):
             if name in self.exclude:
                 raise Refused(
                     f"exclude leaves out the column {name!r}, which columns.{role} names",
-                    f"take {name!r} out of data.exclude, or out of data.columns.{role}",
+                    f"remove {name!r} from data.exclude, or from data.columns.{role}",
                 )
         if self.exclude and self.source is None:
-            raise ValueError("exclude leaves columns of a source out, and there is no source")
+            raise ValueError("exclude names columns of a source, and there is no source")
         return self
 
 
 class Split(Settings):
     method: Literal["auto", "random", "grouped", "time", "predefined"] = Field(
         default="auto",
-        description="auto: predefined where columns.split is named or the table has a column `split`, grouped where "
-        "columns.group is named, else random (stratified by label)",
+        description="auto: predefined if columns.split is set or the table has a column `split`, grouped if "
+        "columns.group is set, else random (stratified by label)",
     )
     validation: float = Field(default=0.15, gt=0, lt=1)
     test: float = Field(default=0.15, gt=0, lt=1)
     names: dict[str, Literal["train", "validation", "test"]] = Field(
         default={},
-        description="published split → what it is here: {validation: test} tests on a set whose test split is secret",
+        description="published split → train, validation or test here: {validation: test} if the test split is secret",
     )
     seed: int = 13
 
@@ -168,22 +170,22 @@ class Prepare(Settings):
     split: Split = Split()
     duplicates: Literal["drop", "keep"] = Field(
         default="drop",
-        description="drop: a normalised row stays once; of a published split, test keeps all its rows and train loses "
-        "those that stand in test or validation",
+        description="drop: of equal normalised rows, one is kept; with a published split, test keeps all its rows, and "
+        "train loses those that are also in test or validation",
     )
     balance: Literal["none", "weights", "oversample", "undersample"] = "none"
     recipe: dict[str, SerializeAsAny[StepSettings]] = Field(
         default={},
-        description="NAME → settings of a step, beside or in place of those that the learner takes by itself; the step "
-        "is the one called NAME, or the one that the key `step` names",
+        description="NAME → settings of a step: of one that the learner takes by itself, or of one more; the key "
+        "`step` names the step, and NAME does so without this key",
     )
 
     @field_validator("recipe", mode="before")
     @classmethod
-    def _of_their_steps(cls, given: object) -> object:
-        if not isinstance(given, dict):
-            return given
-        return {name: validated(step_of(str(name)), {} if own is None else own) for name, own in given.items()}
+    def _of_their_steps(cls, recipe: object) -> object:
+        if not isinstance(recipe, dict):
+            return recipe
+        return {name: validated(step_of(str(name)), {} if own is None else own) for name, own in recipe.items()}
 
 
 class Evaluate(Settings):
@@ -196,22 +198,25 @@ class Evaluate(Settings):
 class Gate(Settings):
     minimum: dict[str, float] = Field(default={}, description="metric → least value")
     maximum: dict[str, float] = Field(default={}, description="metric → greatest value (log_loss, ece, …)")
-    champion: bool = Field(default=True, description="not significantly worse than the champion, on the same rows")
+    champion: bool = Field(
+        default=True, description="true: the model must not be significantly worse than the champion on the same rows"
+    )
     compare_by: str = Field(
         default="auto",
-        description="auto: the task's primary metric, by the paired bootstrap; accuracy: by McNemar's test",
+        description="the metric of this comparison; auto: the task's primary metric, by the paired bootstrap; "
+        "accuracy: by McNemar's test",
     )
 
     @field_validator("minimum", "maximum", mode="before")
     @classmethod
-    def _numbers(cls, given: object) -> object:
-        for metric, bound in given.items() if isinstance(given, dict) else ():
+    def _numbers(cls, bounds: object) -> object:
+        for metric, bound in bounds.items() if isinstance(bounds, dict) else ():
             percent = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", bound) if isinstance(bound, str) else None
             if percent:
-                raise ValueError(f"{metric} is a share, no percentage: write {float(percent[1]) / 100:g}")
+                raise ValueError(f"{metric} is a share, not a percentage: write {float(percent[1]) / 100:g}")
             if isinstance(bound, bool):
                 raise ValueError(f"{metric} is {str(bound).lower()}, not a number")
-        return given
+        return bounds
 
 
 class Register(Settings):
@@ -222,7 +227,7 @@ class Register(Settings):
     )
     approval: Literal["automatic", "manual"] = Field(
         default="automatic",
-        description="automatic: what passes the gate becomes champion; manual: it waits as challenger",
+        description="automatic: a model that passes the gate becomes champion; manual: it waits as challenger",
     )
     description: str = ""
     tags: dict[str, str] = {}

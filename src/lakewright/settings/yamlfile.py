@@ -55,9 +55,11 @@ def read_yaml(path: Path, error: type[UsageError]) -> YamlFile:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise error(f"there is no file {path}", "give the path of an existing file") from None
+        raise error(f"there is no file {path}", "write the path of an existing file") from None
     except (OSError, UnicodeDecodeError) as failure:
-        raise error(f"{path} cannot be read: {failure}", "it must be a readable UTF-8 text file") from None
+        raise error(
+            f"{path} cannot be read: {failure}", "save it as UTF-8 text, and allow this user to read it"
+        ) from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if not isinstance(root, yaml.MappingNode):
@@ -69,7 +71,7 @@ def read_yaml(path: Path, error: type[UsageError]) -> YamlFile:
         mark = getattr(failure, "problem_mark", None)
         where = f"{path.name}:{mark.line + 1}" if mark else path.name
         problem = getattr(failure, "problem", None) or failure
-        raise error(f"{where}: this is not valid YAML: {problem}", "mind the indentation and the quotes") from None
+        raise error(f"{where}: this is not valid YAML: {problem}", "check the indentation and the quotes") from None
     return YamlFile(path, values, lines)
 
 
@@ -102,8 +104,8 @@ def override(file: YamlFile, settings: Sequence[str], error: type[UsageError]) -
         if not equals or not all(key):
             raise error(f"--set {setting!r} is not of the form a.b=value", "for example --set train.learning_rate=3e-5")
         lay(values, key, value_of(text))
-        lines = {known: line for known, line in lines.items() if known[: len(key)] != key} | {key: SET}
-        texts = {known: text for known, text in texts.items() if known[: len(key)] != key} | {key: text}
+        lines = {each: line for each, line in lines.items() if each[: len(key)] != key} | {key: SET}
+        texts = {each: text for each, text in texts.items() if each[: len(key)] != key} | {key: text}
     return YamlFile(file.path, values, lines, texts)
 
 
@@ -130,8 +132,10 @@ def as_written(file: YamlFile, failure: ValidationError, at: Key = ()) -> YamlFi
     """
     import copy
 
-    wanted = {_key(found["loc"], at) for found in failure.errors() if found["type"] in ("string_type", "literal_error")}
-    values, texts = copy.deepcopy(file.values), {key: file.texts[key] for key in wanted & file.texts.keys()}
+    keys = {
+        _key(problem["loc"], at) for problem in failure.errors() if problem["type"] in ("string_type", "literal_error")
+    }
+    values, texts = copy.deepcopy(file.values), {key: file.texts[key] for key in keys & file.texts.keys()}
     for key, text in texts.items():
         lay(values, key, text)
     changed = replace(file, values=values, texts={key: text for key, text in file.texts.items() if key not in texts})
@@ -160,36 +164,35 @@ def explain(
     `model` is the validated class; its part of the file is at the key `at`.
     """
     causes: list[str] = []
-    what = " profiles" if error.__name__ == "ProfileError" else ""
+    argument = " profiles" if error.__name__ == "ProfileError" else ""
     remedies: list[str] = []
     wrong: dict[Key, list[str]] = {}  # for a setting of several possible kinds, every kind complains
-    for found in failure.errors():
-        key = _key(found["loc"], at)
+    for problem in failure.errors():
+        key = _key(problem["loc"], at)
         name = ".".join(str(part) for part in key)
-        if found["type"] == "extra_forbidden":
+        if problem["type"] == "extra_forbidden":
             causes.append(f"{file.where(key)}: {name!r} is not a known key")
             remedies.append(nearest(str(key[-1]), _keys_beside(model, key[len(at) :])))
-        elif found["type"] == "missing":
+        elif problem["type"] == "missing":
             causes.append(f"{file.where(key)}: {name!r} is missing")
             remedies.append(f"add {name}")
         else:
-            given = "" if isinstance(found["input"], dict) else f" (got {found['input']!r})"
-            refusal = found.get("ctx", {}).get("error")
+            value = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+            refusal = problem.get("ctx", {}).get("error")
             if isinstance(refusal, Refused):
                 remedies.append(refusal.remedy)
-            elif found["type"] == "string_type" and isinstance(found["input"], int | float | date):
+            elif problem["type"] == "string_type" and isinstance(problem["input"], int | float | date):
                 remedies.append(
-                    f"write {name} in quotes, since YAML reads it as {type(found['input']).__name__} without"
+                    f"write {name} in quotes: without them YAML reads it as {type(problem['input']).__name__}"
                 )
-            elif found["type"] == "finite_number":
-                remedies.append(
-                    f"give {name} a number that is neither infinite nor nan; 1.7e308 is the greatest there is"
-                )
-            wrong.setdefault(key, []).append(found["msg"].removeprefix("Value error, ") + given)
+            elif problem["type"] == "finite_number":
+                remedies.append(f"set {name} to a number that is neither infinite nor nan; the greatest is 1.7e308")
+            wrong.setdefault(key, []).append(problem["msg"].removeprefix("Value error, ") + value)
     for key, messages in wrong.items():
         causes.append(f"{file.where(key)}: {'.'.join(map(str, key))}: {'; or '.join(messages)}")
     return error(
-        "\n".join(causes), "\n".join(dict.fromkeys(remedies)) or f"`lakewright schema{what}` prints what is allowed"
+        "\n".join(causes),
+        "\n".join(dict.fromkeys(remedies)) or f"`lakewright schema{argument}` prints the allowed keys and values",
     )
 
 

@@ -1,9 +1,9 @@
-"""Where stages run. One file a target (or a room, where it is large), found through the entry points
+"""Where stages run. Each target is one file, or a folder if it is large, found through the entry points
 `lakewright.targets`.
 
-All that a target has to execute, anywhere, is `lakewright stage NAME --project project.yml --run RUN`. A target turns
-(project, profile) into plain data, its Deployment: files and requests, exactly as they would be sent. Sending it is the
-only part that needs the platform's SDK, and it decides nothing.
+A target only has to execute `lakewright stage NAME --project project.yml --run RUN`, anywhere. It turns (project,
+profile) into plain data, its Deployment: files and requests, exactly as they are sent. Only the sending needs the
+platform's SDK, and it decides nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Status = Literal["waiting", "running", "done", "skipped", "failed", "stopped"]
 
-# Opens the profile's workspace, as it is at that moment. A target calls it where it needs the workspace and not before:
-# one on a platform's disk cannot be opened on the machine that only sends the project there.
+# Opens the profile's workspace in its present state. A target calls it when it needs the workspace and not before: a
+# workspace on a platform's disk cannot be opened on the machine that only sends the project.
 OpenWorkspace: TypeAlias = "Callable[[], Workspace]"
 
 
@@ -39,44 +39,46 @@ class Request:
 
 @dataclass(frozen=True)
 class Deployment:
-    """All that is sent, in its order: uploads, then requests; `files` is what a person reads and other tools take."""
+    """Everything that is sent, in order: uploads, then requests; `files` are for people and for other tools."""
 
-    files: Mapping[str, Any]  # name → plain data, written as YAML or JSON by the name's end; or text, written as it is
+    files: Mapping[
+        str, Any
+    ]  # name → plain data, written as YAML or JSON by the name's ending; or text, written unchanged
     requests: Sequence[Request] = ()
     uploads: Mapping[str, bytes] = field(default_factory=dict)  # URI or path on the platform → content
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One time that the platform ran the stages."""
+    """One execution of the stages on the platform."""
 
-    id: str  # also the name of the run that its stages make
+    id: str  # also the name of its run
     status: Status
     began: str  # ISO 8601, UTC
     stages: Mapping[str, Status] = field(default_factory=dict)
-    why: str = ""  # it failed, in the platform's words
+    why: str = ""  # the platform's reason for a failure
     page: str = ""  # address for a browser
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What `lakewright check` found; a deployment with an error is not sent."""
+    """A finding of `lakewright check`; a deployment with an error is not sent."""
 
     where: str  # profiles.yml:12
     cause: str
     remedy: str
     kind: Literal["error", "warning"] = "error"
-    secret: bool = False  # what would be sent shows one: it is neither printed nor written
+    secret: bool = False  # the files show a secret: they are neither printed nor written
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a platform was sent, or would be sent."""
+    """The files and requests that were sent, or would be sent in a dry run."""
 
     files: Mapping[str, str]  # name → text: definitions and requests
     problems: Sequence[Problem] = ()
     written: Sequence[Path] = ()  # below `out`
-    sent: Sequence[str] = ()  # a line for each thing made or changed; none in a dry run
+    sent: Sequence[str] = ()  # one line for each thing that was made or changed; none in a dry run
 
 
 class Target(Protocol):
@@ -86,24 +88,24 @@ class Target(Protocol):
     def run(
         self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
     ) -> Run:
-        """Every stage in order, skipping what is done already; `rerun` names the first stage to do again anyway."""
+        """Runs every stage in order, and skips finished ones; `rerun` names the first stage that runs again."""
 
     def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
-        """What can be seen to be wrong before anything is sent, of this target alone (checks.py has the rest)."""
+        """The problems of this target that show before anything is sent (checks.py has those of all targets)."""
 
     def deployment(self, project: Project, profile: Profile) -> Deployment:
-        """Raises UsageError where the target has nothing to deploy."""
+        """The files and requests. Raises UsageError if the target has nothing to deploy."""
 
     def deploy(
         self, deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace
     ) -> Iterator[str]:
-        """Sends it; yields a line for each thing made or changed. Sent again, it changes nothing."""
+        """Sends it; yields one line for each thing that is made or changed. A second deploy changes nothing."""
 
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
-        """The newest first."""
+        """The executions, the newest first."""
 
     def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
         """Lines of the log so far, oldest first."""
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
-        """Tells the platform what a stage left, on the machine that ran it: task values, property files, models."""
+        """Passes a stage's results to the platform, on the machine that ran it: task values, property files, models."""

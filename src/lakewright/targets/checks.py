@@ -1,4 +1,4 @@
-"""What is wrong with a profile, as far as can be known before anything is sent; each finding says where."""
+"""The problems of a profile that show before anything is sent, each with its place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lakewright.targets.machines import Machines, has_gpu, matches
 from lakewright.targets.parameters import parameters, stage_settings
 from lakewright.targets.project_files import IGNORE, shipped
 
-PROFILES = ("profiles.yml", "code/profiles.yml")  # as targets send it
+PROFILES = ("profiles.yml", "code/profiles.yml")  # the names under which targets send it
 SECRET_FILES = (
     *(".env*", ".netrc", "_netrc", ".pgpass", ".databrickscfg", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"),
     *("*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk"),
@@ -30,34 +30,34 @@ LIKELY_FILES = ("*.pem", "*key*", "*secret*", "*credential*", "*passw*", "*token
 
 @dataclass(frozen=True)
 class Variables:
-    """How the stages of a platform come by environment variables, and where it keeps those that are secret."""
+    """How the stages of a platform get environment variables, and where the platform keeps secret ones."""
 
-    settings: tuple[str, ...]  # below `target`: variable → value, which is sent as it stands
-    remedy: str  # for what is secret
-    reference: str = "(?!)"  # a value that only names a secret, which the platform fills in
-    kept: tuple[str, ...] = ()  # below `target`: variable → where the platform keeps its value
+    settings: tuple[str, ...]  # below `target`: variable → value, which is sent in clear
+    remedy: str  # for a secret
+    reference: str = "(?!)"  # pattern of a value that only names a secret; the platform fills it in
+    stored: tuple[str, ...] = ()  # below `target`: variable → where the platform keeps its value
     always: tuple[str, ...] = ()  # variables that every stage has
-    else_by: str = ""  # who else may set a variable
+    else_by: str = ""  # what else may set a variable
 
 
 def problems(project: Project, profile: Profile) -> list[Problem]:
-    """Errors first."""
+    """All problems, errors first."""
     target = plugins.TARGETS.find(profile.target.name)
-    found = [*target.problems(project, profile)]
+    result = [*target.problems(project, profile)]
     if profile.target.name != "local":
-        found += _elsewhere(project, profile)
+        result += _elsewhere(project, profile)
         try:
-            found += _exposed(profile, target.deployment(project, profile))
-            found += _left_out(project)
+            result += _exposed(profile, target.deployment(project, profile))
+            result += _left_out(project)
         except LakewrightError as failure:
-            if failure.cause not in [problem.cause for problem in found]:
-                found.append(Problem(project.path.name, failure.cause, failure.remedy))
-    return sorted(dict.fromkeys(found), key=lambda problem: problem.kind != "error")
+            if failure.cause not in [problem.cause for problem in result]:
+                result.append(Problem(project.path.name, failure.cause, failure.remedy))
+    return sorted(dict.fromkeys(result), key=lambda problem: problem.kind != "error")
 
 
-def refuse(found: Sequence[Problem]) -> None:
-    """Raises ProfileError where one of them is an error."""
-    errors = [each for each in found if each.kind == "error"]
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raises ProfileError if one of them is an error."""
+    errors = [each for each in problems if each.kind == "error"]
     if errors:
         raise ProfileError(
             "\n".join(f"{each.where}: {each.cause}" for each in errors), "\n".join(each.remedy for each in errors)
@@ -67,7 +67,7 @@ def refuse(found: Sequence[Problem]) -> None:
 def variable_problems(profile: Profile, variables: Variables) -> Iterator[Problem]:
     """A secret among the variables that are sent, and a reference to a variable that no stage has.
 
-    A stage reads the profile again, there: what it refers to must be set there, too.
+    A stage reads the profile again on its machine, so the variables that it refers to must be set there too.
     """
     at = ("target", *variables.settings)
     sent = _below(profile, at)
@@ -76,57 +76,59 @@ def variable_problems(profile: Profile, variables: Variables) -> Iterator[Proble
             continue
         variable = ".".join((*variables.settings, str(name)))
         if REFERENCE.search(str(value)):
-            cause = f"{variable} is filled in from this machine's environment, and would be sent in clear"
+            cause = f"{variable} is read from this machine's environment, and would be sent in clear"
         elif names_secret(str(name), value):
             cause = f"{variable} looks like a secret, and would be written to a file and sent in clear"
         else:
             continue
         yield Problem(profile.where(*at, name), cause, variables.remedy, secret=True)
-    known = {*sent, *variables.always, *(_below(profile, ("target", *variables.kept)) if variables.kept else ())}
+    names = {*sent, *variables.always, *(_below(profile, ("target", *variables.stored)) if variables.stored else ())}
     for key, name in profile.references:
-        if name not in known:
+        if name not in names:
             by = variables.else_by
-            sets = f"a step has {name} only where {by} sets it" if by else f"no step has {name}"
+            sets = f"a step has {name} only if {by} sets it" if by else f"no step has {name}"
             yield Problem(
                 profile.where(*key),
                 f"{key[0]} needs {name}, and {sets}",
-                f"leave it out where the machine's own role or identity is enough; else {variables.remedy}",
+                f"remove it if the machine's own role or identity is enough; else {variables.remedy}",
                 "warning" if by else "error",
             )
 
 
-def machine_problems(name: str, where: str, *known: Machines) -> Iterator[Problem]:
-    """A machine of a retired series."""
-    for machines in known:
-        remedy = f"name one of today: {machines.today}"
-        for pattern, why in machines.gone.items():
+def machine_problems(name: str, where: str, *clouds: Machines) -> Iterator[Problem]:
+    """A problem for a machine of a retired series."""
+    for machines in clouds:
+        remedy = f"name a current one: {machines.today}"
+        for pattern, why in machines.retired.items():
             if matches(pattern, name):
                 yield Problem(where, f"{name} no longer exists: {why}", remedy)
-        for pattern, why in machines.going.items():
+        for pattern, why in machines.retiring.items():
             if matches(pattern, name):
                 yield Problem(where, f"{name} may be unavailable: {why}", remedy, "warning")
 
 
-def gpu_problems(profile: Profile, machine: str, remedy: str, *known: Machines) -> Iterator[Problem]:
-    """A GPU that the profile wants, and the machine that trains lacks."""
-    if profile.device.startswith("cuda") and not has_gpu(machine, *known):
+def gpu_problems(profile: Profile, machine: str, remedy: str, *clouds: Machines) -> Iterator[Problem]:
+    """A problem if the profile requests a GPU and the machine of train has none."""
+    if profile.device.startswith("cuda") and not has_gpu(machine, *clouds):
         yield Problem(
             profile.where("device"),
-            f"the profile wants {profile.device} for train, and {machine} has no GPU that is known here",
+            f"the profile requests {profile.device} for train, and {machine} has no GPU in Lakewright's list",
             remedy,
         )
 
 
 def traffic_problems(where: str, shares: Mapping[str, int]) -> Iterator[Problem]:
-    """Shares of an endpoint's requests, in percent."""
+    """A problem if the shares of an endpoint's requests do not sum to 100 percent."""
     total = sum(shares.values())
     if total != 100:
         each = " + ".join(f"{name} {percent}" for name, percent in shares.items())
-        yield Problem(where, f"the traffic sums to {total} percent ({each})", "let the shares sum to 100")
+        yield Problem(
+            where, f"the traffic sums to {total} percent ({each})", "change the shares so that they sum to 100"
+        )
 
 
 def range_problems(where: str, least: tuple[str, int | None], most: tuple[str, int | None]) -> Iterator[Problem]:
-    """Two keys, each with its value, of which the first may not be more than the second."""
+    """A problem if the value of the first key is greater than that of the second."""
     if least[1] is not None and most[1] is not None and least[1] > most[1]:
         yield Problem(
             where, f"{least[0]} ({least[1]}) is more than {most[0]} ({most[1]})", "lower one or raise the other"
@@ -138,18 +140,18 @@ def _exposed(profile: Profile, deployment: Deployment) -> Iterator[Problem]:
     yield from _in_profile(profile)
     made = {name: text.encode() for name, text in texts(deployment).items()}
     for name, content in (*uploads(deployment).items(), *made.items()):
-        if name in PROFILES:  # whose secrets were found above, with their lines
+        if name in PROFILES:  # _in_profile has its secrets, with their lines
             continue
-        remedy = f"take it out, or name the file in {IGNORE} where no stage needs it"
+        remedy = f"remove it, or name the file in {IGNORE} if no stage needs it"
         file = PurePosixPath(name).name.lower()
         if any(fnmatchcase(file, pattern) for pattern in SECRET_FILES):
             yield Problem(name, f"{name} is a file of secrets, and would be sent", remedy, secret=True)
         elif not file.endswith(".py") and any(fnmatchcase(file, pattern) for pattern in LIKELY_FILES):
             yield Problem(name, f"{name} may hold a secret, by its name, and would be sent", remedy, "warning")
         text = "" if b"\0" in content else content.decode(errors="replace")
-        known = (("a secret of storage_options", text.find(value)) for value in profile.hidden if value in text)
-        if found := first_secret(text) or next(known, None):
-            kind, at = found
+        hidden = (("a secret of storage_options", text.find(value)) for value in profile.hidden if value in text)
+        if secret := first_secret(text) or next(hidden, None):
+            kind, at = secret
             line = text.count("\n", 0, at) + 1
             yield Problem(f"{name}:{line}", f"{name} holds {kind}, and would be sent", remedy, secret=True)
 
@@ -161,14 +163,14 @@ def _in_profile(profile: Profile) -> Iterator[Problem]:
             yield Problem(
                 profile.where(*key),
                 f"{name} holds {kind}, and would be sent with the code",
-                "leave it out, and let the stages have it from their environment, or write ${env:NAME} in its place",
+                "write ${env:NAME} in its place, or remove it and set it in the environment of the stages",
                 secret=True,
             )
         elif key[0] not in ("target", "serve") and written.strip() and names_secret(str(key[-1]), written):
             yield Problem(
                 profile.where(*key),
-                f"{name} stands in profiles.yml itself, and would be sent with the code",
-                "write ${env:NAME}, or let the machine's own role or identity reach the storage",
+                f"{name} is written in profiles.yml itself, and would be sent with the code",
+                "write ${env:NAME}, or give the machine's own role or identity access to the storage",
                 secret=True,
             )
 
@@ -178,20 +180,20 @@ def _left_out(project: Project) -> Iterator[Problem]:
         yield Problem(
             project.folder.name,
             f"{name!r} {why}, and is not sent",
-            f"copy what stages need into the project's folder; name the rest in {IGNORE}",
+            f"copy files that stages need into the project's folder; name the others in {IGNORE}",
             "warning",
         )
 
 
 def _read_again(project: Project, profile: Profile) -> Iterator[Problem]:
-    """Whether each stage, which reads the file and is given the rest as text, reads this very project."""
+    """A problem if a stage, which reads the file and gets the other settings as text, would read another project."""
     try:
-        known = parameters(project, getattr(profile.target, "parameters", {}))
+        known_parameters = parameters(project, getattr(profile.target, "parameters", {}))
     except ProfileError as failure:
         yield Problem(profile.where("target", "parameters"), failure.cause, failure.remedy)
         return
     try:
-        again = load_project(project.path, stage_settings(project, known))
+        again = load_project(project.path, stage_settings(project, known_parameters))
     except ProjectError as failure:
         yield Problem(project.path.name, f"no stage could read the project: {failure.cause}", failure.remedy)
         return
@@ -200,12 +202,12 @@ def _read_again(project: Project, profile: Profile) -> Iterator[Problem]:
             yield Problem(
                 project.path.name,
                 f"stages would read another project: {name} would be {again.resolved[name]}, and is {value}",
-                f"write {name} into the project file as it is meant, without --set",
+                f"write {name} into the project file, without --set",
             )
 
 
 def _below(profile: Profile, key: Sequence[str]) -> dict[str, Any]:
-    """The mapping at the key, as profiles.yml has it."""
+    """The mapping at the key in profiles.yml."""
     part: Any = profile.as_written
     for name in key:
         part = part.get(name) if isinstance(part, dict) else None
@@ -213,27 +215,27 @@ def _below(profile: Profile, key: Sequence[str]) -> dict[str, Any]:
 
 
 def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
-    """What no target but the local one can do with."""
+    """Problems of settings that only the local target can use."""
     if "://" not in profile.workspace:
         yield Problem(
             profile.where("workspace"),
-            f"the workspace {profile.workspace} is a folder of this machine, which no other one sees",
-            "name a place that all see: s3://…, abfss://…, or file:///… for a folder that is mounted on each",
+            f"the workspace {profile.workspace} is a folder of this machine, which other machines cannot read",
+            "name a place that all machines reach: s3://…, abfss://…, or file:///… for a folder that each mounts",
         )
     for key in ("lake", "artifacts"):
         if (place := getattr(profile, key)) is not None and "://" not in place and not place.startswith("mlflow-art"):
             yield Problem(
                 profile.where(key),
-                f"{key}: {place} is a folder of this machine, which no other one sees",
-                f"name an address that all see, or leave {key} out",
+                f"{key}: {place} is a folder of this machine, which other machines cannot read",
+                f"name an address that all machines reach, or remove {key}",
             )
     tracking = profile.tracking or ""
     if re.match(r"sqlite:|https?://(localhost|127\.)", tracking):
-        # A warning for an address: the very machine may be all that there is
+        # A warning for an address: there may be only this machine
         yield Problem(
             profile.where("tracking"),
             f"tracking: {tracking.split('@')[-1]} is this machine's, and stages run on others",
-            "name a server that all reach (tracking: databricks, https://…)",
+            "name a server that all machines reach (tracking: databricks, https://…)",
             "error" if tracking.startswith("sqlite:") else "warning",
         )
     yield from _read_again(project, profile)
@@ -242,12 +244,12 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
         yield Problem(
             project.path.name,
             f"train.base_model: {base_model} is a folder of this machine",
-            "name one of the Hub, or package:NAME of a package that is installed there",
+            "name a model of the Hub, or package:NAME of a package that the machines install",
         )
     if profile.tracking is None:
         yield Problem(
             profile.where("tracking"),
-            "without `tracking`, MLflow's runs are a database in the workspace, which machines cannot share",
+            "without `tracking`, MLflow's runs are in a database in the workspace, which machines cannot share",
             "name a tracking server (tracking: databricks, https://…)",
         )
     if not project.gate.minimum and not project.gate.maximum:
@@ -255,7 +257,7 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
         yield Problem(
             project.path.name,
             "the gate does not block: it has no minimum and no maximum"
-            + (", and what passes is champion without anybody's approval" if automatic else ""),
+            + (", and every model becomes champion without approval" if automatic else ""),
             "set gate.minimum (accuracy: 0.8 …)",
             "error" if automatic else "warning",
         )
@@ -264,5 +266,5 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
         yield Problem(
             f"{project.path.name}",
             f"data.source: {source} is a file of this machine",
-            "upload it and name its address, or name a table (data.table) and no source",
+            "upload it and name its address, or name a table (data.table) without a source",
         )

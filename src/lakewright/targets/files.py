@@ -1,4 +1,4 @@
-"""A Deployment as a person reads it and other tools take it: YAML, JSON and text, made from data."""
+"""A Deployment as files for people and other tools: YAML, JSON and text, made from data."""
 
 from __future__ import annotations
 
@@ -17,51 +17,52 @@ REQUESTS = "requests.json"
 
 
 def texts(deployment: Deployment) -> dict[str, str]:
-    """File name → what stands in it; the requests, in their order, and what is uploaded are requests.json."""
-    found = {name: _text(name, content) for name, content in deployment.files.items()}
+    """File name → its text; requests.json holds the requests, in order, and the sizes of the uploads."""
+    files = {name: _text(name, content) for name, content in deployment.files.items()}
     requests = [{"operation": request.operation, "body": request.body} for request in deployment.requests]
     sizes = {to: f"{len(content):,} bytes" for to, content in deployment.uploads.items()}
-    return {**found, REQUESTS: _text(REQUESTS, {"uploads": sizes, "requests": requests})}
+    return {**files, REQUESTS: _text(REQUESTS, {"uploads": sizes, "requests": requests})}
 
 
 def uploads(deployment: Deployment) -> dict[str, bytes]:
-    """What is uploaded, by its name below the folder that all of it shares."""
+    """The content of each upload, by its name below the folder that all uploads share."""
     levels = zip(*(to.split("/")[:-1] for to in deployment.uploads), strict=False)
     root = "".join(f"{level[0]}/" for level in takewhile(lambda level: len({*level}) == 1, levels))
     return {to.removeprefix(root): content for to, content in deployment.uploads.items()}
 
 
 def write(deployment: Deployment, folder: Path, sources: Sequence[Path] = ()) -> list[Path]:
-    """All that is sent, in the folder, which is made. In one of the `sources`, the folders where uploads come from, no
-    upload is written over what is there.
+    """Writes everything that is sent into the folder, and makes the folder. In one of the `sources`, the folders of
+    the uploads, no upload replaces an existing file.
 
-    Raises UsageError where the folder cannot be written, or holds files that this deployment lacks.
+    Raises UsageError if the folder cannot be written, or holds files that this deployment lacks.
     """
     made = {name: text.encode() for name, text in texts(deployment).items()}
-    found = uploads(deployment) | made
+    contents = uploads(deployment) | made
     if folder.resolve() in sources:
-        found = {name: content for name, content in found.items() if name in made or not (folder / name).exists()}
+        contents = {name: content for name, content in contents.items() if name in made or not (folder / name).exists()}
     else:
-        _refuse_foreign(folder, found)
+        _refuse_foreign(folder, contents)
     try:
-        for name, content in found.items():
+        for name, content in contents.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
     except OSError as failure:
         raise UsageError(f"{folder} cannot be written: {failure}", "name another folder (--out)") from None
-    return [folder / name for name in found]
+    return [folder / name for name in contents]
 
 
-def _refuse_foreign(folder: Path, found: Collection[str]) -> None:
-    """What an earlier deployment wrote there would be taken for a part of this one. Hidden files are other tools'."""
+def _refuse_foreign(folder: Path, names: Collection[str]) -> None:
+    """Raises UsageError: files of an earlier deployment would look like a part of this one. Hidden files belong to
+    other tools."""
     paths = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-    seen = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
-    foreign = sorted({*seen} - {*found})
+    existing = (path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    foreign = sorted({*existing} - {*names})
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise UsageError(
-            f"{folder} holds what is not of this deployment: {', '.join(foreign[:3])}{more}",
-            "remove it, or name another folder (--out)",
+            f"{folder} holds files that are not of this deployment: {', '.join(foreign[:3])}{more}",
+            "remove them, or name another folder (--out)",
         )
 
 
@@ -70,7 +71,7 @@ def as_yaml(content: Any) -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """Without anchors: what is said twice is written twice, as other tools read it best."""
+    """Writes no anchors: repeated values are written again, for other tools."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Whose something on a platform is: a name may be another project's, which must not be changed."""
+"""The owner of a thing on a platform: a name may belong to another project, whose things must not be changed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def full_name(project: Project) -> str:
 
 
 def refuse_foreign(
-    what: str, owner: str | None, project: Project, remedy: str, *, serves: Collection[str] = (), model: str = ""
+    thing: str, owner: str | None, project: Project, remedy: str, *, serves: Collection[str] = (), model: str = ""
 ) -> None:
-    """Raises ProfileError for what is there and of another project: by its owner (the tag), or, where nobody is noted,
-    by the models that it serves, of which this project's is `model`."""
+    """Raises ProfileError if an existing thing belongs to another project: by its owner (the tag), or without an owner
+    by the models that it serves, of which `model` is this project's."""
     if owner == full_name(project) or (owner is None and {*serves} == {model}):
         return
-    whose = [f"serves {', '.join(sorted({*serves}))}"] if any(serves) else []
-    whose += [f"is of the project {owner}"] if owner is not None else []
-    raise ProfileError(f"the {what} {' and '.join(whose) or 'was not made by Lakewright'}", remedy)
+    reasons = [f"serves {', '.join(sorted({*serves}))}"] if any(serves) else []
+    reasons += [f"is of the project {owner}"] if owner is not None else []
+    raise ProfileError(f"the {thing} {' and '.join(reasons) or 'was not made by Lakewright'}", remedy)

@@ -1,4 +1,4 @@
-"""What of a project can be given anew each time it is run on a platform: the same names on every target."""
+"""The settings of a project that each run on a platform can change: the same names on every target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = {
     "Seed": "train.seed",
 }
 PARAMETER = r"[A-Za-z][A-Za-z0-9_]*"
-# ${…} and {{…}}, which platforms fill in, and characters that are not seen or that YAML wants escaped
+# ${…} and {{…}}, which platforms replace, and characters that are invisible or that YAML must escape
 FILLED_IN = re.compile(
     r"\$(?=\{)|\{(?=\{)|[\x00-\x1f\x7f-\xa0\u2000-\u200f\u2028-\u202f\u2060-\u206f\ud800-\udfff\ufeff\ufff0-\uffff]"
 )
@@ -34,71 +34,74 @@ UNSAFE = re.compile(f"'|{FILLED_IN.pattern}")  # a platform may put a parameter'
 
 @dataclass(frozen=True)
 class Parameter:
-    """`name` stands for `setting`, in every stage alike: `--set setting=value`."""
+    """`name` sets `setting` in every stage: `--set setting=value`."""
 
     name: str
     setting: str
-    default: str | int | float | bool  # a string is written as --set takes it
+    default: str | int | float | bool  # a string is in the form of --set
 
     @property
     def kind(self) -> Literal["String", "Integer", "Float", "Boolean"]:
-        """By the default. One that may be a word (auto) is a String: the setting reads numbers from it as well."""
+        """The kind of the default. A default such as auto makes a String: the setting reads numbers from it as well."""
         kinds = {bool: "Boolean", int: "Integer", float: "Float", str: "String"}
         return kinds[type(self.default)]  # type: ignore[return-value]
 
 
 def parameters(project: Project, more: Mapping[str, str] = {}) -> list[Parameter]:
-    """Of SETTINGS those that this project has, a MinAccuracyValue for each `gate.minimum`, and `more` (name → setting).
+    """The SETTINGS that this project has, a MinAccuracyValue for each `gate.minimum`, and `more` (name → setting).
 
-    Raises ProfileError for a setting that the project has not.
+    Raises ProfileError if the project does not have a setting.
     """
     for name in more:
         if not re.fullmatch(PARAMETER, name) or name in SETTINGS:
             raise ProfileError(
                 f"{name!r} cannot name a parameter: "
-                + ("it is one already" if name in SETTINGS else "letters, digits and _ do"),
-                "give it another name",
+                + ("a parameter has this name already" if name in SETTINGS else "only letters, digits and _ can"),
+                "use another name",
             )
     bounds = {f"Min{_camel(metric)}Value": f"gate.minimum.{metric}" for metric in project.gate.minimum}
     bounds = {name: setting for name, setting in bounds.items() if re.fullmatch(PARAMETER, name)}
-    found = []
+    result = []
     for name, setting in {**SETTINGS, **bounds, **more}.items():
         values: Any = project.resolved
         for part in setting.split("."):
-            known, values = values, values.get(part, ...) if isinstance(values, dict) else ...
+            parent, values = values, values.get(part, ...) if isinstance(values, dict) else ...
             if values is ...:
                 break
         if values is ... and name in more:
             raise ProfileError(
-                f"the parameter {name} names {setting}, which this project has not", nearest(part, known)
+                f"the parameter {name} names {setting}, which this project does not have", nearest(part, parent)
             )
         if values is ... or (setting == "data.source" and values is None):
             continue
-        found.append(Parameter(name, setting, values if isinstance(values, int | float) else as_text(values)))
-    return found
+        result.append(Parameter(name, setting, values if isinstance(values, int | float) else as_text(values)))
+    return result
 
 
-def given_settings(project: Project) -> list[str]:
-    """The `a.b=c` settings that were given as it was deployed, for each stage: an argument each, quotes and all."""
-    settings = (setting.partition("=") for setting in project.given)
+def override_settings(project: Project) -> list[str]:
+    """The `a.b=c` settings of the deploy command, for each stage: one argument each, with their quotes."""
+    settings = (setting.partition("=") for setting in project.overrides)
     return [f"{name}={_escaped(text) if FILLED_IN.search(text) else text}" for name, _, text in settings]
 
 
-def stage_settings(project: Project, known: Sequence[Parameter]) -> list[str]:
-    """All that a stage is given by --set, the parameters at their defaults."""
-    defaults = (each.default if isinstance(each.default, str) else json.dumps(each.default) for each in known)
-    return [*given_settings(project), *(f"{each.setting}={text}" for each, text in zip(known, defaults, strict=True))]
+def stage_settings(project: Project, parameters: Sequence[Parameter]) -> list[str]:
+    """All --set settings of a stage, with the parameters at their defaults."""
+    defaults = (each.default if isinstance(each.default, str) else json.dumps(each.default) for each in parameters)
+    return [
+        *override_settings(project),
+        *(f"{each.setting}={text}" for each, text in zip(parameters, defaults, strict=True)),
+    ]
 
 
 def as_text(value: Any) -> str:
-    """A value as --set takes it: in quotes, with escapes, only where it would be read as something else without."""
+    """A value in the form of --set: in quotes, with escapes, only if it would be read as another value without them."""
     if isinstance(value, str) and value_of(value) == value == value.strip():
         return unmistakable(value)
     return _in_quotes(value)
 
 
 def unmistakable(text: str) -> str:
-    """A value of --set, given as text, in which no platform and no shell finds anything of its own."""
+    """A text as a value of --set, in which no platform and no shell replaces anything."""
     return _escaped(text) if UNSAFE.search(text) else text
 
 
@@ -107,8 +110,8 @@ def _escaped(text: str) -> str:
 
 
 def _in_quotes(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)  # YAML takes JSON, and has more escapes
-    return UNSAFE.sub(lambda found: f"\\U{ord(found[0]):08x}", text)
+    text = json.dumps(value, ensure_ascii=False, default=str)  # YAML reads JSON, and has more escapes
+    return UNSAFE.sub(lambda match: f"\\U{ord(match[0]):08x}", text)
 
 
 def _camel(name: str) -> str:

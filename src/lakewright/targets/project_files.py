@@ -1,4 +1,4 @@
-"""Which files of a project's folder go with it to another machine."""
+"""The files of a project's folder that are sent with it to another machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lakewright.system.paths import stays_inside
 from lakewright.targets.files import REQUESTS
 
 IGNORE = ".lakewrightignore"  # as .gitignore, in the project's folder
-NAME_IT = f"name it in {IGNORE} where no stage needs it"
+NAME_IT = f"name it in {IGNORE} if no stage needs it"
 NEVER = (".*", "__pycache__/", "*.py[co]", "*.egg-info/", "node_modules/", "mlruns/")
-MARKS = (".writable", REQUESTS, "pyvenv.cfg")  # of a workspace, of what `deploy --out` wrote, of an environment
+MARKS = (".writable", REQUESTS, "pyvenv.cfg")  # of a workspace, of a folder of `deploy --out`, of an environment
 MOST_BYTES, MOST_FILES = 256 << 20, 10_000
 
 
 @dataclass(frozen=True)
 class Shipped:
     files: Mapping[str, Path]  # relative path → file
-    left_out: Mapping[str, str]  # relative path → why, of what nobody would miss in silence
+    left_out: Mapping[str, str]  # relative path → why, of files that a user may miss
 
     def read(self) -> dict[str, bytes]:
-        """Relative path → content. Raises UsageError where that is more than code, or cannot be read."""
+        """Relative path → content. Raises UsageError if that is more than code, or cannot be read."""
         try:
             sizes = {name: path.stat().st_size for name, path in self.files.items()}
             if sum(sizes.values()) <= MOST_BYTES and len(sizes) <= MOST_FILES:
@@ -32,18 +32,18 @@ class Shipped:
         except OSError as failure:
             raise UsageError(f"{failure.filename} cannot be read: {failure.strerror}", NAME_IT) from None
         raise UsageError(
-            f"the project's folder has {sum(sizes.values()) >> 20} MiB of files, {len(sizes):,} of them, which every "
-            f"step would be given; the most are {MOST_BYTES >> 20} MiB and {MOST_FILES:,}, and the largest file is "
+            f"the project's folder has {sum(sizes.values()) >> 20} MiB in {len(sizes):,} files, and every step "
+            f"would get them; the limits are {MOST_BYTES >> 20} MiB and {MOST_FILES:,} files, and the largest file is "
             f"{max(sizes, key=sizes.__getitem__)}",
-            f"keep data elsewhere (data.source: s3://…), and name in {IGNORE} what no stage needs",
+            f"keep data elsewhere (data.source: s3://…), and name files that no stage needs in {IGNORE}",
         )
 
 
 def shipped(folder: Path, suffix: str = "") -> Shipped:
-    """The files that end in `suffix`: all but hidden files, caches, environments, workspaces, what was written out, and
-    what .lakewrightignore names. A link is followed to a file that goes along itself, and to nothing else.
+    """The files that end in `suffix`, except hidden files, caches, environments, workspaces, folders of `deploy --out`,
+    and the names in .lakewrightignore. A link is followed only to a file that is sent itself.
 
-    Raises UsageError for a folder, or a .lakewrightignore, that cannot be read.
+    Raises UsageError if a folder or .lakewrightignore cannot be read.
     """
     root = folder.resolve()
     ignored = _ignored(root)
@@ -65,29 +65,31 @@ def shipped(folder: Path, suffix: str = "") -> Shipped:
                 links[name] = path
             elif name.endswith(suffix):
                 files[name] = path
-    left_out |= {name: "is no file" for name, path in files.items() if not path.is_file()}
+    left_out |= {name: "is not a file" for name, path in files.items() if not path.is_file()}
     files = {name: path for name, path in files.items() if name not in left_out}
     for name, path in links.items():
         real = Path(os.path.realpath(path))
         if not real.is_relative_to(root):
-            left_out[name] = "is a link that leads out of the project's folder"
+            left_out[name] = "is a link to a place outside the project's folder"
         elif real.relative_to(root).as_posix() in files and name.endswith(suffix):
             files[name] = path
         elif name.endswith(suffix) or path.is_dir():
-            left_out[name] = "is a link to a folder" if path.is_dir() else "is a link to what is not sent itself"
+            left_out[name] = "is a link to a folder" if path.is_dir() else "is a link to a file that is not sent"
     return Shipped(dict(sorted(files.items())), dict(sorted(left_out.items())))
 
 
 def _ignored(root: Path) -> Callable[[str], bool]:
-    """Whether a relative path is left out by itself; a folder's ends in a slash."""
+    """Whether a relative path is ignored; a folder's path ends in a slash."""
     from pathspec import GitIgnoreSpec
 
     file = root / IGNORE
     try:
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         return GitIgnoreSpec.from_lines([*NEVER, *lines]).match_file
-    except (OSError, ValueError) as failure:  # no UTF-8, and no pattern, are ValueErrors
-        raise UsageError(f"{file} cannot be read: {failure}", "write it as a .gitignore: a pattern a line") from None
+    except (OSError, ValueError) as failure:  # ValueError: not UTF-8, or not a pattern
+        raise UsageError(
+            f"{file} cannot be read: {failure}", "write it as a .gitignore: one pattern in each line"
+        ) from None
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A run whose stages are on another machine: deployed, started, watched to its end, and read from what it left."""
+"""A run whose stages are on another machine: deploys it, starts it, watches it to its end, and reads its records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Away(Target, Protocol):
     """A target whose platform runs the stages."""
 
     def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
-        """What is deployed, once, with these values of its parameters (name → value) in place of its defaults."""
+        """Starts the deployed stages once, with these values (name → value) in place of the parameters' defaults."""
 
 
 def run_away(
@@ -36,48 +36,48 @@ def run_away(
     watch: Watch,
     rerun: str | None = None,
 ) -> Run:
-    """Deploys the project, starts it and waits for its end. A failure that the platform tells is in `Run.error`."""
+    """Deploys the project, starts it and waits for its end. A failure that the platform reports is in `Run.error`."""
     from lakewright.pipeline import records_of
 
     if rerun is not None:
         raise UsageError(
-            f"--rerun means nothing to the target {target.name}", "change a setting, or run again on the platform"
+            f"--rerun has no effect on the target {target.name}", "change a setting, or run again on the platform"
         )
     refuse(problems(project, profile))
     for _ in target.deploy(target.deployment(project, profile), project, profile, workspace):
         pass
-    *_, ended = follow(target, target.start(project, profile), project, profile, workspace, watch)
-    opened = workspace()  # now, not before: it has what the stages left
-    noted = next((run for run in noted_runs(project, opened) if ended.id in (run.name, run.run_id)), None)
-    records = records_of(opened, noted.run_id) if noted else {}
+    *_, last = follow(target, target.start(project, profile), project, profile, workspace, watch)
+    opened = workspace()  # now, not before: it has the records of the stages
+    note = next((run for run in noted_runs(project, opened) if last.id in (run.name, run.run_id)), None)
+    records = records_of(opened, note.run_id) if note else {}
     stages = {
-        name: StageResult(status=status, seconds=0.0, why=ended.page)
-        for name, status in ended.stages.items()
+        name: StageResult(status=status, seconds=0.0, why=last.page)
+        for name, status in last.stages.items()
         if status in ("done", "skipped", "failed")
     }
     error = None
-    if ended.status != "done" and "gate" not in records:
+    if last.status != "done" and "gate" not in records:
         error = LakewrightError(
-            f"{ended.id} {ended.status}: {ended.why}",
-            f"`lakewright runs follow --profile {profile.name}` has its log",
+            f"{last.id} {last.status}: {last.why}",
+            f"read its log: lakewright runs follow --profile {profile.name}",
         )
-    return Run(noted.run_id if noted else ended.id, stages, dict(records), error)
+    return Run(note.run_id if note else last.id, stages, dict(records), error)
 
 
 def follow(
     target: Target, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch
 ) -> Iterator[Execution]:
-    """The execution as it goes on, until it ended; `watch` is told of each stage that begins or ends."""
-    told: dict[str, str] = {}
+    """The states of the execution until it ends; `watch` is called for each stage that begins or ends."""
+    reported: dict[str, str] = {}
     while True:
-        found = next(
+        state = next(
             (each for each in target.executions(project, profile, workspace) if each.id == execution.id), execution
         )
-        for stage, status in found.stages.items():
-            if told.get(stage) != status and status != "waiting":
-                watch(stage, "run" if status == "running" else status, found.page if status == "running" else "")
-                told[stage] = status
-        yield found
-        if found.status in ENDED:
+        for stage, status in state.stages.items():
+            if reported.get(stage) != status and status != "waiting":
+                watch(stage, "run" if status == "running" else status, state.page if status == "running" else "")
+                reported[stage] = status
+        yield state
+        if state.status in ENDED:
             return
         time.sleep(POLL_SECONDS)

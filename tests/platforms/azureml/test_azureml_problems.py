@@ -65,12 +65,12 @@ def test_a_good_profile_has_none(check: Check) -> None:
         ({"gpu": {"name": "cpu", "size": "Standard_NC24ads_A100_v4"}}, "two clusters are named cpu"),
         ({"online": {**ONLINE, "blue": {"traffic": 90}}}, "sums to 90 percent"),
         ({"online": {**ONLINE, "green": {"traffic": 10}}}, "sums to 110 percent"),
-        ({"online": {**ONLINE, "low_priority": True}}, "cannot be on low-priority"),
+        ({"online": {**ONLINE, "low_priority": True}}, "cannot run on low-priority"),
         ({"online": {"name": "ab"}}, "has 2 characters"),
         ({"online": {"name": "a" * 33}}, "has 33 characters"),
         ({"online": {"name": "bank_intents"}}, "characters that Azure ML refuses"),
         ({"batch": {"name": "bank-"}}, "characters that Azure ML refuses"),
-        ({"batch": {"name": "bank", "instances": 9}}, "9 nodes are to score on a cluster of at most 4"),
+        ({"batch": {"name": "bank", "instances": 9}}, "batch.instances is 9, and the cluster has at most 4 nodes"),
         (
             {"online": {**ONLINE, "blue": {"traffic": 100, "mirror": 5}, "green": {"traffic": 0, "mirror": 5}}},
             "mirrored to both",
@@ -78,8 +78,8 @@ def test_a_good_profile_has_none(check: Check) -> None:
         ({"online": {**ONLINE, "packages": ["openvino"]}}, "online.packages does not install lakewright"),
         ({"environment": {"packages": ["torch"]}}, "environment.packages does not install lakewright"),
         ({"environment": {"variables": {"OUR_SECRET": "x"}}}, "would be written to a file"),
-        ({"schedule": "0 5 * *"}, "has not five fields"),
-        ({"parameters": {"Text": "register.nothing"}}, "which this project has not"),
+        ({"schedule": "0 5 * *"}, "does not have five fields"),
+        ({"parameters": {"Text": "register.nothing"}}, "which this project does not have"),
     ],
 )
 def test_each_error_is_found_and_says_where(check: Check, more: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_each_error_is_found_and_says_where(check: Check, more: dict[str, Any], 
     ("more", "rest", "said"),
     [
         ({"gpu": {"name": "gpu", "size": "Standard_NC6"}}, {}, "may be unavailable"),
-        ({"online": ONLINE}, {"approval": "automatic"}, "nobody is asked"),
-        ({}, {"storage_options": {"AZURE_STORAGE_ACCOUNT_KEY": "${env:OUR_KEY}"}}, "only where the image sets it"),
+        ({"online": ONLINE}, {"approval": "automatic"}, "serves it without approval"),
+        ({}, {"storage_options": {"AZURE_STORAGE_ACCOUNT_KEY": "${env:OUR_KEY}"}}, "only if the image sets it"),
     ],
 )
 def test_warnings_stop_nothing(
@@ -118,7 +118,7 @@ def test_a_gpu_is_wanted_where_train_has_none(check: Check) -> None:
 
 def test_a_secret_in_the_file_itself(check: Check) -> None:
     (error,) = check({}, storage_options={"AZURE_STORAGE_ACCOUNT_KEY": "s3cr3t"})
-    assert error.kind == "error" and "stands in profiles.yml itself" in error.cause and "s3cr3t" not in str(error)
+    assert error.kind == "error" and "is written in profiles.yml itself" in error.cause and "s3cr3t" not in str(error)
 
 
 def test_bounds_are_refused_with_the_profile(check: Check) -> None:

@@ -105,7 +105,7 @@ def test_a_batch_of_files(place: Path, greeter: Path, tmp_path: Path, monkeypatc
         said = [json.loads(line) for line in path.read_text().splitlines()]
         assert [one["prediction"] for one in said] == predictions and [one["row"] for one in said] == rows
     (tmp_path / "d.txt").write_text("?")
-    with pytest.raises(DataError, match="no file of rows"):
+    with pytest.raises(DataError, match="is not a file of rows"):
         code.run([str(tmp_path / "d.txt")])
 
 

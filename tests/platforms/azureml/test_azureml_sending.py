@@ -147,7 +147,7 @@ def test_what_is_started_has_the_values_that_were_given(place: Path, monkeypatch
     settings: Any = profile.target
     for values, said in (
         ({"Sead": "5"}, "did you mean 'Seed'"),
-        ({"Seed": "five"}, "no Integer"),
+        ({"Seed": "five"}, "the kind Integer"),
     ):
         with pytest.raises(ProfileError) as refused:
             pipeline.quoted(project, settings, values)

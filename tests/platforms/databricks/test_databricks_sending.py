@@ -107,7 +107,7 @@ def test_the_endpoint_serves_the_versions_that_have_the_aliases(databricks: Data
     loaded = banking(tmp_path, {**SMALL, "host": databricks.host, "endpoint": endpoint}, ())
     assert deploy(*loaded)[-1] == (
         "endpoint main-bank-banking77: waits for a version of main.bank.banking77 with the alias challenger; "
-        "deploy again then"
+        "deploy again after that"
     )
     client.set_registered_model_alias(name, "challenger", "2")
     assert deploy(*loaded) == ["endpoint main-bank-banking77: made"]
@@ -196,7 +196,7 @@ GRANTS = [{"securable": "schema", "to": WHO, "privileges": ["USE_SCHEMA", "SELEC
     ("changes", "key", "said"),
     [
         ({"host": None}, "target", "no workspace is named"),
-        ({"package": "dist/nothing-0.1.0-py3-none-any.whl"}, "package", "is not there"),
+        ({"package": "dist/nothing-0.1.0-py3-none-any.whl"}, "package", "does not exist"),
         ({"cluster": {"node_type": "i3.xlarge", "access_mode": "NONE"}}, "access_mode", "Unity Catalog"),
         ({"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "p3.2xlarge"}}, "gpu_node_type", "no longer exists"),
         ({"cluster": {"node_type": "i3.xlarge", "gpu_node_type": "Standard_NC6s_v3"}}, "gpu_node_type", "no longer"),

@@ -54,11 +54,11 @@ def line_of(text: str) -> int:
         ({"training": {"instance_type": "ml.p2.xlarge"}}, [], "warning", "instance_type", "may be unavailable"),
         ({"processing": {"count": 2}}, [], "error", "count", "would each run the whole stage"),
         ({"image": f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com/x:1"}, [], "error", "image", "the region is us-east-1"),
-        ({"training": {"spot": True, "checkpoints": False}}, [], "error", "checkpoints", "begins anew each time"),
+        ({"training": {"spot": True, "checkpoints": False}}, [], "error", "checkpoints", "starts from the beginning"),
         ({"training": {"spot": True, "hours": 4, "wait_hours": 2}}, [], "error", "wait_hours", "is less than hours"),
-        ({"training": {"wait_hours": 2}}, [], "error", "wait_hours", "nothing without spot"),
+        ({"training": {"wait_hours": 2}}, [], "error", "wait_hours", "no effect without spot"),
         ({"debugger_rules": [{"name": "r", "image": "i"}]}, [], "warning", "debugger_rules", "closed to new customers"),
-        ({"approval": "Approved"}, ["register.approval=manual"], "error", "approval", "let every model through"),
+        ({"approval": "Approved"}, ["register.approval=manual"], "error", "approval", "would approve every model"),
         ({"endpoint": {**ENDPOINT, "least": 4, "most": 1}}, [], "error", "least", "is more than most"),
         ({"endpoint": {**ENDPOINT, "champion": {"percent": 90}}}, [], "error", "percent", "sums to 90 percent"),
         (
@@ -176,7 +176,7 @@ def test_data_and_workspaces_are_no_code(folder: Path) -> None:
     assert code.prefix(code.project_files(project, profile), project, profile) != before
     with (folder / "rows.csv").open("wb") as file:
         file.truncate(project_files.MOST_BYTES + 1)
-    with pytest.raises(UsageError, match="MiB of files"):
+    with pytest.raises(UsageError, match="MiB in"):
         code.project_files(project, profile)
 
 

@@ -372,7 +372,7 @@ def test_what_is_of_another_project_is_left_alone(
     sagemaker.create_model_package(
         ModelPackageGroupName="main-sales-banking77", ModelApprovalStatus="Approved", InferenceSpecification=packed
     )
-    with pytest.raises(ProfileError, match=re.escape(f"the model shared-1 is made of {package['ModelPackageArn']}")):
+    with pytest.raises(ProfileError, match=re.escape(f"the model shared-1 is made from {package['ModelPackageArn']}")):
         send("main.sales")
 
     body = {"PipelineDefinition": "{}", "RoleArn": LEAST["role"], "ClientRequestToken": "0" * 32}

@@ -1,6 +1,6 @@
-"""model folder → report: the one read of the test split, through the predictor that will serve.
+"""model folder → report: the only read of the test split, by the predictor that will serve.
 
-What was predicted for each test row is frozen in test_rows.parquet: the gate and every later comparison use those rows.
+The prediction of each test row is frozen in test_rows.parquet: the gate and every later comparison use those rows.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     scorer = predictor.task.scorer(truths, predictions, inputs_of)
     drawing = {"resamples": settings.resamples, "confidence": settings.confidence, "seed": settings.seed}
     with bar("bootstrap", settings.resamples) as advance:
-        metrics = intervals(scorer, progress=lambda done: advance(1, ""), **drawing)  # type: ignore[arg-type]
+        metrics = intervals(scorer, progress=lambda count: advance(1, ""), **drawing)  # type: ignore[arg-type]
     slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
 
     values = scorer.metrics(np.ones(scorer.rows))
     undefined = {name: scorer.undefined(name) for name, value in values.items() if np.isnan(value)}
 
-    left = workspace.run_folder
-    left.path.mkdir(parents=True, exist_ok=True)
+    files = workspace.run_folder
+    files.path.mkdir(parents=True, exist_ok=True)
     frozen = pa.table(
         {
             "record_id": rows["record_id"],
@@ -66,7 +66,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
             "prediction": [json.dumps(prediction, ensure_ascii=False) for prediction in predictions],
         }
     )
-    pq.write_table(frozen, left.test_rows, compression="zstd")
+    pq.write_table(frozen, files.test_rows, compression="zstd")
     single = {}
     if serving(folder, "latency") != serving(folder, "throughput"):
         other = Predictor.open(folder, threads=workspace.threads, use="latency")
@@ -82,19 +82,19 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         classes=scorer.classes(np.ones(scorer.rows)),
         slices=slices,
         confidence=settings.confidence,
-        test_rows=str(left.test_rows),
-        html=str(left.report),
-        json_file=str(left.evaluation),
+        test_rows=str(files.test_rows),
+        html=str(files.report),
+        json_file=str(files.evaluation),
         runtime=f"{' '.join(serving(folder, 'throughput'))}, {workspace.threads} threads",
         model_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         seconds_per_1000_rows=seconds,
         notes=_notes(earlier, undefined),
     )
-    left.write_evaluation(report)
-    sure = [predictor.task.confidence(prediction) for prediction in predictions]
-    asked = worth_asking(scorer, predictions, truths, sure)
-    found = attributions(predictor.predict, predictor.task.inputs, asked, inputs_of, truths, predictions)
-    write(left.attributions, found)
+    files.write_evaluation(report)
+    confidences = [predictor.task.confidence(prediction) for prediction in predictions]
+    selected = worth_asking(scorer, predictions, truths, confidences)
+    explained = attributions(predictor.predict, predictor.task.inputs, selected, inputs_of, truths, predictions)
+    write(files.attributions, explained)
     write_page(
         report,
         prepared=prepared,
@@ -109,7 +109,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         workspace.log.metrics({"seconds_per_1000_rows": seconds, "model_bytes": report.model_bytes})
         for name, figure in page_of(scorer.kind).figures(scorer).items():
             workspace.log.picture(figure, name)
-        for file in (left.report, left.evaluation, left.attributions):
+        for file in (files.report, files.evaluation, files.attributions):
             workspace.log.file(file)
     return report
 
@@ -118,12 +118,12 @@ def _notes(earlier: int, undefined: Mapping[str, str]) -> list[str]:
     notes = [f"{name} is not defined on the test rows: {why}." for name, why in undefined.items()]
     if earlier:
         times = f"{earlier} time{'s' * (earlier > 1)}"
-        notes.append(f"This test split was read {times} before: a score chosen by it is too good.")
+        notes.append(f"This test split was read {times} before: a score that was chosen on it is too good.")
     return notes
 
 
 def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) -> None:
-    """Before the test split is read: a misspelt column must not cost a read of it."""
+    """Raises DataError before the test split is read: a misspelt column must not cost a read of it."""
     names = [column["name"] for column in workspace.lake.show(str(prepared.table))["columns"]]
     for name in project.evaluate.slices:
         if name not in names:
@@ -133,7 +133,7 @@ def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) ->
 def _slice_columns(
     rows: pa.Table, prepared: Prepared, project: Project, workspace: Workspace
 ) -> dict[str, list[object]]:
-    """The wanted columns of the source table, at the test rows."""
+    """The columns of evaluate.slices, at the test rows."""
     if not project.evaluate.slices:
         return {}
     data = workspace.lake.read(prepared.table, columns=project.evaluate.slices).take(rows["row"])

@@ -1,6 +1,6 @@
-"""report → decision: is the model good enough, by numbers, and not significantly worse than the champion.
+"""report → decision: the model meets the bounds and is not significantly worse than the champion.
 
-The champion predicts the very test rows that evaluate froze, so the two are compared pair by pair.
+The champion predicts the same test rows that evaluate froze, so the two are compared row by row.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def gate(project: Project, workspace: Workspace, *, trained: Trained, report: Re
     )
     workspace.run_folder.write_decision(decision)
     page = Path(report.html)
-    write_whole(page, with_decision(page.read_text(encoding="utf-8"), report, decision))  # nothing draws it again
+    write_whole(
+        page, with_decision(page.read_text(encoding="utf-8"), report, decision)
+    )  # the page is not rendered again
     if workspace.log is not None:
         workspace.log.params({"gate": project.gate.model_dump(mode="json")})
         workspace.log.metrics({"gate_passed": float(decision.passed)})
@@ -66,15 +68,15 @@ def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
         values.append(report.single_row_metrics[name])
     least = kind == "minimum"
     passed = all(value >= threshold if least else value <= threshold for value in values)  # NaN passes neither
-    said = " and, in the runtime for single rows, ".join(written(name, value, 4) for value in values)
-    detail = f"{said}, wanted {'≥' if least else '≤'} {threshold:.10g}"
+    measured = " and, in the runtime for single rows, ".join(written(name, value, 4) for value in values)
+    detail = f"{measured}, required {'≥' if least else '≤'} {threshold:.10g}"
     return Check(name=name, passed=passed, value=values[0], threshold=threshold, detail=detail)
 
 
 def _against(
     compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace
 ) -> tuple[Check, dict[str, Metric]]:
-    """The check, and by how much this model's metric differs, where the two can be compared."""
+    """The check, and the difference of the metric, empty if the two models cannot be compared."""
     folder = download(workspace.tracking, compared, workspace.folder / "downloads")
     predictor = Predictor.open(folder, threads=workspace.threads)
     name = f"not significantly worse than the champion ({compared})"
@@ -83,7 +85,7 @@ def _against(
     if (predictor.task.name, predictor.task.labels) != (challenger.task.name, challenger.task.labels):
         detail = (
             f"cannot be compared: the champion learned {_labels(predictor)}, this model {_labels(challenger)}; "
-            "set gate.champion: false to let a model with other labels through"
+            "set gate.champion: false to accept a model with other labels"
         )
         return Check(name=name, passed=False, detail=detail), {}
     note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
@@ -96,20 +98,25 @@ def _against(
     for model, scorer in (("this model", ours), ("the champion", theirs)):
         if np.isnan(scorer.metrics(np.ones(scorer.rows)).get(metric, 0.0)):
             why = f"{metric} of {model} is not defined on the test rows: {scorer.undefined(metric)}"
-            detail = f"cannot be compared: {why}; set gate.compare_by to another"
+            detail = f"cannot be compared: {why}; set gate.compare_by to another metric"
             return Check(name=name, passed=False, detail=detail), {}
-    found = compare(
+    comparison = compare(
         ours, theirs, metric, resamples=settings.resamples, seed=settings.seed, confidence=settings.confidence
     )
+    low, high = signed(metric, comparison.low, 4), signed(metric, comparison.high, 4)
     detail = (
-        f"{metric} {signed(metric, found.difference, 4)} against the champion "
-        f"({settings.confidence:.0%} interval {signed(metric, found.low, 4)} to {signed(metric, found.high, 4)}; "
-        f"{found.method}, one-sided p of being worse {found.p:.3g})"
+        f"{metric} {signed(metric, comparison.difference, 4)} against the champion "
+        f"({settings.confidence:.0%} interval {low} to {high}; "
+        f"{comparison.method}, one-sided p of being worse {comparison.p:.3g})"
     )
     check = Check(
-        name=name, passed=not found.significantly_worse, value=found.p, threshold=1 - settings.confidence, detail=detail
+        name=name,
+        passed=not comparison.significantly_worse,
+        value=comparison.p,
+        threshold=1 - settings.confidence,
+        detail=detail,
     )
-    return check, {metric: Metric(value=found.difference, low=found.low, high=found.high)}
+    return check, {metric: Metric(value=comparison.difference, low=comparison.low, high=comparison.high)}
 
 
 def _labels(predictor: Predictor) -> str:

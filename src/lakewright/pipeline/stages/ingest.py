@@ -1,4 +1,4 @@
-"""source → table: the source's rows as one new version of a Delta table, or the version that holds them already."""
+"""source → table: the source's rows as one new version of a Delta table, or an existing version with these rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FINDINGS = "findings"
 
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
-    """Changes when the source's content, or how it is read, does. Without a source: the table's version."""
+    """A text that changes with the source's content and with how it is read. Without a source: the table's version."""
     data = project.data
     if data.source is None:
         return str(workspace.lake.version(project.table))
@@ -41,21 +41,21 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
     findings: list[Finding] = []
     secrets, intake = workspace.profile.secrets(), _intake(project, findings)
     source, uri = open_source(data.source, data.format, secrets, project.folder)
-    found = _fingerprint(source, source.fingerprint(uri, data.options, secrets, intake), data)
-    committed = None if workspace.again else lake.ingested(project.table, found)
+    content = _fingerprint(source, source.fingerprint(uri, data.options, secrets, intake), data)
+    committed = None if workspace.again else lake.ingested(project.table, content)
     if committed is None:
         reader = source.open(uri, data.options, secrets, intake)
         _check_columns(data, reader.schema.names, intake)
-        properties = {FINGERPRINT: found, "source": data.source, "run": workspace.run_id}
-        if findings:  # kept with the commit, since it is not read again while its source stays
+        properties = {FINGERPRINT: content, "source": data.source, "run": workspace.run_id}
+        if findings:  # in the commit: an unchanged source is not read again
             properties[FINDINGS] = json.dumps([plain(finding) for finding in findings])
         with bar(f"writing {project.table}", None) as advance:
             committed = lake.write(project.table, _counted(reader, advance), properties=properties)
     if workspace.log is not None:
         workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
-    kept = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
-    findings = [Finding.model_validate(finding) for finding in json.loads(kept)]
-    return Ingested(table=committed, source=data.source, fingerprint=found, findings=findings)
+    stored = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
+    findings = [Finding.model_validate(finding) for finding in json.loads(stored)]
+    return Ingested(table=committed, source=data.source, fingerprint=content, findings=findings)
 
 
 def _intake(project: Project, findings: list[Finding]) -> Intake:
@@ -71,12 +71,12 @@ def _intake(project: Project, findings: list[Finding]) -> Intake:
 
 
 def _fingerprint(source: Source, content: str, data: Data) -> str:
-    reader = f"{type(source).__module__} {lakewright.__version__}"  # another one may read the source otherwise
+    reader = f"{type(source).__module__} {lakewright.__version__}"  # another version may read the source differently
     return hashlib.sha256(json.dumps([reader, content, sorted(data.exclude)]).encode()).hexdigest()
 
 
 def _check_columns(data: Data, names: Sequence[str], intake: Intake) -> None:
-    """Raises DataError for a column that the project names and the source has not."""
+    """Raises DataError if the project names a column that the source lacks."""
     for role, name in data.columns.names:
         if name not in names:
             raise DataError(f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, names))

@@ -1,7 +1,7 @@
 """table → features: checked, split, deduplicated and encoded rows, as a Delta table of examples.
 
-The split comes first. What is fitted (labels, recipe, balancing) is fitted on train alone. The table is
-streamed anew for every step that reads it; between them a few numbers a row are held, and never the texts.
+The split comes first. Labels, recipe and balancing are fitted on train alone. Each step streams the table again;
+between the steps a few numbers of each row are in memory, and never the texts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def prepare(project: Project, workspace: Workspace, *, ingested: Ingested) -> Pr
     findings: list[Finding | Noticed] = []
     try:
         return _prepare(ingested, project, workspace, findings)
-    except LakewrightError as error:  # which may come of what was noticed before
+    except LakewrightError as error:  # the findings before it may explain it
         error.findings = [each if isinstance(each, Finding) else each.without_texts for each in findings]
         raise
 
@@ -56,7 +56,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         features.reader(),
         properties={"table": str(ingested.table), "run": workspace.run_id},
         comment=f"Encoded examples of {ingested.table.name}",
-        ordered=False,  # who reads a split sorts it by row
+        ordered=False,  # readers of a split sort it by row
     )
 
     findings += features.shortfalls.findings()
@@ -65,8 +65,8 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
         detail = f"prepare.recipe.tokens.max_length: auto would take {suggested} tokens; {max_length} are set."
         findings.append(Finding(name="suggested_max_length", count=suggested, detail=detail))
-    shown = {row for each in findings if isinstance(each, Noticed) for row in each.rows}
-    known = {row: (text or "", as_text(truth)) for row, (text, truth) in planned.reading.texts(shown).items()}
+    examples = {row for each in findings if isinstance(each, Noticed) for row in each.rows}
+    texts = {row: (text or "", as_text(truth)) for row, (text, truth) in planned.reading.texts(examples).items()}
 
     if workspace.log is not None:
         workspace.log.table(ingested.table, "source")
@@ -85,18 +85,18 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         lengths=summary(whole) if len(whole) else {},
         length_histogram=histogram(whole) if len(whole) else [],
         max_length=max_length,
-        findings=[*ingested.findings, *with_texts(findings, known)],
+        findings=[*ingested.findings, *with_texts(findings, texts)],
     )
 
 
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """What each row weighs and how often it stands, [rows]; other than once in train alone."""
+    """The weight of each row and its number of copies, both [rows]; 1 for all rows outside train."""
     rows = len(chosen.split)
     if settings.balance == "none":
         return np.broadcast_to(np.float32(1), rows), np.broadcast_to(np.int32(1), rows)
     weights, times = np.ones(rows, np.float32), np.ones(rows, np.int32)
     train = np.flatnonzero(chosen.of(TRAIN))
-    numbered = np.argsort(np.argsort([label for (label,) in chosen.names]))  # as the labels are sorted
+    numbered = np.argsort(np.argsort([label for (label,) in chosen.names]))  # label → its place among the sorted labels
     labels = numbered[chosen.labels[train]]
     if settings.balance == "weights":
         by_label = class_weights(labels)
@@ -109,9 +109,9 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
 
 
 class _Features:
-    """The examples, encoded a batch at a time while they are written; counts what is lost of them.
+    """The examples, encoded batch by batch while they are written; counts the truths and texts that are lost.
 
-    Raises DataError behind the last batch where nearly nothing of train can be learned, so that nothing is written.
+    Raises DataError after the last batch if nearly nothing of train can be learned, so that nothing is written.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class _Features:
 
 
 def _is_set(project: Project) -> bool:
-    """Whether the project gives max_length."""
+    """Whether the project sets max_length."""
     return any(isinstance(own, TokensSettings) and own.max_length != "auto" for _, own, _ in project.steps.values())
 
 
@@ -159,12 +159,12 @@ def _store(recipe: Recipe, workspace: Workspace) -> Path:
     """The recipe's files in a folder named by their content."""
     import shutil
 
-    making = workspace.work / "recipe"
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    recipe.save(making)
-    folder = workspace.folder / "recipes" / content_of(making)
+    unfinished = workspace.work / "recipe"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    recipe.save(unfinished)
+    folder = workspace.folder / "recipes" / content_of(unfinished)
     if folder.exists() and content_of(folder) != folder.name:
         shutil.rmtree(folder)
-    put_in_place(making, folder)
+    put_in_place(unfinished, folder)
     return folder

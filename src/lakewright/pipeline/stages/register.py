@@ -1,4 +1,4 @@
-"""model folder → model version: what passed the gate, under a name, with all that it came from in its tags."""
+"""model folder → model version: a model that passed the gate, under a name, with its origin in the tags."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ def register(
 
 
 def git_revision(folder: Path) -> str:
-    """The commit that the project file's folder is at, with +changes where it differs; "none" outside a repository."""
+    """The commit of the project file's folder, with +changes if files differ from it; "none" outside a repository."""
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--match=", "--dirty=+changes"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return "none"
-    return found.stdout.strip() if found.returncode == 0 else "none"
+    return result.stdout.strip() if result.returncode == 0 else "none"
 
 
 def lock_hash() -> str:
-    """sha256 over the installed packages and their versions: the same for two environments made from one lock"""
+    """sha256 over the installed packages and their versions: the same for two environments from one lock file."""
     installed = sorted({f"{dist.name.lower()}=={dist.version}" for dist in distributions()})
     return hashlib.sha256("\n".join(installed).encode()).hexdigest()
 

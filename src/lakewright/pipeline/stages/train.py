@@ -1,4 +1,4 @@
-"""features → model folder: the learner fits on train, watches validation, and never sees test."""
+"""features → model folder: the learner fits on train, measures on validation, and never reads test."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     learner = plugins.LEARNERS.find(project.train.learner)
     recipe = Recipe.open(Path(prepared.recipe))
     folder = workspace.work / "model"
-    shutil.rmtree(folder, ignore_errors=True)  # a killed attempt's; its checkpoints lie beside it
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; its checkpoints are in the folder beside it
     folder.mkdir(parents=True)
     checkpoints = workspace.work / "checkpoints"
     checkpoints.mkdir(exist_ok=True)
@@ -62,12 +62,12 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     fitted: Fitted = learner.fit(training)
     details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
 
-    # What the task decides by (thresholds, scales) is fitted on what the network that will serve says of validation.
-    serves, _ = serving(folder, "throughput")
-    network = plugins.RUNTIMES.find(serves)(folder, workspace.threads, "throughput")
+    # The thresholds and scales of the task are fitted on the validation logits of the network that will serve.
+    runtime_name, _ = serving(folder, "throughput")
+    network = plugins.RUNTIMES.find(runtime_name)(folder, workspace.threads, "throughput")
     predictor = Predictor(folder, "", task, recipe, network)
-    said = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
-    task, scorer = tuned(training, said)
+    logits = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
+    task, scorer = tuned(training, logits)
     predictor = replace(predictor, task=task)
     validation = scorer.metrics(np.ones(scorer.rows))
 
@@ -86,13 +86,15 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     write_training(folder, fitted.history, details)
     samples = predictor.sample_rows()
     precisions = dict(serving(folder, use) for use in ("throughput", "latency"))  # by runtime
-    # Where int8 serves, fp32 is torch's: what torch and cuda are held against.
+    # If int8 serves, the fp32 predictions are torch's: torch and cuda are compared with them.
     reference = {"torch"} if {*precisions.values()} != {"fp32"} else set()
-    said_of_samples = {}
+    sample_predictions = {}
     for name in sorted({"onnx", *precisions, *reference}):
-        runtime = network if name == serves else plugins.RUNTIMES.find(name)(folder, workspace.threads, "throughput")
-        said_of_samples[name] = replace(predictor, runtime=runtime).predict(samples)
-    write_samples(folder, Samples(samples, said_of_samples))
+        runtime = (
+            network if name == runtime_name else plugins.RUNTIMES.find(name)(folder, workspace.threads, "throughput")
+        )
+        sample_predictions[name] = replace(predictor, runtime=runtime).predict(samples)
+    write_samples(folder, Samples(samples, sample_predictions))
     digest = seal(folder)
 
     sealed = workspace.folder / "models" / digest[:16]
@@ -115,9 +117,9 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
 
 
 def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace) -> Examples:
-    there = workspace.lake.scan(prepared.features).schema.names
+    names = workspace.lake.scan(prepared.features).schema.names
     unread = {"record_id", "event_time", "split", "row"}
-    table = read_split(workspace.lake, prepared.features, split, [name for name in there if name not in unread])
+    table = read_split(workspace.lake, prepared.features, split, [name for name in names if name not in unread])
     rows = Values(table["inputs"])
     encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
     if task.level == "token" and split != "train":

@@ -1,8 +1,8 @@
-"""A table's rows → predictions, another table: streamed, only what is new, every row exactly once.
+"""A table's rows → predictions, another table: streamed, only new rows, every row exactly once.
 
-rows          which rows are still to be scored
-predictions   what is written of a row
-progress      how far an input is scored, committed with the predictions
+rows          the rows that are not scored yet
+predictions   the columns that are written for a row
+ledger        how far an input is scored, committed with the predictions
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
-COMMIT_ROWS = 25_000  # what a kill loses at most: some 15 s of two cores' work on short texts
+COMMIT_ROWS = 25_000  # the most that a kill loses: about 15 s of two cores on short texts
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one call did."""
+    """The result of one call."""
 
     input: TableVersion
     output: TableVersion
     model: str  # a model version, or a model folder
     digest: str
-    why: list[str]  # which rows, and why these
+    why: list[str]  # which rows were scored, and why
     rows: int
-    without: int  # of these, rows that lack what the model reads: no prediction
+    without: int  # of these, rows without a prediction: they have no input for the model
     abstained: int  # of these, rows with less confidence than the least
     seconds: float  # reading, predicting and writing
 
@@ -73,20 +73,19 @@ def score(
     commit_rows: int,
     runtime: str,
 ) -> Scored:
-    """Score the rows of `input` that `output` does not have yet; `api.score` says what the options mean, and what is
-    raised."""
+    """Score the rows of `input` that `output` lacks; `api.score` explains the options and the errors."""
     from lakewright.data.lake.names import TableName
     from lakewright.model.predictor import Predictor
 
     if not 0 <= least_confidence <= 1:
-        raise UsageError(f"a confidence lies between 0 and 1, not at {least_confidence}", "for example 0.7")
+        raise UsageError(f"a confidence is between 0 and 1, not {least_confidence}", "for example 0.7")
     if commit_rows < 1:
-        raise UsageError(f"{commit_rows} rows cannot be committed at once", "name 1 or more")
+        raise UsageError(f"{commit_rows} rows cannot be committed at once", "set 1 or more")
     lake, pinned = workspace.lake, workspace.lake.version(input)
     parsed, at = TableName.parse(output or f"{pinned.name}_predictions")
     target = str(parsed)
     if at is not None or target == pinned.name:
-        raise UsageError(f"predictions cannot be written to {output}", "name a table of their own, without a version")
+        raise UsageError(f"predictions cannot be written to {output}", "name another table, without a version")
     version, folder = _located(workspace, model)
     with workspace.lock(f"score.{target}", f"scoring into {target}"):
         predictor = Predictor.open(folder, runtime, workspace.threads)
@@ -97,13 +96,13 @@ def score(
         scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         tally, why, began = Tally(), list[str](), time.monotonic()
-        for _ in ("what was begun", "what is new"):
-            stands = ledger.read(lake, target, app)
-            if stands is not None and not full:
+        for _ in ("the interrupted job", "the new rows"):
+            progress = ledger.read(lake, target, app)
+            if progress is not None and not full:
                 _check_columns(lake, target, into)
-                job = new_rows(lake, pinned, target, stands, chosen.read, chosen.id)
+                job = new_rows(lake, pinned, target, progress, chosen.names, chosen.id)
             elif not why:
-                job = _all(lake, pinned, target, stands, fingerprint, full, chosen.read)
+                job = _all(lake, pinned, target, progress, fingerprint, full, chosen.names)
             else:
                 job = None
             if job is None:
@@ -120,11 +119,11 @@ def score(
                         mode="overwrite" if job.replaces and done == 0 else "append",
                         comment=f"Predictions for {pinned.name}",
                         ordered=False,
-                        transactions=ledger.step(app, stands, after),
+                        transactions=ledger.step(app, progress, after),
                     )
-                    stands, done = after, after.rows
+                    progress, done = after, after.rows
                     trim()
-            if done == job.begin:  # no row: nothing was committed, so it would come again
+            if done == job.begin:  # no row: nothing was committed, so the same job would follow again
                 break
         seconds = time.monotonic() - began
         written = lake.version(target)
@@ -146,13 +145,13 @@ def score(
         times = {"seconds": seconds, "seconds_per_1000_rows": scored.seconds_per_1000_rows}
         try:
             note_scored(workspace.tracking, version, {"input": pinned, "output": written}, {**counts, **times})
-        except LakewrightError as failure:  # the rows are there
-            LOG.warning("%s is written; MLflow did not take the note of it, or not all: %s", written, failure.cause)
+        except LakewrightError as failure:  # the rows are written
+            LOG.warning("%s is written, but MLflow did not log it completely: %s", written, failure.cause)
     return scored
 
 
 def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Path]:
-    """The model version, where one is named, and the model folder."""
+    """The model version, None for a model folder, and the model folder."""
     if not model.startswith("models:/"):
         return None, Path(model).resolve()
     from lakewright.registry.mlflow_process import located
@@ -161,19 +160,19 @@ def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Pat
 
 
 def _roles(folder: Path) -> dict[str, Any]:
-    """Role → column, as the project said it that made the model."""
+    """Role → column, from the project of the model."""
     with working(folder):
         return {**project_of(folder)["data"]["columns"]}
 
 
-def _check_columns(lake: Lake, output: str, wanted: pa.Schema) -> None:
-    there = lake.scan(lake.version(output)).schema
-    kept, asked = ([f"{field.name}: {field.type}" for field in schema] for schema in (there, wanted))
-    if kept != asked:
-        differs = sorted(set(kept).symmetric_difference(asked)) or asked
+def _check_columns(lake: Lake, output: str, requested: pa.Schema) -> None:
+    existing = lake.scan(lake.version(output)).schema
+    old, new = ([f"{field.name}: {field.type}" for field in schema] for schema in (existing, requested))
+    if old != new:
+        differs = sorted(set(old).symmetric_difference(new)) or new
         raise UsageError(
             f"{output} has other columns than these options and this model write: {', '.join(differs)}",
-            "score with the same options as before, or all rows anew (--full)",
+            "score with the same options as before, or score all rows again (--full)",
         )
 
 
@@ -181,18 +180,18 @@ def _all(
     lake: Lake,
     pinned: TableVersion,
     output: str,
-    stands: Progress | None,
+    progress: Progress | None,
     fingerprint: int,
     full: bool,
     columns: Sequence[str],
 ) -> Job:
-    """All rows: for the first time, or in the place of what is there; those of a `full` that was killed go on."""
+    """All rows: for the first time, or to replace the table; a `full` job that was killed continues."""
     if not pinned.rows:
-        raise DataError(f"{pinned} has no rows", "nothing was written")
-    if stands is not None:
-        begun = stands.under_way and stands.kind == ALL and stands.target == pinned.version
-        if begun and stands.model == fingerprint:
-            return all_rows(lake, pinned, columns, stands.rows)
+        raise DataError(f"{pinned} has no rows", "name a table with rows; nothing was written")
+    if progress is not None:
+        resumed = progress.under_way and progress.kind == ALL and progress.target == pinned.version
+        if resumed and progress.model == fingerprint:
+            return all_rows(lake, pinned, columns, progress.rows)
         return all_rows(lake, pinned, columns, replaces=True)
     try:
         other = lake.scan(lake.version(output)).schema
@@ -200,19 +199,19 @@ def _all(
         return all_rows(lake, pinned, columns)
     if not full or "model_digest" not in other.names:
         raise DataError(
-            f"{output} is there already and holds no predictions for {pinned.name}",
+            f"{output} exists already and holds no predictions for {pinned.name}",
             "name another table (--output)" + (", or replace it (--full)" if "model_digest" in other.names else ""),
         )
     return all_rows(lake, pinned, columns, replaces=True)
 
 
 def _check_confidence(predictor: Predictor, least: float) -> None:
-    """Raises UsageError for a least confidence where the task has none."""
+    """Raises UsageError for a least confidence if the task has no confidence."""
     if not least:
         return
     (prediction,) = predictor.predict(predictor.sample_rows()[:1])
     if predictor.task.confidence(prediction) is None:
         raise UsageError(
             f"the model's task, {predictor.task.name}, has no confidence that could be below {least:g}",
-            "leave --least-confidence out",
+            "remove --least-confidence",
         )

@@ -1,7 +1,7 @@
-"""How far an input is scored: numbers in Delta's application transactions, committed with the predictions themselves.
+"""How far an input is scored: numbers in Delta's application transactions, committed together with the predictions.
 
-So a chunk of predictions and the note that it is there are one commit; and of two processes that went on from the same
-note, one commits and the other is refused.
+So a chunk of predictions and the note of it are one commit. If two processes continue from the same note, one commits
+and the other is refused.
 https://github.com/delta-io/delta/blob/master/PROTOCOL.md#transaction-identifiers
 """
 
@@ -18,9 +18,9 @@ ALL, ADDED, MISSING = 0, 1, 2  # which rows of the version: every one, those app
 
 @dataclass(frozen=True)
 class Progress:
-    done: int  # the input's version that is scored whole; -1: none
+    done: int  # the input's version that is completely scored; -1: none
     target: int  # the version that is being scored; the same as `done` between two jobs
-    rows: int  # of the job's rows, those that are there
+    rows: int  # rows of the job that are scored
     kind: int  # of the job
     model: int  # the first 60 bits of the digest of the model that began it
 
@@ -34,13 +34,13 @@ def application(input_id: str) -> str:
 
 
 def read(lake: Lake, output: str, app: str) -> Progress | None:
-    """None: nothing of this input was scored into the table."""
-    stands = lake.transactions(output, [f"{app}.{field.name}" for field in fields(Progress)])
-    numbers = [number for number in stands.values() if number is not None]
-    return Progress(*numbers) if len(numbers) == len(stands) else None
+    """The progress of this input in the table; None if none of its rows was scored into it."""
+    transactions = lake.transactions(output, [f"{app}.{field.name}" for field in fields(Progress)])
+    numbers = [number for number in transactions.values() if number is not None]
+    return Progress(*numbers) if len(numbers) == len(transactions) else None
 
 
 def step(app: str, before: Progress | None, after: Progress) -> dict[str, tuple[int | None, int]]:
-    """The transactions that lead from one to the other, as `Lake.write` takes them."""
-    stands = {} if before is None else asdict(before)
-    return {f"{app}.{name}": (stands.get(name), value) for name, value in asdict(after).items()}
+    """The transactions that lead from one to the other, for `Lake.write`."""
+    numbers = {} if before is None else asdict(before)
+    return {f"{app}.{name}": (numbers.get(name), value) for name, value in asdict(after).items()}

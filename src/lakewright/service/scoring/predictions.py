@@ -1,11 +1,11 @@
 """Rows of the input → rows of the predictions table.
 
-record_id                     the row's id, or VERSION:NUMBER where the table has no column of ids
-label, probabilities, …       what the task predicts (`Task.prediction_columns`); null where there is no prediction
-confidence, abstain           how sure the model is; whether that is below the least confidence asked for
+record_id                     the row's id, or VERSION:NUMBER if the table has no column of ids
+label, probabilities, …       the columns of the task (`Task.prediction_columns`); null without a prediction
+confidence, abstain           the model's confidence; whether it is below the requested least confidence
 model, model_digest           the model version (or the folder's name), and the digest of its files
-input_table, input_version    where the row was read
-scored_at                     when
+input_table, input_version    the source of the row
+scored_at                     the time
 …                             the input's columns that are kept
 """
 
@@ -46,23 +46,23 @@ COMMON = pa.schema(
 
 @dataclass(frozen=True)
 class Columns:
-    """Which of the input's columns are read, and what for."""
+    """The columns of the input that are read, by use."""
 
     inputs: Mapping[str, str]  # the model's input → the table's column
     id: str | None
     keep: tuple[str, ...]
 
     @property
-    def read(self) -> list[str]:
+    def names(self) -> list[str]:
         return list(dict.fromkeys((*self.inputs.values(), *([self.id] if self.id else []), *self.keep)))
 
 
 @dataclass
 class Tally:
-    """What became of the rows of one call."""
+    """Counts of the rows of one call."""
 
     rows: int = 0
-    without: int = 0  # rows that lack what the model reads: no prediction
+    without: int = 0  # rows without a prediction: they have no input for the model
     abstained: int = 0  # rows with a prediction, but less confidence than the least
 
 
@@ -70,47 +70,47 @@ def choose(
     inputs: Mapping[str, Kind],
     table: pa.Schema,
     roles: Mapping[str, Any],
-    given: Mapping[str, str],
+    mapping: Mapping[str, str],
     id: str | None,
     keep: Sequence[str],
 ) -> Columns:
-    """The model's inputs by name, as the caller maps them, as its project did, or as the table calls them.
+    """The column of each input: by the caller's mapping, by the project's roles, or by the same name.
 
-    Raises UsageError for an input or a column that there is not, DataError where a needed one cannot be found.
+    Raises UsageError if an input or a column does not exist, DataError if a needed input has no column.
     """
-    for name in given:
+    for name in mapping:
         if name not in inputs:
             raise UsageError(f"the model has no input {name!r}", nearest(name, inputs))
-    for name in (*given.values(), *([id] if id else []), *keep):
+    for name in (*mapping.values(), *([id] if id else []), *keep):
         if name not in table.names:
             raise UsageError(f"the table has no column {name!r}", nearest(name, table.names))
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for name in inputs:
-        candidates = (given.get(name), roles.get(name), name)
+        candidates = (mapping.get(name), roles.get(name), name)
         column = next((column for column in candidates if isinstance(column, str) and column in table.names), None)
         if column is not None:
-            found[name] = column
-    words = any(inputs[name] == "words" for name in found)  # a text can be made of them
+            columns[name] = column
+    words = any(inputs[name] == "words" for name in columns)  # a text can be made of them
     optional = ("optional text", "words", "text") if words else ("optional text", "words")
-    missing = [name for name, kind in inputs.items() if name not in found and kind not in optional]
+    missing = [name for name, kind in inputs.items() if name not in columns and kind not in optional]
     if missing:
         raise DataError(
             f"the table has no column for the model's input {missing[0]!r}",
-            f"say which it is: --column {missing[0]}=NAME; {nearest(missing[0], table.names)}",
+            f"name it: --column {missing[0]}=NAME; {nearest(missing[0], table.names)}",
         )
     chosen = id or roles.get("id")
-    return Columns(found, chosen if chosen in table.names else None, tuple(keep))
+    return Columns(columns, chosen if chosen in table.names else None, tuple(keep))
 
 
 def schema(of_task: pa.Schema, columns: Columns, table: pa.Schema, probabilities: bool) -> pa.Schema:
-    """The predictions table's. Raises UsageError where a kept column has the name of another."""
-    said = [field for field in of_task if probabilities or field.name != "probabilities"]
-    own = [pa.field("record_id", pa.string()), *said, *COMMON]
-    taken = {field.name.lower() for field in own}
+    """The schema of the predictions table. Raises UsageError if a kept column has the name of another column."""
+    task_fields = [field for field in of_task if probabilities or field.name != "probabilities"]
+    own = [pa.field("record_id", pa.string()), *task_fields, *COMMON]
+    names = {field.name.lower() for field in own}
     for name in columns.keep:
-        if name.lower() in taken:
+        if name.lower() in names:
             raise UsageError(
-                f"the column {name!r} cannot be kept: the predictions have one of that name",
+                f"the column {name!r} cannot be kept: the predictions have a column of that name",
                 "leave it out, and join the tables by record_id",
             )
     return storable(pa.schema([*own, *(table.field(name) for name in columns.keep)]))
@@ -118,10 +118,10 @@ def schema(of_task: pa.Schema, columns: Columns, table: pa.Schema, probabilities
 
 @dataclass(frozen=True)
 class Scoring:
-    """What turns rows into predictions, the same for all of them."""
+    """Turns rows into predictions, in the same way for all rows."""
 
     predictor: Predictor
-    model: str  # as it is written beside each prediction
+    model: str  # the value of the column `model`
     columns: Columns
     schema: pa.Schema
     least_confidence: float
@@ -136,12 +136,12 @@ class Scoring:
         if window.predictions is None:
             _check_finite(window, job, self.columns.inputs.values())
             window.predictions = self._predict(window.rows)
-        said = window.predictions[part.start : part.stop]
+        predictions = window.predictions[part.start : part.stop]
         rows = window.rows.slice(part.start, part.stop - part.start)
         task = self.predictor.task
-        sure = [None if one is None else task.confidence(one) for one in said]
-        unsure = [one is None or abstains(task, one, self.least_confidence) for one in said]
-        same = {
+        confidences = [None if one is None else task.confidence(one) for one in predictions]
+        abstained = [one is None or abstains(task, one, self.least_confidence) for one in predictions]
+        common = {
             "model": self.model,
             "model_digest": self.predictor.digest,
             "input_table": job.table.name,
@@ -150,28 +150,30 @@ class Scoring:
         }
         values: dict[str, Any] = {
             "record_id": _record_ids(rows, job, window.first + part.start, self.columns.id),
-            "confidence": sure,
-            "abstain": unsure,
-            **{name: [value] * len(said) for name, value in same.items()},
+            "confidence": confidences,
+            "abstain": abstained,
+            **{name: [value] * len(predictions) for name, value in common.items()},
             **{name: rows.column(name) for name in self.columns.keep},
         }
         for field in self.schema:
             if field.name not in values:
-                values[field.name] = [None if one is None else _value(one.get(field.name)) for one in said]
-        tally.rows += len(said)
-        tally.without += said.count(None)
-        tally.abstained += sum(unsure) - said.count(None)
-        advance(len(said), f"{tally.abstained:,} abstained" if tally.abstained else "")
+                values[field.name] = [None if one is None else _value(one.get(field.name)) for one in predictions]
+        tally.rows += len(predictions)
+        tally.without += predictions.count(None)
+        tally.abstained += sum(abstained) - predictions.count(None)
+        advance(len(predictions), f"{tally.abstained:,} abstained" if tally.abstained else "")
         arrays = [pa.array(values[field.name], field.type) for field in self.schema]
         return pa.record_batch(arrays, schema=self.schema)
 
     def _predict(self, rows: pa.RecordBatch) -> list[Prediction | None]:
-        """None for a row that lacks what the model reads."""
+        """The predictions; None for a row without an input for the model."""
         columns = [rows.column(name).to_pylist() for name in self.columns.inputs.values()]
-        given = [dict(zip(self.columns.inputs, values, strict=True)) for values in zip(*columns, strict=True)]
-        lacking = [lacks(self.predictor.task.inputs, row) for row in given]
-        found = iter(self.predictor.predict([row for row, lack in zip(given, lacking, strict=True) if not lack]))
-        return [None if lack else next(found) for lack in lacking]
+        input_rows = [dict(zip(self.columns.inputs, values, strict=True)) for values in zip(*columns, strict=True)]
+        lacking = [lacks(self.predictor.task.inputs, row) for row in input_rows]
+        predictions = iter(
+            self.predictor.predict([row for row, lack in zip(input_rows, lacking, strict=True) if not lack])
+        )
+        return [None if lack else next(predictions) for lack in lacking]
 
 
 def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
@@ -193,11 +195,11 @@ def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> l
     if None in ids:
         raise DataError(
             f"the column {id!r} of {job.table} is null in row {first + ids.index(None)}",
-            "fill it, name another column (--id), or leave such rows out in SQL",
+            "fill it, name another column (--id), or exclude such rows in SQL",
         )
     return [str(value) for value in ids]
 
 
 def _value(value: Any) -> Any:
-    """A mapping as Arrow takes it."""
+    """The value in the form that Arrow reads: a mapping as a list of pairs."""
     return list(value.items()) if isinstance(value, dict) else value

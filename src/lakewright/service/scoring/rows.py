@@ -1,4 +1,4 @@
-"""Which rows of the input are still to be scored, and the rows themselves, streamed."""
+"""The rows of the input that are not scored yet, streamed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
 
 CHUNK_BYTES = 64 << 20  # of input rows that wait for their commit
-WINDOW = 2048  # rows predicted at once: within them the longest come first, so that little is padded
+WINDOW = 2048  # rows predicted together: sorted by length in the window, so that there is little padding
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
     table: TableVersion  # the input, at the version that is scored
     kind: int
-    since: int  # the version that was scored whole before; -1: none
-    begin: int  # rows of the job that are there already
-    replaces: bool  # what the output holds goes
+    since: int  # the version that was completely scored before; -1: none
+    begin: int  # rows of the job that are scored already
+    replaces: bool  # the output's rows are replaced
     why: str
-    total: int | None  # rows of the job, where that is known
-    batches: Iterator[pa.RecordBatch]  # of all its rows, always in the same order and cut alike
+    total: int | None  # rows of the job; None: not known
+    batches: Iterator[pa.RecordBatch]  # of all its rows, always in the same order and in the same batches
 
     def progress(self, rows: int, last: bool, model: int) -> Progress:
-        """Where things stand once so many of the job's rows are there."""
+        """The progress after so many rows of the job are scored."""
         return Progress(self.table.version if last else self.since, self.table.version, rows, self.kind, model)
 
 
@@ -47,9 +47,9 @@ def all_rows(lake: Lake, table: TableVersion, columns: Sequence[str], begin: int
 def new_rows(
     lake: Lake, pinned: TableVersion, output: str, progress: Progress, columns: Sequence[str], id: str | None
 ) -> Job | None:
-    """What was begun and not ended, else what is new up to the pinned version; None where there is nothing new.
+    """The job that was interrupted, else the new rows up to the pinned version; None if there are no new rows.
 
-    Raises UsageError for a version before the one that is scored, DataError where nothing tells which rows are new.
+    Raises UsageError if the version is older than the scored one, DataError if the new rows cannot be determined.
     """
     begin, since = 0, progress.done
     if progress.under_way:
@@ -61,20 +61,20 @@ def new_rows(
     if pinned.version < since:
         raise UsageError(
             f"{output} holds predictions up to {pinned.name}@v{since}, which is newer than v{pinned.version}",
-            "leave the version out, or score all its rows again (--full)",
+            "name no version, or score all its rows again (--full)",
         )
     between = f"{pinned.name} after v{since}, up to v{pinned.version}"
-    because = "as it was begun" if progress.under_way and progress.kind == MISSING else ""
+    because = "continuing the interrupted job" if progress.under_way and progress.kind == MISSING else ""
     if not because:
         try:
             total, batches = lake.added(pinned, since, columns)
             why = f"rows added to {between}" + _from_row(begin)
             return Job(pinned, ADDED, since, begin, False, why, total, iter(batches))
-        except Rewritten as told:
-            because = told.cause
+        except Rewritten as rewritten:
+            because = rewritten.cause
     if id is None:
         raise DataError(
-            f"which rows are new in {between}, cannot be told: {because}",
+            f"the new rows of {between} cannot be determined: {because}",
             "name the column that identifies a row (--id NAME), or score all rows again (--full)",
         )
     why = f"rows of {pinned} whose {id} has no prediction yet ({because})"
@@ -84,8 +84,8 @@ def new_rows(
 
 @dataclass(eq=False)
 class Window:
-    """Rows that are predicted together. Where it begins hangs on the table's files alone, never on what was committed
-    at once: a prediction does not change, not even in its last digit, with --commit-rows or after a kill."""
+    """Rows that are predicted together. A window's start depends on the table's files alone, never on the commits: no
+    digit of a prediction changes with --commit-rows or after a kill."""
 
     rows: pa.RecordBatch
     first: int  # the number of its first row in the job
@@ -102,20 +102,20 @@ class Part:
 
 
 def commits(job: Job, rows: int) -> Iterator[tuple[list[Part], bool]]:
-    """What is committed at once, from the job's row `begin` on: at most so many rows; and whether they are the last."""
-    held: list[Part] = []
+    """The parts of each commit, from the job's row `begin` on, at most `rows` rows; and whether it is the last."""
+    parts: list[Part] = []
     count = size = 0
     for window in _windows(job.batches):
         for start in range(max(0, job.begin - window.first), window.rows.num_rows, rows):
             part = Part(window, start, min(start + rows, window.rows.num_rows))
-            taken = part.stop - part.start
-            if held and (count + taken > rows or size + window.rows.nbytes > CHUNK_BYTES):
-                yield held, False
-                held, count, size = [], 0, 0
-            held.append(part)
-            count, size = count + taken, size + window.rows.nbytes
-    if held:
-        yield held, True
+            length = part.stop - part.start
+            if parts and (count + length > rows or size + window.rows.nbytes > CHUNK_BYTES):
+                yield parts, False
+                parts, count, size = [], 0, 0
+            parts.append(part)
+            count, size = count + length, size + window.rows.nbytes
+    if parts:
+        yield parts, True
 
 
 def _windows(batches: Iterable[pa.RecordBatch]) -> Iterator[Window]:
@@ -130,16 +130,17 @@ def _windows(batches: Iterable[pa.RecordBatch]) -> Iterator[Window]:
 def _without_prediction(
     lake: Lake, pinned: TableVersion, output: str, columns: Sequence[str], id: str
 ) -> Iterator[pa.RecordBatch]:
-    """Of rows that share an id, the first. Ids are held as 8 bytes each: 64 bits of their hash, so that of a million
-    new rows beside a million old ones one is taken for known with a chance of one in twenty million."""
-    there = (value for batch in lake.scan(lake.version(output), ["record_id"]) for value in batch[0].to_pylist())
-    seen = np.unique(digests(there))
+    """The rows whose id has no prediction; of rows with the same id, the first. An id takes 8 bytes in memory, 64 bits
+    of its hash: with a million new rows and a million old ones, the chance that a new row is missed is about one in
+    twenty million."""
+    ids = (value for batch in lake.scan(lake.version(output), ["record_id"]) for value in batch[0].to_pylist())
+    scored = np.unique(digests(ids))
     for batch in lake.scan(pinned, columns):
         hashes = digests(batch.column(id).to_pylist())
         distinct, first = np.unique(hashes, return_index=True)
-        new = np.sort(first[~np.isin(distinct, seen)])
+        new = np.sort(first[~np.isin(distinct, scored)])
         if len(new):
-            seen = np.union1d(seen, hashes[new])
+            scored = np.union1d(scored, hashes[new])
             yield batch.take(pa.array(new))
 
 

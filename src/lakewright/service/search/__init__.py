@@ -1,7 +1,7 @@
 """Search by meaning: the rows of a table whose texts are nearest to a text, by a model's embeddings.
 
-Texts are known by their SHA-256. What is embedded once stays in a table of its own (`embeddings`); a search embeds
-what its rows lack there, ranks the distinct texts by cosine, exactly or through an index (`approximate`), and reads the
+Texts are identified by their SHA-256. Embeddings stay in a separate table (`embeddings`). A search embeds the texts
+that are missing there, ranks the distinct texts by cosine, exactly or through an index (`approximate`), and reads the
 rows of the best.
 """
 
@@ -41,23 +41,23 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     table: TableVersion
     column: str
-    model: str  # as it was named
+    model: str  # its name in the call
     digest: str
-    exact: bool  # every text was compared; else those that the index led to
+    exact: bool  # every text was compared; else only those from the index
     rows: int  # rows searched
     without_text: int  # rows left out: null or blank
-    embedded: int  # texts embedded for this search; the others were there already
+    embedded: int  # texts embedded for this search; the others were embedded before
     hits: list[Hit]
-    note: str  # what the user should know about how it was found; mostly empty
+    note: str  # a message to the user about the method; mostly empty
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "table": str(self.table), "hits": [vars(hit) for hit in self.hits]}
 
-    def shown(self) -> list[dict[str, Any]]:
-        """A line a hit for a terminal, the searched column first among the table's."""
+    def lines(self) -> list[dict[str, Any]]:
+        """One line for each hit for a terminal, the searched column first among the table's."""
         first = ("rank", "cosine")
         lines = []
         for hit in self.hits:
@@ -66,29 +66,29 @@ class Found:
             lines.append(dict(zip(first, (hit.rank, f"{hit.score:.4f}"), strict=True)) | named)
         return lines
 
-    def told(self) -> str:
-        """What was searched, in one line."""
+    def summary(self) -> str:
+        """The search in one line."""
         left_out = f", {self.without_text:,} without text left out" if self.without_text else ""
         new = f", {self.embedded:,} texts embedded for it" if self.embedded else ""
-        how = "exact" if self.exact else "approximate (--exact compares every text)"
-        return f"{self.table}, column {self.column}: {self.rows:,} rows{left_out}{new}; {how}; by {self.model}"
+        method = "exact" if self.exact else "approximate (--exact compares every text)"
+        return f"{self.table}, column {self.column}: {self.rows:,} rows{left_out}{new}; {method}; by {self.model}"
 
 
 def embedder_of(workspace: Workspace, table: TableVersion, model: str | None) -> tuple[Predictor, str]:
-    """The model version or model folder, opened, and its name; none is named: the one that embedded texts of this
-    table last. Raises UsageError where none is known either."""
+    """The opened model version or model folder, and its name; without `model`, the one that embedded texts of this
+    table last. Raises UsageError if there is none."""
     from lakewright.model.predictor import Predictor
     from lakewright.registry.versions import open_model
 
-    named = model or last_model(workspace.lake, table)
-    if named is None:
+    name = model or last_model(workspace.lake, table)
+    if name is None:
         raise UsageError(
-            f"no model has embedded {table.name} yet, and none is named",
-            "--model models:/NAME@champion",
+            f"no model has embedded {table.name} yet, and no model is named",
+            "name one: --model models:/NAME@champion",
         )
-    if named.startswith("models:/"):
-        return open_model(workspace, named), named
-    return Predictor.open(Path(named)), str(Path(named).resolve())
+    if name.startswith("models:/"):
+        return open_model(workspace, name), name
+    return Predictor.open(Path(name)), str(Path(name).resolve())
 
 
 def find(
@@ -102,17 +102,17 @@ def find(
     k: int = 10,
     where: str | None = None,
     exact: bool = False,
-) -> Found:
-    """The `k` rows of the table nearest in meaning to the text. Rows that tie come in the table's order.
+) -> SearchResult:
+    """The `k` rows of the table nearest in meaning to the text. Rows with equal cosines are in the table's order.
 
-    `where` is a condition in SQL over the table's columns; the rows are ranked exactly then. Raises UsageError for a
-    blank text, k < 1, a condition that is not SQL over this table, or a column that must be named; DataError for a
-    column that is not there or holds no text; ModelError for a model that does not embed.
+    `where` is a condition in SQL over the table's columns; with it the rows are ranked exactly. Raises UsageError for
+    a blank text, k < 1, a condition that is not SQL over this table, or a column that must be named; DataError if the
+    column does not exist or holds no text; ModelError if the model does not embed.
     """
     if is_blank(text):
-        raise UsageError("the text to search for is blank", "say what to look for")
+        raise UsageError("the text to search for is blank", "write a text")
     if k < 1:
-        raise UsageError(f"{k} rows cannot be found", "ask for 1 or more (--k 10)")
+        raise UsageError(f"{k} is not a number of rows to find", "set 1 or more (--k 10)")
     lake = workspace.lake
     column = _text_column(lake, table, column)
     query = embedder.embed([text])[0]
@@ -123,15 +123,17 @@ def find(
             "name another column (--column) or table",
         )
     if not rows:
-        return Found(table, column, model, embedder.digest, True, 0, without_text, 0, [], "no text meets the condition")
+        return SearchResult(
+            table, column, model, embedder.digest, True, 0, without_text, 0, [], "no text meets the condition"
+        )
     path = _index_path(workspace, table, column, embedder.digest)
     through_index = where is None and not exact and len(texts) > EXACT_UP_TO
     note = ""
     if through_index and not approximate.installed():
         through_index = False
         note = (
-            f"{len(texts):,} texts are compared one by one, since the package usearch is not installed; "
-            "an index answers faster: pip install 'lakewright[search]'"
+            f"{len(texts):,} texts are compared one by one, because the package usearch is not installed; "
+            "an index is faster: pip install 'lakewright[search]'"
         )
     embedded = 0
     if not (through_index and path.exists()):
@@ -143,10 +145,12 @@ def find(
         places, cosines = approximate.search(path, query, min(k, len(texts)))
     else:
         every = exact_cosines(lake, table, texts, embedder.digest, query)
-        places = np.argsort(-every, kind="stable")[:k]  # k texts stand in k rows or more
+        places = np.argsort(-every, kind="stable")[:k]  # k texts are in k rows or more
         cosines = every[places]
     hits = _rows(lake, table, column, where, texts.take(pa.array(places)), cosines, k)
-    return Found(table, column, model, embedder.digest, not through_index, rows, without_text, embedded, hits, note)
+    return SearchResult(
+        table, column, model, embedder.digest, not through_index, rows, without_text, embedded, hits, note
+    )
 
 
 def _text_column(lake: Lake, table: TableVersion, column: str | None) -> str:
@@ -168,16 +172,16 @@ def _text_column(lake: Lake, table: TableVersion, column: str | None) -> str:
 
 
 def _texts(lake: Lake, table: TableVersion, column: str, where: str | None) -> tuple[pa.Array, int, int]:
-    """The SHA-256 of each distinct text, in ascending order; how many rows have one, and how many have none."""
+    """The SHA-256 of each distinct text, in ascending order; the number of rows with a text, and of rows without."""
     text = _quoted(column)
-    found = _sql(
+    counted = _sql(
         lake,
         f"select case when regexp_matches({text}, '{VISIBLE}') then sha256({text}) end as text_sha256, "
         f"count(*) as rows from {_versioned(table)} {_condition(where)} group by 1 order by 1 nulls last",
         table,
         where,
     )
-    texts, counts = found["text_sha256"].combine_chunks(), found["rows"].to_numpy()
+    texts, counts = counted["text_sha256"].combine_chunks(), counted["rows"].to_numpy()
     rows = int(counts[: len(texts) - texts.null_count].sum())
     return texts.drop_null(), rows, int(counts.sum()) - rows
 
@@ -192,7 +196,7 @@ def _rows(
     k: int,
 ) -> list[Hit]:
     best = ", ".join(f"('{text}', {cosine})" for text, cosine in zip(texts.to_pylist(), cosines.tolist(), strict=True))
-    found = _sql(
+    rows = _sql(
         lake,
         f'select "nearest texts".score as "{_SCORE}", "searched rows".* '
         f'from (select *, row_number() over () as "{_ORDER}" from {_versioned(table)} {_condition(where)}) '
@@ -203,23 +207,23 @@ def _rows(
         where,
     )
     hits = []
-    for rank, row in enumerate(found.drop_columns([_ORDER]).to_pylist(), start=1):
+    for rank, row in enumerate(rows.drop_columns([_ORDER]).to_pylist(), start=1):
         hits.append(Hit(rank, float(row.pop(_SCORE)), row))
     return hits
 
 
 def _sql(lake: Lake, query: str, table: TableVersion, where: str | None) -> pa.Table:
     try:
-        found = lake.sql(query)
+        rows = lake.sql(query)
     except UsageError as error:
         if where is None:
             raise
         columns = ", ".join(lake.scan(table).schema.names)
         raise UsageError(
-            f"the condition {where!r} cannot be used: {error.cause}", f"write SQL over the table's columns: {columns}"
+            f"the condition {where!r} is not valid: {error.cause}", f"write SQL over the table's columns: {columns}"
         ) from error
-    assert isinstance(found, pa.Table)
-    return found
+    assert isinstance(rows, pa.Table)
+    return rows
 
 
 def _versioned(table: TableVersion) -> str:
@@ -229,7 +233,8 @@ def _versioned(table: TableVersion) -> str:
 
 
 def _condition(where: str | None) -> str:
-    """Raises UsageError where it is not one whole condition: brackets that do not close would let it say more."""
+    """The SQL of the condition. Raises UsageError if it is not one whole condition: brackets that close too early could
+    add other SQL."""
     if where is None:
         return ""
     import sqlglot
@@ -244,7 +249,7 @@ def _condition(where: str | None) -> str:
         raise UsageError(
             f"{where!r} is not one condition", 'write SQL over the table\'s columns, for example --where "year > 2020"'
         )
-    return f"where (\n{where}\n)"  # on a line of its own: it may end in a comment
+    return f"where (\n{where}\n)"  # on a separate line: it may end in a comment
 
 
 def _quoted(name: str) -> str:

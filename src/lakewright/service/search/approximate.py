@@ -1,4 +1,4 @@
-"""The approximate nearest neighbours among very many embeddings: a graph (HNSW) in a file, looked up where it lies.
+"""The approximate nearest neighbours among very many embeddings: a graph (HNSW) in a file, which is mapped.
 
 Malkov & Yashunin 2018, Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
 World graphs, https://arxiv.org/abs/1603.09320; by usearch, https://github.com/unum-cloud/usearch.
@@ -16,7 +16,7 @@ from lakewright.errors import DataError
 from lakewright.system.files import whole
 from lakewright.system.progress import bar
 
-EXPANSION = 128  # candidates kept while searching: more finds more of the true neighbours and takes longer
+EXPANSION = 128  # candidates of a search: more candidates find more of the true neighbours and take longer
 
 
 def installed() -> bool:
@@ -46,7 +46,7 @@ def build(
 def search(path: Path, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The keys and cosines of (nearly) the `k` nearest vectors to `query` [width], nearest first.
 
-    Raises DataError for a file that is no such graph.
+    Raises DataError if the file is not such a graph.
     """
     from usearch.index import Index  # type: ignore[import-not-found,unused-ignore]
 
@@ -57,5 +57,5 @@ def search(path: Path, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.i
     if index is None:
         raise DataError(f"the index {path} is damaged", "delete it; the next search builds it again")
     index.expansion_search = max(EXPANSION, 2 * k)
-    found = index.search(query, k)
-    return found.keys.astype(np.int64), 1 - found.distances
+    matches = index.search(query, k)
+    return matches.keys.astype(np.int64), 1 - matches.distances

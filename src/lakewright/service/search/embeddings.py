@@ -1,8 +1,8 @@
-"""Embeddings kept beside a table: `a.b.things_embeddings` holds one for each text and model, and only grows.
+"""The embeddings of a table's texts: `a.b.things_embeddings` holds one for each text and model, and only grows.
 
-A text is known by its SHA-256, which is also how to join in SQL: `things.text` and `sha256(things.text)`. The texts
-themselves are not kept twice. What is missing is always found by comparing with the texts that are wanted, so nothing
-has to be marked as whole: after a kill, what was committed counts and the rest is embedded.
+A text is identified by its SHA-256; in SQL, join by `sha256(things.text)`. The texts themselves are not stored twice.
+Missing texts are determined by comparison with the requested texts, so no state is marked as complete: after a kill,
+committed embeddings count, and the rest is embedded.
 """
 
 from __future__ import annotations
@@ -23,59 +23,59 @@ if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
     from lakewright.records import TableVersion
 
-MODEL = "model"  # the commit's property that says which model was named
+MODEL = "model"  # the commit's property with the model's name in the call
 SCHEMA = pa.schema(
     [("digest", pa.string()), ("text_sha256", pa.string()), ("embedding", pa.list_(pa.field("element", pa.float32())))]
 )
-CHUNK = 4096  # texts a commit: what a kill can cost
-MOST_COMMITS = 100  # a build; each commit is a file to open later
+CHUNK = 4096  # texts in a commit: the most that a kill can lose
+MOST_COMMITS = 100  # of one call; each commit is a file to open later
 
 
 class Embedder(Protocol):
-    """What searching needs of a predictor."""
+    """The part of a predictor that a search needs."""
 
     @property
     def digest(self) -> str: ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[texts, width], unit length. Raises ModelError where the model's task is not an embedding one."""
+        """[texts, width], unit length. Raises ModelError if the model's task has no embeddings."""
 
 
-def kept(lake: Lake, table: TableVersion) -> TableVersion | None:
-    """The embeddings of the table's texts, as they are now. Raises DataError where the name is another table's."""
+def stored(lake: Lake, table: TableVersion) -> TableVersion | None:
+    """The newest version of the embeddings of the table's texts. Raises DataError if another table has the name."""
     try:
-        found = lake.version(_name(table))
+        embeddings = lake.version(_name(table))
     except NotFound:
         return None
-    if (columns := lake.scan(found).schema.names) != SCHEMA.names:
+    if (columns := lake.scan(embeddings).schema.names) != SCHEMA.names:
         raise DataError(
-            f"{found.name} is where the embeddings of {table.name} are kept, but is another table "
+            f"{embeddings.name} is the name for the embeddings of {table.name}, and another table has it "
             f"({', '.join(columns)})",
-            f"copy it to another name (lakewright sql), then delete the folder {found.uri}",
+            f"copy it to another name (lakewright sql), then delete the folder {embeddings.uri}",
         )
-    return found
+    return embeddings
 
 
 def last_model(lake: Lake, table: TableVersion) -> str | None:
-    """The model that embedded texts of the table last, as it was named then."""
-    if kept(lake, table) is None:
+    """The name of the model that embedded texts of the table last."""
+    if stored(lake, table) is None:
         return None
-    named = (commit["properties"].get(MODEL) for commit in lake.history(_name(table)))
-    return next((model for model in named if model), None)
+    names = (commit["properties"].get(MODEL) for commit in lake.history(_name(table)))
+    return next((model for model in names if model), None)
 
 
 def embed_missing(
-    lake: Lake, table: TableVersion, column: str, wanted: pa.Array, embedder: Embedder, model: str = ""
+    lake: Lake, table: TableVersion, column: str, requested: pa.Array, embedder: Embedder, model: str = ""
 ) -> int:
-    """Embed those of the `wanted` texts (by SHA-256) that this model has not embedded; how many there were.
+    """Embed the `requested` texts (by SHA-256) that this model has not embedded yet; returns their number.
 
     Committed chunk by chunk, each with the table's version, the column and the model as the commit's properties.
     """
-    before = kept(lake, table)
-    lacking = wanted
-    if before is not None:
-        known = lake.read(before, ["text_sha256"], _of(embedder.digest))["text_sha256"]
-        lacking = wanted.filter(pc.invert(pc.is_in(wanted, value_set=known)))
+    version = stored(lake, table)
+    lacking = requested
+    if version is not None:
+        embedded = lake.read(version, ["text_sha256"], _of(embedder.digest))["text_sha256"]
+        lacking = requested.filter(pc.invert(pc.is_in(requested, value_set=embedded)))
     missing = set(lacking.to_pylist())
     total = len(missing)
     properties = {"source": str(table), "column": column, MODEL: model, "digest": embedder.digest}
@@ -88,14 +88,14 @@ def embed_missing(
 
 
 def embeddings_of(
-    lake: Lake, table: TableVersion, wanted: pa.Array, digest: str
+    lake: Lake, table: TableVersion, requested: pa.Array, digest: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Blocks of embeddings [rows, width] with the places in `wanted` that they belong to; each place comes once."""
-    version = kept(lake, table)
+    """Blocks of embeddings [rows, width] with their places in `requested`; each place occurs once."""
+    version = stored(lake, table)
     assert version is not None, "embed_missing comes first"
-    # Looked up once for all blocks: a scan of one version gives its rows in the same order each time.
-    known = lake.read(version, ["text_sha256"], _of(digest))["text_sha256"]
-    places = pc.index_in(known, value_set=wanted).combine_chunks().fill_null(-1).to_numpy().astype(np.int64)
+    # Looked up once for all blocks: each scan of one version has the rows in the same order.
+    hashes = lake.read(version, ["text_sha256"], _of(digest))["text_sha256"]
+    places = pc.index_in(hashes, value_set=requested).combine_chunks().fill_null(-1).to_numpy().astype(np.int64)
     _, first = np.unique(places, return_index=True)  # two searches at once may both have embedded a text
     fresh = np.zeros(len(places), dtype=bool)
     fresh[first] = True
@@ -110,17 +110,17 @@ def embeddings_of(
 
 
 def exact_cosines(
-    lake: Lake, table: TableVersion, wanted: pa.Array, digest: str, query: NDArray[np.float32]
+    lake: Lake, table: TableVersion, requested: pa.Array, digest: str, query: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The cosine of each wanted text's embedding with the query's [width]; one block in memory at a time."""
-    cosines = np.full(len(wanted), np.nan, dtype=np.float32)
-    for places, vectors in embeddings_of(lake, table, wanted, digest):
+    """The cosine of each requested text's embedding with the query [width]; one block in memory at a time."""
+    cosines = np.full(len(requested), np.nan, dtype=np.float32)
+    for places, vectors in embeddings_of(lake, table, requested, digest):
         cosines[places] = vectors @ query
     return cosines
 
 
 def _chunks(lake: Lake, table: TableVersion, column: str, missing: set[str], size: int) -> Iterator[Mapping[str, str]]:
-    """The missing texts, by SHA-256, in the table's order; takes from `missing` what it gives."""
+    """The missing texts, by SHA-256, in the table's order; removes them from `missing`."""
     chunk: dict[str, str] = {}
     for batch in lake.scan(table, [column]) if missing else ():
         for text in batch.column(0).to_pylist():
@@ -145,7 +145,7 @@ def _rows(digest: str, texts: Mapping[str, str], vectors: NDArray[np.float32]) -
 
 
 def sha256(text: str) -> str:
-    """As SQL's sha256(text) and Spark's sha2(text, 256)."""
+    """The same as SQL's sha256(text) and Spark's sha2(text, 256)."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

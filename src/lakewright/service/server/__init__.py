@@ -1,11 +1,11 @@
 """Models behind HTTP: `lakewright serve`.
 
-connection what callers hold, within bounds   refusals     why a request is not answered
-app        puts the application together      protocols/   a file for each way to ask: its routes, what it reads
-answering  what all routes share              operations   metrics, and the page about the routes
-door       what every request passes first    access       keys, tokens, rates
-service    the models, the queue, the answers kept          batching, answers, model: one each
-endpoint   which versions answer, in a file that servers follow        alias: follows the registry
+connection a caller's connection and its limits    refusals     why a request is not answered
+app        assembles the application               protocols/   one file for each protocol: routes and bodies
+answering  shared by all routes                    operations   metrics, and the page about the routes
+door       the checks before a request is read     access       keys, tokens, rates
+service    the models, the queue, the cache; one file each: model, batching, answers
+endpoint   the versions that answer, in a file that servers follow; alias: follows the registry
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from lakewright.workspace import Workspace
 
-GIVEN = "LAKEWRIGHT_SERVER"  # what a worker process is to do, as JSON
+SERVER = "LAKEWRIGHT_SERVER"  # the Server of a worker process, as JSON
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Server:
     port: int
     runtime: str
     key_needed: bool
-    """Once it is, it stays so: also for a worker process that is started when the file of keys is gone."""
+    """Once true, it stays true, also for a worker process that starts when the file of keys is gone."""
 
 
 def serve(
@@ -70,10 +70,10 @@ def serve(
     guarded: bool,
     worker: str,
 ) -> None:
-    """Serve `model` until the process is told to stop; `api.serve` says what the options mean.
+    """Serve `model` until the process is stopped; `api.serve` explains the options.
 
-    Each of several workers is a process of its own, which calls `worker` (module:function) for its application.
-    Raises UsageError before anything is opened where host, keys and split do not fit; and as `endpoint.one` does.
+    Each of several workers is a separate process, which calls `worker` (module:function) for its application.
+    Raises UsageError before anything is opened if host, keys and split do not fit; also raises as `endpoint.one`.
     """
     import uvicorn
 
@@ -88,17 +88,17 @@ def serve(
     key_needed = Access(keys, options.oidc).needed
     if is_public(host) and not guarded and not key_needed:
         raise UsageError(
-            f"{host} can be reached by others, and no key is needed",
-            "make one (lakewright keys add NAME), set serve.oidc in profiles.yml, or listen at 127.0.0.1",
+            f"other machines can reach {host}, and no key is needed",
+            "make a key (lakewright keys add NAME), set serve.oidc in profiles.yml, or listen at 127.0.0.1",
         )
-    named = model.startswith("models:/")
+    in_registry = model.startswith("models:/")
     registered = model.removeprefix("models:/").partition("@")[0].partition("/")[0]
-    if (split or follow_alias) and not named:
+    if (split or follow_alias) and not in_registry:
         raise UsageError("a model folder has no aliases", "serve models:/NAME@alias")
     if follow_alias and split is None and "@" not in model:
-        raise UsageError(f"{model} is one version for good: there is no alias to follow", "serve models:/NAME@alias")
-    called = name or (registered if named else Path(model).resolve().name)
-    file, shares = endpoint.place(workspace, called), endpoint.split(split) if split else None
+        raise UsageError(f"{model} names a fixed version: there is no alias to follow", "serve models:/NAME@alias")
+    endpoint_name = name or (registered if in_registry else Path(model).resolve().name)
+    file, shares = endpoint.place(workspace, endpoint_name), endpoint.split(split) if split else None
     variants: Sequence[endpoint.Variant]
     try:
         variants = endpoint.several(workspace, registered, shares) if shares else [endpoint.one(workspace, model)]
@@ -108,17 +108,17 @@ def serve(
         variants = endpoint.recalled(file, model, shares)
         if not variants:
             raise
-        told = ", ".join(one.at for one in variants)
-        print(f"{failure.cause}, so what was served last is: {told}", file=sys.stderr)
+        versions = ", ".join(each.at for each in variants)
+        print(f"{failure.cause}; serving the versions that were served last: {versions}", file=sys.stderr)
     with (
-        workspace.lock(f"serve.{called}.{port}", f"serving {called} at port {port}", writes=False),
+        workspace.lock(f"serve.{endpoint_name}.{port}", f"serving {endpoint_name} at port {port}", writes=False),
         _listening(host, port) as listening,
     ):
         started = endpoint.started(file, variants)
         if not endpoint.same(started.variants, variants):
-            told = ", ".join(f"{one.name} {one.percent} %" for one in started.variants)
-            print(f"{called} was split or rolled back since, and stays so: {told}", file=sys.stderr)
-        server = Server(called, workspace.profile.name, tuple(settings), host, port, runtime, key_needed)
+            traffic = ", ".join(f"{each.name} {each.percent} %" for each in started.variants)
+            print(f"{endpoint_name} keeps its last split or rollback: {traffic}", file=sys.stderr)
+        server = Server(endpoint_name, workspace.profile.name, tuple(settings), host, port, runtime, key_needed)
         config = partial(
             uvicorn.Config,
             http=connection.Connection,
@@ -126,15 +126,15 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # serve.proxies says whose are believed
+            proxy_headers=False,  # serve.proxies names the proxies that are trusted
             timeout_graceful_shutdown=options.drain_seconds,
-            timeout_keep_alive=75,  # longer than nginx's, which then never sends into a connection that closes
+            timeout_keep_alive=75,  # longer than nginx's, so that nginx never sends into a connection that closes
             workers=workers,
         )
         if workers == 1:
             only = connection.Server(config(_application(workspace, server, started)))
             if follow_alias:
-                alias.follow(workspace, called, options.poll_seconds)
+                alias.follow(workspace, endpoint_name, options.poll_seconds)
             for each in (signal.SIGTERM, signal.SIGINT):  # uvicorn stops gracefully, then raises them again
                 signal.signal(each, lambda *_: sys.exit(0))
             only.run(sockets=[listening])
@@ -142,32 +142,32 @@ def serve(
         _check(server, started)
         endpoint.write(file, started)
         if follow_alias:
-            alias.follow(workspace, called, options.poll_seconds)
+            alias.follow(workspace, endpoint_name, options.poll_seconds)
         with TemporaryDirectory(prefix="lakewright-metrics-") as shared:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-            os.environ[GIVEN] = json.dumps(asdict(server))
+            os.environ[SERVER] = json.dumps(asdict(server))
             _run_workers(config(worker, factory=True), listening)
 
 
 def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
-    """Until this process is told to stop."""
+    """Run the workers until this process is stopped."""
     from prometheus_client.multiprocess import mark_process_dead
     from uvicorn.supervisors import multiprocess
 
     from lakewright.service.server.connection import Worker
 
-    multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn cannot be told otherwise
+    multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn has no setting for it
 
     class Workers(multiprocess.Multiprocess):
         def terminate_all(self) -> None:
-            listening.close()  # else who connects while the last ones are answered would be cut off at the end
+            listening.close()  # else callers that connect during the last answers would be cut off
             super().terminate_all()
 
         def keep_subprocess_alive(self) -> None:
-            before = {process.pid for process in self.processes}
+            previous = {process.pid for process in self.processes}
             super().keep_subprocess_alive()
-            for dead in before - {process.pid for process in self.processes}:
-                mark_process_dead(dead)  # type: ignore[no-untyped-call]  # nothing waits there any more; what it counted stays counted
+            for dead in previous - {process.pid for process in self.processes}:
+                mark_process_dead(dead)  # type: ignore[no-untyped-call]  # its gauges end, its counters stay
 
     Workers(config, sockets=[listening]).run()
 
@@ -175,7 +175,7 @@ def _run_workers(config: uvicorn.Config, listening: socket.socket) -> None:
 def worker(open_workspace: Callable[[str], Workspace]) -> ASGIApp:
     """The application of one of several worker processes, which ends with the process that started it.
 
-    `open_workspace` opens that of the profile of this name.
+    `open_workspace` opens the workspace of the profile of this name.
     """
     parent = os.getppid()
 
@@ -185,7 +185,7 @@ def worker(open_workspace: Callable[[str], Workspace]) -> ASGIApp:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
-    server = Server(**json.loads(os.environ[GIVEN]))
+    server = Server(**json.loads(os.environ[SERVER]))
     return _application(open_workspace(server.profile), server)
 
 
@@ -194,7 +194,7 @@ def keys_file(workspace: Workspace, options: Serve | None = None) -> Path:
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    """Raises UsageError where nothing can listen there."""
+    """A socket that listens. Raises UsageError if the address or the port is not free."""
     from lakewright.service.server.connection import BACKLOG
 
     try:
@@ -202,15 +202,15 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as failure:
         why = failure.strerror or failure
-        raise UsageError(f"nothing can listen at {host}:{port}: {why}", "name another --port or --host") from None
+        raise UsageError(f"{host}:{port} cannot be listened at: {why}", "name another --port or --host") from None
 
 
 def _check(server: Server, started: Endpoint) -> None:
-    """Opens the models once. Raises ModelError where a worker process could not serve one."""
+    """Opens the models once. Raises ModelError if a worker process could not serve one."""
     from lakewright.service.server.model import Model
 
-    for one in started.variants:
-        Model.open(Path(one.folder), one.version, server.runtime, 1)
+    for each in started.variants:
+        Model.open(Path(each.folder), each.version, server.runtime, 1)
 
 
 def _application(workspace: Workspace, server: Server, started: Endpoint | None = None) -> ASGIApp:
@@ -218,12 +218,12 @@ def _application(workspace: Workspace, server: Server, started: Endpoint | None 
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("lakewright").setLevel(logging.INFO)
-    sys.setswitchinterval(0.001)  # the threads that predict give way to the one that answers
+    sys.setswitchinterval(0.001)  # the threads that predict give way to the thread that answers
     options = serving(workspace.profile, server.settings)
     redact = requestlog.redaction(options.redact)
     file = endpoint.place(workspace, server.endpoint)
-    with ThreadPoolExecutor(1) as beside:  # hashing the model's files and importing the web framework: a core each
-        opening = beside.submit(Service, file, options, server.runtime, workspace.threads, started)
+    with ThreadPoolExecutor(1) as pool:  # hash the model's files and import the web framework, one core each
+        opening = pool.submit(Service, file, options, server.runtime, workspace.threads, started)
         from lakewright.service.server.app import make_app
 
         service = opening.result()
@@ -238,14 +238,14 @@ def _application(workspace: Workspace, server: Server, started: Endpoint | None 
             lambda outcome, rows: service.metrics.logged.labels(outcome).inc(rows),
         )
     app = make_app(service, Access(keys_file(workspace, options), options.oidc, server.key_needed), log)
-    what = ", ".join(f"{one.model.name} {one.model.version} ({one.percent} %)" for one in service.variants)
+    models = ", ".join(f"{each.model.name} {each.model.version} ({each.percent} %)" for each in service.variants)
     at = f"http://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}"
-    print(f"serving {what} at {at}, ready in {time.time() - _began():.2f} s; try {at}/docs", file=sys.stderr)
+    print(f"serving {models} at {at}, ready in {time.time() - _began():.2f} s; try {at}/docs", file=sys.stderr)
     return app
 
 
 def _began() -> float:
-    """When this process was started."""
+    """The time at which this process started, in seconds since 1970."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         up = float(Path("/proc/uptime").read_text().split()[0])

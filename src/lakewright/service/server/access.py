@@ -1,4 +1,4 @@
-"""Who may ask, and how often: API keys, of which hashes are kept; tokens of an identity provider; a rate."""
+"""Who may send requests, and how often: API keys, stored as hashes; tokens of an identity provider; a rate."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ ALGORITHMS = [
     "ES512",
     "EdDSA",
 ]  # public keys only
-REFRESH = 60.0  # seconds between two looks at the provider's keys, however many unknown ones are shown
-CALLERS = 10_000  # whose rates are remembered
+REFRESH = 60.0  # least seconds between two readings of the provider's keys, also if unknown keys arrive
+CALLERS = 10_000  # most callers whose rates are remembered
 SUBJECT = 255  # characters, at most: OpenID Connect Core, 2
 
 
@@ -48,7 +48,7 @@ SUBJECT = 255  # characters, at most: OpenID Connect Core, 2
 class Key:
     name: str
     sha256: str
-    """Of the key; the key itself is nowhere."""
+    """Of the key; the key itself is not stored."""
     made: str
 
 
@@ -56,21 +56,21 @@ KEYS = TypeAdapter(list[Key])
 
 
 def add_key(file: Path, name: str) -> str:
-    """A new key, its hash added to the file. It is shown once and never again."""
+    """A new key; its hash is added to the file. The key cannot be shown again."""
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name a key", "use up to 64 letters, digits and _ . @ -")
     with _changing(file):
         keys = read_keys(file)
         if any(key.name == name for key in keys):
-            remedy = f"name it otherwise, or: lakewright keys remove {name}"
+            remedy = f"use another name, or: lakewright keys remove {name}"
             raise UsageError(f"{file} has a key {name!r} already", remedy)
-        made = f"lw_{secrets.token_urlsafe(32)}"
-        _write(file, [*keys, Key(name, _hash(made), datetime.now(UTC).isoformat(timespec="seconds"))])
-    return made
+        secret = f"lw_{secrets.token_urlsafe(32)}"
+        _write(file, [*keys, Key(name, _hash(secret), datetime.now(UTC).isoformat(timespec="seconds"))])
+    return secret
 
 
 def remove_key(file: Path, name: str) -> None:
-    """From now on nobody comes in by it: servers that run look at the file every second."""
+    """From now on the key is not valid: running servers read the file every second."""
     with _changing(file):
         keys = read_keys(file)
         if not any(key.name == name for key in keys):
@@ -79,20 +79,20 @@ def remove_key(file: Path, name: str) -> None:
 
 
 def read_keys(file: Path) -> list[Key]:
-    """No keys where there is no file. Raises UsageError where it cannot be read, or holds something else."""
+    """The keys; none if the file does not exist. Raises UsageError if it cannot be read or holds something else."""
     try:
         return KEYS.validate_json(file.read_bytes(), strict=True)
     except FileNotFoundError:
         return []
     except OSError as failure:
-        raise UsageError(f"{file} cannot be read: {failure.strerror}", "let this user read it") from None
+        raise UsageError(f"{file} cannot be read: {failure.strerror}", "allow this user to read it") from None
     except ValueError:
         raise UsageError(f"{file} holds no API keys", "restore it, or remove it and make new ones") from None
 
 
 @contextmanager
 def _changing(file: Path) -> Iterator[None]:
-    """One process at a time reads the file and writes it anew; the system lets go of the lock when a process ends."""
+    """One process at a time reads and rewrites the file; the system releases the lock when a process ends."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -100,19 +100,19 @@ def _changing(file: Path) -> Iterator[None]:
 
 
 def _write(file: Path, keys: list[Key]) -> None:
-    """Whole or not at all, for the owner's eyes alone."""
+    """Writes the whole file or nothing; only the owner can read it."""
     with whole(file) as draft:
         draft.touch(mode=0o600)
         draft.write_text(json.dumps([vars(key) for key in keys], indent=2) + "\n", encoding="utf-8")
 
 
 def _hash(key: str) -> str:
-    """The keys are 256 random bits, so a fast hash will do."""
+    """The keys are 256 random bits, so a fast hash is enough."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_public(host: str) -> bool:
-    """Whether others than this machine can reach what listens there."""
+    """Whether other machines can reach this address."""
     try:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -120,10 +120,10 @@ def is_public(host: str) -> bool:
 
 
 class Access:
-    """Says who asks: an API key's name, a token's subject, or "" where neither is needed."""
+    """Identifies callers: by an API key's name, by a token's subject, or as "" if neither is needed."""
 
     def __init__(self, keys: Path, oidc: Oidc | None, needed: bool = False) -> None:
-        """`needed`: a key is, whether or not the file is there."""
+        """`needed`: a key is needed even if the file does not exist."""
         self._file, self._looked, self._changed = keys, -1.0, (0, 0)
         self._refused: tuple[int, int] | None = None  # the state of the file that could not be read, once logged
         self._keys: dict[str, str] = {}  # hash → name
@@ -133,36 +133,34 @@ class Access:
 
     @property
     def needed(self) -> bool:
-        """Once there was a file of keys, one is needed: taking the last one away opens nothing, nor does damage."""
+        """Once the file of keys existed, a key is needed, also after the last key is removed or the file is damaged."""
         return self._had or self._provider is not None
 
     async def who(self, headers: Mapping[bytes, bytes]) -> str:
-        """Raises NoKey."""
+        """The caller's name. Raises NoKey."""
         if time.monotonic() - self._looked > 1:
             self._look()
         if not self.needed:
             return ""
         scheme, _, bearer = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        given = headers.get(b"x-api-key", b"").decode("latin-1") or (
-            bearer.strip() if scheme.lower() == "bearer" else ""
-        )
-        if not given:
+        key = headers.get(b"x-api-key", b"").decode("latin-1") or (bearer.strip() if scheme.lower() == "bearer" else "")
+        if not key:
             raise NoKey("the request has no API key", "send the header Authorization: Bearer KEY, or X-API-Key: KEY")
-        name = self._keys.get(_hash(given))  # a hash is looked up, so how long it takes tells nothing of a key
+        name = self._keys.get(_hash(key))  # the time of looking up a hash reveals nothing about the key
         if name is None and self._provider is not None:
-            name = await self._provider.subject(given)
+            name = await self._provider.subject(key)
         if name is None:
-            raise NoKey("the API key or token is not valid", "ask for a new one")
+            raise NoKey("the API key or token is not valid", "request a new one")
         return name
 
     def _look(self) -> None:
         self._looked = time.monotonic()
         try:
-            there = self._file.stat()
-            changed = there.st_ino, there.st_ctime_ns
+            status = self._file.stat()
+            changed = status.st_ino, status.st_ctime_ns
         except FileNotFoundError:
             changed = 0, 0
-        except OSError:  # something is there
+        except OSError:  # the file exists
             changed = 0, 1
         if changed == self._changed:
             return
@@ -170,10 +168,10 @@ class Access:
         try:
             self._keys = {key.sha256: key.name for key in read_keys(self._file)}
             self._changed, self._refused = changed, None
-        except UsageError as failure:  # it is looked at again a second later
+        except UsageError as failure:  # it is read again a second later
             self._keys = {}
             if changed != self._refused:
-                LOG.error("a key is needed, and nobody has one: %s", " → ".join(str(failure).splitlines()))
+                LOG.error("a key is needed, and no key is valid: %s", " → ".join(str(failure).splitlines()))
             self._refused = changed
 
 
@@ -187,7 +185,7 @@ class Provider:
         self._looking = asyncio.Lock()
 
     async def subject(self, token: str) -> str | None:
-        """Whom a valid token is for; None for any other."""
+        """The subject of a valid token; None for any other token."""
         import jwt
 
         try:
@@ -204,7 +202,7 @@ class Provider:
                 leeway=30,
             )
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, ArithmeticError, RecursionError):
-            return None  # whatever it is that a token holds
+            return None  # whatever a token holds
         subject = str(claims["sub"])
         return subject if subject.isprintable() and len(subject) <= SUBJECT else None
 
@@ -216,7 +214,7 @@ class Provider:
             try:
                 self._keys = await asyncio.to_thread(_public_keys, self._oidc.keys)
             except Exception as failure:  # whatever the provider answers
-                LOG.warning("the keys at %s could not be read, those that are known stay: %s", self._oidc.keys, failure)
+                LOG.warning("the keys at %s could not be read, the last ones stay valid: %s", self._oidc.keys, failure)
 
 
 def _public_keys(address: str) -> dict[str, Any]:
@@ -244,12 +242,12 @@ class Rates:
         self._left: dict[str, tuple[float, float]] = {}  # caller → tokens, when
 
     def take(self, caller: str) -> None:
-        """Raises Busy where the bucket is empty."""
+        """Takes one token. Raises Busy if the bucket is empty."""
         now = time.monotonic()
         tokens, when = self._left.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - when) * self._rate)
         self._left[caller] = (tokens - 1 if tokens >= 1 else tokens), now
-        if len(self._left) > CALLERS:  # the one who asked the longest ago; their bucket is as good as full
+        if len(self._left) > CALLERS:  # drop the caller of the oldest request; its bucket is nearly full
             self._left.pop(next(iter(self._left)))
         if tokens < 1:
             raise Busy(f"more than {self._rate:g} requests a second", (1 - tokens) / self._rate)

@@ -1,4 +1,4 @@
-"""Follows aliases: when one moves to another model version, so does the endpoint. A thread asks the registry."""
+"""Follows aliases: when one moves to another model version, so does the endpoint. A thread reads the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG = logging.getLogger(__name__)
 
 
 def follow(workspace: Workspace, name: str, seconds: float) -> None:
-    """Starts the thread; it ends with the process. A registry that cannot be asked is asked again."""
+    """Starts the thread; it ends with the process. If the registry does not answer, the thread tries again."""
     threading.Thread(target=_run, args=(workspace, name, seconds), name="alias", daemon=True).start()
 
 
@@ -25,27 +25,27 @@ def _run(workspace: Workspace, name: str, seconds: float) -> None:
         try:
             move(workspace, name)
         except (LakewrightError, OSError) as failure:
-            LOG.warning("the registry could not be asked, what is served stays: %s", failure)
+            LOG.warning("the registry did not answer, the served versions stay: %s", failure)
 
 
 def move(workspace: Workspace, name: str) -> None:
-    """Writes the endpoint anew where an alias means another version than it did. What was served before is remembered,
-    so that it can be rolled back; a rollback stays until an alias moves again."""
-    standing, registry = endpoint.read(workspace, name), reader(workspace.tracking)
+    """Writes the endpoint again if an alias now names another version. The earlier versions stay in the file for a
+    rollback; a rollback stays until an alias moves again."""
+    current, registry = endpoint.read(workspace, name), reader(workspace.tracking)
     moved: dict[str, endpoint.Variant] = {}
-    for one in standing.meant:
+    for one in current.meant:
         if one.version is None or not one.is_alias:
             continue
         if registry is not None and alias_version(registry, one.version.name, one.name) == one.version.version:
             continue
-        found = endpoint.one(workspace, f"models:/{one.version.name}@{one.name}")
-        if found.at != one.at:
-            moved[one.name] = found
+        variant = endpoint.one(workspace, f"models:/{one.version.name}@{one.name}")
+        if variant.at != one.at:
+            moved[one.name] = variant
     if moved:
         variants, meant = (
             [moved[one.name].model_copy(update={"percent": one.percent}) if one.name in moved else one for one in of]
-            for of in (standing.variants, standing.meant)
+            for of in (current.variants, current.meant)
         )
         endpoint.write(
-            endpoint.place(workspace, name), standing.replaced(variants).model_copy(update={"meant": tuple(meant)})
+            endpoint.place(workspace, name), current.replaced(variants).model_copy(update={"meant": tuple(meant)})
         )

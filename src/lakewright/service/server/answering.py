@@ -1,4 +1,4 @@
-"""What every protocol's routes share: which variant answers a request, and its predictions, counted and logged."""
+"""Shared by the routes of all protocols: a request's variant, and its predictions, counted and logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lakewright.service.server.requestlog import Answered, RequestLog, now
 from lakewright.service.server.service import Served, Service
 
 if TYPE_CHECKING:
-    from lakewright.service.server.door import Asked
+    from lakewright.service.server.door import Incoming
 
 
 @dataclass(frozen=True)
@@ -26,39 +26,39 @@ class Answering:
     service: Service
     log: RequestLog | None
 
-    async def predict(self, request: Request, served: Served, given: Sequence[Any]) -> list[Prediction]:
-        """The predictions; counted, and logged with their confidence."""
-        asked: Asked = request.scope["asked"]
-        asked.served = served
+    async def predict(self, request: Request, served: Served, values: Sequence[Any]) -> list[Prediction]:
+        """The predictions for a request's rows, `values`; counted, and logged with their confidence."""
+        incoming: Incoming = request.scope["incoming"]
+        incoming.served = served
         model = served.model
-        rows, predictions = await self.service.predict(model, given, asked.seconds_left)
+        rows, predictions = await self.service.predict(model, values, incoming.seconds_left)
         self.service.metrics.count(model.version, predictions)
         if self.log is not None and rows:
-            sure = [model.single.task.confidence(one) for one in predictions]
+            confidences = [model.single.task.confidence(one) for one in predictions]
             least = self.service.serve.least_confidence
             abstained = [abstains(model.single.task, one, least) for one in predictions]
             self.log.add(
                 Answered(
-                    asked.id, now(), asked.caller, model.name, model.version, served.name, rows,
-                    [{**one, "confidence": c} for one, c in zip(predictions, sure, strict=True)], abstained,
-                    asked.milliseconds,
+                    incoming.id, now(), incoming.caller, model.name, model.version, served.name, rows,
+                    [{**one, "confidence": c} for one, c in zip(predictions, confidences, strict=True)], abstained,
+                    incoming.milliseconds,
                 )
             )  # fmt: skip
         return predictions
 
     def variant(self, request: Request) -> Served:
-        """The variant that X-Variant names, else the one that has this request."""
-        asked: Asked = request.scope["asked"]
-        wanted = asked.headers.get(b"x-variant", b"").decode("latin-1")
-        if not wanted:
-            return self.service.variant(asked.id)
-        there = {served.name: served for served in self.service.variants}
-        if wanted not in there:
-            raise Refused(f"there is no variant {wanted[:40]!r}", nearest(wanted[:40], there))
-        return there[wanted]
+        """The variant that X-Variant names, or else the request's variant by its id."""
+        incoming: Incoming = request.scope["incoming"]
+        name = incoming.headers.get(b"x-variant", b"").decode("latin-1")
+        if not name:
+            return self.service.variant(incoming.id)
+        variants = {served.name: served for served in self.service.variants}
+        if name not in variants:
+            raise Refused(f"there is no variant {name[:40]!r}", nearest(name[:40], variants))
+        return variants[name]
 
     def named(self, name: str, version: str | None, request: Request) -> Served:
-        """Raises Unknown."""
+        """The variant with this model name and version. Raises Unknown."""
         if name != self.service.model.name:
             raise Unknown(f"there is no model {name!r} here", f"this server has {self.service.model.name}")
         if version is None:
@@ -66,8 +66,8 @@ class Answering:
         for served in self.service.variants:
             if served.model.version == version:
                 return served
-        known = ", ".join(served.model.version for served in self.service.variants)
-        raise Unknown(f"there is no version {version!r} of {name} here", f"this server has {known}")
+        versions = ", ".join(served.model.version for served in self.service.variants)
+        raise Unknown(f"there is no version {version!r} of {name} here", f"this server has {versions}")
 
 
 def as_json(value: Any) -> Response:

@@ -1,4 +1,4 @@
-"""Answers to frequent rows, each one model's: the row that was not asked for the longest goes first."""
+"""A cache of answers to frequent rows: the row that was not requested for the longest time is removed first."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from lakewright.data.rows.kinds import Row
 from lakewright.system.memory import size_of
 
 Answer = TypeVar("Answer")
-ENTRY = 200  # bytes that an answer's place takes beside it
+ENTRY = 200  # bytes of a cache entry beside the answer
 
 
 class Answers(Generic[Answer]):
     """At most `rows` answers of at most `size` bytes together, by the digest of the model's files and the row. Rows are
-    known by their hash: a text of a megabyte takes no more than one of a word."""
+    stored as hashes: a text of a megabyte takes no more memory than a word."""
 
     def __init__(self, rows: int, size: int) -> None:
         self._rows, self._most, self._size = rows, size, 0
-        self._kept: OrderedDict[bytes, tuple[Answer, int]] = OrderedDict()
+        self._entries: OrderedDict[bytes, tuple[Answer, int]] = OrderedDict()
 
     def get(self, key: bytes) -> Answer | None:
-        if (found := self._kept.get(key)) is None:
+        if (entry := self._entries.get(key)) is None:
             return None
-        self._kept.move_to_end(key)
-        return found[0]
+        self._entries.move_to_end(key)
+        return entry[0]
 
     def put(self, key: bytes, answer: Answer) -> None:
         size = size_of(answer) + ENTRY
-        if size > self._most or key in self._kept:
+        if size > self._most or key in self._entries:
             return
-        self._kept[key] = (answer, size)
+        self._entries[key] = (answer, size)
         self._size += size
-        while len(self._kept) > self._rows or self._size > self._most:
-            self._size -= self._kept.popitem(last=False)[1][1]
+        while len(self._entries) > self._rows or self._size > self._most:
+            self._size -= self._entries.popitem(last=False)[1][1]
 
 
 def key_of(digest: str, row: Row) -> bytes:

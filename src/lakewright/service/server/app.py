@@ -1,7 +1,7 @@
 """The HTTP application, assembled: the routes of each protocol, over one service, behind the door.
 
-FastAPI is asked for routing and for the pages at /docs; bodies are read and answers are written here, since a request
-costs less than a millisecond and models of bodies would be half of that.
+FastAPI does the routing and the pages at /docs. Lakewright reads bodies and writes answers itself: a request costs less
+than a millisecond, and models of bodies would be half of that.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from lakewright.service.server.refusals import Refused, Unknown, WrongMethod
 from lakewright.service.server.requestlog import RequestLog
 from lakewright.service.server.service import Service
 
-ASKED = ("X-Request-Id", "X-Request-Timeout-Ms", "X-Variant")  # headers that callers may send
+REQUEST_HEADERS = ("X-Request-Id", "X-Request-Timeout-Ms", "X-Variant")  # headers that callers may send
 
 
 def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIApp:
-    """The application; it serves what the service has until it is shut down, and then answers what it took."""
+    """The application. On shutdown it still answers the requests that it accepted."""
     serve = service.serve
     room = Room(serve.held_bytes)
     bounds = Bounds(
@@ -63,7 +63,7 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         lifespan=running,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would go to whichever host the request names
+        redirect_slashes=False,  # a redirect would go to the host that the request names
         openapi_url="/openapi.json",
     )
 
@@ -72,12 +72,12 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         protocol.routes(app, answering)
 
     async def refused(request: Request, failure: Exception) -> Response:
-        return refusal(failure, request.scope["asked"])
+        return refusal(failure, request.scope["incoming"])
 
     async def not_routed(request: Request, failure: HTTPException) -> Response:
-        what = f"{request.method} is not answered here" if failure.status_code == 405 else "there is nothing"
+        problem = f"{request.method} is not answered here" if failure.status_code == 405 else "there is nothing"
         kind = {404: Unknown, 405: WrongMethod}.get(failure.status_code, Refused)
-        answer = await refused(request, kind(f"{what}: {request.url.path}", "see /docs"))
+        answer = await refused(request, kind(f"{problem}: {request.url.path}", "see /docs"))
         answer.headers.update(failure.headers or {})
         return answer
 
@@ -91,10 +91,10 @@ def make_app(service: Service, access: Access, log: RequestLog | None) -> ASGIAp
         door = ProxyHeadersMiddleware(door, serve.proxies)  # type: ignore[assignment, arg-type]
     if not serve.origins:
         return door
-    return CORSMiddleware(  # outside: browsers ask without a key whether they may ask
+    return CORSMiddleware(  # outside the door: browsers send the preflight request without a key
         door,
         allow_origins=serve.origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "X-API-Key", *ASKED],
+        allow_headers=["Authorization", "Content-Type", "X-API-Key", *REQUEST_HEADERS],
         expose_headers=["X-Request-Id", "X-Model-Version", "X-Variant", "Retry-After"],
     )

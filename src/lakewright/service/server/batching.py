@@ -1,8 +1,8 @@
-"""Rows that wait together are computed together, and none waits where nothing is being computed (continuous batching).
+"""Rows that wait together are computed together, and no row waits while nothing is computed (continuous batching).
 
-A few batches are computed at once, a thread each. What arrives meanwhile waits in a queue that is bounded in rows and
-in the time that they will take; when a thread is free, the row that waited longest goes, with others of its length. So
-batches grow with the load by themselves, and a lone request is computed at once.
+A few batches are computed at the same time, one thread each. Rows that arrive meanwhile wait in a queue that is bounded
+in rows and in their computing time; when a thread is free, it takes the oldest row, with others of its length. So
+batches grow with the load, and a lone request is computed at once.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Model = TypeVar("Model", bound=Hashable)
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
 
-ROW = 16  # characters that a row costs beside its own
+ROW = 16  # a row costs as much as this many characters, beside its own
 ALIKE = 4  # how many times longer one row of a batch may be than another
-OLDEST = 2  # batches could be made of the requests that a batch is chosen from: nobody is passed over for long
+OLDEST = 2  # a batch is chosen among the oldest requests, rows for this many batches: no request is delayed for long
 SMOOTHING = 0.1
-QUIET = 0.1  # seconds without company after which a request is taken for a lone one
+QUIET = 0.1  # seconds without other requests after which a request counts as a lone one
 
 
 @dataclass(eq=False)
@@ -42,8 +42,8 @@ class Waiting(Generic[Model, Row, Answer]):
 
 
 class Batches(Generic[Model, Row, Answer]):
-    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` where there has been
-    nothing else for a while: it may take all cores then. `seen` is told how many rows each batch had."""
+    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` is true if there was no
+    other request for a while: then it may use all cores. `observe` is called with the number of rows of each batch."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Batches(Generic[Model, Row, Answer]):
         queue_rows: int,
         queue_seconds: float,
         wait_seconds: float = 0.0,
-        seen: Callable[[int], None] = lambda rows: None,
+        observe: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        self._compute, self._seen = compute, seen
+        self._compute, self._observe = compute, observe
         self._batch_rows, self._queue_rows, self._queue_seconds = batch_rows, queue_rows, queue_seconds
         self._wait = wait_seconds
         self._threads = threads
@@ -64,33 +64,33 @@ class Batches(Generic[Model, Row, Answer]):
         self._queue: list[Waiting[Model, Row, Answer]] = []
         self._computing = 0
         self._crowded = -QUIET  # when a request last met another one
-        self._speed = 0.0  # work a second of one thread, smoothed; 0: not known yet
+        self._speed = 0.0  # work of one thread in a second, smoothed; 0: not measured yet
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.depth = 0  # rows that wait
-        self._work = 0  # of these
+        self._work = 0  # of these rows
 
     @property
     def wait(self) -> float:
-        """Seconds that what waits now will take."""
+        """Seconds that the waiting rows will take."""
         return self._work / (self._speed * self._threads) if self._speed else 0.0
 
     def check_open(self) -> None:
-        """Raises Draining where nothing will be taken any more."""
+        """Raises Draining if the server is stopping."""
         if self._closing:
             raise Draining("the server is stopping", "send the request again: another server will answer it")
 
     def check(self) -> None:
-        """Raises Busy where nothing more is taken now, Draining."""
+        """Raises Busy if the queue is full, Draining if the server is stopping."""
         self.check_open()
         if self.depth >= self._queue_rows or (self.depth and self.wait > self._queue_seconds):
             raise Busy(f"{self.depth:,} rows are waiting", self.wait)
 
     async def ask(self, model: Model, rows: Sequence[Row], length: int, seconds: float) -> list[Answer]:
-        """The answers, one a row; `length` is that of the longest in characters. More rows than make one batch go in
-        several. Raises Busy, Draining, Late, or what `compute` raised.
+        """The answers, one for each row; `length` is that of the longest row in characters. More rows than one batch
+        are computed in several. Raises Busy, Draining, Late, or the exception of `compute`.
         """
         self.check()
         now, loop = time.monotonic(), asyncio.get_running_loop()
@@ -112,19 +112,19 @@ class Batches(Generic[Model, Row, Answer]):
                 return list(await pieces[0].answer)
             return [answer for part in await asyncio.gather(*(piece.answer for piece in pieces)) for answer in part]
         finally:
-            for piece in pieces:  # one failed, or whoever asked has gone: the rest is not computed
+            for piece in pieces:  # one failed, or the caller is gone: the rest is not computed
                 if not piece.answer.cancel() and not piece.answer.cancelled():
-                    piece.answer.exception()  # looked at, so that asyncio does not complain that nobody did
+                    piece.answer.exception()  # retrieved, so that asyncio does not warn
 
     async def close(self) -> None:
-        """What waits is computed; nothing more is taken."""
+        """Computes the waiting rows and accepts no more."""
         self._closing = True
         self._dispatch()
         await self._idle.wait()
         self._pool.shutdown()
 
     def _dispatch(self) -> None:
-        """Gives idle threads what waits."""
+        """Gives waiting rows to idle threads."""
         while self._queue and self._computing < self._threads:
             if (patience := self._patience()) > 0:
                 if self._timer is None:
@@ -140,7 +140,7 @@ class Batches(Generic[Model, Row, Answer]):
             self._idle.set()
 
     def _patience(self) -> float:
-        """Seconds to wait for a fuller batch: none where nothing is being computed."""
+        """Seconds to wait for a fuller batch: 0 while nothing is computed."""
         if not self._wait or not self._computing or self._closing or self.depth >= self._batch_rows:
             return 0.0
         return self._queue[0].arrived + self._wait - time.monotonic()
@@ -150,9 +150,9 @@ class Batches(Generic[Model, Row, Answer]):
         self._dispatch()
 
     def _next(self) -> list[Waiting[Model, Row, Answer]]:
-        """The oldest request, and of the next ones for the same model those that are nearest to it in length, as many
-        as make one batch. The others stay in their order; those whose time is over, or whom nobody waits for, go."""
-        now, there = time.monotonic(), list[Waiting[Model, Row, Answer]]()
+        """The next batch: the oldest request, and of the next ones for the same model those nearest to it in length.
+        The others stay in their order; requests past their deadline or without a caller are removed."""
+        now, requests = time.monotonic(), list[Waiting[Model, Row, Answer]]()
         for waiting in self._queue:
             if waiting.answer.done() or waiting.deadline < now:
                 self._leave(waiting)
@@ -160,21 +160,21 @@ class Batches(Generic[Model, Row, Answer]):
                     late = Late("the deadline passed while the request waited", "send it again, or allow more time")
                     waiting.answer.set_exception(late)
             else:
-                there.append(waiting)
-        if not there:
-            self._queue = there
+                requests.append(waiting)
+        if not requests:
+            self._queue = requests
             return []
-        oldest, rows, taken = there[0], 0, set[int]()
-        next_ones = there[: OLDEST * self._batch_rows]
-        for waiting in sorted(next_ones, key=lambda one: (one is not oldest, abs(one.length - oldest.length))):
+        oldest, rows, members = requests[0], 0, set[int]()
+        candidates = requests[: OLDEST * self._batch_rows]
+        for waiting in sorted(candidates, key=lambda one: (one is not oldest, abs(one.length - oldest.length))):
             shorter, longer = sorted((oldest.length + ROW, waiting.length + ROW))
             if longer > ALIKE * shorter or rows >= self._batch_rows:
                 break
             if waiting.model is oldest.model and rows + len(waiting.rows) <= self._batch_rows:
-                taken.add(id(waiting))
+                members.add(id(waiting))
                 rows += len(waiting.rows)
-        self._queue = [waiting for waiting in there if id(waiting) not in taken]
-        batch = [waiting for waiting in there if id(waiting) in taken]
+        self._queue = [waiting for waiting in requests if id(waiting) not in members]
+        batch = [waiting for waiting in requests if id(waiting) in members]
         for waiting in batch:
             self._leave(waiting)
         return batch
@@ -198,7 +198,7 @@ class Batches(Generic[Model, Row, Answer]):
                 self._pool, self._compute, batch[0].model, rows, alone
             )
         except Exception as failure:
-            if len(batch) > 1:  # one of them is to blame, and the others need not suffer
+            if len(batch) > 1:  # one of them caused it; the others are computed again, one by one
                 for waiting in batch:
                     await self._answer([waiting], False)
             elif not batch[0].answer.done():
@@ -206,9 +206,9 @@ class Batches(Generic[Model, Row, Answer]):
             return
         speed = sum(waiting.work for waiting in batch) / max(time.monotonic() - began, 1e-6)
         self._speed += (speed - self._speed) * (SMOOTHING if self._speed else 1)
-        self._seen(len(rows))
+        self._observe(len(rows))
         start = 0
         for waiting in batch:
-            if not waiting.answer.done():  # else whoever asked has gone
+            if not waiting.answer.done():  # else the caller is gone
                 waiting.answer.set_result(answers[start : start + len(waiting.rows)])
             start += len(waiting.rows)

@@ -1,8 +1,8 @@
-"""What holds a caller's connection, and lets go of it when the server stops: uvicorn's, with the bounds that it lacks.
+"""A caller's connection, also while the server stops: uvicorn's, with the bounds that it lacks.
 
-uvicorn waits for a request's head for ever, reads one of any length, starts on as many requests as one read holds, and
-keeps an answer until it is fetched. Here each of these is bounded in seconds or in bytes, and so is the number of
-connections: over it, the one goes from which nothing was heard for the longest.
+uvicorn waits for a request's head without end, reads a head of any length, starts all requests that one read brings,
+and keeps an answer until it is fetched. Here each of these is bounded in seconds or in bytes. The number of connections
+is bounded too: above it, the connection that was silent for the longest time is closed.
 """
 
 from __future__ import annotations
@@ -25,48 +25,48 @@ from uvicorn.supervisors.multiprocess import Process
 from lakewright.service.server.refusals import Busy, LargeHead, Refused, TooSlow, as_json
 
 HEAD_BYTES = 32 << 10  # of a request's line and headers
-HEADERS = 100  # each takes more than its bytes
-AHEAD_REQUESTS = 16  # sent on one connection before the first was answered
-AHEAD_BYTES = 64 << 10  # of their bodies
-BACKLOG = 2048  # connections that the system has made, and that wait to be accepted
+HEADERS = 100  # most headers; each takes more memory than its bytes
+AHEAD_REQUESTS = 16  # most requests on one connection before the first is answered
+AHEAD_BYTES = 64 << 10  # most bytes of their bodies
+BACKLOG = 2048  # connections that wait to be accepted, in the system's queue
 OTHER_FILES = 256  # that a process has open: the model, the log, the endpoint
-LAST_SECONDS = 0.5  # for a request that is on its way when the server stops
+LAST_SECONDS = 0.5  # for a request that arrives while the server stops
 
 
 class Room:
     """Bytes that all connections together hold: of bodies until they are answered, of answers until they are fetched.
 
-    Half of the room is kept for bodies that are whole: who stops in the middle of theirs shuts out nobody else's.
+    Half of the room is for complete bodies: callers that stop in the middle of a body cannot block the others.
     """
 
     def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
+        self.most, self.used = most, 0
 
     def check(self, more: int, whole: bool) -> None:
-        """Raises Busy where so many more bytes do not fit."""
-        if self.held + more > (self.most if whole else self.most // 2):
-            raise Busy(f"the requests and answers under way hold {self.held:,} bytes", 1.0)
+        """Raises Busy if so many more bytes do not fit."""
+        if self.used + more > (self.most if whole else self.most // 2):
+            raise Busy(f"the unfinished requests and answers hold {self.used:,} bytes", 1.0)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one server process, for all its connections: in the state of the application's lifespan, as `bounds`."""
+    """The bounds of all connections of one server process: `bounds` in the state of the application's lifespan."""
 
     room: Room
     connections: int
     read_seconds: float
     fetch_seconds: float
     closed: Callable[[str], None]
-    """Called with the reason for which a connection was ended: late or crowded."""
+    """Called with the reason why the server ended a connection: late or crowded."""
 
 
 def connections_allowed(most: int) -> int:
-    """So many, or what this process may have open without the files that it needs besides. As many as the system lets
-    it have are asked for: where accepting meets the limit, whoever calls is cut off."""
+    """`most`, or as many as the process's limit of open files allows beside its other files. The limit is raised as far
+    as the system permits: callers that meet it are cut off."""
     allowed, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most + BACKLOG + OTHER_FILES
-    if allowed < wanted and allowed != resource.RLIM_INFINITY:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    needed = most + BACKLOG + OTHER_FILES
+    if allowed < needed and allowed != resource.RLIM_INFINITY:
+        allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         return max(1, min(most, allowed - OTHER_FILES))
     return most
@@ -76,7 +76,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._bounds: Bounds = self.app_state["bounds"]
-        self._heard = time.monotonic()
+        self._last_data = time.monotonic()
         self._in_head, self._head_bytes, self._stopping = False, 0, False
         self._refused: Refused | None = None
         self._late: asyncio.TimerHandle | None = None  # runs while it is the caller's turn
@@ -84,8 +84,8 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._bounds.connections:
             self._bounds.closed("crowded")
             open_ones = [one for one in self.connections if isinstance(one, Connection)]
-            quiet = min((one for one in open_ones if one._is_waited_for), key=lambda one: one._heard)
-            if quiet is self:  # all others have a request in hand
+            quiet = min((one for one in open_ones if one._is_waited_for), key=lambda one: one._last_data)
+            if quiet is self:  # all others have an open request
                 self.end(Busy("too many connections are open", 1.0))
                 return
             quiet.transport.abort()
@@ -98,18 +98,18 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _waits(self) -> bool:
-        """Whether no request is in hand."""
+        """Whether no request is open."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def _is_waited_for(self) -> bool:
-        """Whether it is the caller's turn: no request is in hand, or its body is not whole."""
+        """Whether it is the caller's turn: no request is open, or its body is not complete."""
         return self._waits or self.cycle.more_body
 
-    # -- what comes
+    # -- receiving
 
     def data_received(self, data: bytes) -> None:
-        self._heard = time.monotonic()
+        self._last_data = time.monotonic()
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -134,13 +134,18 @@ class Connection(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
             self._refuse(_large_head())
         if len(self.pipeline) >= AHEAD_REQUESTS:
-            self._refuse(Refused(f"{AHEAD_REQUESTS} requests wait for their turn", "wait for an answer"))
+            self._refuse(Refused(f"{AHEAD_REQUESTS} requests of this connection wait", "wait for an answer"))
         super().on_headers_complete()
         self.cycle.keep_alive &= not self._stopping
 
     def on_body(self, body: bytes) -> None:
         if self.pipeline and sum(len(cycle.body) for cycle, _ in self.pipeline) + len(body) > AHEAD_BYTES:
-            self._refuse(Refused("much was sent before the last request was answered", "wait for an answer"))
+            self._refuse(
+                Refused(
+                    f"more than {AHEAD_BYTES:,} bytes arrived before the last request was answered",
+                    "wait for an answer",
+                )
+            )
         super().on_body(body)
 
     def _refuse(self, refused: Refused) -> None:
@@ -156,7 +161,7 @@ class Connection(HttpToolsProtocol):
             self._watch()
 
     def _watch(self) -> None:
-        """Sees to it that no caller keeps this waiting: for a head, or for the rest of a body that was refused."""
+        """Ends the wait for a head, or for the rest of a refused body, after a time."""
         if not self._waits:
             self._forget_late()
         elif self._late is None and (self.timeout_keep_alive_task is None or self._in_head or self.cycle.more_body):
@@ -174,13 +179,13 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    # -- what goes
+    # -- sending
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._fetched()
         size = self.transport.get_write_buffer_size()
-        self._bounds.room.held += size
+        self._bounds.room.used += size
         self._unfetched = size, self.loop.call_later(self._bounds.fetch_seconds, self._not_fetched)
 
     def resume_writing(self) -> None:
@@ -191,17 +196,17 @@ class Connection(HttpToolsProtocol):
         if self._unfetched is not None:
             size, timer = self._unfetched
             timer.cancel()
-            self._bounds.room.held -= size
+            self._bounds.room.used -= size
             self._unfetched = None
 
     def _not_fetched(self) -> None:
         self._bounds.closed("late")
         self.transport.abort()
 
-    # -- how it ends
+    # -- ending
 
     def shutdown(self) -> None:
-        """The server stops. A request that is on its way, or here and not read yet, is still answered."""
+        """The server stops. Requests that are arriving or not read yet are still answered."""
         self._stopping = True
         if self._waits:
             self._forget_late()
@@ -210,11 +215,11 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's word for what is no HTTP, and for what `_refuse` refused."""
-        self.end(self._refused or Refused("the request is no HTTP", "send HTTP/1.1"))
+        """uvicorn calls this for bytes that are not HTTP, and after `_refuse`."""
+        self.end(self._refused or Refused("the request is not HTTP", "send HTTP/1.1"))
 
     def end(self, refused: Refused) -> None:
-        """The last words of a connection, and its end."""
+        """Sends the refusal and closes the connection."""
         body = as_json(refused, f"{getrandbits(128):032x}")
         status = HTTPStatus(refused.status)
         head = [
@@ -232,15 +237,15 @@ def _large_head() -> LargeHead:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's cuts off whoever is connected, by the system, and waits to be accepted when it stops."""
+    """Also answers callers that wait to be accepted when the server stops; uvicorn cuts them off."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         waiting = [one for listening in sockets or () for one in _accepted(listening)]
-        for server in self.servers:  # at once: who comes in between is cut off
+        for server in self.servers:  # first: callers that connect in between are cut off
             server.close()
-        taken = [asyncio.create_task(self._take(one)) for one in waiting]
+        tasks = [asyncio.create_task(self._take(one)) for one in waiting]
         await super().shutdown(sockets)
-        await asyncio.gather(*taken)
+        await asyncio.gather(*tasks)
 
     async def _take(self, waiting: socket.socket) -> None:
         def protocol() -> Connection:

@@ -1,4 +1,4 @@
-"""What /docs and the OpenAPI document say of each route: the model's own sample rows, bodies and refusals."""
+"""The description of each route for /docs and the OpenAPI document: bodies, refusals, and the model's sample rows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ WHY = {
     400: "The body or a row cannot be read",
     401: "A key is needed",
     404: "There is no such model or version",
-    408: "The rest of the request did not come",
+    408: "The rest of the request did not arrive",
     413: "Too many rows, bytes or characters",
     415: "Another content type, charset or encoding is needed",
-    429: "Too much is asked: Retry-After says when to come again",
+    429: "Too many requests or rows: try again after the seconds of Retry-After",
     503: "The server is stopping",
     504: "The deadline passed",
 }
@@ -35,8 +35,8 @@ OBJECT: Document = {"type": "object"}
 
 
 def description(model: Model) -> str:
-    told = f"{model.about['task']}, version {model.version}. Served by [Lakewright](/version); `/model` says more."
-    return told + " Where the server has keys, each request needs `Authorization: Bearer KEY`."
+    text = f"{model.about['task']}, version {model.version}. Served by [Lakewright](/version); `/model` shows more."
+    return text + " If the server has keys, each request needs `Authorization: Bearer KEY`."
 
 
 def predict(service: Service) -> Document:
@@ -51,8 +51,8 @@ def predict(service: Service) -> Document:
             "probabilities": {"type": "boolean"},
             "least_confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         }
-    said = {"type": "array", "items": OBJECT}
-    answer = {"predictions": said, "model_version": STRING, "latency_ms": {"type": "number"}}
+    predictions = {"type": "array", "items": OBJECT}
+    answer = {"predictions": predictions, "model_version": STRING, "latency_ms": {"type": "number"}}
     return _route({"application/json": ({"anyOf": forms}, example)}, _object(answer, list(answer)))
 
 
@@ -99,10 +99,10 @@ def infer(service: Service) -> Document:
         },
         ["name", "datatype", "shape", "data"],
     )
-    wanted = {"type": "array", "items": _object({"name": STRING, "parameters": OBJECT}, ["name"])}
+    outputs = {"type": "array", "items": _object({"name": STRING, "parameters": OBJECT}, ["name"])}
     inputs = {"type": "array", "items": tensor, "minItems": 1}
     body = _object(
-        {"id": {"type": ["string", "null"]}, "parameters": OBJECT, "inputs": inputs, "outputs": wanted}, ["inputs"]
+        {"id": {"type": ["string", "null"]}, "parameters": OBJECT, "inputs": inputs, "outputs": outputs}, ["inputs"]
     )
     answer = {
         "model_name": STRING,
@@ -139,7 +139,9 @@ def embeddings(service: Service) -> Document:
 
 
 def model(service: Service) -> Document:
-    return {"responses": {200: _response("What answers", OBJECT, dict(service.model.about)), **_refusals((401,))}}
+    return {
+        "responses": {200: _response("The model that answers", OBJECT, dict(service.model.about)), **_refusals((401,))}
+    }
 
 
 def anything() -> Document:
@@ -150,27 +152,27 @@ def empty() -> Document:
     return {"responses": {200: {"description": "Yes"}, **_refusals((503,))}}
 
 
-def text(what: str, example: str) -> Document:
-    told = {"description": what, "content": {"text/plain": {"schema": STRING, "example": example}}}
-    return {"responses": {200: told, **_refusals((401,))}}
+def text(description: str, example: str) -> Document:
+    response = {"description": description, "content": {"text/plain": {"schema": STRING, "example": example}}}
+    return {"responses": {200: response, **_refusals((401,))}}
 
 
 def _route(bodies: dict[str, tuple[Document, Any]], answer: Document, *refusals: int, lines: bool = False) -> Document:
     content = {kind: {"schema": schema, "example": example} for kind, (schema, example) in bodies.items()}
-    told = _response("A prediction for each row, in their order", answer, None)
+    response = _response("A prediction for each row, in their order", answer, None)
     if lines:
-        told["content"][LINES[0]] = {"schema": STRING}
+        response["content"][LINES[0]] = {"schema": STRING}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
-        "responses": {200: told, **_refusals(sorted({*POSTED, *refusals}))},
+        "responses": {200: response, **_refusals(sorted({*POSTED, *refusals}))},
     }
 
 
-def _response(what: str, schema: Document, example: Any) -> Document:
+def _response(description: str, schema: Document, example: Any) -> Document:
     content: Document = {"schema": schema}
     if example is not None:
         content["example"] = example
-    return {"description": what, "content": {"application/json": content}}
+    return {"description": description, "content": {"application/json": content}}
 
 
 def _refusals(statuses: Sequence[int]) -> dict[int, Document]:
@@ -211,9 +213,9 @@ def _row(model: Model) -> Document:
     words = _needed(model, ("words",))
     needed = [] if words else _needed(model, ("text",))
     row = _object({name: kinds[kind] for name, kind in model.inputs.items()}, needed)
-    if words:  # they stand for the text
-        given = [{"required": [name], "properties": {name: {"type": "array"}}} for name in words]
-        row["anyOf"] = [{"required": ["text"]}, *given]
+    if words:  # they replace the text
+        alternatives = [{"required": [name], "properties": {name: {"type": "array"}}} for name in words]
+        row["anyOf"] = [{"required": ["text"]}, *alternatives]
     return row
 
 

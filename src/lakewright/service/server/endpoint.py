@@ -1,7 +1,7 @@
-"""An endpoint: which model versions answer under one name, each which share of the requests, and what was before.
+"""An endpoint: the model versions that answer under one name, their shares of the requests, and the earlier states.
 
-Kept in WORKSPACE/endpoints/NAME.json, which servers look at twice a second: whoever changes the file (an alias that
-moved, `lakewright traffic`) changes what they serve, all of them and at once.
+The file is WORKSPACE/endpoints/NAME.json. Servers read it twice a second, so a change of the file (by an alias that
+moved, or by `lakewright traffic`) changes the versions that all of them serve.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REMEMBERED = 20
 
 class Variant(Record):
     name: str
-    """As the caller called it: an alias, `v3`, or the folder's name."""
+    """The name in the command: an alias, `v3`, or the folder's name."""
     version: ModelVersion | None
     folder: str
     percent: int
@@ -37,13 +37,13 @@ class Variant(Record):
 
     @property
     def is_alias(self) -> bool:
-        return self.version is not None and self.name != f"v{self.version.version}"  # MLflow takes no such alias
+        return self.version is not None and self.name != f"v{self.version.version}"  # MLflow refuses such an alias
 
 
 class Endpoint(Record):
     variants: tuple[Variant, ...]
     meant: tuple[Variant, ...]
-    """What `lakewright serve` or an alias said last, whatever became of it by a split or a rollback."""
+    """The variants that `lakewright serve` or an alias named last, before any split or rollback."""
     before: tuple[tuple[Variant, ...], ...] = ()
 
     def replaced(self, variants: Sequence[Variant]) -> Self:
@@ -52,68 +52,70 @@ class Endpoint(Record):
         return self.model_copy(update={"variants": tuple(variants), "before": before})
 
     def rolled_back(self) -> Self:
-        """The state before this one. Raises UsageError where none is remembered."""
+        """The state before this one. Raises UsageError if there is none."""
         if not self.before:
-            raise UsageError("nothing was served before", "name versions: lakewright traffic split NAME 3=100")
+            raise UsageError(
+                "no other versions were served before", "name versions: lakewright traffic split NAME 3=100"
+            )
         return self.model_copy(update={"variants": self.before[0], "before": self.before[1:]})
 
 
 def place(workspace: Workspace, name: str) -> Path:
-    """Raises UsageError for a name that cannot be a file's."""
+    """The endpoint's file. Raises UsageError if the name cannot be a file's name."""
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot name an endpoint", "use letters, digits and _ . -")
     return workspace.folder / "endpoints" / f"{name}.json"
 
 
 def read(workspace: Workspace, name: str) -> Endpoint:
-    """Raises NotFound naming the endpoints that there are."""
+    """The endpoint of this name. Raises NotFound with the names of the existing endpoints."""
     try:
         return parse(place(workspace, name))
     except FileNotFoundError:
-        known = [file.stem for file in place(workspace, name).parent.glob("*.json")]
-        raise NotFound(f"there is no endpoint {name!r}", nearest(name, known)) from None
+        names = [file.stem for file in place(workspace, name).parent.glob("*.json")]
+        raise NotFound(f"there is no endpoint {name!r}", nearest(name, names)) from None
 
 
 def parse(file: Path) -> Endpoint:
     """Raises FileNotFoundError, UsageError."""
     try:
         return Endpoint.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValueError:  # pydantic's, or what is not UTF-8
-        raise UsageError(f"{file} is damaged", "remove it: the next server that is started writes a new one") from None
+    except ValueError:  # pydantic's, or not UTF-8
+        raise UsageError(f"{file} is damaged", "remove it: the next server writes a new one when it starts") from None
 
 
-def started(file: Path, wanted: Sequence[Variant]) -> Endpoint:
-    """The endpoint that a server is started with: as it stands, where the last server was started with the same
-    versions, so that a split or a rollback outlives a restart; else what is wanted. A damaged file is passed over."""
-    meant = tuple(wanted)
+def started(file: Path, variants: Sequence[Variant]) -> Endpoint:
+    """The endpoint that a server starts with: the file's, if the last server was started with the same versions, so
+    that a split or a rollback outlives a restart; else `variants`. A damaged file is ignored with a warning."""
+    meant = tuple(variants)
     try:
-        standing = parse(file)
+        current = parse(file)
     except FileNotFoundError:
         return Endpoint(variants=meant, meant=meant)
     except UsageError as failure:
         LOG.warning("%s", failure)
         return Endpoint(variants=meant, meant=meant)
-    if same(standing.meant, meant):
-        return standing
-    return standing.replaced(meant).model_copy(update={"meant": meant})
+    if same(current.meant, meant):
+        return current
+    return current.replaced(meant).model_copy(update={"meant": meant})
 
 
 def recalled(file: Path, model: str, shares: Mapping[str, int] | None) -> Sequence[Variant]:
-    """What the last server was started with, where it was started with this model and these shares, and where the
-    model folders are still those: it can be served while the registry is down. Empty where it cannot."""
-    name, _, wanted = model.removeprefix("models:/").replace("@", "/").partition("/")
-    percents = {f"v{each}" if each.isdecimal() else each: of for each, of in (shares or {wanted: 100}).items()}
+    """The variants of the last server, if it was started with this model and these shares and the model folders are
+    unchanged: they can be served while the registry is down. Else empty."""
+    name, _, requested = model.removeprefix("models:/").replace("@", "/").partition("/")
+    percents = {f"v{each}" if each.isdecimal() else each: of for each, of in (shares or {requested: 100}).items()}
     try:
         meant = parse(file).meant
-        there = [one.version for one in meant if one.version and digest_of(Path(one.folder)) == one.version.digest]
+        versions = [one.version for one in meant if one.version and digest_of(Path(one.folder)) == one.version.digest]
     except (UsageError, OSError):
         return ()
-    known = len(there) == len(meant) and {version.name for version in there} == {name}
-    return meant if known and {one.name: one.percent for one in meant} == percents else ()
+    unchanged = len(versions) == len(meant) and {version.name for version in versions} == {name}
+    return meant if unchanged and {one.name: one.percent for one in meant} == percents else ()
 
 
 def same(some: Sequence[Variant], others: Sequence[Variant]) -> bool:
-    """But for the other aliases that a version may have come to have since."""
+    """Whether they are equal, except for other aliases that a version may have since."""
     one, other = ([(each.name, each.at, each.folder, each.percent) for each in of] for of in (some, others))
     return one == other
 
@@ -123,9 +125,9 @@ def write(file: Path, endpoint: Endpoint) -> None:
 
 
 def one(workspace: Workspace, model: str) -> Variant:
-    """What `models:/NAME@alias`, `models:/NAME/3` or a model folder means, with all requests.
+    """The variant that `models:/NAME@alias`, `models:/NAME/3` or a model folder names, with 100 percent.
 
-    Raises as `registry.versions.resolve` and `download` do, ModelError for a folder that is none.
+    Raises as `registry.versions.resolve` and `download` do, ModelError if the folder is not a model folder.
     """
     if not model.startswith("models:/"):
         folder = Path(model).resolve()
@@ -156,22 +158,22 @@ def several(workspace: Workspace, name: str, shares: Mapping[str, int]) -> list[
 
 
 def change(workspace: Workspace, name: str, shares: str | None, back: bool) -> Endpoint:
-    """The endpoint, changed as asked: other versions of its model, or what it served before.
+    """The endpoint after the requested change: other versions of its model, or the versions before.
 
     Raises UsageError, and ModelError for a damaged model.
     """
-    standing = read(workspace, name)
+    current = read(workspace, name)
     if shares is None and not back:
-        return standing
+        return current
     if shares is not None and back:
-        raise UsageError("a split and a rollback cannot both be", "name one of them")
+        raise UsageError("a split and a rollback exclude each other", "name one of them")
     if shares is None:
-        changed = standing.rolled_back()
+        changed = current.rolled_back()
     else:
-        model = next((one.version.name for one in standing.variants if one.version), None)
+        model = next((one.version.name for one in current.variants if one.version), None)
         if model is None:
             raise UsageError(f"{name} serves a model folder, which has no other versions", "serve models:/NAME@alias")
-        changed = standing.replaced(several(workspace, model, split(shares)))
+        changed = current.replaced(several(workspace, model, split(shares)))
     for one in changed.variants:
         verify(Path(one.folder))
     write(place(workspace, name), changed)

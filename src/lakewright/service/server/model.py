@@ -1,4 +1,4 @@
-"""A model that answers requests: its folder opened for single rows and for many, and what is known about it."""
+"""A model that answers requests: its folder opened for single rows and for many, and its description."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lakewright.model.folder import SAMPLES, TRAIN_AGAIN, describe, project_of, 
 from lakewright.model.predictor import Predictor
 from lakewright.records import ModelVersion
 
-FEW = 2  # rows that all threads compute together; more are computed in parts, a thread each
-TOLERANCE = 0.05  # by which int8 networks differ between processors
+FEW = 2  # rows that all threads compute together; more rows are computed in parts, one thread each
+TOLERANCE = 0.05  # difference of int8 networks between processors
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,25 +26,25 @@ class Model:
     single: Predictor
     many: Predictor
     about: Mapping[str, Any]
-    """What `/model` says of it."""
+    """The values that `/model` shows."""
     samples: Sequence[Row]
 
     @classmethod
     def open(cls, folder: Path, version: ModelVersion | None, runtime: str, threads: int) -> Model:
-        """Raises ModelError where the folder is damaged, or does not say of its sample rows what it said when made."""
-        # One runtime for both: another network's answer to a row must not depend on whether others happen to wait.
+        """Raises ModelError if the folder is damaged, or if its predictions of the sample rows have changed."""
+        # One runtime for both: a row's answer must not depend on whether other rows wait.
         name = serving(folder, "latency")[0] if runtime == "auto" else runtime
         single = Predictor.open(folder, name, threads, "latency")
         if version is not None and single.digest != version.digest:
             raise ModelError(
-                f"{folder} is not what was registered as {version}: its digest is {single.digest}",
+                f"{folder} is not the model folder that was registered as {version}: its digest is {single.digest}",
                 "do not serve it; start the server again with the version's name, or register the model again",
             )
         many = single.reopened(name, threads, "throughput")
         with working(folder):
             samples, project = samples_of(folder), project_of(folder)
-            by = samples.predictions  # torch's, fp32, where another network serves
-            expected = by[next(one for one in (name, "torch", "onnx") if one in by)]
+            predictions = samples.predictions  # by runtime; torch's, fp32, if an int8 network serves
+            expected = predictions[next(each for each in (name, "torch", "onnx") if each in predictions)]
             for predictor in (single, many):
                 _check(predictor, samples.rows, expected)
             name = version.name if version else f"{project['schema']}.{project['name']}"
@@ -79,7 +79,7 @@ class Model:
 
 
 def _check(predictor: Predictor, rows: Sequence[Row], expected: Sequence[Prediction]) -> None:
-    """The golden requests, alone and in company: the predictions are those of when the folder was sealed."""
+    """Predicts the sample rows, one by one and together. Raises ModelError if a prediction is not the sealed one."""
     try:
         answers = [prediction for row in rows for prediction in predictor.predict([row])] + predictor.predict(rows)
     except DataError as failure:
@@ -87,19 +87,20 @@ def _check(predictor: Predictor, rows: Sequence[Row], expected: Sequence[Predict
     for row, then, now in zip([*rows, *rows], [*expected, *expected], answers, strict=True):
         if not alike(predictor, then, now):
             raise ModelError(
-                f"{predictor.folder} says {_short(now)} of {_short(row)}, and said {_short(then)} when it was made",
-                "do not serve it here: the runtime or the processor computes something else",
+                f"{predictor.folder} predicts {_short(now)} for {_short(row)}, "
+                f"and predicted {_short(then)} when it was made",
+                "do not serve it here: the runtime or the processor computes other values",
             )
 
 
 def alike(predictor: Predictor, then: Prediction, now: Prediction) -> bool:
-    """Whether two predictions are the same to rounding. A neutral row may lie between two labels, so that the label
-    is compared by how probable it is, where that is known."""
+    """Whether two predictions are equal up to rounding. A row may be on the border of two labels, so labels are
+    compared by their probabilities or confidence, if the task has them."""
     if "probabilities" in then:
         return _near(then["probabilities"], now["probabilities"])
-    before, after = predictor.task.confidence(then), predictor.task.confidence(now)
-    sure = before is not None and after is not None and abs(before - after) <= TOLERANCE
-    return sure or _near(then, now)
+    earlier, current = predictor.task.confidence(then), predictor.task.confidence(now)
+    near = earlier is not None and current is not None and abs(earlier - current) <= TOLERANCE
+    return near or _near(then, now)
 
 
 def _near(then: Any, now: Any) -> bool:

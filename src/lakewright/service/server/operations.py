@@ -1,4 +1,4 @@
-"""What operators and readers ask for, beside predictions: metrics, and the page about the routes."""
+"""Routes beside the predictions: metrics, and the page about the routes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def routes(app: FastAPI, answering: Answering) -> None:
     @app.get("/", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     async def page() -> Response:
-        """Swagger's page, all of it from here: it works without the internet, and no other site gets to see a key."""
+        """Swagger's page with all its files: it works without the internet, and no other site sees a key."""
         bundle, style, icon = (path.removeprefix("/") for path in PAGE)
         return get_swagger_ui_html(
             openapi_url="openapi.json",
@@ -32,6 +32,6 @@ def routes(app: FastAPI, answering: Answering) -> None:
 
     @app.get("/metrics", **documents.text("Prometheus", "# HELP …"), tags=["operations"])
     async def metrics() -> Response:
-        """What Prometheus reads."""
+        """The metrics that Prometheus reads."""
         service.metrics.waiting.set(service.batches.depth)
         return Response(await asyncio.to_thread(service.metrics.page), media_type="text/plain; version=1.0.0")

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a server: how much is asked, how long it takes, what is predicted."""
+"""A server's metrics for Prometheus: requests, their times, predictions."""
 
 from __future__ import annotations
 
@@ -43,10 +43,13 @@ class Metrics:
             "lakewright_abstained", "Rows below the least confidence", ["version"], registry=registry
         )
         self.switches = Counter(
-            "lakewright_switches", "Models put in the place of others", ["outcome"], registry=registry
+            "lakewright_switches", "Replacements of the served models", ["outcome"], registry=registry
         )
         self.closed = Counter(
-            "lakewright_closed_connections", "Connections ended from here, and why", ["reason"], registry=registry
+            "lakewright_closed_connections",
+            "Connections that the server ended, by reason",
+            ["reason"],
+            registry=registry,
         )
         self.logged = Counter("lakewright_logged_rows", "Rows for the log table", ["outcome"], registry=registry)
 
@@ -64,8 +67,8 @@ class Metrics:
 
 
 def labels_of(prediction: Prediction) -> list[str]:
-    """The label names in one prediction, of whichever task."""
+    """The label names in one prediction of any task."""
     if prediction.get("label") is not None:
         return [str(prediction["label"])]
-    found: list[Any] = prediction.get("labels") or prediction.get("entities") or []
-    return [str(one["label"] if isinstance(one, dict) else one) for one in found]
+    labels: list[Any] = prediction.get("labels") or prediction.get("entities") or []
+    return [str(each["label"] if isinstance(each, dict) else each) for each in labels]

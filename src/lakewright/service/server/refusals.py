@@ -1,4 +1,4 @@
-"""Why a request is not answered, as HTTP says it: a status, headers, and the cause and the remedy as JSON."""
+"""Why a request is not answered: an HTTP status, headers, and the cause and the remedy as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 1000  # characters of a cause
 
 
 class Refused(DataError):
-    """400: what was sent cannot be read. Every other refusal is one of this kind."""
+    """400: the request cannot be read. The base of all other refusals."""
 
     status = 400
 
@@ -31,7 +31,7 @@ class WrongMethod(Refused):
 
 
 class TooSlow(Refused):
-    """408: the rest of the request did not come in time; whatever else does is not heard any more."""
+    """408: the rest of the request did not arrive in time; the connection ends."""
 
     status = 408
 
@@ -61,7 +61,7 @@ class NoKey(Refused):
 
 
 class Failed(Refused):
-    """500: a mistake of ours, or a broken machine."""
+    """500: a fault of the program, or a broken machine."""
 
     status = 500
 
@@ -79,7 +79,7 @@ class Late(Refused):
 
 
 class Busy(Refused):
-    """429: `seconds` from now there should be room."""
+    """429: in `seconds` there should be room."""
 
     status = 429
 
@@ -93,6 +93,6 @@ class Busy(Refused):
 
 
 def as_json(refused: Refused, request_id: str) -> bytes:
-    """What the caller gets to read: never as long as what a caller sent may be."""
-    told = {"error": refused.cause[:LONGEST], "remedy": refused.remedy[:LONGEST], "request_id": request_id}
-    return to_json(told)
+    """The body of the answer, cut so that a long request cannot cause a long answer."""
+    values = {"error": refused.cause[:LONGEST], "remedy": refused.remedy[:LONGEST], "request_id": request_id}
+    return to_json(values)

@@ -1,8 +1,8 @@
-"""Requests and what was answered, as rows of a Delta table, for monitoring: buffered, in a thread of its own.
+"""Requests and their answers as rows of a Delta table, for monitoring; a separate thread writes them.
 
-Nothing here slows or fails a request: where the table cannot be written the rows wait for the next time, and where too
-many wait the newest are dropped and counted. So is a request that no table can hold. A server that is killed loses what
-it had not committed yet.
+The log never slows or fails a request: if the table cannot be written, the rows wait for the next attempt, and if too
+many wait, the newest are dropped and counted. Rows that no table can hold are counted too. A server that is killed
+loses the rows that are not committed.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COLUMNS = {
     "abstain": "truth",
     "milliseconds": "number",
 }
-ROWS = 50_000  # that may wait
-BYTES = 64 << 20  # that they may take
-Redact = Callable[[str], Any]  # a text; anything else is a mistake of the hook's
+ROWS = 50_000  # most rows that wait
+BYTES = 64 << 20  # most bytes of these rows
+Redact = Callable[[str], Any]  # must return a text
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A request, once it was answered."""
+    """A request with its answer."""
 
     id: str
     at: datetime
@@ -58,7 +58,7 @@ class Answered:
 
 
 class RequestLog:
-    """`count(outcome, rows)` is told what became of them: written, dropped, unwritable, lost."""
+    """Calls `count(outcome, rows)` with the outcome: written, dropped, unwritable, lost."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class RequestLog:
             self._count("dropped", len(answered.rows))
 
     def close(self) -> None:
-        """Writes what waits."""
+        """Writes the rows that wait."""
         self._stop.set()
         self._thread.join()
 
@@ -112,7 +112,7 @@ class RequestLog:
         try:
             if written.num_rows:
                 self._lake.write(self._table, written, mode="append", comment="Requests and answers")
-        except Exception as failure:  # whatever it is, requests go on
+        except Exception as failure:  # whatever fails, requests continue
             LOG.warning("%s rows could not be written to %s and wait: %s", rows, self._table, failure)
             return
         with self._counting:
@@ -125,42 +125,42 @@ class RequestLog:
 
 
 def check(lake: Lake, name: str) -> None:
-    """Raises UsageError where requests cannot be written to a table of this name."""
+    """Raises UsageError if requests cannot be written to a table of this name."""
     from lakewright.data.lake.names import TableName
 
     parsed, at = TableName.parse(name)
     if at is not None:
         raise UsageError(f"{name} is one version of a table", "leave the version out")
     try:
-        there = lake.scan(lake.version(str(parsed))).schema
+        schema = lake.scan(lake.version(str(parsed))).schema
     except NotFound:
         return
-    if set(there.names) != set(COLUMNS):
-        raise UsageError(f"{name} is no table of requests: it has other columns", "name another serve.log_table")
+    if set(schema.names) != set(COLUMNS):
+        raise UsageError(f"{name} is not a table of requests: it has other columns", "name another serve.log_table")
 
 
 def redaction(reference: str | None) -> Redact | None:
-    """The function that `module:function` names. Raises UsageError where there is none."""
+    """The function that `module:function` names. Raises UsageError if it does not exist."""
     if reference is None:
         return None
     module, _, name = reference.partition(":")
     sys.path.append(str(Path.cwd()))
     try:
-        found = getattr(import_module(module), name)
+        function = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as failure:
-        remedy = "write module:function, of a module that is installed or lies in this folder"
+        remedy = "write module:function; the module must be installed or in this folder"
         raise UsageError(f"serve.redact names no function: {failure}", remedy) from None
     finally:
         sys.path.pop()
-    if not callable(found):
-        raise UsageError(f"serve.redact names {reference}, which cannot be called", "write module:function")
-    redact: Redact = found
+    if not callable(function):
+        raise UsageError(f"serve.redact names {reference}, which is not a function", "write module:function")
+    redact: Redact = function
     return redact
 
 
 def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
-    """A row for each of the requests' rows; inputs and prediction as JSON. Rows that no table can hold are left out:
-    half of a surrogate pair, say, from a hook or a token."""
+    """A row for each row of the requests; inputs and prediction as JSON. Rows that no table can hold are left out, for
+    example with half of a surrogate pair from a hook or a token."""
     import pyarrow as pa
 
     rows = [
@@ -188,7 +188,7 @@ def table(answered: Sequence[Answered], redact: Redact | None) -> Any:
     def written(rows: list[dict[str, Any]]) -> list[Any]:
         try:
             return [pa.RecordBatch.from_pylist(rows, schema)]
-        except Exception as failure:  # whatever it is, the others are written
+        except Exception as failure:  # whatever fails, the other rows are written
             if len(rows) > 1:
                 half = len(rows) // 2
                 return written(rows[:half]) + written(rows[half:])
@@ -211,11 +211,11 @@ def _redacted(row: Row, redact: Redact) -> dict[str, Any]:
         if not isinstance(text, str):
             return [one(part) for part in text] if isinstance(text, list) else text
         try:
-            said = redact(text)
-        except Exception as failure:  # the hook is the user's; a text that it cannot read is not written
+            redacted = redact(text)
+        except Exception as failure:  # a user's function; a text on which it fails is not written
             LOG.warning("serve.redact failed: %s", type(failure).__name__)
-            said = None
-        return said if isinstance(said, str) else "(not redacted, so not kept)"
+            redacted = None
+        return redacted if isinstance(redacted, str) else "(not redacted, so not kept)"
 
     return {name: one(value) for name, value in row.items()}
 

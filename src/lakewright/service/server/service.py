@@ -1,7 +1,7 @@
-"""What stands behind the protocols: the models that answer, the queue before them, the answers that are kept.
+"""The parts behind the protocols: the models that answer, their queue, the cache of answers.
 
-Which models, an endpoint's file says; when it changes, the new ones are opened and asked their golden requests while
-the old ones go on answering, and take their place only then.
+An endpoint's file names the models. When it changes, the new models are opened and checked with their sample rows while
+the old ones still answer; only then they replace the old ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lakewright.settings.profile import Serve
 
 LOG = logging.getLogger(__name__)
 LOOK = 0.5  # seconds between two looks at the endpoint's file
-AGAIN = 2.0  # seconds until what could not be served is tried again: it may have been repaired
+AGAIN = 2.0  # seconds until a model that could not be served is tried again: it may have been repaired
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Served:
 
 class Service:
     def __init__(self, file: Path, serve: Serve, runtime: str, threads: int, started: Endpoint | None = None) -> None:
-        """Opens the models that the endpoint's file names; or those of `started`, which is written there once they were
-        found to be good. Raises ModelError where one cannot be served."""
+        """Opens the models that the endpoint's file names, or those of `started`, which is written to the file after
+        the models passed their check. Raises ModelError if one cannot be served."""
         self.serve, self.metrics = serve, Metrics()
         self._file, self._runtime, self._threads = file, runtime, threads
         self._changed = 0 if started else file.stat().st_mtime_ns
@@ -57,7 +57,7 @@ class Service:
                 LOG.warning("%s: the endpoint cannot be split or rolled back until a restart", full.cause)
             self._changed = file.stat().st_mtime_ns if file.exists() else 0
         self.refused: str | None = None
-        """Why the endpoint's file is not what is served, where that is so."""
+        """The reason if the models in the endpoint's file cannot be served; else None."""
         self._answers: Answers[Prediction] = Answers(serve.cache_rows, serve.cache_bytes)
         self.batches: Batches[Model, Row, Prediction] = Batches(
             Model.predict,
@@ -66,16 +66,16 @@ class Service:
             queue_rows=serve.queue_rows,
             queue_seconds=serve.queue_seconds,
             wait_seconds=serve.wait_ms / 1000,
-            seen=self._computed,
+            observe=self._computed,
         )
 
     @property
     def model(self) -> Model:
-        """The one that answers most requests."""
+        """The model that answers most requests."""
         return max(self.variants, key=lambda variant: variant.percent).model
 
     def variant(self, request_id: str) -> Served:
-        """Which of them answers a request: the same for the same id."""
+        """The variant that answers a request: the same for the same id."""
         place = zlib.crc32(request_id.encode()) % 100
         for variant in self.variants:
             place -= variant.percent
@@ -83,33 +83,33 @@ class Service:
                 return variant
         return self.variants[-1]
 
-    async def predict(self, model: Model, given: Sequence[Any], seconds: float) -> tuple[list[Row], list[Prediction]]:
-        """The rows as they were read, and one prediction each.
+    async def predict(self, model: Model, values: Sequence[Any], seconds: float) -> tuple[list[Row], list[Prediction]]:
+        """The rows that are read from `values`, and one prediction each.
 
         Raises DataError for a row that cannot be read, TooLarge, Busy, Draining, Late.
         """
-        self._check_rows(len(given))
-        rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(given)]
+        self._check_rows(len(values))
+        rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(values)]
         for at, row in enumerate(rows):
             self._check_texts(row, at)
         lengths = [model.single.recipe.cost(row) for row in rows]
         if not (self.serve.cache_rows and self.serve.cache_bytes):
             return rows, await self.batches.ask(model, rows, max(lengths), seconds) if rows else []
         keys = [key_of(model.digest, row) for row in rows]
-        found = [self._answers.get(key) for key in keys]
-        missing = [at for at, answer in enumerate(found) if answer is None]
+        answers = [self._answers.get(key) for key in keys]
+        missing = [at for at, answer in enumerate(answers) if answer is None]
         self.metrics.cached.labels("yes").inc(len(rows) - len(missing))
         self.metrics.cached.labels("no").inc(len(missing))
         if missing:
-            asked = [rows[at] for at in missing]
-            answers = await self.batches.ask(model, asked, max(lengths[at] for at in missing), seconds)
-            for at, answer in zip(missing, answers, strict=True):
-                found[at] = answer
+            uncached = [rows[at] for at in missing]
+            computed = await self.batches.ask(model, uncached, max(lengths[at] for at in missing), seconds)
+            for at, answer in zip(missing, computed, strict=True):
+                answers[at] = answer
                 self._answers.put(keys[at], answer)
-        return rows, [answer for answer in found if answer is not None]
+        return rows, [answer for answer in answers if answer is not None]
 
     async def follow(self) -> None:
-        """Serves what the endpoint's file says, whenever it changes."""
+        """Serves the variants of the endpoint's file, whenever it changes."""
         while True:
             await asyncio.sleep(LOOK)
             try:
@@ -121,7 +121,10 @@ class Service:
                 if str(failure) != self.refused:
                     self.refused = str(failure)
                     self.metrics.switches.labels("refused").inc()
-                    LOG.error("what is served stays as it is: %s", " → ".join(str(failure).splitlines()))
+                    LOG.error(
+                        "the endpoint's new variants cannot be served, the old ones stay: %s",
+                        " → ".join(str(failure).splitlines()),
+                    )
                 await asyncio.sleep(AGAIN)
             else:
                 self._changed, self.refused = changed, None
@@ -130,15 +133,15 @@ class Service:
                     "now serving %s", ", ".join(f"{v.name} ({v.model.version}) {v.percent} %" for v in self.variants)
                 )
 
-    def _opened(self, wanted: Endpoint, there: Sequence[Served]) -> tuple[Served, ...]:
-        known = {str(variant.model.single.folder): variant.model for variant in there}
+    def _opened(self, target: Endpoint, current: Sequence[Served]) -> tuple[Served, ...]:
+        models = {str(variant.model.single.folder): variant.model for variant in current}
         return tuple(
             Served(
                 one.name,
-                known.get(one.folder) or Model.open(Path(one.folder), one.version, self._runtime, self._threads),
+                models.get(one.folder) or Model.open(Path(one.folder), one.version, self._runtime, self._threads),
                 one.percent,
             )
-            for one in wanted.variants
+            for one in target.variants
         )
 
     def _computed(self, rows: int) -> None:

@@ -1,9 +1,9 @@
-"""Azure Machine Learning: a pipeline job of the stages, the endpoints that serve, and what they stand on.
+"""Azure Machine Learning: a pipeline job of the stages, the endpoints that serve, and their resources.
 
-settings.py   what profiles.yml says        pipeline.py   the job, its components, its environments
+settings.py   the profile's settings        pipeline.py   the job, its components, its environments
 resources.py  clusters, data                endpoint.py   online and batch endpoints
-problems.py   what is wrong before sending  sending.py    by azure-ai-ml, from the very files
-score.py      what an endpoint calls        tracked.py    what a step tells the workspace's MLflow
+problems.py   problems before sending       sending.py    by azure-ai-ml, from the files
+score.py      the program of an endpoint    tracked.py    a step's metrics in the workspace's MLflow
 """
 
 from __future__ import annotations

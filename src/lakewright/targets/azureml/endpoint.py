@@ -1,7 +1,7 @@
 """The endpoints: requests answered by blue and green, files scored on nodes that cost less.
 
-Both serve the model asset, which is made of the champion when a project is deployed (sending.py), so that what is not
-approved is never served. The code of a deployment imports score.py from the installed package.
+Both serve the model asset, which is made from the champion when a project is deployed (sending.py), so that a model
+without approval is never served. The code of a deployment imports score.py from the installed package.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-endpoint-online,
 …/reference-yaml-deployment-managed-online, …/reference-yaml-endpoint-batch, …/reference-yaml-deployment-batch
@@ -26,12 +26,12 @@ BATCH_DEPLOYMENT = "blue"
 
 
 def files(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     if settings.online is not None:
-        found |= _online(settings.online, project, settings)
+        files |= _online(settings.online, project, settings)
     if settings.batch is not None:
-        found |= _batch(settings.batch, project, settings)
-    return found
+        files |= _batch(settings.batch, project, settings)
+    return files
 
 
 def model_asset(project: Project, settings: AzureMLSettings) -> str:

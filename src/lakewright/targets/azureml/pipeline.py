@@ -1,13 +1,12 @@
-"""The pipeline job: a command component a stage, and edges where a stage needs the record of another.
+"""The pipeline job: one command component for each stage, and edges between stages that need each other's records.
 
-All steps name the same run: the pipeline job's own name, which Azure ML gives to each step as AZUREML_ROOT_RUN_ID (a
-step's AZUREML_RUN_ID is another in each). A step writes its record into its output, and the steps after it print it
-first: that is the whole edge, and why they wait. Azure ML would not run a step again whose inputs and code are the same
-as before, so no component is called deterministic: what is done already is Lakewright's to know, which looks at the
-source as well.
+All steps name the same run: the pipeline job's own name, which Azure ML gives to each step as AZUREML_ROOT_RUN_ID (each
+step has a different AZUREML_RUN_ID). A step writes its record into its output, and the steps after it print it first:
+so they wait for it. No component is marked as deterministic: Azure ML would skip a step with unchanged inputs and code,
+and only Lakewright, which also checks the source, can decide that.
 
-There is no public conditional step in pipelines of this kind (v2; `if_else` is a private preview in azure-ai-ml). Below
-the gate, register reads the decision, registers nothing, says `not_registered` and ends with 0 like any other step.
+Pipelines of this kind (v2) have no public conditional step (`if_else` is a private preview in azure-ai-ml). Below the
+gate, register reads the decision, registers nothing, prints `not_registered` and ends with 0 like any other step.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-pipeline, …/reference-yaml-component-command
 """
@@ -26,39 +25,41 @@ from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.owned import TAG, full_name
-from lakewright.targets.parameters import Parameter, given_settings, parameters, unmistakable
+from lakewright.targets.parameters import Parameter, override_settings, parameters, unmistakable
 from lakewright.targets.project_files import shipped
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
-RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops where it is not set
+RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops if it is not set
 RECORD = "record.json"
 TYPES = {"String": "string", "Integer": "integer", "Float": "number", "Boolean": "boolean"}
 
 
 def files(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
-    given = parameters(project, settings.parameters)
+    values = parameters(project, settings.parameters)
     environment = environment_named("environment.yml", settings)
     return {
         **_code(project, profile, settings),
-        **{f"components/{stage.name}.yml": _component(stage, project, profile, given, environment) for stage in STAGES},
-        "pipeline.yml": _pipeline(project, settings, given),
+        **{
+            f"components/{stage.name}.yml": _component(stage, project, profile, values, environment) for stage in STAGES
+        },
+        "pipeline.yml": _pipeline(project, settings, values),
         **_schedule(project, settings),
     }
 
 
 def environments(settings: AzureMLSettings) -> dict[str, dict[str, Any]]:
-    """Those of the stages and of the endpoints that there are. Versions are made from what they hold."""
-    wanted = settings.environment
-    found = {"environment.yml": _environment(wanted.name, wanted.packages, settings)}
+    """The environments of the stages and of the endpoints. Versions are made from their content."""
+    stages = settings.environment
+    files = {"environment.yml": _environment(stages.name, stages.packages, settings)}
     if settings.online is not None:
-        found["environment-online.yml"] = _environment(f"{wanted.name}-online", settings.online.packages, settings)
+        files["environment-online.yml"] = _environment(f"{stages.name}-online", settings.online.packages, settings)
     if settings.batch is not None:
-        found["environment-batch.yml"] = _environment(f"{wanted.name}-batch", settings.batch.packages, settings)
-    return found
+        files["environment-batch.yml"] = _environment(f"{stages.name}-batch", settings.batch.packages, settings)
+    return files
 
 
 def environment_named(file: str, settings: AzureMLSettings) -> str:
-    """As jobs and deployments refer to it: azureml:NAME:VERSION."""
+    """The reference in jobs and deployments: azureml:NAME:VERSION."""
     environment = environments(settings)[file]
     return f"azureml:{environment['name']}:{environment['version']}"
 
@@ -73,24 +74,26 @@ def _environment(name: str, packages: Sequence[str], settings: AzureMLSettings) 
 
 
 def version_of(value: Any) -> str:
-    """A version of an asset, the same for the same content: sent again, nothing new is made."""
+    """A version of an asset, the same for the same content: a second deploy makes nothing new."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def quoted(project: Project, settings: AzureMLSettings, values: Mapping[str, str] = {}) -> dict[str, Any]:
     """The parameters' values: the defaults, and `values` in place of some. Raises ProfileError for an unknown name or a
-    value of another type. Nothing in a text ends the quotes in which the shell that runs a step reads it."""
-    known = {each.name: each for each in parameters(project, settings.parameters)}
-    unknown = next((name for name in values if name not in known), None)
+    value of another type. No text can end the quotes in which a step's shell reads it."""
+    by_name = {each.name: each for each in parameters(project, settings.parameters)}
+    unknown = next((name for name in values if name not in by_name), None)
     if unknown is not None:
-        raise ProfileError(f"the pipeline has no parameter {unknown!r}", nearest(unknown, known))
-    found: dict[str, Any] = {name: each.default for name, each in known.items()}
+        raise ProfileError(f"the pipeline has no parameter {unknown!r}", nearest(unknown, by_name))
+    result: dict[str, Any] = {name: each.default for name, each in by_name.items()}
     for name, value in values.items():
         try:
-            found[name] = _READ[known[name].kind](value)
+            result[name] = _READ[by_name[name].kind](value)
         except ValueError:
-            raise ProfileError(f"{name}: {value!r} is no {known[name].kind}", "give another value") from None
-    return found
+            raise ProfileError(
+                f"{name}: {value!r} is not a value of the kind {by_name[name].kind}", "use another value"
+            ) from None
+    return result
 
 
 def _boolean(text: str) -> bool:
@@ -103,11 +106,11 @@ _READ: dict[str, Callable[[str], Any]] = {"String": unmistakable, "Integer": int
 
 
 def _code(project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
-    """What each step finds in its folder: the project, its Python, and its profile without any secret."""
+    """The files in each step's folder: the project, its Python, and its profile without secrets."""
     profiles = profile.as_sent
     written = profiles["profiles"][profile.name]
     written.pop("serve", None)
-    written["target"] = {"name": settings.name, "track": settings.track}  # all that a stage reads of it
+    written["target"] = {"name": settings.name, "track": settings.track}  # a stage reads only these
     files = {project.path.name: project.path.read_bytes(), **shipped(project.folder, ".py").read()}
     return {**{f"code/{name}": _text(name, content) for name, content in files.items()}, "code/profiles.yml": profiles}
 
@@ -116,14 +119,14 @@ def _text(name: str, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as failure:
-        raise UsageError(f"{name} is not written in UTF-8: {failure}", "save it so, as Python reads it") from None
+        raise UsageError(f"{name} is not UTF-8: {failure}", "save it in UTF-8, which Python reads") from None
 
 
 def _component(
-    stage: Stage, project: Project, profile: Profile, given: Sequence[Parameter], environment: str
+    stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter], environment: str
 ) -> dict[str, Any]:
     records = {need: {"type": "uri_folder"} for need in stage.needs}
-    values = {each.name: {"type": TYPES[each.kind], "default": each.default} for each in given}
+    values = {each.name: {"type": TYPES[each.kind], "default": each.default} for each in parameters}
     return {
         "$schema": f"{SCHEMAS}/commandComponent.schema.json",
         "type": "command",
@@ -134,23 +137,23 @@ def _component(
         "outputs": {"record": {"type": "uri_folder"}},
         "code": "../code",
         "environment": environment,
-        "command": _command(stage, project, profile, given),
+        "command": _command(stage, project, profile, parameters),
     }
 
 
-def _command(stage: Stage, project: Project, profile: Profile, given: Sequence[Parameter]) -> str:
+def _command(stage: Stage, project: Project, profile: Profile, parameters: Sequence[Parameter]) -> str:
     words = ["lakewright", "stage", stage.name, "--project", shlex.quote(project.path.name)]
     words += ["--profile", shlex.quote(profile.name), "--run", RUN]
-    for setting in given_settings(project):
+    for setting in override_settings(project):
         words += ["--set", shlex.quote(setting)]
-    for each in given:  # Azure ML puts the value in the place of ${{…}} before a shell sees it
+    for each in parameters:  # Azure ML replaces ${{…}} by the value before a shell reads it
         words += ["--set", f"'{each.setting}=${{{{inputs.{each.name}}}}}'"]
     words += [">", f"'${{{{outputs.record}}}}/{RECORD}'"]
-    before = [f"'${{{{inputs.{need}}}}}/{RECORD}'" for need in stage.needs]
-    return " ".join([*(["cat", *before, "&&"] if before else []), *words])
+    records = [f"'${{{{inputs.{need}}}}}/{RECORD}'" for need in stage.needs]
+    return " ".join([*(["cat", *records, "&&"] if records else []), *words])
 
 
-def _pipeline(project: Project, settings: AzureMLSettings, given: Sequence[Parameter]) -> dict[str, Any]:
+def _pipeline(project: Project, settings: AzureMLSettings, parameters: Sequence[Parameter]) -> dict[str, Any]:
     return {
         "$schema": f"{SCHEMAS}/pipelineJob.schema.json",
         "type": "pipeline",
@@ -158,15 +161,15 @@ def _pipeline(project: Project, settings: AzureMLSettings, given: Sequence[Param
         "experiment_name": full_name(project).replace(".", "-"),
         "tags": {TAG: full_name(project)},
         "identity": {"type": "managed"},
-        "inputs": {each.name: each.default for each in given},
+        "inputs": {each.name: each.default for each in parameters},
         "settings": {"default_compute": f"azureml:{settings.cpu.name}", "force_rerun": True},
-        "jobs": {stage.name: _step(stage, settings, given) for stage in STAGES},
+        "jobs": {stage.name: _step(stage, settings, parameters) for stage in STAGES},
     }
 
 
-def _step(stage: Stage, settings: AzureMLSettings, given: Sequence[Parameter]) -> dict[str, Any]:
+def _step(stage: Stage, settings: AzureMLSettings, parameters: Sequence[Parameter]) -> dict[str, Any]:
     records = {need: f"${{{{parent.jobs.{need}.outputs.record}}}}" for need in stage.needs}
-    values = {each.name: f"${{{{parent.inputs.{each.name}}}}}" for each in given}
+    values = {each.name: f"${{{{parent.inputs.{each.name}}}}}" for each in parameters}
     cluster = settings.gpu if stage.name == "train" and settings.gpu is not None else settings.cpu
     step: dict[str, Any] = {
         "type": "command",

@@ -1,4 +1,4 @@
-"""What is wrong with a profile of Azure ML's, before anything is sent."""
+"""The problems of an Azure ML profile that show before anything is sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDPOINT_LENGTH = range(3, 33)
 VARIABLES = Variables(
     settings=("environment", "variables"),
     else_by="the image",
-    remedy="keep it in Azure Key Vault, or let the clusters' managed identity reach the storage and leave it out",
+    remedy="keep it in Azure Key Vault, or give the clusters' managed identity access to the storage and remove it",
 )
 
 
@@ -37,12 +37,12 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
             yield Problem(
                 profile.where("target", name),
                 f"the target names no {name}",
-                f"add {name} to the target: Azure ML's workspaces are found by all three",
+                f"add {name} to the target: Azure ML finds a workspace by all three",
             )
     yield from _clusters(profile, settings)
     train = (settings.gpu or settings.cpu).size
-    wanted = "name target.gpu, with a size of the series NC or ND: Standard_NC24ads_A100_v4"
-    yield from gpu_problems(profile, train, wanted, AZURE)
+    remedy = "name target.gpu, with a size of the series NC or ND: Standard_NC24ads_A100_v4"
+    yield from gpu_problems(profile, train, remedy, AZURE)
     yield from _environment(profile, settings)
     yield from _pipeline(project, profile, settings)
     if settings.online is not None:
@@ -52,23 +52,23 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
         if settings.batch.instances > settings.batch.cluster.max_instances:
             yield Problem(
                 profile.where("target", "batch", "instances"),
-                f"{settings.batch.instances} nodes are to score on a cluster of at most "
-                f"{settings.batch.cluster.max_instances}",
+                f"batch.instances is {settings.batch.instances}, and the cluster has at most "
+                f"{settings.batch.cluster.max_instances} nodes",
                 "raise batch.cluster.max_instances, or lower batch.instances",
             )
     if (settings.online is not None or settings.batch is not None) and project.register_.approval == "automatic":
         yield Problem(
             profile.where("target", "online" if settings.online is not None else "batch"),
-            "whatever passes the gate becomes champion, and the next deploy serves it: nobody is asked",
-            "set register.approval: manual in the project where a person is to approve",
+            "every model that passes the gate becomes champion, and the next deploy serves it without approval",
+            "set register.approval: manual in the project if a person must approve",
             "warning",
         )
 
 
 def _clusters(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
     places = {"cpu": ("cpu",), "gpu": ("gpu",), "batch": ("batch", "cluster")}
-    named = {"cpu": settings.cpu, "gpu": settings.gpu, "batch": settings.batch.cluster if settings.batch else None}
-    for place, cluster in named.items():
+    by_place = {"cpu": settings.cpu, "gpu": settings.gpu, "batch": settings.batch.cluster if settings.batch else None}
+    for place, cluster in by_place.items():
         if cluster is None:
             continue
         where = ("target", *places[place])
@@ -78,13 +78,15 @@ def _clusters(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
     names = [cluster.name for cluster in clusters(settings)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(
-            profile.where("target"), f"two clusters are named {name}", "give each a name of its own: the later one wins"
+            profile.where("target"),
+            f"two clusters are named {name}",
+            "give them different names: otherwise the later one replaces the other",
         )
 
 
 def _environment(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:
-    wanted = settings.environment
-    for key, has_packages in {"environment": wanted, "online": settings.online, "batch": settings.batch}.items():
+    environment = settings.environment
+    for key, has_packages in {"environment": environment, "online": settings.online, "batch": settings.batch}.items():
         if has_packages is not None and not any(re.match(r"lakewright\b", each) for each in has_packages.packages):
             yield Problem(
                 profile.where("target", key, "packages"),
@@ -98,15 +100,15 @@ def _pipeline(project: Project, profile: Profile, settings: AzureMLSettings) -> 
     if settings.schedule is not None and len(settings.schedule.split()) != 5:
         yield Problem(
             profile.where("target", "schedule"),
-            f"the schedule {settings.schedule!r} has not five fields",
-            'minute hour day month weekday, for example "0 5 * * 1"',
+            f"the schedule {settings.schedule!r} does not have five fields",
+            'write minute hour day month weekday, for example "0 5 * * 1"',
         )
     source = project.data.source or ""
     if settings.data is not None and not DATA.match(source):
         yield Problem(
             profile.where("target", "data"),
-            f"no data asset can point to data.source ({source or 'none'})",
-            "a data asset points to abfss://, wasbs://, https:// or azureml://; leave target.data out",
+            f"a data asset cannot point to data.source ({source or 'none'})",
+            "use an address with abfss://, wasbs://, https:// or azureml://, or remove target.data",
         )
 
 
@@ -126,18 +128,22 @@ def _online(online: Online, profile: Profile) -> Iterator[Problem]:
     if online.low_priority:
         yield Problem(
             profile.where("target", "online", "low_priority"),
-            "an online endpoint cannot be on low-priority machines",
-            "leave low_priority out; a batch endpoint's cluster may be of them",
+            "an online endpoint cannot run on low-priority machines",
+            "remove low_priority; a batch endpoint's cluster may have such machines",
         )
 
 
 def _endpoint_name(name: str, profile: Profile, key: str) -> Iterator[Problem]:
     where = profile.where("target", key, "name")
     if len(name) not in ENDPOINT_LENGTH:
-        yield Problem(where, f"the endpoint's name {name!r} has {len(name)} characters", "Azure ML takes 3 to 32")
+        yield Problem(
+            where,
+            f"the endpoint's name {name!r} has {len(name)} characters",
+            "use 3 to 32 characters, as Azure ML requires",
+        )
     if not ENDPOINT_NAME.fullmatch(name):
         yield Problem(
             where,
             f"the endpoint's name {name!r} has characters that Azure ML refuses",
-            "letters, digits and hyphens; a letter first, no hyphen last",
+            "use letters, digits and hyphens, with a letter first and no hyphen last",
         )

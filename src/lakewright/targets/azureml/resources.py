@@ -1,4 +1,4 @@
-"""What stages and endpoints need to be there: clusters, the data asset, the attached Databricks workspace.
+"""The resources that stages and endpoints need: clusters, the data asset, the attached Databricks workspace.
 
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-compute-aml, …/reference-yaml-data
 """
@@ -15,15 +15,15 @@ from lakewright.targets.azureml.settings import AzureMLSettings, Cluster
 from lakewright.targets.owned import full_name
 
 API = "2023-10-01"
-DATA = re.compile(r"(abfss|wasbs|https|azureml)://")  # what a data asset may point to
+DATA = re.compile(r"(abfss|wasbs|https|azureml)://")  # the schemes of a data asset's address
 
 
 def files(project: Project, settings: AzureMLSettings) -> dict[str, Any]:
-    found = {f"compute-{cluster.name}.yml": _cluster(cluster, settings) for cluster in clusters(settings)}
+    files = {f"compute-{cluster.name}.yml": _cluster(cluster, settings) for cluster in clusters(settings)}
     source = project.data.source
     if settings.data is not None and source is not None and DATA.match(source):
-        found["data.yml"] = _data(settings.data, source, project)
-    return found
+        files["data.yml"] = _data(settings.data, source, project)
+    return files
 
 
 def clusters(settings: AzureMLSettings) -> list[Cluster]:
@@ -66,8 +66,8 @@ def _data(name: str, source: str, project: Project) -> dict[str, Any]:
 
 
 def requests(settings: AzureMLSettings) -> list[Request]:
-    """The attached Databricks workspace. azure-ai-ml has no YAML for it: this is the body that Azure ML's own API takes
-    (Microsoft.MachineLearningServices/workspaces/computes), without the access token that is added when it is sent."""
+    """The attached Databricks workspace. azure-ai-ml has no YAML for it: this is the body for Azure ML's own API
+    (Microsoft.MachineLearningServices/workspaces/computes), without the access token, which is added at sending."""
     attached = settings.databricks
     if attached is None:
         return []

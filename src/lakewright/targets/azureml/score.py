@@ -1,7 +1,7 @@
-"""What Azure ML's endpoints call: `init()` once, then `run()` for a request or `run_batch()` for files of rows.
+"""The functions that Azure ML's endpoints call: `init()` once, then `run()` for a request or `run_batch()` for files.
 
-The model folder lies in AZUREML_MODEL_DIR, or in a folder of it. Requests are those that `lakewright serve` takes at
-/predict and /invocations. Needs no training library, no MLflow and no SDK of Azure's.
+The model folder is AZUREML_MODEL_DIR, or a folder in it. Requests have the forms of /predict and /invocations of
+`lakewright serve`. This needs no training library, no MLflow and no SDK of Azure.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-deploy-online-endpoints ("Understand the scoring script"),
 …/how-to-batch-scoring-script, …/how-to-deploy-model-custom-output (AZUREML_BI_OUTPUT_PATH, output_action: summary_only)
@@ -21,7 +21,7 @@ from lakewright.model.predictor import Predictor
 from lakewright.service.server.protocols import mlflow, parsed, plain
 from lakewright.system import jsonfile
 
-ROWS = 1000  # in one request, as `lakewright serve` has it
+ROWS = 1000  # most rows in a request, as in `lakewright serve`
 KINDS = {".csv": "csv", ".json": "json", ".jsonl": "lines", ".ndjson": "lines"}
 _opened: list[Predictor] = []
 
@@ -37,18 +37,18 @@ def run(raw_data: str) -> Any:
     except DataError as failure:
         from azureml_inference_server_http.api.aml_response import AMLResponse  # type: ignore[import-not-found]
 
-        said = {"error": {"cause": failure.cause, "remedy": failure.remedy}}
-        return AMLResponse(said, getattr(failure, "status", 400), json_str=True)
+        error = {"error": {"cause": failure.cause, "remedy": failure.remedy}}
+        return AMLResponse(error, getattr(failure, "status", 400), json_str=True)
 
 
 def answered(predictor: Predictor, body: bytes) -> dict[str, Any]:
-    """`{"texts": […]}` and `{"rows": […]}` as /predict answers them, MLflow's forms as /invocations does. Raises
-    DataError (Refused) for what is neither."""
-    given = parsed(body)
-    if isinstance(given, dict) and not given.keys().isdisjoint(("texts", "rows")):
+    """The answer to `{"texts": […]}` and `{"rows": […]}` as from /predict, to MLflow's forms as from /invocations.
+    Raises DataError (Refused) for other bodies."""
+    values = parsed(body)
+    if isinstance(values, dict) and not values.keys().isdisjoint(("texts", "rows")):
         rows, probabilities, least = plain.read(body)
-        said = plain.answer(predictor.task, _predicted(predictor, rows), probabilities, least or 0.0)
-        return {"predictions": said, "model_version": predictor.digest[:12]}
+        answers = plain.answer(predictor.task, _predicted(predictor, rows), probabilities, least or 0.0)
+        return {"predictions": answers, "model_version": predictor.digest[:12]}
     return {"predictions": _predicted(predictor, mlflow.read(body, "json", predictor.task.inputs, ROWS))}
 
 
@@ -60,30 +60,29 @@ def _predicted(predictor: Predictor, rows: Sequence[Any]) -> list[Any]:
 
 
 def run_batch(mini_batch: Sequence[str]) -> list[str]:
-    """Scores files of rows (CSV, JSON as a request has it, JSON lines): the job's output folder gets JSON lines, a row
-    and its prediction in each. Returns the files that were scored, which Azure ML counts; raises DataError for others.
+    """Scores files of rows (CSV, JSON in the form of a request, JSON lines) and writes JSON lines to the job's output
+    folder, a row with its prediction in each. Returns the scored files, which Azure ML counts; raises DataError for
+    other files.
     """
     folder = Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
     for name in mini_batch:
         path = Path(name)
         if path.suffix.lower() not in KINDS:
-            raise DataError(f"{path.name} is no file of rows", f"its name ends in one of {', '.join(KINDS)}")
+            raise DataError(f"{path.name} is not a file of rows", f"use a name that ends in one of {', '.join(KINDS)}")
         predictor = _opened[0]
         body = path.read_bytes()
         rows = mlflow.read(body, KINDS[path.suffix.lower()], predictor.task.inputs, len(body))
         pairs = zip(rows, predictor.predict(rows), strict=True)
-        lines = [jsonfile.text({"row": row, "prediction": said}, indent=None) for row, said in pairs]
-        # Files of the same name lie in several folders; scored again, a file's predictions are written again.
+        lines = [jsonfile.text({"row": row, "prediction": prediction}, indent=None) for row, prediction in pairs]
+        # Several folders may have files of the same name; a file that is scored again has its predictions replaced.
         of = hashlib.sha256(name.encode()).hexdigest()[:8]
         (folder / f"{path.stem}.{of}.jsonl").write_text("".join(lines), encoding="utf-8")
     return list(mini_batch)
 
 
 def model_folder(place: Path) -> Path:
-    """Azure ML keeps a registered folder under its own name, in the place that it tells."""
-    found = [manifest.parent for depth in ("", "*/", "*/*/") for manifest in sorted(place.glob(f"{depth}{MANIFEST}"))]
-    if not found:
-        raise ModelError(
-            f"{place} holds no model folder", "register the folder that a run made, with its manifest.json"
-        )
-    return found[0]
+    """The model folder in AZUREML_MODEL_DIR, where Azure ML keeps it under its own name."""
+    folders = [manifest.parent for depth in ("", "*/", "*/*/") for manifest in sorted(place.glob(f"{depth}{MANIFEST}"))]
+    if not folders:
+        raise ModelError(f"{place} holds no model folder", "register the model folder of a run, with its manifest.json")
+    return folders[0]

@@ -1,6 +1,6 @@
-"""Sends what was made, with azure-ai-ml, and asks the workspace what became of it.
+"""Sends a deployment with azure-ai-ml, and reads the state of its runs.
 
-Every entity is loaded by azure-ai-ml from the very files that a person reads (`lakewright deploy --dry-run --out DIR`).
+azure-ai-ml loads every entity from the files that `lakewright deploy --dry-run --out DIR` writes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 DIGEST, VERSION = "lakewright.digest", "lakewright.model_version"
-SHOWN = 20  # executions whose steps are asked for
+SHOWN = 20  # executions whose steps are read
 MANAGEMENT = "https://management.azure.com"
 STATUS: Mapping[str, Status] = {  # JobStatus of Azure ML's API
     **dict.fromkeys(
@@ -47,13 +47,13 @@ STATUS: Mapping[str, Status] = {  # JobStatus of Azure ML's API
 
 
 def connect(settings: AzureMLSettings) -> MLClient:
-    """By whatever DefaultAzureCredential finds: a managed identity, the environment, `az login`."""
+    """A client with the credential of DefaultAzureCredential: a managed identity, the environment, `az login`."""
     try:
         from azure.ai.ml import MLClient
         from azure.identity import DefaultAzureCredential
     except ImportError:
         raise MissingPackage("azure-ai-ml", "azure") from None
-    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # it logs what it raises, a page of it
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)  # it also logs what it raises, at length
     return MLClient(
         DefaultAzureCredential(), settings.subscription, settings.resource_group, workspace_name=settings.workspace
     )
@@ -61,7 +61,7 @@ def connect(settings: AzureMLSettings) -> MLClient:
 
 @contextmanager
 def answered(settings: AzureMLSettings) -> Iterator[None]:
-    """What Azure ML refuses, or azure-ai-ml cannot read, becomes a LakewrightError."""
+    """Refusals of Azure ML, and files that azure-ai-ml cannot read, become LakewrightErrors."""
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import AzureError, ClientAuthenticationError
     from marshmallow import ValidationError
@@ -72,12 +72,12 @@ def answered(settings: AzureMLSettings) -> Iterator[None]:
         raise LakewrightError(
             f"signing in to Azure failed: {str(failure).splitlines()[0]}",
             "az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; check the subscription, the "
-            "resource group, and what your identity may do there",
+            "resource group, and the permissions of your identity",
         ) from failure
     except (AzureError, MlException, ValidationError) as failure:
         raise LakewrightError(
             f"Azure ML ({settings.workspace or 'no workspace'}) answered: {failure}",
-            "check the subscription, the resource group, the workspace, and what your identity may do there",
+            "check the subscription, the resource group, the workspace, and the permissions of your identity",
         ) from failure
 
 
@@ -88,10 +88,10 @@ def send(
     workspace: OpenWorkspace,
     settings: AzureMLSettings,
 ) -> Iterator[str]:
-    """Clusters and environments first, endpoints last: their deployments name a model, which is there once one was
-    approved."""
+    """Sends clusters and environments first, endpoints last: their deployments name a model, which exists after an
+    approval."""
     from azure.ai.ml import load_compute, load_data, load_environment
-    from azure.ai.ml.entities._load_functions import load_schedule  # `az ml` has it from there, too
+    from azure.ai.ml.entities._load_functions import load_schedule  # `az ml` imports it from there, too
 
     _refuse_foreign(client, project, settings)
     with TemporaryDirectory() as scratch:
@@ -116,15 +116,17 @@ def send(
 
 
 def _refuse_foreign(client: MLClient, project: Project, settings: AzureMLSettings) -> None:
-    """Raises ProfileError where an endpoint is there, and of another project."""
-    for kind, wanted, there in (
+    """Raises ProfileError if an existing endpoint belongs to another project."""
+    for kind, requested, operations in (
         ("online", settings.online, client.online_endpoints),
         ("batch", settings.batch, client.batch_endpoints),
     ):
-        for endpoint in there.list() if wanted is not None else ():
-            if wanted is not None and endpoint.name == wanted.name:
+        for endpoint in operations.list() if requested is not None else ():
+            if requested is not None and endpoint.name == requested.name:
                 owner = (endpoint.tags or {}).get(TAG)
-                refuse_foreign(f"{kind} endpoint {wanted.name}", owner, project, f"name another (target.{kind}.name)")
+                refuse_foreign(
+                    f"{kind} endpoint {requested.name}", owner, project, f"name another (target.{kind}.name)"
+                )
 
 
 def _endpoints(
@@ -140,13 +142,13 @@ def _endpoints(
 
     if "endpoint.yml" not in deployment.files and "batch-endpoint.yml" not in deployment.files:
         return
-    made = registered(client, project, workspace(), model_asset(project, settings))
-    if made is None:
+    asset = registered(client, project, workspace(), model_asset(project, settings))
+    if asset is None:
         yield f"the endpoints wait: {project.model} has no champion yet; run the project, then deploy again"
         return
-    yield made
+    yield asset
     if "endpoint.yml" in deployment.files:
-        # Traffic goes to deployments that are there: none at first.
+        # Traffic needs existing deployments: a new endpoint has none.
         endpoint = load_online_endpoint(folder / "endpoint.yml")
         traffic, mirror = endpoint.traffic, endpoint.mirror_traffic
         if not any(each.name == endpoint.name for each in client.online_endpoints.list()):
@@ -170,9 +172,10 @@ def _endpoints(
 
 
 def registered(client: MLClient, project: Project, workspace: Workspace, name: str) -> str | None:
-    """Makes the champion the newest version of the model asset, where it is not; None where there is no champion.
+    """Makes the champion the newest version of the model asset, if it is not; None without a champion.
 
-    An asset's versions count what was served, not what was trained: a champion of before, put back, is a new version.
+    An asset has a version for each served model, not for each trained one: an earlier champion that returns is a new
+    version.
     """
     from azure.ai.ml.entities import Model
     from azure.core.exceptions import ResourceNotFoundError
@@ -197,8 +200,8 @@ def registered(client: MLClient, project: Project, workspace: Workspace, name: s
     folder = download(workspace.tracking, version, workspace.folder / "downloads")
     verify(folder)
     tags = {DIGEST: version.digest, VERSION: str(version)}
-    made = client.models.create_or_update(Model(name=name, path=str(folder), type="custom_model", tags=tags))
-    return f"model asset {name}:{made.version}, from {version}"
+    asset = client.models.create_or_update(Model(name=name, path=str(folder), type="custom_model", tags=tags))
+    return f"model asset {name}:{asset.version}, from {version}"
 
 
 def start(client: MLClient, files: Mapping[str, Any]) -> Execution:
@@ -230,11 +233,11 @@ def _execution(client: MLClient, job: Any) -> Execution:
 
 
 def log(client: MLClient, execution: Execution) -> Iterator[str]:
-    """What each step's command wrote so far, as Azure ML keeps it."""
+    """The output of each step's command so far, as Azure ML keeps it."""
     order = [stage.name for stage in STAGES]
     steps = [step for step in client.jobs.list(parent_job_name=execution.id) if step.display_name in order]
     for step in sorted(steps, key=lambda step: order.index(step.display_name)):
-        # The addresses, signed for a while, that jobs.stream (which waits for the end) reads itself
+        # The same signed addresses that jobs.stream reads, which would wait for the end
         files = client.jobs._runs_operations.get_run_details(step.name).log_files or {}
         for name in sorted(fnmatch.filter(files, "user_logs/*")):
             with urllib.request.urlopen(files[name], timeout=60) as lines:
@@ -249,12 +252,12 @@ def _began(job: Any) -> str:
 
 
 def _attach(client: MLClient, request: Request) -> str:
-    """Of what is sent, the access token alone is not in the request: it is a secret."""
+    """Attaches the compute. The access token is a secret, so it is added here and is not in the request."""
     token = os.environ.get("DATABRICKS_TOKEN")
     if not token:
         raise LakewrightError(
             "attaching the Databricks workspace needs the environment variable DATABRICKS_TOKEN, which is not set",
-            "export DATABRICKS_TOKEN=…, or leave target.databricks out",
+            "export DATABRICKS_TOKEN=…, or remove target.databricks",
         )
     method, path = request.operation.split(" ", 1)
     body = json.loads(json.dumps(request.body))
@@ -262,12 +265,12 @@ def _attach(client: MLClient, request: Request) -> str:
     body["location"] = body["location"] or client.workspaces.get(client.workspace_name).location
     bearer = client._credential.get_token(f"{MANAGEMENT}/.default").token
     headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
-    asked = urllib.request.Request(MANAGEMENT + path, json.dumps(body).encode(), headers, method=method)
+    request_to_azure = urllib.request.Request(MANAGEMENT + path, json.dumps(body).encode(), headers, method=method)
     try:
-        urllib.request.urlopen(asked, timeout=60).close()
+        urllib.request.urlopen(request_to_azure, timeout=60).close()
     except urllib.error.HTTPError as failure:
         raise LakewrightError(
             f"Azure answered {failure.code}: {failure.read(2000).decode(errors='replace')}",
-            "check target.databricks, and what your identity may do in the workspace",
+            "check target.databricks, and the permissions of your identity in the workspace",
         ) from None
     return f"attached compute {path.partition('?')[0].rpartition('/')[2]}"

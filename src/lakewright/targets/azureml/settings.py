@@ -1,4 +1,4 @@
-"""What the target azureml needs to know: the workspace, its computers, its environment and its endpoints.
+"""The settings of the target azureml: the workspace, its machines, its environment and its endpoints.
 
     target:
       name: azureml
@@ -9,7 +9,7 @@
       schedule: "0 5 * * 1"
       online: {name: bank-intents, blue: {traffic: 100}}
 
-Bounds that are Azure ML's own say so; what only a look at several settings together tells is in problems.py.
+Bounds of Azure ML are marked as such; problems.py checks settings against each other.
 """
 
 from __future__ import annotations
@@ -28,36 +28,43 @@ OPTION = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class Cluster(Settings):
-    """A compute cluster of the workspace, made where it is not there."""
+    """A compute cluster of the workspace, made if it does not exist."""
 
-    name: str = Field(pattern=COMPUTE_NAME, description="in the workspace")
-    size: str = Field(default="Standard_E4ds_v4", description="the virtual machines' size")
-    min_instances: int = Field(default=0, ge=0, le=1000, description="nodes kept while nothing runs; 0 costs nothing")
-    max_instances: int = Field(default=4, ge=1, le=1000, description="nodes at most")
-    idle_seconds: int = Field(default=300, ge=60, le=86_400, description="without work before a node is let go")
+    name: str = Field(pattern=COMPUTE_NAME, description="the cluster's name in the workspace")
+    size: str = Field(default="Standard_E4ds_v4", description="size of the virtual machines")
+    min_instances: int = Field(
+        default=0, ge=0, le=1000, description="nodes that stay while nothing runs; 0 costs nothing"
+    )
+    max_instances: int = Field(default=4, ge=1, le=1000, description="most nodes")
+    idle_seconds: int = Field(
+        default=300, ge=60, le=86_400, description="seconds without work before a node is released"
+    )
     low_priority: bool = Field(default=False, description="cheaper nodes, which Azure may take away")
 
 
 class Environment(Settings):
-    """Where stages run: an image, and what pip installs into it. Endpoints have the image and their own packages."""
+    """The environment of the stages: an image and pip packages. Endpoints have the image and their own packages."""
 
-    name: str = Field(default="lakewright", pattern=ASSET_NAME, description="of the environments in the workspace")
+    name: str = Field(default="lakewright", pattern=ASSET_NAME, description="name of the environments in the workspace")
     image: str = Field(
-        default="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest", description="that has conda, for all"
+        default="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest",
+        description="a base image with conda, for all environments",
     )
     python: str = Field(default="3.11", pattern=r"^3\.\d+$")
     packages: list[str] = Field(
         default=[f"lakewright[train]=={lakewright.__version__}"],
         description="pip requirements of the stages; a wheel by its address: lakewright[train] @ https://….whl",
     )
-    variables: dict[str, str] = Field(default={}, description="environment variables of every stage; no secret")
+    variables: dict[str, str] = Field(default={}, description="environment variables of every stage; no secrets")
 
 
 class Share(Settings):
     """One of an endpoint's two deployments."""
 
     traffic: int = Field(default=0, ge=0, le=100, description="percent of the requests that it answers")
-    mirror: int = Field(default=0, ge=0, le=50, description="percent that it gets as well, unanswered; at most 50")
+    mirror: int = Field(
+        default=0, ge=0, le=50, description="percent of the requests that it gets as copies; at most 50"
+    )
     model: str = Field(
         default="latest", pattern=r"^(latest|[1-9]\d*)$", description="version of the model asset; latest: the newest"
     )
@@ -66,20 +73,24 @@ class Share(Settings):
 class Online(Settings):
     """A managed online endpoint: requests answered one by one."""
 
-    name: str = Field(description="of the endpoint; unique in the region")
+    name: str = Field(description="the endpoint's name, unique in the region")
     packages: list[str] = Field(
         default=[f"lakewright=={lakewright.__version__}", "openvino", "azureml-inference-server-http"],
-        description="pip requirements; openvino is needed where a model folder names it",
+        description="pip requirements; openvino is needed if a model folder names it",
     )
-    instance_type: str = Field(default="Standard_DS3_v2", description="the machines' size")
+    instance_type: str = Field(default="Standard_DS3_v2", description="size of the machines")
     instances: int = Field(default=1, ge=1, le=100, description="machines of each deployment")
-    auth: Literal["key", "aml_token", "aad_token"] = Field(default="key", description="how callers prove who they are")
-    public: bool = Field(default=False, description="reached from the internet; false: from a private network alone")
-    concurrent: int = Field(default=4, ge=1, le=1000, description="requests that a machine works on at once")
-    timeout_ms: int = Field(default=5000, ge=1, le=180_000, description="for a request; Azure allows 180,000")
-    low_priority: bool = Field(default=False, description="stays false: online endpoints have no such machines")
+    auth: Literal["key", "aml_token", "aad_token"] = Field(default="key", description="how callers identify themselves")
+    public: bool = Field(
+        default=False, description="true: reachable from the internet; false: from a private network alone"
+    )
+    concurrent: int = Field(default=4, ge=1, le=1000, description="requests that a machine works on at the same time")
+    timeout_ms: int = Field(
+        default=5000, ge=1, le=180_000, description="milliseconds for a request; Azure allows 180,000"
+    )
+    low_priority: bool = Field(default=False, description="must stay false: online endpoints have no such machines")
     blue: Share = Field(default=Share(traffic=100), description="the deployment blue")
-    green: Share | None = Field(default=None, description="the deployment green; null: there is none")
+    green: Share | None = Field(default=None, description="the second deployment; null: none")
 
     @property
     def deployments(self) -> dict[str, Share]:
@@ -89,57 +100,63 @@ class Online(Settings):
 class Batch(Settings):
     """A batch endpoint: files of rows in, files of predictions out."""
 
-    name: str = Field(description="of the endpoint; unique in the region")
+    name: str = Field(description="the endpoint's name, unique in the region")
     packages: list[str] = Field(
         default=[f"lakewright=={lakewright.__version__}", "openvino", "azureml-core"],
-        description="pip requirements; azureml-core is what Azure ML's batch runner asks for",
+        description="pip requirements; Azure ML's batch runner needs azureml-core",
     )
-    cluster: Cluster = Field(default=Cluster(name="batch", low_priority=True), description="whose nodes score")
+    cluster: Cluster = Field(
+        default=Cluster(name="batch", low_priority=True), description="the cluster whose nodes score"
+    )
     instances: int = Field(default=1, ge=1, le=1000, description="nodes of a scoring job")
-    mini_batch_files: int = Field(default=10, ge=1, description="files that run() is given at once")
-    concurrency: int = Field(default=1, ge=1, le=64, description="processes a node")
-    retries: int = Field(default=3, ge=0, le=100, description="of a mini batch that failed or took too long")
-    timeout_seconds: int = Field(default=600, ge=1, description="for a mini batch")
+    mini_batch_files: int = Field(default=10, ge=1, description="files in one call of run()")
+    concurrency: int = Field(default=1, ge=1, le=64, description="processes on each node")
+    retries: int = Field(default=3, ge=0, le=100, description="retries of a mini batch that failed or took too long")
+    timeout_seconds: int = Field(default=600, ge=1, description="seconds for a mini batch")
     error_threshold: int = Field(default=0, ge=-1, description="failed files before the job fails; -1: any number")
 
 
 class Databricks(Settings):
     """A Databricks workspace attached as a compute of the Azure ML workspace.
 
-    No step of a pipeline of today's kind (v2) runs there; steps of the older kind (v1) did. Attaching it needs an
-    access token, which is read from the environment variable DATABRICKS_TOKEN when it is sent.
+    Steps of current pipelines (v2) cannot run there; steps of older ones (v1) could. Attaching it needs an access
+    token, which is read from the environment variable DATABRICKS_TOKEN at sending.
     """
 
-    name: str = Field(default="databricks", pattern=COMPUTE_NAME, description="of the attached compute")
+    name: str = Field(default="databricks", pattern=COMPUTE_NAME, description="name of the attached compute")
     resource_id: str = Field(description="/subscriptions/…/Microsoft.Databricks/workspaces/NAME")
     url: str = Field(pattern=r"^https://", description="https://adb-….azuredatabricks.net")
 
 
 class AzureMLSettings(TargetSettings):
     name: Literal["azureml"] = "azureml"
-    subscription: str = Field(default="", description="the subscription's id; may be ${env:AZURE_SUBSCRIPTION_ID}")
+    subscription: str = Field(default="", description="the subscription's id; it may be ${env:AZURE_SUBSCRIPTION_ID}")
     resource_group: str = ""
     workspace: str = Field(default="", description="the Azure ML workspace's name")
     location: str | None = Field(default=None, description="region; null: the workspace's")
-    cpu: Cluster = Field(default=Cluster(name="cpu"), description="where stages run")
-    gpu: Cluster | None = Field(default=None, description="where the stage train runs; null: with the others")
+    cpu: Cluster = Field(default=Cluster(name="cpu"), description="the cluster of the stages")
+    gpu: Cluster | None = Field(default=None, description="the cluster of the stage train; null: cpu")
     environment: Environment = Environment()
     identity: str | None = Field(
         default=None,
         pattern=r"^/subscriptions/.+/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+$",
         description="resource id of the managed identity of clusters and endpoints; null: Azure makes one for each",
     )
-    timeout_minutes: int = Field(default=1440, ge=1, le=43_200, description="for a stage")
+    timeout_minutes: int = Field(default=1440, ge=1, le=43_200, description="minutes after which a stage is stopped")
     schedule: str | None = Field(default=None, description='cron expression, five fields: "0 5 * * 1"; null: none')
-    time_zone: str = Field(default="UTC", description="of the schedule, as Windows names it")
-    data: str | None = Field(default=None, pattern=ASSET_NAME, description="data asset made of data.source; null: none")
+    time_zone: str = Field(default="UTC", description="time zone of the schedule, by its name in Windows")
+    data: str | None = Field(
+        default=None, pattern=ASSET_NAME, description="name of a data asset made from data.source; null: none"
+    )
     model: str | None = Field(
-        default=None, pattern=ASSET_NAME, description="model asset that endpoints serve; default from the model's name"
+        default=None,
+        pattern=ASSET_NAME,
+        description="name of the model asset that endpoints serve; null: from the model's name",
     )
     online: Online | None = Field(default=None, description="online endpoint; null: none")
     batch: Batch | None = Field(default=None, description="batch endpoint; null: none")
     databricks: Databricks | None = Field(default=None, description="attached Databricks compute; null: none")
-    track: bool = Field(default=True, description="each step's metrics also in the workspace's own MLflow")
+    track: bool = Field(default=True, description="log each step's metrics in the workspace's own MLflow as well")
     parameters: dict[str, str] = Field(
         default={}, description="more parameters of the pipeline: name → setting of the project"
     )

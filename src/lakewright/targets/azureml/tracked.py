@@ -1,8 +1,8 @@
-"""What a stage left, told to the workspace's own MLflow: metrics and tags of the step's run, which the studio shows.
+"""Writes a stage's results to the workspace's own MLflow: metrics and tags of the step's run, which the studio shows.
 
-Azure ML names its tracking server `azureml://…`, a scheme that the plug-in azureml-mlflow adds to MLflow (it wants
-mlflow-skinny of at most 3.15, which we cannot use). The server itself speaks MLflow's REST over https with the job's
-token, as Microsoft's own R client does it: azureml-examples, r-accelerator's azureml_utils.R.
+Azure ML names its tracking server `azureml://…`, a scheme that the plug-in azureml-mlflow adds to MLflow (it needs
+mlflow-skinny 3.15 or older, which Lakewright cannot use). The server itself speaks MLflow's REST over https with the
+job's token, as Microsoft's own R client does: azureml-examples, r-accelerator's azureml_utils.R.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUTCOME = "lakewright.outcome"
 
 
 def outcome(stage: str, record: Record | None) -> str:
-    """In a word: register ends `registered` or, below the gate, `not_registered`."""
+    """The stage's result in one word: register gives `registered` or, below the gate, `not_registered`."""
     if stage == "register":
         return "registered" if isinstance(record, ModelVersion) else "not_registered"
     if isinstance(record, Decision):
@@ -33,8 +33,8 @@ def outcome(stage: str, record: Record | None) -> str:
 
 
 def track(stage: str, record: Record | None) -> None:
-    """Nothing outside a step of Azure ML's. A server that does not answer is told of in the log: the stage is done, and
-    the project's own tracking has all of this."""
+    """Writes metrics and tags; nothing outside a step of Azure ML. If the server does not answer, the log has a
+    warning: the stage is done, and the project's own tracking has the same values."""
     server, run_id = os.environ.get("MLFLOW_TRACKING_URI"), os.environ.get("AZUREML_RUN_ID")
     if server is None or run_id is None:
         return
@@ -45,7 +45,7 @@ def track(stage: str, record: Record | None) -> None:
     try:
         _write(https(server), run_id, metrics, tags)
     except LakewrightError as failure:
-        LOG.warning("the workspace's MLflow was not told of %s: %s", stage, failure.cause)
+        LOG.warning("the results of %s could not be written to the workspace's MLflow: %s", stage, failure.cause)
 
 
 def https(server: str) -> str:

@@ -1,9 +1,9 @@
 """Databricks: the stages as a job's tasks, models in Unity Catalog, Model Serving. docs/targets.md has what it needs.
 
-settings.py  what the profile says          bundle.py    databricks.yml, and the same as requests
+settings.py  the profile's settings         bundle.py    databricks.yml, and the same as requests
 jobs.py      the jobs, as data              sending.py   through databricks-sdk
-problems.py  what can be seen to be wrong   dbutils.py   notebooks' dbutils, on any machine
-approval.py  what deployment jobs run
+problems.py  problems before sending        dbutils.py   notebooks' dbutils, on any machine
+approval.py  the program of deployment jobs
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class DatabricksTarget:
     settings: type[TargetSettings] = DatabricksSettings
 
     def __call__(self) -> None:
-        """What a wheel task calls, which finds this by its entry point's name: the console script, with its arguments.
+        """Runs the console script with its arguments; a wheel task calls this by the entry point's name.
 
-        The task runs inside a notebook's shell, where any SystemExit is a failure, even with the code 0, which the
-        script ends with.
+        The task runs inside a notebook's shell, where every SystemExit is a failure, even the code 0 with which the
+        script ends.
         """
         (script,) = distribution("lakewright").entry_points.select(group="console_scripts", name="lakewright")
         try:
@@ -48,11 +48,11 @@ class DatabricksTarget:
     ) -> Run:
         from lakewright.targets.remote import run_away
 
-        finished = run_away(self, project, profile, workspace, watch, rerun)
-        if finished.model_version is not None:  # the endpoint serves versions: there may be a new champion
+        run = run_away(self, project, profile, workspace, watch, rerun)
+        if run.model_version is not None:  # the endpoint serves versions: there may be a new champion
             for _ in self.deploy(self.deployment(project, profile), project, profile, workspace):
                 pass
-        return finished
+        return run
 
     def problems(self, project: Project, profile: Profile) -> Iterator[Problem]:
         from lakewright.targets.databricks.problems import problems
@@ -92,9 +92,9 @@ class DatabricksTarget:
             yield from log(client, int(execution.id))
 
     def note(self, stage: str, record: Record | None, workspace: Workspace) -> None:
-        """After the gate, its decision as a task value, which the job's condition reads.
+        """After the gate, writes its decision as a task value, which the job's condition reads.
 
-        The runtime sets DATABRICKS_RUNTIME_VERSION; a stage that somebody runs elsewhere has no job to tell.
+        The runtime sets DATABRICKS_RUNTIME_VERSION; a stage that runs elsewhere has no job.
         """
         from lakewright.records import Decision
 

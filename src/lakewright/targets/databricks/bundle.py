@@ -1,8 +1,8 @@
-"""(project, profile) → what is sent: a Declarative Automation Bundle, and the same as requests.
+"""(project, profile) → a Declarative Automation Bundle, and the same as requests.
 
-https://docs.databricks.com/aws/en/dev-tools/bundles/resources. `databricks.yml` is for the Databricks CLI (with what
-`deploy --out` writes beside it); the requests are for `lakewright deploy`, which needs no CLI.
-Both are made from the same resources. What only the workspace knows is written as bundles write it, in both:
+https://docs.databricks.com/aws/en/dev-tools/bundles/resources. `databricks.yml` is for the Databricks CLI (with the
+files that `deploy --out` writes beside it); the requests are for `lakewright deploy`, which needs no CLI.
+Both are made from the same resources. Values that only the workspace knows have the form of bundles in both:
 `${resources.jobs.stages.id}`, `${var.champion_version}`.
 """
 
@@ -24,14 +24,14 @@ from lakewright.targets.project_files import shipped
 BUNDLE = "databricks.yml"
 CATALOG = "/api/2.1/unity-catalog"
 PARTS = ("catalog_name", "schema_name", "name")
-# What Unity Catalog's permissions call them; "the securable type for models is FUNCTION" (databricks-sdk,
+# The names in Unity Catalog's permissions; "the securable type for models is FUNCTION" (databricks-sdk,
 # RegisteredModelsAPI).
 SECURABLES = {"schemas": "schema", "volumes": "volume", "registered_models": "function"}
 
 
 def deployment(project: Project, profile: Profile) -> Deployment:
     settings = cast(DatabricksSettings, profile.target)
-    found = resources(project, profile, settings)
+    things = resources(project, profile, settings)
     uploads = _uploads(project, profile, settings)
     folder = jobs.folder_of(project, settings)
     bundle = {
@@ -43,13 +43,13 @@ def deployment(project: Project, profile: Profile) -> Deployment:
         },
         "sync": {"include": [place.removeprefix(f"{folder}/") for place in uploads]},
         "variables": _variables(project, settings),
-        "resources": _in_schema(found),
+        "resources": _in_schema(things),
     }
-    return Deployment({BUNDLE: {name: part for name, part in bundle.items() if part}}, tuple(requests(found)), uploads)
+    return Deployment({BUNDLE: {name: part for name, part in bundle.items() if part}}, tuple(requests(things)), uploads)
 
 
 def resources(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, dict[str, Any]]:
-    """kind → key → the resource, as bundles have them."""
+    """kind → key → the resource, in the form of bundles."""
     catalog, schema = project.schema_.split(".")
     grants: dict[str, list[dict[str, Any]]] = {}
     for grant in settings.grants:
@@ -58,7 +58,7 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
     def granted(on: str) -> dict[str, Any]:
         return {"grants": grants[on]} if on in grants else {}
 
-    found: dict[str, dict[str, Any]] = {
+    things: dict[str, dict[str, Any]] = {
         "schemas": {"schema": {"catalog_name": catalog, "name": schema, **granted("schema")}},
         "registered_models": {
             key: {
@@ -72,9 +72,9 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
     }
     if settings.volume is not None:
         volume = {"catalog_name": catalog, "schema_name": schema, "name": settings.volume, "volume_type": "MANAGED"}
-        found["volumes"] = {"volume": {**volume, **granted("volume")}}
+        things["volumes"] = {"volume": {**volume, **granted("volume")}}
     if settings.interactive is not None:
-        found["clusters"] = {
+        things["clusters"] = {
             "interactive": {
                 "cluster_name": jobs.name_of(project),
                 **jobs.machines(settings.interactive, settings.environment, project),
@@ -82,29 +82,29 @@ def resources(project: Project, profile: Profile, settings: DatabricksSettings) 
             }
         }
     if settings.base_models:
-        found["jobs"]["base_models"] = jobs.base_models_job(project, settings)
+        things["jobs"]["base_models"] = jobs.base_models_job(project, settings)
     if settings.approval is not None:
         endpoint = endpoint_name(project, settings) if settings.endpoint else ""
-        found["jobs"]["approval"] = jobs.approval_job(project, profile, settings, endpoint)
+        things["jobs"]["approval"] = jobs.approval_job(project, profile, settings, endpoint)
     if settings.endpoint is not None:
-        found["model_serving_endpoints"] = {"endpoint": _endpoint(project, settings)}
-    return found
+        things["model_serving_endpoints"] = {"endpoint": _endpoint(project, settings)}
+    return things
 
 
-def _in_schema(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What lies in the schema names it by reference, so that the Databricks CLI makes the schema first."""
-    schema = found["schemas"]["schema"]
+def _in_schema(things: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Resources of the schema name it by reference, so that the Databricks CLI makes the schema first."""
+    schema = things["schemas"]["schema"]
 
     def bound(resource: dict[str, Any]) -> dict[str, Any]:
         if (resource.get("catalog_name"), resource.get("schema_name")) != (schema["catalog_name"], schema["name"]):
             return resource
         return {**resource, "schema_name": "${resources.schemas.schema.name}"}
 
-    return {kind: {key: bound(resource) for key, resource in named.items()} for kind, named in found.items()}
+    return {kind: {key: bound(resource) for key, resource in named.items()} for kind, named in things.items()}
 
 
-def requests(found: dict[str, dict[str, Any]]) -> Iterator[Request]:
-    """The resources as calls of the REST API, in an order in which each finds what it names."""
+def requests(things: dict[str, dict[str, Any]]) -> Iterator[Request]:
+    """The resources as calls of the REST API, ordered so that the things that each one names exist."""
     paths = {
         "schemas": f"{CATALOG}/schemas",
         "volumes": f"{CATALOG}/volumes",
@@ -115,7 +115,7 @@ def requests(found: dict[str, dict[str, Any]]) -> Iterator[Request]:
         "model_serving_endpoints": "/api/2.0/serving-endpoints",
     }
     for kind, path in paths.items():
-        for resource in found.get(kind, {}).values():
+        for resource in things.get(kind, {}).values():
             body = {name: part for name, part in resource.items() if name != "grants"}
             yield Request(f"POST {path}", body)
             if "grants" in resource:
@@ -124,14 +124,14 @@ def requests(found: dict[str, dict[str, Any]]) -> Iterator[Request]:
                 ]
                 place = f"{CATALOG}/permissions/{SECURABLES[kind]}/{full_name(resource)}"
                 yield Request(f"PATCH {place}", {"changes": changes})
-    if "approval" in found["jobs"]:  # databricks_uc_registry_messages.proto of MLflow; bundles have no field for it
-        for model in found["registered_models"].values():
+    if "approval" in things["jobs"]:  # databricks_uc_registry_messages.proto of MLflow; bundles have no field for it
+        for model in things["registered_models"].values():
             body = {"name": full_name(model), "deployment_job_id": "${resources.jobs.approval.id}"}
             yield Request("PATCH /api/2.0/mlflow/unity-catalog/registered-models/update", body)
 
 
 def models(project: Project, settings: DatabricksSettings) -> dict[str, str]:
-    """key → catalog.schema.name: the project's model, and one a base model."""
+    """key → catalog.schema.name: the project's model, and one for each base model."""
     others = {f"model_{suffix}": f"{project.model}_{suffix}" for suffix in settings.base_models}
     return {"model": project.model, **others}
 
@@ -142,7 +142,7 @@ def full_name(resource: dict[str, Any]) -> str:
 
 
 def endpoint_name(project: Project, settings: DatabricksSettings) -> str:
-    """The default has the schema in it: an endpoint's name is the whole workspace's."""
+    """The default contains the schema: an endpoint's name is unique in the whole workspace."""
     return (settings.endpoint and settings.endpoint.name) or jobs.name_of(project).replace(".", "-")
 
 
@@ -155,7 +155,7 @@ def _variables(project: Project, settings: DatabricksSettings) -> dict[str, Any]
 
 
 def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
-    """https://docs.databricks.com/api/workspace/servingendpoints/create: a served entity an alias."""
+    """https://docs.databricks.com/api/workspace/servingendpoints/create: one served entity for each alias."""
     endpoint = settings.endpoint
     assert endpoint is not None
     served = [
@@ -170,7 +170,7 @@ def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
         for alias in endpoint.traffic
     ]
     routes = [{"served_entity_name": alias, "traffic_percentage": part} for alias, part in endpoint.traffic.items()]
-    found: dict[str, Any] = {
+    body: dict[str, Any] = {
         "name": endpoint_name(project, settings),
         "config": {"served_entities": served, "traffic_config": {"routes": routes}},
         "tags": [{"key": TAG, "value": jobs.name_of(project)}],
@@ -178,20 +178,20 @@ def _endpoint(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
     if endpoint.inference_table is not None:
         catalog, schema = project.schema_.split(".")
         table = {"catalog_name": catalog, "schema_name": schema, "table_name_prefix": endpoint.inference_table}
-        found["ai_gateway"] = {"inference_table_config": {**table, "enabled": True}}
-    return found
+        body["ai_gateway"] = {"inference_table_config": {**table, "enabled": True}}
+    return body
 
 
 def _uploads(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, bytes]:
-    """Path in the workspace → content: the project, its profile and Python, and what is not there otherwise."""
+    """Path in the workspace → content: the project, its profile and Python, and files that the workspace lacks."""
     files = [project.path]
     wheel, _ = jobs.package(settings)
     if wheel:
         files.append((profile.folder or Path()) / wheel)
     if settings.approval is not None:
         files.append(Path(__file__).with_name(jobs.APPROVAL))
-    # check tells of a wheel that is not there
-    found = {file.name: file.read_bytes() for file in files if file.is_file()}
-    found |= shipped(project.folder, ".py").read()
-    found["profiles.yml"] = as_yaml(profile.as_sent).encode()
-    return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in found.items()}
+    # `problems` reports a missing wheel
+    contents = {file.name: file.read_bytes() for file in files if file.is_file()}
+    contents |= shipped(project.folder, ".py").read()
+    contents["profiles.yml"] = as_yaml(profile.as_sent).encode()
+    return {f"{jobs.folder_of(project, settings)}/{name}": content for name, content in contents.items()}

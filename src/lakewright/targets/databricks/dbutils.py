@@ -1,8 +1,8 @@
-"""Notebooks' dbutils: Databricks' own where there is one, and otherwise a small stand-in, so that they run anywhere.
+"""Notebooks' dbutils: Databricks' own on Databricks, and elsewhere a small stand-in, so that notebooks run anywhere.
 
     from lakewright.targets.databricks.dbutils import dbutils
 
-The stand-in's widgets have their defaults, or what the environment says: LAKEWRIGHT_WIDGET_EPOCHS=1 for a widget
+The stand-in's widgets have their defaults, or values from the environment: LAKEWRIGHT_WIDGET_EPOCHS=1 for a widget
 `epochs`. https://docs.databricks.com/aws/en/dev-tools/databricks-utils
 """
 
@@ -18,7 +18,7 @@ WIDGET = "LAKEWRIGHT_WIDGET_"
 
 
 class Exit(Exception):
-    """dbutils.notebook.exit: the notebook ends here, with a value for whoever ran it."""
+    """dbutils.notebook.exit: the notebook ends here, with a value for its caller."""
 
 
 class FileInfo(NamedTuple):
@@ -35,7 +35,7 @@ class Widgets:
         self._values[name] = os.environ.get(f"{WIDGET}{name.upper()}", default)
 
     def dropdown(self, name: str, default: str, choices: Sequence[str], label: str = "") -> None:
-        """Raises ValueError for a value that is no choice."""
+        """Raises ValueError if the value is not one of the choices."""
         self.text(name, default, label)
         if self._values[name] not in choices:
             raise ValueError(f"the widget {name} is {self._values[name]!r}, not one of {', '.join(choices)}")
@@ -58,7 +58,7 @@ class Widgets:
 
 
 class TaskValues:
-    """Of this process: there is no job."""
+    """The values of this process: there is no job."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -67,7 +67,7 @@ class TaskValues:
         self._values[key] = value
 
     def get(self, taskKey: str, key: str, default: Any = None, debugValue: Any = None) -> Any:  # noqa: N803
-        """Outside a job Databricks answers with debugValue, and wants one."""
+        """Outside a job Databricks returns debugValue, and requires it."""
         if debugValue is None:
             raise TypeError("outside a job taskValues.get needs debugValue")
         return debugValue
@@ -80,16 +80,16 @@ class Jobs:
 
 class Secrets:
     def get(self, scope: str, key: str) -> str:
-        """The environment variable SCOPE_KEY. Raises KeyError where it is not set."""
+        """The environment variable SCOPE_KEY. Raises KeyError if it is not set."""
         return os.environ[f"{scope}_{key}".upper().replace("-", "_")]
 
 
 class Files:
-    """Of this machine, under their own paths; `file:` may stand before them."""
+    """The files of this machine, under their own paths; a path may begin with `file:`."""
 
     def ls(self, path: str) -> list[FileInfo]:
-        found = sorted(_local(path).iterdir())
-        return [FileInfo(str(each), each.name + "/" * each.is_dir(), each.stat().st_size) for each in found]
+        paths = sorted(_local(path).iterdir())
+        return [FileInfo(str(each), each.name + "/" * each.is_dir(), each.stat().st_size) for each in paths]
 
     def mkdirs(self, path: str) -> bool:
         _local(path).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""The jobs, as data: the stages one after the other, one run a base model, and the approval of model versions.
+"""The jobs, as data: the stages one after the other, one run for each base model, and the approval of model versions.
 
 https://docs.databricks.com/api/workspace/jobs/create (and the same under `resources.jobs` of a bundle). A stage is a
-task that runs `lakewright stage NAME`, through an entry point of the wheel. All that passes between two is the job's
+task that runs `lakewright stage NAME`, through an entry point of the wheel. Two tasks share only the job's
 run id, which names Lakewright's run, and the gate's task value `passed`, on which register depends.
 """
 
@@ -15,7 +15,7 @@ from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
 from lakewright.targets.owned import full_name
-from lakewright.targets.parameters import Parameter, as_text, given_settings, parameters
+from lakewright.targets.parameters import Parameter, as_text, override_settings, parameters
 
 RUN = "{{job.run_id}}"
 PASSED = "passed"  # the gate's task value, and the condition on it
@@ -28,7 +28,7 @@ def name_of(project: Project) -> str:
 
 
 def folder_of(project: Project, settings: DatabricksSettings) -> str:
-    """Where the project's files lie in the workspace."""
+    """The folder of the project's files in the workspace."""
     return f"{settings.root.rstrip('/')}/{name_of(project)}"
 
 
@@ -38,18 +38,22 @@ def job_parameters(project: Project, settings: DatabricksSettings) -> list[Param
 
 
 def stages_job(project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
-    known = job_parameters(project, settings)
-    given = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in known]
+    parameters = job_parameters(project, settings)
+    values = [f"{each.setting}={{{{job.parameters.{each.name}}}}}" for each in parameters]
     options = ["--project", f"{folder_of(project, settings)}/{project.path.name}", "--profile", profile.name]
-    options += ["--run", RUN, *(part for setting in (*given_settings(project), *given) for part in ("--set", setting))]
+    options += [
+        "--run",
+        RUN,
+        *(part for setting in (*override_settings(project), *values) for part in ("--set", setting)),
+    ]
     tasks: list[dict[str, Any]] = []
-    before: list[dict[str, str]] = []
+    previous: list[dict[str, str]] = []
     for stage in STAGES:
         wheel = {"package_name": "lakewright", "entry_point": settings.name}  # DatabricksTarget.__call__
         tasks.append(
             {
                 "task_key": stage.name,
-                **({"depends_on": before} if before else {}),
+                **({"depends_on": previous} if previous else {}),
                 "python_wheel_task": {**wheel, "parameters": ["stage", stage.name, *options]},
                 "max_retries": settings.retries.times,
                 "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
@@ -57,15 +61,15 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
                 **_machine(settings, project, gpu=stage.name == "train"),
             }
         )
-        before = [{"task_key": stage.name}]
+        previous = [{"task_key": stage.name}]
         if stage.name == "gate":
             condition = {"op": "EQUAL_TO", "left": f"{{{{tasks.gate.values.{PASSED}}}}}", "right": "true"}
-            tasks.append({"task_key": PASSED, "depends_on": before, "condition_task": condition})
-            before = [{"task_key": PASSED, "outcome": "true"}]
-    told = {who: addresses for who, addresses in settings.notifications.model_dump().items() if addresses}
+            tasks.append({"task_key": PASSED, "depends_on": previous, "condition_task": condition})
+            previous = [{"task_key": PASSED, "outcome": "true"}]
+    recipients = {who: addresses for who, addresses in settings.notifications.model_dump().items() if addresses}
     job: dict[str, Any] = {
         "name": name_of(project),
-        "parameters": [{"name": each.name, "default": _text(each.default)} for each in known],
+        "parameters": [{"name": each.name, "default": _text(each.default)} for each in parameters],
         "tasks": tasks,
         **_machines(settings, project),
         "max_concurrent_runs": settings.max_concurrent_runs,
@@ -79,11 +83,11 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
         }
     if settings.timeout_minutes is not None:
         job["timeout_seconds"] = settings.timeout_minutes * 60
-    return {**job, **({"email_notifications": told} if told else {})}
+    return {**job, **({"email_notifications": recipients} if recipients else {})}
 
 
 def base_models_job(project: Project, settings: DatabricksSettings) -> dict[str, Any]:
-    """Starts the stages once a base model, at the same time; each registers a model of its own."""
+    """Starts the stages once for each base model, at the same time; each registers another model."""
     tasks = [
         {
             "task_key": suffix,
@@ -125,24 +129,24 @@ def approval_job(project: Project, profile: Profile, settings: DatabricksSetting
     }
 
 
-def machines(given: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
+def machines(cluster: Machines, environment: dict[str, str], project: Project) -> dict[str, Any]:
     """https://docs.databricks.com/api/workspace/clusters/create, without a name.
 
-    The cloud shows in its machines' names. The first machine, which is the driver's, is never a spot machine.
+    The machines' names show the cloud. The first machine, which is the driver's, is never a spot machine.
     """
-    if given.node_type.startswith("Standard_"):
+    if cluster.node_type.startswith("Standard_"):
         attributes = {"azure_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK_AZURE"}}
-    elif "." in given.node_type:
+    elif "." in cluster.node_type:
         attributes = {"aws_attributes": {"first_on_demand": 1, "availability": "SPOT_WITH_FALLBACK"}}
     else:
         attributes = {"gcp_attributes": {"first_on_demand": 1, "availability": "PREEMPTIBLE_WITH_FALLBACK_GCP"}}
     return {
-        "spark_version": given.spark_version,
-        "node_type_id": given.node_type,
-        "autoscale": {"min_workers": given.workers.min, "max_workers": given.workers.max},
-        "data_security_mode": given.access_mode,
-        "custom_tags": {"lakewright": name_of(project), **given.tags},
-        **(attributes if given.spot else {}),
+        "spark_version": cluster.spark_version,
+        "node_type_id": cluster.node_type,
+        "autoscale": {"min_workers": cluster.workers.min, "max_workers": cluster.workers.max},
+        "data_security_mode": cluster.access_mode,
+        "custom_tags": {"lakewright": name_of(project), **cluster.tags},
+        **(attributes if cluster.spot else {}),
         **({"spark_env_vars": environment} if environment else {}),
     }
 
@@ -154,14 +158,14 @@ def package(settings: DatabricksSettings) -> tuple[str, str]:
 
 
 def _machine(settings: DatabricksSettings, project: Project, gpu: bool = False) -> dict[str, Any]:
-    """What a task runs on, and what is installed there."""
+    """The machine of a task, and its libraries."""
     wheel, extras = package(settings)
     uploaded = f"{folder_of(project, settings)}/{wheel.rpartition('/')[2]}"
     if settings.cluster is None:
         compute = {"compute": {"hardware_accelerator": settings.accelerator}} if gpu and settings.accelerator else {}
         variables = {"environment_variables_key": "stages"} if settings.environment else {}
         return {"environment_key": "stages", **compute, **variables}
-    # Libraries have no extras of a wheel: its requirement, which the wheel fulfils, brings them.
+    # A library cannot name a wheel's extras: a requirement that the wheel fulfils installs them.
     version = wheel.rpartition("/")[2].split("-")[1] if wheel else ""
     more = [f"lakewright{extras}=={version}"] if wheel and extras else [] if wheel else [extras]
     libraries: list[dict[str, Any]] = [{"whl": uploaded}] if wheel else []
@@ -171,7 +175,7 @@ def _machine(settings: DatabricksSettings, project: Project, gpu: bool = False) 
 
 
 def _machines(settings: DatabricksSettings, project: Project, gpu: bool = True) -> dict[str, Any]:
-    """What the job's tasks run on, by the keys that they name."""
+    """The machines of the job's tasks, by their keys."""
     cluster = settings.cluster
     if cluster is None:
         wheel, extras = package(settings)
@@ -180,11 +184,11 @@ def _machines(settings: DatabricksSettings, project: Project, gpu: bool = True) 
             "environment_version": settings.environment_version,
             "dependencies": [f"{uploaded}{extras}", *settings.requirements],
         }
-        found: dict[str, Any] = {"environments": [{"environment_key": "stages", "spec": spec}]}
+        part: dict[str, Any] = {"environments": [{"environment_key": "stages", "spec": spec}]}
         if settings.environment:
             variables = {"environment_variables_key": "stages", "spec": {"variables": settings.environment}}
-            found["environment_variables"] = [variables]
-        return found
+            part["environment_variables"] = [variables]
+        return part
     stages = machines(cluster, settings.environment, project)
     clusters = [{"job_cluster_key": "stages", "new_cluster": stages}]
     if gpu and cluster.gpu_node_type is not None:

@@ -1,4 +1,4 @@
-"""What can be seen to be wrong with a Databricks profile before anything is sent. Each finding says where it stands."""
+"""The problems of a Databricks profile that show before anything is sent, each with its place."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.databricks.settings import Machines as ClusterMachines
 from lakewright.targets.machines import AZURE, Machines, has_gpu
 
-# A workspace lies in one of three clouds, whose machines no name has in common.
+# A workspace is in one of three clouds, whose machines have different names.
 CLOUDS = (
     Machines(
         gpu=r"[gp]\d\w*\..*",
         today="g5.xlarge, g6.xlarge or p5.48xlarge (GPU), m6i.xlarge (none)",
-        gone={r"p3(dn)?\..*": "AWS stopped its P3 machines"},
+        retired={r"p3(dn)?\..*": "AWS stopped its P3 machines"},
     ),
     AZURE,
     Machines(gpu=r"(a2|a3|g2)-.*", today="g2-standard-4 (GPU), n2-standard-4 (none)"),
 )
-# What the stages do: read and write tables, register a model (Unity Catalog's privileges on a schema).
+# The stages read and write tables, register a model (Unity Catalog's privileges on a schema).
 SCHEMA_NEEDS = {"USE_SCHEMA", "SELECT", "MODIFY", "CREATE_TABLE", "CREATE_MODEL"}
 VOLUME_NEEDS = {"READ_VOLUME", "WRITE_VOLUME"}
 VARIABLES = Variables(
@@ -59,8 +59,8 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
 
 
 def _reached(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
-    known = any(name in os.environ for name in ("DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE"))
-    if settings.host is None and not known and not (Path.home() / ".databrickscfg").exists():
+    in_environment = any(name in os.environ for name in ("DATABRICKS_HOST", "DATABRICKS_CONFIG_PROFILE"))
+    if settings.host is None and not in_environment and not (Path.home() / ".databrickscfg").exists():
         yield Problem(
             profile.where("target"),
             "no workspace is named: there is no target.host, no DATABRICKS_HOST and no ~/.databrickscfg",
@@ -69,20 +69,20 @@ def _reached(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem
     wheel, _ = jobs.package(settings)
     if wheel and not ((profile.folder or Path()) / wheel).is_file():
         yield Problem(
-            profile.where("target", "package"), f"the wheel {wheel} is not there", "pip wheel --no-deps -w dist ."
+            profile.where("target", "package"), f"the wheel {wheel} does not exist", "pip wheel --no-deps -w dist ."
         )
 
 
 def _machines(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
-    given: dict[str, ClusterMachines | None] = {"cluster": settings.cluster, "interactive": settings.interactive}
-    for key, machines in given.items():
+    clusters: dict[str, ClusterMachines | None] = {"cluster": settings.cluster, "interactive": settings.interactive}
+    for key, machines in clusters.items():
         if machines is None:
             continue
         where = ("target", key)
         if machines.access_mode == "NONE":
             yield Problem(
                 profile.where(*where, "access_mode"),
-                f"a cluster with the access mode {machines.access_mode} sees nothing of Unity Catalog",
+                f"a cluster with the access mode {machines.access_mode} cannot use Unity Catalog",
                 "access_mode: SINGLE_USER",
             )
         least, most = ("workers.min", machines.workers.min), ("workers.max", machines.workers.max)
@@ -94,7 +94,7 @@ def _machines(profile: Profile, settings: DatabricksSettings) -> Iterator[Proble
             yield Problem(
                 profile.where(*where, "node_type"),
                 f"{machines.node_type} has a GPU, which the runtime {machines.spark_version} does not use",
-                "name a -gpu-ml- runtime (spark_version), or use gpu_node_type, which is train's alone",
+                "name a -gpu-ml- runtime (spark_version), or use gpu_node_type, which is for train alone",
             )
     yield from _gpu(profile, settings)
 
@@ -105,7 +105,7 @@ def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
         if not has_gpu(cluster.gpu_node_type, *CLOUDS):
             yield Problem(
                 profile.where("target", "cluster", "gpu_node_type"),
-                f"gpu_node_type {cluster.gpu_node_type} has no GPU that is known here",
+                f"gpu_node_type {cluster.gpu_node_type} has no GPU in Lakewright's list",
                 "g5.xlarge, Standard_NC4as_T4_v3, g2-standard-4",
             )
         if "-gpu-" not in cluster.gpu_spark_version:
@@ -117,13 +117,13 @@ def _gpu(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
     if cluster is not None and settings.accelerator is not None:
         yield Problem(
             profile.where("target", "accelerator"),
-            "accelerator is serverless's, and this job has a cluster",
-            "name cluster.gpu_node_type instead, or leave cluster out",
+            "accelerator is for serverless jobs, and this job has a cluster",
+            "name cluster.gpu_node_type instead, or remove cluster",
         )
     if settings.accelerator is None:
         train = (cluster.gpu_node_type or cluster.node_type) if cluster is not None else "serverless compute"
-        wanted = "name target.cluster.gpu_node_type (or target.accelerator, serverless)"
-        yield from gpu_problems(profile, train, wanted, *CLOUDS)
+        remedy = "name target.cluster.gpu_node_type (or target.accelerator, serverless)"
+        yield from gpu_problems(profile, train, remedy, *CLOUDS)
 
 
 def _registered(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
@@ -137,7 +137,7 @@ def _registered(profile: Profile, settings: DatabricksSettings) -> Iterator[Prob
     elif not registry.startswith("databricks-uc") and (settings.endpoint or settings.approval):
         yield Problem(
             profile.where("registry"),
-            f"endpoints and approvals are Unity Catalog's, and model versions go to {registry or 'no server'}",
+            f"endpoints and approvals need Unity Catalog, and model versions go to {registry or 'no server'}",
             "registry: databricks-uc",
         )
 
@@ -147,8 +147,8 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
     if settings.approval is not None and not manual:
         yield Problem(
             profile.where("target", "approval"),
-            f"{project.path.name} has register.approval: automatic: what passes the gate is champion before anybody "
-            "approves it",
+            f"{project.path.name} has register.approval: automatic: a model that passes the gate is "
+            "champion before anybody approves it",
             "register: {approval: manual}",
         )
     endpoint = settings.endpoint
@@ -159,18 +159,18 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
         yield Problem(
             profile.where("target", "endpoint"),
             f"the endpoint's name {name} has {len(name)} characters",
-            f"name it (target.endpoint.name), with {LONGEST_ENDPOINT} at most",
+            f"name it (target.endpoint.name), with at most {LONGEST_ENDPOINT} characters",
         )
     where = profile.where("target", "endpoint", "traffic")
     yield from traffic_problems(where, endpoint.traffic)
     for alias in endpoint.traffic:
         if alias.lower() in OLD_ALIASES:
-            yield Problem(where, f"{alias} is a stage of MLflow's old registry, and no alias", "champion or challenger")
+            yield Problem(where, f"{alias} is a stage of MLflow's old registry, not an alias", "champion or challenger")
         elif alias not in ("champion", "challenger"):
             yield Problem(
                 where,
                 f"no stage sets the alias {alias}: register sets challenger and champion",
-                "champion or challenger; or set it yourself before you deploy",
+                "use champion or challenger, or set the alias yourself before you deploy",
                 "warning",
             )
     if manual and endpoint.traffic.get("challenger", 0) > 0:
@@ -182,26 +182,29 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
 
 
 def _permitted(project: Project, profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
-    """Of the service principal that the job runs as; of an owner of the schema nothing is known here."""
+    """Missing grants of the service principal that the job runs as; the owners of the schema are not known here."""
     if settings.run_as is None:
         return
     needs = {"schema": SCHEMA_NEEDS}
     if settings.volume is not None and f"/Volumes/{project.schema_.replace('.', '/')}/" in profile.workspace:
         needs["volume"] = VOLUME_NEEDS
-    for on, wanted in needs.items():
-        held = {
+    for on, privileges in needs.items():
+        granted = {
             privilege
             for grant in settings.grants
-            if grant.to == settings.run_as and grant.securable in (on, "schema")  # a schema's are its volumes' too
+            if grant.to == settings.run_as
+            and grant.securable in (on, "schema")  # grants on a schema hold for its volumes
             for privilege in grant.privileges
         }
-        missing = sorted(wanted - held)
-        if missing and "ALL_PRIVILEGES" not in held:
+        missing = sorted(privileges - granted)
+        if missing and "ALL_PRIVILEGES" not in granted:
             yield Problem(
                 profile.where("target", "grants"),
-                f"the job runs as {settings.run_as}, to whom no grant gives {', '.join(missing)} on the {on}",
+                f"the job runs as {settings.run_as}, and no grant gives it {', '.join(missing)} on the {on}",
                 f"grants: [{{securable: {on}, to: {settings.run_as}, privileges: [{', '.join(missing)}]}}]",
-                "error" if settings.grants else "warning",  # without any, somebody else may have granted them
+                "error"
+                if settings.grants
+                else "warning",  # without any grants here, another user may have granted them
             )
 
 
@@ -211,7 +214,7 @@ def _environment(profile: Profile, settings: DatabricksSettings) -> Iterator[Pro
         yield Problem(
             profile.where("target", "environment"),
             "environment variables of serverless jobs are a beta of Databricks",
-            "name a cluster where the workspace does not have them",
+            "name a cluster if the workspace does not have this beta",
             "warning",
         )
 
@@ -221,14 +224,14 @@ def _base_models(project: Project, profile: Profile, settings: DatabricksSetting
         return
     where = profile.where("target", "base_models")
     if not hasattr(project.train, "base_model"):
-        yield Problem(where, f"the learner {project.train.learner} has no base model", "leave base_models out")
+        yield Problem(where, f"the learner {project.train.learner} has no base model", "remove base_models")
     for suffix in settings.base_models:
         if not re.fullmatch(r"[A-Za-z0-9_]+", suffix):
-            yield Problem(where, f"{suffix!r} cannot end a model's name", "letters, digits and _")
+            yield Problem(where, f"{suffix!r} cannot end a model's name", "use letters, digits and _")
     if settings.max_concurrent_runs < len(settings.base_models):
         yield Problem(
             profile.where("target", "max_concurrent_runs"),
-            f"of {len(settings.base_models)} base models, {settings.max_concurrent_runs} at a time are trained",
+            f"only {settings.max_concurrent_runs} of {len(settings.base_models)} base models train at the same time",
             f"max_concurrent_runs: {len(settings.base_models)}",
             "warning",
         )

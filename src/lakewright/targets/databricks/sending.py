@@ -1,6 +1,5 @@
-"""What is sent and watched, through databricks-sdk: a request is sent as it stands in the Deployment, or, where what it
-makes is there already, as the one that changes it. Credentials are the SDK's own affair (DATABRICKS_TOKEN, a profile
-of ~/.databrickscfg, OAuth)."""
+"""Sends and watches through databricks-sdk. A request is sent as the Deployment has it, or as a change if its thing
+exists already. The SDK finds its credentials itself (DATABRICKS_TOKEN, a profile of ~/.databrickscfg, OAuth)."""
 
 from __future__ import annotations
 
@@ -27,14 +26,14 @@ if TYPE_CHECKING:
     from databricks.sdk.service.compute import ClusterDetails
     from databricks.sdk.service.jobs import BaseRun, RunState
 
-NEWEST = 50  # runs that are looked at
-PATIENCE = 60  # seconds that an address is tried for; the SDK itself tries for five minutes
+NEWEST = 50  # runs that are read
+PATIENCE = 60  # seconds for which an address is tried; the SDK's default is five minutes
 Body = Mapping[str, Any]
 
 
 @contextmanager
 def client_of(profile: Profile) -> Iterator[WorkspaceClient]:
-    """What Databricks answers with an error becomes a LakewrightError."""
+    """A client; errors that Databricks answers become LakewrightErrors."""
     try:
         from databricks.sdk import WorkspaceClient
         from databricks.sdk.core import Config
@@ -54,9 +53,9 @@ def client_of(profile: Profile) -> Iterator[WorkspaceClient]:
     except DatabricksError as error:
         raise LakewrightError(
             f"Databricks at {where} answered: {error}",
-            f"{profile.where('target')}: see that what it names is there, and that you may do this",
+            f"{profile.where('target')}: check that the things it names exist, and that you have the permission",
         ) from None
-    except (ValueError, OSError) as error:  # the SDK's own, where it finds no credentials, or no workspace
+    except (ValueError, OSError) as error:  # the SDK's, without credentials or workspace
         raise LakewrightError(
             f"databricks-sdk cannot reach {where}: {error}",
             "export DATABRICKS_TOKEN=…, or `databricks auth login`",
@@ -65,7 +64,7 @@ def client_of(profile: Profile) -> Iterator[WorkspaceClient]:
 
 @dataclass
 class Sending:
-    """One deployment on its way; a method a kind of request, which returns what it did, or nothing."""
+    """Sends one deployment; one method for each kind of request returns a line about the change, or an empty one."""
 
     client: WorkspaceClient
     deployment: Deployment
@@ -93,14 +92,14 @@ class Sending:
                 yield line
 
     def _refuse_foreign(self) -> None:
-        """Raises ProfileError where something of another project, or of nobody that is known, would be changed."""
+        """Raises ProfileError if something of another project, or without a known owner, would be changed."""
         for request in self.deployment.requests:
             path, body = request.operation.split(" ")[1], request.body
             if path == "/api/2.0/serving-endpoints":
-                self._refuse_foreign_endpoint(body["name"], self._asked(f"{path}/{body['name']}"))
+                self._refuse_foreign_endpoint(body["name"], self._get(f"{path}/{body['name']}"))
             elif path == "/api/2.2/jobs/create":
                 number = job_id(self.client, body["name"])
-                job = self._asked("/api/2.2/jobs/get", {"job_id": number}) if number is not None else None
+                job = self._get("/api/2.2/jobs/get", {"job_id": number}) if number is not None else None
                 if job is not None:
                     self._refuse_unmarked(f"job {body['name']}", job.get("settings", {}).get("tags"))
             elif path == "/api/2.1/clusters/create":
@@ -108,23 +107,23 @@ class Sending:
                 if cluster is not None:
                     self._refuse_unmarked(f"cluster {body['cluster_name']}", cluster.custom_tags)
 
-    def _refuse_foreign_endpoint(self, name: str, there: Body | None) -> None:
-        if there is None:
+    def _refuse_foreign_endpoint(self, name: str, existing: Body | None) -> None:
+        if existing is None:
             return
-        config = there.get("config") or there.get("pending_config") or {}
+        config = existing.get("config") or existing.get("pending_config") or {}
         refuse_foreign(
             f"endpoint {name}",
-            next((tag.get("value") for tag in there.get("tags") or () if tag["key"] == TAG), None),
+            next((tag.get("value") for tag in existing.get("tags") or () if tag["key"] == TAG), None),
             self.project,
             "name another (target.endpoint.name)",
             serves=[entity.get("entity_name", "") for entity in config.get("served_entities", ())],
             model=self.project.model,
         )
 
-    def _refuse_unmarked(self, what: str, tags: Body | None) -> None:
-        """Jobs and clusters have the whole name of their project, so the mark is all that can be missing."""
+    def _refuse_unmarked(self, thing: str, tags: Body | None) -> None:
+        """Jobs and clusters have the whole name of their project, so only the mark can be missing."""
         if "lakewright" not in (tags or {}):
-            refuse_foreign(what, None, self.project, "give that one another name, or delete it")
+            refuse_foreign(thing, None, self.project, "give that one another name, or delete it")
 
     def _uploads(self) -> Iterator[str]:
         from databricks.sdk.service.workspace import ExportFormat, ImportFormat
@@ -134,47 +133,47 @@ class Sending:
             self.client.workspace.mkdirs(folder)
         for place, content in self.deployment.uploads.items():
             path = place.removeprefix("/Workspace")
-            there = self._asked("/api/2.0/workspace/get-status", {"path": path})
-            if there is not None:
-                with self.client.workspace.download(path, format=ExportFormat.AUTO) as kept:
-                    if kept.read() == content:
+            status = self._get("/api/2.0/workspace/get-status", {"path": path})
+            if status is not None:
+                with self.client.workspace.download(path, format=ExportFormat.AUTO) as file:
+                    if file.read() == content:
                         continue
             self.client.workspace.upload(path, content, format=ImportFormat.AUTO, overwrite=True)
             yield f"{place}: uploaded"
 
     def _catalog(self, path: str, body: Body) -> str:
         name = full_name(dict(body))
-        if self._asked(f"{path}/{name}") is not None:
+        if self._get(f"{path}/{name}") is not None:
             return ""
         self._do("POST", path, body)
         return f"{path.rpartition('/')[2].removesuffix('s')} {name}: made"
 
     def _grants(self, path: str, body: Body) -> str:
-        held = {
+        granted = {
             each["principal"]: {*each.get("privileges", ())}
-            for each in (self._asked(path) or {}).get("privilege_assignments", ())
+            for each in (self._get(path) or {}).get("privilege_assignments", ())
         }
-        new = [change for change in body["changes"] if not {*change["add"]} <= held.get(change["principal"], set())]
+        new = [change for change in body["changes"] if not {*change["add"]} <= granted.get(change["principal"], set())]
         if not new:
             return ""
         self._do("PATCH", path, {"changes": new})
         return f"{path.rpartition('/')[2]}: granted to {', '.join(change['principal'] for change in new)}"
 
     def _experiment(self, path: str, body: Body) -> str:
-        if self._asked("/api/2.0/mlflow/experiments/get-by-name", {"experiment_name": body["name"]}) is not None:
+        if self._get("/api/2.0/mlflow/experiments/get-by-name", {"experiment_name": body["name"]}) is not None:
             return ""
         self._do("POST", path, body)
         return f"experiment {body['name']}: made"
 
     def _cluster(self, path: str, body: Body) -> str:
         name = body["cluster_name"]
-        there = self._cluster_named(name)
-        if there is None:
+        existing = self._cluster_named(name)
+        if existing is None:
             self._do("POST", path, body)
             return f"cluster {name}: made"
-        if within(body, there.as_dict()):  # an edit would restart it under its users
+        if within(body, existing.as_dict()):  # an edit would restart it while it is in use
             return ""
-        self._do("POST", "/api/2.1/clusters/edit", {"cluster_id": there.cluster_id, **body})
+        self._do("POST", "/api/2.1/clusters/edit", {"cluster_id": existing.cluster_id, **body})
         return f"cluster {name}: changed"
 
     def _cluster_named(self, name: str) -> ClusterDetails | None:
@@ -182,19 +181,19 @@ class Sending:
 
     def _job(self, path: str, body: Body) -> str:
         body, name = self._filled(body), body["name"]
-        there = job_id(self.client, name)
-        if there is None:
+        number = job_id(self.client, name)
+        if number is None:
             self.ids[name] = self._do("POST", path, body)["job_id"]
             return f"job {name}: made, {self.ids[name]}"
-        self.ids[name] = there
-        before = self._asked("/api/2.2/jobs/get", {"job_id": there}) or {}
-        self._do("POST", "/api/2.2/jobs/reset", {"job_id": there, "new_settings": body})
-        return "" if within(body, before.get("settings", {})) else f"job {name}: changed, {there}"
+        self.ids[name] = number
+        old = self._get("/api/2.2/jobs/get", {"job_id": number}) or {}
+        self._do("POST", "/api/2.2/jobs/reset", {"job_id": number, "new_settings": body})
+        return "" if within(body, old.get("settings", {})) else f"job {name}: changed, {number}"
 
     def _deployment_job(self, path: str, body: Body) -> str:
         body = self._filled(body)
-        there = self._asked(path.replace("/update", "/get"), {"name": body["name"]}) or {}
-        if str(there.get("registered_model", {}).get("deployment_job_id")) == str(body["deployment_job_id"]):
+        existing = self._get(path.replace("/update", "/get"), {"name": body["name"]}) or {}
+        if str(existing.get("registered_model", {}).get("deployment_job_id")) == str(body["deployment_job_id"]):
             return ""
         self._do("PATCH", path, {**body, "deployment_job_id": str(body["deployment_job_id"])})
         return f"model {body['name']}: approved by the job {body['deployment_job_id']}"
@@ -204,31 +203,33 @@ class Sending:
         versions: dict[str, str] = {}
         for entity in body["config"]["served_entities"]:
             model, alias = entity["entity_name"], entity["name"]
-            found = self._asked(f"{CATALOG}/models/{model}/aliases/{alias}")
-            if found is None:
-                return f"endpoint {name}: waits for a version of {model} with the alias {alias}; deploy again then"
-            versions[f"${{var.{alias}_version}}"] = str(found["version_num"])
+            version = self._get(f"{CATALOG}/models/{model}/aliases/{alias}")
+            if version is None:
+                return (
+                    f"endpoint {name}: waits for a version of {model} with the alias {alias}; deploy again after that"
+                )
+            versions[f"${{var.{alias}_version}}"] = str(version["version_num"])
         body = _replaced(body, versions)
-        there = self._asked(f"{path}/{name}")
-        if there is None:
+        existing = self._get(f"{path}/{name}")
+        if existing is None:
             self._do("POST", path, body)
             return f"endpoint {name}: made"
-        changed = not within(body["config"], there.get("pending_config") or there.get("config") or {})
+        changed = not within(body["config"], existing.get("pending_config") or existing.get("config") or {})
         if changed:
             self._do("PUT", f"{path}/{name}/config", body["config"])
-        if "ai_gateway" in body and not within(body["ai_gateway"], there.get("ai_gateway") or {}):
+        if "ai_gateway" in body and not within(body["ai_gateway"], existing.get("ai_gateway") or {}):
             self._do("PUT", f"{path}/{name}/ai-gateway", body["ai_gateway"])
             changed = True
         return f"endpoint {name}: changed" if changed else ""
 
     def _filled(self, body: Body) -> Body:
-        """With the ids of jobs in place of ${resources.jobs.KEY.id}."""
+        """The body with the ids of jobs in place of ${resources.jobs.KEY.id}."""
         jobs = self.deployment.files[BUNDLE]["resources"]["jobs"]
-        known = {f"${{resources.jobs.{key}.id}}": self.ids.get(job["name"]) for key, job in jobs.items()}
-        return cast(Body, _replaced(body, known))
+        ids = {f"${{resources.jobs.{key}.id}}": self.ids.get(job["name"]) for key, job in jobs.items()}
+        return cast(Body, _replaced(body, ids))
 
-    def _asked(self, path: str, query: Body | None = None) -> dict[str, Any] | None:
-        """None where there is no such thing."""
+    def _get(self, path: str, query: Body | None = None) -> dict[str, Any] | None:
+        """The answer to a GET; None if the thing does not exist."""
         from databricks.sdk.errors import NotFound
 
         try:
@@ -240,29 +241,30 @@ class Sending:
         return cast(dict[str, Any], self.client.api_client.do(method, path, body=dict(body)))
 
 
-def within(wanted: Any, there: Any) -> bool:
-    """Whether what is there has all that is wanted; Databricks adds its own defaults. What is empty may be left out."""
-    if isinstance(wanted, Mapping):
-        named = there if isinstance(there, Mapping) else {}
-        return all(within(value, named.get(name)) for name, value in wanted.items())
-    if isinstance(wanted, list | tuple):
-        known = there or []
-        return len(wanted) == len(known) and all(map(within, wanted, known))
-    return bool(wanted == there)
+def within(requested: Any, existing: Any) -> bool:
+    """Whether the existing thing has every requested value; Databricks adds its own defaults, and may omit empty
+    values."""
+    if isinstance(requested, Mapping):
+        parts = existing if isinstance(existing, Mapping) else {}
+        return all(within(value, parts.get(name)) for name, value in requested.items())
+    if isinstance(requested, list | tuple):
+        values = existing or []
+        return len(requested) == len(values) and all(map(within, requested, values))
+    return bool(requested == existing)
 
 
 def job_id(client: WorkspaceClient, name: str) -> int | None:
-    found = next((job for job in client.jobs.list(name=name) if job.settings and job.settings.name == name), None)
-    return found.job_id if found else None
+    match = next((job for job in client.jobs.list(name=name) if job.settings and job.settings.name == name), None)
+    return match.job_id if match else None
 
 
 def deployed_job(client: WorkspaceClient, project: Project, profile: Profile) -> int:
-    found = job_id(client, name_of(project))
-    if found is None:
+    number = job_id(client, name_of(project))
+    if number is None:
         raise NotFound(
             f"there is no job {name_of(project)} on Databricks", f"lakewright deploy --profile {profile.name}"
         )
-    return found
+    return number
 
 
 def executions(client: WorkspaceClient, job: int) -> list[Execution]:
@@ -271,16 +273,16 @@ def executions(client: WorkspaceClient, job: int) -> list[Execution]:
 
 def execution(run: BaseRun) -> Execution:
     names = [stage.name for stage in STAGES]
-    tasks = {task.task_key: task for task in run.tasks or ()}  # of a task that was tried again, the last
+    tasks = {task.task_key: task for task in run.tasks or ()}  # of a retried task, the last try
     stages = {name: status_of(tasks[name].state) for name in names if name in tasks}
     failed = [name for name, status in stages.items() if status == "failed"]
-    said = (run.state and run.state.state_message) or ""
+    message = (run.state and run.state.state_message) or ""
     return Execution(
         id=str(run.run_id),
         status=status_of(run.state),
         began=datetime.fromtimestamp((run.start_time or 0) / 1000, UTC).isoformat(),
         stages=stages,
-        why=" ".join(part for part in (f"{', '.join(failed)} failed:" if failed else "", said) if part),
+        why=" ".join(part for part in (f"{', '.join(failed)} failed:" if failed else "", message) if part),
         page=run.run_page_url or "",
     )
 
@@ -310,7 +312,7 @@ def status_of(state: RunState | None) -> Status:
 
 
 def log(client: WorkspaceClient, run: int) -> Iterator[str]:
-    """What the tasks wrote so far, in their order."""
+    """The output of the tasks so far, in their order."""
     tasks = sorted(client.jobs.get_run(run).tasks or (), key=lambda task: task.start_time or 0)
     for task in tasks:
         if task.python_wheel_task is None or not task.start_time or task.run_id is None:

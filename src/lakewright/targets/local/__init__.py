@@ -38,8 +38,8 @@ class LocalTarget:
 
     def deployment(self, project: Project, profile: Profile) -> Deployment:
         raise UsageError(
-            f"the profile {profile.name} runs on this machine, to which nothing is deployed",
-            "`lakewright run` runs here and `lakewright serve` serves here; name a profile with another target",
+            f"the profile {profile.name} runs on this machine, and nothing is deployed there",
+            "use `lakewright run` and `lakewright serve` here, or name a profile with another target",
         )
 
     def deploy(
@@ -53,23 +53,23 @@ class LocalTarget:
         from lakewright.workspace.run_folder import RunFolder
 
         opened = workspace()
-        noted = noted_runs(project, opened)
-        alive = worked_on(noted, project, opened)
-        found = []
-        for run in noted:
-            # Of a workspace that other machines share, one of them may work on it.
+        notes = noted_runs(project, opened)
+        alive = worked_on(notes, project, opened)
+        result = []
+        for run in notes:
+            # In a shared workspace, another machine may work on it.
             dead = run.status == "running" and run != alive and opened.mirror is None
-            found.append(
+            result.append(
                 Execution(
                     id=run.run_id,
                     status="stopped" if dead else run.status,
                     began=run.began,
                     stages=dict.fromkeys(records_of(opened, run.run_id), "done"),
-                    why="no process works on it; `lakewright run` with its settings goes on with it" if dead else "",
+                    why="no process works on it; `lakewright run` with its settings continues it" if dead else "",
                     page=str(RunFolder.of(opened.folder, run.run_id).report),
                 )
             )
-        return found
+        return result
 
     def log(self, execution: Execution, project: Project, profile: Profile, workspace: OpenWorkspace) -> Iterator[str]:
         from lakewright.workspace.run_folder import RunFolder

@@ -1,7 +1,7 @@
 """A command at regular times on this machine: a systemd timer with its service, or a line for cron.
 
-Text is all that is made; who installs it decides as whom it runs. Every job runs in the folder that it was made in, and
-a run that is still going keeps the next one from starting.
+This module only makes the text; the user who installs it decides under which account it runs. A job runs in the folder
+in which it was made, and does not start while its last run still goes.
 https://www.freedesktop.org/software/systemd/man/latest/systemd.timer.html
 """
 
@@ -34,18 +34,18 @@ class When:
     def parse(cls, every: str, at: str, on: str) -> When:
         """`at` is HH:MM (of an hourly job only the minutes count), `on` a day of the week. Raises UsageError."""
         if every not in get_args(Every):
-            raise UsageError(f"{every!r} is no interval", nearest(every, get_args(Every)))
+            raise UsageError(f"{every!r} is not an interval", nearest(every, get_args(Every)))
         time = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
         if time is None:
-            raise UsageError(f"{at!r} is no time of a day", "write HH:MM, for example 03:30")
+            raise UsageError(f"{at!r} is not a time of day", "write HH:MM, for example 03:30")
         day = on[:3].capitalize()
         if day not in DAYS:
-            raise UsageError(f"{on!r} is no day of the week", nearest(on, DAYS))
+            raise UsageError(f"{on!r} is not a day of the week", nearest(on, DAYS))
         return cls(every, int(time[1]), int(time[2]), day)  # type: ignore[arg-type]
 
     @property
     def calendar(self) -> str:
-        """As systemd writes it (systemd.time(7))."""
+        """The time in the form of systemd (systemd.time(7))."""
         time = f"{self.hour:02}:{self.minute:02}"
         return {
             "hourly": f"*-*-* *:{self.minute:02}",
@@ -67,8 +67,8 @@ class When:
 
 
 def timer(name: str, command: Sequence[str], when: When, folder: Path) -> dict[str, str]:
-    """File name → text: a service that runs the command once, and the timer that starts it, also for a time missed
-    while the machine was off."""
+    """File name → text: a service that runs the command once, and the timer that starts it. A time that passed while
+    the machine was off is made up for."""
     unit = f"lakewright-{_named(name)}"
     words = " ".join(_systemd_quoted(word) for word in (*_program(), *command))
     service = f"""\
@@ -95,21 +95,21 @@ WantedBy=timers.target
 
 
 def write_units(files: Mapping[str, str], folder: Path) -> None:
-    """A timer's two files; the timer of the same job is replaced. Raises UsageError where its name is another job's."""
+    """A timer's two files; the timer of the same job is replaced. Raises UsageError if another job has its name."""
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         path = folder / file
         if path.suffix == ".service" and path.exists() and path.read_text(encoding="utf-8") != text:
             raise UsageError(
                 f"{path} runs another command, or the same in another folder",
-                "name this job otherwise (--name NAME), or remove that file first",
+                "use another name (--name NAME), or remove that file first",
             )
     for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")
 
 
 def cron(name: str, command: Sequence[str], when: When, folder: Path) -> str:
-    """One line for crontab; what it prints goes to NAME.log in the folder."""
+    """One line for crontab; the command's output goes to NAME.log in the folder."""
     quoted = shlex.join([*_program(), *map(_without_break, command)])
     lock, log = (shlex.quote(str(folder / f".lakewright-{_named(name)}.{end}")) for end in ("lock", "log"))
     line = f"cd {shlex.quote(str(folder))} && flock --nonblock {lock} {quoted} >> {log} 2>&1"

@@ -1,10 +1,10 @@
 """Amazon SageMaker: a pipeline of processing and training jobs, a model package group, an endpoint.
 
-settings    what profiles.yml says                     names      what things are called, and where they lie
+settings    the profile's settings                     names      names and places of things
 code        the project's files, in S3                 pipeline   (project, profile) → the pipeline's definition
-container   what runs in SageMaker's containers        endpoint   models, variants, scaling, batch transform
-problems    what is wrong before it is sent            features   the feature group of a features table
-sending     all that needs boto3
+container   the program in SageMaker's containers      endpoint   models, variants, scaling, batch transform
+problems    problems before sending                    features   the feature group of a features table
+sending     the part that needs boto3
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines.html
 """

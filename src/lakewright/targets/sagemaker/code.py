@@ -1,5 +1,5 @@
-"""The project's own files, which every step gets: under a prefix named by their content, so that an execution which
-is under way keeps what it began with."""
+"""The project's own files, which every step gets. Their prefix names their content, so that a running execution keeps
+the files with which it began."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lakewright.targets.sagemaker.names import name_of, store_of
 
 
 def project_files(project: Project, profile: Profile) -> dict[str, bytes]:
-    """Relative path → content: what of the project file's folder is shipped, and profiles.yml with this profile alone.
+    """Relative path → content: the files of the project's folder, and profiles.yml with this profile alone.
 
-    Raises UsageError where that is more than code.
+    Raises UsageError if that is more than code.
     """
-    found = shipped(project.folder).read()
-    found["profiles.yml"] = as_yaml(profile.as_sent).encode()
-    return dict(sorted(found.items()))
+    files = shipped(project.folder).read()
+    files["profiles.yml"] = as_yaml(profile.as_sent).encode()
+    return dict(sorted(files.items()))
 
 
 def prefix(files: dict[str, bytes], project: Project, profile: Profile) -> str:
     """The S3 prefix of the files: s3://…/code/NAME/DIGEST."""
-    told = "\n".join(f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files.items())
-    return f"{store_of(profile)}/code/{name_of(project)}/{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    listing = "\n".join(f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in files.items())
+    return f"{store_of(profile)}/code/{name_of(project)}/{hashlib.sha256(listing.encode()).hexdigest()[:16]}"

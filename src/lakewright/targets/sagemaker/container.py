@@ -1,12 +1,12 @@
-"""What runs inside SageMaker's containers: the way between /opt/ml and `lakewright stage` and `lakewright serve`.
+"""The program in SageMaker's containers: it connects /opt/ml with `lakewright stage` and `lakewright serve`.
 
     stage NAME …   a processing job      /opt/ml/processing/input/project → the stage → …/output/evaluation, …/decision
     train          a training job        hyperparameters.json → the stage train → /opt/ml/model, and /opt/ml/checkpoints
     serve          an endpoint           /opt/ml/model answers /ping and /invocations at port 8080
 
-`train` and `serve` are what SageMaker calls any container with
-(https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html). Where its own toolkits'
-variables say another place (SAGEMAKER_BASE_DIR, SM_MODEL_DIR, SM_CHANNEL_PROJECT), that is it.
+SageMaker starts every container with `train` or `serve`
+(https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-training-algo-dockerfile.html). The
+variables of its toolkits (SAGEMAKER_BASE_DIR, SM_MODEL_DIR, SM_CHANNEL_PROJECT) can name other places.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 SECRET = "LAKEWRIGHT_SECRET_"
-COPIED_EVERY = 5.0  # seconds between two looks at a stage's checkpoints
-LAST_LINES, LONGEST_FAILURE = 8, 1024  # of what a stage said; characters that SageMaker shows
+COPIED_EVERY = 5.0  # seconds between two copies of a stage's checkpoints
+LAST_LINES, LONGEST_FAILURE = 8, 1024  # of a stage's output; characters that SageMaker shows
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code. A failure's cause is in /opt/ml/output, where SageMaker takes a job's FailureReason from."""
+    """The exit code. A failure's cause is in /opt/ml/output, where SageMaker reads a job's FailureReason."""
     try:
         _run(*arguments)
-    except subprocess.CalledProcessError as failure:  # the stage has said why
-        _tell(failure.stderr)
+    except subprocess.CalledProcessError as failure:  # the stage has printed why
+        _report_failure(failure.stderr)
         return failure.returncode
     except LakewrightError as error:
         print(f"error: {error.cause}\n  → {error.remedy}", file=sys.stderr)
-        _tell(f"{error.cause}\n{error.remedy}")
+        _report_failure(f"{error.cause}\n{error.remedy}")
         return error.exit_code
     except Exception as failure:
         traceback.print_exc()
-        _tell(f"{type(failure).__name__}: {failure}")
+        _report_failure(f"{type(failure).__name__}: {failure}")
         return 1
     return 0
 
@@ -62,11 +62,11 @@ def base() -> Path:
 
 
 def note(stage: str, record: Record | None, workspace: Workspace) -> None:
-    """What the stage left, in the files that SageMaker takes from here: property files and the model."""
+    """Writes the stage's results into the files that SageMaker reads: property files and the model."""
     from lakewright.records import Decision, Report, Trained
 
     if not base().is_dir():
-        return  # no container of SageMaker's
+        return  # not a container of SageMaker
     if isinstance(record, Trained):
         shutil.copytree(workspace.bring(record.model_folder), _model(), dirs_exist_ok=True)
     elif isinstance(record, Report):
@@ -80,35 +80,35 @@ def note(stage: str, record: Record | None, workspace: Workspace) -> None:
         _describe_features(workspace, record)
 
 
-def _run(what: str = "", *arguments: str) -> None:
-    if what == "stage":
+def _run(command: str = "", *arguments: str) -> None:
+    if command == "stage":
         _alone(base() / "config" / "resourceconfig.json")
         _stage(base() / "processing" / "input" / "project", *arguments)
-    elif what == "train":
+    elif command == "train":
         _alone(base() / "input" / "config" / "resourceconfig.json")
         _train()
-    elif what == "serve":
+    elif command == "serve":
         _serve()
     else:
-        raise UsageError(f"the container was started with {what!r}", nearest(what, ("stage", "train", "serve")))
+        raise UsageError(f"the container was started with {command!r}", nearest(command, ("stage", "train", "serve")))
 
 
 def _stage(folder: Path, *arguments: str) -> None:
     """`lakewright stage`, in the folder of the project's files. Raises CalledProcessError with its last lines."""
     _read_secrets()
     command = [sys.executable, "-m", "lakewright.cli", "stage", *arguments]
-    said: deque[str] = deque(maxlen=LAST_LINES)
+    last_lines: deque[str] = deque(maxlen=LAST_LINES)
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
         assert process.stderr is not None
         for line in process.stderr:
             sys.stderr.write(line)
-            said.append(line)
+            last_lines.append(line)
     if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(said))
+        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(last_lines))
 
 
 def _train() -> None:
-    """A hyperparameter whose name has a dot is a setting; `given` holds those that were given as it was deployed."""
+    """A hyperparameter whose name has a dot is a setting; `given` holds the settings of the deploy command."""
     from lakewright.settings.profile import load_profile
     from lakewright.workspace import copy_of
 
@@ -124,41 +124,41 @@ def _train() -> None:
 
 
 def _serve() -> NoReturn:
-    """`lakewright serve`, in the place of this process. Callers are known to SageMaker before they get here: nobody
-    else reaches an endpoint's container."""
+    """Replaces this process by `lakewright serve`. SageMaker checks the callers: no other caller reaches an endpoint's
+    container."""
     model = _model().resolve()
     os.chdir(mkdtemp(prefix="lakewright-"))  # for the server's own files
-    port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")  # another where several containers share a machine
+    port = os.environ.get("SAGEMAKER_BIND_TO_PORT", "8080")  # another port if several containers share a machine
     command = [sys.executable, "-m", "lakewright.cli", "serve", str(model), "--host", "0.0.0.0", "--port", port]
     os.execv(sys.executable, [*command, "--guarded"])
 
 
 @contextmanager
-def checkpoints_kept(kept: Path, work: Path) -> Iterator[None]:
-    """While a stage works in `work`, its checkpoints are copied to `kept`, which SageMaker sends to S3 and fills anew
-    after an interruption. Nothing happens where there is no such folder: the job has no CheckpointConfig."""
-    if not kept.is_dir():
+def checkpoints_kept(store: Path, work: Path) -> Iterator[None]:
+    """While a stage works in `work`, its checkpoints are copied to `store`, which SageMaker sends to S3 and restores
+    after an interruption. Without this folder nothing is copied: the job has no CheckpointConfig."""
+    if not store.is_dir():
         yield
         return
-    shutil.copytree(kept, work, dirs_exist_ok=True)
-    done = threading.Event()
+    shutil.copytree(store, work, dirs_exist_ok=True)
+    stop = threading.Event()
 
     def copy() -> None:
-        while not done.wait(COPIED_EVERY):
+        while not stop.wait(COPIED_EVERY):
             for path in work.glob("train-*/checkpoints/*"):
-                _copy(path, kept / path.relative_to(work))
+                _copy(path, store / path.relative_to(work))
 
     copying = threading.Thread(target=copy, daemon=True)
     copying.start()
     try:
         yield
     finally:
-        done.set()
+        stop.set()
         copying.join()
 
 
 def _copy(path: Path, copied: Path) -> None:
-    """Whole or not at all; what is being written, or is gone by now, is left for the next time."""
+    """Copies a whole file or nothing; a file that is being written, or is gone, is left for the next time."""
     try:
         stat = path.stat()
         if path.suffix == ".partial" or (copied.exists() and copied.stat().st_mtime_ns == stat.st_mtime_ns):
@@ -176,19 +176,19 @@ def _alone(config: Path) -> None:
 
 
 def _read_secrets() -> None:
-    """Variables whose values stand in AWS Secrets Manager: neither the definition nor the job's page shows them."""
-    wanted = {name.removeprefix(SECRET): place for name, place in os.environ.items() if name.startswith(SECRET)}
-    if not wanted:
+    """Sets variables with values from AWS Secrets Manager: neither the definition nor the job's page shows them."""
+    secrets = {name.removeprefix(SECRET): place for name, place in os.environ.items() if name.startswith(SECRET)}
+    if not secrets:
         return
     import boto3
 
-    for name, place in wanted.items():
+    for name, place in secrets.items():
         manager = boto3.client("secretsmanager", region_name=place.split(":")[3])  # arn:aws:secretsmanager:REGION:…
         os.environ[name] = manager.get_secret_value(SecretId=place)["SecretString"]
 
 
 def _describe_features(workspace: Workspace, record: Record | None) -> None:
-    """The feature group, where the profile wants one: its columns are known once the table is there."""
+    """Makes the feature group, if the profile has one: its columns are known after the table exists."""
     from lakewright.records import Prepared
     from lakewright.targets.sagemaker.features import feature_group
     from lakewright.targets.sagemaker.names import plain, settings_of
@@ -199,22 +199,25 @@ def _describe_features(workspace: Workspace, record: Record | None) -> None:
         return
     schema = workspace.lake.scan(record.features).schema
     sagemaker = clients(settings)("sagemaker")
-    with answering(), suppress(sagemaker.exceptions.ResourceInUse):  # there already: its columns are for good
+    with answering(), suppress(sagemaker.exceptions.ResourceInUse):  # it exists already: its columns cannot change
         sagemaker.create_feature_group(**feature_group(plain(record.features.name), schema, settings))
 
 
 def _output(name: str, values: dict[str, Any]) -> None:
     path = base() / "processing" / "output" / name / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(to_json(values, indent=2, inf_nan_mode="null"))  # a metric that is not there is no NaN in JSON
+    path.write_bytes(to_json(values, indent=2, inf_nan_mode="null"))  # JSON has no NaN for an undefined metric
 
 
 def _model() -> Path:
     return Path(os.environ.get("SM_MODEL_DIR", base() / "model"))
 
 
-def _tell(failure: str) -> None:
-    """In https://docs.aws.amazon.com/sagemaker/latest/dg/: byoc-metadata, your-algorithms-training-algo-output."""
+def _report_failure(failure: str) -> None:
+    """Writes the cause for SageMaker.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/: byoc-metadata, your-algorithms-training-algo-output.
+    """
     folder = base() / "output"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("failure", "message"):  # of a training job, of a processing job

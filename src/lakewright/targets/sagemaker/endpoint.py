@@ -1,7 +1,7 @@
-"""What answers: the model package group, models, an endpoint with one or two variants, its scaling, a batch job.
+"""The model package group, models, an endpoint with one or two variants, its scaling, a batch job.
 
-A model and an endpoint configuration never change once made, so their names say what they hold; the endpoint is what
-moves from one configuration to the next.
+A model and an endpoint configuration never change, so their names contain a digest or a version; the endpoint moves
+from one configuration to the next.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def package_arn(project: Project, settings: SageMakerSettings, version: int | st
 
 
 def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {}) -> list[Request]:
-    """Models, configuration, endpoint, scaling. `versions` has the numbers (variant → version) where the profile says
-    `approved`, which are known once the registry was asked; until then the word stands in their place."""
+    """Models, configuration, endpoint, scaling. `versions` has the numbers (variant → version) of variants with
+    `approved`, which the registry knows; without them the word `approved` is in their place."""
     settings = settings_of(profile)
     serves = settings.endpoint
     if serves is None:
@@ -59,9 +59,9 @@ def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {
                 "InitialVariantWeight": float(variant.percent),
             }
         )
-    held: Json = {"ProductionVariants": variants, **({"KmsKeyId": settings.kms_key} if settings.kms_key else {})}
-    digest = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:8]
-    configuration = {"EndpointConfigName": f"{serves.endpoint}-{digest}", **held}
+    content: Json = {"ProductionVariants": variants, **({"KmsKeyId": settings.kms_key} if settings.kms_key else {})}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    configuration = {"EndpointConfigName": f"{serves.endpoint}-{digest}", **content}
     unique = {model["ModelName"]: model for model in models}
     return [
         *(Request("sagemaker.create_model", model) for model in unique.values()),
@@ -81,14 +81,14 @@ def endpoint(project: Project, profile: Profile, versions: Mapping[str, int] = {
 
 
 def updating(body: Mapping[str, Any]) -> Json:
-    """CreateEndpoint's body as UpdateEndpoint's: the instances that scaling has reached stay, the weights are new."""
-    kept = {name: part for name, part in body.items() if name != "Tags"} | {"RetainAllVariantProperties": True}
-    return {**kept, "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}
+    """The body of UpdateEndpoint for CreateEndpoint's: the number of instances stays, the weights are new."""
+    update = {name: part for name, part in body.items() if name != "Tags"} | {"RetainAllVariantProperties": True}
+    return {**update, "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}
 
 
 def transform(project: Project, profile: Profile) -> Json | None:
-    """The request of a batch transform job (`aws sagemaker create-transform-job --cli-input-json file://…`): of the
-    endpoint's champion. It is run when somebody wants it, not whenever the project is sent."""
+    """The request of a batch transform job (`aws sagemaker create-transform-job --cli-input-json file://…`): with
+    the endpoint's champion. Users run it; a deploy does not."""
     settings = settings_of(profile)
     batch = settings.batch
     if batch is None or settings.endpoint is None:
@@ -99,7 +99,7 @@ def transform(project: Project, profile: Profile) -> Json | None:
     return {
         "TransformJobName": f"{serves.endpoint}-batch",
         "ModelName": f"{serves.endpoint}-{serves.champion.version}",
-        "BatchStrategy": "SingleRecord",  # the server puts them together; many rows in one request it would refuse
+        "BatchStrategy": "SingleRecord",  # the server batches them; it would refuse many rows in one request
         "MaxConcurrentTransforms": 16,
         "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": batch.input}},
@@ -123,14 +123,14 @@ def _deployment_config(serves: Endpoint) -> Json:
     size = {"Type": "CAPACITY_PERCENT", "Value": shift.percent}
     routing |= {"canary": {"CanarySize": size}, "linear": {"LinearStepSize": size}}.get(shift.kind, {})
     config: Json = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
-    made = [_alarm_name(serves, name) for name in serves.variants] if _alarmed(shift) else []
-    if shift.alarms or made:
-        config["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in shift.alarms or made]}
+    alarms = [_alarm_name(serves, name) for name in serves.variants] if _alarmed(shift) else []
+    if shift.alarms or alarms:
+        config["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in shift.alarms or alarms]}
     return config
 
 
 def _alarmed(shift: Shift) -> bool:
-    """Whether alarms are made: traffic that goes over in steps does so for them to have a say."""
+    """Whether alarms are made: traffic that moves in steps needs alarms that can roll it back."""
     return shift.kind != "all_at_once" and not shift.alarms
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def feature_group(name: str, schema: pa.Schema, settings: SageMakerSettings) -> dict[str, Any]:
     """The body of CreateFeatureGroup for a features table (record_id, event_time, …).
 
-    Whole numbers are Integral, others Fractional; all else is a String: times in ISO 8601, lists and structs as JSON.
+    Whole numbers are Integral, others Fractional; other types are String: times in ISO 8601, lists and structs as JSON.
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_FeatureDefinition.html
     """
     assert settings.feature_store is not None

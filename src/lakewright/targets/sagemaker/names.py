@@ -1,4 +1,4 @@
-"""What a project and its parts are called on SageMaker, and where they lie."""
+"""The names and places of a project and its parts on SageMaker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def approval_of(project: Project, settings: SageMakerSettings) -> str:
 
 
 def described(project: Project, execution: str) -> str:
-    """A model package's description, by which it is found again."""
+    """A model package's description, which identifies it."""
     return f"{project.model}, run {execution}"
 
 
@@ -46,15 +46,15 @@ def described_pipeline(project: Project) -> str:
 
 
 def owner_described(description: str) -> str | None:
-    """The project whose pipeline is so described."""
-    found = re.fullmatch(r".* of (\S+), by Lakewright", description, re.DOTALL)
-    return found[1] if found else None
+    """The project whose pipeline has this description."""
+    match = re.fullmatch(r".* of (\S+), by Lakewright", description, re.DOTALL)
+    return match[1] if match else None
 
 
 def environment(settings: SageMakerSettings) -> dict[str, str]:
-    """What a container gets; of secrets, where they are."""
-    named = {f"LAKEWRIGHT_SECRET_{name}": place for name, place in settings.secrets.items()}
-    return {"AWS_REGION": settings.region, **settings.environment, **named}
+    """A container's environment variables; for secrets, their places."""
+    secrets = {f"LAKEWRIGHT_SECRET_{name}": place for name, place in settings.secrets.items()}
+    return {"AWS_REGION": settings.region, **settings.environment, **secrets}
 
 
 def vpc(settings: SageMakerSettings) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def vpc(settings: SageMakerSettings) -> dict[str, Any]:
 
 
 def plain(name: str) -> str:
-    """Letters, digits and hyphens; and a digest of the name where another one would be the same without: main.a_b.c and
-    main.a.b_c. Single underscores in the last part cannot be taken for others."""
+    """The name in letters, digits and hyphens, with a digest if another name would give the same: main.a_b.c and
+    main.a.b_c. Single underscores in the last part are unambiguous."""
     text = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
     if re.fullmatch(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)*(_[A-Za-z0-9]+)*", name):
         return text

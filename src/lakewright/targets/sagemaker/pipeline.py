@@ -1,7 +1,7 @@
-"""The pipeline definition: every stage a step, every parameter in every step.
+"""The pipeline definition: one step for each stage, every parameter in every step.
 
     ingest → prepare → train → evaluate → gate → decide ─ passed  → register → package
-                                                        └ refused → refuse (the execution fails, and says why)
+                                                        └ refused → refuse (the execution fails, with the reason)
 
 Format: https://docs.aws.amazon.com/sagemaker/latest/dg/pipelines-define.html (2020-12-01); a step's Arguments are those
 of the API's own requests (CreateProcessingJob, CreateTrainingJob, CreateModelPackage) without the job's name.
@@ -16,7 +16,7 @@ from lakewright.errors import ProfileError
 from lakewright.pipeline import STAGES
 from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
-from lakewright.targets.parameters import Parameter, given_settings, parameters
+from lakewright.targets.parameters import Parameter, override_settings, parameters
 from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings
 
@@ -39,20 +39,20 @@ def definition(project: Project, profile: Profile, code: str) -> Json:
     """The pipeline; `code` is the S3 prefix of the project's files. Raises ProfileError for a parameter's name that is
     taken."""
     settings = settings_of(profile)
-    given, own = parameters(project, settings.parameters), _own_parameters(project, settings)
-    taken = [parameter.name for parameter in given if parameter.name in own]
-    if taken:
-        raise ProfileError(f"the pipeline has a parameter {taken[0]} of its own", "name it otherwise")
-    steps = {stage.name: _Steps(project, profile, code, given).stage(stage.name) for stage in STAGES}
+    settable, own = parameters(project, settings.parameters), _own_parameters(project, settings)
+    clashes = [parameter.name for parameter in settable if parameter.name in own]
+    if clashes:
+        raise ProfileError(f"the pipeline already has a parameter {clashes[0]}", "use another name")
+    steps = {stage.name: _Steps(project, profile, code, settable).stage(stage.name) for stage in STAGES}
     register = steps.pop("register")
     return {
         "Version": "2020-12-01",
         "Metadata": {},
         "Parameters": [
-            *({"Name": each.name, "Type": each.kind, "DefaultValue": each.default} for each in given),
+            *({"Name": each.name, "Type": each.kind, "DefaultValue": each.default} for each in settable),
             *({"Name": name, "Type": _kind(value), "DefaultValue": value} for name, value in own.items()),
         ],
-        "Steps": [*steps.values(), _decide(register, _package(project, profile), _refuse(project, given))],
+        "Steps": [*steps.values(), _decide(register, _package(project, profile), _refuse(project, settable))],
     }
 
 
@@ -69,17 +69,17 @@ def _own_parameters(project: Project, settings: SageMakerSettings) -> dict[str, 
 
 
 class _Steps:
-    """The stages' steps, which differ in little."""
+    """The steps of the stages, which are nearly equal."""
 
-    def __init__(self, project: Project, profile: Profile, code: str, given: list[Parameter]) -> None:
-        self.project, self.profile, self.code, self.given = project, profile, code, given
+    def __init__(self, project: Project, profile: Profile, code: str, parameters: list[Parameter]) -> None:
+        self.project, self.profile, self.code, self.parameters = project, profile, code, parameters
         self.settings, self.store = settings_of(profile), store_of(profile)
 
     def stage(self, name: str) -> Json:
-        before = [stage.name for stage in STAGES][: [stage.name for stage in STAGES].index(name)][-1:]
+        previous = [stage.name for stage in STAGES][: [stage.name for stage in STAGES].index(name)][-1:]
         step: Json = {"Name": name, "Type": "Training" if name == "train" else "Processing"}
-        if before and name != "register":  # which stands in a branch, after decide
-            step["DependsOn"] = before
+        if previous and name != "register":  # register is in a branch, after decide
+            step["DependsOn"] = previous
         step["Arguments"] = self._training() if name == "train" else self._processing(name)
         if name in PROPERTY_FILES:
             output, file = PROPERTY_FILES[name]
@@ -94,8 +94,8 @@ class _Steps:
         settings = self.settings
         command: list[Any] = ["stage", name, "--project", self.project.path.name, "--profile", self.profile.name]
         command += ["--run", EXECUTION]
-        command += [part for setting in given_settings(self.project) for part in ("--set", setting)]
-        command += [part for each in self.given for part in ("--set", _join(f"{each.setting}=", _value(each)))]
+        command += [part for setting in override_settings(self.project) for part in ("--set", setting)]
+        command += [part for each in self.parameters for part in ("--set", _join(f"{each.setting}=", _value(each)))]
         arguments: Json = {
             "ProcessingResources": {"ClusterConfig": self._machine("Processing", settings.processing)},
             "AppSpecification": {
@@ -141,15 +141,15 @@ class _Steps:
             stopping["MaxWaitTimeInSeconds"] = _seconds(training.wait_hours or 2 * training.hours)
         prefix = f"{self.store}/executions/"
         key = {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
-        # A hyperparameter with a dot is a setting of the project. Values are strings, as the API has them.
-        named: Json = {"project": self.project.path.name, "profile": self.profile.name, "run": EXECUTION}
-        named["given"] = json.dumps(given_settings(self.project))
+        # A hyperparameter with a dot is a setting of the project. The API's values are strings.
+        hyperparameters: Json = {"project": self.project.path.name, "profile": self.profile.name, "run": EXECUTION}
+        hyperparameters["given"] = json.dumps(override_settings(self.project))
         arguments: Json = {
             "AlgorithmSpecification": {
                 "TrainingImage": settings.training_image or settings.image,
                 "TrainingInputMode": "File",
             },
-            "HyperParameters": named | {each.setting: _join(_value(each)) for each in self.given},
+            "HyperParameters": hyperparameters | {each.setting: _join(_value(each)) for each in self.parameters},
             "RoleArn": settings.role,
             "Environment": environment(settings),
             "InputDataConfig": [
@@ -245,14 +245,16 @@ def _package(project: Project, profile: Profile) -> Json:
     } | _retried(settings)
 
 
-def _refuse(project: Project, given: list[Parameter]) -> Json:
-    bounds = [each for each in given if each.setting.startswith("gate.minimum.")]
-    wanted = [part for each in bounds for part in (f" {each.setting.rpartition('.')[2]} at least ", _value(each), ",")]
-    wanted += [f" {metric} at most {most:g}," for metric, most in project.gate.maximum.items()]
-    wanted += [" not worse than the champion,"] if project.gate.champion else []
+def _refuse(project: Project, parameters: list[Parameter]) -> Json:
+    bounds = [each for each in parameters if each.setting.startswith("gate.minimum.")]
+    required = [
+        part for each in bounds for part in (f" {each.setting.rpartition('.')[2]} at least ", _value(each), ",")
+    ]
+    required += [f" {metric} at most {most:g}," for metric, most in project.gate.maximum.items()]
+    required += [" not worse than the champion,"] if project.gate.champion else []
     output, _ = PROPERTY_FILES["gate"]
     why = _join(
-        "the gate refused the model of ", EXECUTION, " (wanted:", *wanted, " on the test split); why: ",
+        "the gate refused the model of ", EXECUTION, " (wanted:", *required, " on the test split); why: ",
         _output("gate", output), f"/{output}.json",
     )  # fmt: skip
     return {"Name": "refuse", "Type": "Fail", "Arguments": {"ErrorMessage": why}}

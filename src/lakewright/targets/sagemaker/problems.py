@@ -1,4 +1,4 @@
-"""What can be seen to be wrong with a SageMaker profile before anything is sent."""
+"""The problems of a SageMaker profile that show before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from lakewright.targets.checks import (
     variable_problems,
 )
 from lakewright.targets.machines import Machines
-from lakewright.targets.parameters import given_settings, parameters, stage_settings
+from lakewright.targets.parameters import override_settings, parameters, stage_settings
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
 
-# P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still name them all.
+# P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still have them.
 MACHINES = Machines(
     gpu=r"ml\.[gp]\d.*",
     today="ml.g5.xlarge or ml.g6.xlarge (GPU), ml.m6i.xlarge (none)",
-    gone={r"ml\.p3(dn)?\..*": "AWS stopped its family"},
-    going={r"ml\.(p2|m4)\..*": "AWS retires its family"},
+    retired={r"ml\.p3(dn)?\..*": "AWS stopped its family"},
+    retiring={r"ml\.(p2|m4)\..*": "AWS retires its family"},
 )
 LONGEST_ARGUMENT = 256  # CreateProcessingJob's ContainerArguments
 VARIABLES = Variables(
     settings=("environment",),
-    kept=("secrets",),
+    stored=("secrets",),
     always=("AWS_REGION",),
     remedy="keep it in AWS Secrets Manager (target.secrets: {NAME: ARN}); for S3, the role is enough",
 )
@@ -67,43 +67,43 @@ def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
         yield from machine_problems(instance, profile.where("target", *key), MACHINES)
     images = {name: getattr(settings, name) for name in ("image", "training_image", "inference_image")}
     for name, image in images.items():
-        found = re.search(r"\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.", image or "")
-        if found and found[1] != settings.region:
+        match = re.search(r"\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.", image or "")
+        if match and match[1] != settings.region:
             yield Problem(
                 profile.where("target", name),
-                f"{name} is in {found[1]}, and the region is {settings.region}",
+                f"{name} is in {match[1]}, and the region is {settings.region}",
                 f"push it to a repository in {settings.region}",
             )
 
 
 def _training(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
     training = settings.training
-    wanted = "name target.training.instance_type: ml.g5.xlarge, or another of the families g and p"
-    yield from gpu_problems(profile, training.instance_type, wanted, MACHINES)
+    remedy = "name target.training.instance_type: ml.g5.xlarge, or another of the families g and p"
+    yield from gpu_problems(profile, training.instance_type, remedy, MACHINES)
     if training.spot and not training.checkpoints:
         yield Problem(
             profile.where("target", "training", "checkpoints"),
-            "a spot instance may be taken away, and without checkpoints training begins anew each time",
+            "a spot instance may be taken away, and without checkpoints training then starts from the beginning",
             "set checkpoints: true",
         )
     if training.spot and training.wait_hours is not None and training.wait_hours < training.hours:
         yield Problem(
             profile.where("target", "training", "wait_hours"),
-            f"wait_hours ({training.wait_hours:g}) is less than hours ({training.hours:g}), and counts both",
-            "raise it: it is the time to wait and to run, in all",
+            f"wait_hours ({training.wait_hours:g}) is less than hours ({training.hours:g}), and it includes them",
+            "raise it: it is the time for waiting and running together",
         )
     if not training.spot and training.wait_hours is not None:
         yield Problem(
             profile.where("target", "training", "wait_hours"),
-            "wait_hours means nothing without spot: true",
-            "leave it out, or set spot: true",
+            "wait_hours has no effect without spot: true",
+            "remove it, or set spot: true",
         )
     if settings.debugger_rules:
         yield Problem(
             profile.where("target", "debugger_rules"),
-            "SageMaker Debugger is closed to new customers, and its rules see only what a smdebug hook in the image "
-            "saves, which ours has not",
-            "leave debugger_rules out, unless your account has used it before and training_image has the hook",
+            "SageMaker Debugger is closed to new customers, and its rules read only the output of a smdebug hook, "
+            "which Lakewright's image does not have",
+            "remove debugger_rules, unless your account has used it before and training_image has the hook",
             "warning",
         )
 
@@ -113,8 +113,8 @@ def _approval(project: Project, profile: Profile, settings: SageMakerSettings) -
     if manual and settings.approval == "Approved":
         yield Problem(
             profile.where("target", "approval"),
-            "the project's register.approval is manual, and approval: Approved would let every model through",
-            "leave approval out, or set PendingManualApproval",
+            "the project's register.approval is manual, and approval: Approved would approve every model",
+            "remove approval, or set PendingManualApproval",
         )
 
 
@@ -133,7 +133,11 @@ def _endpoint(profile: Profile, serves: Endpoint) -> Iterator[Problem]:
         )
     for name, variant in serves.variants.items():
         if serves.most is not None and variant.instances > serves.most:
-            yield Problem(at(name, "instances"), f"{variant.instances} instances are more than most", "lower it")
+            yield Problem(
+                at(name, "instances"),
+                f"{variant.instances} instances are more than most",
+                "lower instances, or raise most",
+            )
 
 
 def _secrets(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
@@ -162,8 +166,8 @@ def _places(project: Project, profile: Profile, settings: SageMakerSettings) -> 
     if settings.feature_store is not None and project.data.columns.event_time is None:
         yield Problem(
             profile.where("target", "feature_store"),
-            "Feature Store wants each record's time, and the project names no column of times",
-            "set data.columns.event_time, or leave feature_store out",
+            "Feature Store needs each record's time, and the project names no column of times",
+            "set data.columns.event_time, or remove feature_store",
         )
     if settings.batch is not None and settings.endpoint is None:
         yield Problem(
@@ -172,9 +176,9 @@ def _places(project: Project, profile: Profile, settings: SageMakerSettings) -> 
         )  # fmt: skip
     for setting in stage_settings(project, parameters(project)):
         if len(setting) > LONGEST_ARGUMENT:
-            by_hand = setting in given_settings(project)
+            from_command = setting in override_settings(project)
             yield Problem(
-                "--set" if by_hand else project.path.name,
+                "--set" if from_command else project.path.name,
                 f"{setting[:40]}… is longer than {LONGEST_ARGUMENT} characters, a step's longest argument",
-                "write it into the project file" if by_hand else "give it a shorter value",
+                "write it into the project file" if from_command else "use a shorter value",
             )

@@ -1,4 +1,4 @@
-"""Sends what was built, and reads what runs: all that needs boto3."""
+"""Sends a deployment, and reads the state of its runs: the only part that needs boto3."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lakewright.targets.sagemaker.names import described, group_of, name_of, own
 from lakewright.targets.sagemaker.settings import SageMakerSettings
 
 Clients = Callable[[str], Any]
-SHOWN = 10  # executions, each of which is asked for its steps
-# What is made: its name's key, and how to ask for it; and what of it may change, and how.
+SHOWN = 10  # executions whose steps are read
+# For each thing: the key of its name, and the call that describes it; then the call that changes it, and its fields.
 KINDS = {
     "sagemaker.create_pipeline": ("PipelineName", "describe_pipeline"),
     "sagemaker.create_model_package_group": ("ModelPackageGroupName", "describe_model_package_group"),
@@ -50,7 +50,7 @@ def clients(settings: SageMakerSettings) -> Clients:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """What AWS refuses becomes a LakewrightError."""
+    """Refusals of AWS become LakewrightErrors."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
@@ -59,27 +59,27 @@ def answering() -> Iterator[None]:
     except WaiterError as failure:
         raise LakewrightError(
             f"the endpoint is not in service: {failure}",
-            "its log is in CloudWatch, /aws/sagemaker/Endpoints/NAME; deploy again once it is",
+            "read its log in CloudWatch, /aws/sagemaker/Endpoints/NAME; deploy again once it is",
         ) from None
     except ClientError as refusal:
-        told = refusal.response["Error"]
-        denied = "AccessDenied" in told["Code"] or "Unauthorized" in told["Code"]
+        details = refusal.response["Error"]
+        denied = "AccessDenied" in details["Code"] or "Unauthorized" in details["Code"]
         raise LakewrightError(
-            f"AWS refused {refusal.operation_name}: {told.get('Message') or told['Code']}",
-            "your credentials, or the role, lack that permission (infrastructure/ has what is needed)"
+            f"AWS refused {refusal.operation_name}: {details.get('Message') or details['Code']}",
+            "give your credentials, or the role, this permission (infrastructure/ has the policies)"
             if denied
-            else "correct what it names in the profile (lakewright check), or wait where a limit is reached",
+            else "correct the profile (lakewright check), or wait if a limit is reached",
         ) from refusal
     except (BotoCoreError, Boto3Error) as failure:
         raise LakewrightError(
-            f"AWS could not be asked: {failure}", "set credentials (aws configure, AWS_PROFILE), and see the network"
+            f"AWS did not answer: {failure}", "set credentials (aws configure, AWS_PROFILE), and check the network"
         ) from None
 
 
 def send(
     deployment: Deployment, project: Project, profile: Profile, workspace: OpenWorkspace, clients: Clients
 ) -> Iterator[str]:
-    """A line for each thing made or changed."""
+    """Yields one line for each thing that is made or changed."""
     with answering():
         _refuse_foreign(project, profile, clients("sagemaker"))
         yield from _upload(deployment, profile, clients)
@@ -93,7 +93,7 @@ def send(
 
 
 def _refuse_foreign(project: Project, profile: Profile, sagemaker: Any) -> None:
-    """Raises ProfileError where the pipeline or the endpoint is there, and of another project."""
+    """Raises ProfileError if the existing pipeline or endpoint belongs to another project."""
     settings, name = settings_of(profile), name_of(project)
     pipeline = _described(sagemaker, "describe_pipeline", {"PipelineName": name})
     if pipeline is not None:
@@ -102,57 +102,57 @@ def _refuse_foreign(project: Project, profile: Profile, sagemaker: Any) -> None:
     if settings.endpoint is None:
         return
     name = settings.endpoint.endpoint
-    there = _described(sagemaker, "describe_endpoint", {"EndpointName": name})
-    if there is not None:
-        tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=there["EndpointArn"])["Tags"]}
+    existing = _described(sagemaker, "describe_endpoint", {"EndpointName": name})
+    if existing is not None:
+        tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=existing["EndpointArn"])["Tags"]}
         refuse_foreign(
             f"endpoint {name}",
             tags.get(TAG),
             project,
             "name another (target.endpoint.endpoint)",
-            serves=_groups_served(there["EndpointConfigName"], sagemaker),
+            serves=_groups_served(existing["EndpointConfigName"], sagemaker),
             model=group_of(project, settings),
         )
 
 
 def _groups_served(configuration: str, sagemaker: Any) -> list[str]:
-    """The model package groups of an endpoint's models; "" for a model that is of none."""
-    found = _described(sagemaker, "describe_endpoint_config", {"EndpointConfigName": configuration}) or {}
-    names = [variant["ModelName"] for variant in found.get("ProductionVariants", ()) if "ModelName" in variant]
+    """The model package groups of an endpoint's models; "" for a model without one."""
+    config = _described(sagemaker, "describe_endpoint_config", {"EndpointConfigName": configuration}) or {}
+    names = [variant["ModelName"] for variant in config.get("ProductionVariants", ()) if "ModelName" in variant]
     packages = [_package_of(_described(sagemaker, "describe_model", {"ModelName": name})) for name in names]
     return [package.rpartition("/")[0].rpartition("/")[2] for package in packages]
 
 
 def _package_of(model: Mapping[str, Any] | None) -> str:
-    """The ARN of the model package that a model is made of: …:model-package/GROUP/VERSION."""
+    """The ARN of the model package that a model is made from: …:model-package/GROUP/VERSION."""
     containers = (model or {}).get("Containers") or [(model or {}).get("PrimaryContainer") or {}]
     return str(containers[0].get("ModelPackageName", ""))
 
 
 def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
-    """What was made or changed, in a line; empty where all is as it should be."""
+    """A line about the thing that was made or changed; empty if nothing had to change."""
     service, _, call = operation.partition(".")
     client = clients(service)
-    if operation not in KINDS:  # sent anew, these change nothing
+    if operation not in KINDS:  # sent again, these change nothing
         getattr(client, call)(**body)
         return ""
     key, describe = KINDS[operation]
-    there = _described(client, describe, {key: body[key]})
-    what = f"{call.removeprefix('create_').replace('_', ' ')} {body[key]}"
-    if there is None:
+    existing = _described(client, describe, {key: body[key]})
+    thing = f"{call.removeprefix('create_').replace('_', ' ')} {body[key]}"
+    if existing is None:
         getattr(client, call)(**body)
-        return f"made {what}"
-    if operation == "sagemaker.create_model" and _package_of(there) != _package_of(body):
+        return f"made {thing}"
+    if operation == "sagemaker.create_model" and _package_of(existing) != _package_of(body):
         raise ProfileError(
-            f"the model {body['ModelName']} is made of {_package_of(there) or 'no model package'}",
-            "name the endpoint otherwise (target.endpoint.endpoint), or delete that model",
+            f"the model {body['ModelName']} is made from {_package_of(existing) or 'no model package'}",
+            "use another name for the endpoint (target.endpoint.endpoint), or delete that model",
         )
     change, fields = CHANGED.get(operation, ("", ()))
-    if all(_same(there.get(field), body.get(field)) for field in fields):
+    if all(_same(existing.get(field), body.get(field)) for field in fields):
         return ""
     changed = updating(body) if change == "update_endpoint" else body
     getattr(client, change)(**changed)
-    return f"changed {what}"
+    return f"changed {thing}"
 
 
 def start(project: Project, profile: Profile, values: Mapping[str, str], clients: Clients) -> Execution:
@@ -165,7 +165,7 @@ def start(project: Project, profile: Profile, values: Mapping[str, str], clients
 
 
 def executions(project: Project, clients: Clients) -> list[Execution]:
-    """The newest first, at most SHOWN; none where the pipeline is not there yet."""
+    """The newest first, at most SHOWN; none if the pipeline does not exist yet."""
     sagemaker = clients("sagemaker")
     with answering():
         if _described(sagemaker, "describe_pipeline", {"PipelineName": name_of(project)}) is None:
@@ -192,9 +192,9 @@ def _execution(summary: Mapping[str, Any], sagemaker: Any) -> Execution:
     arn = summary["PipelineExecutionArn"]
     steps = {step["StepName"]: step for step in _steps(arn, sagemaker)}
     status = EXECUTION.get(summary["PipelineExecutionStatus"], "running")
-    unseen: Status = "waiting" if status == "running" else "skipped"
+    absent: Status = "waiting" if status == "running" else "skipped"
     stages = {
-        stage.name: STEP.get(steps[stage.name]["StepStatus"], "running") if stage.name in steps else unseen
+        stage.name: STEP.get(steps[stage.name]["StepStatus"], "running") if stage.name in steps else absent
         for stage in STAGES
     }
     failed = [step["FailureReason"] for step in steps.values() if step.get("FailureReason")]
@@ -224,7 +224,7 @@ def _lines(step: str, group: str, job: str, logs: Any) -> Iterator[str]:
 
 
 def _carry_approval(project: Project, profile: Profile, workspace: OpenWorkspace, clients: Clients) -> Iterator[str]:
-    """Approval is given in one place, by `lakewright models approve`; SageMaker's registry follows."""
+    """`lakewright models approve` alone approves; SageMaker's registry follows here."""
     from lakewright.pipeline.runs import noted_runs
     from lakewright.registry.versions import champion
 
@@ -241,7 +241,7 @@ def _carry_approval(project: Project, profile: Profile, workspace: OpenWorkspace
     if approved is None:
         return
     run = approved.tags.get("lakewright.run_id")
-    executions = {described(project, noted.name) for noted in noted_runs(project, opened) if noted.run_id == run}
+    executions = {described(project, note.name) for note in noted_runs(project, opened) if note.run_id == run}
     for each in waiting:
         if each.get("ModelPackageDescription") in executions:
             sagemaker.update_model_package(
@@ -257,14 +257,14 @@ def _send_endpoint(project: Project, profile: Profile, clients: Clients) -> Iter
     assert settings.endpoint is not None
     versions = {}
     for name, variant in settings.endpoint.variants.items():
-        found = _approved(project, profile, variant.version, name, clients)
-        if found is None:
+        number = _approved(project, profile, variant.version, name, clients)
+        if number is None:
             yield (
                 f"endpoint {settings.endpoint.endpoint} is not made yet: no version in {group_of(project, settings)} "
                 "is approved; deploy again once one is"
             )
             return
-        versions[name] = found
+        versions[name] = number
     for request in endpoint(project, profile, versions):
         if request.operation == "application-autoscaling.register_scalable_target":
             clients("sagemaker").get_waiter("endpoint_in_service").wait(EndpointName=settings.endpoint.endpoint)
@@ -273,7 +273,7 @@ def _send_endpoint(project: Project, profile: Profile, clients: Clients) -> Iter
 
 
 def _approved(project: Project, profile: Profile, version: int | str, variant: str, clients: Clients) -> int | None:
-    """The version's number. Raises ProfileError for one that is not approved, NotFound for one that is not there."""
+    """The version's number. Raises ProfileError if it is not approved, NotFound if it does not exist."""
     settings, sagemaker = settings_of(profile), clients("sagemaker")
     group = group_of(project, settings)
     if version == "approved":
@@ -284,12 +284,12 @@ def _approved(project: Project, profile: Profile, version: int | str, variant: s
         return int(newest[0]["ModelPackageVersion"]) if newest else None
     where = profile.where("target", "endpoint", variant, "version")
     name = package_arn(project, settings, version)
-    there = _described(sagemaker, "describe_model_package", {"ModelPackageName": name})
-    if there is None:
-        raise NotFound(f"{where}: {group} has no version {version}", "name one that is there, or `approved`")
-    if there["ModelApprovalStatus"] != "Approved":
+    package = _described(sagemaker, "describe_model_package", {"ModelPackageName": name})
+    if package is None:
+        raise NotFound(f"{where}: {group} has no version {version}", "name an existing version, or `approved`")
+    if package["ModelApprovalStatus"] != "Approved":
         raise ProfileError(
-            f"{where}: version {version} of {group} is {there['ModelApprovalStatus']}",
+            f"{where}: version {version} of {group} is {package['ModelApprovalStatus']}",
             "approve it first: `lakewright models approve`, then deploy; or, in SageMaker alone, "
             f"aws sagemaker update-model-package --model-package-arn {name} --model-approval-status Approved",
         )
@@ -297,28 +297,28 @@ def _approved(project: Project, profile: Profile, version: int | str, variant: s
 
 
 def _upload(deployment: Deployment, profile: Profile, clients: Clients) -> Iterator[str]:
-    """The files; those that are there already, under a prefix that names their content, are the same."""
+    """Sends the files. The prefix names their content, so existing files are the same."""
     s3, settings = clients("s3"), settings_of(profile)
     encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key} if settings.kms_key else {}
-    there: dict[str, set[str]] = {}
+    existing: dict[str, set[str]] = {}
     for uri, content in deployment.uploads.items():
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         folder = key.rpartition("/")[0]
-        if folder not in there:
+        if folder not in existing:
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/")
-            there[folder] = {each["Key"] for page in pages for each in page.get("Contents", ())}
-        if key not in there[folder]:
+            existing[folder] = {each["Key"] for page in pages for each in page.get("Contents", ())}
+        if key not in existing[folder]:
             s3.put_object(Bucket=bucket, Key=key, Body=content, **encrypted)
             yield f"sent {uri}"
 
 
-def _described(client: Any, describe: str, named: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None where there is no such thing: SageMaker says so in several ways."""
+def _described(client: Any, describe: str, name: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The thing's description; None if it does not exist, which SageMaker reports in several ways."""
     from botocore.exceptions import ClientError
 
     try:
-        found: dict[str, Any] = getattr(client, describe)(**named)
-        return found
+        description: dict[str, Any] = getattr(client, describe)(**name)
+        return description
     except ClientError as refusal:
         code, message = refusal.response["Error"]["Code"], refusal.response["Error"].get("Message", "").lower()
         unknown = any(words in message for words in ("could not find", "does not exist", "not found"))
@@ -328,7 +328,7 @@ def _described(client: Any, describe: str, named: Mapping[str, Any]) -> dict[str
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Definitions are JSON in a string."""
+    """Whether two values are equal; definitions are JSON in a string."""
     try:
         return bool(json.loads(one) == json.loads(other))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What profiles.yml says to run a project on Amazon SageMaker.
+"""The settings in profiles.yml to run a project on Amazon SageMaker.
 
     prod:
       target:
@@ -31,22 +31,25 @@ Id = Annotated[str, StringConstraints(pattern=r"^[-0-9a-zA-Z]{1,32}$")]
 
 
 class Machine(Settings):
-    """What a step runs on."""
+    """The machines of a step."""
 
     instance_type: str = Field(default="ml.m6i.xlarge", pattern=INSTANCE)
     count: int = Field(default=1, ge=1, le=100, description="instances; a stage runs on one")
-    volume_gb: int = Field(default=30, ge=1, le=16384, description="disk of each instance")
-    hours: float = Field(default=5, gt=0, le=120, description="after them the job is stopped")
+    volume_gb: int = Field(default=30, ge=1, le=16384, description="disk of each instance, in GB")
+    hours: float = Field(default=5, gt=0, le=120, description="hours after which the job is stopped")
 
 
 class Training(Machine):
     spot: bool = Field(
-        default=False, description="spare capacity: cheaper, may be taken away; goes on from checkpoints"
+        default=False,
+        description="spare capacity: cheaper, and may be taken away; training goes on from its checkpoints",
     )
     wait_hours: float | None = Field(
-        default=None, gt=0, le=240, description="spot: how long to wait for capacity and run, in all"
+        default=None, gt=0, le=240, description="spot: hours for waiting and running together"
     )
-    checkpoints: bool = Field(default=True, description="kept in S3 while training, so that an interrupted job goes on")
+    checkpoints: bool = Field(
+        default=True, description="keep checkpoints in S3 while training, so that an interrupted job goes on"
+    )
 
 
 class Network(Settings):
@@ -68,41 +71,47 @@ class DebuggerRule(Settings):
 
 
 class Shift(Settings):
-    """How an endpoint's traffic goes over to what is new, and what brings it back."""
+    """How an endpoint's traffic moves to a new version, and the alarms that roll it back."""
 
     kind: Literal["all_at_once", "canary", "linear"] = "all_at_once"
-    percent: int = Field(default=10, ge=1, le=50, description="of the capacity: the canary, or one linear step")
-    wait_seconds: int = Field(default=300, ge=0, le=3600, description="between steps")
+    percent: int = Field(default=10, ge=1, le=50, description="percent of the capacity: the canary, or one linear step")
+    wait_seconds: int = Field(default=300, ge=0, le=3600, description="seconds between steps")
     alarms: list[str] = Field(
-        default=[], max_length=10, description="CloudWatch alarms that roll back; default: one a variant, on errors"
+        default=[],
+        max_length=10,
+        description="CloudWatch alarms that roll back; empty: one for each variant, on errors",
     )
-    errors: int = Field(default=5, ge=1, description="answers 5xx a minute that set off the alarms made by default")
+    errors: int = Field(default=5, ge=1, description="5xx answers in a minute that set off these alarms")
 
 
 class Variant(Settings):
     """One model package version behind the endpoint."""
 
     version: Literal["approved"] | Annotated[int, Field(ge=1)] = Field(
-        default="approved", description="number in the model package group; approved: the newest that is"
+        default="approved", description="number in the model package group; approved: the newest approved one"
     )
-    percent: int = Field(default=100, ge=0, le=100, description="of the traffic")
-    instances: int = Field(default=1, ge=1, description="at first")
+    percent: int = Field(default=100, ge=0, le=100, description="percent of the traffic")
+    instances: int = Field(default=1, ge=1, description="instances at the start")
 
 
 class Endpoint(Settings):
-    endpoint: str = Field(pattern=NAME, description="its name")
+    endpoint: str = Field(pattern=NAME, description="the endpoint's name")
     instance_type: str = Field(default="ml.m6i.large", pattern=INSTANCE)
     champion: Variant = Variant()
-    challenger: Variant | None = Field(default=None, description="a second version beside the first; default none")
-    least: int | None = Field(default=None, ge=1, description="autoscaling: instances of each variant; null: none")
-    most: int | None = Field(default=None, ge=1, description="autoscaling: instances of each variant")
-    invocations: float = Field(default=1000, gt=0, description="autoscaling aims at, an instance and minute")
+    challenger: Variant | None = Field(default=None, description="a second version beside the first; null: none")
+    least: int | None = Field(
+        default=None, ge=1, description="autoscaling: least instances of each variant; null: no autoscaling"
+    )
+    most: int | None = Field(default=None, ge=1, description="autoscaling: most instances of each variant")
+    invocations: float = Field(
+        default=1000, gt=0, description="autoscaling: target of invocations of an instance in a minute"
+    )
     shift: Shift = Shift()
 
     @property
     def variants(self) -> dict[str, Variant]:
-        found = {"champion": self.champion, "challenger": self.challenger}
-        return {name: variant for name, variant in found.items() if variant is not None}
+        variants = {"champion": self.champion, "challenger": self.challenger}
+        return {name: variant for name, variant in variants.items() if variant is not None}
 
     @model_validator(mode="after")
     def _both_bounds(self) -> Self:
@@ -112,7 +121,7 @@ class Endpoint(Settings):
 
 
 class Batch(Settings):
-    """A batch transform job: JSON lines in, a prediction for each out."""
+    """A batch transform job: JSON lines in, one prediction for each line out."""
 
     input: str = Field(pattern=S3, description="prefix of files of JSON lines")
     output: str = Field(pattern=S3)
@@ -125,48 +134,56 @@ class SageMakerSettings(TargetSettings):
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     role: str = Field(
         pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$",
-        description="ARN of the role that the pipeline and its steps act as",
+        description="ARN of the role of the pipeline and its steps",
     )
-    image: str = Field(min_length=1, max_length=255, description="of the stages: infrastructure/sagemaker/Dockerfile")
+    image: str = Field(
+        min_length=1, max_length=255, description="image of the stages: infrastructure/sagemaker/Dockerfile"
+    )
     training_image: str | None = Field(default=None, max_length=255, description="default: image")
     inference_image: str | None = Field(default=None, max_length=255, description="default: image")
     store: str | None = Field(
         default=None, pattern=S3, description="code, archives and checkpoints; default {workspace}/sagemaker"
     )
-    processing: Machine = Field(default=Machine(), description="of all stages but train")
+    processing: Machine = Field(default=Machine(), description="machines of all stages except train")
     training: Training = Training()
     network: Network | None = None
-    kms_key: str | None = Field(default=None, max_length=2048, description="encrypts volumes and what SageMaker writes")
-    retries: int = Field(default=3, ge=0, le=20, description="of a step that the platform, not the stage, failed")
+    kms_key: str | None = Field(
+        default=None, max_length=2048, description="the key that encrypts volumes and the files that SageMaker writes"
+    )
+    retries: int = Field(
+        default=3, ge=0, le=20, description="retries of a step that failed on the platform, not in the stage"
+    )
     step_cache: str | None = Field(
         default=None,
         pattern=r"^P(\d+[YMWD])+(T(\d+[HM])+)?$|^PT(\d+[HM])+$",
-        description="ISO 8601 duration; a step names its execution, so only a retried execution finds it (Lakewright "
-        "itself skips what is unchanged)",
+        description="ISO 8601 duration of SageMaker's step cache; only a retried execution finds a step in it "
+        "(Lakewright itself skips unchanged stages); null: no cache",
     )
     environment: dict[str, Annotated[str, StringConstraints(max_length=256)]] = Field(
-        default={}, description="variables that every step has; no secrets"
+        default={}, description="environment variables of every step; no secrets"
     )
     secrets: dict[str, str] = Field(
-        default={}, description="variable → ARN in AWS Secrets Manager, read in the container as it starts"
+        default={}, description="variable → ARN in AWS Secrets Manager; the container reads it when it starts"
     )
     debugger_rules: list[DebuggerRule] = Field(default=[], max_length=20)
     group: str | None = Field(default=None, pattern=NAME, description="model package group; default: the model's name")
     approval: Literal["auto", "Approved", "PendingManualApproval"] = Field(
-        default="auto", description="of new model packages; auto: as the project's register.approval says"
+        default="auto", description="status of new model packages; auto: by the project's register.approval"
     )
-    endpoint: Endpoint | None = Field(default=None, description="default: none")
-    batch: Batch | None = Field(default=None, description="the request of a batch transform job; default: none")
+    endpoint: Endpoint | None = Field(default=None, description="an endpoint; null: none")
+    batch: Batch | None = Field(default=None, description="a batch transform job; null: none")
     feature_store: str | None = Field(
-        default=None, pattern=S3, description="offline store: makes a feature group for the features table"
+        default=None,
+        pattern=S3,
+        description="S3 prefix of an offline store: makes a feature group for the features table; null: none",
     )
     parameters: dict[str, str] = Field(
-        default={}, max_length=30, description="more parameters of the pipeline: name → setting"
+        default={}, max_length=30, description="more parameters of the pipeline: name → setting of the project"
     )
 
     @property
     def account(self) -> str:
-        """Of the role."""
+        """The account of the role."""
         return self.role.split(":")[4]
 
     @property

@@ -1,7 +1,7 @@
-"""The ways to ask: each a thin adapter from a request's body to rows, and from predictions to an answer.
+"""The protocols: each is a thin adapter from a request's body to rows, and from predictions to an answer.
 
-A protocol's file also registers its routes (`routes`). Bodies are read where there is no FastAPI too (Azure ML's own
-server), so that only `routes` imports it.
+A protocol's file also registers its routes (`routes`). Only `routes` imports FastAPI: Azure ML's own server, which has
+no FastAPI, reads bodies too.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lakewright.system import jsonfile
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*"))?')  # RFC 9110, 5.6.6
-CHARSETS = {"utf-8", "utf8", "us-ascii"}  # the last is a part of UTF-8
-LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")  # a row a line
+CHARSETS = {"utf-8", "utf8", "us-ascii"}  # us-ascii is a part of UTF-8
+LINES = ("application/jsonlines", "application/x-jsonlines", "application/x-ndjson")  # one row for each line
 
 
 def media_type(content_type: str) -> str:
-    """In lower case, without its parameters; "" where none is named. Raises WrongType where a charset is not UTF-8."""
+    """The media type in lower case, without parameters; "" without one. Raises WrongType if a charset is not UTF-8."""
     kind, rest = content_type.partition(";")[0], content_type[content_type.find(";") :] if ";" in content_type else ""
     at = 0
     while at < len(rest) and (parameter := PARAMETER.match(rest, at)):
@@ -39,12 +39,12 @@ def media_type(content_type: str) -> str:
 
 
 def parsed(body: bytes) -> Any:
-    """JSON, strictly: valid UTF-8, no NaN, no number that no float holds, no key twice, no half of a surrogate pair,
-    not too deep. Raises Refused."""
-    gc.disable()  # of a large body, looking for cycles, of which JSON has none, is four fifths of the time
+    """The value of strict JSON: valid UTF-8, no NaN, no number that no float holds, no key twice, no half of a
+    surrogate pair, not too deep. Raises Refused."""
+    gc.disable()  # for a large body, the search for cycles, which JSON cannot have, takes four fifths of the time
     try:
         value = from_json(body, allow_inf_nan=False)
-        jsonfile.parse_strictly(body.decode())  # what pydantic lets pass
+        jsonfile.parse_strictly(body.decode())  # refuses what pydantic accepts
     except ValueError as failure:
         raise Refused(f"the body is not JSON: {failure}", "send valid JSON, encoded as UTF-8") from None
     finally:
@@ -52,19 +52,19 @@ def parsed(body: bytes) -> Any:
     return value
 
 
-def an_object(body: bytes, *known: str) -> dict[str, Any]:
-    """A JSON object with none but these keys. Raises Refused."""
-    given = parsed(body)
-    if not isinstance(given, dict):
-        raise Refused("the body is not a JSON object", f"known keys: {', '.join(known)}")
-    unknown = next((key for key in given if key not in known), None)
+def an_object(body: bytes, *keys: str) -> dict[str, Any]:
+    """A JSON object with no other keys than these. Raises Refused."""
+    values = parsed(body)
+    if not isinstance(values, dict):
+        raise Refused("the body is not a JSON object", f"known keys: {', '.join(keys)}")
+    unknown = next((key for key in values if key not in keys), None)
     if unknown is not None:
-        raise Refused(f"the body has the unknown key {unknown[:40]!r}", f"known keys: {', '.join(known)}")
-    return given
+        raise Refused(f"the body has the unknown key {unknown[:40]!r}", f"known keys: {', '.join(keys)}")
+    return values
 
 
 def of_columns(columns: Mapping[str, Sequence[Any]], most: int) -> list[dict[str, Any]]:
-    """Rows of columns. Raises Refused where they differ in length, TooLarge."""
+    """The rows of these columns. Raises Refused if the columns differ in length, TooLarge."""
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         raise Refused("the columns differ in length", "give each the same number of values")
@@ -73,8 +73,8 @@ def of_columns(columns: Mapping[str, Sequence[Any]], most: int) -> list[dict[str
 
 
 def check_rows(count: int, most: int) -> None:
-    """Before rows are made of what was sent: of eight million bytes they can take seconds and a gigabyte, while nobody
-    else is answered. Raises TooLarge."""
+    """Raises TooLarge before rows are made from a body: eight million bytes can take seconds and a gigabyte, while no
+    other request is answered."""
     if count > most:
         raise TooLarge(
             f"the request has more than {most:,} rows",

@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol: `/invocations`, `/ping`, `/version`. Databricks, SageMaker and Azure ML ask the same way.
+"""MLflow's scoring protocol: `/invocations`, `/ping`, `/version`. Databricks, SageMaker and Azure ML use it too.
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ ("Inference server specification")
 """
@@ -41,7 +41,7 @@ def kind_of(content_type: str) -> str:
 
 
 def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[Any]:
-    """The rows in a request's body, at most so many. Raises Refused."""
+    """The rows in a request's body, `most` at most. Raises Refused."""
     if kind == "csv":
         return _csv(_text(body), inputs, most)
     if kind == "lines":
@@ -50,29 +50,29 @@ def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[
         if not lines:
             raise Refused("the body is empty", 'send a line for each row, for example {"features": ["a text"]}')
         return [_features(parsed(line), at) for at, line in lines]
-    given = an_object(body, *FORMS, "params")
-    forms = [form for form in FORMS if form in given]
+    values = an_object(body, *FORMS, "params")
+    forms = [form for form in FORMS if form in values]
     if len(forms) != 1:
         raise Refused(f"the body has {' and '.join(forms) or 'none'} of {', '.join(FORMS)}", "send exactly one of them")
-    if given.get("params"):
-        raise Refused("the model takes no params", "leave params out, or send {}")
-    value = given[forms[0]]
+    if values.get("params"):
+        raise Refused("the model has no params", "leave params out, or send {}")
+    value = values[forms[0]]
     if forms[0] == "dataframe_split":
         return _split(value, most)
     if forms[0] == "inputs" and isinstance(value, dict):
-        columns = {name: values if isinstance(values, list) else [values] for name, values in value.items()}
+        columns = {name: column if isinstance(column, list) else [column] for name, column in value.items()}
         return of_columns(columns, most)
     if forms[0] == "inputs" and isinstance(value, str):
         return [value]
     if not isinstance(value, list):
         raise Refused(f"{forms[0]} is {type(value).__name__}, not a list", "send a list of rows")
     if forms[0] == "dataframe_records" and not all(isinstance(row, dict) for row in value):
-        raise Refused("a row of dataframe_records is no object", 'send [{"text": "…"}]')
+        raise Refused("a row of dataframe_records is not an object", 'send [{"text": "…"}]')
     return value
 
 
 def line(prediction: Prediction) -> dict[str, Any]:
-    """What answers a JSON line, in SageMaker's words; all that is predicted where there is not one label."""
+    """The answer to a JSON line with SageMaker's keys; the whole prediction if it has not one label."""
     if "label" not in prediction:
         return prediction
     return {"probability": prediction["confidence"], "predicted_label": prediction["label"]}
@@ -80,13 +80,15 @@ def line(prediction: Prediction) -> dict[str, Any]:
 
 def _text(body: bytes) -> str:
     try:
-        return body.decode("utf-8-sig")  # spreadsheets put a mark before what they write
+        return body.decode("utf-8-sig")  # spreadsheets write a byte order mark first
     except UnicodeDecodeError as failure:
-        raise Refused(f"the body is not UTF-8: {failure.reason} at byte {failure.start}", "encode it so") from None
+        raise Refused(
+            f"the body is not UTF-8: {failure.reason} at byte {failure.start}", "encode the body as UTF-8"
+        ) from None
 
 
 def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any]]:
-    """The first line names the columns; a number that is not there is null."""
+    """The rows; the first line names the columns; an empty number is null."""
     try:
         header, *lines = list(islice(csv.reader(io.StringIO(text, newline=""), strict=True), most + 2)) or [[]]
     except csv.Error as failure:
@@ -103,7 +105,7 @@ def _csv(text: str, inputs: Mapping[str, Kind], most: int) -> list[dict[str, Any
     for at, values in enumerate(lines):
         if not values and len(header) > 1:
             continue
-        values = values or [""]  # of one column, a blank line is a row
+        values = values or [""]  # with one column, a blank line is a row
         if len(values) != len(header):
             raise Refused(
                 f"line {at + 2} has {len(values)} values, the first {len(header)}", "quote values with commas"
@@ -118,7 +120,7 @@ def _value(value: str, kind: Kind | None, at: int) -> Any:
     if not value.strip():
         return None
     if not NUMBER.fullmatch(value.strip()) or math.isinf(number := float(value)):
-        raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or nothing")
+        raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or leave it empty")
     return number
 
 
@@ -128,7 +130,7 @@ def _split(value: Any, most: int) -> list[Any]:
         raise Refused("dataframe_split lacks its columns or data", 'send {"columns": ["text"], "data": [["…"]]}')
     names = [str(name) for name in columns]
     if len(set(names)) < len(names):
-        raise Refused("dataframe_split names a column twice", "name each once")
+        raise Refused("dataframe_split names a column twice", "name each column once")
     check_rows(len(data), most)
     for at, row in enumerate(data):
         if not isinstance(row, Sequence) or isinstance(row, str) or len(row) != len(names):
@@ -136,15 +138,13 @@ def _split(value: Any, most: int) -> list[Any]:
     return [dict(zip(names, row, strict=True)) for row in data]
 
 
-def _features(given: Any, at: int) -> Any:
+def _features(value: Any, at: int) -> Any:
     """SageMaker's JSON lines: {"features": ["the text"]}; or an object of the model's inputs."""
-    if isinstance(given, dict) and "features" not in given:
-        return given
-    features = given.get("features") if isinstance(given, dict) else None
+    if isinstance(value, dict) and "features" not in value:
+        return value
+    features = value.get("features") if isinstance(value, dict) else None
     if not isinstance(features, list) or len(features) != 1:
-        raise Refused(
-            f'line {at + 1} is not {{"features": ["a text"]}}', "send an object a line, with one text in each"
-        )
+        raise Refused(f'line {at + 1} is not {{"features": ["a text"]}}', "send one object in each line, with one text")
     return features[0]
 
 
@@ -157,11 +157,11 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
 
     @app.post("/invocations", **documents.invocations(service), tags=["MLflow"])
     async def invocations(request: Request) -> Response:
-        """MLflow's protocol, in JSON or CSV; and JSON lines, a row each."""
+        """MLflow's protocol in JSON or CSV, and JSON lines with one row each."""
         served = answering.variant(request)
         kind = kind_of(request.headers.get("content-type", ""))
-        given = read(await request.body(), kind, served.model.inputs, service.serve.request_rows)
-        predictions = await answering.predict(request, served, given)
+        rows = read(await request.body(), kind, served.model.inputs, service.serve.request_rows)
+        predictions = await answering.predict(request, served, rows)
         if kind == "lines":
             lines = b"".join(to_json(line(one)) + b"\n" for one in predictions)
             return Response(lines, media_type=LINES[0])
@@ -170,7 +170,7 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
     @app.head("/ping", include_in_schema=False)
     @app.get("/ping", **documents.empty(), tags=["MLflow"])
     async def ping() -> Response:
-        """200 where requests are answered (SageMaker's and MLflow's health check)."""
+        """200 while requests are answered (SageMaker's and MLflow's health check)."""
         service.batches.check_open()
         return Response(b"\n", media_type="application/json")
 

@@ -53,14 +53,14 @@ def outputs(task: Task) -> dict[str, str]:
 
 
 def read(
-    body: bytes, inputs: Mapping[str, Kind], known: Mapping[str, str], most: int
+    body: bytes, inputs: Mapping[str, Kind], datatypes: Mapping[str, str], most: int
 ) -> tuple[list[dict[str, Any]], str | None, list[str]]:
-    """The rows (at most so many), the request's id, and the names of the outputs that are wanted. Raises Refused."""
-    given = an_object(body, "id", "parameters", "inputs", "outputs")
-    id, tensors, outputs = given.get("id"), given.get("inputs"), given.get("outputs")
+    """The rows (`most` at most), the request's id, and the names of the requested outputs. Raises Refused."""
+    values = an_object(body, "id", "parameters", "inputs", "outputs")
+    id, tensors, outputs = values.get("id"), values.get("inputs"), values.get("outputs")
     if id is not None and not isinstance(id, str):
         raise Refused("the id is not a string", "leave it out, or send a string")
-    if not isinstance(given.get("parameters"), dict | None):
+    if not isinstance(values.get("parameters"), dict | None):
         raise Refused("parameters is not an object", "leave it out, or send {}")
     if not isinstance(tensors, list) or not tensors:
         raise Refused("the body has no list of inputs", 'send {"inputs": [{"name": …, "shape": [1], …}]}')
@@ -68,15 +68,15 @@ def read(
     for at, tensor in enumerate(tensors):
         name = tensor.get("name") if isinstance(tensor, dict) else None
         if not isinstance(name, str) or name in columns:
-            raise Refused(f"inputs[{at}] has no name of its own", "each needs name, shape, datatype and data")
+            raise Refused(f"inputs[{at}] has no unique name", "each needs name, shape, datatype and data")
         columns[name] = _flat(tensor, name, inputs.get(name))
     listed = outputs if isinstance(outputs, list) else [] if outputs is None else [None]
-    wanted = [str(one.get("name")) if isinstance(one, dict) else "" for one in listed] or list(known)
-    if not known.keys() >= set(wanted):
-        raise Refused("outputs names what the model does not give", f"known: {', '.join(known)}")
-    if len(set(wanted)) < len(wanted):
-        raise Refused("outputs names a tensor twice", "name each once")
-    return of_columns(columns, most), id, wanted
+    requested = [str(one.get("name")) if isinstance(one, dict) else "" for one in listed] or list(datatypes)
+    if not datatypes.keys() >= set(requested):
+        raise Refused("outputs names a tensor that the model does not have", f"known: {', '.join(datatypes)}")
+    if len(set(requested)) < len(requested):
+        raise Refused("outputs names a tensor twice", "name each tensor once")
+    return of_columns(columns, most), id, requested
 
 
 def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:
@@ -87,7 +87,9 @@ def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:
             f"send {'FP64' if kind == 'number' else 'BYTES'}",
         )
     if not isinstance(data, list):
-        raise Refused(f"the input {name!r} has no list of data", "tensors in binary form are not read")
+        raise Refused(
+            f"the input {name!r} has no list of data", "send the values as JSON: binary tensors are not supported"
+        )
     flat = [value for row in data for value in (row if isinstance(row, list) and kind != "words" else [row])]
     if shape not in ([len(flat)], [len(flat), 1]) or any(isinstance(size, bool) for size in shape):
         raise Refused(f"the input {name!r} has {len(flat)} values and another shape", f"send the shape [{len(flat)}]")
@@ -95,12 +97,12 @@ def _flat(tensor: Mapping[str, Any], name: str, kind: Kind | None) -> list[Any]:
         kind == "number"
         and (wrong := next((value for value in flat if not _fits(value, str(datatype))), None)) is not None
     ):
-        raise Refused(f"the input {name!r} holds {wrong!r}, which is no {datatype}", "send FP64")
+        raise Refused(f"the input {name!r} holds {wrong!r}, which is not {datatype}", "send FP64")
     return flat
 
 
 def _fits(value: Any, datatype: str) -> bool:
-    """Whether the datatype holds such a number. What is no number, the model's inputs refuse."""
+    """Whether the datatype holds this number; True for other values, which the model's inputs refuse."""
     if not isinstance(value, int | float):
         return True
     if datatype in LARGEST:
@@ -110,19 +112,24 @@ def _fits(value: Any, datatype: str) -> bool:
 
 
 def answer(
-    name: str, version: str, id: str | None, known: Mapping[str, str], wanted: Sequence[str], said: Sequence[Prediction]
+    name: str,
+    version: str,
+    id: str | None,
+    datatypes: Mapping[str, str],
+    requested: Sequence[str],
+    predictions: Sequence[Prediction],
 ) -> dict[str, Any]:
     tensors = []
-    for of in wanted:
-        values = [prediction.get(of) for prediction in said]
-        if known[of] == "BYTES":
+    for of in requested:
+        values = [prediction.get(of) for prediction in predictions]
+        if datatypes[of] == "BYTES":
             values = [
                 value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 for value in values
             ]
-        tensors.append({"name": of, "datatype": known[of], "shape": [len(values)], "data": values})
-    told = {"model_name": name, "model_version": version, "outputs": tensors}
-    return {**told, "id": id} if id is not None else told
+        tensors.append({"name": of, "datatype": datatypes[of], "shape": [len(values)], "data": values})
+    document = {"model_name": name, "model_version": version, "outputs": tensors}
+    return {**document, "id": id} if id is not None else document
 
 
 def routes(app: "FastAPI", answering: "Answering") -> None:
@@ -140,20 +147,20 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
     @app.head("/v2/health/live", include_in_schema=False)
     @app.get("/v2/health/live", **documents.anything(), tags=["Open Inference"])
     async def live() -> Response:
-        """200 while the process is well."""
+        """200 while the process runs."""
         return as_json({"live": True})
 
     @app.head("/v2/health/ready", include_in_schema=False)
     @app.get("/v2/health/ready", **documents.anything(), tags=["Open Inference"])
     async def ready() -> Response:
-        """200 while requests are taken, 503 once the server is stopping."""
+        """200 while requests are accepted, 503 once the server is stopping."""
         service.batches.check_open()
         return as_json({"ready": True})
 
     @app.get("/v2/models/{name}", **documents.anything(), tags=["Open Inference"])
     @app.get("/v2/models/{name}/versions/{version}", **documents.anything(), tags=["Open Inference"])
     async def metadata(request: Request, name: str, version: str | None = None) -> Response:
-        """The tensors that the model reads and gives."""
+        """The input and output tensors of the model."""
         model = answering.named(name, version, request).model
         versions = [served.model.version for served in service.variants]
         return as_json(tensors(name, versions, model.single.task))
@@ -161,7 +168,7 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
     @app.get("/v2/models/{name}/ready", **documents.anything(), tags=["Open Inference"])
     @app.get("/v2/models/{name}/versions/{version}/ready", **documents.anything(), tags=["Open Inference"])
     async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
-        """200 where the model is served."""
+        """200 if the model is served."""
         answering.named(name, version, request)
         return as_json({"name": name, "ready": True})
 
@@ -171,9 +178,9 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
         """Tensors in, tensors out."""
         served = answering.named(name, version, request)
         task = served.model.single.task
-        known = outputs(task)
+        datatypes = outputs(task)
         body = await request.body()
-        rows, id, wanted = read(body, served.model.inputs, known, service.serve.request_rows)
+        rows, id, requested = read(body, served.model.inputs, datatypes, service.serve.request_rows)
         predictions = await answering.predict(request, served, rows)
-        said = plain.answer(task, predictions, True, 0.0)
-        return as_json(answer(name, served.model.version, id, known, wanted, said))
+        answers = plain.answer(task, predictions, True, 0.0)
+        return as_json(answer(name, served.model.version, id, datatypes, requested, answers))
