@@ -109,7 +109,7 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
     assert prediction["low"] < prediction["value"] < prediction["high"]
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
     assert np.isfinite(odd["value"]) and json.dumps(odd)
-    assert "champion" in lw.models("main.homes.price")[0].aliases  # type: ignore[attr-defined]
+    assert "champion" in lw.models()[0].aliases
 
 
 def test_an_order_of_classes(here: Path) -> None:

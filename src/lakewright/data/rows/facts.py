@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import IDENTITY, identities, normalise
 from lakewright.data.rows.keys import digests
-from lakewright.data.rows.kinds import Row, missing, whole_rows
+from lakewright.data.rows.kinds import TEXTS, Row, missing, whole_rows
 from lakewright.data.rows.splits import Method, group_numbers
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -55,6 +55,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
     numbers: dict[tuple[str, ...], int] = {}
     published: dict[str | None, int] = {}
     is_label = np.empty(size, np.bool_) if one_label and len(reading.inputs) > 1 else None
+    has_texts = bool({*TEXTS} & {*reading.inputs.values()})  # a category often has the label's words: yes and no
     check = Usable(columns)
     checked = _columns_to_check(columns)
     if method == "time" and columns.event_time:
@@ -78,7 +79,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
             numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in usable_truths
         ]
         if is_label is not None:
-            is_label[window] = _is_label([batch.inputs[i] for i in usable], usable_truths)
+            is_label[window] = has_texts and _is_label([batch.inputs[i] for i in usable], usable_truths)
         if not one_label:
             # 64 bits: two different truths of one text collide with a chance of 5e-20.
             truth[window] = digests(map(as_text, usable_truths))

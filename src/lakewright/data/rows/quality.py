@@ -170,22 +170,22 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
     noticed = _noticed(
         "exact_duplicates",
         number[duplicates.exact],
-        f"repeating the text of an earlier row in column {text_column} exactly: with "
+        f"repeating the {content(columns)} of an earlier row in column {text_column} exactly: with "
         "prepare.duplicates: drop, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(
         "normalised_duplicates",
         number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
-        f"repeating the text of an earlier row in column {text_column} except for case, white space or Unicode form: "
+        f"repeating the {content(columns)} of an earlier row in column {text_column} except for case, white space or Unicode form: "
         "with prepare.duplicates: drop, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(
         "conflicting_labels",
         number[duplicates.conflicting],
-        f"whose text occurs in other rows with another value in column {truth_column}, so that no model can predict "
-        "both: correct the value at the source.",
+        f"with the {content(columns)} of other rows and another value in column {truth_column}, so that no model can "
+        "predict both: correct the value at the source.",
         _with_truth,
     )
     return noticed
@@ -287,6 +287,11 @@ def input_names(columns: Columns, conjunction: str) -> str:
     names = [name for role, name in columns.inputs if role not in several] or [name for _, name in columns.inputs]
     text = f" {conjunction} ".join(map(repr, names[:EXAMPLES])) or "'text'"
     return text + f" {conjunction} {len(names) - EXAMPLES} more" * (len(names) > EXAMPLES)
+
+
+def content(columns: Columns) -> str:
+    """What a row holds, for messages."""
+    return "text" if any(isinstance(columns.roles[role], str) for role, _ in columns.inputs) else "values"
 
 
 def truth_name(columns: Columns) -> str:
