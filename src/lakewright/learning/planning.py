@@ -20,6 +20,7 @@ from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Inputs, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
+from lakewright.data.sources.derived import columns_of
 from lakewright.errors import DataError
 from lakewright.learning.learners import check_fit
 from lakewright.learning.recipes import fit_recipe
@@ -109,7 +110,11 @@ def closed(
     reads = {*plugins.LEARNERS.find(project.train.learner).reads}
     for settings in project.prepare.recipe.values():
         reads.update(plugins.STEPS.find(settings.step).reads)
-    named, more = close(columns, lake, table, reads, {columns.split or "split"} if method == "predefined" else ())
+    truths = {name for _, name in columns.truth}
+    derived = {name: columns_of(text, name) for name, text in project.data.derive.items() if name in truths}
+    leave = {source for sources in derived.values() for source in sources}
+    leave |= {columns.split or "split"} if method == "predefined" else set()
+    named, more = close(columns, lake, table, reads, leave)
     findings += more
     project = project.with_columns(named)
     check_fit(project)

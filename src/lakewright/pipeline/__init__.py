@@ -64,7 +64,7 @@ class Stage:
 def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
     from lakewright.pipeline.stages.ingest import fingerprint
 
-    data = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "columns"})
+    data = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "derive", "columns"})
     return {"settings": {"data": data, "table": project.table}, "source": fingerprint(project, workspace)}
 
 

@@ -136,6 +136,11 @@ class Data(Settings):
     )
     options: dict[str, Any] = Field(default={}, description="options of the source (csv: delimiter, encoding, types …)")
     exclude: list[str] = Field(default=[], description="columns of the source that are left out of the table")
+    derive: dict[str, str] = Field(
+        default={},
+        description="column → SQL expression over the source's columns, computed when the table is written; the "
+        "columns that the truth is derived from are no inputs",
+    )
     columns: SerializeAsAny[Columns]
 
     @model_validator(mode="after")
@@ -146,6 +151,11 @@ class Data(Settings):
                     f"exclude leaves out the column {name!r}, which columns.{role} names",
                     f"remove {name!r} from data.exclude, or from data.columns.{role}",
                 )
+        if self.derive and self.source is None:
+            raise Refused(
+                "derive computes columns when a source is written to a table, and there is no source",
+                "add the column in SQL: lakewright sql 'create or replace table … as select *, … from …'",
+            )
         if self.exclude and self.source is None:
             raise ValueError("exclude names columns of a source, and there is no source")
         return self

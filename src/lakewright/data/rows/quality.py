@@ -177,8 +177,8 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
     noticed += _noticed(
         "normalised_duplicates",
         number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
-        f"repeating the {content(columns)} of an earlier row in column {text_column} except for case, white space or Unicode form: "
-        "with prepare.duplicates: drop, train and validation keep the first.",
+        f"repeating the {content(columns)} of an earlier row in column {text_column} except for case, white space or "
+        "Unicode form: with prepare.duplicates: drop, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(

@@ -11,6 +11,7 @@ import pyarrow as pa
 import lakewright
 from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.data.sources import Intake, Source
+from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.opening import open_source
 from lakewright.errors import DataError, nearest
 from lakewright.records import Finding, Ingested, plain
@@ -44,7 +45,7 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
     content = _fingerprint(source, source.fingerprint(uri, data.options, secrets, intake), data)
     committed = None if workspace.again else lake.ingested(project.table, content)
     if committed is None:
-        reader = source.open(uri, data.options, secrets, intake)
+        reader = with_derived(source.open(uri, data.options, secrets, intake), data.derive)
         _check_columns(data, reader.schema.names, intake)
         properties = {FINGERPRINT: content, "source": data.source, "run": workspace.run_id}
         if findings:  # in the commit: an unchanged source is not read again
@@ -72,7 +73,9 @@ def _intake(project: Project, findings: list[Finding]) -> Intake:
 
 def _fingerprint(source: Source, content: str, data: Data) -> str:
     reader = f"{type(source).__module__} {lakewright.__version__}"  # another version may read the source differently
-    return hashlib.sha256(json.dumps([reader, content, sorted(data.exclude)]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([reader, content, sorted(data.exclude), *([data.derive] if data.derive else [])]).encode()
+    ).hexdigest()
 
 
 def _check_columns(data: Data, names: Sequence[str], intake: Intake) -> None:
