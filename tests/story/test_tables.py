@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import lakewright as lw
+from lakewright.errors import ProjectError
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 
@@ -121,3 +122,20 @@ def test_an_order_of_classes(here: Path) -> None:
     run = lw.run(file)
     assert run.report.metrics["quadratic_weighted_kappa"].value > 0.8
     assert describe(run.model_folder)["task"]["labels"] == ["small", "medium", "large"]
+
+
+def test_a_label_is_derived_and_what_it_is_derived_of_is_no_input(here: Path) -> None:
+    file = project(here, "dear", "classification", "dear", "trees")
+    described = yaml.safe_load(file.read_text())
+    described["data"] |= {"derive": {"dear": "price > 100000"}, "exclude": ["sold"]}
+    file.write_text(yaml.safe_dump(described))
+    run = lw.run(file)
+    assert "price" not in describe(run.model_folder)["task"]["inputs"]
+    for expression, cause in {
+        "prise > 1": "'prise', which the source does not have",
+        "price >": "no expression of SQL",
+        "sqrt(place)": "sqrt",
+        "read_text('/etc/passwd')": "read_text",
+    }.items():
+        with pytest.raises(ProjectError, match=cause):
+            lw.run(file, settings=[f"data.derive={json.dumps({'dear': expression})}"])

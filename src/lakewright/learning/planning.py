@@ -16,6 +16,7 @@ from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.inputs import close
 from lakewright.data.rows.kinds import whole_row
+from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Inputs, Reading
@@ -81,6 +82,9 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     # Split first, before anything is fitted
     chosen = choose(reading, method, settings, columns, findings)
     train = reading.only(chosen.of(TRAIN))
+
+    if Kind.level == "row":
+        findings += check_alone(train, inputs)
 
     # Labels, and whatever else the task learns from the rows, from train
     task = Kind.fit((batch.task_columns for batch in train), inputs, project.task)

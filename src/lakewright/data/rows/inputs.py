@@ -9,6 +9,7 @@ structures, and kinds that no step of the recipe reads. The table is read once, 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -145,6 +146,11 @@ def _left_out(left: dict[str, list[str]]) -> list[Finding]:
 
 def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: TableVersion) -> list[Finding]:
     there = [each for each in measured if each.name in inputs]
+    kinds = Counter(each.kind for each in there)
+    counted = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
+    taken = (
+        f"{_columns(len(there))} that no role names {'is an input' if len(there) == 1 else 'are inputs'}: {counted}."
+    )
     otherwise = [f"{each.name}: {each.kind}" for each in there if each.is_written_otherwise]
     missing = [
         f"{each.name}: {1 - each.values / table.rows:.0%}"
@@ -156,9 +162,12 @@ def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: Tab
         "mostly_missing": (missing, "have no value in more than half of the rows"),
     }
     return [
-        Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {detail}.", rows=names)
-        for name, (names, detail) in findings.items()
-        if names
+        Finding(name="inputs", count=len(there), detail=taken, rows=[f"{each.name}: {each.kind}" for each in there]),
+        *(
+            Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {detail}.", rows=names)
+            for name, (names, detail) in findings.items()
+            if names
+        ),
     ]
 
 

@@ -1,0 +1,86 @@
+"""Inputs that predict the truth alone: often they are known only after it, and a model that reads them is useless.
+
+Of at most ROWS rows of train, one half gives each value of an input (a number: each of BINS parts of equal size) its most
+frequent class or its mean, and the other half is predicted by it. An input that avoids nearly all errors of the guess
+without inputs is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.reading import Batch
+from lakewright.records import Finding
+
+ROWS = 50_000
+BINS = 64
+NEARLY_ALL = 0.97  # of the guess's errors
+
+
+def check_alone(train: Iterable[Batch], inputs: Mapping[str, Kind]) -> list[Finding]:
+    """The finding `predicts_alone`. Texts and times are not looked at."""
+    names = [name for name, kind in inputs.items() if kind in ("number", "category")]
+    if not names:
+        return []
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    truths: list[Any] = []
+    for batch in train:
+        truths += batch.truths
+        for name in names:
+            columns[name] += batch.values[name]
+        if len(truths) >= ROWS:
+            break
+    known = [row for row, truth in enumerate(islice(truths, ROWS)) if isinstance(truth, str | float | int)]
+    truth = np.array([truths[row] for row in known])
+    if len(known) < 2 * BINS or (truth == truth[0]).all():
+        return []
+    found = []
+    for name in names:
+        codes = _codes([columns[name][row] for row in known], inputs[name])
+        saved = _saved(codes, truth)
+        if saved >= NEARLY_ALL:
+            found.append(f"{name}: without {saved:.0%} of the errors")
+    if not found:
+        return []
+    several = "s" * (len(found) != 1)
+    detail = (
+        f"{len(found)} column{several} that alone predict{'s' * (len(found) == 1)} the truth: if a value is not known "
+        "before the truth is, leave the column out (data.exclude)."
+    )
+    return [Finding(name="predicts_alone", count=len(found), detail=detail, rows=found)]
+
+
+def _codes(values: Sequence[Any], kind: Kind) -> NDArray[np.int64]:
+    """The same number for the same value, or for numbers of one part. [rows]"""
+    if kind == "category":
+        number: dict[Any, int] = {}
+        return np.array([number.setdefault(value, len(number)) for value in values])
+    numbers = np.array(values, dtype=np.float64)
+    known = numbers[~np.isnan(numbers)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
+    return np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")) + 1
+
+
+def _saved(codes: NDArray[np.int64], truth: NDArray[Any]) -> float:
+    """The share of the errors that the guess without inputs makes and the input avoids; below 0 if it makes more."""
+    learn = np.arange(len(codes)) % 2 == 0
+    if truth.dtype.kind in "fiu":
+        sums = np.bincount(codes[learn], weights=truth[learn], minlength=codes.max() + 1)
+        counts = np.bincount(codes[learn], minlength=codes.max() + 1)
+        mean = truth[learn].mean()
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), mean)
+        errors, guessed = (truth[~learn] - means[codes[~learn]]) ** 2, (truth[~learn] - mean) ** 2
+    else:
+        labels, classes = np.unique(truth, return_inverse=True)
+        table = np.zeros((codes.max() + 1, len(labels)))
+        np.add.at(table, (codes[learn], classes[learn]), 1)
+        usual = np.bincount(classes[learn]).argmax()
+        best = np.where(table.any(axis=1), table.argmax(axis=1), usual)
+        errors, guessed = best[codes[~learn]] != classes[~learn], classes[~learn] != usual
+    return 1 - float(errors.sum() / guessed.sum()) if guessed.sum() else 0.0
