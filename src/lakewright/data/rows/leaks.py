@@ -1,8 +1,8 @@
 """Inputs that predict the truth alone: often they are known only after it, and a model that reads them is useless.
 
-Of at most ROWS rows of train, one half gives each value of an input (a number: each of BINS parts of equal size) its most
-frequent class or its mean, and the other half is predicted by it. An input that avoids nearly all errors of the guess
-without inputs is a finding.
+Of at most ROWS rows of train, one half gives each value of an input (of a number: each of BINS parts of equal size) its
+most frequent class or its mean, and the other half is predicted by it. An input that avoids nearly all errors of the
+guess without inputs is a finding.
 """
 
 from __future__ import annotations

@@ -31,16 +31,16 @@ EVERY = 10  # trees between two points of the learning curve
 
 class TreesSettings(LearnerSettings):
     learner: Literal["trees"] = "trees"
-    n_estimators: int = Field(default=2000, ge=1, description="trees at most, times the number of classes beyond two")
+    n_estimators: int = Field(default=3000, ge=1, description="trees at most, times the number of classes beyond two")
     early_stopping_rounds: int = Field(
         default=100, ge=0, description="trees without a better loss on validation that end the training; 0: never"
     )
-    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    learning_rate: float = Field(default=0.03, gt=0, le=1)
     num_leaves: int = Field(default=31, ge=2, le=131_072, description="leaves of a tree at most")
     max_depth: int = Field(default=-1, ge=-1, description="nodes on the way to a leaf at most; -1: no limit")
     min_child_samples: int = Field(default=20, ge=1, description="rows in a leaf at least")
-    subsample: float = Field(default=1.0, gt=0, le=1, description="share of the rows that each tree sees")
-    colsample_bytree: float = Field(default=1.0, gt=0, le=1, description="share of the columns that each tree sees")
+    subsample: float = Field(default=0.8, gt=0, le=1, description="share of the rows that each tree sees")
+    colsample_bytree: float = Field(default=0.8, gt=0, le=1, description="share of the columns that each tree sees")
     reg_alpha: float = Field(default=0.0, ge=0, description="strength of the L1 penalty")
     reg_lambda: float = Field(default=0.0, ge=0, description="strength of the L2 penalty")
     max_bin: int = Field(default=255, ge=2, le=65_535, description="values that a number is binned to at most")
