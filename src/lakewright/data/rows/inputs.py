@@ -98,7 +98,58 @@ def close(
 
     Raises DataError if nothing is left to learn from.
     """
-    taken = f"{_columns(len(there))} without a role {'is an input' if len(there) == 1 else 'are inputs'}: {counted}."
+    taken = {name for _, name in columns.names} | {*leave}
+    schema = lake.scan(table).schema
+    measured = measure(lake, table, [name for name in schema.names if name not in taken])
+    inputs: dict[Kind, list[str]] = {kind: [] for kind in ROLES}
+    left: dict[str, list[str]] = {"constant_columns": [], "identifier_columns": [], "unread_columns": []}
+    text = getattr(columns, "text", None)
+    for each in measured:
+        kind = each.kind
+        if kind is not None and each.distinct <= 1:
+            left["constant_columns"].append(each.name)
+        elif each.is_identifier:
+            left["identifier_columns"].append(each.name)
+        elif kind == "text" and "text" in reads and text is None:
+            text = each.name
+        elif kind is None or kind not in inputs or kind not in reads:
+            left["unread_columns"].append(f"{each.name} ({kind or each.shape})")
+        else:
+            inputs[kind].append(each.name)
+    roles = {role: [*getattr(columns, role), *inputs[kind]] for kind, role in ROLES.items()}
+    if not text and not any(roles.values()):
+        raise DataError(
+            f"{table} has no column to learn from beside {', '.join(sorted(taken)) or 'none'}",
+            "name columns under data.columns (numbers, categories, times), or see how the source was read",
+        )
+    named = columns.model_copy(update={**roles, "text": text, "others": False})
+    return named, [
+        *_left_out(left),
+        *_of_inputs(measured, {name for names in inputs.values() for name in names}, table),
+    ]
+
+
+def _left_out(left: dict[str, list[str]]) -> list[Finding]:
+    details = {
+        "constant_columns": "hold one value, or none, in all rows and are no inputs",
+        "identifier_columns": "hold another value in every row, as identifiers do, and are no inputs: name one under "
+        "data.columns.numbers or categories if its value means something",
+        "unread_columns": "are of a kind that the recipe does not read and are no inputs: name a step that reads them "
+        "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
+    }
+    return [
+        Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {details[name]}.", rows=names)
+        for name, names in left.items()
+        if names
+    ]
+
+
+def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: TableVersion) -> list[Finding]:
+    there = [each for each in measured if each.name in inputs]
+    kinds = Counter(each.kind for each in there)
+    counted = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
+    verb = "is an input" if len(there) == 1 else "are inputs"
+    taken = f"{_columns(len(there))} without a role {verb}: {counted}."
     otherwise = [f"{each.name}: {each.kind}" for each in there if each.is_written_otherwise]
     missing = [
         f"{each.name}: {1 - each.values / table.rows:.0%}"
