@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import lakewright as lw
-from lakewright.errors import ProjectError
+from lakewright.errors import ProjectError, UsageError
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 
@@ -108,6 +108,16 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
     row = {"size": 120.0, "rooms": "6", "place": "south", "listed": "2025-10-01"}
     (prediction,) = predictor.predict([row])
     assert prediction["low"] < prediction["value"] < prediction["high"]
+    if learner == "linear":
+        with pytest.raises(UsageError, match="only models of trees have reasons"):
+            lw.predict(run.model_folder, [row], explain=2)
+    else:
+        (explained,) = lw.predict(run.model_folder, [row], explain=2)
+        first, second = explained["reasons"]
+        assert "place" in (first["input"], second["input"]) and first["value"] in (120.0, "south", "6")
+        assert abs(first["weight"]) >= abs(second["weight"]) > 0
+        every = predictor.reasons.of([row], [prediction], 100)[0]
+        assert {each["input"] for each in every} <= {"size", "rooms", "place", "listed"}
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
     assert np.isfinite(odd["value"]) and json.dumps(odd)
     assert "champion" in lw.models()[0].aliases

@@ -15,15 +15,24 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: str | Path, rows: Sequence[str | Mapping[str, Any]], *, profile: str | None = None, runtime: str = "auto"
+    model: str | Path,
+    rows: Sequence[str | Mapping[str, Any]],
+    *,
+    explain: int = 0,
+    profile: str | None = None,
+    runtime: str = "auto",
 ) -> list[Prediction]:
     """A prediction for each row, in the rows' order. A row is a text, or a mapping of the model's inputs.
 
     `model` is `models:/NAME@alias`, `models:/NAME/3` or a model folder; `load` opens it once for many calls.
+    `explain`: each prediction has as many `reasons`, the inputs that weigh most. Raises UsageError if the model has
+    none.
     """
     from lakewright.api.registry import load
 
-    return load(model, profile=profile, runtime=runtime).predict(list(rows))
+    predictor, rows = load(model, profile=profile, runtime=runtime), list(rows)
+    predictions = predictor.predict(rows)
+    return predictor.explain(rows, predictions, explain) if explain else predictions
 
 
 def score(

@@ -29,6 +29,9 @@ def predict(
             help="texts, or JSON objects where the model reads more than a text; none: one row for each line of stdin"
         ),
     ] = None,
+    explain: Annotated[
+        int, typer.Option(min=0, help="with each prediction, so many inputs that weigh most (models of trees)")
+    ] = 0,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,
     as_json: AsJson = False,
@@ -44,7 +47,12 @@ def predict(
     predictor = api.load(model, profile=profile, runtime=runtime)
     inputs = predictor.task.inputs
     parsed = (_row(line, inputs) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
-    predictions = (prediction for chunk in _chunks(parsed, 256) for prediction in predictor.predict(chunk))
+
+    def predicted(chunk: list[Any]) -> list[Any]:
+        predictions = predictor.predict(chunk)
+        return predictor.explain(chunk, predictions, explain) if explain else predictions
+
+    predictions = (prediction for chunk in _chunks(parsed, 256) for prediction in predicted(chunk))
     if as_json:
         print_json({"model": model, "digest": predictor.digest, "predictions": list(predictions)})
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -29,6 +30,7 @@ from lakewright.system.files import cores
 
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Prediction
+    from lakewright.model.reasons import Reasons
     from lakewright.model.tasks import Task
 
 CHUNK = 8192  # rows encoded at once
@@ -109,6 +111,20 @@ class Predictor:
             progress(len(chunk))
         results = iter(predictions)
         return [no_prediction(self.task) if nothing else next(results) for nothing in blank]
+
+    def explain(self, rows: Sequence[Row | str], predictions: Sequence[Prediction], most: int) -> list[Prediction]:
+        """These predictions of these rows, each with `reasons`: its `most` strongest (`model/reasons.py`). Raises
+        UsageError if the model has none."""
+        read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
+        reasons = self.reasons.of(read, predictions, most)
+        return [{**each, "reasons": own} for each, own in zip(predictions, reasons, strict=True)]
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        from lakewright.model.reasons import Reasons
+
+        with working(self.folder):
+            return Reasons.open(self.folder, self.recipe, self.task)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [texts, width]. Raises ModelError if the model was not trained for sentence_similarity."""

@@ -46,8 +46,12 @@ def answered(predictor: Predictor, body: bytes) -> dict[str, Any]:
     Raises DataError (Refused) for other bodies."""
     values = parsed(body)
     if isinstance(values, dict) and not values.keys().isdisjoint(("texts", "rows")):
-        rows, probabilities, least = plain.read(body)
-        answers = plain.answer(predictor.task, _predicted(predictor, rows), probabilities, least or 0.0)
+        rows, probabilities, least, reasons = plain.read(body)
+        predictions = _predicted(predictor, rows)
+        if reasons:
+            plain.check_reasons(predictor)
+            predictions = predictor.explain(rows, predictions, reasons)
+        answers = plain.answer(predictor.task, predictions, probabilities, least or 0.0)
         return {"predictions": answers, "model_version": predictor.digest[:12]}
     return {"predictions": _predicted(predictor, mlflow.read(body, "json", predictor.task.inputs, ROWS))}
 

@@ -2,10 +2,13 @@
 
 # No postponed annotations here: FastAPI evaluates those of handlers, and their names are local to `routes`.
 
+from asyncio import to_thread
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakewright.data.rows.kinds import Prediction
+from lakewright.model.predictor import Predictor
+from lakewright.model.reasons import has_trees
 from lakewright.model.tasks import Task, abstains
 from lakewright.service.server import documents
 from lakewright.service.server.protocols import an_object
@@ -17,9 +20,14 @@ if TYPE_CHECKING:
     from lakewright.service.server.answering import Answering
 
 
-def read(body: bytes) -> tuple[list[Any], bool, float | None]:
-    """The rows, whether probabilities are requested, and the least confidence of the request, if it has one."""
-    values = an_object(body, "texts", "rows", "probabilities", "least_confidence")
+MOST_REASONS = 100  # of a row
+MOST_EXPLAINED = 256  # rows of a request
+
+
+def read(body: bytes) -> tuple[list[Any], bool, float | None, int]:
+    """The rows, whether probabilities are requested, the least confidence of the request, if it has one, and how many
+    reasons of each row."""
+    values = an_object(body, "texts", "rows", "probabilities", "least_confidence", "explain")
     forms = [form for form in ("texts", "rows") if form in values]
     if len(forms) != 1 or not isinstance(values[forms[0]], list):
         raise Refused(
@@ -38,7 +46,12 @@ def read(body: bytes) -> tuple[list[Any], bool, float | None]:
         raise Refused("probabilities is neither true nor false", "leave it out, or send true")
     if least is not None and (not isinstance(least, int | float) or isinstance(least, bool) or not 0 <= least <= 1):
         raise Refused("least_confidence is not a number from 0 to 1", "for example 0.7")
-    return values[form], probabilities, least
+    reasons = values.get("explain", 0)
+    if not isinstance(reasons, int) or isinstance(reasons, bool) or not 0 <= reasons <= MOST_REASONS:
+        raise Refused(f"explain is not a whole number from 0 to {MOST_REASONS}", "for example 3")
+    if reasons and len(values[form]) > MOST_EXPLAINED:
+        raise Refused(f"explain is for at most {MOST_EXPLAINED} rows a request", "send fewer rows")
+    return values[form], probabilities, least, reasons
 
 
 def _kind(value: Any) -> str:
@@ -59,6 +72,12 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
     return answers
 
 
+def check_reasons(predictor: Predictor) -> None:
+    """Raises Refused if the model has no reasons."""
+    if not has_trees(predictor.folder):
+        raise Refused("the model has no reasons: it is not one of trees", "leave explain out")
+
+
 def routes(app: "FastAPI", answering: "Answering") -> None:
     from fastapi import Request, Response
 
@@ -69,9 +88,13 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
     @app.post("/predict", **documents.predict(service), tags=["predict"])
     async def predict(request: Request) -> Response:
         """Rows in, predictions out: texts alone, or rows where the model reads more than a text."""
-        rows, probabilities, least = read(await request.body())
+        rows, probabilities, least, reasons = read(await request.body())
         served = answering.variant(request)
+        if reasons:
+            check_reasons(served.model.single)
         predictions = await answering.predict(request, served, rows)
+        if reasons:
+            predictions = await to_thread(served.model.single.explain, rows, predictions, reasons)
         limit = service.serve.least_confidence if least is None else least
         answers = answer(served.model.single.task, predictions, probabilities, limit)
         service.metrics.abstained.labels(served.model.version).inc(sum(one["abstain"] for one in answers))

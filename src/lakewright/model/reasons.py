@@ -1,0 +1,106 @@
+"""The reasons of a prediction: what each input of a row adds to it, by the exact Shapley values of the model's trees.
+
+A weight is in the unit of the trees: a number's own (after a log link, of its logarithm), a boosted class's log-odds,
+a forest's probability. The weights of all inputs and the expected value sum to the prediction in that unit. A positive
+weight speaks for the predicted class, or raises the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lakewright.data.rows.kinds import Prediction, Row, written
+from lakewright.errors import UsageError
+from lakewright.model.recipe import Recipe, is_transform
+from lakewright.model.tasks import Task
+from lakewright.model.trees import FORMAT, Trees
+
+WEIGHTS = "model.safetensors"
+HEAD = 1 << 20  # bytes of the file in which its format stands
+
+
+@dataclass(frozen=True)
+class Reasons:
+    trees: Trees
+    recipe: Recipe
+    task: Task
+
+    @classmethod
+    def open(cls, folder: Path, recipe: Recipe, task: Task) -> Reasons:
+        """Raises UsageError if the model has no trees, ModelError if they are damaged."""
+        if not has_trees(folder):
+            raise UsageError(
+                "only models of trees have reasons (train.learner: trees, forest, xgboost)",
+                "leave explain out, or train such a model",
+            )
+        return cls(Trees.open(folder / WEIGHTS), recipe, task)
+
+    def of(self, rows: Sequence[Row], predictions: Sequence[Prediction], most: int) -> list[list[dict[str, Any]]]:
+        """For each row, which `read_row` read, its `most` strongest reasons: input, value and weight, the strongest
+        first; none for a row without a prediction."""
+        if not rows:
+            return []
+        columns = self.recipe.encode(rows).columns
+        assert columns is not None, "trees read columns"
+        shares = self.trees.contributions(columns)  # [rows, outputs, columns + 1]
+        names = tuple(dict.fromkeys(self._sources()))
+        of_input = np.zeros((shares.shape[2], len(names)))
+        for place, name in enumerate(self._sources()):
+            of_input[place, names.index(name)] = 1
+        weights = shares @ of_input  # the last column, the expected value, belongs to no input
+        reasons: list[list[dict[str, Any]]] = []
+        for row, prediction, of_outputs in zip(rows, predictions, weights, strict=True):
+            signed = self._toward(prediction, of_outputs)
+            if signed is None:
+                reasons.append([])
+                continue
+            order = np.argsort(-np.abs(signed), kind="stable")[:most]
+            reasons.append(
+                [
+                    {"input": names[at], "value": _shown(row.get(names[at])), "weight": float(signed[at])}
+                    for at in order
+                    if signed[at] != 0
+                ]
+            )
+        return reasons
+
+    def _sources(self) -> list[str]:
+        """For each column, the row's input that it comes from, through all transforms."""
+        source = {name: name for name in self.recipe.inputs}
+        for step in self.recipe.steps:
+            if is_transform(step):
+                for name in step.made:
+                    if name not in step.inputs:
+                        begins = [each for each in step.inputs if name.startswith(each)]
+                        origin = max(begins, key=len) if begins else step.inputs[0]
+                        source[name] = source.get(origin, origin)
+        return [source.get(column.input, column.input) for column in self.recipe.columns]
+
+    def _toward(self, prediction: Prediction, weights: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+        """The weights for what was predicted, [inputs]; None without a prediction."""
+        if self.task.truth != "class":
+            return weights[0]
+        if prediction["label"] is None:
+            return None
+        place = self.task.labels.index(prediction["label"])
+        if len(weights) == 1:  # one margin of two classes
+            return weights[0] if place == 1 else -weights[0]
+        return weights[place]
+
+
+def has_trees(folder: Path) -> bool:
+    """By the head of the weights' file."""
+    if not (folder / WEIGHTS).is_file():
+        return False
+    with (folder / WEIGHTS).open("rb") as file:
+        return FORMAT.encode() in file.read(HEAD)
+
+
+def _shown(value: Any) -> Any:
+    """As JSON has it."""
+    return value if value is None or isinstance(value, str | int | float | bool) else written(value)
