@@ -18,6 +18,7 @@ from lakewright.errors import UsageError
 from lakewright.learning.learners import gap
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
+from lakewright.model.reasons import has_trees
 from lakewright.testing import FolderCase, FolderSuite
 
 PAIRS = [(learner, task) for learner in plugins.LEARNERS.names() for task in plugins.TASKS.names()]
@@ -152,7 +153,13 @@ class TestFolder(FolderSuite):
         super().test_a_gpu_computes_nearly_the_same(case)
 
     def test_it_is_compared_in_all_runtimes_of_a_processor(self, case: FolderCase) -> None:
-        assert case.runtimes == [name for name in plugins.RUNTIMES.names() if name != "cuda"]
+        every = [name for name in plugins.RUNTIMES.names() if name != "cuda"]
+        assert case.runtimes == (["onnx"] if has_trees(case.folder) else every)
+
+    def test_a_runtime_that_cannot_compute_it_is_an_error_that_leads_out(self, case: FolderCase) -> None:
+        if has_trees(case.folder):
+            with pytest.raises(UsageError, match="OpenVINO cannot compute"):
+                case.open("openvino")
 
     def test_rows_that_stand_often_are_predicted_the_same_to_the_bit(self, case: FolderCase) -> None:
         predictor = case.open()

@@ -25,6 +25,7 @@ from lakewright.learning.learners.encoder.int8 import quantise
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.model.predictor import Predictor
+from lakewright.testing import FolderCase
 
 # The largest difference of a logit, as a share of the largest one: stated in docs/models.md. The shape of a batch
 # decides in which order floats are summed, so that a value on the edge between two steps of int8 may fall to the other
@@ -101,7 +102,7 @@ def model(
         (folder / "project.yml").write_text(yaml.safe_dump(project))
         made = Path(lw.run("project.yml").model_folder)
         predictor = Predictor.open(made)
-        served = [Served(name, TOLERANCE["fp32"], name, made) for name in plugins.RUNTIMES.names() if name != "cuda"]
+        served = [Served(name, TOLERANCE["fp32"], name, made) for name in FolderCase(made, []).runtimes]
         if learner in PRETRAINED:
             served += rounded(predictor, folder / "rounded")
         yield predictor, served
@@ -158,7 +159,7 @@ def test_a_row_is_predicted_as_if_it_were_alone(model: tuple[Predictor, list[Ser
         for company, logits in companies.items():
             for own, value in zip(alone, logits, strict=True):
                 assert np.abs(own - value).max() <= tolerance, (one.name, company)
-        if made.task.level == "row":
+        if made.task.level == "row" and made.task.outputs > 1:
             ranked = np.sort(np.stack(alone), axis=1)
             clear = ranked[:, -1] - ranked[:, -2] > 2 * tolerance
             assert clear.mean() > 0.5

@@ -47,6 +47,15 @@ def steps(tiny_base: Path) -> dict[str, Any]:
     return {step.name: step for step in every}
 
 
+def test_a_number_that_train_never_lacks_is_its_median_where_it_is_missing() -> None:
+    """Trees would take it for 0, without a word."""
+    train = [{"age": [10.0, 90.0], "size": [1.0, None]}, {"age": [20.0], "size": [3.0]}]
+    native, _ = Native.fit(train, {"age": "number", "size": "number"}, NativeSettings(), Wanted("row"))
+    columns = native.encode({"age": [None, 5.0], "size": [None, 1e300]}).columns
+    assert columns is not None and columns[0, 0] == 20.0 and np.isnan(columns[0, 1])
+    assert columns[1].tolist() == [5.0, float(np.finfo(np.float32).max)]
+
+
 def test_every_step_is_here(steps: dict[str, Any]) -> None:
     assert set(steps) == set(plugins.STEPS.names())
 

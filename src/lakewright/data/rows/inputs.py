@@ -131,10 +131,10 @@ def close(
 
 def _left_out(left: dict[str, list[str]]) -> list[Finding]:
     details = {
-        "constant_columns": "hold one value, or none, in all rows and are no inputs",
-        "identifier_columns": "hold another value in every row, as identifiers do, and are no inputs: name one under "
+        "constant_columns": "with one value, or none, in all rows: no inputs",
+        "identifier_columns": "with another value in every row, as identifiers have: no inputs; name one under "
         "data.columns.numbers or categories if its value means something",
-        "unread_columns": "are of a kind that the recipe does not read and are no inputs: name a step that reads them "
+        "unread_columns": "of a kind that the recipe does not read: no inputs; name a step that reads them "
         "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
     }
     return [
@@ -157,8 +157,8 @@ def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: Tab
         if each.values < (1 - MOSTLY_MISSING) * table.rows
     ]
     findings = {
-        "numbers_in_text": (otherwise, "hold numbers or times written as text, and are read as such"),
-        "mostly_missing": (missing, "have no value in more than half of the rows"),
+        "numbers_in_text": (otherwise, "with numbers or times written as text, read as such"),
+        "mostly_missing": (missing, "without a value in more than half of the rows"),
     }
     return [
         Finding(name="inputs", count=len(there), detail=taken, rows=[f"{each.name}: {each.kind}" for each in there]),

@@ -134,6 +134,8 @@ def _parameters(
     )
     objective = OBJECTIVES.get(loss) or ("binary:logistic" if classes == 2 else "multi:softprob")
     more: dict[str, Any] = {"num_class": classes} if objective == "multi:softprob" else {}
+    if loss == "huber":  # else it begins at the mean of the link, far from the numbers, and never arrives
+        more["base_score"] = float(np.median(training.train.targets.values))
     if loss == "quantile":
         more["quantile_alpha"] = settings.alpha
     if settings.monotone_constraints:

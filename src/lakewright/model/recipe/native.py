@@ -1,7 +1,9 @@
 """The step `native`: numbers and categories as an ensemble of trees reads them.
 
-A number is itself as float32, NaN where it is missing: a tree splits by order, and learns where missing ones go. A
-category is the place of its value among those of train, NaN where it is missing or where train has no such value.
+A number is itself as float32 (beyond its range, the greatest or least), NaN where it is missing: a tree splits by
+order, and learns where missing ones go. It cannot learn that where train lacks none: there a missing number is the
+median of train. A category is the place of its value among those of train, NaN where it is missing or where train has
+no such value.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.values import numbers
 from lakewright.settings.sections import StepSettings
 
+GREATEST = float(np.finfo(np.float32).max)
+
 
 class NativeSettings(StepSettings):
     step: Literal["native"] = "native"
@@ -35,8 +39,14 @@ class NativeSettings(StepSettings):
 
 
 @dataclass(frozen=True)
+class Number:
+    name: str
+    fill: float | None  # in place of a missing one; None: it stays missing, as some are in train
+
+
+@dataclass(frozen=True)
 class Native:
-    numbers: tuple[str, ...]
+    numbers: tuple[Number, ...]
     categories: tuple[Category, ...]
 
     name: ClassVar[str] = "native"
@@ -48,37 +58,40 @@ class Native:
     def fit(
         cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: NativeSettings, wanted: Wanted
     ) -> tuple[Self, None]:
-        """Holds the counts of the categories' values."""
+        """Holds the counts of the categories' values, and numbers until one of a column is missing."""
         counts: dict[str, Counter[str | None]] = {n: Counter() for n, kind in inputs.items() if kind == "category"}
-        if counts:
-            for values in train:
-                for name, counter in counts.items():
-                    counter.update(values[name])
+        medians = {name: Median() for name, kind in inputs.items() if kind == "number"}
+        for values in train:
+            for name, counter in counts.items():
+                counter.update(values[name])
+            for name, median in medians.items():
+                median.add(numbers(values[name]))
         fitted = cls(
-            tuple(name for name, kind in inputs.items() if kind == "number"),
+            tuple(Number(name, median.of_all) for name, median in medians.items()),
             tuple(Category.of_counts(name, counter, settings.max_categories) for name, counter in counts.items()),
         )
         return fitted, None
 
     @classmethod
     def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
-        return cls(tuple(described["numbers"]), tuple(map(Category.open, described["categories"])))
+        read = tuple(Number(each["name"], each["fill"]) for each in described["numbers"])
+        return cls(read, tuple(map(Category.open, described["categories"])))
 
     def save(self, folder: Path) -> dict[str, Any]:
         return asdict(self)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return (*self.numbers, *(category.name for category in self.categories))
+        return (*(number.name for number in self.numbers), *(category.name for category in self.categories))
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        numbers = tuple(Column(name, name) for name in self.numbers)
+        numbers = tuple(Column(number.name, number.name) for number in self.numbers)
         return (*numbers, *(Column(each.name, each.name, each.values) for each in self.categories))
 
     def sql(self) -> dict[str, str]:
         nan = f"{sql.number(np.nan)}::FLOAT"
-        expressions = {name: f"coalesce({_float(name)}, {nan})" for name in self.numbers}
+        expressions = {number.name: _float(number) for number in self.numbers}
         for category in self.categories:
             values = f"[{', '.join(map(sql.text, category.values))}]::VARCHAR[]"
             place = f"list_position({values}, {sql.name(category.name)}) - 1"
@@ -86,16 +99,16 @@ class Native:
         return expressions
 
     def neutral(self) -> dict[str, Any]:
-        """No number, and the first value of a category."""
+        """The median where train lacks none, else 0; the first value of a category."""
         values = {category.name: next(iter(category.values), "") for category in self.categories}
-        return dict.fromkeys(self.numbers, 0.0) | values
+        return {number.name: round(number.fill or 0.0, 3) for number in self.numbers} | values
 
     def encode(self, values: Values) -> Encoded:
         rows = len(values[self.inputs[0]])
         encoded = np.empty((rows, len(self.numbers) + len(self.categories)), dtype=np.float32)
-        with np.errstate(over="ignore"):  # beyond float32's range a number is infinite, and beyond every threshold
-            for at, name in enumerate(self.numbers):
-                encoded[:, at] = numbers(values[name])
+        for at, number in enumerate(self.numbers):
+            read = _clipped(numbers(values[number.name]))
+            encoded[:, at] = read if number.fill is None else np.where(np.isnan(read), number.fill, read)
         for at, category in enumerate(self.categories, start=len(self.numbers)):
             places = category.places(values[category.name])
             encoded[:, at] = np.where(places < 0, np.nan, places)
@@ -108,11 +121,29 @@ class Native:
         return [category.shortfall(values[category.name], self.name) for category in self.categories]
 
 
-OVERFLOW = (2 - 2.0**-24) * 2.0**127  # from here on, a double rounds to infinity as float32
+class Median:
+    """Of numbers that come in parts, while none is missing. Holds them, 4 bytes each."""
+
+    def __init__(self) -> None:
+        self.parts: list[NDArray[np.float32]] | None = []
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        if self.parts is not None:
+            self.parts = None if np.isnan(values).any() else [*self.parts, _clipped(values).astype(np.float32)]
+
+    @property
+    def of_all(self) -> float | None:
+        """None if some are missing."""
+        return float(np.median(np.concatenate(self.parts))) if self.parts else None
 
 
-def _float(column: str) -> str:
-    """As float32, infinite beyond its range, where DuckDB's own cast fails."""
-    read, inf = sql.name(column), sql.number(np.inf)
-    beyond = f"WHEN abs({read}) >= {sql.number(OVERFLOW)} AND NOT isnan({read}) THEN (sign({read}) * {inf})::FLOAT"
-    return f"CASE {beyond} ELSE {read}::FLOAT END"
+def _clipped(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(values, -GREATEST, GREATEST)
+
+
+def _float(number: Number) -> str:
+    """As float32."""
+    read, greatest = sql.name(number.name), sql.number(GREATEST)
+    clipped = f"least(greatest({read}, -{greatest}), {greatest})"
+    fill = sql.number(np.nan if number.fill is None else number.fill)
+    return f"(CASE WHEN {sql.lacks(number.name)} THEN {fill} ELSE {clipped} END)::FLOAT"

@@ -5,6 +5,7 @@ Needs the `openvino` extra, and neither torch nor transformers.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.errors import MissingPackage
+from lakewright.errors import MissingPackage, UsageError
 from lakewright.model.folder import ONNX, holds, most_tokens
 from lakewright.model.runtimes import Runtime, Use
 
@@ -25,7 +26,8 @@ NETWORK = "openvino.xml"  # its weights in openvino.bin
 def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
     """The network in `path`, a model folder or a file in ONNX or OpenVINO format.
 
-    Raises MissingPackage if OpenVINO is not installed.
+    Raises MissingPackage if OpenVINO is not installed, UsageError for a network with an operator that it does not know,
+    such as an ensemble of trees.
     """
     openvino = without_telemetry()
     streams = threads if use == "throughput" else 1
@@ -39,7 +41,13 @@ def load(path: Path, threads: int = 1, use: Use = "latency") -> Runtime:
         # padding of its batch by as much as their own size (docs/experiments.md).
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    network = openvino.Core().compile_model(str(file), "CPU", settings)
+    try:
+        network = openvino.Core().compile_model(str(file), "CPU", settings)
+    except RuntimeError as failure:
+        unknown = re.search(r"No conversion rule found for operations: (\S+)", str(failure))
+        if unknown is None:
+            raise
+        raise UsageError(f"OpenVINO cannot compute {unknown[1]}, which {file} has", "choose the runtime onnx") from None
     # Its bindings set up NumPy support at the first array. Two threads that do so at once deadlock: one waits for
     # Python's lock, and the other, which holds it, for the first.
     openvino.Tensor(np.zeros(1, np.float32)).data.sum()

@@ -88,6 +88,13 @@ def _against(
             "set gate.champion: false to accept a model with other labels"
         )
         return Check(name=name, passed=False, detail=detail), {}
+    unknown = sorted(predictor.task.inputs.keys() - challenger.task.inputs.keys())
+    if unknown:
+        detail = (
+            f"cannot be compared: the champion reads the input {unknown[0]!r}, and this model's test rows have none; "
+            "set gate.champion: false to accept a model with other inputs"
+        )
+        return Check(name=name, passed=False, detail=detail), {}
     note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
     truths = [json.loads(row["truth"]) for row in rows]
     inputs_of = [json.loads(row["inputs"]) for row in rows]
