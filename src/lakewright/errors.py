@@ -133,7 +133,8 @@ EXTRAS = {
     "azure": "azure",
     "databricks": "databricks",
     "usearch": "search",
-    **dict.fromkeys(("lightgbm", "xgboost"), "tables"),
+    "lightgbm": "tables",
+    "xgboost": "xgboost",
 }
 
 
