@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +21,8 @@ from lakewright.model.recipe import is_encoding, is_transform
 from lakewright.model.recipe.bin import Bin
 from lakewright.model.recipe.clip import Clip
 from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
+from lakewright.model.recipe.derive import Derive
+from lakewright.model.recipe.flag import Flag
 from lakewright.model.recipe.frequency import Frequency
 from lakewright.model.recipe.hashing import Hashing
 from lakewright.model.recipe.impute import Impute
@@ -46,6 +48,9 @@ PLACES = {
     "place": ["north", None, "south", "o'clock", 'a "b"', "日本 👍🏽", "", "e\u0301", "\xe9", "north", "NULL", "\\"],
     "size": ["low", "high", None, "low", "elsewhere", "LOW", "", "high", "low", "m'id", "low ", "high"],
 }
+TIMES = {
+    "sold": [*WHEN["sold"], *(datetime(2000, 2, 29) + n * timedelta(days=-9_999, microseconds=1) for n in range(8))],
+}
 ROWS: dict[str, Any] = {
     "tokens": values(TEXTS),
     "terms": values(TEXTS),
@@ -61,6 +66,8 @@ ROWS: dict[str, Any] = {
     "clip": NUMBERS,
     "log": NUMBERS,
     "bin": NUMBERS,
+    "derive": NUMBERS | PLACES | TIMES,
+    "flag": NUMBERS | PLACES | TIMES,
 }
 ULPS = {"log": 2}  # ln is numpy's on one side, the C library's on the other
 
@@ -75,6 +82,15 @@ def steps(tiny_base: Path) -> dict[str, Any]:
     return {step.name: step for step in every}
 
 
+DERIVED = {
+    "ratio": "age / fare",
+    "rest": "(age % 3.5) * -fare + sqrt(abs(age)) - round(fare, 1)",
+    "named": "lower(place) || '-' || coalesce(size, 'it''s none')",
+    "cheap": "CASE WHEN fare < 5 OR place IN ('north', 'o''clock') THEN 'yes' WHEN age IS NULL THEN size END",
+    "letters": "length(trim(place)) + least(age, fare, 3)",
+    "days": "date_diff('day', DATE '1970-01-01', sold)",
+    "leap": "sold BETWEEN TIMESTAMP '2024-02-29 00:00:00' AND TIMESTAMP '2024-02-29 23:59:59.999999'",
+}
 DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
     (Impute, {}),
     (Ordinal, {"order": {"size": ["low", "m'id", "high"], "place": ["south", "日本 👍🏽", "", "north"]}}),
@@ -85,13 +101,18 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
     (Clip, {"quantiles": (0.2, 0.9)}),
     (Log, {}),
     (Bin, {"n_bins": 4, "result": "category"}),
+    (Derive, {"columns": DERIVED}),
+    (
+        Flag,
+        {"when": {"old": "age > 3 AND NOT fare < 0", "north": "place = 'north'", "early": "sold < DATE '1970-01-01'"}},
+    ),
 ]
 
 
 def fitted(step: type[Any], settings: dict[str, Any]) -> Any:
     """The step, fitted on the rows that its case reads."""
     rows = ROWS[step.name]
-    inputs: dict[str, Kind] = {name: "number" if name in NUMBERS else "category" for name in rows}
+    inputs: dict[str, Kind] = {n: "number" if n in NUMBERS else "time" if n in TIMES else "category" for n in rows}
     return step.fit([rows], inputs, step.settings.model_validate({"step": step.name, **settings}), Wanted("row"))[0]
 
 

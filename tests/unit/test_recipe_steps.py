@@ -86,6 +86,8 @@ def assert_sql_agrees(step: Any, values: Mapping[str, Any], kinds: Mapping[str, 
     computed_by = dict(zip(expressions, result.columns, strict=True))  # DuckDB's names do not tell a from A
     for name, column in made.items():
         computed = computed_by[name].combine_chunks()
+        if column is values.get(name):
+            continue  # it stays
         if column.dtype == object:
             assert column.tolist() == computed.to_pylist(), name
             continue

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from lakewright.data.rows.kinds import Kind
 from lakewright.errors import shown
 
 
@@ -105,3 +106,17 @@ def _number(each: Any, key: str) -> float:
     if not math.isfinite(read):
         raise ValueError(f"{key} holds {shown(each)}, which is not a finite number")
     return read
+
+
+def usual(described: Mapping[str, Any], key: str, inputs: Mapping[str, Kind]) -> dict[str, Any]:
+    """A value of each input: a finite number for a number, else a text."""
+    each = mapping(described, key)
+    return {name: number(each, name) if kind == "number" else text(each, name) for name, kind in inputs.items()}
+
+
+def kinds(described: Mapping[str, Any], key: str, known: tuple[Kind, ...]) -> dict[str, Kind]:
+    """Input → kind, one or more, each of the `known` kinds."""
+    each = mapping(described, key)
+    if not each or not {*map(str, each.values())} <= {*known}:
+        raise ValueError(f"{key} is not inputs with one of the kinds {', '.join(known)}")
+    return each

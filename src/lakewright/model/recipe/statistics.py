@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +84,16 @@ def most_frequent(counts: Mapping[str | None, int]) -> str | None:
     """The category's most frequent value, of several the first in the alphabet; None if there is none."""
     known = [(-count, value) for value, count in counts.items() if value is not None]
     return min(known)[1] if known else None
+
+
+def usual(train: Iterable[Values], inputs: Mapping[str, Kind]) -> dict[str, Any]:
+    """A common value of each input, of train's first batch: the median, the most frequent value, a time."""
+    values: dict[str, Any] = {}
+    columns, counts = gathered(islice(train, 1), inputs)
+    for name, kind in inputs.items():
+        if kind == "number":
+            known = columns[name][np.isfinite(columns[name])]
+            values[name] = median(known) if len(known) else 0.0
+        else:
+            values[name] = (most_frequent(counts[name]) or "") if kind == "category" else "2026-01-31T14:00:00"
+    return values
