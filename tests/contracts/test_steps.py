@@ -18,6 +18,7 @@ from lakewright.data.rows.kinds import Kind
 from lakewright.errors import ModelError
 from lakewright.model.folder import open_recipe
 from lakewright.model.recipe import is_encoding, is_transform
+from lakewright.model.recipe.aggregate import Aggregate, Statistic
 from lakewright.model.recipe.bin import Bin
 from lakewright.model.recipe.clip import Clip
 from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
@@ -67,6 +68,7 @@ ROWS: dict[str, Any] = {
     "log": NUMBERS,
     "bin": NUMBERS,
     "derive": NUMBERS | PLACES | TIMES,
+    "aggregate": NUMBERS | PLACES,
     "flag": NUMBERS | PLACES | TIMES,
 }
 ULPS = {"log": 2}  # ln is numpy's on one side, the C library's on the other
@@ -102,6 +104,7 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
     (Log, {}),
     (Bin, {"n_bins": 4, "result": "category"}),
     (Derive, {"columns": DERIVED}),
+    (Aggregate, {"by": "place", "of": ["age", "fare"], "statistics": [*get_args(Statistic)]}),
     (
         Flag,
         {"when": {"old": "age > 3 AND NOT fare < 0", "north": "place = 'north'", "early": "sold < DATE '1970-01-01'"}},

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import numpy as np
@@ -268,6 +268,64 @@ def test_bins_hold_equal_shares_or_have_equal_widths() -> None:
     for wrong in ({"strategy": "edges"}, {"edges": [1]}, {"strategy": "edges", "edges": [2, 1]}):
         with pytest.raises(ValidationError):
             plugins.STEPS.find("bin").settings.model_validate(wrong)
+
+
+class TestAggregate:
+    TRAIN: ClassVar[dict[str, Any]] = {
+        "city": ["x", "x", "x", "y", None, "z", "x"],
+        "price": [1.0, 2.0, 6.0, 5.0, 7.0, None, math.inf],
+    }
+    KINDS: ClassVar[dict[str, Kind]] = {"city": "category", "price": "number"}
+
+    def test_each_statistic_of_a_group(self) -> None:
+        how = ["mean", "median", "std", "min", "max", "count"]
+        step = fit("aggregate", self.TRAIN, self.KINDS, by="city", of=["price"], statistics=how)
+        made = step.apply({"city": ["x", "y", "z", "new", None], "price": [None] * 5})
+        by_x = [made[f"price_by_city_{each}"][0] for each in how]
+        assert by_x == pytest.approx([3.0, 2.0, np.std([1, 2, 6]), 1.0, 6.0, 3.0])
+        assert made["price_by_city_count"].tolist()[:3] == [3.0, 1.0, 0.0]
+        assert [math.isnan(each) for each in made["price_by_city_mean"]] == [False, False, True, True, True]
+
+    def test_batches_make_the_same(self) -> None:
+        step: Any = plugins.STEPS.find("aggregate")
+        own = step.settings.model_validate({"by": "city", "of": ["price"], "max_categories": 1})
+        parts = [{name: column[at : at + 2] for name, column in self.TRAIN.items()} for at in range(0, 7, 2)]
+        together, in_parts = (step.fit(train, self.KINDS, own, Wanted("row"))[0] for train in ([self.TRAIN], parts))
+        assert in_parts.tables == together.tables == {"price_by_city_mean": {"x": 3.0}}
+
+    def test_inputs_of_other_kinds(self) -> None:
+        for by, of in (("price", "price"), ("city", "city"), ("town", "price")):
+            with pytest.raises(ProjectError, match="among the step's inputs"):
+                makes("aggregate", self.KINDS, by=by, of=[of])
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"by": "price"},
+            {"tables": {"price": {}}},
+            {"tables": {"x": {"a": 1e999}}},
+            {"tables": {"x": [1]}},
+            {"usual": {"city": 1, "price": 1}},
+        ],
+        ids=str,
+    )
+    def test_a_description_of_somebody_else(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        step = fit("aggregate", self.TRAIN, self.KINDS, by="city", of=["price"])
+        assert reopened(step, tmp_path) == step
+        with pytest.raises(ModelError, match="ValueError"):
+            reopened(step, tmp_path, **changes)
+
+    @FEW
+    @given(st.data())
+    def test_sql_of_any_groups(self, data: st.DataObject) -> None:
+        cities = data.draw(CATEGORIES)
+        prices = data.draw(st.lists(st.sampled_from(ODD) | st.floats(), min_size=len(cities), max_size=len(cities)))
+        train = {"city": cities, "price": prices}
+        how = ["mean", "median", "std", "min", "max", "count"]
+        step = fit("aggregate", train, self.KINDS, by="city", of=["price"], statistics=how, max_categories=4)
+        json.dumps(step.save(Path()), allow_nan=False)
+        others = data.draw(CATEGORIES)
+        assert_sql_agrees(step, {"city": others, "price": [1.0] * len(others)}, self.KINDS)
 
 
 HOSTILE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [

@@ -73,8 +73,8 @@ class Aggregate:
         for name, column in columns.items():
             members = dict(_members(groups, column))
             for how in settings.statistics:
-                of_group = ((group, how, known) for group, known in members.items() if len(known) or how == "count")
-                table = {group: STATISTICS[how](known) for group, how, known in of_group}
+                counts = {group: known for group, known in members.items() if len(known) or how == "count"}
+                table = {group: STATISTICS[how](known) for group, known in counts.items()}
                 tables[_name(name, settings.by, how)] = table
         return cls(dict(inputs), settings.by, tables, statistics.usual(train, inputs)), None
 
