@@ -157,7 +157,7 @@ class TestImpute:
     @pytest.mark.parametrize(
         ("kind", "more", "cause"),
         [
-            ("category", {"strategy": "mean"}, "a category, which has no mean"),
+            ("category", {"strategy": "mean"}, "a category, and the strategy mean is for numbers"),
             ("category", {"strategy": "constant", "fill": 1}, "fills 'a', a category, with 1"),
             ("number", {"strategy": "constant", "fill": "none"}, "fills 'a', a number, with 'none'"),
             ("number", {"strategy": "constant"}, "takes `fill` with"),
@@ -174,6 +174,88 @@ class TestImpute:
         with pytest.raises(ProjectError, match="makes the input 'a_missing', which is there already"):
             makes("impute", {"a": "number", "a_missing": "number"})
         assert makes("impute", {"a": "number"}, indicator=False) == {"a": "number"}
+
+
+class TestNearest:
+    NUMBERS: ClassVar[dict[str, Any]] = {
+        "a": [0.0, 0.1, 10.0, 10.1, None, 5.0, math.inf],
+        "b": [1.0, 1.2, 20.0, 20.2, 7.0, None, None],
+        "c": [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1e300],
+    }
+    KINDS: ClassVar[dict[str, Kind]] = dict.fromkeys("abc", "number")
+
+    def test_neighbors_are_those_of_scikit_learn(self) -> None:
+        from sklearn.impute import KNNImputer
+        from sklearn.preprocessing import StandardScaler
+
+        random = np.random.default_rng(0)
+        train, rows = (random.normal(size=(n, 4)) * [1, 10, 100, 0.1] for n in (200, 50))
+        for each in (train, rows):
+            each[random.random(each.shape) < 0.2] = np.nan
+        rows = rows[~np.isnan(rows).all(axis=1)]
+        scaler = StandardScaler().fit(train)
+        theirs = KNNImputer(n_neighbors=3).fit(scaler.transform(train)).transform(scaler.transform(rows))
+        kinds: dict[str, Kind] = dict.fromkeys("wxyz", "number")
+        step = fit("impute", dict(zip("wxyz", train.T, strict=True)), kinds, strategy="knn", n_neighbors=3)
+        made = step.apply(dict(zip("wxyz", rows.T, strict=True)))
+        ours = np.column_stack([made[name] for name in "wxyz"])
+        assert np.allclose(ours, scaler.inverse_transform(theirs), rtol=1e-9)
+        assert step.sql() is None
+
+    def test_clusters_fill_from_the_nearest_center(self) -> None:
+        train = {"a": [0.0, 0.2, 10.0, 10.2], "b": [1.0, 3.0, 20.0, 22.0]}
+        kinds: dict[str, Kind] = dict.fromkeys("ab", "number")
+        step = fit("impute", train, kinds, strategy="cluster", n_clusters=2)
+        made = step.apply({"a": [0.0, None, None], "b": [None, 25.0, None]})
+        assert made["b"][0] == pytest.approx(2.0) and made["a"][1] == pytest.approx(10.1)
+        assert made["a"][2] == 0.2 / 2 + 10.0 / 2 and made["b_missing"].tolist() == [1.0, 0.0, 1.0]
+
+    @pytest.mark.parametrize("strategy", ["knn", "cluster"])
+    @FEW
+    @given(columns=st.lists(st.tuples(*[st.sampled_from(ODD) | st.floats()] * 3), min_size=1, max_size=12))
+    def test_any_row_is_filled_alone_as_in_company(self, strategy: str, columns: list[Any]) -> None:
+        step = fit("impute", self.NUMBERS, self.KINDS, strategy=strategy)
+        json.dumps(step.save(Path()), allow_nan=False)
+        rows = {name: [row[at] for row in columns] for at, name in enumerate("abc")}
+        together = step.apply(rows)
+        assert not any(np.isnan(each).any() for each in together.values())
+        for at in range(len(columns)):
+            alone = step.apply({name: column[at : at + 1] for name, column in rows.items()})
+            assert all(alone[name][0] == together[name][at] for name in together)
+
+    @pytest.mark.parametrize("strategy", ["knn", "cluster"])
+    def test_train_of_any_numbers(self, strategy: str) -> None:
+        wild = {"a": [1e308, -1e308, None, 5e-324], "b": [1.0, 1.0, 1.0, None], "c": [None, 2.0, math.nan, math.inf]}
+        step = fit("impute", wild, self.KINDS, strategy=strategy, n_neighbors=100, n_clusters=256)
+        json.dumps(step.save(Path()), allow_nan=False)
+        assert all(np.isfinite(each).all() for each in step.apply({"a": [None], "b": [1.0], "c": [None]}).values())
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"points": []},
+            {"points": [[1.0, 2.0]]},
+            {"points": [[1.0, 2.0, 1e999]]},
+            {"points": [[1.0, 2.0, "3"]]},
+            {"points": 3},
+            {"points": [[0.0] * 3] * 2001},
+            {"deviations": [1.0, 1.0, 0.0]},
+            {"deviations": [1.0, 1.0]},
+            {"means": [1.0, 1.0]},
+            {"neighbors": 0},
+            {"neighbors": 2.0},
+        ],
+        ids=lambda changes: str(changes)[:40],
+    )
+    def test_a_description_of_somebody_else(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        step = fit("impute", self.NUMBERS, self.KINDS, strategy="knn")
+        assert reopened(step, tmp_path) == step
+        with pytest.raises(ModelError, match="ValueError"):
+            reopened(step, tmp_path, nearest={**step.save(tmp_path)["nearest"], **changes})
+
+    def test_one_number_alone(self) -> None:
+        with pytest.raises(ProjectError, match="reads 1 numbers"):
+            fit("impute", {"a": [1.0]}, {"a": "number"}, strategy="knn")
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))

@@ -47,6 +47,11 @@ def numbers(described: Mapping[str, Any], key: str) -> tuple[float, ...]:
     return tuple(_number(each, key) for each in items(described, key))
 
 
+def maybe_numbers(described: Mapping[str, Any], key: str) -> tuple[float | None, ...]:
+    """A list of finite numbers and nulls."""
+    return tuple(None if each is None else _number(each, key) for each in items(described, key))
+
+
 def whole(described: Mapping[str, Any], key: str, least: int, most: int) -> int:
     """A whole number from `least` to `most`."""
     each = value(described, key)

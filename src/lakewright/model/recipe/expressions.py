@@ -28,7 +28,7 @@ from lakewright.model.recipe import Values, sql
 from lakewright.model.recipe.values import absent, categories, numbers, times
 
 if TYPE_CHECKING:
-    from sqlglot.expressions import Expression as Node
+    from sqlglot.expressions import Expr as Node
 
 LONGEST = 2_000  # characters of an expression
 DEEPEST = 40  # operations within operations
@@ -391,7 +391,7 @@ def _distinct(symbol: str, same: bool) -> Operation:
             one, other = left.compute(rows), right.compute(rows)
             both = unknown(one) & unknown(other)
             equal = both | (_compared(operator.eq, one, other) == 1)
-            return (equal == same).astype(np.float64)
+            return np.where(equal == same, 1.0, 0.0)
 
         return Expression("truth", f"({left.sql} {symbol} {right.sql})", computed)
 
