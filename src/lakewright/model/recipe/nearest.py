@@ -120,7 +120,8 @@ def _picked(columns: list[Numbers], most: int) -> Numbers:
 
 def _scaled(rows: Numbers, means: tuple[float, ...], deviations: tuple[float, ...]) -> Numbers:
     with np.errstate(over="ignore"):
-        return np.clip((rows - np.array(means)) / np.array(deviations), -FURTHEST, FURTHEST)
+        scaled: Numbers = np.clip((rows - np.array(means)) / np.array(deviations), -FURTHEST, FURTHEST)
+    return scaled
 
 
 def _distances(rows: Numbers, points: Numbers) -> Numbers:
@@ -137,7 +138,7 @@ def _distances(rows: Numbers, points: Numbers) -> Numbers:
 def _centers(rows: Numbers, clusters: int) -> Numbers:
     """Of complete rows, [clusters or fewer, numbers]."""
     random = np.random.default_rng(SEED)
-    centers = rows[random.integers(len(rows))][None]
+    centers: Numbers = rows[random.integers(len(rows))][None]
     while len(centers) < clusters:
         nearest = _distances(rows, centers).min(axis=1)
         if not nearest.any():
