@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -465,3 +466,66 @@ def test_a_description_of_categories_of_somebody_else(
     assert reopened(step, tmp_path) == step
     with pytest.raises(ModelError, match="ValueError"):
         reopened(step, tmp_path, **changes)
+
+
+def test_steps_follow_one_another(tmp_path: Path) -> None:
+    """A whole recipe: chosen as a project declares it, fitted, stored, opened; and each step's SQL over the one before
+    gives the network's numbers."""
+    from types import SimpleNamespace
+
+    from lakewright.model.recipe import Recipe
+    from lakewright.settings.recipe import choose
+    from lakewright.settings.sections import Prepare
+
+    recipe = {
+        "impute": {"inputs": ["age", "size"]},
+        "derive": {"columns": {"ratio": "fare / age", "short": "lower(substring(city, 1, 1))"}},
+        "days": {"step": "part_of", "parts": ["days", "month"]},
+        "aggregate": {"by": "short", "of": ["fare"], "statistics": ["median", "count"]},
+        "log": {"inputs": ["fare", "ratio"]},
+        "ordinal": {"order": {"size": ["low", "high"]}},
+        "bin": {"inputs": ["age"], "n_bins": 2, "result": "category"},
+        "frequency": {"inputs": ["short"]},
+        "one_hot": {"inputs": ["age", "short"]},
+        "native": {},
+    }
+    kinds: dict[str, Kind] = {"age": "number", "fare": "number", "size": "category", "city": "category", "sold": "time"}
+    values: dict[str, Any] = {
+        "age": [3.0, None, 41.5, 0.0],
+        "fare": [1.0, 20.0, None, -7.25],
+        "size": ["low", None, "high", "low"],
+        "city": ["Aachen", "Bonn", None, "aachen"],
+        "sold": [None, datetime(1969, 12, 31), datetime(2024, 2, 29, 12), datetime(2000, 1, 1)],
+    }
+    declared = Prepare.model_validate({"recipe": recipe}).recipe
+    learner: Any = SimpleNamespace(name="trees", reads={"number": "native", "category": "native"})
+    steps: list[Any] = []
+    for step, own, inputs in choose(learner, kinds, declared).values():
+        steps.append(step.fit([Recipe(tuple(steps)).transformed(values)], inputs, own, Wanted("row"))[0])
+    fitted = Recipe(tuple(steps))
+    assert [step.name for step in steps] == [own.get("step", name) for name, own in recipe.items()]
+    assert {*fitted.inputs} == {*kinds}
+    encoded = fitted.encode_values(values).columns
+    assert encoded is not None and encoded.shape == (4, len(fitted.columns))
+    fitted.save(tmp_path)
+    opened = Recipe.open(tmp_path)
+    assert np.array_equal(opened.encode_values(values).columns, encoded, equal_nan=True)  # type: ignore[arg-type]
+    assert len(opened.encode(opened.sample_rows([{}]))) == 1
+
+    table = "given"
+    for step in steps:
+        if is_transform(step):
+            expressions = step.sql()
+            assert expressions is not None
+            made = ", ".join(f"{each} AS {sql.name(name)}" for name, each in expressions.items())
+            stay = ", ".join(sql.name(name) for name in kinds if name not in step.inputs)
+            kinds = {name: "number" for name in [*kinds, *expressions] if name not in {*step.inputs} - {*expressions}}
+            table = f"(SELECT {', '.join(filter(None, [made, stay]))} FROM {table})"
+    numbers = [each for step in fitted.encodings for each in (step.sql() or {}).values()]
+    types = {"sold": pa.timestamp("us"), "size": pa.string(), "city": pa.string()}
+    with duckdb.connect() as connection:
+        given_rows = {name: pa.array(column, types.get(name, pa.float64())) for name, column in values.items()}
+        connection.register("given", pa.table(given_rows))
+        result = connection.sql(f"SELECT {', '.join(numbers)} FROM {table}").fetchnumpy()
+    computed = np.column_stack([np.ma.filled(column, np.nan) for column in result.values()])
+    assert np.allclose(computed, encoded, rtol=1e-6, equal_nan=True)

@@ -133,7 +133,7 @@ def _check(name: str, kind: Kind, inputs: Mapping[str, Kind]) -> None:
         those = [each for each, other in inputs.items() if other == kind]
         raise ProjectError(
             f"prepare.recipe: aggregate names {name!r}, which is no {kind} among the step's inputs",
-            f"{nearest(name, those)}; an input that another step names must be named here too: inputs: [NAME, …]",
+            f"{nearest(name, those)}; a step reads the inputs that are there when its turn comes",
         )
 
 

@@ -182,8 +182,7 @@ def _column(reader: _Reader, node: Any, depth: int) -> Expression:
     if name not in reader.inputs:
         raise reader.error(
             f"reads {name[:80]!r}, which is none of the step's inputs",
-            f"{nearest(name[:80], reader.inputs)}; an input that another step names must be named here too: "
-            "inputs: [NAME, …]",
+            f"{nearest(name[:80], reader.inputs)}; a step reads the inputs that are there when its turn comes",
         )
     kind = reader.inputs[name]
     if kind == "number":
@@ -642,7 +641,7 @@ OPERATIONS: Mapping[str, tuple[frozenset[str], Operation]] = {
     "Substring": (frozenset({"this", "start", "length"}), _substring),
     "SplitPart": (frozenset({"this", "delimiter", "part_index"}), _split_part),
     "StartsWith": (TWO, _holds("starts_with", str.startswith)),
-    "EndsWith": (TWO, _holds("suffix", str.endswith)),
+    "EndsWith": (TWO, _holds("ends_with", str.endswith)),
     "Contains": (TWO, _holds("contains", str.__contains__)),
     "Concat": (frozenset({"expressions"}), _concat),
     "DPipe": (TWO, _joined),

@@ -35,4 +35,4 @@ def texts(values: Iterable[str]) -> str:
 def looked_up(column: str, numbers: Mapping[str, float]) -> str:
     """The number of the category's value, NULL for any value that has none."""
     listed = ", ".join(map(number, numbers.values()))
-    return f"([{listed}]::DOUBLE[])[list_position({texts(numbers)}, {name(column)})]"
+    return f"map({texts(numbers)}, [{listed}]::DOUBLE[])[{name(column)}]"
