@@ -89,7 +89,7 @@ def grown(parts: dict[str, st.SearchStrategy[str]]) -> dict[str, st.SearchStrate
 
 LEAVES: dict[str, st.SearchStrategy[str]] = {
     "number": st.sampled_from(["a", "b", "0", "1", "2.5", "1e300", "-0.0", "NULL"]),
-    "text": st.sampled_from(["s", '"t b"', "'o''clock'", "''", "'É'", "NULL"]),
+    "text": st.sampled_from(["s", '"t b"', "'o''clock'", "'zero\0'", "''", "'É'", "NULL"]),
     "truth": st.sampled_from(["a > 1", "s = 'low'", "TRUE", "FALSE", "NULL"]).map("({})".format),
     "time": st.sampled_from(["w", "v", "DATE '1969-12-31'", "TIMESTAMP '2024-02-29 23:59:59.999999'"]),
 }
@@ -126,6 +126,9 @@ def test_any_expression_is_the_same_in_sql(columns: dict[str, str], values: dict
         ("substring(s, 2)", ["É", "", None]),
         ("date_diff('day', w, v)", [1.0, 366.0, None]),
         ("if(s = 'ß', 1)", [None, 1.0, None]),
+        ("coalesce(if(a > 2, s), 'zero\0')", ["zero\0", "ß", "zero\0"]),
+        ("-a % 2", [-1.0, -1.0, None]),
+        ("b % 2", [-1.0, 0.0, None]),
     ],
 )
 def test_what_an_expression_makes(text: str, expected: list[Any]) -> None:

@@ -171,6 +171,11 @@ class TestImpute:
         with pytest.raises(ProjectError, match=cause):
             fit("impute", {"a": [None, None]}, {"a": kind}, **more)
 
+    def test_a_zero_character_at_the_end_stays(self) -> None:
+        step = fit("impute", {"a": ["x\0", None]}, {"a": "category"})
+        assert step.apply({"a": [None]})["a"].tolist() == ["x\0"]
+        assert_sql_agrees(step, {"a": [None, "y\0"]}, {"a": "category"})
+
     def test_a_mark_that_is_there_already(self) -> None:
         with pytest.raises(ProjectError, match="makes the input 'a_missing', which is there already"):
             makes("impute", {"a": "number", "a_missing": "number"})

@@ -195,7 +195,7 @@ def _column(reader: _Reader, node: Any, depth: int) -> Expression:
 def _literal(reader: _Reader, node: Any, depth: int) -> Expression:
     if node.is_string:
         text = node.name
-        return Expression("text", sql.text(text), lambda rows: np.full(rows.count, text, dtype=object))
+        return Expression("text", sql.text(text), lambda rows: _objects([text] * rows.count))
     try:
         number = float(node.name)
     except ValueError:

@@ -117,8 +117,9 @@ class Impute:
             made[name], lacking[_mark(name)] = np.where(np.isnan(near), number, near), missing.astype(np.float64)
         for name, category in self.categories.items():
             texts = categories(values[name])
-            missing = absent(texts)
-            made[name], lacking[_mark(name)] = np.where(missing, category, texts), missing.astype(np.float64)
+            missing, complete = absent(texts), texts.copy()
+            complete[missing] = category  # np.where would cut a zero character from its end
+            made[name], lacking[_mark(name)] = complete, missing.astype(np.float64)
         return made | lacking if self.indicator else made
 
     def sql(self) -> dict[str, str] | None:
