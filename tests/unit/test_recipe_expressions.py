@@ -174,6 +174,7 @@ def test_what_an_expression_makes(text: str, expected: list[Any]) -> None:
         ("(" * 300 + "a" + ")" * 300, "nested deeper|is no SQL expression", ""),
         ("NOT " * 400 + "(a > 1)", "nested deeper|is no SQL expression", ""),
         ("- " * 900 + "a", "nested deeper|is no SQL expression", ""),
+        ("abs(" * 41 + "a" + ")" * 41, "nested deeper than 40", "split it"),
         ("abs(" * 90 + "a" + ")" * 90, "nested deeper|is no SQL expression", ""),
         ("case when " * 60 + "a", "is no SQL expression", ""),
         ("w", "makes neither", ""),
@@ -232,6 +233,7 @@ def test_a_flag_is_0_where_it_is_unknown() -> None:
     made = flag.apply(values)
     assert made["large"].tolist() == [0.0, 1.0, 0.0] and made["small"].tolist() == [1.0, 0.0, 0.0]
     assert flag.neutral() == {"a": 3.0}
+    assert_sql_agrees(flag, values, {"a": "number"})
     with pytest.raises(ProjectError, match="is a number, not a condition"):
         makes("flag", {"a": "number"}, when={"x": "a + 1"})
 
