@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from sqlglot.expressions import Expr as Node
 
 LONGEST = 2_000  # characters of an expression
-DEEPEST = 40  # operations within operations
+DEEPEST = 40  # operations within operations; a + b + c is two
+NESTED = 20  # brackets, calls, CASE and NOT within each other: sqlglot takes some 25 frames of Python's stack for each
 LONGEST_SQL = 50_000  # characters; some operations write an operand several times
 Type = Literal["number", "text", "truth", "time", "null"]
 Array = NDArray[Any]
@@ -75,7 +76,24 @@ def parse(text: str, inputs: Mapping[str, Kind]) -> Expression:
     except (SqlglotError, RecursionError, ValueError) as failure:
         first = next(iter(str(failure).splitlines()), "")
         raise ExpressionError(f"{text[:200]!r} is no SQL expression: {first[:200]}", HINT) from None
+    if _nested(node) > NESTED:
+        raise ExpressionError(
+            f"the expression {text[:200]!r} is nested deeper than {NESTED} brackets", "split it into several"
+        )
     return _Reader(text, inputs).read(node, 0)
+
+
+def _nested(root: Node) -> int:
+    """The most brackets, calls, CASE and NOT around any part."""
+    from sqlglot import exp
+
+    deepest, waiting = 0, [(root, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        depth += isinstance(node, exp.Func | exp.Unary) and not isinstance(node, exp.Connector)
+        deepest = max(deepest, depth)
+        waiting.extend((inner, depth) for inner in node.iter_expressions())
+    return deepest
 
 
 def unknown(rows: Array) -> NDArray[np.bool_]:
