@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,12 +14,25 @@ from hypothesis import strategies as st
 
 from conftest import sentences
 from lakewright import plugins
+from lakewright.data.rows.kinds import Kind
 from lakewright.errors import ModelError
 from lakewright.model.folder import open_recipe
 from lakewright.model.recipe import is_encoding, is_transform
+from lakewright.model.recipe.aggregate import Aggregate, Statistic
+from lakewright.model.recipe.bin import Bin
+from lakewright.model.recipe.clip import Clip
 from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
+from lakewright.model.recipe.derive import Derive
+from lakewright.model.recipe.flag import Flag
+from lakewright.model.recipe.frequency import Frequency
+from lakewright.model.recipe.hashing import Hashing
+from lakewright.model.recipe.impute import Impute
+from lakewright.model.recipe.log import Log
 from lakewright.model.recipe.native import Native, NativeSettings
+from lakewright.model.recipe.one_hot import OneHot
+from lakewright.model.recipe.ordinal import Ordinal
 from lakewright.model.recipe.part_of import Part, PartOf, PartOfSettings
+from lakewright.model.recipe.scale import Scale
 from lakewright.model.recipe.tokens import LongTexts, Tokens
 from lakewright.testing import StepCase, StepSuite, TransformSuite
 from lakewright.testing.steps import same
@@ -28,13 +41,37 @@ from recipes import store, terms, tokens, values
 TEXTS = [row["text"] for row in sentences(50)]
 MIXED = {"age": [3.0, None, 41.5, 1e300, -3.4028235e38], "place": ["north", None, "south", "elsewhere", "o'clock"]}
 WHEN = {"sold": [datetime(2024, 2, 29, 23, 59, 59, 999999), None, datetime(1969, 12, 31, 1), datetime(1, 1, 1)]}
+NUMBERS = {
+    "age": [3.0, None, float("nan"), -0.0, 0.0, 1e300, -1e300, 5e-324, float("inf"), float("-inf"), 0.1, 41.5],
+    "fare": [-1.5, 2.5, None, 1e-310, 7.25, 7.25, -1.7e308, 1.7e308, 0.3, 12.0, float("nan"), -3.5],
+}
+PLACES = {
+    "place": ["north", None, "south", "o'clock", 'a "b"', "日本 👍🏽", "", "e\u0301", "\xe9", "north", "NULL", "\\"],
+    "size": ["low", "high", None, "low", "elsewhere", "LOW", "", "high", "low", "m'id", "low ", "high"],
+}
+TIMES = {
+    "sold": [*WHEN["sold"], *(datetime(2000, 2, 29) + n * timedelta(days=-9_999, microseconds=1) for n in range(8))],
+}
 ROWS: dict[str, Any] = {
     "tokens": values(TEXTS),
     "terms": values(TEXTS),
     "dense": MIXED,
     "native": MIXED,
     "part_of": WHEN,
+    "impute": NUMBERS | PLACES,
+    "ordinal": PLACES,
+    "frequency": PLACES,
+    "one_hot": PLACES,
+    "hashing": PLACES,
+    "scale": NUMBERS,
+    "clip": NUMBERS,
+    "log": NUMBERS,
+    "bin": NUMBERS,
+    "derive": NUMBERS | PLACES | TIMES,
+    "aggregate": NUMBERS | PLACES,
+    "flag": NUMBERS | PLACES | TIMES,
 }
+ULPS = {"log": 2}  # ln is numpy's on one side, the C library's on the other
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +80,7 @@ def steps(tiny_base: Path) -> dict[str, Any]:
     dense, _ = Dense.fit([MIXED], kinds, DenseSettings(max_categories=2), Wanted("row"))
     native, _ = Native.fit([MIXED], kinds, NativeSettings(max_categories=3), Wanted("row"))
     part_of, _ = PartOf.fit([], {"sold": "time"}, PartOfSettings(parts=[*get_args(Part)]), Wanted("row"))
-    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of)
+    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of, *(fitted(*one) for one in DECLARED))
     return {step.name: step for step in every}
 
 
@@ -56,6 +93,41 @@ def test_a_number_that_train_never_lacks_is_its_median_where_it_is_missing() -> 
     assert columns[1].tolist() == [5.0, float(np.finfo(np.float32).max)]
 
 
+DERIVED = {
+    "ratio": "age / fare",
+    "rest": "(age % 3.5) * -fare + sqrt(abs(age)) - round(fare, 1)",
+    "named": "lower(place) || '-' || coalesce(size, 'it''s none')",
+    "cheap": "CASE WHEN fare < 5 OR place IN ('north', 'o''clock') THEN 'yes' WHEN age IS NULL THEN size END",
+    "letters": "length(trim(place)) + least(age, fare, 3)",
+    "days": "date_diff('day', DATE '1970-01-01', sold)",
+    "leap": "sold BETWEEN TIMESTAMP '2024-02-29 00:00:00' AND TIMESTAMP '2024-02-29 23:59:59.999999'",
+}
+DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
+    (Impute, {}),
+    (Ordinal, {"order": {"size": ["low", "m'id", "high"], "place": ["south", "日本 👍🏽", "", "north"]}}),
+    (Frequency, {"max_categories": 5}),
+    (OneHot, {"max_categories": 4}),
+    (Hashing, {"buckets": 3}),
+    (Scale, {"method": "robust"}),
+    (Clip, {"quantiles": (0.2, 0.9)}),
+    (Log, {}),
+    (Bin, {"n_bins": 4, "result": "category"}),
+    (Derive, {"columns": DERIVED}),
+    (Aggregate, {"by": "place", "of": ["age", "fare"], "statistics": [*get_args(Statistic)]}),
+    (
+        Flag,
+        {"when": {"old": "age > 3 AND NOT fare < 0", "north": "place = 'north'", "early": "sold < DATE '1970-01-01'"}},
+    ),
+]
+
+
+def fitted(step: type[Any], settings: dict[str, Any]) -> Any:
+    """The step, fitted on the rows that its case reads."""
+    rows = ROWS[step.name]
+    inputs: dict[str, Kind] = {n: "number" if n in NUMBERS else "time" if n in TIMES else "category" for n in rows}
+    return step.fit([rows], inputs, step.settings.model_validate({"step": step.name, **settings}), Wanted("row"))[0]
+
+
 def test_every_step_is_here(steps: dict[str, Any]) -> None:
     assert set(steps) == set(plugins.STEPS.names())
 
@@ -63,7 +135,7 @@ def test_every_step_is_here(steps: dict[str, Any]) -> None:
 class TestTransform(TransformSuite):
     @pytest.fixture(params=[name for name in plugins.STEPS.names() if is_transform(plugins.STEPS.find(name))])
     def case(self, request: pytest.FixtureRequest, steps: dict[str, Any]) -> StepCase[Any]:
-        return StepCase(steps[request.param], ROWS[request.param])
+        return StepCase(steps[request.param], ROWS[request.param], ULPS.get(request.param, 0))
 
 
 class TestEncoding(StepSuite):

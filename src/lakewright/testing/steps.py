@@ -4,6 +4,7 @@ the same values bit for bit."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ S = TypeVar("S", bound=Step)
 class StepCase(Generic[S]):
     step: S
     values: Values  # of each input that the step reads, the values of two rows or more
+    ulps: int = 0  # units in the last place by which a transform's numbers in SQL may differ from its own
 
     @property
     def rows(self) -> int:
@@ -110,7 +112,7 @@ class TransformSuite:
         assert {*expressions} == {*case.step.made}
         computed = dict(zip(expressions, in_duckdb(expressions, case.values), strict=True))
         made = case.step.apply(case.values)
-        assert alike(made, {name: values.to_pylist() for name, values in computed.items()})
+        assert alike(made, {name: values.to_pylist() for name, values in computed.items()}, case.ulps)
 
 
 def reopened(step: S, folder: Path) -> S:
@@ -138,13 +140,22 @@ def _as_arrow(values: Any) -> pa.Array:
     return pa.array(values, from_pandas=False)
 
 
-def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both hold the same values under the same names; a missing number, None or NaN, is one value."""
-    return one.keys() == other.keys() and all(_same_values(one[name], other[name]) for name in one)
+def alike(one: Mapping[str, Any], other: Mapping[str, Any], ulps: int = 0) -> bool:
+    """Whether both hold the same values under the same names, numbers to within some units in the last place; a missing
+    number, None or NaN, is one value."""
+    return one.keys() == other.keys() and all(_same_values(one[name], other[name], ulps) for name in one)
 
 
-def _same_values(one: Iterable[Any], other: Iterable[Any]) -> bool:
-    return [None if value != value else value for value in one] == [None if v != v else v for v in other]
+def _same_values(one: Iterable[Any], other: Iterable[Any], ulps: int) -> bool:
+    return all(_same_value(*pair, ulps) for pair in zip(one, other, strict=True))
+
+
+def _same_value(one: Any, other: Any, ulps: int) -> bool:
+    missing = one is None or one != one
+    if missing or other is None or other != other:
+        return bool(missing and (other is None or other != other))
+    near = ulps > 0 and isinstance(one, float) and math.isfinite(one)
+    return bool(one == other or (near and abs(one - other) <= ulps * math.ulp(one)))
 
 
 def same(first: Encoded, second: Encoded) -> bool:

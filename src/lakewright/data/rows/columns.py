@@ -183,6 +183,19 @@ def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(times, kind)])
 
 
+def as_times(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of texts that are all times in ISO 8601, in UTC; any other column as it is."""
+    import pyarrow as pa
+
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return values
+    texts = values.to_pylist()
+    times = [None if missing(text) else time_of(text) for text in texts]
+    if any(time is None and not missing(text) for time, text in zip(times, texts, strict=True)):
+        return values
+    return pa.chunked_array([pa.array(times, pa.timestamp("us", "UTC"))])
+
+
 def time_of(text: str) -> datetime | None:
     """A time in ISO 8601, in UTC; one without a zone is UTC. None for other text."""
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.duplicates import IDENTITY, identities, normalise
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import TEXTS, Row, missing, whole_rows
@@ -86,7 +87,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
         if group is not None:
             group[window] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
         if method == "time" and columns.event_time:
-            times.append(batch.table[columns.event_time].take(usable).to_numpy())
+            times.append(as_times(batch.table[columns.event_time]).take(usable).to_numpy())
         if split is not None:
             splits = batch.table[columns.split or "split"].take(usable).to_pylist()
             split[window] = [published.setdefault(value, len(published)) for value in splits]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 
 def name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
@@ -19,3 +21,18 @@ def number(value: float) -> str:
 def lacks(column: str) -> str:
     """Whether the number is missing; not a number counts as missing."""
     return f"({name(column)} IS NULL OR isnan({name(column)}))"
+
+
+def double(column: str) -> str:
+    """The column's numbers, NULL for each that is missing, not a number included."""
+    return f"nullif({name(column)}::DOUBLE, 'nan'::DOUBLE)"
+
+
+def texts(values: Iterable[str]) -> str:
+    return f"[{', '.join(map(text, values))}]::VARCHAR[]"
+
+
+def looked_up(column: str, numbers: Mapping[str, float]) -> str:
+    """The number of the category's value, NULL for any value that has none."""
+    listed = ", ".join(map(number, numbers.values()))
+    return f"map({texts(numbers)}, [{listed}]::DOUBLE[])[{name(column)}]"

@@ -26,3 +26,8 @@ def times(values: Any) -> NDArray[np.datetime64]:
     # numpy has no zones
     in_utc = [time.replace(tzinfo=None) if isinstance(time, datetime) else time for time in values]
     return np.array(in_utc, dtype="datetime64[us]")
+
+
+def absent(texts: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """[rows], where a row has none."""
+    return np.fromiter((text is None for text in texts), np.bool_, len(texts))

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lakewright.data.rows.balancing import class_weights, oversample, undersample
 from lakewright.data.rows.choosing import Chosen
+from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.keys import draw_keys
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
@@ -135,7 +136,7 @@ class _Features:
             table = pa.table(
                 {
                     "record_id": pa.array(map(str, ids), pa.string()),
-                    "event_time": batch.table[columns.event_time] if columns.event_time else no_time,
+                    "event_time": as_times(batch.table[columns.event_time]) if columns.event_time else no_time,
                     "split": splits.take(pa.array(self.split[here])),
                     "row": pa.array(batch.rows),
                     "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),

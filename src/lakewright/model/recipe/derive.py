@@ -1,0 +1,122 @@
+"""The step `derive`: new inputs by expressions over those that are there, such as price / area, or lower(city).
+
+The expressions are a small part of SQL (recipe/expressions.py); their inputs stay. A number and a truth (1 and 0) make
+a number, a text makes a category. A missing value makes what it makes in SQL: mostly a missing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from lakewright.data.rows.kinds import Kind
+from lakewright.errors import ProjectError
+from lakewright.model.recipe import Values, Wanted, checked, expressions, naming, sql, statistics
+from lakewright.model.recipe.expressions import Expression, ExpressionError, Rows
+from lakewright.settings.sections import StepSettings
+
+MOST = 200  # expressions of one step
+
+
+class DeriveSettings(StepSettings):
+    step: Literal["derive"] = "derive"
+    columns: dict[str, str] = Field(
+        min_length=1, max_length=MOST, description="new input → expression over the step's inputs"
+    )
+
+
+@dataclass(frozen=True)
+class Derive:
+    kinds: Mapping[str, Kind]  # of the inputs, which stay
+    columns: Mapping[str, str]
+    usual: Mapping[str, Any]  # a value of each input
+
+    name: ClassVar[str] = "derive"
+    settings: ClassVar[type[StepSettings]] = DeriveSettings
+    reads: ClassVar[tuple[Kind, ...]] = ("number", "category", "time")
+    gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "inputs"
+
+    @classmethod
+    def makes(cls, inputs: Mapping[str, Kind], settings: DeriveSettings) -> dict[str, Kind]:
+        """Raises ProjectError for an expression that cannot be computed."""
+        parsed = parsed_of(cls.name, settings.columns, inputs)
+        return naming.beside(cls.name, inputs, [(name, _kind(each, name)) for name, each in parsed.items()])
+
+    @classmethod
+    def fit(
+        cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: DeriveSettings, wanted: Wanted
+    ) -> tuple[Self, None]:
+        """Reads the first batch of train alone, for the sample row."""
+        cls.makes(inputs, settings)
+        return cls(dict(inputs), dict(settings.columns), statistics.usual(train, inputs)), None
+
+    @classmethod
+    def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
+        columns = checked.mapping_of_texts(described, "columns")
+        if len(columns) > MOST:
+            raise ValueError(f"columns holds more than {MOST} expressions")
+        kinds = checked.kinds(described, "kinds", cls.reads)
+        opened = cls(kinds, columns, checked.usual(described, "usual", kinds))
+        for name, each in opened._parsed.items():
+            if name in opened.kinds:
+                raise ValueError(f"columns makes {name[:80]!r}, which is an input")
+            _kind(each, name)
+        return opened
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        return {"kinds": {**self.kinds}, "columns": {**self.columns}, "usual": {**self.usual}}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(self.kinds)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        return (*self.kinds, *self.columns)
+
+    @cached_property
+    def _parsed(self) -> dict[str, Expression]:
+        return {name: expressions.parse(text, self.kinds) for name, text in self.columns.items()}
+
+    def apply(self, values: Values) -> dict[str, Any]:
+        rows = rows_of(values, self.kinds)
+        kept = {name: values[name] for name in self.kinds}
+        return kept | {name: each.compute(rows) for name, each in self._parsed.items()}
+
+    def sql(self) -> dict[str, str]:
+        kept = {name: sql.name(name) for name in self.kinds}
+        made = {n: f"{each.sql}::DOUBLE" if each.type == "truth" else each.sql for n, each in self._parsed.items()}
+        return kept | made
+
+    def neutral(self) -> dict[str, Any]:
+        return {**self.usual}
+
+
+def rows_of(values: Values, inputs: Iterable[str]) -> Rows:
+    return Rows(values, len(values[next(iter(inputs))]))
+
+
+def parsed_of(step: str, texts: Mapping[str, str], inputs: Mapping[str, Kind]) -> dict[str, Expression]:
+    """The expressions by name. Raises ProjectError for one that cannot be computed."""
+    try:
+        parsed = {name: expressions.parse(text, inputs) for name, text in texts.items()}
+        for name, each in parsed.items():
+            _kind(each, name)
+        return parsed
+    except ExpressionError as error:
+        raise ProjectError(f"prepare.recipe: {step}: {error.cause}", error.remedy) from None
+
+
+def _kind(each: Expression, name: str) -> Kind:
+    """Raises ExpressionError for a time, and for nothing but NULL."""
+    if each.type in ("time", "null"):
+        raise ExpressionError(
+            f"the expression of {name[:80]!r} makes neither a number, a text nor a truth",
+            "count the time since another one, such as date_diff('day', DATE '2020-01-01', NAME)",
+        )
+    return "category" if each.type == "text" else "number"
