@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from lakewright.data.rows.columns import needed, number_column
@@ -20,6 +21,7 @@ from lakewright.errors import DataError
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
 from lakewright.model.tasks.inputs import TableColumns, inputs_of, read_inputs, sample_rows
+from lakewright.model.tasks.tables import table_schema
 from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
@@ -149,6 +151,15 @@ class Regression:
             ends = {"low": value - (self.distance or 0.0), "high": value + (self.distance or 0.0)} if known else {}
             predictions.append({"value": value, **ends})
         return predictions
+
+    def decode_table(self, logits: NDArray[np.float32]) -> pa.RecordBatch:
+        """The same as columns."""
+        import pyarrow as pa
+
+        value = logits[:, 0].astype(np.float64)
+        ends = {} if self.distance is None else {"low": value - self.distance, "high": value + self.distance}
+        columns = {"value": value, **ends, "confidence": pa.nulls(len(value), pa.float64())}
+        return pa.RecordBatch.from_pydict(columns, table_schema(self))
 
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
