@@ -109,7 +109,7 @@ def _decimals(column: pa.Array) -> NDArray[np.float64]:
     end = column.offset + len(column)
     halves = np.frombuffer(column.buffers()[1], "<i8", 2 * end)  # the low 64 bits first, which hold EXACT_DIGITS
     whole = halves[2 * column.offset :: 2].astype(np.float64)
-    numbers = whole / 10.0**scale if scale >= 0 else whole * 10.0**-scale
+    numbers: NDArray[np.float64] = whole / 10.0**scale if scale >= 0 else whole * 10.0**-scale
     numbers[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
     return numbers
 

@@ -49,4 +49,3 @@ class Coded(Sequence[str | None]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self.texts[self.codes].astype(object if dtype is None else dtype, copy=False)
-

@@ -210,7 +210,7 @@ class Classification:
             **({"expected": pa.array(self._expected(probabilities))} if self.ordinal else {}),
             "confidence": pa.array(shares[:, 0]),
         }
-        return pa.RecordBatch.from_pydict(columns, table_schema(self))
+        return pa.RecordBatch.from_pydict(columns, table_schema(self.prediction_columns()))
 
     def _expected(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         from lakewright.evaluation.scorers.ordinal import label_values

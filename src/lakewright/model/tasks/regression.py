@@ -159,7 +159,7 @@ class Regression:
         value = logits[:, 0].astype(np.float64)
         ends = {} if self.distance is None else {"low": value - self.distance, "high": value + self.distance}
         columns = {"value": value, **ends, "confidence": pa.nulls(len(value), pa.float64())}
-        return pa.RecordBatch.from_pydict(columns, table_schema(self))
+        return pa.RecordBatch.from_pydict(columns, table_schema(self.prediction_columns()))
 
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa

@@ -30,17 +30,22 @@ class TableTask(Task, Protocol):
 def decodes_tables(task: Task) -> TypeGuard[TableTask]:
     """Whether the task has a `decode_table` that belongs to its `decode`: a subclass that overrides what `decode_table`
     repeats is decoded by its own `decode`."""
+    if task.level != "row":
+        return False
     classes = type(task).__mro__
-    definers = {name: [at for at, each in enumerate(classes) if name in vars(each)] for name in ("decode_table", *ALIKE)}
-    own = definers["decode_table"]
-    return task.level == "row" and bool(own) and all(definers[name][:1] >= own[:1] for name in ALIKE)
+
+    def definer(name: str) -> int:
+        return next((at for at, each in enumerate(classes) if name in vars(each)), len(classes))
+
+    own = definer("decode_table")
+    return own < len(classes) and all(definer(name) >= own for name in ALIKE)
 
 
-def table_schema(task: Task) -> pa.Schema:
-    """`prediction_columns`, and `confidence`."""
+def table_schema(columns: pa.Schema) -> pa.Schema:
+    """A task's `prediction_columns`, and `confidence`."""
     import pyarrow as pa
 
-    return task.prediction_columns().append(pa.field("confidence", pa.float64()))
+    return columns.append(pa.field("confidence", pa.float64()))
 
 
 def complete(task: Task, parts: Sequence[pa.RecordBatch], lacking: NDArray[np.bool_]) -> pa.RecordBatch:
@@ -50,18 +55,18 @@ def complete(task: Task, parts: Sequence[pa.RecordBatch], lacking: NDArray[np.bo
     """
     import pyarrow as pa
 
-    schema = table_schema(task)
     try:
-        rows = pa.concat_batches(parts) if parts else schema.empty_table().to_batches()[0]
+        rows = pa.concat_batches(parts) if parts else of_predictions(task, [])
         if not lacking.any():
             return rows
-        places = np.cumsum(~lacking) - 1
-        nothing = pa.RecordBatch.from_pylist([_row(task, no_prediction(task))], schema)
-        return pa.concat_batches([rows, nothing]).take(pa.array(np.where(lacking, rows.num_rows, places)))
+        both = pa.concat_batches([rows, of_predictions(task, [no_prediction(task)])])
+        return both.take(pa.array(np.where(lacking, rows.num_rows, np.cumsum(~lacking) - 1)))
     except pa.ArrowInvalid as failure:
+        if "overflow" not in str(failure):
+            raise
         raise DataError(
             f"the predictions of {len(lacking):,} rows do not fit into one record batch",
-            "predict the table in parts, such as table.to_batches(max_chunksize=1_000_000)",
+            "predict the table in parts, such as those of table.to_batches(max_chunksize=1_000_000)",
         ) from failure
 
 
@@ -69,14 +74,15 @@ def of_predictions(task: Task, predictions: Sequence[Prediction]) -> pa.RecordBa
     """Predictions of `decode` as the columns of `table_schema`."""
     import pyarrow as pa
 
-    return pa.RecordBatch.from_pylist([_row(task, each) for each in predictions], table_schema(task))
+    schema = table_schema(task.prediction_columns())
+    columns = [
+        pa.array([_arrow_value(each.get(field.name)) for each in predictions], field.type)
+        for field in task.prediction_columns()
+    ]
+    confidence = pa.array([task.confidence(each) for each in predictions], pa.float64())
+    return pa.RecordBatch.from_arrays([*columns, confidence], schema=schema)
 
 
-def _row(task: Task, prediction: Prediction) -> dict[str, Any]:
-    values = {name: arrow_value(prediction.get(name)) for name in task.prediction_columns().names}
-    return {**values, "confidence": task.confidence(prediction)}
-
-
-def arrow_value(value: Any) -> Any:
+def _arrow_value(value: Any) -> Any:
     """A value of a prediction as Arrow takes it: a mapping as pairs."""
     return list(value.items()) if isinstance(value, dict) else value
