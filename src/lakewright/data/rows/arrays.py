@@ -75,8 +75,8 @@ def read_columns(inputs: Mapping[str, Kind], rows: pa.RecordBatch | pa.Table, fi
             refused.append(int(np.argmax(wrong)))
     if refused:
         row = min(refused)
-        (given,) = python_rows(pa.table({name: columns[name] for name in inputs if name in columns}).slice(row, 1))
-        read_row(inputs, given, first + row)
+        named = pa.table({name: columns[name] for name in inputs if name in columns})
+        read_row(inputs, python_rows(named.slice(row, 1))[0], first + row)
         raise AssertionError(f"row {first + row} is refused as part of a batch and accepted alone")
     return values
 
