@@ -29,6 +29,8 @@ from lakewright.model.tasks import Logits, no_prediction
 from lakewright.system.files import cores
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakewright.data.rows.kinds import Prediction
     from lakewright.model.reasons import Reasons
     from lakewright.model.tasks import Task
@@ -126,6 +128,49 @@ class Predictor:
         with working(self.folder):
             return Reasons.open(self.folder, self.recipe, self.task)
 
+    @property
+    def reads_columns(self) -> bool:
+        """Whether `predict_table` computes with whole columns. Decided here alone: every input is a number, a category
+        or a time, every encoding gives numbers, and the task decodes an array of logits."""
+        from lakewright.model.tasks.tables import decodes_tables
+
+        kinds: set[Kind] = {"number", "category", "time"}
+        numbers = all(step.gives == "numbers" for step in self.recipe.encodings)
+        return {*self.task.inputs.values()} <= kinds and numbers and decodes_tables(self.task)
+
+    def predict_table(
+        self, rows: pa.RecordBatch | pa.Table, progress: Callable[[int], None] = lambda rows: None
+    ) -> pa.RecordBatch:
+        """What `predict` gives for the rows as mappings, to the last bit, as columns: those of
+        `task.prediction_columns()`, and `confidence`, null where the task knows none. One row each, in the rows' order;
+        null in all columns of the task if `predict` gives `no_prediction`. A column that is no input is ignored, and
+        of two with one name the last one is read.
+
+        Numbers, categories and times of a task with one output a row are read and computed as arrays (`reads_columns`);
+        all other rows pass through `predict`. `progress` is called as by `predict`. Beside the predictions, it holds
+        8192 rows at a time. Needs pyarrow.
+
+        Raises DataError, which names the first row that lacks an input or holds a wrong value; and if the predictions
+        are too large for one record batch.
+        """
+        from lakewright.model.tasks.tables import complete, decodes_tables, of_predictions
+
+        task = self.task
+        if not (self.reads_columns and decodes_tables(task)):
+            from lakewright.data.lake.types import python_rows
+
+            return of_predictions(task, self.predict(python_rows(rows), progress))
+        from lakewright.data.rows.arrays import complete_rows
+
+        lacking = np.zeros(rows.num_rows, np.bool_)
+        parts = []
+        for values in complete_rows(task.inputs, rows, CHUNK, lacking):
+            with working(self.folder):
+                encoded = self.recipe.encode_values({name: values[name] for name in self.recipe.inputs})
+                parts.append(task.decode_table(self.row_logits(encoded)))
+            progress(len(encoded))
+        return complete(task, parts, lacking)
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [texts, width]. Raises ModelError if the model was not trained for sentence_similarity."""
         if self.task.level != "vector":
@@ -142,6 +187,8 @@ class Predictor:
     def logits(self, encoded: Encoded) -> Logits:
         """The network's logits: [outputs] a row, the mean of its sequences' (level "row"); else [tokens, outputs] or
         [width] a sequence. Longest sequences first, so that padding is short; equal ones are computed once."""
+        if self.task.level == "row" and encoded.numbers_alone and len(encoded):
+            return list(self.row_logits(encoded))
         lengths, first = encoded.ids.lengths, encoded.first_alike()
         results: list[Any] = [None] * len(lengths)
 
@@ -150,18 +197,32 @@ class Predictor:
             for sequence, values in zip(sequences, computed, strict=True):
                 results[sequence] = values[: lengths[sequence]] if self.task.level == "token" else values
 
-        parts = list(longest_first(np.unique(first), lengths, self.runtime.tokens))
-        if self.runtime.streams == 1 or len(parts) == 1:
-            for sequences in parts:
-                compute(sequences)
-        else:
-            with ThreadPoolExecutor(self.runtime.streams) as pool:
-                for _ in pool.map(compute, parts):  # raises a part's exception
-                    pass
+        self._each(compute, list(longest_first(np.unique(first), lengths, self.runtime.tokens)))
         results = [results[i] for i in first]
         if self.task.level == "row" and encoded.rows is not None:
             return [np.mean(results[start:end], axis=0) for start, end in pairwise(encoded.rows)]
         return results
+
+    def row_logits(self, encoded: Encoded) -> NDArray[np.float32]:
+        """The network's logits [rows, outputs] of rows with only numbers, at least one, of a task of level "row"."""
+        rows, at_once = len(encoded), self.runtime.tokens
+        results: dict[int, NDArray[np.float32]] = {}
+
+        def compute(part: NDArray[np.int64]) -> None:
+            results[int(part[0])] = self.runtime.compute(self.recipe.batch(encoded, part))
+
+        self._each(compute, [np.arange(start, min(start + at_once, rows)) for start in range(0, rows, at_once)])
+        return np.concatenate([results[start] for start in sorted(results)])
+
+    def _each(self, compute: Callable[[NDArray[np.int64]], None], parts: Sequence[NDArray[np.int64]]) -> None:
+        """Computes the parts, several at once if the runtime does."""
+        if self.runtime.streams == 1 or len(parts) == 1:
+            for part in parts:
+                compute(part)
+        else:
+            with ThreadPoolExecutor(self.runtime.streams) as pool:
+                for _ in pool.map(compute, parts):  # raises a part's exception
+                    pass
 
 
 def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:

@@ -266,7 +266,7 @@ def python_rows(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
     """The rows for people and for JSON; dates and times that Python cannot hold are text."""
     try:
         values: list[dict[str, Any]] = rows.to_pylist()
-    except OverflowError:
+    except (OverflowError, ValueError):  # ValueError: of nanoseconds, which pandas reads, and Python without it cannot
         columns = [[_python_value(scalar) for scalar in column] for column in rows.columns]
         values = [dict(zip(rows.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
     return values
@@ -275,8 +275,10 @@ def python_rows(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
 def _python_value(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
-    except OverflowError:
+    except (OverflowError, ValueError) as failure:
         kind = scalar.type
+        if isinstance(failure, ValueError) and not (pa.types.is_dictionary(kind) or _has_times(kind)):
+            raise
     if pa.types.is_map(kind):
         return [(_python_value(each["key"]), _python_value(each["value"])) for each in scalar.values]
     if pa.types.is_struct(kind):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -24,7 +24,7 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         form = "a text or a mapping" if needed else "a mapping"
         raise DataError(f"row {at} is {type(row).__name__}, not {form}", _row_form(inputs))
-    _refuse_misspelt(inputs, row, at)
+    refuse_misspelt(inputs, row, at)
     values: dict[str, Any] = {}
     for name, kind in inputs.items():
         value = row.get(name)
@@ -49,11 +49,11 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
             if value is not None and not value.isascii():
                 _check_unicode(value, at, name)
         elif kind == "number":
-            value = None if value is None else _number(value, at, name)
+            value = None if value is None else read_number(value, at, name)
         elif kind == "time":
-            value = None if value is None else _time(value, at, name)
+            value = None if value is None else read_time(value, at, name)
         else:
-            value = _category(value, at, name)
+            value = read_category(value, at, name)
         values.setdefault(name, value)
     return values
 
@@ -79,7 +79,7 @@ def _word(value: Any, at: int, name: str) -> str:
     return word
 
 
-def _number(value: Any, at: int, name: str) -> float | None:
+def read_number(value: Any, at: int, name: str) -> float | None:
     try:
         if not hasattr(value, "__float__"):  # float() would read strings as well
             raise TypeError
@@ -94,9 +94,11 @@ def _number(value: Any, at: int, name: str) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _time(value: Any, at: int, name: str) -> datetime:
-    """In UTC, like times in tables; a time without a zone is UTC."""
+def read_time(value: Any, at: int, name: str) -> datetime:
+    """In UTC, like times in tables; a time without a zone is UTC, a date is its midnight."""
     try:
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)
         time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
@@ -105,7 +107,7 @@ def _time(value: Any, at: int, name: str) -> datetime:
         raise DataError(cause, "give it in ISO 8601, such as 2026-01-31T14:00:00Z, or null") from None
 
 
-def _category(value: Any, at: int, name: str) -> str | None:
+def read_category(value: Any, at: int, name: str) -> str | None:
     try:
         if _is_collection(value):
             raise TypeError
@@ -141,7 +143,7 @@ def _is_empty(text: Any) -> bool:
     return missing(" ".join(map(str, text)) if isinstance(text, list | tuple) else text)
 
 
-def _refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
+def refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
     """Unknown columns are harmless, and so is a missing optional text; but one may be a misspelling of the other."""
     absent = [name for name in inputs if name not in row]
     if not absent:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.json"
 Values = Mapping[str, Any]
-"""Input → its value in each row: a list with None, or an array (recipe/values.py), for a row without a value."""
+"""Input → its value in each row, as recipe/values.py reads them: a list, with None for a row without a value; an array,
+with NaN, NaT or None; of categories also `Coded`, a list that holds each text once."""
 
 
 @dataclass(frozen=True)

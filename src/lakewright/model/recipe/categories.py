@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe.values import categories
 
@@ -35,6 +36,8 @@ class Category:
 
     def places(self, values: Any) -> NDArray[np.int64]:
         """Each row's place in `values`, UNKNOWN for other values and for none. [rows]"""
+        if isinstance(values, Coded):  # each distinct text is looked up once
+            return self.places(values.texts)[values.codes]
         place = {value: at for at, value in enumerate(self.values)}
         return np.fromiter((place.get(value, UNKNOWN) for value in categories(values)), np.int64, len(values))
 

@@ -1,4 +1,5 @@
-"""The values of an input in many rows as one array, however they came: a list with None, or an array already."""
+"""The values of an input in many rows as one array, however they came: a list with None, an array already, or
+Coded texts."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
 from lakewright.model.tasks.inputs import InputColumns, TableColumns, inputs_of, read_inputs, sample_rows
+from lakewright.model.tasks.tables import table_schema
 from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
@@ -184,18 +185,15 @@ class Classification:
         if not logits:
             return []
         probabilities = softmax(np.stack(logits))
-        order = np.argsort(-probabilities, axis=1, kind="stable")
+        order, shares = _highest_first(probabilities)
         names = np.array(self.labels, dtype=object)[order].tolist()
-        shares = np.take_along_axis(probabilities, order, axis=1).tolist()
         predictions: list[Prediction] = [
             {"label": ranked[0], "confidence": row[0], "probabilities": dict(zip(ranked, row, strict=True))}
-            for ranked, row in zip(names, shares, strict=True)
+            for ranked, row in zip(names, shares.tolist(), strict=True)
         ]
         if self.ordinal:
-            from lakewright.evaluation.scorers.ordinal import label_values
-
-            for prediction, expected in zip(predictions, probabilities @ label_values(self.labels), strict=True):
-                prediction["expected"] = float(expected)
+            for prediction, expected in zip(predictions, self._expected(probabilities).tolist(), strict=True):
+                prediction["expected"] = expected
         return predictions
 
     def array(self, predictions: Sequence[Prediction], output: str) -> NDArray[Any]:
@@ -209,6 +207,28 @@ class Classification:
         typed = typed_labels(self.labels)
         labels = [None if row["label"] is None else typed[row["label"]] for row in predictions]
         return np.array(labels, dtype=object if None in labels else None)
+
+    def decode_table(self, logits: NDArray[np.float32]) -> pa.RecordBatch:
+        """The same as columns."""
+        import pyarrow as pa
+
+        probabilities = softmax(logits)
+        order, shares = _highest_first(probabilities)
+        labels = pa.array(self.labels, pa.string())
+        ends = pa.array(np.arange(len(order) + 1, dtype=np.int32) * order.shape[1])
+        columns = {
+            "label": labels.take(pa.array(order[:, 0])),
+            "probabilities": pa.MapArray.from_arrays(ends, labels.take(pa.array(order.ravel())), shares.ravel()),
+            **({"expected": pa.array(self._expected(probabilities))} if self.ordinal else {}),
+            "confidence": pa.array(shares[:, 0]),
+        }
+        return pa.RecordBatch.from_pydict(columns, table_schema(self.prediction_columns()))
+
+    def _expected(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        from lakewright.evaluation.scorers.ordinal import label_values
+
+        expected: NDArray[np.float64] = probabilities @ label_values(self.labels)
+        return expected
 
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa
@@ -276,6 +296,12 @@ def typed_labels(labels: Sequence[str]) -> dict[str, Any]:
 def _ordered(settings: TaskSettings) -> ClassSettings:
     assert isinstance(settings, ClassSettings)
     return settings.in_order if isinstance(settings, ClassificationSettings) else settings
+
+
+def _highest_first(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """[rows, classes] Each row's classes, the most probable first, and their probabilities."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    return order, np.take_along_axis(probabilities, order, axis=1)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

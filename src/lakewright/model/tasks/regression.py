@@ -21,6 +21,7 @@ from lakewright.errors import DataError, UsageError
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
 from lakewright.model.tasks.inputs import TableColumns, inputs_of, read_inputs, sample_rows
+from lakewright.model.tasks.tables import table_schema
 from lakewright.settings.sections import Columns, TaskSettings
 
 if TYPE_CHECKING:
@@ -155,6 +156,15 @@ class Regression:
         if output == "probability":
             raise UsageError("a number has no probability", "leave the parameter output out, or set it to table")
         return np.array([row["value"] for row in predictions], dtype=np.float64)
+
+    def decode_table(self, logits: NDArray[np.float32]) -> pa.RecordBatch:
+        """The same as columns."""
+        import pyarrow as pa
+
+        value = logits[:, 0].astype(np.float64)
+        ends = {} if self.distance is None else {"low": value - self.distance, "high": value + self.distance}
+        columns = {"value": value, **ends, "confidence": pa.nulls(len(value), pa.float64())}
+        return pa.RecordBatch.from_pydict(columns, table_schema(self.prediction_columns()))
 
     def prediction_columns(self) -> pa.Schema:
         import pyarrow as pa

@@ -11,22 +11,25 @@ scored_at                     the time
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakewright.data.lake.types import storable
+from lakewright.data.rows.arrays import plain_array
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.request import lacks
 from lakewright.errors import DataError, UsageError, nearest
 from lakewright.model.tasks import abstains
+from lakewright.model.tasks.tables import complete, of_predictions
 
 if TYPE_CHECKING:
-    from lakewright.data.rows.kinds import Prediction
     from lakewright.model.predictor import Predictor
     from lakewright.service.scoring.rows import Job, Part, Window
     from lakewright.system.progress import Advance
@@ -136,11 +139,9 @@ class Scoring:
         if window.predictions is None:
             _check_finite(window, job, self.columns.inputs.values())
             window.predictions = self._predict(window.rows)
-        predictions = window.predictions[part.start : part.stop]
-        rows = window.rows.slice(part.start, part.stop - part.start)
-        task = self.predictor.task
-        confidences = [None if one is None else task.confidence(one) for one in predictions]
-        abstained = [one is None or abstains(task, one, self.least_confidence) for one in predictions]
+        size = part.stop - part.start
+        predicted = window.predictions.slice(part.start, size)
+        rows = window.rows.slice(part.start, size)
         common = {
             "model": self.model,
             "model_digest": self.predictor.digest,
@@ -150,30 +151,59 @@ class Scoring:
         }
         values: dict[str, Any] = {
             "record_id": _record_ids(rows, job, window.first + part.start, self.columns.id),
-            "confidence": confidences,
-            "abstain": abstained,
-            **{name: [value] * len(predictions) for name, value in common.items()},
+            "abstain": predicted.abstain,
+            **{name: [value] * size for name, value in common.items()},
             **{name: rows.column(name) for name in self.columns.keep},
         }
-        for field in self.schema:
-            if field.name not in values:
-                values[field.name] = [None if one is None else _value(one.get(field.name)) for one in predictions]
-        tally.rows += len(predictions)
-        tally.without += predictions.count(None)
-        tally.abstained += sum(abstained) - predictions.count(None)
-        advance(len(predictions), f"{tally.abstained:,} abstained" if tally.abstained else "")
-        arrays = [pa.array(values[field.name], field.type) for field in self.schema]
+        abstained, without = predicted.abstain.true_count, predicted.without.true_count
+        tally.rows += size
+        tally.without += without
+        tally.abstained += abstained - without
+        advance(size, f"{tally.abstained:,} abstained" if tally.abstained else "")
+        arrays = [
+            pa.array(values[field.name], field.type)
+            if field.name in values
+            else predicted.columns.column(field.name).cast(field.type)
+            for field in self.schema
+        ]
         return pa.record_batch(arrays, schema=self.schema)
 
-    def _predict(self, rows: pa.RecordBatch) -> list[Prediction | None]:
-        """The predictions; None for a row without an input for the model."""
-        columns = [rows.column(name).to_pylist() for name in self.columns.inputs.values()]
-        input_rows = [dict(zip(self.columns.inputs, values, strict=True)) for values in zip(*columns, strict=True)]
-        lacking = [lacks(self.predictor.task.inputs, row) for row in input_rows]
-        predictions = iter(
-            self.predictor.predict([row for row, lack in zip(input_rows, lacking, strict=True) if not lack])
-        )
-        return [None if lack else next(predictions) for lack in lacking]
+    def _predict(self, rows: pa.RecordBatch) -> Predicted:
+        inputs = {name: rows.column(column) for name, column in self.columns.inputs.items()}
+        predict = self._predict_columns if self.predictor.reads_columns else self._predict_rows
+        columns, abstain, without = predict(inputs)
+        confidence = pc.if_else(without, pa.scalar(None, pa.float64()), columns.column("confidence"))
+        columns = columns.set_column(columns.schema.get_field_index("confidence"), "confidence", confidence)
+        return Predicted(columns, abstain, without)
+
+    def _predict_columns(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+        columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs))
+        without = functools.reduce(pc.and_, (pc.is_null(plain_array(column)) for column in inputs.values()))
+        unsure = pc.fill_null(pc.less(columns.column("confidence"), self.least_confidence), False)
+        nothing = pc.is_null(columns.column(0))  # also where all numbers are NaN
+        return columns, pc.or_(unsure, nothing), without
+
+    def _predict_rows(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+        task, values = self.predictor.task, [column.to_pylist() for column in inputs.values()]
+        rows = [dict(zip(inputs, row, strict=True)) for row in zip(*values, strict=True)]
+        without = np.array([lacks(task.inputs, row) for row in rows])
+        predictions = self.predictor.predict([row for row, lack in zip(rows, without, strict=True) if not lack])
+        abstain = without.copy()
+        abstain[~without] = [abstains(task, each, self.least_confidence) for each in predictions]
+        columns = complete(task, [of_predictions(task, predictions)], without)
+        return columns, pa.array(abstain), pa.array(without)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The predictions for some rows."""
+
+    columns: pa.RecordBatch  # the task's, and `confidence`; null without a prediction
+    abstain: pa.BooleanArray
+    without: pa.BooleanArray  # the row lacks what the model reads
+
+    def slice(self, start: int, rows: int) -> Predicted:
+        return Predicted(*(each.slice(start, rows) for each in (self.columns, self.abstain, self.without)))
 
 
 def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
@@ -198,8 +228,3 @@ def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> l
             "fill it, name another column (--id), or exclude such rows in SQL",
         )
     return [str(value) for value in ids]
-
-
-def _value(value: Any) -> Any:
-    """The value in the form that Arrow reads: a mapping as a list of pairs."""
-    return list(value.items()) if isinstance(value, dict) else value

@@ -17,7 +17,7 @@ from lakewright.service.scoring.ledger import ADDED, ALL, MISSING, Progress
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
-    from lakewright.data.rows.kinds import Prediction
+    from lakewright.service.scoring.predictions import Predicted
 
 CHUNK_BYTES = 64 << 20  # of input rows that wait for their commit
 WINDOW = 2048  # rows predicted together: sorted by length in the window, so that there is little padding
@@ -89,7 +89,7 @@ class Window:
 
     rows: pa.RecordBatch
     first: int  # the number of its first row in the job
-    predictions: list[Prediction | None] | None = None  # once they are computed
+    predictions: Predicted | None = None  # once they are computed
 
 
 @dataclass(frozen=True, eq=False)
