@@ -91,8 +91,9 @@ def save_model(folder: Path, destination: Path, example: Sequence[Mapping[str, A
     from mlflow.models import Model, infer_signature
 
     runtime, _ = serving(folder, "latency")  # the runtime that `_load_pyfunc` opens
-    required = [*REQUIREMENTS, *(["openvino"] if runtime == "openvino" else [])]
     model = _load_pyfunc(str(folder))
+    packages = {*model.predictor.recipe.packages, *(["openvino"] if runtime == "openvino" else [])}
+    required = [*REQUIREMENTS, *sorted(packages)]
     rows = pd.DataFrame(list(example))
     identity = Model() if identity is None else identity
     params = None

@@ -52,6 +52,8 @@ class Column:
 
 
 class Step(Protocol):
+    """A step that needs a package beside numpy and tokenizers for predictions names it in a tuple `packages`."""
+
     name: ClassVar[str]
     settings: ClassVar[type[StepSettings]]  # the keys of `prepare.recipe.NAME`
     reads: ClassVar[tuple[Kind, ...]]  # the kinds of inputs that it can read
@@ -160,6 +162,11 @@ class Recipe:
             assert columns is not None, f"the step {step.name} gives neither sequences nor numbers"
             encoded = encoded.beside(columns)
         return encoded
+
+    @property
+    def packages(self) -> set[str]:
+        """What predictions need beside the runtime's own packages."""
+        return {package for step in self.steps for package in getattr(step, "packages", ())}
 
     @property
     def encodings(self) -> tuple[Encoding, ...]:

@@ -40,6 +40,7 @@ class Derive:
     settings: ClassVar[type[StepSettings]] = DeriveSettings
     reads: ClassVar[tuple[Kind, ...]] = ("number", "category", "time")
     gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "inputs"
+    packages: ClassVar[tuple[str, ...]] = ("sqlglot",)
 
     @classmethod
     def makes(cls, inputs: Mapping[str, Kind], settings: DeriveSettings) -> dict[str, Kind]:

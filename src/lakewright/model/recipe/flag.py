@@ -40,6 +40,7 @@ class Flag:
     settings: ClassVar[type[StepSettings]] = FlagSettings
     reads: ClassVar[tuple[Kind, ...]] = ("number", "category", "time")
     gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "inputs"
+    packages: ClassVar[tuple[str, ...]] = ("sqlglot",)
 
     @classmethod
     def makes(cls, inputs: Mapping[str, Kind], settings: FlagSettings) -> dict[str, Kind]:
