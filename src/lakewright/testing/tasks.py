@@ -137,17 +137,15 @@ class TaskSuite:
             stored = pa.array(values, column.type).to_pylist()
             assert stored == (pytest.approx(values) if pa.types.is_floating(column.type) else values)
 
-    def test_decoded_as_a_table_the_predictions_are_the_same(self, case: TaskCase) -> None:
-        import pytest
-
-        from lakewright.model.tasks.tables import decodes_tables, of_predictions
+    def test_as_a_table_the_predictions_are_the_same(self, case: TaskCase) -> None:
+        from lakewright.model.tasks.tables import decodes_tables, of_predictions, table_schema
 
         opened = case.open()
         task, logits = opened.task, opened.logits()
-        if not decodes_tables(task):
-            pytest.skip("the task has no decode_table of its own")
-        table = task.decode_table(np.stack(logits))
-        assert table.equals(of_predictions(task, task.decode(logits, opened.encoded, opened.rows)))
+        table = of_predictions(task, task.decode(logits, opened.encoded, opened.rows))
+        assert table.num_rows == len(opened.rows) and table.schema == table_schema(task.prediction_columns())
+        if decodes_tables(task):
+            assert task.decode_table(np.stack(logits)).equals(table)
 
     def test_a_stored_task_is_the_same(self, case: TaskCase) -> None:
         task = case.open().task
