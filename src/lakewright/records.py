@@ -153,6 +153,15 @@ class Metric(Record):
         return self.value
 
 
+class Importance(Record):
+    """What an input is worth: the loss of the primary metric when its values are shuffled among test rows."""
+
+    input: str
+    value: Number  # the mean of several shuffles; below 0: better without it, by chance
+    low: Number
+    high: Number
+
+
 class Report(Record):
     metrics: dict[str, Metric]
     single_row_metrics: dict[str, Number] = Field(
@@ -163,6 +172,7 @@ class Report(Record):
     rows: int
     kind: str = Field(default="", description="the kind of truth, by the scorer: it selects a section of the page")
     classes: dict[str, dict[str, Number]] = {}
+    importances: list[Importance] = Field(default=[], description="of rows with columns: their inputs, the best first")
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"
     )

@@ -82,6 +82,10 @@ def test_whether_a_house_is_sold(here: Path) -> None:
     task = describe(run.model_folder)["task"]
     assert task["inputs"] == {"size": "number", "rooms": "category", "place": "category", "listed": "time"}
     assert report.metrics["roc_auc"].value > 0.8
+    worth = {each.input: each.value for each in report.importances}
+    assert [*worth] == sorted(worth, key=lambda name: -worth[name]) and {*worth} == {*task["inputs"]}
+    assert max(worth, key=lambda name: worth[name]) in ("size", "place")
+    assert "What each input is worth" in Path(report.html).read_text()
     assert not list(run.model_folder.rglob("*.pkl"))
 
     table = houses().to_pandas()

@@ -18,6 +18,7 @@ import lakewright
 from lakewright.data.rows.kinds import whole_row, written
 from lakewright.errors import DataError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
+from lakewright.evaluation.importance import importances
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
@@ -72,8 +73,19 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         other = Predictor.open(folder, threads=workspace.threads, use="latency")
         singly = other.task.scorer(truths, other.predict(inputs_of), inputs_of).metrics(np.ones(scorer.rows))
         single = {name: float(value) for name, value in singly.items() if value == value}
+    with bar("importance of inputs", None) as advance:
+        worth = importances(
+            predictor.predict,
+            predictor.task.scorer,
+            predictor.task.inputs,
+            inputs_of,
+            truths,
+            settings.seed,
+            lambda name: advance(1, name),
+        )
     report = Report(
         metrics=metrics,
+        importances=worth,
         single_row_metrics=single,
         undefined=undefined,
         primary=scorer.primary,
