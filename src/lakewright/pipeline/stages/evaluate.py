@@ -18,8 +18,8 @@ import lakewright
 from lakewright.data.rows.kinds import whole_row, written
 from lakewright.errors import DataError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
-from lakewright.evaluation.importance import importances
 from lakewright.evaluation.bootstrap import intervals
+from lakewright.evaluation.importance import importances
 from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
 from lakewright.learning.planning import as_prepared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lakewright.evaluation.importance import ROWS, SHUFFLES
 from lakewright.evaluation.metrics import meaning
@@ -18,8 +18,7 @@ def sections(report: Report) -> list[Section]:
     if not report.importances:
         return []
     strongest = max(report.importances[0].value, 1e-300)
-    share = meaning(report.primary).to_one
-    kind = "number" if share else "quantity"
+    kind: Literal["number", "quantity"] = "number" if meaning(report.primary).to_one else "quantity"
     columns = [
         Column("input", "name"),
         Column("beside the strongest", "bar"),
