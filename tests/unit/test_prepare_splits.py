@@ -18,11 +18,25 @@ from lakewright.data.rows.keys import digests
 from lakewright.data.rows.splits import SPELLINGS, SPLITS, Method, _apportion, assign
 from lakewright.errors import DataError, UsageError
 from lakewright.model.tasks.classification import TextClassificationColumns
+from lakewright.settings.sections import Columns
 
 COLUMNS = TextClassificationColumns(text="text", label="label", group="patient", event_time="seen_at", split="part")
 SHARES: dict[str, Any] = {"test": 0.15, "validation": 0.15, "seed": 13}
 
 shares = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda two: (two[0] / 100, two[1] / 100))
+
+
+def test_a_gap_before_validation_and_test_is_in_no_split() -> None:
+    days = np.arange("2026-01-01", "2026-04-11", dtype="datetime64[D]")  # 100
+    without = assign("time", 100, columns=Columns(event_time="t"), times=days, test=0.2, validation=0.2, seed=1)
+    split = assign("time", 100, columns=Columns(event_time="t"), times=days, gap="3d", test=0.2, validation=0.2, seed=1)
+    left = [at for at, name in enumerate(split.tolist()) if name is None]
+    assert left == [58, 59, 78, 79] and (split[split != None] == without[split != None]).all()  # noqa: E711
+    numbers = assign("time", 100, columns=Columns(), times=np.arange(100.0), gap="3", test=0.2, validation=0.2, seed=1)
+    assert numbers.tolist() == split.tolist()
+    for method, times, gap in (("random", days, "3d"), ("time", days, "3"), ("time", np.arange(100.0), "3d")):
+        with pytest.raises(UsageError, match="gap"):
+            assign(method, 100, columns=Columns(), times=times, gap=gap, test=0.2, validation=0.2, seed=1)
 
 
 def split_of(method: Method, n: int, **given: Any) -> npt.NDArray[np.str_]:

@@ -173,6 +173,12 @@ class Split(Settings):
         default={},
         description="published split → train, validation or test here: {validation: test} if the test split is secret",
     )
+    gap: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]+(\.[0-9]+)?[wdhms]?$",
+        description="method time: rows so shortly before validation, or before test, are in no split: 7d, 12h (weeks, "
+        "days, hours, minutes, seconds); without a unit where times are numbers",
+    )
     seed: int = 13
 
 

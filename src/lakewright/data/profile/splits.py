@@ -67,6 +67,7 @@ def planned_split(
         truth=[str(code) for code in truths[rows].tolist()] if of_rows else None,
         groups=lake.read(table, [grouped]).column(0).take(rows).to_pylist() if grouped else None,
         times=lake.read(table, [timed]).column(0).take(rows).to_numpy() if timed else None,
+        gap=settings.split.gap,
         test=settings.split.test,
         validation=settings.split.validation,
         seed=settings.split.seed,

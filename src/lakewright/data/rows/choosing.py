@@ -17,6 +17,7 @@ from lakewright.data.rows.quality import (
     check_leakage,
     check_spellings,
     check_splits,
+    counted,
 )
 from lakewright.data.rows.splits import SPLITS, Method, assign
 from lakewright.records import Finding
@@ -94,12 +95,18 @@ def choose(
         times=None if facts.time is None else facts.time[stay],
         predefined=facts.published,
         names=settings.split.names,
+        gap=settings.split.gap,
         test=settings.split.test,
         validation=settings.split.validation,
         seed=settings.split.seed,
         rows=facts.rows[stay],
         ids=None if facts.ids is None else facts.ids[stay],
     )
+
+    between = int(np.sum([each is None for each in split.tolist()]))
+    if between:
+        detail = f"{counted(between, 'row')} within {settings.split.gap} before validation or test: in no split."
+        findings.append(Finding(name="split_gap", count=between, detail=detail))
 
     # No text in two splits; a published test split keeps all its rows
     if published or not drop:

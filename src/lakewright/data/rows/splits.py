@@ -33,6 +33,7 @@ SPELLINGS = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 NO_GROUP = int(np.iinfo(np.int64).min)  # in place of a group's number: a row without a group
+SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 ROUNDING_ERROR = 1e-9  # a quota this near to a whole number is that number: 0.57 × 100 is 56.99999999999999
 
 
@@ -46,13 +47,15 @@ def assign(
     times: npt.NDArray[np.generic] | None = None,
     predefined: Sequence[str | None] | npt.NDArray[np.str_] | None = None,
     names: Mapping[str, str] | None = None,
+    gap: str | None = None,
     test: float,
     validation: float,
     seed: int,
     rows: npt.NDArray[np.int64] | None = None,
     ids: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.object_]:
-    """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty.
+    """The split of each of `n` rows, (n,) of train, validation, test; none of the three is empty. None for rows in the
+    `gap` of the method time.
 
     `test` and `validation` are shares of all rows, above 0 and below 1 together. `truth` is the label of each row; None
     if rows have no single label (tags, spans). `groups` (values, or `group_numbers` of them), `times` (numbers or
@@ -68,6 +71,8 @@ def assign(
             f"prepare.split: test {test:g} and validation {validation:g} leave one of train, validation and test empty",
             "give each a share above 0, and leave a share for train, for example test: 0.15 and validation: 0.15",
         )
+    if gap is not None and method != "time":
+        raise UsageError(f"the method {method} has no prepare.split.gap", "leave it out, or choose method: time")
     if names and method != "predefined":
         raise UsageError(
             f"the method {method} does not use prepare.split.names", "leave it out, or choose method: predefined"
@@ -85,6 +90,8 @@ def assign(
         split = _grouped(_groups(groups, columns, rows), strata, shares, seed)
     elif method == "time":
         split = _by_time(times, shares, columns, rows)
+        if gap is not None and times is not None:
+            split = _with_gap(split, times, gap)
     else:
         split = _predefined(predefined, columns, rows, names or {})
         if not np.any(split == VALIDATION):  # most published data sets have no validation
@@ -276,6 +283,26 @@ def _by_time(
     split = np.empty(n, dtype=object)
     split[order[:oldest]], split[order[oldest:newest]], split[order[newest:]] = SPLITS
     return split
+
+
+def _with_gap(split: npt.NDArray[np.object_], times: npt.NDArray[np.generic], gap: str) -> npt.NDArray[np.object_]:
+    """None in place of train's rows so shortly before the first of validation, and of validation's before test."""
+    number, unit = float(gap.rstrip("wdhms")), gap.lstrip("0123456789.")
+    moments = times.dtype.kind == "M"
+    if moments != bool(unit):
+        kind = "times: write a unit, such as 7d" if moments else "numbers: write a number without a unit"
+        raise UsageError(
+            f"prepare.split.gap is {gap!r}, and the rows are ordered by {kind}", "correct prepare.split.gap"
+        )
+    # In microseconds, as tables hold times; numpy adds no fractions of a unit
+    width: Any = np.timedelta64(round(number * SECONDS[unit] * 1e6), "us") if moments else number
+    ordered = times.astype("datetime64[us]") if moments else times.astype(np.float64)
+    left = np.zeros(len(split), np.bool_)
+    for before, after in ((TRAIN, VALIDATION), (VALIDATION, TEST)):
+        left |= (split == before) & (ordered > ordered[split == after].min() - width)
+    with_gap = split.copy()
+    with_gap[left] = None
+    return with_gap
 
 
 def _predefined(
