@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import lakewright as lw
+from lakewright.data.rows.request import read_row
 from lakewright.errors import ProjectError, UsageError
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
@@ -99,6 +100,25 @@ def test_whether_a_house_is_sold(here: Path) -> None:
     assert list(model.predict(rows[:2], params={"output": "table"})["label"].astype(bool)) is not None
     network = mlflow.onnx.load_model(run.records["register"].uri)  # type: ignore[attr-defined]
     assert [each.name for each in network.graph.output] == ["logits"]
+
+
+def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:
+    """It gives in DuckDB, bit for bit, the columns that the network reads."""
+    import duckdb
+
+    recipe = {"derive": {"columns": {"per_room": "size / length(rooms)"}}, "impute": {"inputs": ["size"]}}
+    run = lw.run(project(here, "sold", "classification", "sold", "trees", prepare={"recipe": recipe}))
+    exported = lw.recipe(run.model_folder, table="houses")
+    assert [step["step"] for step in exported["steps"]] == ["derive", "impute", "part_of", "native"]
+    predictor = Predictor.open(run.model_folder)
+    rows = [{name: each[name] for name in predictor.task.inputs} for each in houses().to_pylist()]
+    columns = predictor.recipe.encode([read_row(predictor.task.inputs, row, 0) for row in rows]).columns
+    with duckdb.connect() as connection:
+        connection.register("houses", houses())
+        computed = connection.sql(exported["sql"]).fetchnumpy()
+    assert [*computed] == [column.name for column in predictor.recipe.columns]
+    there = np.column_stack([np.ma.filled(column, np.nan) for column in computed.values()])
+    assert np.array_equal(there.astype(np.float32), columns, equal_nan=True)
 
 
 @pytest.mark.parametrize("learner", ["trees", "forest", "xgboost", "linear"])

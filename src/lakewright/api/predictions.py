@@ -103,3 +103,21 @@ def search(
     pinned = workspace.lake.version(table)
     embedder, model_name = embedder_of(workspace, pinned, model)
     return find(workspace, embedder, pinned, text, model=model_name, column=column, k=k, where=where, exact=exact)
+
+
+def recipe(model: str | Path, *, table: str | None = None, profile: str | None = None) -> dict[str, Any]:
+    """The fitted steps of a model, in order, with their numbers: `steps`; and if `table` names a table or view of
+    DuckDB that has the model's inputs as columns, `sql`: one statement that gives what the network reads.
+
+    Raises UsageError for `sql` if a step has none, such as one that reads texts.
+    """
+    from lakewright.api.registry import load
+    from lakewright.model.recipe import RECIPE
+    from lakewright.model.recipe.export import as_sql
+    from lakewright.system import jsonfile
+
+    predictor = load(model, profile=profile)
+    steps = jsonfile.parse((predictor.folder / "recipe" / RECIPE).read_bytes())["steps"]
+    if table is None:
+        return {"steps": steps}
+    return {"steps": steps, "sql": as_sql(predictor.recipe, predictor.task.inputs, table)}
