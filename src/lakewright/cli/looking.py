@@ -158,25 +158,6 @@ def sql(
         print(f"{len(rows)} of {result.num_rows:,} rows; --limit 0 prints all", file=sys.stderr)
 
 
-@app.command(epilog="Example: lakewright recipe models:/main.cellar.wine@champion --sql wines")
-def recipe(
-    model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
-    sql: Annotated[
-        str | None, typer.Option(help="a table or view of DuckDB with the inputs as columns: print one SELECT over it")
-    ] = None,
-    profile: ProfileName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the fitted steps between a row and the network, as JSON or as SQL."""
-    from lakewright import api
-
-    fitted = api.recipe(model, table=sql, profile=profile)
-    if as_json or sql is None:
-        print_json(fitted)
-    else:
-        print(fitted["sql"])
-
-
 models = typer.Typer(cls=former.group(former.action_first), no_args_is_help=False)
 app.add_typer(models, name="models", help="The registered model versions: list them, or approve one.")
 

@@ -60,6 +60,25 @@ def predict(
         print_json(prediction, indent=None)
 
 
+@app.command(epilog="Example: lakewright recipe models:/main.cellar.wine@champion --sql wines")
+def recipe(
+    model: Annotated[str, typer.Argument(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
+    sql: Annotated[
+        str | None, typer.Option(help="a table or view of DuckDB with the inputs as columns: print one SELECT over it")
+    ] = None,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the fitted steps between a row and the network, as JSON or as SQL."""
+    from lakewright import api
+
+    fitted = api.recipe(model, table=sql, profile=profile)
+    if as_json or sql is None:
+        print_json(fitted)
+    else:
+        print(fitted["sql"])
+
+
 @app.command(epilog="Example: lakewright score --model models:/main.bank.mail@champion --input main.bank.letters")
 def score(
     model: Annotated[str, typer.Option(help="models:/NAME@alias, models:/NAME/3, or a model folder")],
