@@ -69,7 +69,7 @@ def recipe(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the fitted steps between a row and the network, as JSON or as SQL."""
+    """Print the fitted recipe of a model, as JSON or as SQL."""
     from lakewright import api
 
     fitted = api.recipe(model, table=sql, profile=profile)
