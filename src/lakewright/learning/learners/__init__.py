@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from lakewright import plugins
 from lakewright.errors import UsageError
@@ -58,12 +58,15 @@ class Examples:
         )
 
 
+S = TypeVar("S", bound=LearnerSettings, covariant=True)
+
+
 @dataclass(frozen=True)
-class Training:
+class Training(Generic[S]):
     """Everything `Learner.fit` may look at. There is no test split in it."""
 
     task: Task
-    settings: Any  # the learner's own settings
+    settings: S  # the learner's own
     recipe: Recipe
     train: Examples
     validation: Examples
@@ -82,7 +85,7 @@ class Fitted:
     validation: Logits | None = None  # what the network that serves many rows says of validation, where that is known
 
 
-def tuned(training: Training, logits: Logits) -> tuple[Task, Scorer]:
+def tuned(training: Training[LearnerSettings], logits: Logits) -> tuple[Task, Scorer]:
     """The task with its thresholds fitted on validation, and its scorer there; `logits` are the network's."""
     examples = training.validation
     task = training.task.tune(logits, examples.encoded, examples.rows, examples.truths)
@@ -112,7 +115,7 @@ class Learner(Protocol):
         """JSON-ready: all that a recipe depends on beside rows and steps. While it is unchanged, features are
         reused."""
 
-    def fit(self, training: Training) -> Fitted: ...
+    def fit(self, training: Training[Any]) -> Fitted: ...
 
 
 class TorchLearner(Learner, Protocol):

@@ -37,7 +37,7 @@ class Embedding(Encoder):
     }
 
     @keep_memory()
-    def fit(self, training: Training) -> Fitted:
+    def fit(self, training: Training[Any]) -> Fitted:
         import torch
 
         from lakewright.learning.learners.encoder.rounded import leave_rounded, rounded
@@ -62,7 +62,7 @@ class Embedding(Encoder):
 
 
 def _fit_head(
-    network: EncoderNetwork, training: Training, reader: Runtime | None = None
+    network: EncoderNetwork, training: Training[EmbeddingSettings], reader: Runtime | None = None
 ) -> tuple[dict[str, float | int | str], Logits]:
     from lakewright.learning.learners.encoder.probe import fit_head
     from lakewright.model.tasks import Loss

@@ -48,13 +48,13 @@ class Forest:
     def recipe_depends(self, settings: ForestSettings, base: Path) -> dict[str, Any]:
         return {}
 
-    def fit(self, training: Training) -> Fitted:
+    def fit(self, training: Training[ForestSettings]) -> Fitted:
         from sklearn import ensemble
 
         from lakewright.learning.ensembles import from_forest
         from lakewright.learning.tree_folder import leave
 
-        settings: ForestSettings = training.settings
+        settings = training.settings
         classes = training.task.truth == "class"
         kind = "Classifier" if classes else "Regressor"
         forest = getattr(ensemble, f"{'ExtraTrees' if settings.extra else 'RandomForest'}{kind}")(

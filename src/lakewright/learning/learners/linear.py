@@ -51,10 +51,10 @@ class Linear:
     def recipe_depends(self, settings: LinearSettings, base: Path) -> dict[str, Any]:
         return {}
 
-    def fit(self, training: Training) -> Fitted:
+    def fit(self, training: Training[LinearSettings]) -> Fitted:
         from safetensors.numpy import save_file
 
-        settings: LinearSettings = training.settings
+        settings = training.settings
         terms = next((len(step.idf) for step in training.recipe.steps if isinstance(step, Terms)), 0)
         features, outputs = _matrix(training.train, terms), training.task.outputs
         targets = training.train.targets.values.reshape(len(training.train), -1)

@@ -72,13 +72,13 @@ class BoostedTrees:
     def recipe_depends(self, settings: TreesSettings, base: Path) -> dict[str, Any]:
         return {}
 
-    def fit(self, training: Training) -> Fitted:
+    def fit(self, training: Training[TreesSettings]) -> Fitted:
         import lightgbm
 
         from lakewright.learning.ensembles import from_lightgbm
         from lakewright.learning.tree_folder import leave
 
-        settings: TreesSettings = training.settings
+        settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
         check_truths(training, loss)
         train = _dataset(training.train, columns)
@@ -116,7 +116,7 @@ def link_of(task: Task, loss: str) -> Link:
     return "two_classes" if task.outputs == 2 else "margins"
 
 
-def check_truths(training: Training, loss: str) -> None:
+def check_truths(training: Training[LearnerSettings], loss: str) -> None:
     """Raises ProjectError for a loss that the truths of train do not allow."""
     least = training.train.targets.values.min(initial=0)
     if loss in POSITIVE and least < 0:
@@ -164,7 +164,9 @@ def _dataset(examples: Examples, columns: tuple[Column, ...], reference: Any = N
     )
 
 
-def _parameters(settings: TreesSettings, training: Training, loss: str, columns: tuple[Column, ...]) -> dict[str, Any]:
+def _parameters(
+    settings: TreesSettings, training: Training[TreesSettings], loss: str, columns: tuple[Column, ...]
+) -> dict[str, Any]:
     classes = training.task.outputs if training.task.truth == "class" else 1
     named = settings.model_dump(
         include={

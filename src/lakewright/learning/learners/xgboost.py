@@ -74,13 +74,13 @@ class XGBoost:
     def recipe_depends(self, settings: XGBoostSettings, base: Path) -> dict[str, Any]:
         return {}
 
-    def fit(self, training: Training) -> Fitted:
+    def fit(self, training: Training[XGBoostSettings]) -> Fitted:
         import xgboost
 
         from lakewright.learning.ensembles import from_xgboost
         from lakewright.learning.tree_folder import leave
 
-        settings: XGBoostSettings = training.settings
+        settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
         check_truths(training, loss)
         watched = [(_matrix(training.validation, columns), "validation")] if len(training.validation) else []
@@ -123,7 +123,7 @@ def _matrix(examples: Examples, columns: tuple[Column, ...]) -> Any:
 
 
 def _parameters(
-    settings: XGBoostSettings, training: Training, loss: str, columns: tuple[Column, ...]
+    settings: XGBoostSettings, training: Training[XGBoostSettings], loss: str, columns: tuple[Column, ...]
 ) -> dict[str, Any]:
     classes = training.task.outputs if training.task.truth == "class" else 1
     named = settings.model_dump(

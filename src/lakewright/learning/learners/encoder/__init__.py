@@ -58,7 +58,7 @@ class Encoder:
         return vocabulary_of(base_folder(settings.base_model, base), settings.base_model)
 
     @keep_memory()
-    def fit(self, training: Training) -> Fitted:
+    def fit(self, training: Training[Any]) -> Fitted:
         import torch
 
         from lakewright.learning.learners.encoder.forward import use_bf16
@@ -113,7 +113,7 @@ class Encoder:
         return EncoderNetwork.open(folder)
 
 
-def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
+def untrained(training: Training[PretrainedSettings], dropout: float | None) -> EncoderNetwork:
     """The base model with a random head of the task's shape; `dropout` None: as the base model has it.
 
     Raises ProjectError where it is of a family that cannot be pruned, and should be.
@@ -124,7 +124,7 @@ def untrained(training: Training, dropout: float | None) -> EncoderNetwork:
     from lakewright.learning.learners.encoder.base import base_folder, load_encoder
     from lakewright.learning.learners.encoder.network import EncoderNetwork
 
-    settings: PretrainedSettings = training.settings
+    settings = training.settings
     encoder = load_encoder(base_folder(settings.base_model, training.base), dropout, settings.seed)
     if settings.prune_error and not packed.is_packed(encoder):
         raise ProjectError(

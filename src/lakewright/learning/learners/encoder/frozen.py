@@ -30,13 +30,13 @@ TOKENS = 4096  # computed at once
 DISK = 0.5  # of what is free may be taken
 
 
-def remember(network: EncoderNetwork, training: Training) -> Training:
+def remember(network: EncoderNetwork, training: Training[EncoderSettings]) -> Training[EncoderSettings]:
     """The training with what its frozen layers say of both splits; the network then begins above them.
 
     Unchanged where that would not be the same (dropout below, LoRA), would not pay (no layer is frozen, but perhaps the
     embeddings), or would not fit on the disk.
     """
-    settings: EncoderSettings = training.settings
+    settings = training.settings
     frozen = lowest_trained(network, settings)
     layers = int(network.encoder.config.num_hidden_layers)
     splits = (training.train, training.validation)
@@ -60,7 +60,9 @@ def _without_dropout(network: EncoderNetwork) -> bool:
     return all(getattr(config, name, 0.0) == 0.0 for name in names)
 
 
-def _remembered(network: EncoderNetwork, training: Training, examples: Examples, path: Path, advance: Any) -> Examples:
+def _remembered(
+    network: EncoderNetwork, training: Training[EncoderSettings], examples: Examples, path: Path, advance: Any
+) -> Examples:
     encoded = examples.encoded
     shape = (len(encoded.ids.values), int(network.encoder.config.hidden_size))
     if not path.exists():  # a resumed run has it
@@ -69,7 +71,9 @@ def _remembered(network: EncoderNetwork, training: Training, examples: Examples,
     return replace(examples, encoded=replace(encoded, hidden=np.memmap(path, np.float32, "r", shape=shape)))
 
 
-def _write(network: EncoderNetwork, training: Training, encoded: Encoded, into: Any, advance: Any) -> None:
+def _write(
+    network: EncoderNetwork, training: Training[EncoderSettings], encoded: Encoded, into: Any, advance: Any
+) -> None:
     device = next(network.parameters()).device
     autocast = mixed_precision(training.settings, device)
     offsets, lengths = encoded.ids.offsets, encoded.ids.lengths

@@ -16,6 +16,7 @@ import torch
 from lakewright.learning.learners import Training
 from lakewright.learning.learners.encoder.loop import validate
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.system.progress import bar
 
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)  # of the way, from the end back; 1 is the end itself
@@ -26,7 +27,11 @@ LOG = logging.getLogger("lakewright")
 
 
 def interpolate(
-    network: EncoderNetwork, start: Weights, training: Training, end_score: float, shares: Sequence[float] = SHARES
+    network: EncoderNetwork,
+    start: Weights,
+    training: Training[EncoderSettings],
+    end_score: float,
+    shares: Sequence[float] = SHARES,
 ) -> dict[str, float | int | str]:
     """Leaves the best weights in the network; returns the share of the way that they are at, and validation scores.
 

@@ -57,9 +57,9 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def train(network: EncoderNetwork, training: Training) -> State:
+def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State:
     """Trains in place and leaves the weights that were best on validation. Raises TrainingError when it diverges."""
-    settings: EncoderSettings = training.settings
+    settings = training.settings
     device = torch.device(training.device)
     torch.set_num_threads(training.threads)
     network.to(device)
@@ -159,7 +159,7 @@ def train(network: EncoderNetwork, training: Training) -> State:
 
 def _backward_within_memory(
     network: EncoderNetwork,
-    training: Training,
+    training: Training[EncoderSettings],
     inputs: InputsOf,
     batches: list[Rows],
     state: State,
@@ -195,7 +195,7 @@ def _is_out_of_memory(failure: RuntimeError) -> bool:
 
 def _backward(
     network: EncoderNetwork,
-    training: Training,
+    training: Training[EncoderSettings],
     inputs: InputsOf,
     batches: list[Rows],
     max_tokens: int,
@@ -228,7 +228,7 @@ def _backward(
     return loss
 
 
-def _units(training: Training) -> NDArray[np.int64]:
+def _units(training: Training[EncoderSettings]) -> NDArray[np.int64]:
     """How many losses each row has, [rows]: what a step's loss is the mean over."""
     examples = training.train
     if training.task.counted == "rows":
@@ -245,7 +245,7 @@ def _padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
     return targets.pad(rows, IGNORED, kind)
 
 
-def validate(network: EncoderNetwork, training: Training) -> Scorer:
+def validate(network: EncoderNetwork, training: Training[EncoderSettings]) -> Scorer:
     """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
     network.eval()
     runtime = as_runtime(network, training.settings, torch.device(training.device))

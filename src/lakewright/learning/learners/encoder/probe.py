@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lakewright.learning.learners import Examples, Training, tuned
 from lakewright.learning.learners.encoder.forward import as_runtime
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.settings import PretrainedSettings
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Runtime
 from lakewright.model.tasks import IGNORED, Logits, Loss
@@ -39,7 +40,7 @@ class _Head:
 
 def fit_head(
     network: EncoderNetwork,
-    training: Training,
+    training: Training[PretrainedSettings],
     loss: Loss,
     seed: int,
     limit: int | None = None,
@@ -105,7 +106,7 @@ def fit_head(
 
 
 def _features(
-    network: EncoderNetwork, training: Training, examples: Examples, reader: Runtime | None
+    network: EncoderNetwork, training: Training[PretrainedSettings], examples: Examples, reader: Runtime | None
 ) -> list[NDArray[np.float32]]:
     """What the head reads of each row [width], or of each sequence [tokens, width]."""
     network.eval()

@@ -20,6 +20,7 @@ from torch import nn
 from lakewright.learning.learners import Training
 from lakewright.learning.learners.encoder import packed
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.settings import PretrainedSettings
 from lakewright.model.recipe.ragged import longest_first
 
 TOKENS, PART = 16_384, 2048  # of train, to look at: in all, and at once
@@ -27,7 +28,7 @@ STEPS = 24  # in which all would go: of BERT's kin 64 neurons at once, or a mult
 RIDGE = 1e-4  # of the neurons' mean variance: columns fitted anew stay moderate
 
 
-def pruned(network: EncoderNetwork, training: Training, error: float) -> EncoderNetwork:
+def pruned(network: EncoderNetwork, training: Training[PretrainedSettings], error: float) -> EncoderNetwork:
     """A copy in which each layer has lost as many neurons as cost at most the share `error` of its output's variance.
 
     The network is one whose layers are known (`packed.is_packed`), on the processor.
@@ -55,7 +56,9 @@ def pruned(network: EncoderNetwork, training: Training, error: float) -> Encoder
     return narrow
 
 
-def _batches(training: Training) -> Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+def _batches(
+    training: Training[PretrainedSettings],
+) -> Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
     """input_ids, attention_mask, token_type_ids of train's sequences, drawn at random."""
     encoded = replace(training.train.encoded, hidden=None)
     lengths = encoded.ids.lengths

@@ -17,6 +17,7 @@ from lakewright.learning.learners import Fitted, Training
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.serving import INT8, choose, quantise
+from lakewright.learning.learners.encoder.settings import PretrainedSettings
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Runtime
 from lakewright.model.runtimes.onnx import load
@@ -36,7 +37,7 @@ class Rounded:
     saturated: float  # the share of values on validation that int8's scales cut
 
 
-def rounded(network: EncoderNetwork, training: Training) -> Rounded | None:
+def rounded(network: EncoderNetwork, training: Training[PretrainedSettings]) -> Rounded | None:
     """The encoder without its head in model.onnx and in int8 beside it; None where int8 says too little of what fp32
     says."""
     full, int8 = training.folder / "model.onnx", training.folder / INT8
@@ -58,7 +59,9 @@ def rounded(network: EncoderNetwork, training: Training) -> Rounded | None:
     return Rounded(runtime, reference, unlike, saturated) if unlike <= ROUGH else None
 
 
-def leave_rounded(network: EncoderNetwork, training: Training, reader: Rounded, int8_logits: Logits) -> Fitted:
+def leave_rounded(
+    network: EncoderNetwork, training: Training[PretrainedSettings], reader: Rounded, int8_logits: Logits
+) -> Fitted:
     """Everything that serves, in the model folder, with the head on; `int8_logits`: what int8 says of validation."""
     for file in (training.folder / "model.onnx", training.folder / INT8):
         _append_head(network.head, file)
@@ -74,7 +77,7 @@ def leave_rounded(network: EncoderNetwork, training: Training, reader: Rounded, 
     )
 
 
-def _reader(runtime: Runtime, training: Training) -> Predictor:
+def _reader(runtime: Runtime, training: Training[PretrainedSettings]) -> Predictor:
     return Predictor(training.folder, "", training.task, training.recipe, runtime)
 
 

@@ -30,6 +30,7 @@ from lakewright.learning.learners.encoder import int8, packed
 from lakewright.learning.learners.encoder.export import export
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.pruning import pruned
+from lakewright.learning.learners.encoder.settings import PretrainedSettings
 from lakewright.model.folder import Choice, write_serving
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Use
@@ -55,7 +56,7 @@ class Candidate:
     file: Path
 
 
-def leave(network: EncoderNetwork, training: Training) -> Fitted:
+def leave(network: EncoderNetwork, training: Training[PretrainedSettings]) -> Fitted:
     """Everything that serves, in the model folder; the details say what was measured."""
     network.save(training.folder)
     full = training.folder / "model.onnx"
@@ -73,7 +74,7 @@ def leave(network: EncoderNetwork, training: Training) -> Fitted:
     return replace(fitted, details={**details, **fitted.details})
 
 
-def quantise(training: Training) -> float:
+def quantise(training: Training[PretrainedSettings]) -> float:
     """INT8 beside the fp32 network of the model folder; the share of values on validation that its scales cut."""
     full, into = _source(training.folder), training.folder / INT8
     input_ranges = int8.ranges(full, calibration(training, training.train))
@@ -81,7 +82,7 @@ def quantise(training: Training) -> float:
     return round(int8.saturated(full, input_ranges, calibration(training, training.validation)), 6)
 
 
-def calibration(training: Training, examples: Examples) -> list[int8.Batch]:
+def calibration(training: Training[PretrainedSettings], examples: Examples) -> list[int8.Batch]:
     """The inputs of some sequences, drawn at random; those of one length go together, so that nothing is padded."""
     encoded = replace(examples.encoded, hidden=None)
     lengths = encoded.ids.lengths
@@ -104,7 +105,9 @@ class Entry:
     seconds: float | None  # a row, all of validation at once; None where the logits were known already
 
 
-def choose(network: EncoderNetwork, training: Training, computed: Mapping[str, Logits] = {}) -> Fitted:
+def choose(
+    network: EncoderNetwork, training: Training[PretrainedSettings], computed: Mapping[str, Logits] = {}
+) -> Fitted:
     """Keeps the networks that are the fastest for one use or the other, of those as good as fp32 on validation.
 
     `computed`: a candidate's logits on validation, if they were computed before. model.onnx and INT8 are in the model
@@ -170,7 +173,7 @@ def _source(folder: Path) -> Path:
     return file if (file := folder / PRUNED).exists() else folder / "model.onnx"
 
 
-def _entry(candidate: Candidate, training: Training, computed: Mapping[str, Logits]) -> Entry:
+def _entry(candidate: Candidate, training: Training[PretrainedSettings], computed: Mapping[str, Logits]) -> Entry:
     load = plugins.RUNTIMES.find(candidate.runtime)
     opened = {
         use: Predictor(training.folder, "", training.task, training.recipe, load(candidate.file, training.threads, use))
@@ -186,7 +189,7 @@ def _entry(candidate: Candidate, training: Training, computed: Mapping[str, Logi
     return Entry(candidate, opened, logits, seconds / len(rows))
 
 
-def _timed(entries: Sequence[Entry], training: Training) -> dict[Use, dict[str, float]]:
+def _timed(entries: Sequence[Entry], training: Training[PretrainedSettings]) -> dict[Use, dict[str, float]]:
     """use → candidate → seconds a row: the median of interleaved passes over validation rows, token ids at hand. Where
     all of validation was computed by each candidate, that is its time for many rows: few rows differ in length, which
     costs OpenVINO more than it does ONNX Runtime."""
@@ -212,7 +215,7 @@ def _timed(entries: Sequence[Entry], training: Training) -> dict[Use, dict[str, 
     return {use: {name: float(np.median(of)) for name, of in by_name.items()} for use, by_name in times.items()}
 
 
-def _calibrated(network: EncoderNetwork, training: Training, into: Path) -> None:
+def _calibrated(network: EncoderNetwork, training: Training[PretrainedSettings], into: Path) -> None:
     """int8 weights and activations, these scaled by what they are on rows of train.
 
     Biases stay as they are: their correction takes as long as all the rest, and what it changes was too little to
