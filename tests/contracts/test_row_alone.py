@@ -24,6 +24,7 @@ from lakewright.learning.learners.encoder import serving
 from lakewright.learning.learners.encoder.int8 import quantise
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 from lakewright.testing import FolderCase
 
@@ -173,6 +174,8 @@ def test_scales_from_the_whole_batch_would_be_seen(model: tuple[Predictor, list[
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     made, served = model
+    if describe(made.folder)["learner"] not in PRETRAINED:
+        pytest.skip("no network of layers that int8 could round")
     if len(served) == 3 or made.task.level == "vector":
         pytest.skip("linear has no int8; the vectors of a small random encoder are all alike")
     quantize_dynamic(made.folder / "model.onnx", tmp_path / "dynamic.onnx", weight_type=QuantType.QInt8)

@@ -120,7 +120,7 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.learner=linear", "linear does not learn harvest: not-yet"),
+        ("train.learner=embedding", "embedding does not learn harvest: not-yet"),
         ("prepare.recipe.tokens.max_length=8", "the step tokens reads inputs of the kinds text and"),
         ("prepare.recipe.tokens.inputs=[age]", "'age' is of the kind number"),
         ("prepare.recipe.squares.inputs=[age]", "no step reads the input 'height'"),
@@ -128,7 +128,7 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
         ("prepare.recipe.squares.scale=0", "greater than 0"),
         ("prepare.recipe.cubes.scale=2", "there is no step named 'cubes'"),
         ("data.columns.text=age", "'data.columns.text' is not a known key"),
-        ("gate.minimum={accuracy: 0.5}", "harvest has none"),
+        ("gate.minimum={accuracy: 0.5}", "harvest does not measure"),
         ("gate.minimum={r2: 7}", "outside the range of r2"),
     ],
 )

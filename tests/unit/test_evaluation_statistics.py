@@ -156,7 +156,16 @@ def test_the_same_model_is_not_worse_and_nonsense_is_refused() -> None:
 
 def test_only_losses_and_errors_are_better_when_lower() -> None:
     lower = {name for name in METRICS if not higher_is_better(name)}
-    assert lower == {"log_loss", "brier", "ece", "rmse", "mae", "hamming_loss"}
+    assert lower == {
+        "log_loss",
+        "brier",
+        "ece",
+        "rmse",
+        "mae",
+        "median_absolute_error",
+        "interval_width",
+        "hamming_loss",
+    }
     with pytest.raises(UsageError, match="did you mean 'rmse'"):
         higher_is_better("rsme")
 
