@@ -16,7 +16,7 @@ import yaml
 
 import lakewright as lw
 from lakewright.data.rows.request import read_row
-from lakewright.errors import ProjectError, UsageError
+from lakewright.errors import DataError, ProjectError, UsageError
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 
@@ -142,6 +142,8 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
         assert abs(first["weight"]) >= abs(second["weight"]) > 0
         every = predictor.reasons.of([row], [prediction], 100)[0]
         assert {each["input"] for each in every} <= {"size", "rooms", "place", "listed"}
+    with pytest.raises(DataError, match="row 0 has no 'rooms' and 1 more"):
+        predictor.predict([{"size": 120.0, "place": "south"}])
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
     assert np.isfinite(odd["value"]) and json.dumps(odd)
     assert "champion" in lw.models()[0].aliases

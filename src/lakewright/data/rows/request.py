@@ -144,7 +144,8 @@ def _is_empty(text: Any) -> bool:
 
 
 def refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
-    """Unknown columns are harmless, and so is a missing optional text; but one may be a misspelling of the other."""
+    """Unknown columns are harmless, and so are inputs that a row with a text lacks; but one may be a misspelling of the
+    other. A row of columns alone has every input: that one was forgotten would show nowhere."""
     absent = [name for name in inputs if name not in row]
     if not absent:
         return
@@ -157,6 +158,9 @@ def refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
             raise DataError(
                 f"row {at} has {misspelt[0]!r}, which is not an input, and has no {name!r}", _row_form(inputs)
             )
+    if not {"text", "optional text"} & {*inputs.values()}:
+        more = f" and {len(absent) - 1} more" * (len(absent) > 1)
+        raise DataError(f"row {at} has no {absent[0]!r}{more}", "give null for a value that is not known")
 
 
 def category(value: Any) -> str | None:
