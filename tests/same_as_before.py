@@ -41,6 +41,7 @@ RENAMED = {  # as the base writes it → as this tree does
 # Comments of the examples, sizes and hashes of files, and where YAML breaks a line, say nothing about what is done.
 UNTOLD = re.compile(r"^\s*# .*$|\b[0-9a-f]{16,64}\b|\b[\d,]+ bytes\b", re.MULTILINE)
 FORMER = {"max_length", "long_texts", "stride"}  # keys of `prepare` that both read
+LEARNERS, NEW_TASKS = ("embedding", "encoder", "linear"), ("classification", "regression")  # the base's, ours
 PLATFORMS = ("databricks", "sagemaker", "azureml")
 SPLITS = ["train"] * 7 + ["validation", "test", "train"]
 
@@ -76,6 +77,8 @@ def cases(tiny: Path) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]
     from lakewright.learning.learners import gap
 
     for learner, task in PAIRS:
+        if learner not in LEARNERS or task in NEW_TASKS:
+            continue
         if gap(plugins.LEARNERS.find(learner), plugins.TASKS.find(task)):
             continue
         rows, columns = task_rows(task, sentences(200))
@@ -188,9 +191,10 @@ def main() -> None:
             sides = [measured(each, at / name, data, tiny) for each, name in ((tree, "before"), (HERE, "now"))]
         finally:
             subprocess.run(["git", "-C", str(HERE), "worktree", "remove", "--force", str(tree)], check=True)
-    found = list(differences(*sides, "differs"))
-    print("\n".join(found) or f"{len(sides[0])} models, examples and dry runs: all equal")
-    sys.exit(bool(found))
+    before, now = sides
+    lines = list(differences(before, {name: now.get(name) for name in before}, "differs"))  # examples came since then
+    print("\n".join(lines) or f"{len(before)} models, examples and dry runs: all equal")
+    sys.exit(bool(lines))
 
 
 if __name__ == "__main__":
