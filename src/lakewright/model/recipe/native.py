@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -104,15 +105,21 @@ class Native:
         return {number.name: round(number.fill or 0.0, 3) for number in self.numbers} | values
 
     def encode(self, values: Values) -> Encoded:
-        rows = len(values[self.inputs[0]])
-        encoded = np.empty((rows, len(self.numbers) + len(self.categories)), dtype=np.float32)
-        for at, number in enumerate(self.numbers):
-            read = _clipped(numbers(values[number.name]))
-            encoded[:, at] = read if number.fill is None else np.where(np.isnan(read), number.fill, read)
-        for at, category in enumerate(self.categories, start=len(self.numbers)):
+        rows, width = len(values[self.inputs[0]]), len(self.numbers)
+        encoded = np.empty((rows, width + len(self.categories)), dtype=np.float32)
+        if width:
+            read = np.stack([numbers(values[number.name]) for number in self.numbers], axis=1)
+            np.clip(read, -GREATEST, GREATEST, out=read)
+            encoded[:, :width] = np.where(np.isnan(read), self._fills, read)
+        for at, category in enumerate(self.categories, start=width):
             places = category.places(values[category.name])
             encoded[:, at] = np.where(places < 0, np.nan, places)
         return Encoded.of_columns(encoded)
+
+    @cached_property
+    def _fills(self) -> NDArray[np.float64]:
+        """[numbers], NaN where a missing one stays missing."""
+        return np.array([np.nan if number.fill is None else number.fill for number in self.numbers])
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         return {}
