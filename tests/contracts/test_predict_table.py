@@ -359,6 +359,14 @@ def columns(draw: st.DrawFn, rows: int) -> pa.Array:
     return column.dictionary_encode() if draw(st.booleans()) and not pa.types.is_nested(kind) else column
 
 
+def test_the_first_and_last_nanoseconds_do_not_wrap() -> None:
+    moments = [-(2**63) + 1, -(2**63) + 998, -(2**63) + 1808, -1, 0, 2**63 - 2, None]
+    table = pa.table({"made": pa.array(moments, pa.timestamp("ns", "UTC"))})
+    known = [None if moment is None else np.datetime64(moment // 1000, "us") for moment in moments]
+    read = read_columns({"made": "time"}, table)["made"]
+    assert [None if np.isnat(each) else each for each in np.asarray(read)] == known
+
+
 @given(st.data())
 def test_odd_values(linear: Predictor, data: st.DataObject) -> None:
     rows = data.draw(st.integers(0, 4))

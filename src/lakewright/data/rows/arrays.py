@@ -117,7 +117,7 @@ def _decimals(column: pa.Array) -> NDArray[np.float64]:
 def _times(column: pa.Array) -> Read:
     types, kind = pa.types, column.type
     if types.is_timestamp(kind) or types.is_date(kind):
-        times = column.to_numpy(zero_copy_only=False)
+        times = _without_nanoseconds(column.to_numpy(zero_copy_only=False))
         days = times.astype("datetime64[D]")
         # A time of Arrow that is NaT in numpy lies beyond these years, too
         refused = (days < FIRST_DAY) | (days > LAST_DAY) | (np.isnat(times) & _valid(column))
@@ -127,6 +127,14 @@ def _times(column: pa.Array) -> Read:
     values, refused = _one_by_one(distinct, read_time)
     in_utc = [None if value is None else value.replace(tzinfo=None) for value in values]  # numpy has no zones
     return np.array(in_utc, "datetime64[us]")[codes], refused[codes]
+
+
+def _without_nanoseconds(times: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    """In microseconds if they were in nanoseconds: numpy's own cast wraps within a microsecond of their first year."""
+    if times.dtype != np.dtype("datetime64[ns]"):
+        return times
+    cut = (times.view(np.int64) // 1000).view("datetime64[us]")
+    return np.where(np.isnat(times), np.datetime64("NaT", "us"), cut)
 
 
 def _categories(column: pa.Array) -> Read:
