@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import lakewright as lw
+from conftest import serving
 from lakewright.data.rows.request import read_row
 from lakewright.errors import DataError, ProjectError, UsageError
 from lakewright.model.folder import describe
@@ -147,6 +148,23 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
     assert np.isfinite(odd["value"]) and json.dumps(odd)
     assert "champion" in lw.models()[0].aliases
+
+
+def test_reasons_over_http(here: Path, tmp_path: Path) -> None:
+    run = lw.run(project(here, "sold", "classification", "sold", "trees"))
+    row = {"size": 120.0, "rooms": "6", "place": "south", "listed": "2025-10-01"}
+    (own,) = lw.predict(run.model_folder, [row], explain=3)
+    with serving(run.model_folder, folder=tmp_path) as server:
+        (one,) = server.ask("POST", "/predict", {"rows": [row], "explain": 3}).json["predictions"]
+        assert one["reasons"] == own["reasons"] and one["label"] == own["label"]
+        assert "reasons" not in server.ask("POST", "/predict", {"rows": [row]}).json["predictions"][0]
+        for body, cause in (
+            ({"rows": [row], "explain": "3"}, "explain is not a whole number"),
+            ({"rows": [row] * 300, "explain": 3}, "at most 256 rows"),
+            ({"rows": [{"size": 1.0}]}, "has no 'rooms'"),
+        ):
+            refused = server.ask("POST", "/predict", body)
+            assert refused.status == 400 and cause in refused.json["error"]
 
 
 def test_an_order_of_classes(here: Path) -> None:
