@@ -112,6 +112,9 @@ def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:
     exported = lw.recipe(run.model_folder, table="houses")
     assert [step["step"] for step in exported["steps"]] == ["derive", "impute", "part_of", "native"]
     predictor = Predictor.open(run.model_folder)
+    row = {"size": 90.0, "rooms": "4", "place": "south", "listed": "2025-10-01"}
+    reasons = {each["input"]: each["value"] for each in lw.predict(run.model_folder, [row], explain=9)[0]["reasons"]}
+    assert reasons.get("per_room", 90.0) == 90.0 and {*reasons} <= {*row, "per_room"}
     rows = [{name: each[name] for name in predictor.task.inputs} for each in houses().to_pylist()]
     columns = predictor.recipe.encode([read_row(predictor.task.inputs, row, 0) for row in rows]).columns
     with duckdb.connect() as connection:
@@ -185,6 +188,10 @@ def test_a_label_is_derived_and_what_it_is_derived_of_is_no_input(here: Path) ->
     file.write_text(yaml.safe_dump(described))
     run = lw.run(file)
     assert "price" not in describe(run.model_folder)["task"]["inputs"]
+    described["data"]["derive"] |= {"half": "price / 2", "floor": "floor(size)"}  # the first tells the label, too
+    file.write_text(yaml.safe_dump(described))
+    inputs = describe(lw.run(file).model_folder)["task"]["inputs"]
+    assert "half" not in inputs and "price" not in inputs and "floor" in inputs
     for expression, cause in {
         "prise > 1": "'prise', which the source does not have",
         "price >": "no expression of SQL",

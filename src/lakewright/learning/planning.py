@@ -114,9 +114,11 @@ def closed(
     reads = {*plugins.LEARNERS.find(project.train.learner).reads}
     for settings in project.prepare.recipe.values():
         reads.update(plugins.STEPS.find(settings.step).reads)
-    truths = {name for _, name in columns.truth}
-    derived = {name: columns_of(text, name) for name, text in project.data.derive.items() if name in truths}
-    leave = {source for sources in derived.values() for source in sources}
+    # What the truth is derived from tells it, and so does whatever else is derived from that or from the truth
+    derived = {name: {*columns_of(text, name)} for name, text in project.data.derive.items()}
+    tell = {name for _, name in columns.truth}
+    tell |= {source for name in tell & derived.keys() for source in derived[name]}
+    leave = tell | {name for name, sources in derived.items() if sources & tell}
     leave |= {columns.split or "split"} if method == "predefined" else set()
     named, more = close(columns, lake, table, reads, leave)
     findings += more

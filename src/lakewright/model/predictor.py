@@ -122,6 +122,12 @@ class Predictor:
         return [{**each, "reasons": own} for each, own in zip(predictions, reasons, strict=True)]
 
     @cached_property
+    def has_reasons(self) -> bool:
+        from lakewright.model.reasons import has_trees
+
+        return has_trees(self.folder)
+
+    @cached_property
     def reasons(self) -> Reasons:
         from lakewright.model.reasons import Reasons
 

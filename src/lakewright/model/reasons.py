@@ -16,7 +16,7 @@ import numpy as np
 
 from lakewright.data.rows.kinds import Prediction, Row, written
 from lakewright.errors import UsageError
-from lakewright.model.recipe import Recipe, is_transform
+from lakewright.model.recipe import Recipe, is_transform, values_of
 from lakewright.model.tasks import Task
 from lakewright.model.trees import FORMAT, Trees
 
@@ -45,6 +45,7 @@ class Reasons:
         first; none for a row without a prediction."""
         if not rows:
             return []
+        values = self.recipe.transformed(values_of(rows, self.recipe.inputs))
         columns = self.recipe.encode(rows).columns
         assert columns is not None, "trees read columns"
         shares = self.trees.contributions(columns)  # [rows, outputs, columns + 1]
@@ -54,7 +55,7 @@ class Reasons:
             of_input[place, names.index(name)] = 1
         weights = shares @ of_input  # the last column, the expected value, belongs to no input
         reasons: list[list[dict[str, Any]]] = []
-        for row, prediction, of_outputs in zip(rows, predictions, weights, strict=True):
+        for row, (prediction, of_outputs) in enumerate(zip(predictions, weights, strict=True)):
             signed = self._toward(prediction, of_outputs)
             if signed is None:
                 reasons.append([])
@@ -62,7 +63,11 @@ class Reasons:
             order = np.argsort(-np.abs(signed), kind="stable")[:most]
             reasons.append(
                 [
-                    {"input": names[at], "value": _shown(row.get(names[at])), "weight": float(signed[at])}
+                    {
+                        "input": names[at],
+                        "value": _shown(rows[row].get(names[at], values[names[at]][row])),
+                        "weight": float(signed[at]),
+                    }
                     for at in order
                     if signed[at] != 0
                 ]
@@ -70,14 +75,15 @@ class Reasons:
         return reasons
 
     def _sources(self) -> list[str]:
-        """For each column, the row's input that it comes from, through all transforms."""
+        """For each column, the row's input that it comes from, through all transforms; one that a transform makes of
+        several inputs stands for itself."""
         source = {name: name for name in self.recipe.inputs}
         for step in self.recipe.steps:
             if is_transform(step):
                 for name in step.made:
-                    if name not in step.inputs:
-                        begins = [each for each in step.inputs if name.startswith(each)]
-                        origin = max(begins, key=len) if begins else step.inputs[0]
+                    begins = [each for each in step.inputs if name.startswith(f"{each}_")]
+                    if name not in step.inputs and begins and not getattr(step, "of_several", False):
+                        origin = max(begins, key=len)
                         source[name] = source.get(origin, origin)
         return [source.get(column.input, column.input) for column in self.recipe.columns]
 
@@ -103,4 +109,12 @@ def has_trees(folder: Path) -> bool:
 
 def _shown(value: Any) -> Any:
     """As JSON has it."""
-    return value if value is None or isinstance(value, str | int | float | bool) else written(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    return (
+        None
+        if value != value
+        else value
+        if value is None or isinstance(value, str | int | float | bool)
+        else written(value)
+    )

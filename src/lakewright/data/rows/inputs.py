@@ -125,7 +125,7 @@ def close(
     named = columns.model_copy(update={**roles, "text": text, "others": False})
     return named, [
         *_left_out(left),
-        *_of_inputs(measured, {name for names in inputs.values() for name in names}, table),
+        *_of_inputs(measured, {text, *(name for names in inputs.values() for name in names)}, table),
     ]
 
 
@@ -144,7 +144,7 @@ def _left_out(left: dict[str, list[str]]) -> list[Finding]:
     ]
 
 
-def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: TableVersion) -> list[Finding]:
+def _of_inputs(measured: Sequence[Measured], inputs: Collection[str | None], table: TableVersion) -> list[Finding]:
     there = [each for each in measured if each.name in inputs]
     kinds = Counter(each.kind for each in there)
     counted = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
@@ -161,7 +161,15 @@ def _of_inputs(measured: Sequence[Measured], inputs: Collection[str], table: Tab
         "mostly_missing": (missing, "without a value in more than half of the rows"),
     }
     return [
-        Finding(name="inputs", count=len(there), detail=taken, rows=[f"{each.name}: {each.kind}" for each in there]),
+        *(
+            [
+                Finding(
+                    name="inputs", count=len(there), detail=taken, rows=[f"{each.name}: {each.kind}" for each in there]
+                )
+            ]
+            if there
+            else []
+        ),
         *(
             Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {detail}.", rows=names)
             for name, (names, detail) in findings.items()
@@ -196,21 +204,23 @@ def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measu
             )
 
     expressions = {"string": STRING, "whole": WHOLE, "float": FLOAT}
-    asked = ", ".join(expressions.get(shapes[name], OTHER).replace("@", f"c{place}") for place, name in enumerate(flat))
+    measures = ", ".join(
+        expressions.get(shapes[name], OTHER).replace("@", f"c{place}") for place, name in enumerate(flat)
+    )
     failures: list[BaseException] = []  # DuckDB turns them into text
     with tempfile.TemporaryDirectory(prefix="lakewright-inputs-") as spill:
         config: dict[str, Any] = {"temp_directory": spill, "memory_limit": MEMORY}
         with duckdb.connect(config=config) as connection:
             connection.register("rows", pa.RecordBatchReader.from_batches(schema, keep_failure(batches(), failures)))
             try:
-                numbers = connection.execute(f"SELECT {asked} FROM rows").fetchone() or ()
+                numbers = connection.execute(f"SELECT {measures} FROM rows").fetchone() or ()
             except duckdb.Error:
                 if failures:
                     raise failures[0] from None
                 raise
     size = len(numbers) // len(flat)
-    found = {name: numbers[place * size : (place + 1) * size] for place, name in enumerate(flat)}
-    return [Measured(name, shapes[name], *found.get(name, ())) for name in names]
+    values = {name: numbers[place * size : (place + 1) * size] for place, name in enumerate(flat)}
+    return [Measured(name, shapes[name], *values.get(name, ())) for name in names]
 
 
 def _shape(kind: pa.DataType) -> Literal["whole", "float", "string", "boolean", "time", "structure"]:

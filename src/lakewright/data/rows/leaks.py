@@ -40,20 +40,20 @@ def check_alone(train: Iterable[Batch], inputs: Mapping[str, Kind]) -> list[Find
     truth = np.array([truths[row] for row in known])
     if len(known) < 2 * BINS or (truth == truth[0]).all():
         return []
-    found = []
+    telling = []
     for name in names:
         codes = _codes([columns[name][row] for row in known], inputs[name])
         saved = _saved(codes, truth)
         if saved >= NEARLY_ALL:
-            found.append(f"{name}: without {saved:.0%} of the errors")
-    if not found:
+            telling.append(f"{name}: without {saved:.0%} of the errors")
+    if not telling:
         return []
-    several = "s" * (len(found) != 1)
+    several = "s" * (len(telling) != 1)
     detail = (
-        f"{len(found)} column{several} that alone predict{'s' * (len(found) == 1)} the truth: if a value is not known "
-        "before the truth is, leave the column out (data.exclude)."
+        f"{len(telling)} column{several} that alone predict{'s' * (len(telling) == 1)} the truth: if a value is "
+        "not known before the truth is, leave the column out (data.exclude)."
     )
-    return [Finding(name="predicts_alone", count=len(found), detail=detail, rows=found)]
+    return [Finding(name="predicts_alone", count=len(telling), detail=detail, rows=telling)]
 
 
 def _codes(values: Sequence[Any], kind: Kind) -> NDArray[np.int64]:

@@ -106,8 +106,8 @@ class BoostedTrees:
         return Fitted(history, {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
 
 
-def loss_of(asked: str, task: Task) -> str:
-    return task.losses[0] if asked == "auto" else asked
+def loss_of(setting: str, task: Task) -> str:
+    return task.losses[0] if setting == "auto" else setting
 
 
 def link_of(task: Task, loss: str) -> Link:

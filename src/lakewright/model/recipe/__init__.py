@@ -52,7 +52,8 @@ class Column:
 
 
 class Step(Protocol):
-    """A step that needs a package beside numpy and tokenizers for predictions names it in a tuple `packages`."""
+    """A step that needs a package beside numpy and tokenizers for predictions names it in a tuple `packages`. A
+    transform that may make an input of several others has `of_several` set."""
 
     name: ClassVar[str]
     settings: ClassVar[type[StepSettings]]  # the keys of `prepare.recipe.NAME`

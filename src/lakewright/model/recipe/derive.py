@@ -41,6 +41,7 @@ class Derive:
     reads: ClassVar[tuple[Kind, ...]] = ("number", "category", "time")
     gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "inputs"
     packages: ClassVar[tuple[str, ...]] = ("sqlglot",)
+    of_several: ClassVar[bool] = True
 
     @classmethod
     def makes(cls, inputs: Mapping[str, Kind], settings: DeriveSettings) -> dict[str, Kind]:

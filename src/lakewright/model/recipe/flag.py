@@ -41,6 +41,7 @@ class Flag:
     reads: ClassVar[tuple[Kind, ...]] = ("number", "category", "time")
     gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "inputs"
     packages: ClassVar[tuple[str, ...]] = ("sqlglot",)
+    of_several: ClassVar[bool] = True
 
     @classmethod
     def makes(cls, inputs: Mapping[str, Kind], settings: FlagSettings) -> dict[str, Kind]:

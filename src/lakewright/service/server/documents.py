@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lakewright.data.rows.kinds import Kind
-from lakewright.model.reasons import has_trees
 from lakewright.service.server.protocols import LINES
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def predict(service: Service) -> Document:
             "probabilities": {"type": "boolean"},
             "least_confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         }
-        if has_trees(model.single.folder):
+        if model.single.has_reasons:
             form["properties"]["explain"] = {"type": "integer", "minimum": 0, "maximum": 100}
     predictions = {"type": "array", "items": OBJECT}
     answer = {"predictions": predictions, "model_version": STRING, "latency_ms": {"type": "number"}}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.data.rows.kinds import Prediction
 from lakewright.model.predictor import Predictor
-from lakewright.model.reasons import has_trees
 from lakewright.model.tasks import Task, abstains
 from lakewright.service.server import documents
 from lakewright.service.server.protocols import an_object
@@ -74,7 +73,7 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
 
 def check_reasons(predictor: Predictor) -> None:
     """Raises Refused if the model has no reasons."""
-    if not has_trees(predictor.folder):
+    if not predictor.has_reasons:
         raise Refused("the model has no reasons: it is not one of trees", "leave explain out")
 
 
