@@ -51,9 +51,9 @@ class PyfuncModel:
         import pandas as pd
 
         task, output = self.predictor.task, (params or {}).get(OUTPUT, OUTPUTS[0])
-        predictions = self.predictor.predict(self._rows(model_input))
         if output not in OUTPUTS:
             raise UsageError(f"the parameter {OUTPUT} is {output!r}", nearest(str(output), OUTPUTS))
+        predictions = self.predictor.predict(self._rows(model_input))
         return task.array(predictions, output) if gives_arrays(task) and output != TABLE else pd.DataFrame(predictions)
 
     def _rows(self, model_input: pd.DataFrame | Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:

@@ -135,8 +135,12 @@ class Median:
         self.parts: list[NDArray[np.float32]] | None = []
 
     def add(self, values: NDArray[np.float64]) -> None:
-        if self.parts is not None:
-            self.parts = None if np.isnan(values).any() else [*self.parts, _clipped(values).astype(np.float32)]
+        if self.parts is None:
+            return
+        if np.isnan(values).any():
+            self.parts = None
+        else:
+            self.parts.append(_clipped(values).astype(np.float32))
 
     @property
     def of_all(self) -> float | None:
