@@ -117,6 +117,38 @@ def gpu_problems(profile: Profile, machine: str, remedy: str, *clouds: Machines)
         )
 
 
+@dataclass(frozen=True)
+class Approvals:
+    """Where a platform serves models and asks for approvals, and what would pass by a person: places in a profile."""
+
+    endpoint: str | None = None  # what serves the champion
+    waits: str | None = None  # what waits for an approval of each model version
+    passes: tuple[tuple[str, str, str], ...] = ()  # (place, cause, remedy) of what serves or approves any model
+
+
+def approval_problems(project: Project, approvals: Approvals) -> Iterator[Problem]:
+    """A problem for each setting that contradicts the project's register.approval."""
+    if project.register_.approval == "manual":
+        for where, cause, remedy in approvals.passes:
+            yield Problem(where, f"register.approval is manual, and {cause}", remedy)
+        return
+    remedy = "set register.approval: manual in the project"
+    if approvals.waits is not None:
+        yield Problem(
+            approvals.waits,
+            f"{project.path.name} has register.approval: automatic: a model that passes the gate is champion before "
+            "anybody approves it",
+            remedy,
+        )
+    elif approvals.endpoint is not None:
+        yield Problem(
+            approvals.endpoint,
+            "every model that passes the gate becomes champion, and the next deploy serves it without approval",
+            f"{remedy} if a person must approve",
+            "warning",
+        )
+
+
 def traffic_problems(where: str, shares: Mapping[str, int]) -> Iterator[Problem]:
     """A problem if the shares of an endpoint's requests do not sum to 100 percent."""
     total = sum(shares.values())

@@ -256,7 +256,7 @@ def test_what_the_profile_itself_refers_to_must_be_set_there(tmp_path: Path, mon
 def test_the_old_registry_and_others_are_not_unity_catalog(tmp_path: Path) -> None:
     (problem,) = TARGET.problems(*banking(tmp_path, SMALL, registry=None))
     assert "stages and no grants" in problem.cause
-    (problem,) = TARGET.problems(*banking(tmp_path, {**SMALL, "endpoint": {}}, (), registry="https://mlflow.example"))
+    (problem,) = TARGET.problems(*banking(tmp_path, {**SMALL, "endpoint": {}}, registry="https://mlflow.example"))
     assert problem.remedy == "registry: databricks-uc"
 
 

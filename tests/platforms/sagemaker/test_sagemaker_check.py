@@ -23,6 +23,7 @@ from platforms.sagemaker.given import ACCOUNT, WHOLE
 from platforms.sagemaker.given import TARGET as LEAST
 
 ENDPOINT = {"endpoint": "banking77"}
+MANUAL = ["register.approval=manual"]
 
 
 @pytest.fixture(autouse=True)
@@ -58,16 +59,17 @@ def line_of(text: str) -> int:
         ({"training": {"spot": True, "hours": 4, "wait_hours": 2}}, [], "error", "wait_hours", "is less than hours"),
         ({"training": {"wait_hours": 2}}, [], "error", "wait_hours", "no effect without spot"),
         ({"debugger_rules": [{"name": "r", "image": "i"}]}, [], "warning", "debugger_rules", "closed to new customers"),
-        ({"approval": "Approved"}, ["register.approval=manual"], "error", "approval", "would approve every model"),
-        ({"endpoint": {**ENDPOINT, "least": 4, "most": 1}}, [], "error", "least", "is more than most"),
-        ({"endpoint": {**ENDPOINT, "champion": {"percent": 90}}}, [], "error", "percent", "sums to 90 percent"),
+        ({"approval": "Approved"}, MANUAL, "error", "approval", "would approve every model"),
+        ({"endpoint": ENDPOINT}, [], "warning", "endpoint", "serves it without approval"),
+        ({"endpoint": {**ENDPOINT, "least": 4, "most": 1}}, MANUAL, "error", "least", "is more than most"),
+        ({"endpoint": {**ENDPOINT, "champion": {"percent": 90}}}, MANUAL, "error", "percent", "sums to 90 percent"),
         (
             {"endpoint": {**ENDPOINT, "champion": {"percent": 50}, "challenger": {"percent": 50}}},
-            [], "error", "challenger", "are both version: approved",
+            MANUAL, "error", "challenger", "are both version: approved",
         ),
         (
             {"endpoint": {**ENDPOINT, "least": 1, "most": 2, "champion": {"instances": 3}}},
-            [], "error", "instances", "more than most",
+            MANUAL, "error", "instances", "more than most",
         ),
         ({"environment": {"API_TOKEN": "x"}}, [], "error", "API_TOKEN", "looks like a secret"),
         ({"secrets": {"TOKEN": "hunter2"}}, [], "error", "TOKEN", "not the ARN"),
@@ -91,7 +93,7 @@ def test_nothing_is_wrong_with_a_good_profile() -> None:
     profiles(LEAST)
     assert found() == []
     profiles(WHOLE)
-    assert [problem.where for problem in found()] == [f"profiles.yml:{line_of('debugger_rules:')}"]
+    assert [problem.where for problem in found(*MANUAL)] == [f"profiles.yml:{line_of('debugger_rules:')}"]
 
 
 def test_a_gpu_is_wanted_where_train_has_none() -> None:

@@ -11,7 +11,9 @@ from lakewright.targets import Problem
 from lakewright.targets.azureml.resources import DATA, clusters
 from lakewright.targets.azureml.settings import AzureMLSettings, Online
 from lakewright.targets.checks import (
+    Approvals,
     Variables,
+    approval_problems,
     gpu_problems,
     machine_problems,
     range_problems,
@@ -56,13 +58,8 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
                 f"{settings.batch.cluster.max_instances} nodes",
                 "raise batch.cluster.max_instances, or lower batch.instances",
             )
-    if (settings.online is not None or settings.batch is not None) and project.register_.approval == "automatic":
-        yield Problem(
-            profile.where("target", "online" if settings.online is not None else "batch"),
-            "every model that passes the gate becomes champion, and the next deploy serves it without approval",
-            "set register.approval: manual in the project if a person must approve",
-            "warning",
-        )
+    serves = "online" if settings.online is not None else "batch" if settings.batch is not None else None
+    yield from approval_problems(project, Approvals(endpoint=serves and profile.where("target", serves)))
 
 
 def _clusters(profile: Profile, settings: AzureMLSettings) -> Iterator[Problem]:

@@ -12,7 +12,9 @@ from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.checks import (
+    Approvals,
     Variables,
+    approval_problems,
     gpu_problems,
     machine_problems,
     range_problems,
@@ -143,15 +145,8 @@ def _registered(profile: Profile, settings: DatabricksSettings) -> Iterator[Prob
 
 
 def _serves(project: Project, profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:
-    manual = project.register_.approval == "manual"
-    if settings.approval is not None and not manual:
-        yield Problem(
-            profile.where("target", "approval"),
-            f"{project.path.name} has register.approval: automatic: a model that passes the gate is "
-            "champion before anybody approves it",
-            "register: {approval: manual}",
-        )
     endpoint = settings.endpoint
+    yield from approval_problems(project, _approvals(profile, settings))
     if endpoint is None:
         return
     name = endpoint_name(project, settings)
@@ -173,12 +168,21 @@ def _serves(project: Project, profile: Profile, settings: DatabricksSettings) ->
                 "use champion or challenger, or set the alias yourself before you deploy",
                 "warning",
             )
-    if manual and endpoint.traffic.get("challenger", 0) > 0:
-        yield Problem(
-            where,
-            "register.approval is manual, and the endpoint serves the challenger, which nobody has approved",
-            "traffic: {champion: 100}",
-        )
+
+
+def _approvals(profile: Profile, settings: DatabricksSettings) -> Approvals:
+    endpoint = settings.endpoint
+    challenger = (
+        profile.where("target", "endpoint", "traffic"),
+        "the endpoint serves the challenger, which nobody has approved",
+        "traffic: {champion: 100}",
+    )
+    serves_it = endpoint is not None and endpoint.traffic.get("challenger", 0) > 0
+    return Approvals(
+        endpoint=None if endpoint is None else profile.where("target", "endpoint"),
+        waits=None if settings.approval is None else profile.where("target", "approval"),
+        passes=(challenger,) if serves_it else (),
+    )
 
 
 def _permitted(project: Project, profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:

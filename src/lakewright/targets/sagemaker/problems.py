@@ -9,7 +9,9 @@ from lakewright.settings.profile import Profile
 from lakewright.settings.project import Project
 from lakewright.targets import Problem
 from lakewright.targets.checks import (
+    Approvals,
     Variables,
+    approval_problems,
     gpu_problems,
     machine_problems,
     range_problems,
@@ -41,7 +43,7 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     settings = settings_of(profile)
     yield from _machines(profile, settings)
     yield from _training(profile, settings)
-    yield from _approval(project, profile, settings)
+    yield from approval_problems(project, _approvals(profile, settings))
     if settings.endpoint is not None:
         yield from _endpoint(profile, settings.endpoint)
     yield from variable_problems(profile, VARIABLES)
@@ -108,14 +110,17 @@ def _training(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem
         )
 
 
-def _approval(project: Project, profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:
-    manual = project.register_.approval == "manual"
-    if manual and settings.approval == "Approved":
-        yield Problem(
-            profile.where("target", "approval"),
-            "the project's register.approval is manual, and approval: Approved would approve every model",
-            "remove approval, or set PendingManualApproval",
-        )
+def _approvals(profile: Profile, settings: SageMakerSettings) -> Approvals:
+    approved = (
+        profile.where("target", "approval"),
+        "approval: Approved would approve every model",
+        "remove approval, or set PendingManualApproval",
+    )
+    asks = settings.approval == "PendingManualApproval"  # SageMaker's registry itself, whatever the project says
+    return Approvals(
+        endpoint=None if settings.endpoint is None or asks else profile.where("target", "endpoint"),
+        passes=(approved,) if settings.approval == "Approved" else (),
+    )
 
 
 def _endpoint(profile: Profile, serves: Endpoint) -> Iterator[Problem]:
