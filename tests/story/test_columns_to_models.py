@@ -17,7 +17,7 @@ import yaml
 import lakewright as lw
 from conftest import serving
 from lakewright.data.rows.request import read_row
-from lakewright.errors import DataError, ProjectError, UsageError
+from lakewright.errors import DataError, NotFound, ProjectError, UsageError
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 
@@ -101,6 +101,33 @@ def test_whether_a_house_is_sold(here: Path) -> None:
     assert list(model.predict(rows[:2], params={"output": "table"})["label"].astype(bool)) is not None
     network = mlflow.onnx.load_model(run.records["register"].uri)  # type: ignore[attr-defined]
     assert [each.name for each in network.graph.output] == ["logits"]
+
+
+def test_plan_and_profile_show_what_each_column_is_and_why(here: Path) -> None:
+    file = project(here, "sold", "classification", "sold", "trees", data={
+        "source": "houses.parquet", "columns": {"label": "cheap"}, "derive": {"cheap": "price < 100000"},
+    })  # fmt: skip
+    with pytest.raises(NotFound, match="not written yet"):
+        lw.uses(file)
+    lw.stage("ingest", file, "first")
+    uses = {each.column: each for each in lw.uses(file)}
+    assert {name: use.kind for name, use in uses.items() if use.use == "input"} == {
+        "size": "number", "rooms": "category", "place": "category", "listed": "time", "sold": "category",
+    }  # fmt: skip
+    assert {name: (use.use, use.why) for name, use in uses.items() if use.use != "input"} == {
+        "house": ("no input", "texts of 1.0 words on average, 900 values, another in every row, as identifiers have"),
+        "country": ("no input", "one value in all rows"),
+        "tags": ("no input", "a list or a structure"),
+        "price": ("no input", "the truth is derived from it (data.derive)"),
+        "cheap": ("role", "data.columns names it: label"),
+    }
+    assert uses["rooms"].why.endswith("of digits alone, as codes are written")
+    profile = lw.profile("main.homes.sold", project=file)
+    assert profile.uses == [*uses.values()] and profile.lost == []
+    rows = {finding.name: finding.rows for finding in profile.findings}
+    assert rows["identifier_columns"] == ["house"] and rows["unread_columns"] == ["tags (structure)"]
+    page = Path(profile.page).read_text()
+    assert "the truth is derived from it (data.derive)" in page and "one value in all rows" in page
 
 
 def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:

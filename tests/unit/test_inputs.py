@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 import lakewright as lw
-from lakewright.data.rows.inputs import close, measure
+from lakewright.data.rows.inputs import close as closed
+from lakewright.data.rows.inputs import uses
 from lakewright.data.rows.leaks import _codes, _saved
+from lakewright.data.rows.measures import measure
 from lakewright.errors import DataError
 from lakewright.model.tasks.classification import ClassificationColumns
 
@@ -41,6 +43,10 @@ COLUMNS: dict[str, tuple[Any, str | None]] = {  # name → values, and the kind;
     "list": ([[i] for i in range(ROWS)], None),
     "“odd” 'name', ;-- \n": ([i % 4 + 0.5 for i in range(ROWS)], "number"),
 }
+
+
+def close(columns: Any, lake: Any, table: Any, reads: Any) -> Any:
+    return closed(columns, table, uses(columns, lake, table, reads, {}))
 
 
 @pytest.fixture

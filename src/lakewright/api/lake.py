@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.profile import TableProfile
     from lakewright.data.rows.lost import Shortfalls
+    from lakewright.data.rows.quality import Noticed
     from lakewright.model.recipe.tokens import Tokens
     from lakewright.records import TableVersion
     from lakewright.settings.project import Project
@@ -90,10 +91,11 @@ def profile(
 
     from lakewright.data.profile import measured, roles_of
     from lakewright.data.profile.notebook import write_notebook
+    from lakewright.data.rows.inputs import OF_COLUMNS
     from lakewright.learning.learners import check_fit
-    from lakewright.learning.planning import plan
+    from lakewright.learning.planning import column_uses, plan
     from lakewright.pages.profile import write_page
-    from lakewright.records import as_json
+    from lakewright.records import Finding, as_json
     from lakewright.settings.profile import load_profile
     from lakewright.settings.project import load_project
     from lakewright.system.files import write_whole
@@ -108,17 +110,22 @@ def profile(
         raise UsageError("bias is measured between labels, and no label column is named", "name it (--label COLUMN)")
     counter, base = _tokenizer(loaded, tokenizer)
 
+    noticed: list[Finding | Noticed] = []
+
     def encode(project: Project, shortfalls: Shortfalls) -> None:
         check_fit(project)
-        for _ in plan(pinned, project, workspace.lake, []).encoded(shortfalls):
+        for _ in plan(pinned, project, workspace.lake, noticed).encoded(shortfalls):
             pass
 
+    used = [] if loaded is None else column_uses(loaded, pinned, workspace.lake)
     round_trip = partial(encode, loaded) if loaded is not None and tokenizer is None else None
     folder = Path(out).resolve() if out is not None else workspace.folder / "profiles" / str(pinned)
     table_profile = measured(
         workspace.lake, pinned, loaded, roles,
-        bias=bias, counter=counter, base=base, round_trip=round_trip, folder=folder,
+        bias=bias, counter=counter, base=base, round_trip=round_trip, uses=used, folder=folder,
     )  # fmt: skip
+    of_columns = [each for each in noticed if isinstance(each, Finding) and each.name in OF_COLUMNS]
+    table_profile = table_profile.model_copy(update={"findings": [*table_profile.findings, *of_columns]})
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:

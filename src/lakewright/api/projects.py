@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakewright.api.places import located, opened, opener
-from lakewright.errors import UsageError, nearest
+from lakewright.errors import NotFound, UsageError, nearest
 
 if TYPE_CHECKING:
+    from lakewright.data.rows.inputs import ColumnUse
     from lakewright.pipeline import Watch
     from lakewright.pipeline.runs import Run
     from lakewright.pipeline.skipping import Step
@@ -51,6 +52,28 @@ def plan(project: str | Path, *, settings: Sequence[str] = (), profile: str | No
 
     loaded, place = located(project, settings, profile)
     return steps(loaded, opener(place)())
+
+
+def uses(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> list[ColumnUse]:
+    """What each column of the project's table is to its model: an input and of which kind, a role, or left out, and
+    why. Nothing is run.
+
+    Raises NotFound if the table is not written yet, or is older than its source.
+    """
+    from lakewright.learning.planning import column_uses
+    from lakewright.pipeline import steps
+    from lakewright.records import Ingested
+
+    loaded, place = located(project, settings, profile)
+    workspace = opener(place)()
+    ingested = steps(loaded, workspace)[0].record
+    if isinstance(ingested, Ingested):
+        table = ingested.table
+    elif loaded.data.source is None:
+        table = workspace.lake.version(loaded.table)
+    else:
+        raise NotFound(f"{loaded.table} is not written yet, or is older than its source", "lakewright run")
+    return column_uses(loaded, table, workspace.lake)
 
 
 def stage(

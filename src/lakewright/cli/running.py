@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
-from lakewright.cli.show import complain, print_json, print_rows, print_run, say
+from lakewright.cli.show import complain, note, print_json, print_rows, print_run, say
+from lakewright.errors import NotFound
 from lakewright.system.memory import give_back
 
 KEPT = "the finished stages and the last checkpoint of training are kept"
@@ -58,13 +59,25 @@ def plan(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print which stages `run` would run now, and why. It runs nothing."""
+    """Print which stages `run` would run now, what each column is to the model, and why. It runs nothing."""
     from lakewright import api
 
     with redirect_stdout(sys.stderr):
         steps = api.plan(project, settings=settings, profile=profile)
-    rows = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
-    print_rows(rows, as_json, "stages")
+        try:
+            uses, unknown = api.uses(project, settings=settings, profile=profile), ""
+        except NotFound as missing:
+            uses, unknown = [], missing.cause
+    stages = [{"stage": step.stage, "action": "skip" if step.skip else "run", "why": step.why} for step in steps]
+    columns = [{"column": each.column, "use": each.use, "kind": each.kind, "why": each.why} for each in uses]
+    if as_json:
+        print_json({"stages": stages, "columns": columns})
+        return
+    print_rows(stages, False, "stages")
+    if columns:
+        print_rows(columns, False, "columns")
+    else:
+        note(f"the use of columns is not known before ingest: {unknown}")
 
 
 @app.command(epilog="Example: lakewright stage train --project banking77/project.yml --run nightly")
@@ -112,8 +125,8 @@ def compare(
         return
     print_rows(table(comparison), False, "runs")
     print(f"recommended: {comparison['recommended']['reason']}")
-    for note in comparison["notes"]:
-        print(f"note: {note}")
+    for line in comparison["notes"]:
+        print(f"note: {line}")
     if comparison["left_out"]:
         print_rows(
             [{"left out": run["run_id"][:8], "why": run["why"]} for run in comparison["left_out"]], False, "left out"

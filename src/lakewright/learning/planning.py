@@ -14,7 +14,7 @@ from lakewright import plugins
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
-from lakewright.data.rows.inputs import close
+from lakewright.data.rows.inputs import ColumnUse, close, uses
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
@@ -111,20 +111,32 @@ def closed(
     columns = project.data.columns
     if not columns.is_open:
         return project
+    named, more = close(columns, table, column_uses(project, table, lake, method))
+    findings += more
+    project = project.with_columns(named)
+    check_fit(project)
+    return project
+
+
+def column_uses(project: Project, table: TableVersion, lake: Lake, method: Method | None = None) -> list[ColumnUse]:
+    """What each column of the table is to the project's model, and why."""
+    columns = project.data.columns
+    method = method or _method(project, lake.scan(table).schema.names)
     reads = {*plugins.LEARNERS.find(project.train.learner).reads}
     for settings in project.prepare.recipe.values():
         reads.update(plugins.STEPS.find(settings.step).reads)
     # What the truth is derived from tells it, and so does whatever else is derived from that or from the truth
     derived = {name: {*columns_of(text, name)} for name, text in project.data.derive.items()}
-    tell = {name for _, name in columns.truth}
-    tell |= {source for name in tell & derived.keys() for source in derived[name]}
-    leave = tell | {name for name, sources in derived.items() if sources & tell}
-    leave |= {columns.split or "split"} if method == "predefined" else set()
-    named, more = close(columns, lake, table, reads, leave)
-    findings += more
-    project = project.with_columns(named)
-    check_fit(project)
-    return project
+    truth = {name for _, name in columns.truth}
+    sources = {source for name in truth & derived.keys() for source in derived[name]}
+    tell = truth | sources
+    leave = dict.fromkeys(sources, "the truth is derived from it (data.derive)")
+    leave |= {
+        name: "derived from the truth, or from what it is derived from" for name in derived if derived[name] & tell
+    }
+    if method == "predefined":
+        leave[columns.split or "split"] = "the published split"
+    return uses(columns, lake, table, reads, leave)
 
 
 def as_prepared(project: Project, prepared: Prepared) -> Project:

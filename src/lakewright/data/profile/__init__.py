@@ -30,6 +30,7 @@ from lakewright.data.profile.texts import (
     profile_duplicates,
     profile_text,
 )
+from lakewright.data.rows.inputs import ColumnUse
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.errors import DataError, LakewrightError, NotFound, nearest
 from lakewright.records import Finding, Record, TableVersion
@@ -65,6 +66,7 @@ class TableProfile(Record):
     tokenizer: str | None  # the base model whose tokens were counted
     findings: list[Finding]  # results that deserve a look
     columns: list[ColumnProfile]
+    uses: list[ColumnUse] = Field(default=[], description="what each column is to the project's model, and why")
     texts: list[TextProfile]
     duplicates: DuplicateProfile | None
     labels: LabelProfile | None
@@ -87,6 +89,7 @@ def measured(
     counter: Tokens | None,
     base: str | None,
     round_trip: Callable[[Shortfalls], None] | None,
+    uses: Sequence[ColumnUse] = (),
     folder: Path,
 ) -> TableProfile:
     """The table's profile, whose files will lie in `folder`.
@@ -124,7 +127,7 @@ def measured(
         texts = [profile_text(lake, table, name, counter, *_coded(split_of_row, table.rows)) for name in roles.text]
         advance(1, "round trip")
         lost = None
-        if splits is not None and round_trip is not None:
+        if round_trip is not None and (splits is not None or not roles.text):
             lost = _lost(round_trip, notes)
     profile = TableProfile(
         table=table,
@@ -132,6 +135,7 @@ def measured(
         tokenizer=base,
         findings=[],
         columns=columns,
+        uses=[*uses],
         texts=texts,
         duplicates=duplicates,
         labels=None if labels is None else profile_labels(labels),

@@ -3,245 +3,165 @@
 A column that no role names is an input. Its kind follows from its type: numbers, times, booleans and strings, which are
 categories, or texts if their values are sentences. Numbers and times that are written as text are read as such. Left
 out, each with a finding: columns without a value or with only one, row numbers and other identifiers, lists and
-structures, and kinds that no step of the recipe reads. The table is read once, and measured in DuckDB.
+structures, and kinds that no step of the recipe reads.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
-from lakewright.data.lake.writing import keep_failure
+from pydantic import Field
+
 from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.measures import Measured, measure
 from lakewright.errors import DataError
-from lakewright.records import Finding, TableVersion
+from lakewright.records import Finding, Record, TableVersion
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from lakewright.data.lake.tables import Lake
     from lakewright.settings.sections import Columns
 
 ROLES: dict[Kind, str] = {"number": "numbers", "category": "categories", "time": "times"}
-FEW = 20  # least number of values to call them identifiers
-MANY_CODES = 100  # strings that are whole numbers are codes of a category, unless there are more of them
-SENTENCES = 1000  # strings of several words are texts if they have as many values, or one in every second row
-WORDS = 3.0  # average words of a text
 MOSTLY_MISSING = 0.5  # share of the rows
-MEMORY = "1GB"  # of DuckDB, before it spills
-NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
-TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
-# Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
-# are a time; then least and greatest of a column of whole numbers
-STRING = rf"""
-    count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
-    coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
-    count(*) FILTER (regexp_full_match(trim(@), '{NUMBER}')),
-    count(*) FILTER (regexp_full_match(trim(@), '[0-9]+')),
-    count(*) FILTER (regexp_full_match(trim(@), '{TIME}')), NULL, NULL"""
-WHOLE = "count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@)"
-FLOAT = "count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL"
-OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL"
+MANY_VALUES = 1000  # of a category
+LEFT_OUT = {
+    "constant_columns": "with one value, or none, in all rows: no inputs",
+    "identifier_columns": "with another value in every row, as identifiers have: no inputs; name one under "
+    "data.columns.numbers or categories if its value means something",
+    "unread_columns": "of a kind that the recipe does not read: no inputs; name a step that reads them "
+    "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
+}
+NOTICED = {
+    "numbers_in_text": "with numbers or times written as text, read as such",
+    "mostly_missing": "without a value in more than half of the rows",
+    "many_values": f"of categories with more than {MANY_VALUES:,} values: most are rare, and new ones will come; "
+    "see the steps hashing, frequency and target_mean",
+}
+OF_COLUMNS = ("inputs", *LEFT_OUT, *NOTICED, "predicts_alone")  # the findings on columns
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One column of the table."""
+class ColumnUse(Record):
+    """What a column of the table is to the model, and why."""
 
-    name: str
-    shape: Literal["whole", "float", "string", "boolean", "time", "structure"]
-    values: int = 0  # rows with a value
-    distinct: int = 0
-    words: float = 0.0  # average of strings
-    numbers: int = 0  # strings that are numbers …
-    digits: int = 0  # … and nothing but digits
-    times: int = 0  # strings that are times in ISO 8601
-    least: int | None = None
-    greatest: int | None = None
-
-    @property
-    def kind(self) -> Kind | None:
-        """None for lists and structures."""
-        if self.shape == "string":
-            if self.values and self.times == self.values:
-                return "time"
-            if self.values and self.numbers == self.values:
-                return "category" if self.digits == self.values and self.distinct <= MANY_CODES else "number"
-            sentences = self.words >= WORDS and self.distinct >= min(SENTENCES, self.values / 2)
-            return "text" if sentences else "category"
-        kinds: dict[str, Kind] = {"whole": "number", "float": "number", "boolean": "category", "time": "time"}
-        return kinds.get(self.shape)
-
-    @property
-    def is_identifier(self) -> bool:
-        """Every value is another one: strings of one word, or whole numbers without large gaps, as row numbers are."""
-        if self.distinct < FEW or self.distinct < self.values:
-            return False
-        if self.shape == "whole" and self.least is not None and self.greatest is not None:
-            return self.greatest - self.least < 2 * self.values
-        return self.shape == "string" and self.kind == "category" and self.words < WORDS
-
-    @property
-    def is_written_otherwise(self) -> bool:
-        """Numbers or times in a column of strings."""
-        return self.shape == "string" and self.kind in ("number", "time")
+    column: str
+    use: Literal["input", "no input", "role"]
+    kind: Kind | None = None  # None: of no role that is read, or a list or a structure
+    why: str
+    finding: str = ""  # that names the column because it is no input
+    noticed: dict[str, str] = Field(default={})  # findings that name the column although it is an input → what it has
 
 
-def close(
-    columns: Columns, lake: Lake, table: TableVersion, reads: Collection[Kind], leave: Collection[str] = ()
-) -> tuple[Columns, list[Finding]]:
-    """The columns with every input named, and the findings on what was left out or is read in another way than it is
-    stored. `reads` are the kinds that the recipe reads; `leave` names further columns that are no inputs.
+def uses(
+    columns: Columns, lake: Lake, table: TableVersion, reads: Collection[Kind], leave: Mapping[str, str]
+) -> list[ColumnUse]:
+    """Each column of the table, in its order. `reads` are the kinds that the recipe reads; `leave` names further
+    columns that are no inputs, with the reason."""
+    roles: dict[str, str] = {}
+    for role, name in columns.names:
+        roles[name] = f"{roles[name]}, {role}" if name in roles else role
+    names = lake.scan(table).schema.names
+    by_role = {role: kind for kind, role in ROLES.items()} | {"text": "text", "text_pair": "text"}
+    is_open = columns.is_open
+    unnamed = [name for name in names if is_open and name not in roles and name not in leave]
+    measured = {each.name: each for each in measure(lake, table, unnamed)}
+    free = "text" in reads and getattr(columns, "text", None) is None  # the model reads one column of texts
+    chosen: list[ColumnUse] = []
+    for name in names:
+        if name in roles:
+            kind = next((by_role[role] for role in roles[name].split(", ") if role in by_role), None)
+            why = f"data.columns names it: {roles[name]}"
+            chosen.append(ColumnUse(column=name, use="role" if kind is None else "input", kind=kind, why=why))
+        elif name in leave or not is_open:
+            chosen.append(ColumnUse(column=name, use="no input", why=leave.get(name, "data.columns does not name it")))
+        else:
+            use = _use_of(measured[name], table.rows, reads, free)
+            free = free and use.kind != "text"
+            chosen.append(use)
+    return chosen
+
+
+def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool) -> ColumnUse:
+    kind, name = column.kind, column.name
+
+    def no_input(finding: str, why: str) -> ColumnUse:
+        return ColumnUse(column=name, use="no input", kind=kind, why=why, finding=finding)
+
+    if kind is not None and column.distinct <= 1:
+        return no_input("constant_columns", "one value in all rows" if column.values else "no value in any row")
+    if column.is_identifier:
+        return no_input("identifier_columns", f"{column.why}, another in every row, as identifiers have")
+    if kind is None:
+        return no_input("unread_columns", "a list or a structure")
+    if kind not in reads or (kind == "text" and not free):
+        more = "the recipe reads no such kind" if kind not in reads else "the model reads another column of texts"
+        return no_input("unread_columns", f"{column.why}: {kind}; {more}")
+    noticed = {}
+    if column.is_written_otherwise:
+        noticed["numbers_in_text"] = str(kind)
+    if column.values < (1 - MOSTLY_MISSING) * rows:
+        noticed["mostly_missing"] = f"{1 - column.values / rows:.0%}"
+    if kind == "category" and column.distinct > MANY_VALUES:
+        noticed["many_values"] = f"{column.distinct:,}"
+    missing = f"; {1 - column.values / rows:.0%} of the rows have none" if "mostly_missing" in noticed else ""
+    return ColumnUse(column=name, use="input", kind=kind, why=f"{column.why}{missing}", noticed=noticed)
+
+
+def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) -> tuple[Columns, list[Finding]]:
+    """The columns with every input named, as `uses` chose them, and the findings on what was left out or is read in
+    another way than it is stored.
 
     Raises DataError if nothing is left to learn from.
     """
-    taken = {name for _, name in columns.names} | {*leave}
-    schema = lake.scan(table).schema
-    measured = measure(lake, table, [name for name in schema.names if name not in taken])
-    inputs: dict[Kind, list[str]] = {kind: [] for kind in ROLES}
-    left: dict[str, list[str]] = {"constant_columns": [], "identifier_columns": [], "unread_columns": []}
-    text = getattr(columns, "text", None)
-    for each in measured:
-        kind = each.kind
-        if kind is not None and each.distinct <= 1:
-            left["constant_columns"].append(each.name)
-        elif each.is_identifier:
-            left["identifier_columns"].append(each.name)
-        elif kind == "text" and "text" in reads and text is None:
-            text = each.name
-        elif kind is None or kind not in inputs or kind not in reads:
-            left["unread_columns"].append(f"{each.name} ({kind or each.shape})")
-        else:
-            inputs[kind].append(each.name)
-    roles = {role: [*getattr(columns, role), *inputs[kind]] for kind, role in ROLES.items()}
+    taken = {name for _, name in columns.names}
+    added = [each for each in chosen if each.use == "input" and each.column not in taken]
+    roles = {
+        role: [*getattr(columns, role), *(each.column for each in added if each.kind == kind)]
+        for kind, role in ROLES.items()
+    }
+    text = next((each.column for each in added if each.kind == "text"), getattr(columns, "text", None))
     if not text and not any(roles.values()):
+        beside = sorted(taken | {each.column for each in chosen if each.use == "no input" and not each.finding})
         raise DataError(
-            f"{table} has no column to learn from beside {', '.join(sorted(taken)) or 'none'}",
+            f"{table} has no column to learn from beside {', '.join(beside) or 'none'}",
             "name columns under data.columns (numbers, categories, times), or see how the source was read",
         )
     named = columns.model_copy(update={**roles, "text": text, "others": False})
-    return named, [
-        *_left_out(left),
-        *_of_inputs(measured, {text, *(name for names in inputs.values() for name in names)}, table),
-    ]
+    return named, [*_left_out(chosen), *_of_inputs(added)]
 
 
-def _left_out(left: dict[str, list[str]]) -> list[Finding]:
-    details = {
-        "constant_columns": "with one value, or none, in all rows: no inputs",
-        "identifier_columns": "with another value in every row, as identifiers have: no inputs; name one under "
-        "data.columns.numbers or categories if its value means something",
-        "unread_columns": "of a kind that the recipe does not read: no inputs; name a step that reads them "
-        "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
-    }
-    return [
-        Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {details[name]}.", rows=names)
-        for name, names in left.items()
-        if names
-    ]
+def _left_out(chosen: Sequence[ColumnUse]) -> list[Finding]:
+    findings = []
+    for finding, detail in LEFT_OUT.items():
+        named = [each for each in chosen if each.finding == finding]
+        if named:
+            unread = finding == "unread_columns"
+            rows = [f"{each.column} ({each.kind or 'structure'})" if unread else each.column for each in named]
+            findings.append(
+                Finding(name=finding, count=len(named), detail=f"{_columns(len(named))} {detail}.", rows=rows)
+            )
+    return findings
 
 
-def _of_inputs(measured: Sequence[Measured], inputs: Collection[str | None], table: TableVersion) -> list[Finding]:
-    there = [each for each in measured if each.name in inputs]
-    kinds = Counter(each.kind for each in there)
+def _of_inputs(added: Sequence[ColumnUse]) -> list[Finding]:
+    if not added:
+        return []
+    kinds = Counter(each.kind for each in added)
     counted = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
-    verb = "is an input" if len(there) == 1 else "are inputs"
-    taken = f"{_columns(len(there))} without a role {verb}: {counted}."
-    otherwise = [f"{each.name}: {each.kind}" for each in there if each.is_written_otherwise]
-    missing = [
-        f"{each.name}: {1 - each.values / table.rows:.0%}"
-        for each in there
-        if each.values < (1 - MOSTLY_MISSING) * table.rows
+    verb = "is an input" if len(added) == 1 else "are inputs"
+    taken = f"{_columns(len(added))} without a role {verb}: {counted}."
+    findings = [
+        Finding(name="inputs", count=len(added), detail=taken, rows=[f"{each.column}: {each.kind}" for each in added])
     ]
-    findings = {
-        "numbers_in_text": (otherwise, "with numbers or times written as text, read as such"),
-        "mostly_missing": (missing, "without a value in more than half of the rows"),
-    }
-    return [
-        *(
-            [
-                Finding(
-                    name="inputs", count=len(there), detail=taken, rows=[f"{each.name}: {each.kind}" for each in there]
-                )
-            ]
-            if there
-            else []
-        ),
-        *(
-            Finding(name=name, count=len(names), detail=f"{_columns(len(names))} {detail}.", rows=names)
-            for name, (names, detail) in findings.items()
-            if names
-        ),
-    ]
+    for finding, detail in NOTICED.items():
+        rows = [f"{each.column}: {each.noticed[finding]}" for each in added if finding in each.noticed]
+        if rows:
+            findings.append(
+                Finding(name=finding, count=len(rows), detail=f"{_columns(len(rows))} {detail}.", rows=rows)
+            )
+    return findings
 
 
 def _columns(count: int) -> str:
     return f"{count} column{'s' * (count != 1)}"
-
-
-def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measured]:
-    """These columns, in their order, in one pass over the table."""
-    import duckdb
-    import pyarrow as pa
-
-    if not names:
-        return []
-    shapes = {name: _shape(lake.scan(table).schema.field(name).type) for name in names}
-    flat = [name for name in names if shapes[name] != "structure"]
-    if not flat:
-        return [Measured(name, "structure") for name in names]
-    reader = lake.scan(table, flat)
-    # By place, since a name may hold any character
-    schema = pa.schema([(f"c{place}", _plain(reader.schema.field(name).type)) for place, name in enumerate(flat)])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(name).cast(schema.field(place).type) for place, name in enumerate(flat)], schema=schema
-            )
-
-    expressions = {"string": STRING, "whole": WHOLE, "float": FLOAT}
-    measures = ", ".join(
-        expressions.get(shapes[name], OTHER).replace("@", f"c{place}") for place, name in enumerate(flat)
-    )
-    failures: list[BaseException] = []  # DuckDB turns them into text
-    with tempfile.TemporaryDirectory(prefix="lakewright-inputs-") as spill:
-        config: dict[str, Any] = {"temp_directory": spill, "memory_limit": MEMORY}
-        with duckdb.connect(config=config) as connection:
-            connection.register("rows", pa.RecordBatchReader.from_batches(schema, keep_failure(batches(), failures)))
-            try:
-                numbers = connection.execute(f"SELECT {measures} FROM rows").fetchone() or ()
-            except duckdb.Error:
-                if failures:
-                    raise failures[0] from None
-                raise
-    size = len(numbers) // len(flat)
-    values = {name: numbers[place * size : (place + 1) * size] for place, name in enumerate(flat)}
-    return [Measured(name, shapes[name], *values.get(name, ())) for name in names]
-
-
-def _shape(kind: pa.DataType) -> Literal["whole", "float", "string", "boolean", "time", "structure"]:
-    import pyarrow as pa
-
-    types = pa.types
-    if types.is_integer(kind):
-        return "whole"
-    if types.is_floating(kind) or types.is_decimal(kind):
-        return "float"
-    if types.is_date(kind) or types.is_timestamp(kind):
-        return "time"
-    if types.is_boolean(kind):
-        return "boolean"
-    return "string" if types.is_string(kind) or types.is_large_string(kind) else "structure"
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """A type that DuckDB measures alike for all of its sort: no zones, no decimals."""
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(kind):
-        return pa.timestamp("us")
-    return pa.float64() if pa.types.is_decimal(kind) or pa.types.is_floating(kind) else kind

@@ -10,11 +10,13 @@ from lakewright.system.files import write_whole
 
 if TYPE_CHECKING:
     from lakewright.data.profile import TableProfile
+    from lakewright.data.rows.inputs import ColumnUse
 
 
 def write_page(profile: TableProfile) -> None:
     filters = {"percent": _percent, "number": number}  # of data, which has more digits than a metric needs
-    page = rendered("page.html.j2", __name__, filters, profile=profile, verdict=verdict(profile))
+    uses = {each.column: use_of(each) for each in profile.uses}
+    page = rendered("page.html.j2", __name__, filters, profile=profile, verdict=verdict(profile), uses=uses)
     write_whole(Path(profile.page), page)
 
 
@@ -46,9 +48,14 @@ def _percent(share: float) -> str:
     return f"{percent:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
+def use_of(use: ColumnUse) -> str:
+    return f"{use.kind}: {use.why}" if use.use == "input" else f"{use.use}: {use.why}"
+
+
 def summary(profile: TableProfile) -> list[dict[str, str]]:
     """A line a column, as a terminal shows it."""
     lines = []
+    uses = {each.column: each for each in profile.uses}
     for column in profile.columns:
         quantiles = column.quantiles
         middle = (
@@ -64,6 +71,7 @@ def summary(profile: TableProfile) -> list[dict[str, str]]:
                 "distinct": f"{column.distinct:,}",
                 "min … median … max, or most frequent": middle or frequent,
                 "flags": ", ".join(column.flags),
+                **({"to the model": use_of(uses[column.name])} if column.name in uses else {}),
             }
         )
     return lines

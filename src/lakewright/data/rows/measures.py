@@ -1,0 +1,161 @@
+"""The columns of a table measured once, in DuckDB, to see which kind each is of."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lakewright.data.lake.writing import keep_failure
+from lakewright.data.rows.kinds import Kind
+from lakewright.records import TableVersion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakewright.data.lake.tables import Lake
+
+FEW = 20  # least number of values to call them identifiers
+MANY_CODES = 100  # strings that are whole numbers are codes of a category, unless there are more of them
+SENTENCES = 1000  # strings of several words are texts if they have as many values, or one in every second row
+WORDS = 3.0  # average words of a text
+MEMORY = "1GB"  # of DuckDB, before it spills
+NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
+TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+# Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
+# are a time; then least and greatest of a column of whole numbers
+STRING = rf"""
+    count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
+    coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
+    count(*) FILTER (regexp_full_match(trim(@), '{NUMBER}')),
+    count(*) FILTER (regexp_full_match(trim(@), '[0-9]+')),
+    count(*) FILTER (regexp_full_match(trim(@), '{TIME}')), NULL, NULL"""
+WHOLE = "count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@)"
+FLOAT = "count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL"
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One column of the table."""
+
+    name: str
+    shape: Literal["whole", "float", "string", "boolean", "time", "structure"]
+    values: int = 0  # rows with a value
+    distinct: int = 0
+    words: float = 0.0  # average of strings
+    numbers: int = 0  # strings that are numbers …
+    digits: int = 0  # … and nothing but digits
+    times: int = 0  # strings that are times in ISO 8601
+    least: int | None = None
+    greatest: int | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """None for lists and structures."""
+        if self.shape == "string":
+            if self.values and self.times == self.values:
+                return "time"
+            if self.values and self.numbers == self.values:
+                return "category" if self.digits == self.values and self.distinct <= MANY_CODES else "number"
+            sentences = self.words >= WORDS and self.distinct >= min(SENTENCES, self.values / 2)
+            return "text" if sentences else "category"
+        kinds: dict[str, Kind] = {"whole": "number", "float": "number", "boolean": "category", "time": "time"}
+        return kinds.get(self.shape)
+
+    @property
+    def is_identifier(self) -> bool:
+        """Every value is another one: strings of one word, or whole numbers without large gaps, as row numbers are."""
+        if self.distinct < FEW or self.distinct < self.values:
+            return False
+        if self.shape == "whole" and self.least is not None and self.greatest is not None:
+            return self.greatest - self.least < 2 * self.values
+        return self.shape == "string" and self.kind == "category" and self.words < WORDS
+
+    @property
+    def why(self) -> str:
+        """What the values show, for a person."""
+        count = f"{self.distinct:,} value{'s' * (self.distinct != 1)}"
+        plain = {"whole": "whole numbers", "float": "numbers", "boolean": "true or false", "time": "dates or times"}
+        if self.shape in plain:
+            return plain[self.shape]
+        if self.shape == "structure":
+            return "a list or a structure"
+        if self.kind == "time":
+            return "texts that are all dates or times"
+        if self.kind == "number":
+            return "texts that are all numbers"
+        if self.values and self.digits == self.values:
+            return f"{count} of digits alone, as codes are written"
+        return f"texts of {self.words:.1f} words on average, {count}"
+
+    @property
+    def is_written_otherwise(self) -> bool:
+        """Numbers or times in a column of strings."""
+        return self.shape == "string" and self.kind in ("number", "time")
+
+
+def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measured]:
+    """These columns, in their order, in one pass over the table."""
+    import duckdb
+    import pyarrow as pa
+
+    if not names:
+        return []
+    shapes = {name: _shape(lake.scan(table).schema.field(name).type) for name in names}
+    flat = [name for name in names if shapes[name] != "structure"]
+    if not flat:
+        return [Measured(name, "structure") for name in names]
+    reader = lake.scan(table, flat)
+    # By place, since a name may hold any character
+    schema = pa.schema([(f"c{place}", _plain(reader.schema.field(name).type)) for place, name in enumerate(flat)])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            yield pa.RecordBatch.from_arrays(
+                [batch.column(name).cast(schema.field(place).type) for place, name in enumerate(flat)], schema=schema
+            )
+
+    expressions = {"string": STRING, "whole": WHOLE, "float": FLOAT}
+    measures = ", ".join(
+        expressions.get(shapes[name], OTHER).replace("@", f"c{place}") for place, name in enumerate(flat)
+    )
+    failures: list[BaseException] = []  # DuckDB turns them into text
+    with tempfile.TemporaryDirectory(prefix="lakewright-inputs-") as spill:
+        config: dict[str, Any] = {"temp_directory": spill, "memory_limit": MEMORY}
+        with duckdb.connect(config=config) as connection:
+            connection.register("rows", pa.RecordBatchReader.from_batches(schema, keep_failure(batches(), failures)))
+            try:
+                numbers = connection.execute(f"SELECT {measures} FROM rows").fetchone() or ()
+            except duckdb.Error:
+                if failures:
+                    raise failures[0] from None
+                raise
+    size = len(numbers) // len(flat)
+    values = {name: numbers[place * size : (place + 1) * size] for place, name in enumerate(flat)}
+    return [Measured(name, shapes[name], *values.get(name, ())) for name in names]
+
+
+def _shape(kind: pa.DataType) -> Literal["whole", "float", "string", "boolean", "time", "structure"]:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_integer(kind):
+        return "whole"
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return "float"
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return "time"
+    if types.is_boolean(kind):
+        return "boolean"
+    return "string" if types.is_string(kind) or types.is_large_string(kind) else "structure"
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type that DuckDB measures alike for all of its sort: no zones, no decimals."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us")
+    return pa.float64() if pa.types.is_decimal(kind) or pa.types.is_floating(kind) else kind
