@@ -136,6 +136,9 @@ def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:
 
     recipe = {"derive": {"columns": {"per_room": "size / length(rooms)"}}, "impute": {"inputs": ["size"]}}
     run = lw.run(project(here, "sold", "classification", "sold", "trees", prepare={"recipe": recipe}))
+    page = Path(run.report.html).read_text().split('id="recipe"')[1].split("</section>")[0]
+    for shown in ("derive", "per_room", "impute", "part_of", "native", "&#34;fill&#34;"):
+        assert shown in page
     exported = lw.recipe(run.model_folder, table="houses")
     assert [step["step"] for step in exported["steps"]] == ["derive", "impute", "part_of", "native"]
     predictor = Predictor.open(run.model_folder)

@@ -191,7 +191,7 @@ def sample_rows(folder: Path) -> list[dict[str, Any]]:
 def open_recipe(folder: Path) -> Recipe:
     """The recipe of a model folder. Raises ModelError if its files are damaged or a step is not installed."""
     with working(folder):
-        steps, files = _steps(folder)
+        steps, files = described_steps(folder)
         return Recipe.of(steps, files)
 
 
@@ -200,10 +200,10 @@ def most_tokens(folder: Path) -> int:
     if not holds(folder, "model.json"):
         return 0
     with working(folder):
-        return max((int(step.get("max_length", 0)) for step in _steps(folder)[0]), default=0)
+        return max((int(step.get("max_length", 0)) for step in described_steps(folder)[0]), default=0)
 
 
-def _steps(folder: Path) -> tuple[list[dict[str, Any]], Path]:
+def described_steps(folder: Path) -> tuple[list[dict[str, Any]], Path]:
     """The descriptions of the recipe's steps, and the folder of their own files."""
     model = read_json(folder, "model.json")
     if model["format"] == former.FORMAT:

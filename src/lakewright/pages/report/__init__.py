@@ -17,11 +17,11 @@ from lakewright import plugins
 from lakewright.evaluation import attribution
 from lakewright.evaluation.metrics import higher_is_better, meaning
 from lakewright.evaluation.scorers import Scorer
-from lakewright.model.folder import describe, history_of
+from lakewright.model.folder import describe, described_steps, history_of, open_recipe
 from lakewright.pages import pictures, rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
-from lakewright.pages.report.sections import inputs, page_of, words
+from lakewright.pages.report.sections import inputs, page_of, recipe, words
 from lakewright.pages.report.verdict import SECOND, verdict
 from lakewright.records import Decision, Metric, Prepared, Report, Trained
 from lakewright.workspace.run_folder import RunFolder
@@ -63,6 +63,8 @@ def write_page(
         predictions=predictions,
         attributions=attribution.read(explained) if explained.is_file() else (),
         fitted=described["task"],
+        recipe=open_recipe(folder),
+        fitted_steps=described_steps(folder)[0],
         prepared=prepared,
         trained=trained,
         history=history_of(folder),
@@ -128,7 +130,9 @@ def _sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Se
     """Those of the kind of truth, and before its calibration the words that decide. One without content is left out."""
     parts = page_of(scorer.kind).sections(scorer, report, context)
     at = next((place for place, section in enumerate(parts) if section.name == "calibration"), len(parts))
-    return parts[:at] + inputs.sections(report) + words.sections(scorer, context) + parts[at:]
+    return (
+        parts[:at] + inputs.sections(report) + words.sections(scorer, context) + parts[at:] + recipe.sections(context)
+    )
 
 
 def _classes(report: Report) -> str:

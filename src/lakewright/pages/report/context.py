@@ -8,6 +8,7 @@ from typing import Any
 
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.evaluation.attribution import Attribution
+from lakewright.model.recipe import Recipe
 from lakewright.records import Prepared, Trained
 
 
@@ -27,6 +28,8 @@ class ReportContext:
     predictions: Sequence[Prediction] = ()  # [rows]
     attributions: Sequence[Attribution] = ()
     fitted: Mapping[str, Any] = field(default_factory=dict)  # the task as it is described in the model folder
+    recipe: Recipe | None = None
+    fitted_steps: Sequence[Mapping[str, Any]] = ()  # its steps as the model folder describes them
     prepared: Prepared | None = None
     trained: Trained | None = None
     history: Sequence[Mapping[str, float]] = ()  # as `pictures.learning_curve` reads it
