@@ -120,6 +120,7 @@ class Prepared(Record):
     )
     task: dict[str, Any] = Field(description="the task as it was fitted on train")
     columns: dict[str, Any] | None = Field(default=None, description="data.columns, with every input named")
+    derive: dict[str, Any] | None = Field(default=None, description="the step that computes inputs of data.derive")
     splits: dict[str, int] = Field(description="rows by split")
     label_counts: dict[str, dict[str, int]] = Field(description="split → label → rows")
     lengths: dict[str, int] = Field(description="quantiles of the encoded length: p50, p90, p99, max")

@@ -462,6 +462,24 @@ def test_folders_that_do_not_go_together(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_each_rows_file_is_a_column(tmp_path: Path, kind: str) -> None:
+    for name in ("b", "a"):
+        put(tmp_path / "d", f"year=2024/{name}.{kind}", [{"text": f"from {name}"}])
+    named = read(tmp_path, "d", file_column="file").to_pylist()
+    assert [(row["text"], row["file"], row["year"]) for row in named] == [
+        ("from a", f"year=2024/a.{kind}", 2024),
+        ("from b", f"year=2024/b.{kind}", 2024),
+    ]
+    alone = read(tmp_path, f"d/year=2024/a.{kind}", file_column="file").to_pylist()
+    assert [row["file"] for row in alone] == [f"a.{kind}"]
+    for column, cause in {"text": "'text' is in", "year": "the name of a folder", 3: "no name of a column"}.items():
+        with pytest.raises(DataError, match=cause):
+            read(tmp_path, "d", file_column=column)
+    with pytest.raises(DataError, match="is one file"):
+        read(tmp_path, f"d/year=2024/a.{kind}", split="train")
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_folders_are_typed_as_csv_is_and_can_be_left_out(tmp_path: Path, kind: str) -> None:
     for at, (day, version) in enumerate((("2024-01-01", "1.10"), ("2024-01-02", "1.1"))):
         put(tmp_path / "d", f"day={day}/version={version}/x.{kind}", [{"text": str(at) + "t"}])

@@ -155,6 +155,28 @@ def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:
     assert np.array_equal(there.astype(np.float32), columns, equal_nan=True)
 
 
+def test_a_derived_input_is_computed_by_predictions_too(here: Path) -> None:
+    """A row brings what it is derived from; a column that is no input stays one, but for the expression."""
+    derive = {"per_room": "size / length(rooms)", "kind": "substring(house, 1, 1)"}
+    data = {"source": "houses.parquet", "columns": {"label": "sold"}, "exclude": ["price"], "derive": derive}
+    file = project(here, "sold", "classification", "sold", "trees", data=data)
+    run = lw.run(file)
+    assert {"house", "size", "rooms"} <= {*describe(run.model_folder)["task"]["inputs"]}
+    assert not {*derive} & {*describe(run.model_folder)["task"]["inputs"]}
+    first, *_ = lw.recipe(run.model_folder)["steps"]
+    assert (first["step"], first["columns"], first["drop"]) == ("derive", derive, ["house"])
+    row = {"house": "H1", "size": 90.0, "rooms": "4", "place": "south", "listed": "2025-10-01"}
+    near, far = lw.predict(run.model_folder, [row, {**row, "house": "X1"}])
+    assert near["label"] in ("true", "false") and far["label"] in ("true", "false")
+    uses = {each.column: each.use for each in lw.uses(file)}
+    assert (uses["per_room"], uses["house"], uses["size"]) == ("derived", "read by derive", "input")
+    assert all(result.status == "skipped" for result in lw.run(file).stages.values())
+    for expression, cause in {"strftime(listed, '%j')": "strftime", "length(tags)": "'tags'"}.items():
+        with pytest.raises(ProjectError, match=cause) as caught:
+            lw.run(file, settings=[f"data.derive={json.dumps({'odd': expression})}"])
+        assert "data.columns" in caught.value.remedy
+
+
 @pytest.mark.parametrize("learner", ["trees", "forest", "xgboost", "linear"])
 def test_what_a_house_costs(here: Path, learner: str) -> None:
     """A number with its interval; the same over a predictor, a table of predictions and JSON."""
@@ -221,7 +243,7 @@ def test_a_label_is_derived_and_what_it_is_derived_of_is_no_input(here: Path) ->
     described["data"]["derive"] |= {"half": "price / 2", "floor": "floor(size)"}  # the first tells the label, too
     file.write_text(yaml.safe_dump(described))
     inputs = describe(lw.run(file).model_folder)["task"]["inputs"]
-    assert "half" not in inputs and "price" not in inputs and "floor" in inputs
+    assert "half" not in inputs and "price" not in inputs and "floor" not in inputs
     for expression, cause in {
         "prise > 1": "'prise', which the source does not have",
         "price >": "no expression of SQL",

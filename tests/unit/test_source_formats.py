@@ -473,7 +473,7 @@ def test_globs(tmp_path: Path, pattern: str, found: list[str]) -> None:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "d" / name).write_text("n\n1\n")
     located = files.locate(pattern, tmp_path)
-    assert [file.path for file in files.find(located, {}, "csv").files] == [
+    assert [file.path for file in files.find(located, {}, "csv", {}).files] == [
         str(tmp_path / "d" / name) for name in found
     ]
 

@@ -22,10 +22,12 @@ from lakewright.data.rows.quality import Noticed, check_constant, check_test, ch
 from lakewright.data.rows.reading import Batch, Inputs, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.data.sources.derived import columns_of
-from lakewright.errors import DataError
+from lakewright.errors import DataError, ProjectError
 from lakewright.learning.learners import check_fit
 from lakewright.learning.recipes import fit_recipe
+from lakewright.model.recipe.derive import Derive, DeriveSettings
 from lakewright.records import Finding, Prepared, TableVersion
+from lakewright.settings.project import DERIVED
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -111,9 +113,10 @@ def closed(
     columns = project.data.columns
     if not columns.is_open:
         return project
-    named, more = close(columns, table, column_uses(project, table, lake, method))
+    chosen = column_uses(project, table, lake, method)
+    named, more = close(columns, table, chosen)
     findings += more
-    project = project.with_columns(named)
+    project = project.with_columns(named, _derive(project, chosen))
     check_fit(project)
     return project
 
@@ -136,14 +139,45 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
     }
     if method == "predefined":
         leave[columns.split or "split"] = "the published split"
-    return uses(columns, lake, table, reads, leave)
+    roles = {name for _, name in columns.names}
+    computed = {name: derived[name] for name in derived if columns.is_open and name not in {*roles, *leave}}
+    return uses(columns, lake, table, reads, leave, computed)
+
+
+def _derive(project: Project, chosen: Sequence[ColumnUse]) -> DeriveSettings | None:
+    """The step by which predictions compute the inputs of data.derive; None if there are none."""
+    computed = {each.column: project.data.derive[each.column] for each in chosen if each.use == "derived"}
+    if not computed:
+        return None
+    if DERIVED in project.prepare.recipe:
+        raise ProjectError(f"prepare.recipe.{DERIVED} is the name of the step of data.derive", "choose another name")
+    read = {source for name, text in computed.items() for source in columns_of(text, name)}
+    inputs = [each for each in chosen if each.column in read]
+    unread = [each for each in inputs if each.kind not in Derive.reads or each.use not in ("input", "read by derive")]
+    for each in unread:
+        raise ProjectError(
+            f"data.derive reads the column {each.column!r} for an input, and the model does not ({each.why})",
+            "name it under data.columns (numbers, categories or times), or leave the derived input out",
+        )
+    kinds = {each.column: each.kind for each in inputs if each.kind is not None}
+    drop = [each.column for each in inputs if each.use == "read by derive"]
+    settings = DeriveSettings(inputs=[*kinds], columns=computed, drop=drop)
+    try:
+        Derive.makes(kinds, settings)
+    except ProjectError as error:
+        raise ProjectError(
+            f"data.derive: predictions compute derived inputs, too, and {error.cause.removeprefix('prepare.recipe: ')}",
+            f"{error.remedy}; or name the column under data.columns: then each row must bring it",
+        ) from None
+    return settings
 
 
 def as_prepared(project: Project, prepared: Prepared) -> Project:
     """The project with every input named, as prepare named them."""
     if prepared.columns is None:  # an older record, whose project named them all
         return project
-    return project.with_columns(type(project.data.columns).model_validate(prepared.columns))
+    derive = None if prepared.derive is None else DeriveSettings.model_validate(prepared.derive)
+    return project.with_columns(type(project.data.columns).model_validate(prepared.columns), derive)
 
 
 def _excerpt(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:

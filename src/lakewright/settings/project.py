@@ -52,6 +52,9 @@ from lakewright.system.secrets import names_secret, secret_in
 
 if TYPE_CHECKING:
     from lakewright.settings.recipe import Chosen
+    from lakewright.settings.sections import StepSettings
+
+DERIVED = "derived_inputs"  # the recipe's step that computes inputs of data.derive
 
 
 class Project(Settings):
@@ -145,9 +148,12 @@ class Project(Settings):
         task, learner = plugins.TASKS.find(self.task.name), plugins.LEARNERS.find(self.train.learner)
         return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
 
-    def with_columns(self, columns: Columns) -> Project:
-        """The project with these columns in place of its own."""
+    def with_columns(self, columns: Columns, derive: StepSettings | None = None) -> Project:
+        """The project with these columns in place of its own, and with the step `derive` before all others."""
         project = self.model_copy(update={"data": self.data.model_copy(update={"columns": columns})})
+        if derive is not None:
+            recipe = {DERIVED: derive, **self.prepare.recipe}
+            project = project.model_copy(update={"prepare": self.prepare.model_copy(update={"recipe": recipe})})
         for cached in ("resolved", "steps", "digest"):  # model_copy takes them along
             project.__dict__.pop(cached, None)
         return project

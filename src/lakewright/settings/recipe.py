@@ -31,8 +31,10 @@ def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings
     chosen: dict[str, Chosen] = {}
     kinds = dict(inputs)  # behind the transforms so far
     for key, settings in transforms.items():
-        # Of the transforms only those of the same step share inputs out: others work one after another on the same
-        alike = {other: own for other, own in transforms.items() if own.step == settings.step}
+        # Of the transforms only those of the same step share inputs out, if it makes an input of each: others work one
+        # after another on the same
+        shares = not getattr(_step(settings), "of_several", False)
+        alike = {other: own for other, own in transforms.items() if shares and own.step == settings.step}
         kinds = _transform(key, settings, _read_by(key, settings, kinds, alike), kinds, chosen)
     claimed = {name for own in encodings.values() for name in own.inputs or _of_its_kinds(own, kinds)}
     for name in _defaults(learner, kinds):

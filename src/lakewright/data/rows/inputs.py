@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROLES: dict[Kind, str] = {"number": "numbers", "category": "categories", "time": "times"}
 MOSTLY_MISSING = 0.5  # share of the rows
 MANY_VALUES = 1000  # of a category
+EMPTY: Mapping[str, Any] = {}
 LEFT_OUT = {
     "constant_columns": "with one value, or none, in all rows: no inputs",
     "identifier_columns": "with another value in every row, as identifiers have: no inputs; name one under "
@@ -46,7 +47,7 @@ class ColumnUse(Record):
     """What a column of the table is to the model, and why."""
 
     column: str
-    use: Literal["input", "no input", "role"]
+    use: Literal["input", "derived", "read by derive", "no input", "role"]
     kind: Kind | None = None  # None: of no role that is read, or a list or a structure
     why: str
     finding: str = ""  # that names the column because it is no input
@@ -54,17 +55,23 @@ class ColumnUse(Record):
 
 
 def uses(
-    columns: Columns, lake: Lake, table: TableVersion, reads: Collection[Kind], leave: Mapping[str, str]
+    columns: Columns,
+    lake: Lake,
+    table: TableVersion,
+    reads: Collection[Kind],
+    leave: Mapping[str, str] = EMPTY,
+    derived: Mapping[str, Collection[str]] = EMPTY,
 ) -> list[ColumnUse]:
     """Each column of the table, in its order. `reads` are the kinds that the recipe reads; `leave` names further
-    columns that are no inputs, with the reason."""
+    columns that are no inputs, with the reason; `derived` those that the recipe computes, each of which columns."""
     roles: dict[str, str] = {}
     for role, name in columns.names:
         roles[name] = f"{roles[name]}, {role}" if name in roles else role
     names = lake.scan(table).schema.names
     by_role = {role: kind for kind, role in ROLES.items()} | {"text": "text", "text_pair": "text"}
     is_open = columns.is_open
-    unnamed = [name for name in names if is_open and name not in roles and name not in leave]
+    unnamed = [name for name in names if is_open and name not in {*roles, *leave, *derived}]
+    sources = {source: name for name in derived for source in derived[name]}
     measured = {each.name: each for each in measure(lake, table, unnamed)}
     free = "text" in reads and getattr(columns, "text", None) is None  # the model reads one column of texts
     chosen: list[ColumnUse] = []
@@ -73,10 +80,15 @@ def uses(
             kind = next((by_role[role] for role in roles[name].split(", ") if role in by_role), None)
             why = f"data.columns names it: {roles[name]}"
             chosen.append(ColumnUse(column=name, use="role" if kind is None else "input", kind=kind, why=why))
+        elif name in derived:
+            chosen.append(ColumnUse(column=name, use="derived", why="data.derive: the recipe computes it"))
         elif name in leave or not is_open:
             chosen.append(ColumnUse(column=name, use="no input", why=leave.get(name, "data.columns does not name it")))
         else:
             use = _use_of(measured[name], table.rows, reads, free)
+            if use.use == "no input" and name in sources and use.kind in ROLES:
+                why = f"{use.why}: no input, but the derived {sources[name]} needs it"
+                use = ColumnUse(column=name, use="read by derive", kind=use.kind, why=why)
             free = free and use.kind != "text"
             chosen.append(use)
     return chosen
@@ -116,8 +128,9 @@ def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) ->
     """
     taken = {name for _, name in columns.names}
     added = [each for each in chosen if each.use == "input" and each.column not in taken]
+    read = [*added, *(each for each in chosen if each.use == "read by derive")]
     roles = {
-        role: [*getattr(columns, role), *(each.column for each in added if each.kind == kind)]
+        role: [*getattr(columns, role), *(each.column for each in read if each.kind == kind)]
         for kind, role in ROLES.items()
     }
     text = next((each.column for each in added if each.kind == "text"), getattr(columns, "text", None))

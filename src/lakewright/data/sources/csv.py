@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.sources.files import Files, SourceFile
 
-_OPTIONS = {"delimiter", "quote", "escape", "encoding", "column_names", "types", "null_values", "split"}
+_OPTIONS = {"delimiter", "quote", "escape", "encoding", "column_names", "types", "null_values", *files.OPTIONS}
 _SEPARATORS = ",;\t|"
 _SAMPLE_BYTES = 1 << 20
 # pyarrow reads about 40 blocks ahead (with or without threads), and a row must fit into one: small blocks keep memory
@@ -72,7 +72,7 @@ class CsvSource:
         for value in options.get("null_values", ()):
             if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML changes no and ~
                 raise UsageError(f"options.null_values holds {value!r}, which is not a text", "write it in quotes")
-        source_files = files.find(uri, storage_options, "csv", options.get("split"))
+        source_files = files.find(uri, storage_options, "csv", options)
         encoding = encoding_of(options, intake.notice)
         formats = [_format(source_files, file, encoding, options) for file in source_files.files]
         names = formats[0].names
@@ -120,7 +120,7 @@ class CsvSource:
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        source_files = files.find(uri, storage_options, "csv", options.get("split"))
+        source_files = files.find(uri, storage_options, "csv", options)
         return files.fingerprint(source_files, options, intake.as_written, intake.numbers, intake.times)
 
 

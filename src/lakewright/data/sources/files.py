@@ -42,7 +42,7 @@ _SCHEMES = ("file", "s3", "abfss", "hf", "python")
 @dataclass(frozen=True)
 class SourceFile:
     """`path` is for the file system, `name` for people; `split` is train, validation, test or None; `partition` holds
-    the values of the folders NAME=VALUE around the file."""
+    the values of the folders NAME=VALUE around the file, and its own name in `options.file_column`."""
 
     path: str
     name: str
@@ -99,17 +99,32 @@ def locate(uri: str, base: Path) -> str:
     raise AssertionError  # _raise_missing raises
 
 
-def find(uri: str, storage_options: Mapping[str, str], format: str, split: str | Sequence[str] | None = None) -> Files:
+OPTIONS = {"split", "file_column"}  # that every source of files has
+
+
+def find(uri: str, storage_options: Mapping[str, str], format: str, options: Mapping[str, Any]) -> Files:
     """The files to read. For a folder, its files of the format, sorted by name, and those in folders NAME=VALUE below;
     files in other folders below need a glob.
 
-    `split` (a source's option of that name) keeps only the files of these splits, by their names.
+    The source's option `split` keeps only the files of these splits, by their names; `file_column` names a column that
+    holds each row's file. Raises DataError for an option that cannot be.
     """
+    split: str | Sequence[str] | None = options.get("split")
+    column = options.get("file_column")
+    if column is not None and (not isinstance(column, str) or not column):
+        raise DataError(f"options.file_column is {column!r}, and no name of a column", "write file_column: file")
     system, path = file_system(uri, storage_options)
     local = "://" not in uri
     info = _info(system, path, uri)
     if info.is_file:
-        return Files(system, (SourceFile(path, PurePosixPath(path).name, info.size, info.mtime_ns or 0, None),), local)
+        if split is not None:
+            raise DataError(
+                f"{uri} is one file, and options.split chooses among those of a folder",
+                "remove options.split, or name the folder",
+            )
+        name = PurePosixPath(path).name
+        own = {} if column is None else {column: name}
+        return Files(system, (SourceFile(path, name, info.size, info.mtime_ns or 0, None, own),), local)
     if _is_glob(uri) and info.type.name == "NotFound":
         base = _as_written(path) if local else path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         pattern = _glob(path, base)
@@ -137,10 +152,17 @@ def find(uri: str, storage_options: Mapping[str, str], format: str, split: str |
                 )
         indices = [i for i, split_name in enumerate(file_splits) if split_name in requested.values()]
         entries, names = [entries[i] for i in indices], [names[i] for i in indices]
+
+    def from_name(name: str) -> dict[str, str | None]:
+        folders = _partition(name)
+        if column in folders:
+            raise DataError(f"options.file_column: {column} is the name of a folder, too", "choose another name")
+        return folders if column is None else {**folders, column: name}
+
     return Files(
         system,
         tuple(
-            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, file_split, _partition(name))
+            SourceFile(entry.path, name, entry.size, entry.mtime_ns or 0, file_split, from_name(name))
             for entry, name, file_split in zip(entries, names, _splits(names, uri), strict=True)
         ),
         local,
@@ -155,7 +177,7 @@ def names_in(uri: str, storage_options: Mapping[str, str]) -> list[str]:
         return sorted({entry.base_name for entry in _partitioned(system, path, uri)})
     if info.is_file:
         return [info.base_name]
-    return [file.name for file in find(uri, storage_options, "data").files]
+    return [file.name for file in find(uri, storage_options, "data", {}).files]
 
 
 def fingerprint(files: Files, options: Mapping[str, Any], *columns: Collection[str]) -> str:
@@ -202,8 +224,8 @@ def from_names(files: Files, intake: Intake) -> dict[str, pa.Array]:
 
 def column_conflict(name: str, file: SourceFile) -> DataError:
     return DataError(
-        f"the column {name!r} is in {file.name} and in the name of its folder",
-        f"rename the folder or the column; data.exclude: [{name}] leaves out both",
+        f"the column {name!r} is in {file.name} and in the name of its folder, or is options.file_column",
+        f"rename one of them; data.exclude: [{name}] leaves out both",
     )
 
 

@@ -30,8 +30,8 @@ class JsonSource:
     ) -> pa.RecordBatchReader:
         from lakewright.data.sources.rows import from_rows
 
-        check_options(options, {"encoding", "types", "split"}, "json")
-        source_files = files.find(uri, storage_options, "json", options.get("split"))
+        check_options(options, {"encoding", "types", *files.OPTIONS}, "json")
+        source_files = files.find(uri, storage_options, "json", options)
         encoding = encoding_of(options, intake.notice)
         types = declared_types(options)
         more = files.from_names(source_files, intake)
@@ -49,7 +49,7 @@ class JsonSource:
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        source_files = files.find(uri, storage_options, "json", options.get("split"))
+        source_files = files.find(uri, storage_options, "json", options)
         return files.fingerprint(source_files, options, intake.as_written.intersection(source_files.files[0].partition))
 
 

@@ -26,8 +26,8 @@ class ParquetSource:
 
         from lakewright.data.lake.types import cast
 
-        check_options(options, {"split"}, "parquet")
-        source_files = files.find(uri, storage_options, "parquet", options.get("split"))
+        check_options(options, files.OPTIONS, "parquet")
+        source_files = files.find(uri, storage_options, "parquet", options)
 
         def opened(file: files.SourceFile) -> pq.ParquetFile:
             try:
@@ -54,7 +54,7 @@ class ParquetSource:
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
-        source_files = files.find(uri, storage_options, "parquet", options.get("split"))
+        source_files = files.find(uri, storage_options, "parquet", options)
         return files.fingerprint(source_files, options, intake.as_written.intersection(source_files.files[0].partition))
 
 

@@ -1,7 +1,8 @@
 """The step `derive`: new inputs by expressions over those that are there, such as price / area, or lower(city).
 
-The expressions are a small part of SQL (recipe/expressions.py); their inputs stay. A number and a truth (1 and 0) make
-a number, a text makes a category. A missing value makes what it makes in SQL: mostly a missing one.
+The expressions are a small part of SQL (recipe/expressions.py); their inputs stay, but for those of `drop`. A number
+and a truth (1 and 0) make a number, a text makes a category. A missing value makes what it makes in SQL: mostly a
+missing one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from lakewright.data.rows.kinds import Kind
-from lakewright.errors import ProjectError
+from lakewright.errors import ProjectError, nearest
 from lakewright.model.recipe import Values, Wanted, checked, expressions, naming, sql, statistics
 from lakewright.model.recipe.expressions import Expression, ExpressionError, Rows
 from lakewright.settings.sections import StepSettings
@@ -28,13 +29,15 @@ class DeriveSettings(StepSettings):
     columns: dict[str, str] = Field(
         min_length=1, max_length=MOST, description="new input → expression over the step's inputs"
     )
+    drop: list[str] = Field(default=[], description="inputs that only the expressions read: the next steps do not")
 
 
 @dataclass(frozen=True)
 class Derive:
-    kinds: Mapping[str, Kind]  # of the inputs, which stay
+    kinds: Mapping[str, Kind]  # of the inputs
     columns: Mapping[str, str]
     usual: Mapping[str, Any]  # a value of each input
+    drop: tuple[str, ...] = ()  # inputs that do not stay
 
     name: ClassVar[str] = "derive"
     settings: ClassVar[type[StepSettings]] = DeriveSettings
@@ -45,9 +48,15 @@ class Derive:
 
     @classmethod
     def makes(cls, inputs: Mapping[str, Kind], settings: DeriveSettings) -> dict[str, Kind]:
-        """Raises ProjectError for an expression that cannot be computed."""
+        """Raises ProjectError for an expression that cannot be computed, and for an input to drop that is none."""
         parsed = parsed_of(cls.name, settings.columns, inputs)
-        return naming.beside(cls.name, inputs, [(name, _kind(each, name)) for name, each in parsed.items()])
+        made = naming.beside(cls.name, inputs, [(name, _kind(each, name)) for name, each in parsed.items()])
+        for name in settings.drop:
+            if name not in inputs:
+                raise ProjectError(
+                    f"prepare.recipe: {cls.name} drops {name!r}, which it does not read", nearest(name, inputs)
+                )
+        return {name: kind for name, kind in made.items() if name not in settings.drop}
 
     @classmethod
     def fit(
@@ -55,7 +64,8 @@ class Derive:
     ) -> tuple[Self, None]:
         """Reads the first batch of train alone, for the sample row."""
         cls.makes(inputs, settings)
-        return cls(dict(inputs), dict(settings.columns), statistics.usual(train, inputs)), None
+        usual = statistics.usual(train, inputs)
+        return cls(dict(inputs), dict(settings.columns), usual, tuple(settings.drop)), None
 
     @classmethod
     def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
@@ -63,7 +73,10 @@ class Derive:
         if len(columns) > MOST:
             raise ValueError(f"columns holds more than {MOST} expressions")
         kinds = checked.kinds(described, "kinds", cls.reads)
-        opened = cls(kinds, columns, checked.usual(described, "usual", kinds))
+        drop = checked.texts(described, "drop") if "drop" in described else ()
+        if not {*drop} <= {*kinds}:
+            raise ValueError(f"drop names {sorted({*drop} - {*kinds})[:5]}, which are no inputs")
+        opened = cls(kinds, columns, checked.usual(described, "usual", kinds), drop)
         for name, each in opened._parsed.items():
             if name in opened.kinds:
                 raise ValueError(f"columns makes {name[:80]!r}, which is an input")
@@ -71,7 +84,8 @@ class Derive:
         return opened
 
     def save(self, folder: Path) -> dict[str, Any]:
-        return {"kinds": {**self.kinds}, "columns": {**self.columns}, "usual": {**self.usual}}
+        described = {"kinds": {**self.kinds}, "columns": {**self.columns}, "usual": {**self.usual}}
+        return described | ({"drop": [*self.drop]} if self.drop else {})
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -79,7 +93,11 @@ class Derive:
 
     @property
     def made(self) -> tuple[str, ...]:
-        return (*self.kinds, *self.columns)
+        return (*self._kept, *self.columns)
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        return tuple(name for name in self.kinds if name not in self.drop)
 
     @cached_property
     def _parsed(self) -> dict[str, Expression]:
@@ -87,11 +105,11 @@ class Derive:
 
     def apply(self, values: Values) -> dict[str, Any]:
         rows = rows_of(values, self.kinds)
-        kept = {name: values[name] for name in self.kinds}
+        kept = {name: values[name] for name in self._kept}
         return kept | {name: each.compute(rows) for name, each in self._parsed.items()}
 
     def sql(self) -> dict[str, str]:
-        kept = {name: sql.name(name) for name in self.kinds}
+        kept = {name: sql.name(name) for name in self._kept}
         made = {n: f"{each.sql}::DOUBLE" if each.type == "truth" else each.sql for n, each in self._parsed.items()}
         return kept | made
 

@@ -31,7 +31,7 @@ from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.tokens import Tokens, TokensSettings
 from lakewright.pages.pictures import length_histogram
 from lakewright.records import Finding, Ingested, Prepared
-from lakewright.settings.project import Project
+from lakewright.settings.project import DERIVED, Project
 from lakewright.settings.sections import Columns, Prepare
 from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
@@ -81,6 +81,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         recipe=str(_store(recipe, workspace)),
         task=planned.task.describe(),
         columns=columns.model_dump(mode="json"),
+        derive=None if (own := project.prepare.recipe.get(DERIVED)) is None else own.model_dump(mode="json"),
         splits=chosen.counts,
         label_counts=chosen.label_counts,
         lengths=summary(whole) if len(whole) else {},

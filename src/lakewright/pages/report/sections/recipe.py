@@ -32,7 +32,8 @@ def sections(context: ReportContext) -> list[Section]:
     ]
     words = (
         "The steps from a row to what the network reads, in order, fitted on train alone. Training and every "
-        "prediction run the same ones. `lakewright recipe MODEL` prints all that they hold, `--sql TABLE` as one statement."
+        "prediction run the same ones. `lakewright recipe MODEL` prints all that they hold, `--sql TABLE` as one "
+        "statement."
     )
     return [Section("recipe", "Recipe", "The recipe", words, [Table(columns, rows)])]
 
