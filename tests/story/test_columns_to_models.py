@@ -20,6 +20,7 @@ from lakewright.data.rows.request import read_row
 from lakewright.errors import DataError, NotFound, ProjectError, UsageError
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
+from lakewright.records import Prepared
 
 ROWS = 900
 
@@ -153,6 +154,26 @@ def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:
     assert [*computed] == [column.name for column in predictor.recipe.columns]
     there = np.column_stack([np.ma.filled(column, np.nan) for column in computed.values()])
     assert np.array_equal(there.astype(np.float32), columns, equal_nan=True)
+
+
+def test_rows_without_a_required_input_are_left_out_and_counted(here: Path) -> None:
+    file = project(here, "sold", "classification", "sold", "linear", prepare={"drop_missing": ["size", "place"]})
+    prepared = lw.run(file).records["prepare"]
+    assert isinstance(prepared, Prepared)
+    rows = houses().to_pylist()
+    lacking = [at for at, row in enumerate(rows) if row["size"] is None or row["place"] is None]
+    (finding,) = [each for each in prepared.findings if each.name == "dropped_missing"]
+    assert finding.count == len(lacking) and finding.rows[0].startswith(f"row {lacking[0]}: size, place")
+    assert sum(prepared.splits.values()) == ROWS - len(lacking)
+    with pytest.raises(ProjectError, match="'sise', which is no input"):
+        lw.run(file, settings=["prepare.drop_missing=[sise]"])
+    table = pa.table(
+        {"odd": [1.5, None, 2.5, None] * 30, "even": [None, 2.5, None, 3.5] * 30, "sold": ["a", "b", "b"] * 40}
+    )
+    pq.write_table(table, here / "gaps.parquet")
+    settings = ["data.source=gaps.parquet", "data.exclude=[]", "prepare.drop_missing=[odd, even]"]
+    with pytest.raises(DataError, match="every row lacks an input that prepare"):
+        lw.run(file, settings=settings)
 
 
 def test_a_derived_input_is_computed_by_predictions_too(here: Path) -> None:

@@ -189,6 +189,9 @@ class Prepare(Settings):
         description="drop: of equal normalised rows, one is kept; with a published split, test keeps all its rows, and "
         "train loses those that are also in test or validation",
     )
+    drop_missing: list[str] = Field(
+        default=[], description="inputs: rows without a value in one of them are left out of all splits, and counted"
+    )
     balance: Literal["none", "weights", "oversample", "undersample"] = "none"
     recipe: dict[str, SerializeAsAny[StepSettings]] = Field(
         default={},

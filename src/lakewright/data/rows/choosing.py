@@ -20,6 +20,7 @@ from lakewright.data.rows.quality import (
     counted,
 )
 from lakewright.data.rows.splits import SPLITS, Method, assign
+from lakewright.errors import ProjectError, nearest
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def choose(
 ) -> Chosen:
     """Adds to the findings. Raises DataError if nothing can be learned from the rows, or a split has no rows."""
     kind = reading.task
-    facts, row_findings = gather(reading, columns, method)
+    for name in settings.drop_missing:
+        if name not in reading.inputs:
+            raise ProjectError(f"prepare.drop_missing names {name!r}, which is no input", nearest(name, reading.inputs))
+    facts, row_findings = gather(reading, columns, method, settings.drop_missing)
     findings += row_findings
     if kind.one_label:
         single = [name for (name,) in facts.names]

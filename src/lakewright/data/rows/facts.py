@@ -25,7 +25,7 @@ from lakewright.records import Finding
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lakewright.data.rows.reading import Reading
+    from lakewright.data.rows.reading import Batch, Reading
     from lakewright.settings.sections import Columns
 
 
@@ -45,8 +45,11 @@ class Facts:
     published: list[str | None] | None = None  # the split, from a column
 
 
-def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, list[Finding]]:
-    """Reads the table once. Raises DataError as `Task.read` and `Usable.findings` do."""
+def gather(
+    reading: Reading, columns: Columns, method: Method, required: Sequence[str] = ()
+) -> tuple[Facts, list[Finding]]:
+    """Reads the table once; rows without one of the `required` inputs are left out. Raises DataError as `Task.read` and
+    `Usable.findings` do."""
     size, one_label = reading.table.rows, reading.task.one_label
     rows, text, labels = np.empty(size, np.int64), np.empty(size, IDENTITY), np.empty(size, np.int32)
     truth = labels if one_label else np.empty(size, np.int64)
@@ -65,7 +68,7 @@ def gather(reading: Reading, columns: Columns, method: Method) -> tuple[Facts, l
     for batch in reading:
         texts, truths = whole_rows(batch.task_columns, reading.inputs), batch.truths
         ids = batch.table[columns.id].to_pylist() if columns.id else None
-        usable = np.flatnonzero(check.usable_rows(batch.rows, texts, truths, ids))
+        usable = np.flatnonzero(check.usable_rows(batch.rows, texts, truths, ids, _lacking(batch, required)))
         window = slice(used, used + len(usable))
         used += len(usable)
         check.blanks.update({(role, name): _blank(batch.table[name]) for role, name in checked})
@@ -114,6 +117,17 @@ def _columns_to_check(columns: Columns) -> list[tuple[str, str]]:
     several = {role for role, column in columns.roles.items() if isinstance(column, list)}
     inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several]
     return inputs + [each for each in columns.truth if each[0] in several]
+
+
+def _lacking(batch: Batch, required: Sequence[str]) -> list[str]:
+    """The required inputs that each row lacks, joined; empty if it has all. [rows]"""
+    if not required:
+        return []
+    nothing = [[missing(value) for value in batch.values[name]] for name in required]
+    return [
+        ", ".join(name for name, is_missing in zip(required, row, strict=True) if is_missing)
+        for row in zip(*nothing, strict=True)
+    ]
 
 
 def _is_label(rows: Sequence[Row], labels: Sequence[str]) -> list[bool]:

@@ -74,6 +74,7 @@ class Usable:
     blanks: Counter[tuple[str, str]] = field(default_factory=Counter)  # (role, column) → rows without a value in it
     without_text: Tally = field(default_factory=Tally)
     without_truth: Tally = field(default_factory=Tally)
+    incomplete: Tally = field(default_factory=Tally)  # rows that lack a required input
     very_long: Tally = field(default_factory=Tally)
     without_id: Tally = field(default_factory=Tally)
     infinite: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))  # by role and column
@@ -81,9 +82,15 @@ class Usable:
     ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their digests
 
     def usable_rows(
-        self, rows: Rows, texts: Sequence[str | None], truths: Sequence[object], ids: Sequence[Hashable] | None
+        self,
+        rows: Rows,
+        texts: Sequence[str | None],
+        truths: Sequence[object],
+        ids: Sequence[Hashable] | None,
+        lacking: Sequence[str] = (),
     ) -> npt.NDArray[np.bool_]:
-        """Which of these rows are usable; `rows` are their numbers, `truths` labels, lists of tags, …, one a row."""
+        """Which of these rows are usable; `rows` are their numbers, `truths` labels, lists of tags, …, one a row, and
+        `lacking` the required inputs that a row lacks, empty if it has all."""
         n = len(texts)
         has_text = np.fromiter((not missing(text) for text in texts), np.bool_, n)
         has_truth = np.fromiter((not missing(truth) for truth in truths), np.bool_, n)
@@ -99,6 +106,10 @@ class Usable:
             self.without_id.add(rows, np.fromiter(map(missing, ids), np.bool_, n), ids)
             self.ids.append(digests(ids))
         usable = has_text & has_truth
+        if lacking:
+            complete = np.fromiter((not each for each in lacking), np.bool_, n)
+            self.incomplete.add(rows, usable & ~complete, lacking)
+            usable &= complete
         self.rows += n
         self.texts += int(has_text.sum())
         self.truths += int(has_truth.sum())
@@ -134,6 +145,11 @@ class Usable:
                     f"column {column} is empty in all {counted(self.rows, 'row')}{more}",
                     "name the right column under data.columns, or check how the source was read (data.options)",
                 )
+        if not self.both and self.incomplete.count:
+            raise DataError(
+                f"every row lacks an input that prepare.drop_missing names, such as {self.incomplete.first[0][1]}",
+                "take out the names of inputs that are mostly missing",
+            )
         if not self.both:
             raise DataError(
                 f"no row has a value in both columns {text_column} and {label_column}", "check how the table was joined"
@@ -147,6 +163,11 @@ class Usable:
                 "missing_label",
                 f"of {self.rows:,} without a value in column {label_column} left out{self._blank_columns()}: label "
                 "them to learn from them.",
+            ),
+            *self.incomplete.finding(
+                "dropped_missing",
+                f"of {self.rows:,} without an input of prepare.drop_missing left out of all splits: metrics describe "
+                "rows that have it.",
             ),
             *self.very_long.finding(
                 "very_long_text",
