@@ -76,8 +76,8 @@ class ProfileError(UsageError):
 
 
 class Ambiguous(UsageError):
-    """`candidates` are the expressions that fit, `rows` some of those in which they differ: a row's inputs, and under
-    `candidates` the value that each of them gives there."""
+    """`candidates` are the expressions that fit, `rows` some of those in which they differ: `row`, its inputs, and
+    `values`, what each candidate gives there."""
 
     def __init__(self, cause: str, remedy: str, candidates: list[str], rows: list[dict[str, Any]]) -> None:
         super().__init__(cause, remedy)

@@ -67,9 +67,7 @@ def _print(derived: Derived) -> None:
     import yaml
 
     print(visible(derived.expression))
-    note(
-        f"it gives what {derived.examples} examples want, a {derived.type}; {derived.computed:,} expressions were tried"
-    )
+    note(f"examples: {derived.examples}; makes: {derived.type}; expressions tried: {derived.computed:,}")
     if derived.others:
         note(visible(f"the same in all {derived.table_rows:,} rows of {derived.table}: {'; '.join(derived.others)}"))
     if derived.note:

@@ -132,10 +132,14 @@ def _ambiguous(table: str, question: Question, examples: Examples) -> Ambiguous:
         for row, values in zip(question.rows, question.values, strict=True)
     ]
     cause = (
-        f"several expressions fit the {len(examples)} examples and differ in {question.differing:,} of "
+        f"several expressions fit {_counted(examples)} and differ in {question.differing:,} of "
         f"{question.table_rows:,} rows of {table}: {listed}. Rows in which they differ: {' | '.join(rows)}"
     )
     listed_rows = [
-        {**row, "candidates": list(values)} for row, values in zip(question.rows, question.values, strict=True)
+        {"row": row, "values": list(values)} for row, values in zip(question.rows, question.values, strict=True)
     ]
     return Ambiguous(cause, "add an example of one of these rows", list(question.candidates), listed_rows)
+
+
+def _counted(examples: Examples) -> str:
+    return "the one example" if len(examples) == 1 else f"all {len(examples)} examples"

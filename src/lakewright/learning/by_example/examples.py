@@ -146,5 +146,5 @@ def _refuse_contradictions(examples: Examples) -> None:
             raise UsageError(
                 f"examples {first + 1} and {place + 1} have the same inputs and want different values: "
                 f"{examples.shown(first)}, and {examples.shown(place)}",
-                "correct one of them, or name another input (--inputs)",
+                "correct one of them, or name another input (--input)",
             )

@@ -24,6 +24,7 @@ Piece = Term | str
 
 def joined(bank: Bank, examples: Examples, largest: int, most: int) -> Iterator[Term]:
     """Terms that join at least two pieces, at most `largest`, the smallest first, at most `most` of them."""
+    bank.paths_ran_out = False
     pieces = _pieces(bank, examples, largest - 2)
     wanted = [str(each) for each in examples.wanted]
     order, results = count(), 0
@@ -50,6 +51,7 @@ def joined(bank: Bank, examples: Examples, largest: int, most: int) -> Iterator[
                 if size + joint + term.size <= largest:
                     more = (size + joint + term.size, constants + term.constants, next(order), further, (*path, term))
                     heapq.heappush(paths, more)
+    bank.paths_ran_out = not results
 
 
 Pieces = dict[str, dict[tuple[str, ...], list[Term]]]  # by the first example's value, by all of them

@@ -23,18 +23,17 @@ NUMBERS: tuple[Type, Type] = ("number", "number")
 
 def begun(examples: Examples, sample: Mapping[str, Any], most: int) -> Bank:
     """The inputs, as terms of size 1, over the examples and the sample's rows."""
-    bank = Bank(tuple(_operations(examples, constants_of(examples))), _useful(examples), most)
-    names = [sql.name(name) if not name.isidentifier() else name for name in examples.kinds]
-    count = len(examples) + len(next(iter(sample.values())))
-    for name, (own, kind) in zip(names, examples.kinds.items(), strict=True):
+    every = [*zip(*(_all(examples, sample, name) for name in examples.kinds), strict=True)]
+    varied = any(row != every[0] for row in every)
+    bank = Bank(tuple(_operations(examples, constants_of(examples))), _useful(examples, varied), most)
+    for own, kind in examples.kinds.items():
         read = parse(sql.name(own), examples.kinds)
         parts = [
             read.compute(Rows({own: values}, len(values)))
             for values in ([row[own] for row in examples.rows], sample[own])
         ]
         values = np.concatenate(parts)
-        assert len(values) == count
-        text = name if _plain(name, examples.kinds) else sql.name(own)
+        text = own if _plain(own, examples.kinds) else sql.name(own)
         bank.add(Term(text, TYPES[kind], 1, 0, values))
     return bank
 
@@ -49,8 +48,13 @@ def _plain(name: str, kinds: Mapping[str, Any]) -> bool:
         return False
 
 
-def _useful(examples: Examples) -> Callable[[Term], bool]:
-    """A term must have a value in every example whose inputs have one, and tell at least two rows apart."""
+def _all(examples: Examples, sample: Mapping[str, Any], name: str) -> list[Any]:
+    return [*(row[name] for row in examples.rows), *sample[name]]
+
+
+def _useful(examples: Examples, varied: bool) -> Callable[[Term], bool]:
+    """A term must have a value in every example whose inputs have one, and tell at least two rows apart if they are
+    `varied`."""
     whole = [place for place, row in enumerate(examples.rows) if all(value is not None for value in row.values())]
 
     def useful(term: Term) -> bool:
@@ -60,7 +64,7 @@ def _useful(examples: Examples) -> Callable[[Term], bool]:
         if term.type == "text" and len(shown) and not any(shown):
             return False
         first = values[0]
-        return len(values) < 2 or any(value != first for value in values[1:])
+        return not varied or term.size == 1 or any(value != first for value in values[1:])
 
     return useful
 

@@ -14,6 +14,7 @@ from lakewright.learning.by_example.conditions import conditions
 from lakewright.learning.by_example.examples import Examples
 from lakewright.learning.by_example.joined import joined
 from lakewright.learning.by_example.language import begun
+from lakewright.learning.by_example.rounded import rounded
 from lakewright.learning.by_example.solved import solved
 from lakewright.learning.by_example.terms import Bank, Term, signature
 from lakewright.model.recipe import expressions
@@ -58,15 +59,16 @@ def search(examples: Examples, sample: Mapping[str, Any], *, most: int = MOST, s
         matching = _matching(bank, examples, size)
         if matching and min(term.size for term in matching) <= size:
             break
-        if size >= LARGEST[examples.type]:
-            break
         if bank.full or time.monotonic() > until:
             cut = True
+            break
+        if size >= LARGEST[examples.type]:
+            cut = bank.paths_ran_out
             break
         size += 1
         bank.grow(size)
     if not matching:
-        raise _nothing(bank, examples, size)
+        raise _nothing(bank, examples, size, cut)
     smallest = min(term.size for term in matching)
     return Found(_candidates(matching, examples, smallest + SLACK), bank.computed, cut)
 
@@ -83,6 +85,7 @@ def _fitting(bank: Bank, examples: Examples, size: int) -> Iterator[Term]:
     yield from direct
     if examples.type == "number":
         yield from solved(bank, examples, size)
+        yield from rounded(bank, examples, size)
     else:
         largest = min((term.size + 2 for term in direct), default=JOINED)
         yield from joined(bank, examples, largest, CANDIDATES)
@@ -108,9 +111,9 @@ def _candidates(matching: list[Term], examples: Examples, largest: int) -> tuple
     return tuple(Candidate(term.text, term.size, term.constants) for term in ranked)
 
 
-def _nothing(bank: Bank, examples: Examples, size: int) -> UsageError:
+def _nothing(bank: Bank, examples: Examples, size: int, cut: bool) -> UsageError:
     """The error; where all examples but one are met by an expression, it names that one."""
-    tried = f"{bank.computed:,} expressions up to size {size} were tried"
+    tried = f"{bank.computed:,} expressions up to size {size} were tried{', the most that are' if cut else ''}"
     if len(examples) > 2:
         alone = []
         for place in range(min(len(examples), ALONE)):
@@ -130,7 +133,7 @@ def _nothing(bank: Bank, examples: Examples, size: int) -> UsageError:
             )
     return UsageError(
         f"no expression gives every wanted value ({tried})",
-        "look for slips in the examples, name the inputs that matter (--inputs), or derive it in two steps",
+        "look for slips in the examples, name the inputs that matter (--input), or derive it in two steps",
     )
 
 

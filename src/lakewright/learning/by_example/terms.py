@@ -103,6 +103,7 @@ class Bank:
     useful: Callable[[Term], bool]
     most: int  # computed terms
     computed: int = 0
+    paths_ran_out: bool = False  # `joined` gave up before it had a result
     terms: dict[tuple[Type, int], list[Term]] = field(default_factory=dict)
     _seen: dict[tuple[Any, ...], Term] = field(default_factory=dict)
 
