@@ -20,8 +20,14 @@ from lakewright.learning.by_example import written
 from lakewright.learning.by_example.asking import Answer, Derived, Question, derive
 from lakewright.learning.by_example.constants import roundest
 from lakewright.learning.by_example.examples import near, read
+from lakewright.learning.by_example.joined import joined
+from lakewright.learning.by_example.language import begun
+from lakewright.learning.by_example.rounded import rounded
 from lakewright.learning.by_example.search import search
+from lakewright.learning.by_example.solved import _patterns as patterns_of
+from lakewright.learning.by_example.solved import solved as solved_by
 from lakewright.learning.by_example.tables import compare, kinds_of, sample
+from lakewright.learning.by_example.terms import Operation, signature
 from lakewright.model.recipe import expressions
 from lakewright.model.recipe.expressions.expression import Rows
 
@@ -239,6 +245,38 @@ def test_the_same_examples_give_the_same_candidates() -> None:
     assert first == second and len(first.candidates) > 1
     sizes = [(each.size, each.constants) for each in first.candidates]
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("wanted", [3.5, "é'{x}y\\ 7"])
+def test_what_a_term_writes_computes_its_values(wanted: str | float) -> None:
+    """Brackets and quotes are where they must be: each of some thousand terms is read again from its text."""
+    own: dict[str, Kind] = {"a": "number", "b c": "number", "day": "time", "it's": "category"}
+    rows = [
+        {"a": 2.0, "b c": -3.0, "day": datetime(2024, 2, 29, 7), "it's": "é'{x}-y\\z 7"},
+        {"a": 0.5, "b c": 7.0, "day": datetime(1969, 12, 31), "it's": "q'{ab}-cd\\e 12"},
+    ]
+    examples = read([(rows[0], wanted), (rows[1], 4.5 if wanted == 3.5 else "q")], own)
+    sampled = {name: [rows[1][name], None] for name in own}
+    bank = begun(examples, sampled, 4_000)
+    for size in range(2, 6):
+        bank.grow(size)
+    terms = [term for type in ("number", "text", "time") for term in bank.of(type, 5)]
+    terms += [other for term in terms for other in term.alternatives]
+    if wanted == 3.5:
+        terms += [*solved_by(bank, examples, 5), *rounded(bank, examples, 5)]
+        assert any("(" in term.text and term.text.startswith("1 - (") for term in terms)
+        terms += [
+            Operation(pattern, ("number",), "number", 1, 1, firm, holds=(holds,)).apply(term)
+            for term in list(bank.of("number", 3))[:60]
+            for pattern, firm, holds, _ in patterns_of(term.values[:2], 5 - term.values[:2])
+        ]
+    else:
+        terms += joined(bank, examples, 20, 50)
+    assert len(terms) > 500
+    columns = {name: [*(row[name] for row in rows), *sampled[name]] for name in own}
+    for term in terms:
+        computed = expressions.parse(term.text, own).compute(Rows(columns, 4))
+        assert signature(term.type, computed) == signature(term.type, term.values), term.text
 
 
 WORD = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
