@@ -215,6 +215,15 @@ def test_a_slip_is_named() -> None:
     assert raised.value.remedy == "look for a slip in example 3"
 
 
+def test_constants_as_long_as_an_expression() -> None:
+    """Each quote is written twice, and an expression has at most 2,000 characters."""
+    pairs = [({"x": "a'" * 250}, "'b" * 250), ({"x": "c'" * 250}, "'d" * 250)]
+    with pytest.raises(UsageError, match="no expression gives"):
+        search(read(pairs, {"x": "category"}), {"x": []}, most=300)
+    truths = read([({"x": "'" * 500}, True), ({"x": "b"}, False)], {"x": "category"})
+    assert search(truths, {"x": []}, most=300).candidates
+
+
 @pytest.mark.parametrize(
     "pairs",
     [
@@ -289,9 +298,9 @@ def test_whatever_the_examples_hold_a_candidate_gives_what_is_wanted(texts: list
     own: dict[str, Kind] = {"it's": "category", "n": "number"}
     rows = [{"it's": text, "n": number + place} for place, text in enumerate(texts)]
     pairs = [(row, "<" + row["it's"] + "|") for row in rows]
-    found = search(read(pairs, own, "text"), {name: [row[name] for row in rows] for name in own}, most=2_000)
+    outcome = search(read(pairs, own, "text"), {name: [row[name] for row in rows] for name in own}, most=2_000)
     columns = {name: [row[name] for row in rows] for name in own}
-    for each in found.candidates:
+    for each in outcome.candidates:
         computed = expressions.parse(each.expression, own).compute(Rows(columns, len(rows)))
         assert computed.tolist() == [wanted for _, wanted in pairs], each.expression
 
@@ -452,8 +461,8 @@ def test_any_text_is_an_example_or_an_error(text: str, inputs: list[str]) -> Non
             "--input",
         ),
         ([{"name": f"A{i}", "want": "A"} for i in range(51)], None, "there are 51 examples", "at most 50"),
-        ([{"name": "A" * 1001, "want": "A"}], None, "longer than 1,000", "shorten"),
-        ([{"name": "A", "want": "A" * 1001}], None, "over 1,000 characters", "shorten"),
+        ([{"name": "A" * 501, "want": "A"}], None, "longer than 500", "shorten"),
+        ([{"name": "A", "want": "A" * 501}], None, "over 500 characters", "shorten"),
     ],
 )
 def test_wrong_examples(examples: list[Any], type: str | None, cause: str, remedy: str) -> None:

@@ -10,7 +10,7 @@ from lakewright.data.rows.inputs import ROLES
 from lakewright.data.rows.kinds import Kind
 from lakewright.errors import Ambiguous, UsageError, shown
 from lakewright.learning.by_example.examples import Examples, Wanted, read
-from lakewright.learning.by_example.search import Found, search
+from lakewright.learning.by_example.search import Outcome, search
 from lakewright.learning.by_example.tables import Compared, compare, sample
 
 if TYPE_CHECKING:
@@ -79,18 +79,18 @@ def derive(
     shown_examples, wanted = list(examples), type
     for _ in range(QUESTIONS):
         own = read([_pair(each, place) for place, each in enumerate(shown_examples, 1)], kinds, wanted)
-        found = search(own, rows)
-        compared = compare([each.expression for each in found.candidates], kinds, batches())
+        outcome = search(own, rows)
+        compared = compare([each.expression for each in outcome.candidates], kinds, batches())
         if len(compared.groups) == 1:
-            return _derived(table, name, own, found, compared, compared.groups[0])
-        question = _question(found, compared)
+            return _derived(table, name, own, outcome, compared, compared.groups[0])
+        question = _question(outcome, compared)
         answer = None if ask is None else ask(question)
         if answer is None:
             raise _ambiguous(table, question, own)
         if isinstance(answer, str):
             for group in compared.groups:
-                if found.candidates[group[0]].expression == answer:
-                    return _derived(table, name, own, found, compared, group)
+                if outcome.candidates[group[0]].expression == answer:
+                    return _derived(table, name, own, outcome, compared, group)
             raise UsageError(f"{answer!r} is none of the candidates", "answer with one of them, or with an example")
         shown_examples.append(answer)
         wanted = own.type  # of one more value the type is no longer open
@@ -106,20 +106,20 @@ def _pair(example: Mapping[str, Any], place: int) -> tuple[Mapping[str, Any], An
 
 
 def _derived(
-    table: str, name: str, examples: Examples, found: Found, compared: Compared, group: tuple[int, ...]
+    table: str, name: str, examples: Examples, outcome: Outcome, compared: Compared, group: tuple[int, ...]
 ) -> Derived:
-    first, *others = (found.candidates[place].expression for place in group)
+    first, *others = (outcome.candidates[place].expression for place in group)
     note = None
-    if found.cut:
-        note = f"the search stopped after {found.computed:,} expressions: a smaller one than this may fit, too"
+    if outcome.cut:
+        note = f"the search stopped after {outcome.computed:,} expressions: a smaller one than this may fit, too"
     return Derived(
         table, name, dict(examples.kinds), first, examples.type, tuple(others), len(examples), compared.table_rows,
-        found.computed, note,
+        outcome.computed, note,
     )  # fmt: skip
 
 
-def _question(found: Found, compared: Compared) -> Question:
-    candidates = tuple(found.candidates[group[0]].expression for group in compared.groups[:OFFERED])
+def _question(outcome: Outcome, compared: Compared) -> Question:
+    candidates = tuple(outcome.candidates[group[0]].expression for group in compared.groups[:OFFERED])
     values = tuple(row[:OFFERED] for row in compared.values)
     return Question(candidates, compared.rows, values, compared.differing, compared.table_rows)
 

@@ -44,7 +44,7 @@ def constants_of(examples: Examples) -> Constants:
 
 def _slices(examples: Examples) -> Iterable[tuple[int, int]]:
     """Where every example's wanted value stands in one of its inputs, and the runs of digits that all of them have."""
-    found: dict[tuple[int, int], None] = {}
+    slices: dict[tuple[int, int], None] = {}
     for row, wanted in zip(examples.rows, examples.wanted, strict=True):
         for text in (value for value in row.values() if isinstance(value, str)):
             if isinstance(wanted, str):
@@ -52,10 +52,10 @@ def _slices(examples: Examples) -> Iterable[tuple[int, int]]:
                     for start in range(len(wanted) - count + 1):
                         place = text.find(wanted[start : start + count])
                         if 0 <= place < 40:
-                            found[(place + 1, count)] = None
+                            slices[(place + 1, count)] = None
             for run in re.finditer(r"[0-9]{1,10}", text[:40]):
-                found[(run.start() + 1, len(run[0]))] = None
-    return list(found)[:60]
+                slices[(run.start() + 1, len(run[0]))] = None
+    return list(slices)[:60]
 
 
 def _decimals(number: float) -> int:

@@ -16,7 +16,7 @@ from lakewright.errors import DataError, UsageError, nearest, shown
 
 Wanted = Literal["text", "number", "truth"]
 MOST = 50  # examples
-LONGEST = 1_000  # characters of a text in an example
+LONGEST = 500  # characters of a text in an example
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 TRUTHS = {"true": 1.0, "false": 0.0}
 NEAR = 1e-9  # of a wanted number, relative to it: people write 0.1, doubles add up to 0.30000000000000004

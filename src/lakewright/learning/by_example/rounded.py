@@ -81,11 +81,11 @@ def _fractions(low: float, high: float) -> list[Fraction]:
     """Those of small denominators between two numbers of one sign."""
     if low <= 0 <= high:
         return []
-    found = dict[Fraction, None]()
+    fractions = dict[Fraction, None]()
     for denominator in range(1, DENOMINATOR + 1):
         for numerator in range(
             ceil(low * denominator), min(floor(high * denominator), ceil(low * denominator) + 3) + 1
         ):
             if 0 < abs(numerator) <= LARGEST:
-                found[Fraction(numerator, denominator)] = None
-    return list(found)[:40]
+                fractions[Fraction(numerator, denominator)] = None
+    return list(fractions)[:40]

@@ -39,13 +39,13 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     candidates: tuple[Candidate, ...]
     computed: int  # expressions
     cut: bool  # stopped before every expression of the candidates' size was tried
 
 
-def search(examples: Examples, sample: Mapping[str, Any], *, most: int = MOST, seconds: float = SECONDS) -> Found:
+def search(examples: Examples, sample: Mapping[str, Any], *, most: int = MOST, seconds: float = SECONDS) -> Outcome:
     """The smallest expressions over the inputs that give every wanted value, those first that hold fewer constants.
 
     `sample` holds more rows (input → values), on which expressions that agree on the examples may differ: only of
@@ -66,15 +66,17 @@ def search(examples: Examples, sample: Mapping[str, Any], *, most: int = MOST, s
             cut = bank.paths_ran_out
             break
         size += 1
-        bank.grow(size)
+        bank.grow(size, until)
     if not matching:
         raise _nothing(bank, examples, size, cut)
     smallest = min(term.size for term in matching)
-    return Found(_candidates(matching, examples, smallest + SLACK), bank.computed, cut)
+    return Outcome(_candidates(matching, examples, smallest + SLACK), bank.computed, cut)
 
 
 def _matching(bank: Bank, examples: Examples, size: int) -> list[Term]:
-    return [term for term in _fitting(bank, examples, size) if examples.met(term.values[: len(examples)]).all()]
+    count = len(examples)
+    fitting = (term for term in _fitting(bank, examples, size) if len(term.text) <= expressions.LONGEST)
+    return [term for term in fitting if examples.met(term.values[:count]).all()]
 
 
 def _fitting(bank: Bank, examples: Examples, size: int) -> Iterator[Term]:
@@ -148,4 +150,4 @@ def _less(bank: Bank, place: int) -> Bank:
         key: [replace(term, values=np.delete(term.values, place), alternatives=[]) for term in own]
         for key, own in bank.terms.items()
     }
-    return Bank(bank.operations, bank.useful, bank.most, bank.computed, terms)
+    return Bank(bank.operations, bank.useful, bank.most, bank.computed, terms=terms)

@@ -131,9 +131,9 @@ def compare(candidates: Sequence[str], kinds: Mapping[str, Kind], batches: Itera
             kept.setdefault(row, tuple(_plain(each[place], parsed[0].type == "truth") for each in made))
     ordered = tuple(tuple(group) for group in sorted(groups))
     firsts = [group[0] for group in ordered]
-    told = [(row, tuple(own[first] for first in firsts)) for row, own in kept.items()]
-    told.sort(key=lambda each: -len({*each[1]}))  # stable
-    shown = [each for each in told if len({*each[1]}) > 1][:SHOWN]
+    differing_rows = [(row, tuple(own[first] for first in firsts)) for row, own in kept.items()]
+    differing_rows.sort(key=lambda each: -len({*each[1]}))  # stable
+    shown = [each for each in differing_rows if len({*each[1]}) > 1][:SHOWN]
     named = tuple(dict(zip(kinds, row, strict=True)) for row, _ in shown)
     return Compared(ordered, total, differing, named, tuple(own for _, own in shown))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -126,11 +128,11 @@ class Bank:
         elif term.size <= first.size + 1 and len(first.alternatives) < ALTERNATIVES and term.text != first.text:
             first.alternatives.append(term)
 
-    def grow(self, size: int) -> None:
-        """Adds the terms of this size; those of all smaller ones are there."""
+    def grow(self, size: int, until: float = math.inf) -> None:
+        """Adds the terms of this size, if `until` leaves the time; those of all smaller ones are there."""
         for operation in self.operations:
             for operands in self._operands(operation, size - operation.cost):
-                if self.full:
+                if self.full or (self.computed % 256 == 0 and time.monotonic() > until):
                     return
                 self.computed += 1
                 self.add(operation.apply(*operands))
