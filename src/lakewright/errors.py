@@ -3,7 +3,8 @@
     LakewrightError                     exit 1
     ├── UsageError                      exit 2   wrong arguments or names
     │   ├── ProjectError                         project.yml
-    │   └── ProfileError                         profiles.yml
+    │   ├── ProfileError                         profiles.yml
+    │   └── Ambiguous                            several expressions fit the examples of `derive`
     ├── DataError                       exit 1   a source or a table lacks something needed
     │   └── NotFound                             no such table, version, column, source or file
     ├── MissingPackage                  exit 1   an optional extra is not installed
@@ -72,6 +73,21 @@ class ProjectError(UsageError):
 
 class ProfileError(UsageError):
     pass
+
+
+class Ambiguous(UsageError):
+    """`candidates` are the expressions that fit, `rows` some of those in which they differ: `row`, its inputs, and
+    `values`, what each candidate gives there."""
+
+    def __init__(self, cause: str, remedy: str, candidates: list[str], rows: list[dict[str, Any]]) -> None:
+        super().__init__(cause, remedy)
+        self.candidates, self.rows = candidates, rows
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "candidates": self.candidates, "rows": self.rows}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.cause, self.remedy, self.candidates, self.rows), self.__dict__
 
 
 class DataError(LakewrightError):

@@ -100,6 +100,11 @@ DERIVED = {
     "cheap": "CASE WHEN fare < 5 OR place IN ('north', 'o''clock') THEN 'yes' WHEN age IS NULL THEN size END",
     "letters": "length(trim(place)) + least(age, fare, 3)",
     "days": "date_diff('day', DATE '1970-01-01', sold)",
+    "ends": "left(place, 2) || right(place, 2) || split_part(size, ' ', -1) || replace(place, 'o', 'ö')",
+    "runs": "regexp_extract(place, '[^A-Za-z]+$') || regexp_replace(size, '[^a-z]+', '', 'g')",
+    "written": "try_cast(CAST(round(fare) AS VARCHAR) || '.5' AS DOUBLE)",
+    "calendar": "year(sold) * 1000 + dayofyear(sold) + isodow(sold) / 10 + second(sold) / 100",
+    "names": "dayname(sold) || ' ' || monthname(sold)",
     "leap": "sold BETWEEN TIMESTAMP '2024-02-29 00:00:00' AND TIMESTAMP '2024-02-29 23:59:59.999999'",
 }
 DECLARED: list[tuple[type[Any], dict[str, Any]]] = [

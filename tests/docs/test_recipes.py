@@ -17,6 +17,7 @@ from lakewright.settings.sections import Prepare
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
 BLOCKS = [block for block in re.findall(r"(?:^ {4}.*\n)+", PAGE, re.MULTILINE) if "recipe:" in block]
 KINDS: dict[str, Kind] = {
+    "name": "category",
     **dict.fromkeys(("price", "area", "income", "visits", "height", "width", "depth", "age", "distance"), "number"),
     **dict.fromkeys(("city", "size", "color", "product_id", "rooms_text"), "category"),
     **dict.fromkeys(("sold", "built"), "time"),

@@ -27,12 +27,39 @@ KINDS: dict[str, Kind] = {
     "a": "number", "b": "number", "s": "category", "t b": "category", "w": "time", "v": "time",
 }  # fmt: skip
 ROWS = 12
+OF_TIMES = [
+    "year",
+    "quarter",
+    "month",
+    "day",
+    "dayofyear",
+    "isodow",
+    "hour",
+    "minute",
+    "second",
+    "dayname",
+    "monthname",
+]
 TIMES = [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999), datetime(1969, 12, 31, 23, 59, 59, 999999)]
 TIMES += [datetime(1970, 1, 1), datetime(2024, 2, 29, 12), datetime(2023, 3, 1), datetime(1900, 2, 28, 1, 2, 3, 4)]
+WRITTEN = ["12", "-0", "007", "-12.50", "1e3", "1_000", "inf", "nan", "+5", " 5", "5.", ".5", "١٢", "9" * 30, "9" * 31]
+WRITTEN += ["2024-02-29", "2023-02-29", "0000-01-01", "0001-01-01", "9999-12-31", "2024-2-9", "2024-02-29 ", "12\n"]
+WRITTEN += [
+    "0.1" + "2" * 29,
+    "Zoë  O'Neil-Löwe",
+    "a1b22c333",
+    "\n12\n",
+    "👩‍👩‍👧 5",
+    "e\u0301e\u0301",
+    "aaa",
+    "(555) 123-4567",
+]
 NUMBER, TEXT = (
-    st.sampled_from(ODD) | st.floats() | st.integers(-3, 3).map(float),
-    st.sampled_from(TEXTS) | st.text(st.characters(codec="utf-8"), max_size=5),
-)
+    st.sampled_from(ODD) | st.floats() | st.integers(-3, 3).map(float) | st.integers(-(10**17), 10**17).map(float),
+    st.sampled_from(TEXTS) | st.sampled_from(WRITTEN) | st.text(st.characters(codec="utf-8"), max_size=5)
+    | st.from_regex("-?[0-9]{1,31}([.][0-9]{1,31})?", fullmatch=True) | st.text("09aAzZ -.\n", max_size=6),
+)  # fmt: skip
+RUNS = ["[0-9]", "[A-Z]", "[a-z]", "[A-Za-z]", "[^0-9]", "[^A-Za-z]", "[0-9.]", "[^ ]", "[a' ]"]
 TIME = st.none() | st.sampled_from(TIMES) | st.datetimes()
 OF = {"number": NUMBER, "category": TEXT, "time": TIME}
 VALUES = st.fixed_dictionaries({name: st.lists(OF[kind], min_size=ROWS, max_size=ROWS) for name, kind in KINDS.items()})
@@ -40,6 +67,13 @@ VALUES = st.fixed_dictionaries({name: st.lists(OF[kind], min_size=ROWS, max_size
 
 def joined(pattern: str, **parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.fixed_dictionaries(parts).map(lambda each: pattern.format(**each))
+
+
+def quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+RUN, PLACES = st.sampled_from(RUNS).map(quoted), st.sampled_from(["1", "2", "3", "-1", "-2"])
 
 
 def grown(parts: dict[str, st.SearchStrategy[str]]) -> dict[str, st.SearchStrategy[str]]:
@@ -63,6 +97,8 @@ def grown(parts: dict[str, st.SearchStrategy[str]]) -> dict[str, st.SearchStrate
             joined("round({x}, {d})", x=n, d=st.integers(0, 15).map(str)),
             joined("{f}({x}, {y}, {z})", x=n, y=n, z=n, f=st.sampled_from(["least", "greatest"])),
             joined("length({s})", s=s),
+            joined("TRY_CAST({s} AS DOUBLE)", s=s),
+            joined("{f}({w})", w=w, f=st.sampled_from(OF_TIMES[:-2])),
             joined("date_diff('{u}', {v}, {w})", v=w, w=w, u=st.sampled_from(["day", "hour", "minute", "second"])),
         ),
         "text": choices["text"] | st.one_of(
@@ -70,7 +106,16 @@ def grown(parts: dict[str, st.SearchStrategy[str]]) -> dict[str, st.SearchStrate
             joined("({s} || {t})", s=s, t=s),
             joined("concat({s}, {t})", s=s, t=s),
             joined("substring({s}, {i}, {j})", s=s, i=st.integers(1, 5).map(str), j=st.integers(0, 5).map(str)),
-            joined("split_part({s}, '{c}', {i})", s=s, c=st.sampled_from(["o", "''", "aa"]), i=st.sampled_from("123")),
+            joined("split_part({s}, '{c}', {i})", s=s, c=st.sampled_from(["o", "''", "aa"]), i=PLACES),
+            joined("{f}({s}, {i})", s=s, i=st.integers(0, 5).map(str), f=st.sampled_from(["left", "right"])),
+            joined("replace({s}, '{c}', '{d}')", s=s, c=st.sampled_from(["o", "''", "aa", "é"]),
+                   d=st.sampled_from(["", "a", "''", "\\1"])),
+            joined("regexp_extract({s}, '{b}{r}+{e}')", s=s, b=st.sampled_from(["", "^"]), r=RUN,
+                   e=st.sampled_from(["", "$"])),
+            joined("regexp_replace({s}, '{r}+', '{d}', 'g')", s=s, r=RUN,
+                   d=st.sampled_from(["", "é", "--"])),
+            joined("CAST({x} AS VARCHAR)", x=n),
+            joined("{f}({w})", w=w, f=st.sampled_from(["dayname", "monthname"])),
         ),
         "truth": choices["truth"] | st.one_of(
             *(joined("({x} {op} {y})", x=each, y=each, op=compare) for each in (n, s, c, w)),
@@ -82,8 +127,9 @@ def grown(parts: dict[str, st.SearchStrategy[str]]) -> dict[str, st.SearchStrate
             *(joined("({x} NOT BETWEEN {y} AND {z})", x=each, y=each, z=each) for each in (n, s, w)),
             joined("{f}({s}, '{t}')", s=s, t=st.sampled_from(["o", "''", "high"]),
                    f=st.sampled_from(["contains", "starts_with", "ends_with"])),
+            joined("regexp_full_match({s}, '{r}+')", s=s, r=RUN),
         ),
-        "time": choices["time"],
+        "time": choices["time"] | joined("TRY_CAST({s} AS DATE)", s=s),
     }  # fmt: skip
 
 
@@ -129,6 +175,28 @@ def test_any_expression_is_the_same_in_sql(columns: dict[str, str], values: dict
         ("coalesce(if(a > 2, s), 'zero\0')", ["zero\0", "ß", "zero\0"]),
         ("-a % 2", [-1.0, -1.0, None]),
         ("b % 2", [-1.0, 0.0, None]),
+        ("left(s, 1)", ["é", "ß", None]),
+        ("right(s, 1)", ["É", "ß", None]),
+        ("right(s, 0)", ["", "", None]),
+        ("split_part(s || '|a|b', '|', -1)", ["b", "b", None]),
+        ("split_part(s, '|', -2)", ["", "", None]),
+        ("replace(s, 'É', '')", ["é", "ß", None]),
+        ("regexp_extract('ab12c345', '[0-9]+')", ["12"] * 3),
+        ("regexp_extract('ab12c345', '[0-9]+$')", ["345"] * 3),
+        ("regexp_extract('ab12c345', '^[0-9]+')", [""] * 3),
+        ("regexp_replace('(555) 123', '[^0-9]+', '', 'g')", ["555123"] * 3),
+        ("regexp_full_match('123', '[0-9]+')", [1.0] * 3),
+        ("TRY_CAST('-12.50' AS DOUBLE)", [-12.5] * 3),
+        ("TRY_CAST('1e3' AS DOUBLE)", [None] * 3),
+        ("CAST(a AS VARCHAR)", ["1", "3", None]),
+        ("CAST(a / 2 AS VARCHAR)", [None] * 3),
+        ("year(w)", [1969.0, 2024.0, None]),
+        ("isodow(w)", [3.0, 1.0, None]),
+        ("dayname(v)", ["Thursday", "Wednesday", None]),
+        ("monthname(w)", ["December", "January", None]),
+        ("hour(w) + quarter(w)", [27.0, 1.0, None]),
+        ("dayname(TRY_CAST('2024-02-30' AS DATE))", [None] * 3),
+        ("dayofyear(TRY_CAST('2024-03-01' AS DATE))", [61.0] * 3),
     ],
 )
 def test_what_an_expression_makes(text: str, expected: list[Any]) -> None:
@@ -164,6 +232,29 @@ def test_what_an_expression_makes(text: str, expected: list[Any]) -> None:
         ("substring(s, -1)", "no whole number", "from 1 to"),
         ("substring(s, a)", "no whole number", "from 1 to"),
         ("split_part(s, '', 1)", "no text", "single quotes"),
+        ("split_part(s, ' ', 0)", "the whole number 0", "from 1 to"),
+        ("split_part(s, ' ', -a)", "no whole number", "from 1 to"),
+        ("left(s, -1)", "no whole number", "from 0 to"),
+        ("replace(s, '', 'x')", "no text", "single quotes"),
+        ("replace(s, 'x', s)", "no text", "single quotes"),
+        ("regexp_extract(s, s)", "no text", "single quotes"),
+        ("regexp_extract(s, '(a+)+$')", "holds the pattern", "a run of one class"),
+        ("regexp_extract(s, '[0-9]')", "holds the pattern", "a run of one class"),
+        ("regexp_extract(s, '[0-9a-z.-]+')", "holds the pattern", "a run of one class"),
+        ("regexp_extract(s, '[[:alpha:]]+')", "holds the pattern", "a run of one class"),
+        (r"regexp_extract(s, '\\d+')", "holds the pattern", "a run of one class"),
+        ("regexp_extract(s, '[é]+')", "holds the pattern", "a run of one class"),
+        ("regexp_extract(s, '[0-9]+', 1)", "the whole number 1", ""),
+        ("regexp_replace(s, '[0-9]+', '')", "a way that is not known", "'g'"),
+        ("regexp_replace(s, '[0-9]+', '\\1', 'g')", "a way that is not known", "backslash"),
+        ("regexp_replace(s, '^[0-9]+', '', 'g')", "holds the pattern", "a run of one class"),
+        ("regexp_matches(s, '[0-9]+')", "calls", "functions"),
+        ("TRY_CAST(s AS INTEGER)", "into another type", "AS DOUBLE"),
+        ("TRY_CAST(a AS DOUBLE)", "a number, as a text", ""),
+        ("CAST(s AS VARCHAR)", "a text, as a number", ""),
+        ("CAST(s AS DOUBLE)", "converts 's'", "TRY_CAST"),
+        ("year(s)", "a text, as a time", ""),
+        ("dayofweek(w)", "calls", "isodow"),
         ("contains(s, s)", "no text", "single quotes"),
         ("date_diff('year', w, v)", "unknown unit", "second, minute, hour, day"),
         ("DATE '2023-02-29' < w", "the time '2023-02-29'", ""),
@@ -207,11 +298,28 @@ def test_the_functions_that_messages_name_exist() -> None:
         "contains": "contains(s, 'x') = true", "date_diff": "date_diff('day', w, v)", "ends_with": "ends_with(s, 'x')",
         "if": "if(a > 1, 1, 2)", "split_part": "split_part(s, 'x', 1)", "starts_with": "starts_with(s, 'x')",
         "substring": "substring(s, 1, 2)", "coalesce": "coalesce(a, 1)", "ifnull": "ifnull(a, 1)",
+        "left": "left(s, 1)", "right": "right(s, 1)", "replace": "replace(s, 'a', '')",
+        "try_cast": "TRY_CAST(s AS DOUBLE)",
+        "regexp_extract": "regexp_extract(s, '[0-9]+')", "regexp_full_match": "regexp_full_match(s, '[0-9]+')",
+        "regexp_replace": "regexp_replace(s, '[0-9]+', '', 'g')", **{name: f"{name}(w)" for name in OF_TIMES},
         "nullif": "nullif(a, 1)", "least": "least(a, 1)", "greatest": "greatest(a, 1)", "concat": "concat(s, 'x')",
     }  # fmt: skip
     for name in expressions.FUNCTIONS.split(", "):
         of = "s" if name in ("length", "lower", "trim", "upper") else "a"
         assert makes("derive", KINDS, columns={"x": calls.get(name, f"{name}({of})")})["x"] in ("number", "category")
+
+
+def test_a_pattern_takes_time_in_proportion_to_the_text() -> None:
+    """One megabyte that a search from every place would read once for each of its characters."""
+    texts = ["1" * 1_000_000 + "x"]
+    step = fit("derive", {"s": texts}, {"s": "category"}, columns={
+        "end": "regexp_extract(s, '[0-9]+$')", "all": "regexp_extract(s, '^[0-9]+$')",
+        "first": "regexp_extract(s, '[a-z]+')", "full": "regexp_full_match(s, '[0-9]+')", "n": "TRY_CAST(s AS DOUBLE)",
+    })  # fmt: skip
+    started = time.monotonic()
+    made = step.apply({"s": texts})
+    assert time.monotonic() - started < 2
+    assert (made["end"][0], made["all"][0], made["first"][0], made["full"][0]) == ("", "", "x", 0.0)
 
 
 def test_the_letters_of_lower_and_upper_are_pairs() -> None:

@@ -1,6 +1,6 @@
 """The step `derive`: new inputs by expressions over those that are there, such as price / area, or lower(city).
 
-The expressions are a small part of SQL (recipe/expressions.py); their inputs stay, but for those of `drop`. A number
+The expressions are a small part of SQL (recipe/expressions); their inputs stay, but for those of `drop`. A number
 and a truth (1 and 0) make a number, a text makes a category. A missing value makes what it makes in SQL: mostly a
 missing one.
 """

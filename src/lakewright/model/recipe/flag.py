@@ -1,7 +1,7 @@
 """The step `flag`: a condition as a number: 1 where it is true, 0 where it is false or where a missing value
 leaves it unknown.
 
-A condition is an expression as the step `derive` takes it (recipe/expressions.py); its inputs stay.
+A condition is an expression as the step `derive` takes it (recipe/expressions); its inputs stay.
 """
 
 from __future__ import annotations
