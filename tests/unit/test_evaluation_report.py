@@ -701,6 +701,8 @@ def figures() -> dict[str, object]:
         "residual histogram": pictures.residual_histogram(np.append(random.normal(size=500), 1e6)),
         "intervals": pictures.interval_coverage([0.9, 1.0, 0.0], [100, 3, 1], 0.9),
         "ranks": pictures.rank_histogram(random.integers(1, 3000, 500)),
+        "gain": pictures.gain(np.array([0, 0.5, 1]), np.array([0, 0.8, 1]), 0.3),
+        "cost": pictures.cost_by_threshold(random.random(5000), random.random(5001), {"a": (0.1, 0.3), "b": (0.5, 0)}),
         "recall": pictures.recall_curve(random.integers(1, 3000, 500)),
         "one row": pictures.recall_curve(np.array([1])),
         "n best": pictures.coverage([0.4, 0.5], [0.6, 0.7]),

@@ -97,6 +97,9 @@ def score(
         float, typer.Option(help="below it `abstain` is true; 0: never, except for rows without a text")
     ] = 0.0,
     probabilities: Annotated[bool, typer.Option(help="write every label's probability")] = True,
+    explain: Annotated[
+        int, typer.Option(min=0, help="write the reasons of each row, so many inputs that weigh most (models of trees)")
+    ] = 0,
     commit_rows: Annotated[
         int | None, typer.Option(min=1, help="rows in a commit, the most that a kill can lose; default: 25,000")
     ] = None,
@@ -127,6 +130,7 @@ def score(
             keep=keep or (),
             least_confidence=least_confidence,
             probabilities=probabilities,
+            explain=explain,
             commit_rows=commit_rows,
             runtime=runtime,
             profile=profile,

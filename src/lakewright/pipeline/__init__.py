@@ -129,6 +129,10 @@ def _check(project: Project) -> None:
     for kind, bounds in (("minimum", gate.minimum), ("maximum", gate.maximum)):
         for metric, bound in bounds.items():
             check_bound(metric, kind, bound)
+    if project.evaluate.cost is not None and task.truth != "class":
+        raise ProjectError(
+            f"evaluate.cost is of errors between two classes, and {task.name} predicts none", "remove evaluate.cost"
+        )
     check_fit(project)
     loss = getattr(project.train, "loss", "auto")
     if loss not in {"auto", *task.losses}:

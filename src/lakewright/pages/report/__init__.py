@@ -21,7 +21,7 @@ from lakewright.model.folder import describe, history_of
 from lakewright.pages import pictures, rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
-from lakewright.pages.report.sections import inputs, page_of, words
+from lakewright.pages.report.sections import dependence, inputs, page_of, words
 from lakewright.pages.report.verdict import SECOND, verdict
 from lakewright.records import Decision, Metric, Prepared, Report, Trained
 from lakewright.workspace.run_folder import RunFolder
@@ -128,7 +128,13 @@ def _sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Se
     """Those of the kind of truth, and before its calibration the words that decide. One without content is left out."""
     parts = page_of(scorer.kind).sections(scorer, report, context)
     at = next((place for place, section in enumerate(parts) if section.name == "calibration"), len(parts))
-    return parts[:at] + inputs.sections(report) + words.sections(scorer, context) + parts[at:]
+    return (
+        parts[:at]
+        + inputs.sections(report)
+        + dependence.sections(report)
+        + words.sections(scorer, context)
+        + parts[at:]
+    )
 
 
 def _classes(report: Report) -> str:
