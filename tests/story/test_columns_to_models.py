@@ -239,7 +239,7 @@ def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPa
         lw.score(run.model_folder, "main.homes.new", **{**options, "explain": 0})
     rest = lw.score(run.model_folder, "main.homes.new", **options)
     assert rest.rows == 71 and rest.without == 1
-    scored = {row["record_id"]: row for row in lake.read("main.homes.new_predictions").to_pylist()}
+    scored = {row["record_id"]: row for row in lake.read(lake.version("main.homes.new_predictions")).to_pylist()}
     assert len(scored) == 121 and scored["none"]["reasons"] is None
     rows = table.slice(0, 120).to_pylist()
     for row, own in zip(rows, lw.predict(run.model_folder, rows, explain=2), strict=True):
@@ -254,7 +254,7 @@ def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPa
     assert lw.score(run.model_folder, "main.homes.new", **options).rows == 10
     without = {**options, "explain": 0}
     assert lw.score(run.model_folder, "main.homes.new", full=True, **without).rows == 131
-    assert "reasons" not in lake.read("main.homes.new_predictions").column_names
+    assert "reasons" not in lake.read(lake.version("main.homes.new_predictions")).column_names
     lake.write("main.homes.new", houses().select(names).slice(300, 10), mode="append")
     assert lw.score(run.model_folder, "main.homes.new", **without).rows == 10
     with pytest.raises(UsageError, match="cannot have -1 reasons"):
