@@ -206,6 +206,9 @@ def test_costs_of_no_two_classes_are_refused_before_the_test_rows_are_read(here:
     number = lw.load_project(project(here, "price", "regression", "price", "linear", evaluate=cost))
     with pytest.raises(ProjectError, match="between two classes, and regression predicts none"):
         lw.run(number.path)
+    ordered = {"name": "classification", "order": ["a", "b", "c"]}
+    with pytest.raises(ProjectError, match="and task names 3"):
+        lw.run(project(here, "ordered", ordered, "place", "linear", evaluate=cost))
     with pytest.raises(ProjectError, match="of the task classification, has 3 classes"):
         lw.run(project(here, "place", "classification", "place", "linear", evaluate=cost))
     ledger = Path(".lakewright/ledger")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.evaluation.dependence import CATEGORIES, INPUTS, ROWS, ROWS_OF_TEXTS, STEPS, dependences, grid
 from lakewright.evaluation.scorers.regression import RegressionScorer
+from lakewright.pages import pictures
 from lakewright.pages.report import write_html
 from lakewright.pages.report.context import ReportContext
 from lakewright.records import Dependence, Report
@@ -131,6 +133,26 @@ def test_the_page_shows_them(tmp_path: Path, classes: Sequence[str], scale: floa
     if classes == ("yes",):
         assert "probability of yes" in part
     assert (">b &lt;&amp;&gt;<" in part) == (len(classes) > 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("number", [-1.7e308, 1.7e308]),
+        ("number", [1e-310, 2e-310]),
+        ("number", [1e15, 1e15 + 0.5]),
+        ("time", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59.999999+00:00"]),
+        ("time", ["0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000001+00:00"]),
+        ("time", ["2024-01-01T00:00:00+00:00", "2024-01-01T00:00:00.000001+00:00"]),
+        ("time", ["2024-01-01T00:00:00+00:00", "2026-07-26T00:00:00+00:00"]),
+        ("time", ["2024-01-01T00:00:00+00:00", "2024-01-03T15:00:00+00:00"]),
+        ("category", ["長い名前" * 20, "$x$ \n é", ""]),
+    ],
+)
+def test_odd_values_are_drawn(kind: str, values: list[float | str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "<svg" in pictures.svg(pictures.dependence([curve(kind, values)], "mean prediction"), "dependence")
 
 
 def test_a_report_of_before_has_none() -> None:

@@ -127,6 +127,8 @@ def test_a_threshold_decides_between_two_classes(settings: type[ClassSettings]) 
         kind.fit([three], inputs, settings(threshold=0.17))  # type: ignore[call-arg]
     with pytest.raises(ValidationError):
         settings(threshold=1.2)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="and 3 are named"):
+        settings(threshold=0.2, labels=["a", "b", "c"])  # type: ignore[call-arg]
 
 
 def test_an_order_that_is_not_known_is_asked_for() -> None:

@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -152,29 +153,33 @@ def dependence(curves: Sequence[Dependence], title: str) -> Figure:
     margin = 0.06 * (high - low) or 0.5
     for place, (axes, curve) in enumerate(zip(panels, curves, strict=False)):
         order = _category_order(curve.values) if curve.kind == "category" else []
+        x, of_input = np.empty(0), ""
+        if curve.kind == "number":
+            (x,), of_input = _drawable(np.array(curve.values, np.float64))
+        elif curve.kind == "time":
+            x = np.array([dates.date2num(datetime.fromisoformat(str(value))) for value in curve.values])
         for colour, name in zip(MORE, curve.means, strict=False):
             heights = next(heights_of)
             if curve.kind == "category":
                 axes.plot(range(len(heights)), heights[order], "o", color=colour, markersize=5, label=name)
                 continue
-            if curve.kind == "time":
-                x: Any = np.array([str(value)[:26].removesuffix("+00:00") for value in curve.values], "datetime64[us]")
-            else:
-                x = np.array(curve.values, np.float64)
             axes.plot(x, heights, "o-", color=colour, markersize=2.5, linewidth=1.4, label=name)
         if curve.kind == "category":
-            names = [_short(str(curve.values[at])) for at in order]
+            names = [_brief(str(curve.values[at])) for at in order]
             turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
             axes.set_xticks(range(len(names)), names, parse_math=False, **turned)
             axes.set_xlim(-0.5, len(names) - 0.5)
         elif curve.kind == "time":
-            locator = dates.AutoDateLocator(maxticks=5)
-            axes.xaxis.set_major_locator(locator)
-            axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+            if all("0100" < str(value) < "9900" for value in curve.values):
+                locator = dates.AutoDateLocator(minticks=3, maxticks=7)  # so, one interval fits any span
+                axes.xaxis.set_major_locator(locator)
+                axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+            else:  # matplotlib knows no dates beyond the years 1 and 9999, where its margins may lie
+                axes.set_xticks(x[[0, -1]], [str(curve.values[at])[:10] for at in (0, -1)])
         else:
             axes.locator_params(axis="x", nbins=5)
         axes.set_ylim(low - margin, high + margin)
-        axes.set_title(_short(curve.input), fontsize=9, parse_math=False)
+        axes.set_title(f"{_short(curve.input)}{of_input}", fontsize=9, parse_math=False)
         axes.tick_params(labelleft=place % across == 0)
         if place % across == 0:
             axes.set_ylabel(f"{title}{unit}", parse_math=False)
@@ -544,6 +549,11 @@ def _drawable(*series: NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], 
     power = int(np.floor(np.log10(most)))
     half = power // 2  # 10.0**-power may be no float64
     return [values / 10.0**half / 10.0 ** (power - half) for values in series], f" (1e{power})"
+
+
+def _brief(label: str) -> str:
+    """As `_short`, for a narrow panel."""
+    return label if len(label) <= 14 else f"{label[:13].rstrip()}…"
 
 
 def _category_order(values: Sequence[float | str]) -> list[int]:

@@ -47,6 +47,13 @@ class ClassSettings(TaskSettings):
         "probable class is",
     )
 
+    @model_validator(mode="after")
+    def _two_classes(self) -> Self:
+        named = self.labels or getattr(self, "order", None)
+        if self.threshold is not None and named and len(named) != 2:
+            raise ValueError(f"threshold decides between two classes, and {len(named)} are named")
+        return self
+
 
 class ClassificationSettings(ClassSettings):
     name: Literal["classification"] = "classification"
