@@ -147,6 +147,8 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
         assert abs(first["weight"]) >= abs(second["weight"]) > 0
         every = predictor.reasons.of([row], [prediction], 100)[0]
         assert {each["input"] for each in every} <= {"size", "rooms", "place", "listed"}
+        (none,) = lw.predict(run.model_folder, [dict.fromkeys(row)], explain=2)
+        assert none["value"] is None and none["reasons"] == []
     with pytest.raises(DataError, match="row 0 has no 'rooms' and 1 more"):
         predictor.predict([{"size": 120.0, "place": "south"}])
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])

@@ -64,6 +64,7 @@ def score(
     """
     from lakewright.service import scoring
 
+    usual = scoring.COMMIT_EXPLAINED if explain else scoring.COMMIT_ROWS
     return scoring.score(
         opened(profile),
         str(model),
@@ -76,7 +77,7 @@ def score(
         least_confidence=least_confidence,
         probabilities=probabilities,
         explain=explain,
-        commit_rows=scoring.COMMIT_ROWS if commit_rows is None else commit_rows,
+        commit_rows=usual if commit_rows is None else commit_rows,
         runtime=runtime,
     )
 

@@ -101,7 +101,10 @@ def score(
         int, typer.Option(min=0, help="write the reasons of each row, so many inputs that weigh most (models of trees)")
     ] = 0,
     commit_rows: Annotated[
-        int | None, typer.Option(min=1, help="rows in a commit, the most that a kill can lose; default: 25,000")
+        int | None,
+        typer.Option(
+            min=1, help="rows in a commit, the most that a kill can lose; default: 25,000, or 2,000 with --explain"
+        ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 COMMIT_ROWS = 25_000  # the most that a kill loses: about 15 s of two cores on short texts
+COMMIT_EXPLAINED = 2_000  # with reasons, which take far longer than the predictions
 
 
 @dataclass(frozen=True)
