@@ -163,6 +163,38 @@ class Importance(Record):
     high: Number
 
 
+class Dependence(Record):
+    """How the mean prediction over test rows changes with one input, which is set to each of `values` in all rows."""
+
+    input: str
+    kind: Literal["number", "category", "time"]
+    values: list[float | str]  # a time in ISO 8601
+    means: dict[str, list[Number]]  # class → its mean probability at each value; "" → the mean number
+    rows: int
+
+
+class Choice(Record):
+    """A way to decide between two classes, on the test rows."""
+
+    threshold: float | None  # the second class is predicted from this probability on; None: by another rule
+    cost: Metric  # for 1,000 rows
+    precision: Number  # of the second class
+    recall: Number
+
+
+class Costs(Record):
+    """What errors between two classes cost, and the threshold at which they cost least on validation."""
+
+    positive: str = Field(description="the second class")
+    false_positive: float
+    false_negative: float
+    threshold: float
+    validation_rows: int
+    validation_cost: float  # of the threshold, for 1,000 rows
+    choices: dict[str, Choice] = Field(description="least, present (as the model decides), always, never")
+    saved: Metric = Field(description="cost of `present` minus that of `least`, for 1,000 rows, row by row")
+
+
 class Report(Record):
     metrics: dict[str, Metric]
     single_row_metrics: dict[str, Number] = Field(
@@ -174,6 +206,8 @@ class Report(Record):
     kind: str = Field(default="", description="the kind of truth, by the scorer: it selects a section of the page")
     classes: dict[str, dict[str, Number]] = {}
     importances: list[Importance] = Field(default=[], description="of rows with columns: their inputs, the best first")
+    dependences: list[Dependence] = Field(default=[], description="of the most important inputs")
+    costs: Costs | None = Field(default=None, description="by evaluate.cost")
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"
     )

@@ -46,6 +46,7 @@ INPUTS: dict[str, Kind] = {
 }
 TASKS: dict[str, Task] = {
     "binary": Classification(("no", "yes"), inputs=INPUTS),
+    "threshold": Classification(("no", "yes"), inputs=INPUTS, threshold=0.45),
     "four": Classification(("é", "a", "b", "c"), inputs=INPUTS),
     "ordinal": Classification(("1", "2", "5"), ordinal=True, inputs=INPUTS),
     "number": Regression(INPUTS, distance=0.75),

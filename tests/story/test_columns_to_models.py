@@ -16,6 +16,7 @@ import yaml
 
 import lakewright as lw
 from conftest import serving
+from lakewright.data.lake.tables import Lake
 from lakewright.data.rows.request import read_row
 from lakewright.errors import DataError, NotFound, ProjectError, UsageError
 from lakewright.model.folder import describe
@@ -219,11 +220,134 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
         assert abs(first["weight"]) >= abs(second["weight"]) > 0
         every = predictor.reasons.of([row], [prediction], 100)[0]
         assert {each["input"] for each in every} <= {"size", "rooms", "place", "listed"}
+        (none,) = lw.predict(run.model_folder, [dict.fromkeys(row)], explain=2)
+        assert none["value"] is None and none["reasons"] == []
     with pytest.raises(DataError, match="row 0 has no 'rooms' and 1 more"):
         predictor.predict([{"size": 120.0, "place": "south"}])
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
     assert np.isfinite(odd["value"]) and json.dumps(odd)
     assert "champion" in lw.models()[0].aliases
+
+
+def test_a_threshold_by_what_errors_cost(here: Path) -> None:
+    """It is chosen on validation, the report gives the line to write, and with it predictions and metrics follow."""
+    file = project(here, "sold", "classification", "sold", "trees")
+    described = yaml.safe_load(file.read_text())
+    described["evaluate"]["cost"] = {"false_positive": 1, "false_negative": 5}
+    file.write_text(yaml.safe_dump(described))
+    before = lw.run(file)
+    costs = before.report.costs
+    assert costs is not None and costs.positive == "true" and 0 < costs.threshold < 0.5
+    written = json.loads(Path(before.report.json_file).read_text())
+    assert written["costs"]["threshold"] == costs.threshold
+    assert [each["input"] for each in written["dependences"]] == [each.input for each in before.report.importances]
+    prepared = before.records["prepare"]
+    lake = lw.Workspace.open(lw.load_profile()).lake
+    rows = lake.read(prepared.features, columns=["split", "inputs", "truth"]).to_pylist()  # type: ignore[attr-defined]
+    predictor = Predictor.open(before.model_folder)
+
+    def cost(split: str, threshold: float) -> float:
+        own = [row for row in rows if row["split"] == split]
+        likely = [each["probabilities"]["true"] for each in predictor.predict([row["inputs"] for row in own])]
+        each = [
+            1 * (share >= threshold and row["truth"] == "false") + 5 * (share < threshold and row["truth"] == "true")
+            for share, row in zip(likely, own, strict=True)
+        ]
+        return 1000 * sum(each) / len(own)
+
+    assert cost("validation", costs.threshold) == pytest.approx(costs.validation_cost)
+    assert costs.validation_cost == pytest.approx(min(cost("validation", at / 500) for at in range(501)))
+    assert costs.choices["least"].cost.value == pytest.approx(cost("test", costs.threshold))
+    page = Path(before.report.html).read_text()
+    assert f"threshold: {costs.threshold}</pre>" in page and 'id="gain"' in page and 'id="dependence"' in page
+
+    after = lw.run(file, settings=[f"task.threshold={costs.threshold}"])
+    assert describe(after.model_folder)["task"]["threshold"] == costs.threshold
+    assert after.report.costs is not None and after.report.costs.saved.value == 0
+    assert after.report.classes["true"]["recall"] == costs.choices["least"].recall
+    assert after.report.classes["true"]["precision"] == costs.choices["least"].precision
+    row = {"size": 120.0, "rooms": "6", "place": "south", "listed": "2025-10-01"}
+    inputs = [{**row, "size": float(size)} for size in range(20, 300, 5)]
+    predictions = lw.predict(after.model_folder, inputs)
+    assert any(0.5 > each["confidence"] >= costs.threshold and each["label"] == "true" for each in predictions)
+    for each in predictions:
+        assert (each["label"] == "true") == (each["probabilities"]["true"] >= costs.threshold)
+        assert each["confidence"] == each["probabilities"][each["label"]]
+    assert json.loads((after.model_folder / "samples.json").read_text())
+
+
+def test_costs_of_no_two_classes_are_refused_before_the_test_rows_are_read(here: Path) -> None:
+    cost = {"resamples": 100, "cost": {"false_positive": 1, "false_negative": 5}}
+    number = lw.load_project(project(here, "price", "regression", "price", "linear", evaluate=cost))
+    with pytest.raises(ProjectError, match="between two classes, and regression predicts none"):
+        lw.run(number.path)
+    ordered = {"name": "classification", "order": ["a", "b", "c"]}
+    with pytest.raises(ProjectError, match="and task names 3"):
+        lw.run(project(here, "ordered", ordered, "place", "linear", evaluate=cost))
+    with pytest.raises(ProjectError, match="of the task classification, has 3 classes"):
+        lw.run(project(here, "place", "classification", "place", "linear", evaluate=cost))
+    ledger = Path(".lakewright/ledger")
+    assert not ledger.exists() or not list(ledger.iterdir())
+
+
+def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are requested, the same as `predict` gives; a kill, another number and a model without any."""
+    run = lw.run(project(here, "sold", "classification", "sold", "trees"))
+    lake, names = lw.Workspace.open(lw.load_profile()).lake, ["house", "size", "rooms", "place", "listed"]
+    table = houses().select(names).slice(0, 120)
+    nothing = pa.table({name: pa.nulls(1, table.schema.field(name).type) for name in names[1:]})
+    table = pa.concat_tables([table, nothing.add_column(0, "house", pa.array(["none"]))])
+    lake.write("main.homes.new", table)
+    options: dict[str, Any] = {"id": "house", "explain": 2, "commit_rows": 50}
+    write, calls = Lake.write, 0
+
+    def fails(self: Lake, name: str, batches: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return write(self, name, batches, **more)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Lake, "write", fails)
+        lw.score(run.model_folder, "main.homes.new", **options)
+    with pytest.raises(UsageError, match="have 2 reasons each, and 3 are requested"):
+        lw.score(run.model_folder, "main.homes.new", **{**options, "explain": 3})
+    with pytest.raises(UsageError, match="has other columns"):
+        lw.score(run.model_folder, "main.homes.new", **{**options, "explain": 0})
+    rest = lw.score(run.model_folder, "main.homes.new", **options)
+    assert rest.rows == 71 and rest.without == 1
+    scored = {row["record_id"]: row for row in lake.read(lake.version("main.homes.new_predictions")).to_pylist()}
+    assert len(scored) == 121 and scored["none"]["reasons"] is None
+    rows = table.slice(0, 120).to_pylist()
+    for row, own in zip(rows, lw.predict(run.model_folder, rows, explain=2), strict=True):
+        there = scored[row["house"]]["reasons"]
+        assert [(each["input"], each["weight"]) for each in there] == [
+            (each["input"], each["weight"]) for each in own["reasons"]
+        ]
+        values = [each["value"] for each in own["reasons"]]
+        as_text = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        assert [each["value"] for each in there] == as_text
+    lake.write("main.homes.new", houses().select(names).slice(200, 10), mode="append")
+    assert lw.score(run.model_folder, "main.homes.new", **options).rows == 10
+    without = {**options, "explain": 0}
+    assert lw.score(run.model_folder, "main.homes.new", full=True, **without).rows == 131
+    assert "reasons" not in lake.read(lake.version("main.homes.new_predictions")).column_names
+    lake.write("main.homes.new", houses().select(names).slice(300, 10), mode="append")
+    assert lw.score(run.model_folder, "main.homes.new", **without).rows == 10
+    with pytest.raises(UsageError, match="cannot have -1 reasons"):
+        lw.score(run.model_folder, "main.homes.new", **{**options, "explain": -1})
+
+
+def test_reasons_that_a_model_has_none_of_are_refused(here: Path) -> None:
+    run = lw.run(project(here, "price", "regression", "price", "linear"))
+    lake = lw.Workspace.open(lw.load_profile()).lake
+    lake.write("main.homes.new", houses().select(["size", "rooms", "place", "listed"]).slice(0, 5))
+    with pytest.raises(UsageError, match="only models of trees have reasons") as refused:
+        lw.score(run.model_folder, "main.homes.new", explain=2)
+    assert "leave explain out" in refused.value.remedy
+    with pytest.raises(NotFound):
+        lake.version("main.homes.new_predictions")
 
 
 def test_reasons_over_http(here: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lakewright.evaluation.scorers.regression import GREATEST, RegressionScorer
 from lakewright.evaluation.significance import compare
 from lakewright.evaluation.slices import by_slice
 
-POINT = ("rmse", "mae", "r2", "median_absolute_error")
+POINT = ("rmse", "mae", "r2", "median_absolute_error", "quantile_coverage")
 INTERVAL = ("coverage", "interval_width")
 
 
@@ -62,6 +62,7 @@ def test_weights_are_repeated_rows_and_the_numbers_scikit_learns(case: tuple[np.
         assert values["r2"] == pytest.approx(sk.r2_score(**by_weight))
     else:
         assert math.isnan(values["r2"])
+    assert values["quantile_coverage"] == pytest.approx((repeated <= answers).mean())
     held = (np.repeat(low, times) <= repeated) & (repeated <= np.repeat(high, times))
     assert values["coverage"] == pytest.approx(held.mean())
     assert values["interval_width"] == pytest.approx(np.repeat(high - low, times).mean())
@@ -119,10 +120,14 @@ def test_metrics_by_hand() -> None:
             "mae": 5 / 4,
             "r2": 1 - 17 / 5,
             "median_absolute_error": 0.5,
+            "quantile_coverage": 1,
             "coverage": 3 / 4,
             "interval_width": 2,
         }
     )
+    low = RegressionScorer(truth, np.array([0.5, 2, 2, 9]))  # the second truth is at its prediction, the fourth below
+    assert low.metrics(np.ones(4))["quantile_coverage"] == 2 / 4
+    assert low.metrics(np.array([1.0, 2, 1, 1]))["quantile_coverage"] == 3 / 5
     assert scorer.inside is not None and scorer.inside.tolist() == [True, True, True, False]  # bounds are inside
     assert scorer.distances().tolist() == [0, 1, 0, 4] and scorer.errors.tolist() == [0, 1, 0, 4]
     assert scorer.correct() is None and scorer.classes(np.ones(4)) == {}

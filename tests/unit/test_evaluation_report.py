@@ -19,6 +19,7 @@ from lakewright.data.rows.kinds import Kind
 from lakewright.evaluation.attribution import Attribution, Place, Word
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.calibration import reliability
+from lakewright.evaluation.costs import costs_of
 from lakewright.evaluation.scorers import Scorer
 from lakewright.evaluation.scorers.answers import AnswersScorer
 from lakewright.evaluation.scorers.classification import ClassificationScorer
@@ -49,7 +50,8 @@ from lakewright.pages.report.sections.answers import question_kinds
 from lakewright.pages.report.sections.regression import figures as regression_figures
 from lakewright.pages.report.sections.regression import groups_of
 from lakewright.pages.report.verdict import verdict
-from lakewright.records import Check, Decision, Finding, Metric, Prepared, Report, TableVersion, Trained
+from lakewright.records import Check, Decision, Dependence, Finding, Metric, Prepared, Report, TableVersion, Trained
+from lakewright.settings.sections import Cost
 from lakewright.workspace.run_folder import RunFolder
 
 TABLE = TableVersion(name="demo.texts.rows", version=3, uri="lake/rows", rows=1200)
@@ -590,11 +592,20 @@ def test_no_page_of_a_task_breaks_a_rule_of_accessibility(
         pairs,
         numbers,
     ]
+    likely = np.linspace(0, 1, 60)
+    two = ClassificationScorer(
+        (likely + np.tile([0, 0.4, -0.4], 20) > 0.5).astype(int), np.c_[1 - likely, likely], ["no", "yes"]
+    )
+    cases.append((two, ReportContext()))
+    costs = costs_of(two, two, Cost(false_positive=1, false_negative=5), resamples=20, confidence=0.9, seed=0)
+    means = {"no": [0.6, 0.2], "yes": [0.4, 0.8]}
+    curves = [Dependence(input="place", kind="category", values=["a", "b"], means=means, rows=9)]
     decision = Decision(passed=False, checks=[Check(name="accuracy", passed=False), Check(name="mae", passed=True)])
     with browser() as tab:
         for scorer, context in cases:
             path = tmp_path / f"{type(scorer).__name__}.html"
-            report = report_of(scorer, notes=["int8 was not kept"], slices={"planted": {"hard": worse}})
+            more = {"costs": costs, "dependences": curves} if scorer is two else {}
+            report = report_of(scorer, notes=["int8 was not kept"], slices={"planted": {"hard": worse}}, **more)
             write_html(path, title="t", report=report, scorer=scorer, context=context)
             path.write_text(with_decision(path.read_text(), report, decision))
             assert tab.violations(path) == [], path.name
@@ -701,6 +712,8 @@ def figures() -> dict[str, object]:
         "residual histogram": pictures.residual_histogram(np.append(random.normal(size=500), 1e6)),
         "intervals": pictures.interval_coverage([0.9, 1.0, 0.0], [100, 3, 1], 0.9),
         "ranks": pictures.rank_histogram(random.integers(1, 3000, 500)),
+        "gain": pictures.gain(np.array([0, 0.5, 1]), np.array([0, 0.8, 1]), 0.3),
+        "cost": pictures.cost_by_threshold(random.random(5000), random.random(5001), {"a": (0.1, 0.3), "b": (0.5, 0)}),
         "recall": pictures.recall_curve(random.integers(1, 3000, 500)),
         "one row": pictures.recall_curve(np.array([1])),
         "n best": pictures.coverage([0.4, 0.5], [0.6, 0.7]),

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -21,12 +23,16 @@ from lakewright.model.recipe.dense import Dense, DenseSettings
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks.answering import QuestionAnswering
 from lakewright.model.tasks.classification import (
+    Classification,
+    ClassificationSettings,
+    ClassSettings,
     TextClassification,
     TextClassificationColumns,
     TextClassificationSettings,
 )
 from lakewright.model.tasks.multilabel import MultilabelClassification, MultilabelColumns, MultilabelSettings
 from lakewright.model.tasks.similarity import SentenceSimilarity, SimilarityColumns, SimilaritySettings
+from lakewright.model.tasks.tables import of_predictions
 from lakewright.settings.sections import Columns
 from recipes import recipe_for
 
@@ -74,6 +80,55 @@ def test_ordered_classes_expect_a_value_and_know_their_distance() -> None:
     near = task.scorer(["4"], [prediction], []).metrics(np.ones(1))
     far = task.scorer(["1"], [prediction], []).metrics(np.ones(1))
     assert near["mae"] == 1 and far["mae"] == 4 and near["within_one"] == 1 and far["within_one"] == 0
+
+
+@given(
+    st.integers(2, 7).flatmap(
+        lambda classes: st.lists(
+            st.lists(st.floats(-60, 60, width=32), min_size=classes, max_size=classes), min_size=1, max_size=6
+        )
+    )
+)
+def test_the_cumulative_probabilities_of_ordered_classes_never_cross(rows: list[list[float]]) -> None:
+    """P(y ≤ k) never falls with k and ends at 1: they are sums of one softmax. Both ways to decode say so."""
+    labels = tuple(str(place) for place in range(len(rows[0])))
+    task = Classification(labels, ordinal=True, inputs={"n": "number"})
+    logits = np.array(rows, np.float32)
+    table = task.decode_table(logits).column("probabilities").to_pylist()
+    for prediction, cells in zip(task.decode(list(logits), NOTHING, []), table, strict=True):
+        assert prediction["probabilities"] == dict(cells)
+        cumulative = np.cumsum([prediction["probabilities"][label] for label in labels])
+        assert (np.diff(cumulative) >= 0).all() and cumulative[0] >= 0 and cumulative[-1] == pytest.approx(1)
+        assert 0 <= prediction["expected"] <= len(labels) - 1 + 1e-9
+
+
+@pytest.mark.parametrize("settings", [TextClassificationSettings, ClassificationSettings])
+def test_a_threshold_decides_between_two_classes(settings: type[ClassSettings]) -> None:
+    kind: type[Classification] = TextClassification if settings is TextClassificationSettings else Classification
+    table = pa.table({"text": ["a", "b"], "truth": ["no", "yes"]})
+    inputs: dict[str, Kind] = {"text": "text"}
+    task = kind.fit([table], inputs, settings(threshold=0.17))  # type: ignore[call-arg]
+    assert task.describe()["threshold"] == 0.17 and kind.open(task.describe()) == task
+    assert "threshold" not in kind.fit([table], inputs, settings()).describe()  # type: ignore[call-arg]
+    logits = [np.array([0, logit(share)], np.float32) for share in (0.16, 0.18, 0.6)]
+    predictions = task.decode(logits, NOTHING, [])
+    assert [each["label"] for each in predictions] == ["no", "yes", "yes"]
+    assert [each["confidence"] for each in predictions] == pytest.approx([0.84, 0.18, 0.6])
+    assert [next(iter(each["probabilities"])) for each in predictions] == ["no", "no", "yes"]  # the highest first
+    assert [each["confidence"] == each["probabilities"][each["label"]] for each in predictions] == [True] * 3
+    columns = task.decode_table(np.stack(logits))
+    assert columns.equals(of_predictions(task, predictions))
+    metrics = task.scorer(["no", "yes", "no"], predictions, []).metrics(np.ones(3))
+    assert metrics["accuracy"] == 2 / 3
+    edge = replace(task, threshold=predictions[1]["probabilities"]["yes"])
+    assert [each["label"] for each in edge.decode(logits, NOTHING, [])] == ["no", "yes", "yes"]  # at least
+    three = pa.table({"text": ["a", "b", "c"], "truth": ["no", "yes", "perhaps"]})
+    with pytest.raises(ProjectError, match="between two classes, and there are 3: no, perhaps, yes"):
+        kind.fit([three], inputs, settings(threshold=0.17))  # type: ignore[call-arg]
+    with pytest.raises(ValidationError):
+        settings(threshold=1.2)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError, match="and 3 are named"):
+        settings(threshold=0.2, labels=["a", "b", "c"])  # type: ignore[call-arg]
 
 
 def test_an_order_that_is_not_known_is_asked_for() -> None:

@@ -46,6 +46,7 @@ def score(
     keep: Sequence[str] = (),
     least_confidence: float = 0.0,
     probabilities: bool = True,
+    explain: int = 0,
     commit_rows: int | None = None,
     runtime: str = "auto",
     profile: str | None = None,
@@ -55,13 +56,15 @@ def score(
     `columns` maps the model's inputs to the table's columns where the names differ from the project's; `id` is the
     column of record ids (default: the project's); `keep` are columns to copy. Below `least_confidence`, `abstain` is
     true. A kill loses at most `commit_rows` rows; after the same call again, every row is scored once. `full` scores
-    all rows again and replaces the predictions table.
+    all rows again and replaces the predictions table. `explain`: each row has as many `reasons`, the inputs that weigh
+    most (models of trees).
 
     Raises UsageError or DataError if model, table and columns do not fit, before anything is written (for a null id,
     when its row is read); Busy if another process scores into the table.
     """
     from lakewright.service import scoring
 
+    usual = scoring.COMMIT_EXPLAINED if explain else scoring.COMMIT_ROWS
     return scoring.score(
         opened(profile),
         str(model),
@@ -73,7 +76,8 @@ def score(
         keep=keep,
         least_confidence=least_confidence,
         probabilities=probabilities,
-        commit_rows=scoring.COMMIT_ROWS if commit_rows is None else commit_rows,
+        explain=explain,
+        commit_rows=usual if commit_rows is None else commit_rows,
         runtime=runtime,
     )
 

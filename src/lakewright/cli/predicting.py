@@ -97,8 +97,14 @@ def score(
         float, typer.Option(help="below it `abstain` is true; 0: never, except for rows without a text")
     ] = 0.0,
     probabilities: Annotated[bool, typer.Option(help="write every label's probability")] = True,
+    explain: Annotated[
+        int, typer.Option(min=0, help="write the reasons of each row, so many inputs that weigh most (models of trees)")
+    ] = 0,
     commit_rows: Annotated[
-        int | None, typer.Option(min=1, help="rows in a commit, the most that a kill can lose; default: 25,000")
+        int | None,
+        typer.Option(
+            min=1, help="rows in a commit, the most that a kill can lose; default: 25,000, or 2,000 with --explain"
+        ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,
@@ -127,6 +133,7 @@ def score(
             keep=keep or (),
             least_confidence=least_confidence,
             probabilities=probabilities,
+            explain=explain,
             commit_rows=commit_rows,
             runtime=runtime,
             profile=profile,

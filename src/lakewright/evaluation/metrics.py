@@ -79,6 +79,9 @@ METRICS: dict[str, Meaning] = {
         higher_is_better=False,
         range=ABOVE_0,
     ),
+    "quantile_coverage": Meaning(
+        "share of truths at or below the prediction; with the loss quantile, as near its alpha as can be"
+    ),
     "coverage": Meaning("share of rows whose truth is inside its interval; as near the intervals' level as can be"),
     "interval_width": Meaning(
         "mean width of the intervals, in the target's own unit", higher_is_better=False, range=ABOVE_0

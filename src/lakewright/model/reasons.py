@@ -90,7 +90,7 @@ class Reasons:
     def _toward(self, prediction: Prediction, weights: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
         """The weights for what was predicted, [inputs]; None without a prediction."""
         if self.task.truth != "class":
-            return weights[0]
+            return None if prediction.get("value", 0.0) is None else weights[0]
         if prediction["label"] is None:
             return None
         place = self.task.labels.index(prediction["label"])

@@ -57,6 +57,15 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+
+    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
 class Outcomes:
     """How many there are of each outcome, as one stacked bar with its key."""
 
@@ -105,7 +114,7 @@ class Cards:
     kind: ClassVar[str] = "cards"
 
 
-Part = Table | Drawing | Words | Outcomes | Key | Cards
+Part = Table | Drawing | Words | Code | Outcomes | Key | Cards
 
 
 @dataclass(frozen=True)

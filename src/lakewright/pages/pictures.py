@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lakewright.data.rows.columns import number_of
 from lakewright.evaluation.calibration import Reliability, ece
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lakewright.evaluation.leaderboard import Leaderboard
+    from lakewright.records import Dependence
 
 INK = "#1b1c1a"  # replaced by currentColor in the page
 RIGHT = "#3d7edb"
@@ -101,6 +104,94 @@ def reliability_diagram(
     above.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
     below.bar(middle, bins.count, width * 0.92, color=INK, alpha=0.35)
     below.set(xlim=(0, 1), xlabel=sure, ylabel=counted)
+    return figure
+
+
+def gain(share_of_rows: NDArray[np.float64], share_of_positives: NDArray[np.float64], share: float) -> Figure:
+    """The share of all rows of a class among the rows that are most probably of it, both [m + 1] from 0 to 1, between
+    the diagonal and the curve of an order without a mistake. `share` of the rows are of the class."""
+    figure, axes = _figure(4.6, 3.6)
+    axes.plot([0, share, 1], [0, 1, 1], color=INK, alpha=0.55, linewidth=1, label="perfect order")
+    axes.plot(share_of_rows, share_of_positives, color=RIGHT, linewidth=1.8, label="by probability")
+    axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.55, linewidth=1, label="any order")
+    axes.set(
+        xlim=(0, 1), ylim=(0, 1.02), xlabel="share of the rows, the most probable first", ylabel="share of the class"
+    )
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower right")
+    return figure
+
+
+def cost_by_threshold(
+    values: NDArray[np.float64], costs: NDArray[np.float64], marks: Mapping[str, tuple[float, float]]
+) -> Figure:
+    """`costs` [m + 1] of the thresholds up to the first of the `values` [m], from there to the second …, beyond the
+    last; `marks` are named points (threshold, cost)."""
+    figure, axes = _figure(5.6, 3.2)
+    # A step that is narrower than a pixel is not seen.
+    axes.stairs(*_coarser(costs, np.concatenate([[0.0], values, [1.0]]), 400), baseline=None, color=INK, alpha=0.6)
+    for colour, marker, (name, (threshold, cost)) in zip((RIGHT, WRONG), ("o", "D"), marks.items(), strict=False):
+        axes.plot([threshold], [cost], marker, color=colour, markersize=7, label=name)
+    axes.set(xlim=(-0.02, 1.02), xlabel="threshold", ylabel="cost of 1,000 rows")
+    axes.set_ylim(0, float(costs.max()) * 1.06 or 1.0)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    return figure
+
+
+def dependence(curves: Sequence[Dependence], title: str) -> Figure:
+    """A panel for each input, all with one scale, so that the input with the flattest curve counts least; a line for
+    each class. `title` names what is drawn upwards."""
+    import matplotlib.dates as dates
+
+    across = min(3, len(curves))
+    down = -(-len(curves) // across)
+    figure, places = _figure(2.9 * across + 0.5, 2.5 * down + 0.3, rows=down, columns=across)
+    panels = list(np.atleast_1d(places).flat)
+    lines = [np.array(means) for curve in curves for means in curve.means.values()]
+    drawn, unit = _drawable(*lines)
+    heights_of = iter(drawn)
+    low, high = min(float(line.min()) for line in drawn), max(float(line.max()) for line in drawn)
+    margin = 0.06 * (high - low) or 0.5
+    for place, (axes, curve) in enumerate(zip(panels, curves, strict=False)):
+        order = _category_order(curve.values) if curve.kind == "category" else []
+        x, of_input = np.empty(0), ""
+        if curve.kind == "number":
+            (x,), of_input = _drawable(np.array(curve.values, np.float64))
+        elif curve.kind == "time":
+            x = np.array([dates.date2num(datetime.fromisoformat(str(value))) for value in curve.values])
+        for colour, name in zip(MORE, curve.means, strict=False):
+            heights = next(heights_of)
+            if curve.kind == "category":
+                axes.plot(range(len(heights)), heights[order], "o", color=colour, markersize=5, label=name)
+                continue
+            axes.plot(x, heights, "o-", color=colour, markersize=2.5, linewidth=1.4, label=name)
+        if curve.kind == "category":
+            names = [_brief(str(curve.values[at])) for at in order]
+            turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
+            axes.set_xticks(range(len(names)), names, parse_math=False, **turned)
+            axes.set_xlim(-0.5, len(names) - 0.5)
+        elif curve.kind == "time":
+            if all("0100" < str(value) < "9900" for value in curve.values):
+                locator = dates.AutoDateLocator(minticks=3, maxticks=7)  # so, one interval fits any span
+                axes.xaxis.set_major_locator(locator)
+                axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+            else:  # matplotlib knows no dates beyond the years 1 and 9999, where its margins may lie
+                axes.set_xticks(x[[0, -1]], [str(curve.values[at])[:10] for at in (0, -1)])
+        else:
+            axes.locator_params(axis="x", nbins=5)
+        axes.set_ylim(low - margin, high + margin)
+        axes.set_title(f"{_short(curve.input)}{of_input}", fontsize=9, parse_math=False)
+        axes.tick_params(labelleft=place % across == 0)
+        if place % across == 0:
+            axes.set_ylabel(f"{title}{unit}", parse_math=False)
+    for axes in panels[len(curves) :]:
+        axes.set_visible(False)
+    if len(curves[0].means) > 1:
+        handles, names = panels[0].get_legend_handles_labels()
+        legend = figure.legend(
+            handles, map(_short, names), loc="outside lower center", ncols=3, frameon=False, labelcolor=INK, fontsize=8
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return figure
 
 
@@ -458,6 +549,30 @@ def _drawable(*series: NDArray[np.float64]) -> tuple[list[NDArray[np.float64]], 
     power = int(np.floor(np.log10(most)))
     half = power // 2  # 10.0**-power may be no float64
     return [values / 10.0**half / 10.0 ** (power - half) for values in series], f" (1e{power})"
+
+
+def _brief(label: str) -> str:
+    """As `_short`, for a narrow panel."""
+    return label if len(label) <= 14 else f"{label[:13].rstrip()}…"
+
+
+def _category_order(values: Sequence[float | str]) -> list[int]:
+    """Where to draw each: by size where all are numbers, else as they come."""
+    numbers = [number_of(str(value)) for value in values]
+    return (
+        sorted(range(len(values)), key=numbers.__getitem__) if np.isfinite(numbers).all() else list(range(len(values)))
+    )
+
+
+def _coarser(
+    heights: NDArray[np.float64], edges: NDArray[np.float64], limit: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Stairs of heights [n] between edges [n + 1] with at most `limit` steps: of neighbours the lowest stays."""
+    if len(heights) <= limit:
+        return heights, edges
+    groups = np.array_split(np.arange(len(heights)), limit)
+    lowest = np.array([heights[group].min() for group in groups])
+    return lowest, np.append(edges[[group[0] for group in groups]], edges[-1])
 
 
 def _thinned(points: NDArray[np.float64], limit: int) -> NDArray[np.float64]:

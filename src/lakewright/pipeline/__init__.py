@@ -129,6 +129,15 @@ def _check(project: Project) -> None:
     for kind, bounds in (("minimum", gate.minimum), ("maximum", gate.maximum)):
         for metric, bound in bounds.items():
             check_bound(metric, kind, bound)
+    if project.evaluate.cost is not None and task.truth != "class":
+        raise ProjectError(
+            f"evaluate.cost is of errors between two classes, and {task.name} predicts none", "remove evaluate.cost"
+        )
+    named = getattr(project.task, "labels", None) or getattr(project.task, "order", None)
+    if project.evaluate.cost is not None and named and len(named) != 2:
+        raise ProjectError(
+            f"evaluate.cost is of errors between two classes, and task names {len(named)}", "remove evaluate.cost"
+        )
     check_fit(project)
     loss = getattr(project.train, "loss", "auto")
     if loss not in {"auto", *task.losses}:

@@ -207,8 +207,26 @@ class Prepare(Settings):
         return {name: validated(step_of(str(name)), {} if own is None else own) for name, own in recipe.items()}
 
 
+class Cost(Settings):
+    """What a wrong decision between two classes costs, in any unit; a right one costs nothing."""
+
+    false_positive: float = Field(ge=0, description="the second class is predicted, and the first is true")
+    false_negative: float = Field(ge=0, description="the first class is predicted, and the second is true")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.false_positive == self.false_negative == 0:
+            raise ValueError("both costs are 0, so that every decision costs the same: set one of them above 0")
+        return self
+
+
 class Evaluate(Settings):
     slices: list[str] = Field(default=[], description="columns of the table to report by")
+    cost: Cost | None = Field(
+        default=None,
+        description="of two classes, what each kind of error costs: {false_positive: 1, false_negative: 5}; the report "
+        "then has the threshold that costs least on validation",
+    )
     resamples: int = Field(default=1000, ge=100)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     seed: int = 13

@@ -8,7 +8,8 @@ The numbers are scikit-learn's (tested to 1e-9, sample weights included). Where 
   classes with true rows. NaN if no row, or for roc_auc every row, has the class. pr_auc is average precision.
 - brier: with two classes, the squared error of the second label's probability (0..1); with more, summed over the
   classes (0..2), as Brier (1950) wrote it.
-- ece: 15 equal-width bins of the top probability (`calibration.py`).
+- ece: 15 equal-width bins of the predicted label's probability (`calibration.py`), which is the top one unless two
+  labels are told apart by a threshold.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from lakewright.evaluation.scorers.ranking import Floats, Ranking, divide
 class ClassificationScorer:
     """`truth` [n] are indices into `labels` [C]; `probabilities` [n, C] sum to 1 in each row.
 
+    The predicted label is the most probable one; with a `threshold`, the second of two labels wherever its probability
+    is at least that.
+
     Raises DataError if the truth does not fit the labels, ModelError if the probabilities are not probabilities.
     """
 
@@ -36,15 +40,30 @@ class ClassificationScorer:
     # Not accuracy: with unbalanced classes, a model that ignores the rare ones has a high one, and a gate must stop it.
     primary = "macro_f1"
 
-    def __init__(self, truth: NDArray[np.integer], probabilities: NDArray[np.floating], labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        truth: NDArray[np.integer],
+        probabilities: NDArray[np.floating],
+        labels: Sequence[str],
+        threshold: float | None = None,
+    ) -> None:
         self.truth = np.asarray(truth, dtype=np.intp)
         self.probabilities = np.asarray(probabilities, dtype=np.float64)
         self.labels = list(labels)
+        self.threshold = threshold
         _check(self.truth, self.probabilities, self.labels)
-        self.predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
-        self.confidence: Floats = self.probabilities.max(axis=1)
-
+        if threshold is not None and len(self.labels) != 2:
+            raise DataError(
+                f"a threshold decides between two labels, not {len(self.labels)}", "leave it out with more labels"
+            )
         indices = np.arange(self.rows)
+        self.predicted: NDArray[np.intp] = (
+            self.probabilities.argmax(axis=1)
+            if threshold is None
+            else (self.probabilities[:, 1] >= threshold).astype(np.intp)
+        )
+        self.confidence: Floats = self.probabilities[indices, self.predicted]
+
         self._right: Mask = self.predicted == self.truth
         self._hit = self._right.astype(np.float64)
         eps = np.finfo(np.float64).eps  # as in scikit-learn: a certain but wrong prediction costs 36 nats, not infinity
@@ -120,7 +139,7 @@ class ClassificationScorer:
         return None
 
     def where(self, mask: Mask) -> Self:
-        return type(self)(self.truth[mask], self.probabilities[mask], self.labels)
+        return type(self)(self.truth[mask], self.probabilities[mask], self.labels, self.threshold)
 
     def _sums(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
         """Per class, the weight of its right rows, its true rows and its predicted rows: [C] each."""

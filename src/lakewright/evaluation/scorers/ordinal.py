@@ -5,7 +5,7 @@
   its places (Cohen 1968). NaN if truth and prediction are the same single label in all rows.
 - within_one: share of rows at most one place off.
 
-All three use the most probable label, not an expected value.
+All three use the predicted label, not an expected value.
 """
 
 from __future__ import annotations
@@ -29,8 +29,14 @@ class OrdinalScorer(ClassificationScorer):
     kind: ClassVar[str] = "ordinal"
     primary = "quadratic_weighted_kappa"
 
-    def __init__(self, truth: NDArray[np.integer], probabilities: NDArray[np.floating], labels: Sequence[str]) -> None:
-        super().__init__(truth, probabilities, labels)
+    def __init__(
+        self,
+        truth: NDArray[np.integer],
+        probabilities: NDArray[np.floating],
+        labels: Sequence[str],
+        threshold: float | None = None,
+    ) -> None:
+        super().__init__(truth, probabilities, labels, threshold)
         unit, places = label_values(self.labels), np.arange(len(self.labels), dtype=np.float64)
         self._distance = np.abs(unit[:, None] - unit)  # [C, C]
         self._steps = np.abs(places[:, None] - places)

@@ -4,6 +4,9 @@ rmse, mae and median_absolute_error are in the truth's unit; r2 is 1 − squared
 from their own mean, so 0 is what that mean would reach, and a worse model is below 0. It is NaN if all truths are the
 same number. A weight has the effect of repeating the row so often; scikit-learn's numbers.
 
+quantile_coverage is the share of truths at or below the prediction, which a prediction of the quantile alpha (loss
+quantile) has near alpha, and one of the median near 0.5.
+
 coverage is the share of truths inside their interval, bounds included, and interval_width is its mean: NaN without
 intervals.
 
@@ -22,7 +25,7 @@ from lakewright.errors import DataError, ModelError
 from lakewright.evaluation.scorers import Mask, Weights
 
 Floats = NDArray[np.float64]
-METRICS = ("rmse", "mae", "r2", "median_absolute_error", "coverage", "interval_width")
+METRICS = ("rmse", "mae", "r2", "median_absolute_error", "quantile_coverage", "coverage", "interval_width")
 
 GREATEST = 2.0**1021
 """Beyond it (about 2.2e307) the difference of two numbers may be no float64."""
@@ -73,6 +76,7 @@ class RegressionScorer:
             raise DataError(f"the true numbers of rows {rows} are not finite, or too large", remedy)
         self.errors = self.predicted - self.truth
         self._distances = np.abs(self.errors)
+        self._at_most = (self.truth <= self.predicted).astype(np.float64)
         self._order = np.argsort(self._distances, kind="stable")
         self._inside: Floats | None = None
         self._width: Floats | None = None
@@ -105,6 +109,7 @@ class RegressionScorer:
             greatest * (weights @ shares / total),
             self._r2(weights, greatest, squared),
             self._median(weights),
+            weights @ self._at_most / total,
         ]
         if self._inside is not None and self._width is not None:
             widest, shares = _scaled(np.where(drawn, self._width, 0.0))
@@ -116,7 +121,7 @@ class RegressionScorer:
     def undefined(self, metric: str) -> str:
         if not self.rows:
             return "there are no rows"
-        if metric in METRICS[4:]:
+        if metric in METRICS[5:]:
             return "the predictions have no intervals: validation has too few rows to make them of"
         return f"all {self.rows} have the same truth, so there is nothing to explain"
 

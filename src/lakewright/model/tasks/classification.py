@@ -39,6 +39,20 @@ class ClassSettings(TaskSettings):
     ordinal: bool = Field(
         default=False, description="the classes are ordered, as ratings are: measured by distance too"
     )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="of two classes: the second is predicted where its probability is at least this; none: the most "
+        "probable class is",
+    )
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> Self:
+        named = self.labels or getattr(self, "order", None)
+        if self.threshold is not None and named and len(named) != 2:
+            raise ValueError(f"threshold decides between two classes, and {len(named)} are named")
+        return self
 
 
 class ClassificationSettings(ClassSettings):
@@ -68,6 +82,7 @@ class Classification:
     labels: tuple[str, ...]
     ordinal: bool = False
     inputs: Mapping[str, Kind] = field(default_factory=lambda: dict[str, Kind](text="text"))
+    threshold: float | None = None  # the second of two classes is predicted from this probability on
 
     name: ClassVar[str] = "classification"
     settings: ClassVar[type[TaskSettings]] = ClassificationSettings
@@ -134,15 +149,22 @@ class Classification:
                     nearest(unknown[0], settings.labels),
                 )
             labels = tuple(settings.labels)
-        return cls(labels, settings.ordinal, dict(inputs))
+        if settings.threshold is not None and len(labels) != 2:
+            raise ProjectError(
+                f"task.threshold decides between two classes, and there are {len(labels)}: {', '.join(labels[:5])}"
+                f"{' …' if len(labels) > 5 else ''}",
+                "remove it, and the most probable class is predicted; or merge the classes into two (task.merge)",
+            )
+        return cls(labels, settings.ordinal, dict(inputs), settings.threshold)
 
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
-        return cls(tuple(described["labels"]), described.get("ordinal", False), described["inputs"])
+        ordinal, threshold = described.get("ordinal", False), described.get("threshold")
+        return cls(tuple(described["labels"]), ordinal, described["inputs"], threshold)
 
     def describe(self) -> dict[str, Any]:
         own = {"labels": list(self.labels), "ordinal": self.ordinal, "inputs": dict(self.inputs)}
-        return {"name": self.name, **own}
+        return {"name": self.name, **own, **({} if self.threshold is None else {"threshold": self.threshold})}
 
     @property
     def outputs(self) -> int:
@@ -181,15 +203,18 @@ class Classification:
 
     def decode(self, logits: Logits, encoded: Encoded, rows: Sequence[Row]) -> list[Prediction]:
         """label, its probability as confidence, and all probabilities, highest first; for ordered classes also the
-        expected value: the mean place of the class, or its mean value if the labels are numbers."""
+        expected value: the mean place of the class, or its mean value if the labels are numbers. The label is the most
+        probable one, or by `threshold` one of two."""
         if not logits:
             return []
         probabilities = softmax(np.stack(logits))
         order, shares = _highest_first(probabilities)
-        names = np.array(self.labels, dtype=object)[order].tolist()
+        names = np.array(self.labels, dtype=object)
+        predicted, sure = self._decided(probabilities, order)
+        each = (names[predicted].tolist(), sure.tolist(), names[order].tolist(), shares.tolist())
         predictions: list[Prediction] = [
-            {"label": ranked[0], "confidence": row[0], "probabilities": dict(zip(ranked, row, strict=True))}
-            for ranked, row in zip(names, shares.tolist(), strict=True)
+            {"label": label, "confidence": confidence, "probabilities": dict(zip(ranked, row, strict=True))}
+            for label, confidence, ranked, row in zip(*each, strict=True)
         ]
         if self.ordinal:
             for prediction, expected in zip(predictions, self._expected(probabilities).tolist(), strict=True):
@@ -214,15 +239,25 @@ class Classification:
 
         probabilities = softmax(logits)
         order, shares = _highest_first(probabilities)
+        predicted, sure = self._decided(probabilities, order)
         labels = pa.array(self.labels, pa.string())
         ends = pa.array(np.arange(len(order) + 1, dtype=np.int32) * order.shape[1])
         columns = {
-            "label": labels.take(pa.array(order[:, 0])),
+            "label": labels.take(pa.array(predicted)),
             "probabilities": pa.MapArray.from_arrays(ends, labels.take(pa.array(order.ravel())), shares.ravel()),
             **({"expected": pa.array(self._expected(probabilities))} if self.ordinal else {}),
-            "confidence": pa.array(shares[:, 0]),
+            "confidence": pa.array(sure),
         }
         return pa.RecordBatch.from_pydict(columns, table_schema(self.prediction_columns()))
+
+    def _decided(
+        self, probabilities: NDArray[np.float64], order: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """[rows] each: the place of the predicted class, and its probability. `order` is that of `_highest_first`."""
+        predicted = order[:, 0]
+        if self.threshold is not None:
+            predicted = (probabilities[:, 1] >= self.threshold).astype(np.int64)
+        return predicted, np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
 
     def _expected(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         from lakewright.evaluation.scorers.ordinal import label_values
@@ -251,7 +286,7 @@ class Classification:
         truth = np.array([index[label] for label in truths])
         probabilities = np.array([[row["probabilities"][label] for label in self.labels] for row in predictions])
         kind = OrdinalScorer if self.ordinal else ClassificationScorer
-        return kind(truth, probabilities, list(self.labels))
+        return kind(truth, probabilities, list(self.labels), self.threshold)
 
     def sample_rows(self) -> list[dict[str, Any]]:
         return sample_rows(self.inputs)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +15,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import lakewright
-from lakewright.data.rows.kinds import whole_row, written
-from lakewright.errors import DataError, nearest
+from lakewright.data.rows.kinds import Row, whole_row, written
+from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
+from lakewright.evaluation.costs import costs_of
+from lakewright.evaluation.dependence import CLASSES, dependences
 from lakewright.evaluation.importance import importances
+from lakewright.evaluation.scorers import Scorer
+from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
 from lakewright.learning.planning import as_prepared
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
+from lakewright.model.tasks import Task
 from lakewright.pages.report import write_page
 from lakewright.pages.report.sections import page_of
-from lakewright.records import Prepared, Report, Trained
+from lakewright.records import Dependence, Prepared, Report, Trained
 from lakewright.settings.project import Project
 from lakewright.system.progress import bar
 from lakewright.workspace import Workspace
@@ -39,6 +44,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     predictor = Predictor.open(folder, threads=workspace.threads)
 
     _check_slices(prepared, project, workspace)
+    validation = _of_validation(predictor, prepared, project, workspace)
     rows = read_split(workspace.lake, prepared.features, "test", ["record_id", "inputs", "truth"])
     earlier = note_test_read(workspace, str(prepared.features), rows.num_rows, "evaluate")
     inputs_of, truths = rows["inputs"].to_pylist(), rows["truth"].to_pylist()
@@ -52,6 +58,11 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     with bar("bootstrap", settings.resamples) as advance:
         metrics = intervals(scorer, progress=lambda count: advance(1, ""), **drawing)  # type: ignore[arg-type]
     slices = by_slice(scorer, _slice_columns(rows, prepared, project, workspace), **drawing)  # type: ignore[arg-type]
+
+    costs = None
+    if settings.cost is not None and validation is not None:
+        assert isinstance(scorer, ClassificationScorer)  # as that of validation is
+        costs = costs_of(validation, scorer, settings.cost, **drawing)  # type: ignore[arg-type]
 
     values = scorer.metrics(np.ones(scorer.rows))
     undefined = {name: scorer.undefined(name) for name, value in values.items() if np.isnan(value)}
@@ -83,9 +94,14 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
             settings.seed,
             lambda name: advance(1, name),
         )
+    with bar("dependence on inputs", None) as advance:
+        important = [each.input for each in worth] or list(predictor.task.inputs)
+        curves = _dependences(predictor, scorer, important, inputs_of, settings.seed, lambda name: advance(1, name))
     report = Report(
         metrics=metrics,
         importances=worth,
+        dependences=curves,
+        costs=costs,
         single_row_metrics=single,
         undefined=undefined,
         primary=scorer.primary,
@@ -140,6 +156,55 @@ def _check_slices(prepared: Prepared, project: Project, workspace: Workspace) ->
     for name in project.evaluate.slices:
         if name not in names:
             raise DataError(f"evaluate.slices names {name!r}, which {prepared.table} lacks", nearest(name, names))
+
+
+def _of_validation(
+    predictor: Predictor, prepared: Prepared, project: Project, workspace: Workspace
+) -> ClassificationScorer | None:
+    """What the same predictor gives for the validation rows, if a threshold is to be chosen on them: by evaluate.cost.
+
+    Raises ProjectError, before the test split is read, unless the task is one of two classes.
+    """
+    if project.evaluate.cost is None:
+        return None
+    task = predictor.task
+    if task.truth != "class" or len(task.labels) != 2:
+        has = f"{len(task.labels)} classes" if task.truth == "class" else "none"
+        raise ProjectError(
+            f"evaluate.cost is of errors between two classes, and the model, of the task {task.name}, has {has}",
+            "remove evaluate.cost, or merge the classes into two (task.merge)",
+        )
+    rows = read_split(workspace.lake, prepared.features, "validation", ["inputs", "truth"])
+    inputs_of = rows["inputs"].to_pylist()
+    scorer = task.scorer(rows["truth"].to_pylist(), predictor.predict(inputs_of), inputs_of)
+    if not isinstance(scorer, ClassificationScorer):
+        raise ProjectError(
+            f"evaluate.cost needs the probabilities of two classes, and {task.name} is measured without them",
+            "remove evaluate.cost",
+        )
+    return scorer
+
+
+def _dependences(
+    predictor: Predictor,
+    scorer: Scorer,
+    important: Sequence[str],
+    rows: Sequence[Row],
+    seed: int,
+    progress: Callable[[str], None],
+) -> list[Dependence]:
+    """Of a number, of the second of two classes, of the most frequent ones of more, or of several labels."""
+    task = predictor.task
+    if task.truth not in ("number", "class", "labels"):
+        return []
+    return dependences(predictor.predict, task.inputs, important, rows, _followed(task, scorer), seed, progress)
+
+
+def _followed(task: Task, scorer: Scorer) -> list[str]:
+    if task.truth == "class" and len(task.labels) == 2:
+        return [task.labels[1]]
+    of_class = scorer.classes(np.ones(scorer.rows))
+    return sorted(task.labels, key=lambda name: -of_class.get(name, {}).get("support", 0.0))[:CLASSES]
 
 
 def _slice_columns(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 COMMIT_ROWS = 25_000  # the most that a kill loses: about 15 s of two cores on short texts
+COMMIT_EXPLAINED = 2_000  # with reasons, which take far longer than the predictions
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def score(
     keep: Sequence[str],
     least_confidence: float,
     probabilities: bool,
+    explain: int,
     commit_rows: int,
     runtime: str,
 ) -> Scored:
@@ -81,6 +83,8 @@ def score(
         raise UsageError(f"a confidence is between 0 and 1, not {least_confidence}", "for example 0.7")
     if commit_rows < 1:
         raise UsageError(f"{commit_rows} rows cannot be committed at once", "set 1 or more")
+    if explain < 0:
+        raise UsageError(f"a prediction cannot have {explain} reasons", "set explain to 1 or more, or leave it out")
     lake, pinned = workspace.lake, workspace.lake.version(input)
     parsed, at = TableName.parse(output or f"{pinned.name}_predictions")
     target = str(parsed)
@@ -92,17 +96,20 @@ def score(
         schema = lake.scan(pinned).schema
         chosen = predictions.choose(predictor.task.inputs, schema, _roles(folder), columns, id, keep)
         _check_confidence(predictor, least_confidence)
-        into = predictions.schema(predictor.task.prediction_columns(), chosen, schema, probabilities)
-        scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence)
+        if explain:
+            predictor.reasons  # noqa: B018 - raises UsageError where the model has none
+        into = predictions.schema(predictor.task.prediction_columns(), chosen, schema, probabilities, explain > 0)
+        scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence, explain)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         tally, why, began = Tally(), list[str](), time.monotonic()
         for _ in ("the interrupted job", "the new rows"):
             progress = ledger.read(lake, target, app)
             if progress is not None and not full:
                 _check_columns(lake, target, into)
+                _check_explain(target, progress, explain)
                 job = new_rows(lake, pinned, target, progress, chosen.names, chosen.id)
             elif not why:
-                job = _all(lake, pinned, target, progress, fingerprint, full, chosen.names)
+                job = _all(lake, pinned, target, progress, fingerprint, explain, full, chosen.names)
             else:
                 job = None
             if job is None:
@@ -112,7 +119,8 @@ def score(
             with bar(f"scoring {job.table}", job.total, job.begin) as advance:
                 for parts, last in commits(job, commit_rows):
                     rows = sum(part.stop - part.start for part in parts)
-                    after = job.progress(done + rows, last, fingerprint)
+                    note = explain if explain or (progress and progress.explain is not None) else None
+                    after = job.progress(done + rows, last, fingerprint, note)
                     lake.write(
                         target,
                         pa.RecordBatchReader.from_batches(into, scoring.batches(parts, job, tally, advance)),
@@ -176,12 +184,21 @@ def _check_columns(lake: Lake, output: str, requested: pa.Schema) -> None:
         )
 
 
+def _check_explain(output: str, progress: Progress, explain: int) -> None:
+    if (progress.explain or 0) != explain:
+        raise UsageError(
+            f"the rows of {output} have {progress.explain or 0} reasons each, and {explain} are requested",
+            "score with the same explain as before, or score all rows again (--full)",
+        )
+
+
 def _all(
     lake: Lake,
     pinned: TableVersion,
     output: str,
     progress: Progress | None,
     fingerprint: int,
+    explain: int,
     full: bool,
     columns: Sequence[str],
 ) -> Job:
@@ -190,7 +207,7 @@ def _all(
         raise DataError(f"{pinned} has no rows", "name a table with rows; nothing was written")
     if progress is not None:
         resumed = progress.under_way and progress.kind == ALL and progress.target == pinned.version
-        if resumed and progress.model == fingerprint:
+        if resumed and progress.model == fingerprint and (progress.explain or 0) == explain:
             return all_rows(lake, pinned, columns, progress.rows)
         return all_rows(lake, pinned, columns, replaces=True)
     try:

@@ -23,6 +23,7 @@ class Progress:
     rows: int  # rows of the job that are scored
     kind: int  # of the job
     model: int  # the first 60 bits of the digest of the model that began it
+    explain: int | None = None  # reasons a row; None: none, and none was ever noted, as before there were any
 
     @property
     def under_way(self) -> bool:
@@ -36,11 +37,16 @@ def application(input_id: str) -> str:
 def read(lake: Lake, output: str, app: str) -> Progress | None:
     """The progress of this input in the table; None if none of its rows was scored into it."""
     transactions = lake.transactions(output, [f"{app}.{field.name}" for field in fields(Progress)])
-    numbers = [number for number in transactions.values() if number is not None]
-    return Progress(*numbers) if len(numbers) == len(transactions) else None
+    *needed, explain = transactions.values()
+    numbers = [number for number in needed if number is not None]
+    if len(numbers) < len(needed):
+        return None
+    done, target, rows, kind, model = numbers
+    return Progress(done, target, rows, kind, model, explain)
 
 
 def step(app: str, before: Progress | None, after: Progress) -> dict[str, tuple[int | None, int]]:
     """The transactions that lead from one to the other, for `Lake.write`."""
     numbers = {} if before is None else asdict(before)
-    return {f"{app}.{name}": (numbers.get(name), value) for name, value in asdict(after).items()}
+    noted = {name: value for name, value in asdict(after).items() if value is not None}
+    return {f"{app}.{name}": (numbers.get(name), value) for name, value in noted.items()}

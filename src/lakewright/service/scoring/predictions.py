@@ -2,6 +2,7 @@
 
 record_id                     the row's id, or VERSION:NUMBER if the table has no column of ids
 label, probabilities, …       the columns of the task (`Task.prediction_columns`); null without a prediction
+reasons                       where they are requested: the inputs that weigh most, each with its value as text
 confidence, abstain           the model's confidence; whether it is below the requested least confidence
 model, model_digest           the model version (or the folder's name), and the digest of its files
 input_table, input_version    the source of the row
@@ -12,6 +13,7 @@ scored_at                     the time
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakewright.data.lake.types import storable
+from lakewright.data.lake.types import python_rows, storable
 from lakewright.data.rows.arrays import plain_array
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.request import lacks
@@ -45,6 +47,9 @@ COMMON = pa.schema(
         "scored_at": pa.timestamp("us", "UTC"),
     }
 )
+
+
+REASONS = pa.field("reasons", pa.list_(pa.struct({"input": pa.string(), "value": pa.string(), "weight": pa.float64()})))
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,12 @@ def choose(
     return Columns(columns, chosen if chosen in table.names else None, tuple(keep))
 
 
-def schema(of_task: pa.Schema, columns: Columns, table: pa.Schema, probabilities: bool) -> pa.Schema:
+def schema(
+    of_task: pa.Schema, columns: Columns, table: pa.Schema, probabilities: bool, reasons: bool = False
+) -> pa.Schema:
     """The schema of the predictions table. Raises UsageError if a kept column has the name of another column."""
     task_fields = [field for field in of_task if probabilities or field.name != "probabilities"]
-    own = [pa.field("record_id", pa.string()), *task_fields, *COMMON]
+    own = [pa.field("record_id", pa.string()), *task_fields, *([REASONS] if reasons else []), *COMMON]
     names = {field.name.lower() for field in own}
     for name in columns.keep:
         if name.lower() in names:
@@ -128,6 +135,7 @@ class Scoring:
     columns: Columns
     schema: pa.Schema
     least_confidence: float
+    explain: int = 0  # reasons a row
 
     def batches(self, parts: Iterable[Part], job: Job, tally: Tally, advance: Advance) -> Iterator[pa.RecordBatch]:
         """The predictions for rows of a job."""
@@ -174,7 +182,22 @@ class Scoring:
         columns, abstain, without = predict(inputs)
         confidence = pc.if_else(without, pa.scalar(None, pa.float64()), columns.column("confidence"))
         columns = columns.set_column(columns.schema.get_field_index("confidence"), "confidence", confidence)
+        if self.explain:
+            columns = columns.append_column(REASONS, self._reasons(inputs, columns))
         return Predicted(columns, abstain, without)
+
+    def _reasons(self, inputs: Mapping[str, pa.Array], columns: pa.RecordBatch) -> pa.Array:
+        """Of each row; null without a prediction."""
+        predicted = columns.column(0)  # the label, or the value
+        places = np.flatnonzero(predicted.is_valid().to_numpy(zero_copy_only=False))
+        rows = python_rows(pa.RecordBatch.from_pydict(inputs).take(pa.array(places)))
+        name = columns.schema.names[0]
+        predictions = [{name: each} for each in predicted.take(pa.array(places)).to_pylist()]
+        reasons: list[list[dict[str, Any]] | None] = [None] * columns.num_rows
+        explained = self.predictor.explain(rows, predictions, self.explain)
+        for place, prediction in zip(places, explained, strict=True):
+            reasons[place] = [{**each, "value": _as_text(each["value"])} for each in prediction["reasons"]]
+        return pa.array(reasons, REASONS.type)
 
     def _predict_columns(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
         columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs))
@@ -204,6 +227,11 @@ class Predicted:
 
     def slice(self, start: int, rows: int) -> Predicted:
         return Predicted(*(each.slice(start, rows) for each in (self.columns, self.abstain, self.without)))
+
+
+def _as_text(value: Any) -> str | None:
+    """A reason's value, whose kind differs from input to input, for one column: numbers as in JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:

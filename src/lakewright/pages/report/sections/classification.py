@@ -29,7 +29,7 @@ from lakewright.pages.parts import (
 )
 from lakewright.pages.report.mistakes import Mistake, confident_mistakes, confused_pairs
 from lakewright.pages.report.phrases import Phrases
-from lakewright.pages.report.sections import TruthPage
+from lakewright.pages.report.sections import TruthPage, two_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,6 +48,7 @@ def sections(scorer: ClassificationScorer, report: Report, context: ReportContex
         f"The {len(mistakes)} wrong rows that the model was surest of. If a prediction looks right to you too, the "
         "label may be wrong."
     )
+    page += two_classes.sections(scorer, report, context, drawn)
     page.append(confusions(scorer, context, drawn))
     page += mistakes_section([card(m, context) for m in mistakes], "Confident mistakes", words)
     return [*page, calibration(scorer, drawn)]
@@ -57,6 +58,7 @@ def figures(scorer: ClassificationScorer) -> dict[str, Figure]:
     return {
         "confusion_matrix": pictures.confusion_matrix(scorer.confusion(), scorer.labels),
         "reliability": pictures.reliability_diagram(reliability(scorer.confidence, scorer.correct())),
+        **two_classes.figures(scorer),
     }
 
 

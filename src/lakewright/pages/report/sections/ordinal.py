@@ -11,7 +11,7 @@ from lakewright.pages import pictures
 from lakewright.pages.parts import Section, classes_section, drawing, mistakes_section, percent
 from lakewright.pages.report.mistakes import furthest_mistakes
 from lakewright.pages.report.phrases import Phrases
-from lakewright.pages.report.sections import TruthPage, classification
+from lakewright.pages.report.sections import TruthPage, classification, two_classes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +28,7 @@ def sections(scorer: OrdinalScorer, report: Report, context: ReportContext) -> l
     distance = drawing(drawn["error_distance"], "rows by distance from the true label")
     caption = "For each true label, the mean expected place (dot) and the middle 80 % of its rows (line)."
     expected = drawing(drawn["expected"], "expected by true label", caption)
+    page += two_classes.sections(scorer, report, context, drawn)
     page.append(classification.confusions(scorer, context, drawn))
     page.append(Section("distance", "Distance", "How far off", _distances(scorer), [distance, expected]))
     mistakes = furthest_mistakes(scorer)
