@@ -50,7 +50,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     planned = plan(ingested.table, project, workspace.lake, findings)
     project = planned.project
     settings, columns = project.prepare, project.data.columns
-    chosen, recipe, whole = planned.chosen, planned.recipe, planned.lengths
+    chosen, recipe, whole = planned.chosen, planned.recipe, planned.fitted.lengths
     features = _Features(planned, columns, *_balanced(chosen, settings))
     version = workspace.lake.write(
         project.features_table,
