@@ -112,13 +112,21 @@ class Terms:
         """Terms have no position, so all texts of a row are one bag."""
         ids, weights = [], []
         for text in _bags(values, self.inputs):
-            counts = Counter(self.vocabulary[t] for t in _terms(text, self.reading) if t in self.vocabulary)
+            counts = Counter(self._known(text))
             row = np.fromiter(counts, dtype=np.int32, count=len(counts))
             tf = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
             weight = (1 + np.log(tf)) * self.idf[row]
             ids.append(row)
             weights.append(weight / max(float(np.linalg.norm(weight)), 1e-12))
         return Encoded(Ragged.of(ids, np.int32), weights=Ragged.of(weights, np.float32))
+
+    def _known(self, text: str) -> Iterator[int]:
+        """The ids of the text's known terms, each as often as it stands there."""
+        return filter(None, map(self.vocabulary.get, _terms(text, self.reading)))
+
+    def knows(self, text: str) -> bool:
+        """Whether the text has a known term."""
+        return next(self._known(text), None) is not None
 
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         rows = zip(*(values[name] for name in self.inputs), strict=True)

@@ -57,9 +57,9 @@ class Scored:
     def input(self) -> str:
         return self.terms.inputs[0]
 
-    def scores(self, values: Values) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """[rows, names], before the link; and how many known terms each text has. A row's sum is taken term by term, so
-        that it does not depend on the other rows."""
+    def scores(self, values: Values) -> NDArray[np.float64]:
+        """[rows, names], before the link. A row's sum is taken term by term, so that it does not depend on the other
+        rows."""
         encoded = self.terms.encode({self.input: values[self.input]})
         assert encoded.weights is not None
         ids, lengths = encoded.ids.values, encoded.ids.lengths
@@ -67,7 +67,7 @@ class Scored:
         products = encoded.weights.values.astype(np.float64)[:, None] * self.weights[ids]
         sums = [np.bincount(row_of, column, minlength=len(lengths)) for column in products.T]
         scores: NDArray[np.float64] = np.array(sums, dtype=np.float64).T + self.bias.astype(np.float64)
-        return scores, lengths
+        return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class TextScores:
         return {}
 
     def encode(self, values: Values) -> Encoded:
-        scores = [_LINKS[self.link](each.scores(values)[0]) for each in self.every]
+        scores = [_LINKS[self.link](each.scores(values)) for each in self.every]
         return Encoded.of_columns(np.hstack(scores).astype(np.float32))
 
     def batch(self, encoded: Encoded, sequences: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -282,13 +282,14 @@ def _open(folder: Path, file: str, input: str, width: int) -> Scored:
 
 def _unread(each: Scored, values: Values) -> Shortfall:
     """The texts without a known term; a blank or missing one is no text."""
-    _, lengths = each.scores(values)
-    present = np.array([not missing(value) for value in values[each.input]])
+    texts = values[each.input]
+    present = np.array([not missing(text) for text in texts])
+    known = np.array([text is not None and each.terms.knows(text) for text in texts])
     return Shortfall(
         "unread_texts",
         "text",
         f"in {each.input!r} hold no known term",
         "learn from texts with the same words, or set prepare.recipe.text_scores.min_df: 1",
-        lost=(present & (lengths == 0)).astype(np.int64),
+        lost=(present & ~known).astype(np.int64),
         of=present.astype(np.int64),
     )
