@@ -1,4 +1,4 @@
-"""A table of texts beside columns becomes a served model, by trees too; a row without a text is predicted by the rest."""
+"""A table of texts beside columns becomes a served model, by trees too; a row without one is predicted by the rest."""
 
 from __future__ import annotations
 
