@@ -1,7 +1,8 @@
 """table → features: checked, split, deduplicated and encoded rows, as a Delta table of examples.
 
 The split comes first. Labels, recipe and balancing are fitted on train alone; by steps that learn the truth, train is
-encoded out of fold (`learning/recipes.py`). Each step streams the table again; between the steps a few numbers of each row are in memory, and never the texts.
+encoded out of fold (`learning/recipes.py`). Each step streams the table again; between the steps a few numbers of each
+row are in memory, and never the texts.
 """
 
 from __future__ import annotations
