@@ -33,6 +33,7 @@ from lakewright.model.recipe.one_hot import OneHot
 from lakewright.model.recipe.ordinal import Ordinal
 from lakewright.model.recipe.part_of import Part, PartOf, PartOfSettings
 from lakewright.model.recipe.scale import Scale
+from lakewright.model.recipe.text_vectors import TextVectors
 from lakewright.model.recipe.tokens import LongTexts, Tokens
 from lakewright.testing import StepCase, StepSuite, TransformSuite, TruthCase, TruthSuite
 from lakewright.testing.steps import same
@@ -71,8 +72,14 @@ ROWS: dict[str, Any] = {
     "aggregate": NUMBERS | PLACES,
     "flag": NUMBERS | PLACES | TIMES,
     "target_mean": PLACES,
+    "text_vectors": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
     "text_scores": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
 }
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(NUMBERS, "number"),
+    **dict.fromkeys(TIMES, "time"),
+    **dict.fromkeys(("text", "text_pair"), "optional text"),
+}  # of the inputs that are no categories
 LEARN_TRUTH = [name for name in plugins.STEPS.names() if learns_truth(plugins.STEPS.find(name))]
 ULPS = {"log": 2}  # ln is numpy's on one side, the C library's on the other
 
@@ -132,6 +139,7 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
     (Frequency, {"max_categories": 5}),
     (OneHot, {"max_categories": 4}),
     (Hashing, {"buckets": 3}),
+    (TextVectors, {"dimensions": 4}),
     (Scale, {"method": "robust"}),
     (Clip, {"quantiles": (0.2, 0.9)}),
     (Log, {}),
@@ -148,7 +156,7 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
 def fitted(step: type[Any], settings: dict[str, Any]) -> Any:
     """The step, fitted on the rows that its case reads."""
     rows = ROWS[step.name]
-    inputs: dict[str, Kind] = {n: "number" if n in NUMBERS else "time" if n in TIMES else "category" for n in rows}
+    inputs: dict[str, Kind] = {n: KINDS.get(n, "category") for n in rows}
     return step.fit([rows], inputs, step.settings.model_validate({"step": step.name, **settings}), Wanted("row"))[0]
 
 

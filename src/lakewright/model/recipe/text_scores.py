@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
@@ -19,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lakewright.data.rows.kinds import Kind, missing
+from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe import Column, Values, Wanted, checked, truth_of
 from lakewright.model.recipe.encoded import Encoded
+from lakewright.model.recipe.term_weights import TermWeights, features_of
 from lakewright.model.recipe.terms import READING, Terms, check_reading
 from lakewright.settings.sections import StepSettings
 
@@ -46,35 +46,10 @@ class TextScoresSettings(StepSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """One text's model."""
-
-    terms: Terms
-    weights: NDArray[np.float32]  # [terms + 1, names], of padding 0
-    bias: NDArray[np.float32]  # [names]
-
-    @property
-    def input(self) -> str:
-        return self.terms.inputs[0]
-
-    def scores(self, values: Values) -> NDArray[np.float64]:
-        """[rows, names], before the link. A row's sum is taken term by term, so that it does not depend on the other
-        rows."""
-        encoded = self.terms.encode({self.input: values[self.input]})
-        assert encoded.weights is not None
-        ids, lengths = encoded.ids.values, encoded.ids.lengths
-        row_of = np.repeat(np.arange(len(lengths)), lengths)
-        products = encoded.weights.values.astype(np.float64)[:, None] * self.weights[ids]
-        sums = [np.bincount(row_of, column, minlength=len(lengths)) for column in products.T]
-        scores: NDArray[np.float64] = np.array(sums, dtype=np.float64).T + self.bias.astype(np.float64)
-        return scores
-
-
-@dataclass(frozen=True, eq=False)
 class TextScores:
     names: tuple[str, ...]  # of the truth's numbers
     link: Link
-    every: tuple[Scored, ...]  # one for each text
+    every: tuple[TermWeights, ...]  # one for each text
 
     name: ClassVar[str] = "text_scores"
     settings: ClassVar[type[StepSettings]] = TextScoresSettings
@@ -105,12 +80,14 @@ class TextScores:
         if not texts:
             raise ValueError("texts is empty")
         return cls(
-            names, cast(Link, link), tuple(_open(folder, file, input, len(names)) for input, file in texts.items())
+            names,
+            cast(Link, link),
+            tuple(TermWeights.open(folder, file, input, len(names)) for input, file in texts.items()),
         )
 
     def save(self, folder: Path) -> dict[str, Any]:
         """One safetensors file a text, named by its content: a recipe may have several such steps."""
-        files = {each.input: _save(folder, each) for each in self.every}
+        files = {each.input: each.save(folder, self.name) for each in self.every}
         return {"names": list(self.names), "link": self.link, "reading": READING, "texts": files}
 
     @property
@@ -136,7 +113,7 @@ class TextScores:
         return {}
 
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
-        return [_unread(each, values) for each in self.every]
+        return [each.unread(values, self.name) for each in self.every]
 
 
 def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,9 +134,9 @@ _LINKS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 }
 
 
-def _fit(train: Iterable[Values], name: str, truth: Truth, link: Link, settings: TextScoresSettings) -> Scored:
+def _fit(train: Iterable[Values], name: str, truth: Truth, link: Link, settings: TextScoresSettings) -> TermWeights:
     terms = Terms.counted(train, (name,), settings.min_df, settings.max_features)
-    features, numbers = _features(train, terms), np.concatenate([*truth.batches()])
+    features, numbers = features_of(train, terms), np.concatenate([*truth.batches()])
     weights = np.zeros((features.shape[1], len(truth.names)), dtype=np.float32)
     bias = np.zeros(len(truth.names), dtype=np.float32)
     if link == "softmax":
@@ -168,19 +145,7 @@ def _fit(train: Iterable[Values], name: str, truth: Truth, link: Link, settings:
         fit_one = _fit_number if link == "identity" else _fit_label
         for at, column in enumerate(numbers.T):
             fit_one(features, column, settings, weights[:, at], bias[at : at + 1])
-    return Scored(terms, weights, bias)
-
-
-def _features(train: Iterable[Values], terms: Terms) -> csr_matrix:
-    """[rows, terms + 1], float32; the texts are read a batch at a time."""
-    from scipy.sparse import csr_matrix
-
-    encoded = [terms.encode({terms.inputs[0]: values[terms.inputs[0]]}) for values in train]
-    lengths = np.concatenate([each.ids.lengths for each in encoded])
-    ids = np.concatenate([each.ids.values for each in encoded])
-    weights = np.concatenate([each.weights.values for each in encoded if each.weights is not None])
-    shape = (len(lengths), len(terms.idf))
-    return csr_matrix((weights, ids, np.concatenate([[0], np.cumsum(lengths)])), shape=shape)
+    return TermWeights(terms, weights, bias)
 
 
 def _fit_classes(
@@ -236,60 +201,3 @@ def _fit_number(
     model = Ridge(alpha=1 / settings.C, max_iter=settings.max_iter, solver="sparse_cg")
     model.fit(features.astype(np.float64), scaled)
     weights[:], bias[0] = model.coef_, model.intercept_
-
-
-def _save(folder: Path, scored: Scored) -> str:
-    from safetensors.numpy import save
-
-    listed = "\n".join(scored.terms.vocabulary).encode()
-    arrays = {
-        "terms": np.frombuffer(listed, np.uint8),  # UTF-8, one on each line
-        "idf": scored.terms.idf[1:],
-        "weights": scored.weights[1:],
-        "bias": scored.bias,
-    }
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    file = f"{TextScores.name}-{blake2b(content, digest_size=8).hexdigest()}.safetensors"
-    (folder / file).write_bytes(content)
-    return file
-
-
-def _open(folder: Path, file: str, input: str, width: int) -> Scored:
-    """Raises ValueError for a file that `_save` could not have written."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    if Path(file).name != file:
-        raise ValueError(f"{file!r} is no name of a file beside recipe.json")
-    try:
-        arrays = load((folder / file).read_bytes())
-        listed = arrays["terms"].tobytes().decode()
-        idf, weights, bias = (arrays[name] for name in ("idf", "weights", "bias"))
-    except (SafetensorError, KeyError, TypeError, AttributeError) as failure:
-        raise ValueError(f"{file} does not hold the scores of terms: {failure}") from None
-    terms = listed.split("\n") if listed else []
-    shapes = {"idf": (len(terms),), "weights": (len(terms), width), "bias": (width,)}
-    for name, shape in shapes.items():
-        array = arrays[name]
-        if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-            raise ValueError(f"{file}: {name} is not finite float32 numbers {list(shape)}")
-    checked.distinct(tuple(terms), file)
-    vocabulary = {term: place for place, term in enumerate(terms, start=1)}
-    first = np.zeros((1, width), dtype=np.float32)  # padding's
-    padded = np.concatenate([np.zeros(1, dtype=np.float32), idf])
-    return Scored(Terms((input,), vocabulary, padded), np.concatenate([first, weights]), bias)
-
-
-def _unread(each: Scored, values: Values) -> Shortfall:
-    """The texts without a known term; a blank or missing one is no text."""
-    texts = values[each.input]
-    present = np.array([not missing(text) for text in texts])
-    known = np.array([text is not None and each.terms.knows(text) for text in texts])
-    return Shortfall(
-        "unread_texts",
-        "text",
-        f"in {each.input!r} hold no known term",
-        "learn from texts with the same words, or set prepare.recipe.text_scores.min_df: 1",
-        lost=(present & ~known).astype(np.int64),
-        of=present.astype(np.int64),
-    )
