@@ -165,6 +165,7 @@ def test_a_champion_with_other_inputs_is_compared_on_the_columns_of_the_table(he
     decision = lw.run(file, settings=fewer).decision
     assert {*decision.against_champion} == {"log_loss"} and decision.checks[-1].value is not None
     other = ["data.columns.others=false", "data.columns.categories=[place]", "data.exclude=[price, size]"]
+    other.append("prepare.duplicates=keep")
     refused = lw.run(file, settings=other).decision
     assert not refused.passed and "has no column 'size'" in refused.checks[-1].detail
 
