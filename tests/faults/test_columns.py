@@ -16,6 +16,7 @@ import lakewright as lw
 from lakewright.cli.show import _first_row
 from lakewright.data.rows.inputs import close, uses
 from lakewright.errors import LakewrightError
+from lakewright.learning.learners.trees import threads_of
 from lakewright.model.tasks.classification import ClassificationColumns
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
@@ -61,6 +62,7 @@ def test_numbers_and_times_in_other_forms_are_noticed(lake: Any) -> None:
     assert noticed == {name: [finding] for name, (_, finding) in HIDDEN.items()}
     _, findings = close(columns, table, chosen)
     named = {each.name: each for each in findings}
+    assert "3 columns (age, income, since)" in named["words_for_missing"].detail
     assert named["words_for_missing"].rows == ["age: NA", "income: ?", "since: N/A"]
     assert "data.options.null_values" in named["words_for_missing"].detail
 
@@ -172,3 +174,10 @@ def test_the_row_that_a_run_proposes_to_predict_is_whole(tmp_path: Path) -> None
     pq.write_table(pa.table({"inputs": [json.dumps(row)]}), tmp_path / "rows.parquet")
     run: Any = SimpleNamespace(report=SimpleNamespace(test_rows=tmp_path / "rows.parquet"))
     assert json.loads(_first_row(run)) == row  # null, since an input that a row of columns lacks is refused
+
+
+@pytest.mark.parametrize(("rows", "threads"), [(1, 1), (9_999, 1), (10_000, 2), (1_000_000, 4)])
+def test_small_tables_are_learned_by_one_thread(rows: int, threads: int) -> None:
+    from types import SimpleNamespace
+
+    assert threads_of(SimpleNamespace(threads=4, train=range(rows))) == threads  # type: ignore[arg-type]

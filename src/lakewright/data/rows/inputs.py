@@ -16,6 +16,7 @@ from pydantic import Field
 
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.measures import Measured, measure
+from lakewright.data.rows.quality import EXAMPLES, counted, cut
 from lakewright.errors import DataError
 from lakewright.records import Finding, Record, TableVersion
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 ROLES: dict[Kind, str] = {"number": "numbers", "category": "categories", "time": "times"}
 MOSTLY_MISSING = 0.5  # share of the rows
 MANY_VALUES = 1000  # of a category
-EXAMPLES = 5
 EMPTY: Mapping[str, Any] = {}
 LEFT_OUT = {
     "constant_columns": "with one value, or none, in all rows: no inputs",
@@ -168,7 +168,12 @@ def _left_out(chosen: Sequence[ColumnUse]) -> list[Finding]:
             unread = finding == "unread_columns"
             rows = [f"{each.column} ({each.kind or 'structure'})" if unread else each.column for each in named]
             findings.append(
-                Finding(name=finding, count=len(named), detail=f"{_columns(len(named))} {detail}.", rows=rows)
+                Finding(
+                    name=finding,
+                    count=len(named),
+                    detail=f"{_columns(named)} {detail}.",
+                    rows=rows,
+                )
             )
     return findings
 
@@ -177,9 +182,9 @@ def _of_inputs(added: Sequence[ColumnUse]) -> list[Finding]:
     if not added:
         return []
     kinds = Counter(each.kind for each in added)
-    counted = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
+    by_kind = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
     verb = "is an input" if len(added) == 1 else "are inputs"
-    taken = f"{_columns(len(added))} without a role {verb}: {counted}."
+    taken = f"{counted(len(added), 'column')} without a role {verb}: {by_kind}."
     kinds_of = [f"{each.column}: {each.kind}" for each in added]
     return [Finding(name="inputs", count=len(added), detail=taken, rows=kinds_of)]
 
@@ -187,13 +192,21 @@ def _of_inputs(added: Sequence[ColumnUse]) -> list[Finding]:
 def _noticed(chosen: Sequence[ColumnUse]) -> list[Finding]:
     findings = []
     for finding, detail in NOTICED.items():
-        rows = [f"{each.column}: {each.noticed[finding]}" for each in chosen if finding in each.noticed]
+        named = [each for each in chosen if finding in each.noticed]
+        rows = [f"{each.column}: {each.noticed[finding]}" for each in named]
         if rows:
             findings.append(
-                Finding(name=finding, count=len(rows), detail=f"{_columns(len(rows))} {detail}.", rows=rows)
+                Finding(
+                    name=finding,
+                    count=len(rows),
+                    detail=f"{_columns(named)} {detail}.",
+                    rows=rows,
+                )
             )
     return findings
 
 
-def _columns(count: int) -> str:
-    return f"{count} column{'s' * (count != 1)}"
+def _columns(named: Sequence[ColumnUse]) -> str:
+    """Their number, and the first few names."""
+    first = ", ".join(cut(each.column) for each in named[:EXAMPLES])
+    return f"{counted(len(named), 'column')} ({first}{', …' * (len(named) > EXAMPLES)})"
