@@ -15,6 +15,7 @@ import yaml
 import lakewright as lw
 from lakewright.cli.show import _first_row
 from lakewright.data.rows.inputs import close, uses
+from lakewright.data.sources.written import NUMBERS, misfits
 from lakewright.errors import LakewrightError
 from lakewright.learning.learners.trees import threads_of
 from lakewright.model.tasks.classification import ClassificationColumns
@@ -181,3 +182,26 @@ def test_small_tables_are_learned_by_one_thread(rows: int, threads: int) -> None
     from types import SimpleNamespace
 
     assert threads_of(SimpleNamespace(threads=4, train=range(rows))) == threads  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("lake")
+def test_one_value_in_some_rows_is_an_input() -> None:
+    some = {"flag": ["x" if i % 4 else None for i in range(100)], "paid": [1.0 if i % 3 else None for i in range(100)]}
+    same = {"all": ["x"] * 100, "none": pa.nulls(100, pa.string())}
+    record = prepared_of({**some, **same, "n": [i / 3 for i in range(100)], "y": ["a", "b"] * 50})
+    findings = {each.name: each for each in record.findings}
+    assert findings["constant_columns"].rows == ["all", "none"]
+    assert {"flag: category", "paid: number"} <= {*findings["inputs"].rows}
+
+
+@pytest.mark.parametrize(
+    ("values", "remedy"),
+    [
+        (["1,234.50", "12,000.00", "999.5"], "replace(\"the price\", ',', '')::double"),
+        (["1,234,567", "12,000", "3"], "replace(\"the price\", ',', '')::double"),
+        (["1,5", "12,25", "3"], "replace(\"the price\", ',', '.')::double"),
+        (["1.5", "NA"], "null_values"),
+    ],
+)
+def test_numbers_with_commas_have_a_remedy_of_their_own(values: list[str], remedy: str) -> None:
+    assert remedy in misfits("the price", [(values, [""] * len(values))], NUMBERS).remedy

@@ -41,8 +41,8 @@ NOTICED = {
     "words read as missing: data.options.null_values (csv), or nullif(column, 'NA') in SQL",
     "numbers_in_other_forms": "of numbers with units, signs or separators: words to the model, without an order. Write "
     "them plainly at the source (1234.5)",
-    "times_in_other_forms": "of dates or times whose year is not first: words to the model, without an order. Write "
-    "them in ISO 8601 at the source (2024-01-31), or convert them in SQL: strptime(column, '%d.%m.%Y')",
+    "times_in_other_forms": "of dates or times in other forms than ISO 8601: words to the model, without an order. "
+    "Write them in ISO 8601 at the source (2024-01-31), or convert them in SQL: strptime(column, '%d.%m.%Y')",
     "rounded_numbers": "of numbers that differ beyond the seven digits of float32, in which this learner reads them, "
     "or beyond its range: most differences are lost. Take their least value away, or scale them (data.derive)",
     "mostly_missing": "without a value in more than half of the rows",
@@ -115,7 +115,8 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
     def no_input(finding: str, why: str) -> ColumnUse:
         return ColumnUse(column=name, use="no input", kind=kind, why=why, finding=finding, noticed=noticed)
 
-    if kind is not None and column.distinct <= 1:
+    # One value in some rows is two: a row has it or not
+    if kind is not None and column.distinct <= 1 and column.values in (0, rows):
         return no_input("constant_columns", "one value in all rows" if column.values else "no value in any row")
     if column.is_identifier:
         return no_input("identifier_columns", f"{column.why}, another in every row, as identifiers have")
