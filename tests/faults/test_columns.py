@@ -205,3 +205,11 @@ def test_one_value_in_some_rows_is_an_input() -> None:
 )
 def test_numbers_with_commas_have_a_remedy_of_their_own(values: list[str], remedy: str) -> None:
     assert remedy in misfits("the price", [(values, [""] * len(values))], NUMBERS).remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_the_sql_of_a_remedy_quotes_a_column_of_several_words() -> None:
+    rows = {"the price": [float("inf") if i == 3 else i / 3 for i in range(60)], "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match="infinite in 1 row") as error:
+        prepared_of(rows)
+    assert 'if(isinf("the price"), null, "the price")' in error.value.remedy

@@ -211,7 +211,8 @@ def coarse_rows(duplicates: Duplicates) -> Finding:
         count=repeats,
         detail=f"{counted(repeats, 'row')} of {len(duplicates.group_of_row):,} equal to an earlier row. As equal rows "
         f"have different truths ({counted(conflicts, 'row')}), they are taken for different things, not copies, and "
-        "all stay. If they are copies: prepare.duplicates: drop.",
+        "all stay. If they are copies: prepare.duplicates: drop; if many are of one person or machine, name it under "
+        "data.columns.group.",
     )
 
 
