@@ -213,3 +213,10 @@ def test_the_sql_of_a_remedy_quotes_a_column_of_several_words() -> None:
     with pytest.raises(LakewrightError, match="infinite in 1 row") as error:
         prepared_of(rows)
     assert 'if(isinf("the price"), null, "the price")' in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_profile_reads_the_labels_of_a_project_with_open_columns() -> None:
+    prepared_of({"n": [i / 3 for i in range(60)], "y": ["a", "b"] * 30})  # writes the table and its project
+    notes = lw.profile("main.t.things", project="project.yml").notes
+    assert not [note for note in notes if "cannot read the labels" in note]
