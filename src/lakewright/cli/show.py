@@ -138,6 +138,11 @@ def _first_row(run: Run) -> str:
     # read_table would import pandas.
     first = next(pq.ParquetFile(run.report.test_rows).iter_batches(1, columns=["inputs"]))
     values = json.loads(first["inputs"][0].as_py())
-    row = {name: value[:80] if isinstance(value, str) else value for name, value in values.items() if value is not None}
+    whole = values.get("text") is None  # a row of columns alone must have every input
+    row = {
+        name: value[:80] if isinstance(value, str) else value
+        for name, value in values.items()
+        if whole or value is not None
+    }
     row.pop("tokens", None)  # the text is the same
     return row["text"] if list(row) == ["text"] else json.dumps(row, ensure_ascii=False)

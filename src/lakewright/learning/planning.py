@@ -102,7 +102,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     if task.labels:
         if Kind.level == "row" and not Kind.one_label:
             findings += check_constant(counts[TRAIN], chosen.counts[TRAIN], columns=columns)
-        check_train(counts, columns=columns)
+        check_train(counts, columns=columns, one_label=Kind.one_label)
         if Kind.one_label:
             findings += check_test(counts, columns=columns)
 
@@ -130,7 +130,8 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
     """What each column of the table is to the project's model, and why."""
     columns = project.data.columns
     method = method or _method(project, lake.scan(table).schema.names)
-    reads = {*plugins.LEARNERS.find(project.train.learner).reads}
+    learner = plugins.LEARNERS.find(project.train.learner)
+    reads, single = {*learner.reads}, learner.reads.get("number") == "native"
     for settings in project.prepare.recipe.values():
         reads.update(plugins.STEPS.find(settings.step).reads)
     # What the truth is derived from tells it, and so does whatever else is derived from that or from the truth
@@ -146,7 +147,7 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
         leave[columns.split or "split"] = "the published split"
     roles = {name for _, name in columns.names}
     computed = {name: derived[name] for name in derived if columns.is_open and name not in {*roles, *leave}}
-    return uses(columns, lake, table, reads, leave, computed)
+    return uses(columns, lake, table, reads, leave, computed, single)
 
 
 def _derive(project: Project, chosen: Sequence[ColumnUse]) -> DeriveSettings | None:

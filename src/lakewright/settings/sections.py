@@ -184,10 +184,11 @@ class Split(Settings):
 
 class Prepare(Settings):
     split: Split = Split()
-    duplicates: Literal["drop", "keep"] = Field(
-        default="drop",
+    duplicates: Literal["auto", "drop", "keep"] = Field(
+        default="auto",
         description="drop: of equal normalised rows, one is kept; with a published split, test keeps all its rows, and "
-        "train loses those that are also in test or validation",
+        "train loses those that are also in test or validation; auto: drop, but keep in a table without texts where "
+        "many equal rows differ in their truth, because these are different things",
     )
     drop_missing: list[str] = Field(
         default=[], description="inputs: rows without a value in one of them are left out of all splits, and counted"

@@ -30,7 +30,7 @@ from lakewright.data.profile.texts import (
     profile_duplicates,
     profile_text,
 )
-from lakewright.data.rows.inputs import ColumnUse
+from lakewright.data.rows.inputs import ColumnUse, close
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.errors import DataError, LakewrightError, NotFound, nearest
 from lakewright.records import Finding, Record, TableVersion
@@ -100,7 +100,7 @@ def measured(
     schema, notes = lake.scan(table).schema, list[str]()
     with bar("profile", len(schema) + 5) as advance:
         # First, so that an unknown name or value is reported before the long work.
-        labels = _labels(lake, table, roles, project, notes) if roles.label else None
+        labels = _labels(lake, table, roles, _closed(project, table, uses), notes) if roles.label else None
         facets, left_out = measure_bias(lake, table, bias, labels) if bias and labels is not None else ([], [])
         advance(1, "columns")
         columns = []
@@ -189,6 +189,16 @@ def _of_project(schema: pa.Schema, columns: Columns) -> tuple[dict[str, Any], st
         "label": labels if isinstance(labels, list) else [labels],
         "split": columns.split,
     }, role
+
+
+def _closed(project: Project | None, table: TableVersion, uses: Sequence[ColumnUse]) -> Project | None:
+    """The project with its inputs named, if it leaves the table's columns open: a task reads labels beside inputs."""
+    if project is None or not project.data.columns.is_open:
+        return project
+    try:
+        return project.with_columns(close(project.data.columns, table, uses)[0], None)
+    except DataError:  # no input is left; the round trip notes it
+        return project
 
 
 def _labels(lake: Lake, table: TableVersion, roles: Roles, project: Project | None, notes: list[str]) -> Labels:

@@ -54,7 +54,7 @@ def planned_split(
     truths = np.zeros(table.rows, dtype=np.int64) if labels is None else labels.truth_codes()
     usable = text_rows.complete & (truths[text_rows.rows] >= 0)
     rows, groups = text_rows.rows[usable], text_rows.duplicates.group_of_row[usable]
-    if settings.duplicates == "drop":
+    if settings.duplicates != "keep":  # these rows have texts: auto drops
         stays = np.flatnonzero(drop_duplicates(groups, np.full(len(rows), TRAIN)))
         rows = rows[stays]
     split = np.full(len(truths), None, dtype=object)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lakewright.data.rows.duplicates import drop_duplicates, duplicates_of
 from lakewright.data.rows.facts import gather
 from lakewright.data.rows.folds import folds_of
+from lakewright.data.rows.kinds import TEXTS
 from lakewright.data.rows.quality import (
     Noticed,
     check_duplicates,
@@ -18,6 +19,7 @@ from lakewright.data.rows.quality import (
     check_leakage,
     check_spellings,
     check_splits,
+    coarse_rows,
     counted,
 )
 from lakewright.data.rows.splits import SPLITS, Method, assign
@@ -89,7 +91,10 @@ def choose(
     folds[facts.rows] = folds_of(facts.text["high"], facts.group, settings.split.seed)
     facts = replace(facts, text=facts.text[:0].copy())  # the hashes are not needed any more: two thirds of the memory
     groups, first = duplicates.group_of_row, np.ones(len(facts.rows), dtype=np.bool_)
-    drop, published = settings.duplicates == "drop", method == "predefined"
+    coarse = settings.duplicates == "auto" and not {*TEXTS} & {*reading.inputs.values()} and duplicates.are_coarse
+    drop, published = settings.duplicates != "keep" and not coarse, method == "predefined"
+    if coarse:
+        findings.append(coarse_rows(duplicates))
     if drop and not published:
         first[duplicates.normalised] = False
     stay = np.flatnonzero(first)
@@ -117,7 +122,7 @@ def choose(
         findings.append(Finding(name="split_gap", count=between, detail=detail))
 
     # No text in two splits; a published test split keeps all its rows
-    if published or not drop:
+    if published or not (drop or coarse):  # of coarse rows, equal ones in two splits are no leak
         findings += check_leakage(split, groups[stay], rows=facts.rows[stay])
     if published and drop:
         keep = drop_duplicates(groups[stay], split)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from lakewright.data.rows.keys import digest
 from lakewright.errors import UsageError
 
+COARSE_REPEATS = 0.05  # share of the rows of a table …
+COARSE_CONFLICTS = 0.1  # … and, of the rows that are equal to others, those with another truth
 IDENTITY = np.dtype([("high", np.uint64), ("low", np.uint64), ("exact", np.int64)])
 
 
@@ -24,6 +26,13 @@ class Duplicates:
     normalised: npt.NDArray[np.int64]  # rows whose normalised text an earlier row has; includes exact
     conflicting: npt.NDArray[np.int64]  # rows whose normalised text has another truth elsewhere
     group_of_row: npt.NDArray[np.int64]  # (rows,): the same number for the same normalised text
+
+    @property
+    def are_coarse(self) -> bool:
+        """Whether equal rows are different things rather than copies: a copy has its original's truth, too."""
+        rows = len(self.group_of_row)
+        equal = int((np.bincount(self.group_of_row) > 1).sum()) + len(self.normalised)
+        return len(self.normalised) > COARSE_REPEATS * rows and len(self.conflicting) > COARSE_CONFLICTS * equal
 
 
 def normalise(text: str) -> str:

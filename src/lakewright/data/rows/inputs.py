@@ -16,6 +16,7 @@ from pydantic import Field
 
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.measures import Measured, measure
+from lakewright.data.rows.quality import EXAMPLES, counted, cut
 from lakewright.errors import DataError
 from lakewright.records import Finding, Record, TableVersion
 
@@ -36,6 +37,14 @@ LEFT_OUT = {
 }
 NOTICED = {
     "numbers_in_text": "with numbers or times written as text, read as such",
+    "words_for_missing": "whose other values are all numbers or times: words to the model, without an order. Have the "
+    "words read as missing: data.options.null_values (csv), or nullif(column, 'NA') in SQL",
+    "numbers_in_other_forms": "of numbers with units, signs or separators: words to the model, without an order. Write "
+    "them plainly at the source (1234.5)",
+    "times_in_other_forms": "of dates or times in other forms than ISO 8601: words to the model, without an order. "
+    "Write them in ISO 8601 at the source (2024-01-31), or convert them in SQL: strptime(column, '%d.%m.%Y')",
+    "rounded_numbers": "of numbers that differ beyond the seven digits of float32, in which this learner reads them, "
+    "or beyond its range: most differences are lost. Take their least value away, or scale them (data.derive)",
     "mostly_missing": "without a value in more than half of the rows",
     "many_values": f"of categories with more than {MANY_VALUES:,} values: most are rare, and new ones will come; "
     "see the steps hashing, frequency and target_mean",
@@ -51,7 +60,7 @@ class ColumnUse(Record):
     kind: Kind | None = None  # None: of no role that is read, or a list or a structure
     why: str
     finding: str = ""  # that names the column because it is no input
-    noticed: dict[str, str] = Field(default={})  # findings that name the column although it is an input → what it has
+    noticed: dict[str, str] = Field(default={})  # findings on how the column is written or filled → what it has
 
 
 def uses(
@@ -61,9 +70,11 @@ def uses(
     reads: Collection[Kind],
     leave: Mapping[str, str] = EMPTY,
     derived: Mapping[str, Collection[str]] = EMPTY,
+    single: bool = False,
 ) -> list[ColumnUse]:
     """Each column of the table, in its order. `reads` are the kinds that the recipe reads; `leave` names further
-    columns that are no inputs, with the reason; `derived` those that the recipe computes, each of which columns."""
+    columns that are no inputs, with the reason; `derived` those that the recipe computes, each of which columns.
+    `single`: the learner reads numbers as they are, in float32."""
     roles: dict[str, str] = {}
     for role, name in columns.names:
         roles[name] = f"{roles[name]}, {role}" if name in roles else role
@@ -85,7 +96,7 @@ def uses(
         elif name in leave or not is_open:
             chosen.append(ColumnUse(column=name, use="no input", why=leave.get(name, "data.columns does not name it")))
         else:
-            use = _use_of(measured[name], table.rows, reads, free)
+            use = _use_of(measured[name], table.rows, reads, free, single)
             if use.use == "no input" and name in sources and use.kind in ROLES:
                 why = f"{use.why}: no input, but the derived {sources[name]} needs it"
                 use = ColumnUse(column=name, use="read by derive", kind=use.kind, why=why)
@@ -94,13 +105,18 @@ def uses(
     return chosen
 
 
-def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool) -> ColumnUse:
+def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, single: bool) -> ColumnUse:
     kind, name = column.kind, column.name
 
-    def no_input(finding: str, why: str) -> ColumnUse:
-        return ColumnUse(column=name, use="no input", kind=kind, why=why, finding=finding)
+    noticed = {}
+    if column.hides is not None:
+        noticed[column.hides] = ", ".join(column.words_for_nothing[:EXAMPLES]) or f"{column.distinct:,} values"
 
-    if kind is not None and column.distinct <= 1:
+    def no_input(finding: str, why: str) -> ColumnUse:
+        return ColumnUse(column=name, use="no input", kind=kind, why=why, finding=finding, noticed=noticed)
+
+    # One value in some rows is two: a row has it or not
+    if kind is not None and column.distinct <= 1 and column.values in (0, rows):
         return no_input("constant_columns", "one value in all rows" if column.values else "no value in any row")
     if column.is_identifier:
         return no_input("identifier_columns", f"{column.why}, another in every row, as identifiers have")
@@ -109,12 +125,13 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool) ->
     if kind not in reads or (kind == "text" and not free):
         more = "the recipe reads no such kind" if kind not in reads else "the model reads another column of texts"
         return no_input("unread_columns", f"{column.why}: {kind}; {more}")
-    noticed = {}
     if column.is_written_otherwise:
         noticed["numbers_in_text"] = str(kind)
+    if single and column.is_rounded:
+        noticed["rounded_numbers"] = f"{column.distinct:,} values, about {column.singles:,} in float32"
     if column.values < (1 - MOSTLY_MISSING) * rows:
         noticed["mostly_missing"] = f"{1 - column.values / rows:.0%}"
-    if kind == "category" and column.distinct > MANY_VALUES:
+    if kind == "category" and column.distinct > MANY_VALUES and column.hides is None:
         noticed["many_values"] = f"{column.distinct:,}"
     missing = f"; {1 - column.values / rows:.0%} of the rows have none" if "mostly_missing" in noticed else ""
     return ColumnUse(column=name, use="input", kind=kind, why=f"{column.why}{missing}", noticed=noticed)
@@ -141,7 +158,7 @@ def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) ->
             "name columns under data.columns (numbers, categories, times), or see how the source was read",
         )
     named = columns.model_copy(update={**roles, "text": text, "others": False})
-    return named, [*_left_out(chosen), *_of_inputs(added)]
+    return named, [*_left_out(chosen), *_of_inputs(added), *_noticed(chosen)]
 
 
 def _left_out(chosen: Sequence[ColumnUse]) -> list[Finding]:
@@ -152,7 +169,12 @@ def _left_out(chosen: Sequence[ColumnUse]) -> list[Finding]:
             unread = finding == "unread_columns"
             rows = [f"{each.column} ({each.kind or 'structure'})" if unread else each.column for each in named]
             findings.append(
-                Finding(name=finding, count=len(named), detail=f"{_columns(len(named))} {detail}.", rows=rows)
+                Finding(
+                    name=finding,
+                    count=len(named),
+                    detail=f"{_columns(named)} {detail}.",
+                    rows=rows,
+                )
             )
     return findings
 
@@ -161,20 +183,31 @@ def _of_inputs(added: Sequence[ColumnUse]) -> list[Finding]:
     if not added:
         return []
     kinds = Counter(each.kind for each in added)
-    counted = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
+    by_kind = ", ".join(f"{count} of the kind {kind}" for kind, count in kinds.items())
     verb = "is an input" if len(added) == 1 else "are inputs"
-    taken = f"{_columns(len(added))} without a role {verb}: {counted}."
-    findings = [
-        Finding(name="inputs", count=len(added), detail=taken, rows=[f"{each.column}: {each.kind}" for each in added])
-    ]
+    taken = f"{counted(len(added), 'column')} without a role {verb}: {by_kind}."
+    kinds_of = [f"{each.column}: {each.kind}" for each in added]
+    return [Finding(name="inputs", count=len(added), detail=taken, rows=kinds_of)]
+
+
+def _noticed(chosen: Sequence[ColumnUse]) -> list[Finding]:
+    findings = []
     for finding, detail in NOTICED.items():
-        rows = [f"{each.column}: {each.noticed[finding]}" for each in added if finding in each.noticed]
+        named = [each for each in chosen if finding in each.noticed]
+        rows = [f"{each.column}: {each.noticed[finding]}" for each in named]
         if rows:
             findings.append(
-                Finding(name=finding, count=len(rows), detail=f"{_columns(len(rows))} {detail}.", rows=rows)
+                Finding(
+                    name=finding,
+                    count=len(rows),
+                    detail=f"{_columns(named)} {detail}.",
+                    rows=rows,
+                )
             )
     return findings
 
 
-def _columns(count: int) -> str:
-    return f"{count} column{'s' * (count != 1)}"
+def _columns(named: Sequence[ColumnUse]) -> str:
+    """Their number, and the first few names."""
+    first = ", ".join(cut(each.column) for each in named[:EXAMPLES])
+    return f"{counted(len(named), 'column')} ({first}{', …' * (len(named) > EXAMPLES)})"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.quality import EXAMPLES
 from lakewright.data.rows.reading import Batch
 from lakewright.records import Finding
 
@@ -50,7 +51,8 @@ def check_alone(train: Iterable[Batch], inputs: Mapping[str, Kind]) -> list[Find
         return []
     several = "s" * (len(telling) != 1)
     detail = (
-        f"{len(telling)} column{several} that alone predict{'s' * (len(telling) == 1)} the truth: if a value is "
+        f"{len(telling)} column{several} ({', '.join(each.rpartition(':')[0] for each in telling[:EXAMPLES])}"
+        f"{', …' * (len(telling) > EXAMPLES)}) that alone predict{'s' * (len(telling) == 1)} the truth: if a value is "
         "not known before the truth is, leave the column out (data.exclude)."
     )
     return [Finding(name="predicts_alone", count=len(telling), detail=detail, rows=telling)]

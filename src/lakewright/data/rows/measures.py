@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.data.lake.writing import keep_failure
 from lakewright.data.rows.kinds import Kind
+from lakewright.data.sources.written import PLACEHOLDERS
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
@@ -23,17 +24,38 @@ WORDS = 3.0  # average words of a text
 MEMORY = "1GB"  # of DuckDB, before it spills
 NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+# Forms that nobody can read without knowing more: 1,234.50, 1,5, $5, 5 kg, 5%, 31.12.2024, Jan 1 2024
+ODD_NUMBER = (
+    r"[+-]? ?[$€£¥]? ?[+-]?"
+    r"([0-9]{1,3}([,.'\x{a0} ][0-9]{3})+([.,][0-9]+)?|[0-9]+[.,]?[0-9]*|[.,][0-9]+)"
+    r"( ?[%€£¥$]| [\pL°/²³]{1,6}|kg|g|mg|km|cm|mm|m|k|K|M)?"
+)
+ODD_TIME = (
+    r"([0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2}([0-9]{2})?|[0-9]{4}[./][0-9]{1,2}[./][0-9]{1,2}"
+    r"|\pL{3,9}\.? [0-9]{1,2},? [0-9]{4}|[0-9]{1,2}[. -]+\pL{3,9}\.?[ -][0-9]{2}([0-9]{2})?)([ T,].*)?"
+)
+WORDS_FOR_NOTHING = ", ".join("'" + word.replace("'", "''") + "'" for word in PLACEHOLDERS)
 # Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
-# are a time; then least and greatest of a column of whole numbers
+# are a time; then least and greatest of a column of whole numbers; of strings again, rows with a word for a missing
+# value, these words, rows with a number in another form, and with a time in another form; last, of numbers, about how
+# many different values float32 keeps
 STRING = rf"""
     count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
     coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
     count(*) FILTER (regexp_full_match(trim(@), '{NUMBER}')),
     count(*) FILTER (regexp_full_match(trim(@), '[0-9]+')),
-    count(*) FILTER (regexp_full_match(trim(@), '{TIME}')), NULL, NULL"""
-WHOLE = "count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@)"
-FLOAT = "count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL"
-OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL"
+    count(*) FILTER (regexp_full_match(trim(@), '{TIME}')), NULL, NULL,
+    count(*) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING})),
+    coalesce(list_sort(list(DISTINCT trim(@)) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING}))), []),
+    count(*) FILTER (regexp_full_match(trim(@), $${ODD_NUMBER}$$)),
+    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL"""
+SINGLE = "approx_count_distinct(TRY_CAST(@ AS FLOAT))"
+WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}"
+FLOAT = f"""
+    count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0,
+    {SINGLE} FILTER (NOT isnan(@))"""
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL"
+MOSTLY = 0.95  # share of a column's values that show what it holds
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,11 @@ class Measured:
     times: int = 0  # strings that are times in ISO 8601
     least: int | None = None
     greatest: int | None = None
+    nothing: int = 0  # strings that are a word for a missing value, such as NA …
+    words_for_nothing: tuple[str, ...] = ()  # … and these words
+    odd_numbers: int = 0  # strings that are a number in any form
+    odd_times: int = 0  # strings that are a time in a form that begins with no year
+    singles: int | None = None  # of numbers: different values in float32, about
 
     @property
     def kind(self) -> Kind | None:
@@ -89,6 +116,28 @@ class Measured:
         if self.values and self.digits == self.values:
             return f"{count} of digits alone, as codes are written"
         return f"texts of {self.words:.1f} words on average, {count}"
+
+    @property
+    def hides(self) -> str | None:
+        """What the words in a column really are, where they show it: a finding's name. Each is read as a word, so
+        that their order is lost."""
+        if self.shape != "string" or self.kind not in ("category", "text"):
+            return None
+        words, plain = self.values - self.nothing, max(self.numbers, self.times)
+        if self.nothing and words and plain == words:
+            return "words_for_missing"
+        if self.distinct <= FEW:
+            return None
+        if self.odd_times >= MOSTLY * words:
+            return "times_in_other_forms"
+        if self.odd_numbers >= MOSTLY * words and self.digits < words and self.numbers < self.odd_numbers:
+            return "numbers_in_other_forms"
+        return None
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether float32, with its 24 bits, makes one number of many: 1e9 + 0.5 and 1e9 + 1, or 1e-50 and 1e-60."""
+        return self.singles is not None and self.singles < self.distinct / 2
 
     @property
     def is_written_otherwise(self) -> bool:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from lakewright.data.rows.duplicates import Duplicates, identities, normalise
 from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.splits import SPLITS, TEST, TRAIN
+from lakewright.data.sources.written import PLACEHOLDERS
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 CUT = 80  # characters of an example
+WORDS_FOR_NOTHING = {*PLACEHOLDERS} - {"none", "unknown", "missing", "xxx", "todo", "tbd", "_", "."}  # may be classes
 
 Rows = npt.NDArray[np.int64]
 
@@ -97,6 +99,16 @@ def check_labels(
         _with_truth,
     )
 
+    nothing = np.array([name.strip().lower() in WORDS_FOR_NOTHING for name in names])
+    words = ", ".join(_quoted(name) for name in names if name.strip().lower() in WORDS_FOR_NOTHING)
+    noticed += _noticed(
+        "placeholder_labels",
+        number[nothing[labels]],
+        f"whose label in column {column} is a word for a missing value ({words}), learned as a class. If it means no "
+        "label, have it read as missing (data.options.null_values in csv, nullif in SQL): these rows are then left "
+        "out.",
+        _with_truth,
+    )
     noticed += check_spellings(labels, [(name,) for name in names], columns=columns, rows=number)
     if is_label is None:
         named = identities(names)
@@ -170,15 +182,15 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
     noticed = _noticed(
         "exact_duplicates",
         number[duplicates.exact],
-        f"repeating the {content(columns)} of an earlier row in column {text_column} exactly: with "
-        "prepare.duplicates: drop, train and validation keep the first.",
+        f"repeating the {content(columns)} of an earlier row in column {text_column} exactly: where "
+        "prepare.duplicates drops them, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(
         "normalised_duplicates",
         number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
         f"repeating the {content(columns)} of an earlier row in column {text_column} except for case, white space or "
-        "Unicode form: with prepare.duplicates: drop, train and validation keep the first.",
+        "Unicode form: where prepare.duplicates drops them, train and validation keep the first.",
         _with_truth,
     )
     noticed += _noticed(
@@ -189,6 +201,19 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
         _with_truth,
     )
     return noticed
+
+
+def coarse_rows(duplicates: Duplicates) -> Finding:
+    """The finding that equal rows stay, because they are different things (Duplicates.are_coarse)."""
+    repeats, conflicts = len(duplicates.normalised), len(duplicates.conflicting)
+    return Finding(
+        name="equal_rows_kept",
+        count=repeats,
+        detail=f"{counted(repeats, 'row')} of {len(duplicates.group_of_row):,} equal to an earlier row. As equal rows "
+        f"have different truths ({counted(conflicts, 'row')}), they are taken for different things, not copies, and "
+        "all stay. If they are copies: prepare.duplicates: drop; if many are of one person or machine, name it under "
+        "data.columns.group.",
+    )
 
 
 def check_leakage(
@@ -253,8 +278,9 @@ def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> 
     return [Finding(name="one_class_in_test", count=count, detail=detail)]
 
 
-def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> None:
-    """Raises DataError if a label of validation or test is not in train; `counts` are split → label → rows."""
+def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns, one_label: bool = False) -> None:
+    """Raises DataError if a label of validation or test is not in train, or, where a row has `one_label`, if all rows
+    of train have the same; `counts` are split → label → rows."""
     others = [name for name in SPLITS if name != TRAIN]
     unseen = sorted({label for name in others for label in counts[name]} - set(counts[TRAIN]))
     if unseen:
@@ -267,6 +293,14 @@ def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) ->
             f"{', '.join(label_counts)}{', …' * (len(unseen) > EXAMPLES)}",
             "add train rows of these labels, merge them into others, leave their rows out, or split in another way "
             "(another prepare.split.seed or method)",
+        )
+    if one_label and len(counts[TRAIN]) == 1:
+        ((label, count),) = counts[TRAIN].items()
+        raise DataError(
+            f"column {truth_name(columns)} holds one label only, {_quoted(label)}, in all {counted(count, 'row')} of "
+            "train",
+            "add train rows of other labels, split in another way (another prepare.split.seed or method), or, if rows "
+            "were dropped as duplicates, set prepare.duplicates: keep",
         )
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, input_names, truth_name
+from lakewright.data.sources.written import quoted
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
@@ -134,10 +135,11 @@ class Usable:
         for (role, name), tally in self.infinite.items():
             if tally.count:
                 examples = ", ".join(f"row {row}: {value}" for row, value in tally.first)
+                sql = quoted(name)
                 raise DataError(
                     f"the column {name!r} (data.columns.{role}) is infinite in {counted(tally.count, 'row')} "
                     f"({examples})",
-                    f"correct the numbers at the source, or make them null in SQL: if(isinf({name}), null, {name})",
+                    f"correct the numbers at the source, or make them null in SQL: if(isinf({sql}), null, {sql})",
                 )
         for column, count, more in ((text_column, self.texts, ""), (label_column, self.truths, self._blank_columns())):
             if not count:

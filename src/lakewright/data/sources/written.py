@@ -36,6 +36,7 @@ _TIMES = ("date", "timestamp_ntz", "timestamp")
 TIMES = (*_TIMES, *NUMBERS)
 _LONG_WHOLE = r"^-?[0-9]{16,}([.]0*)?$"  # may have more digits than a double keeps
 _COMMA = r"[+-]?[0-9]+,[0-9]+"
+_GROUPED = r"[+-]?[0-9]{1,3}(,[0-9]{3})+([.][0-9]+)?"  # 1,234.50
 _NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: unknown
 
 # Words for a missing value, in lower case.
@@ -231,8 +232,15 @@ class Misfits:
             )
         if self._fit_once_declared:
             return f"read them as numbers: data.options: {{types: {{{self.name}: double}}}}"
+        grouped = [value for value in self.different if re.fullmatch(_GROUPED, value)]
+        if len(grouped) == len(self.different) and not all(re.fullmatch(_COMMA, value) for value in grouped):
+            number = f"replace({quoted(self.name)}, ',', '')::double as {quoted(self.name)}"
+            return (
+                "write them without the commas between thousands at the source; or read the column as text, convert it "
+                f"to numbers in SQL (create table … as select {number}, …) and name that table (data.table)"
+            )
         if all(re.fullmatch(_COMMA, value) for value in self.different):
-            number = f"replace({self.name}, ',', '.')::double as {self.name}"
+            number = f"replace({quoted(self.name)}, ',', '.')::double as {quoted(self.name)}"
             return (
                 "if it is a decimal comma, write a point at the source; or read the column as text, convert it "
                 f"to numbers in SQL (create table … as select {number}, …) and name that table (data.table)"
@@ -260,6 +268,11 @@ def misfits(
         for each in odd:
             each.add(some, places)
     return min(odd, key=lambda each: each.count)
+
+
+def quoted(name: str) -> str:
+    """A column's name as SQL reads it: in quotes, unless it is a plain word."""
+    return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
 
 def cut_times(column: str, count: int) -> Finding:

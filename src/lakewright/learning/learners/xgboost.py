@@ -18,6 +18,7 @@ from lakewright.learning.learners.trees import (
     link_of,
     loss_of,
     matrix_of,
+    threads_of,
 )
 from lakewright.settings.sections import LearnerSettings
 from lakewright.system.progress import bar
@@ -140,7 +141,14 @@ def _parameters(
         more["quantile_alpha"] = settings.alpha
     if settings.monotone_constraints:
         more["monotone_constraints"] = tuple(constraints(settings.monotone_constraints, columns))
-    return {**named, **more, "objective": objective, "nthread": training.threads, "tree_method": "hist", "verbosity": 0}
+    return {
+        **named,
+        **more,
+        "objective": objective,
+        "nthread": threads_of(training),
+        "tree_method": "hist",
+        "verbosity": 0,
+    }
 
 
 LEARNER: Learner = XGBoost()

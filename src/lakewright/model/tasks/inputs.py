@@ -65,11 +65,14 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
             read[role] = text_column(table, columns[role], role)
     for role in ("numbers", "categories", "times"):
         for name in columns.get(role, ()):
-            if name in read or name in RESERVED:
+            if name in RESERVED:
                 raise ProjectError(
-                    f"data.columns.{role} names {name!r}, which is taken",
-                    f"name a column once, and none that is called {', '.join(sorted(RESERVED))} (rename it in SQL)",
+                    f"the column {name!r} is an input (data.columns.{role}), but of a row this is the name of the "
+                    + ("truth" if name == "truth" else "text"),
+                    f"rename it at the source or in SQL, or leave it out: data.exclude: [{name}]",
                 )
+            if name in read:
+                raise ProjectError(f"data.columns.{role} names {name!r} a second time", "name a column once")
             if role == "numbers":
                 read[name] = number_column(table, name, role, in_text=True)
             elif role == "times":
