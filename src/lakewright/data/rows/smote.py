@@ -53,35 +53,42 @@ def synthetic(
     codes = np.array([_codes(columns[:, [*each]]) for each in categories], np.int32).reshape(-1, len(columns))
     made, made_labels = [columns[:0]], [labels[:0]]
     for label, count in enumerate(counts.tolist()):
-        rows = np.flatnonzero(of_row == label)
         whole, rest = divmod(int(counts.max()) - count, count)
         if not whole and not rest:
             continue
         if count < LEAST:
             raise ValueError(f"the label {str(names[label])!r} has {count} row, and no neighbour")
+        rows = np.flatnonzero(of_row == label)
         # As often from each row, and once more from those with the smallest keys: as `oversample` repeats rows
         times = whole + (ranks(np.zeros(count, np.int64), keys[rows]) < rest)
-        with np.errstate(invalid="ignore"):
-            scaled = np.clip(columns[np.ix_(rows, measured)].T, -GREATEST, GREATEST) / deviations[:, None]
-        near = _nearest(np.ascontiguousarray(scaled), codes[:, rows], np.flatnonzero(times))
-        begins = np.repeat(np.arange(len(near)), times[times > 0])  # place in `near` of each synthetic row
+        begins, times = np.flatnonzero(times), times[times > 0]
+        scaled = np.clip(columns[np.ix_(rows, measured)].T, -GREATEST, GREATEST) / deviations[:, None]
+        near = _nearest(np.ascontiguousarray(scaled), codes[:, rows], begins)
+        at = np.repeat(np.arange(len(begins)), times)  # place in `begins` and in `near` of each synthetic row
         nth = np.concatenate([np.arange(each) for each in times])
-        own = keys[rows][times > 0][begins].view(np.int64)
-        drawn = draw_keys(own + 2 * nth, seed, "between") % np.uint64(near.shape[1])
-        bits = draw_keys(own + 2 * nth + 1, seed, "between") >> np.uint64(11)
-        share = bits.astype(np.float64) * 2.0**-53  # 0 ≤ share < 1
-        begin = rows[times > 0][begins]
-        end = rows[near[begins, drawn.astype(np.int64)]]
-        new = np.empty((len(begin), columns.shape[1]), np.float32)
+        drawn, share = _draws(keys[rows[begins]][at], nth, near.shape[1], seed)
+        begin, end = rows[begins][at], rows[near[at, drawn]]
+        new = np.empty((len(at), columns.shape[1]), np.float32)
         for place in measured:
             new[:, place] = _between(columns[begin, place], columns[end, place], share)
         for each, code in zip(categories, codes[:, rows], strict=True):
-            source = rows[_most_frequent(code, near)][begins]
+            source = rows[_most_frequent(code, near)][at]
             for place in each:
                 new[:, place] = columns[source, place]
         made.append(new)
         made_labels.append(np.full(len(new), names[label], labels.dtype))
     return np.concatenate(made), np.concatenate(made_labels)
+
+
+def _draws(
+    keys: npt.NDArray[np.uint64], nth: npt.NDArray[np.int64], neighbors: int, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """[new] each: one of the neighbours, and a share from 0 to below 1, of the nth row that begins at the row with
+    this key."""
+    first = keys.view(np.int64) + 2 * nth
+    drawn = draw_keys(first, seed, "between") % np.uint64(neighbors)
+    bits = draw_keys(first + 1, seed, "between") >> np.uint64(11)
+    return drawn.astype(np.int64), bits.astype(np.float64) * 2.0**-53
 
 
 def _deviation(column: npt.NDArray[np.float32]) -> float:
