@@ -144,6 +144,8 @@ class PriorTask(Task, Protocol):
     """A task of one class a row whose probabilities can be corrected, where it was learned at other frequencies of its
     labels than they have."""
 
+    shift: tuple[float, ...]  # [labels], or empty
+
     def shifted(self, shift: Sequence[float]) -> Self:
         """The same task, which adds these [labels] to the logits of a row before it decodes them."""
 
