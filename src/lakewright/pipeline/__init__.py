@@ -154,12 +154,12 @@ def _check(project: Project) -> None:
             f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} does not have",
             "set prepare.balance: none",
         )
-    if project.prepare.correct_prior is True and project.prepare.balance == "none":
+    if project.prepare.correct_prior and project.prepare.balance == "none":
         raise ProjectError(
             "prepare.correct_prior: true corrects what balancing changes, and prepare.balance is none",
             "set prepare.balance, or remove prepare.correct_prior",
         )
-    if project.prepare.corrects_prior and not corrects_prior(task):
+    if project.prepare.correct_prior and not corrects_prior(task):
         raise ProjectError(
             f"prepare.correct_prior: the task {task.name} has no correction of its probabilities",
             "set prepare.correct_prior: false",

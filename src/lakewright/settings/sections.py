@@ -193,21 +193,16 @@ class Prepare(Settings):
         default=[], description="inputs: rows without a value in one of them are left out of all splits, and counted"
     )
     balance: Literal["none", "weights", "oversample", "undersample", "smote"] = "none"
-    correct_prior: bool | Literal["auto"] = Field(
-        default="auto",
+    correct_prior: bool = Field(
+        default=False,
         description="true: the probabilities of a model that learned from balanced labels are corrected to the labels' "
-        "frequencies in train; auto: where balance is smote",
+        "frequencies in train",
     )
     recipe: dict[str, SerializeAsAny[StepSettings]] = Field(
         default={},
         description="NAME → settings of a step: of one that the learner takes by itself, or of one more; the key "
         "`step` names the step, and NAME does so without this key",
     )
-
-    @property
-    def corrects_prior(self) -> bool:
-        """Whether a model's probabilities are corrected to the labels' frequencies in train."""
-        return self.balance == "smote" if self.correct_prior == "auto" else self.correct_prior
 
     @field_validator("recipe", mode="before")
     @classmethod

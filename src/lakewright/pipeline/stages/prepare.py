@@ -117,7 +117,7 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
 
 def _corrected(task: Task, chosen: Chosen, settings: Prepare) -> Task:
     """The task, which corrects its probabilities to the labels' frequencies in train, if the project asks for that."""
-    if not settings.corrects_prior:
+    if not settings.correct_prior:
         return task
     if not corrects_prior(task):
         raise ProjectError(f"the task {task.name} has no correction of the prior", "set prepare.correct_prior: false")
