@@ -62,7 +62,8 @@ with open_(path, schema) as file:
 """
 BEGIN = """\
 import sys
-from lakewright import load_profile, load_project, Workspace, runs
+from lakewright import load_profile, load_project, Workspace
+from lakewright.pipeline import runs
 print(runs.open_run(load_project(sys.argv[1]), Workspace.open(load_profile())))
 """
 

@@ -17,7 +17,7 @@ from lakewright import plugins
 from lakewright.data.rows.kinds import Kind
 from lakewright.errors import ModelError
 from lakewright.model.folder import open_recipe
-from lakewright.model.recipe import is_encoding, is_transform
+from lakewright.model.recipe import is_encoding, is_transform, learns_truth
 from lakewright.model.recipe.aggregate import Aggregate, Statistic
 from lakewright.model.recipe.bin import Bin
 from lakewright.model.recipe.clip import Clip
@@ -33,8 +33,9 @@ from lakewright.model.recipe.one_hot import OneHot
 from lakewright.model.recipe.ordinal import Ordinal
 from lakewright.model.recipe.part_of import Part, PartOf, PartOfSettings
 from lakewright.model.recipe.scale import Scale
+from lakewright.model.recipe.text_vectors import TextVectors
 from lakewright.model.recipe.tokens import LongTexts, Tokens
-from lakewright.testing import StepCase, StepSuite, TransformSuite
+from lakewright.testing import StepCase, StepSuite, TransformSuite, TruthCase, TruthSuite
 from lakewright.testing.steps import same
 from recipes import store, terms, tokens, values
 
@@ -70,7 +71,16 @@ ROWS: dict[str, Any] = {
     "derive": NUMBERS | PLACES | TIMES,
     "aggregate": NUMBERS | PLACES,
     "flag": NUMBERS | PLACES | TIMES,
+    "target_mean": PLACES,
+    "text_vectors": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
+    "text_scores": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
 }
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(NUMBERS, "number"),
+    **dict.fromkeys(TIMES, "time"),
+    **dict.fromkeys(("text", "text_pair"), "optional text"),
+}  # of the inputs that are no categories
+LEARN_TRUTH = [name for name in plugins.STEPS.names() if learns_truth(plugins.STEPS.find(name))]
 ULPS = {"log": 2}  # ln is numpy's on one side, the C library's on the other
 
 
@@ -81,7 +91,23 @@ def steps(tiny_base: Path) -> dict[str, Any]:
     native, _ = Native.fit([MIXED], kinds, NativeSettings(max_categories=3), Wanted("row"))
     part_of, _ = PartOf.fit([], {"sold": "time"}, PartOfSettings(parts=[*get_args(Part)]), Wanted("row"))
     every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of, *(fitted(*one) for one in DECLARED))
-    return {step.name: step for step in every}
+    return {step.name: step for step in (*every, *(truth_case(name).step for name in LEARN_TRUTH))}
+
+
+def truth_case(name: str, kind: Any = "class", width: int = 1) -> TruthCase[Any]:
+    """The truth of a row follows its first value; `width` numbers."""
+    rows = ROWS[name]
+    first = next(iter(rows.values()))
+    order = sorted({*first} - {None})
+    places = np.array([order.index(value) if value is not None else 0 for value in first])
+    known = np.arange(width + 1 if kind == "class" and width == 1 else width)
+    numbers = np.equal(places[:, None] % len(known), known[-width:]).astype(np.float64)
+    if kind == "number":
+        numbers = 0.1 * places[:, None].astype(np.float64) - 1e5
+    names = ("",) if kind == "number" else tuple("abcdef"[:width])
+    kinds: dict[str, Kind] = dict.fromkeys(rows, "category" if name == "target_mean" else "optional text")
+    more = {} if name == "target_mean" else {"min_df": 1}
+    return TruthCase.fitted(plugins.STEPS.find(name), rows, kinds, numbers, kind, names, **more)
 
 
 def test_a_number_that_train_never_lacks_is_its_median_where_it_is_missing() -> None:
@@ -113,6 +139,7 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
     (Frequency, {"max_categories": 5}),
     (OneHot, {"max_categories": 4}),
     (Hashing, {"buckets": 3}),
+    (TextVectors, {"dimensions": 4}),
     (Scale, {"method": "robust"}),
     (Clip, {"quantiles": (0.2, 0.9)}),
     (Log, {}),
@@ -129,7 +156,7 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
 def fitted(step: type[Any], settings: dict[str, Any]) -> Any:
     """The step, fitted on the rows that its case reads."""
     rows = ROWS[step.name]
-    inputs: dict[str, Kind] = {n: "number" if n in NUMBERS else "time" if n in TIMES else "category" for n in rows}
+    inputs: dict[str, Kind] = {n: KINDS.get(n, "category") for n in rows}
     return step.fit([rows], inputs, step.settings.model_validate({"step": step.name, **settings}), Wanted("row"))[0]
 
 
@@ -141,6 +168,14 @@ class TestTransform(TransformSuite):
     @pytest.fixture(params=[name for name in plugins.STEPS.names() if is_transform(plugins.STEPS.find(name))])
     def case(self, request: pytest.FixtureRequest, steps: dict[str, Any]) -> StepCase[Any]:
         return StepCase(steps[request.param], ROWS[request.param], ULPS.get(request.param, 0))
+
+
+@pytest.mark.parametrize("name", LEARN_TRUTH)
+@pytest.mark.parametrize(("kind", "width"), [("class", 1), ("class", 3), ("labels", 2), ("number", 1)])
+class TestTruth(TruthSuite):
+    @pytest.fixture
+    def case(self, name: str, kind: str, width: int) -> TruthCase[Any]:
+        return truth_case(name, kind, width)
 
 
 class TestEncoding(StepSuite):

@@ -157,6 +157,19 @@ def test_a_recipe_is_one_statement_of_sql(here: Path) -> None:
     assert np.array_equal(there.astype(np.float32), columns, equal_nan=True)
 
 
+def test_a_champion_with_other_inputs_is_compared_on_the_columns_of_the_table(here: Path) -> None:
+    """It reads place and rooms, and the new model reads only the size; a column that the table lacks is named."""
+    file = project(here, "sold", "classification", "sold", "linear")
+    assert lw.run(file).decision.passed
+    fewer = ["data.columns.others=false", "data.columns.numbers=[size]", "gate.compare_by=log_loss"]
+    decision = lw.run(file, settings=fewer).decision
+    assert {*decision.against_champion} == {"log_loss"} and decision.checks[-1].value is not None
+    other = ["data.columns.others=false", "data.columns.categories=[place]", "data.exclude=[price, size]"]
+    other.append("prepare.duplicates=keep")
+    refused = lw.run(file, settings=other).decision
+    assert not refused.passed and "has no column 'size'" in refused.checks[-1].detail
+
+
 def test_rows_without_a_required_input_are_left_out_and_counted(here: Path) -> None:
     file = project(here, "sold", "classification", "sold", "linear", prepare={"drop_missing": ["size", "place"]})
     prepared = lw.run(file).records["prepare"]

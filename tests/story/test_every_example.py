@@ -24,6 +24,7 @@ DATA = os.environ.get("EXAMPLES_DATA")
 FOLDERS = {
     "banking77": "banking77",
     "clothing_reviews": "womens_clothing_reviews",
+    "clothing_recommended": "womens_clothing_reviews",
     "imdb": "imdb",
     "squad": "squad_v1.1",
     "stsb": "stsb_en",
@@ -34,7 +35,7 @@ FOLDERS = {
     "flights": "flights",
 }
 LABELS = {"diamonds": "target"}  # a set's own name for the label
-COLUMNS = ("diamonds", "flights", "wine")  # of tables, learned without epochs
+COLUMNS = ("clothing_recommended", "diamonds", "flights", "wine")  # of tables, learned without epochs
 PROJECTS = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.glob("*/*.yml"))
 ROWS = 1000  # of each file
 DONE, BELOW_THE_GATE = 0, 3  # exit codes

@@ -39,7 +39,7 @@ COLUMNS: dict[str, tuple[Any, str | None]] = {  # name → values, and the kind;
     "yes": ([i % 2 == 0 for i in range(ROWS)], "category"),
     "day": ([date(2026, 1, 1 + i % 28) for i in range(ROWS)], "time"),
     "moment": (DAYS, "time"),
-    "note": ([f"the dog of house {i} is here" for i in range(ROWS)], None),  # a text, and trees read none
+    "note": ([f"the dog of house {i} is here" for i in range(ROWS)], None),  # a text, for which there is no step
     "list": ([[i] for i in range(ROWS)], None),
     "“odd” 'name', ;-- \n": ([i % 4 + 0.5 for i in range(ROWS)], "number"),
 }

@@ -19,12 +19,12 @@ from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
-from lakewright.data.rows.reading import Batch, Inputs, Reading
+from lakewright.data.rows.reading import Batch, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.data.sources.derived import columns_of
 from lakewright.errors import DataError, ProjectError
 from lakewright.learning.learners import check_fit
-from lakewright.learning.recipes import fit_recipe
+from lakewright.learning.recipes import STORED, FittedRecipe, fit_recipe
 from lakewright.model.recipe.derive import Derive, DeriveSettings
 from lakewright.records import Finding, Prepared, TableVersion
 from lakewright.settings.project import DERIVED
@@ -45,19 +45,24 @@ class Plan:
     method: Method
     chosen: Chosen
     task: Task
-    recipe: Recipe
-    lengths: npt.NDArray[np.int32]  # of train's sequences, before any cut
+    fitted: FittedRecipe
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.fitted.recipe
 
     def encoded(
         self, shortfalls: Shortfalls, rows: npt.NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[Batch, Encoded, Ragged]]:
         """The batches of the rows that stay, or of `rows` among them, with what the network reads and learns; what is
-        lost of them is added to the shortfalls."""
+        lost of them is added to the shortfalls. Steps that learned the truth encode a row of train as they were fitted
+        without its fold."""
         split = self.chosen.split
+        folds = np.where(self.chosen.of(TRAIN), self.chosen.folds, np.int8(STORED))
         stay = split != LEFT_OUT
         for batch in self.reading.only(stay if rows is None else stay & rows):
             inputs, truths = batch.inputs, batch.truths
-            encoded, lost = self.recipe.encoded_with_shortfalls(batch.values)
+            encoded, lost = self.fitted.encoded_with_shortfalls(batch.values, folds[batch.rows])
             targets = self.task.targets(truths, encoded, inputs)
             texts = [whole_row(row, self.task.inputs) for row in inputs]
             lost += self.task.shortfalls(truths, encoded, targets, inputs)
@@ -102,8 +107,8 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
             findings += check_test(counts, columns=columns)
 
     # The recipe, from train
-    recipe, lengths = fit_recipe(learner, task, Inputs(train), project)
-    return Plan(project, reading, method, chosen, task, recipe, lengths)
+    fitted = fit_recipe(learner, task, train, chosen.folds[chosen.of(TRAIN)], project)
+    return Plan(project, reading, method, chosen, task, fitted)
 
 
 def closed(

@@ -97,7 +97,7 @@ STAGES = (
     Stage("prepare", Prepared, INGESTED, _preparation),
     Stage("train", Trained, PREPARED, _settings("train")),
     Stage("evaluate", Report, PREPARED | TRAINED, _settings("evaluate")),
-    Stage("gate", Decision, TRAINED | REPORT, _settings("gate")),
+    Stage("gate", Decision, PREPARED | TRAINED | REPORT, _settings("gate")),
     Stage("register", ModelVersion, PREPARED | TRAINED | REPORT | DECISION, _settings("register"), unless=_refusal),
 )
 

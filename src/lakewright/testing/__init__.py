@@ -14,7 +14,7 @@ this package, makes pytest show the values of an assertion that fails.
 """
 
 from lakewright.testing.folders import FolderCase, FolderSuite
-from lakewright.testing.steps import StepCase, StepSuite, TransformSuite
+from lakewright.testing.steps import StepCase, StepSuite, TransformSuite, TruthCase, TruthSuite
 from lakewright.testing.tasks import TaskCase, TaskSuite, perfect_logits
 
 __all__ = [
@@ -25,5 +25,7 @@ __all__ = [
     "TaskCase",
     "TaskSuite",
     "TransformSuite",
+    "TruthCase",
+    "TruthSuite",
     "perfect_logits",
 ]

@@ -1,21 +1,25 @@
 """The suites for steps: stored and opened a step is the same, it computes a row alone as in company, and its SQL gives
-the same values bit for bit."""
+the same values bit for bit. A step that learns from the truth is fitted here as prepare fits it, on parts of rows."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.model.recipe import Encoding, Recipe, Step, Transform, Values, sql
+from lakewright.data.rows.kinds import Kind
+from lakewright.errors import ProjectError
+from lakewright.model.recipe import Encoding, Recipe, Step, Transform, Truth, Values, Wanted, learns_truth, sql
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.values import times
 
@@ -81,6 +85,68 @@ class StepSuite:
         for at, computed in enumerate(in_duckdb(expressions, case.values)):
             column = computed.to_numpy(zero_copy_only=False).astype(np.float32)
             assert np.array_equal(column, encoded[:, at], equal_nan=True), case.step.columns[at].name
+
+
+@dataclass(frozen=True)
+class TruthCase(StepCase[S]):
+    """Of an encoding that learns from the truth. Make it with `fitted`."""
+
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of the inputs
+    settings: Any = None
+    truth: Truth | None = None
+    numbers: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 1)))  # [rows, names of the truth]
+
+    @classmethod
+    def fitted(
+        cls,
+        step: type[S],
+        values: Values,
+        kinds: Mapping[str, Kind],
+        numbers: NDArray[np.float64],
+        kind: Literal["class", "labels", "number"] = "class",
+        names: tuple[str, ...] = ("yes",),
+        **settings: Any,
+    ) -> TruthCase[S]:
+        """The step, fitted on these rows. `numbers` [rows, names] are their truths as `Truth` explains them: for a
+        class of two, 1 for the second; of more, a column for each."""
+        own = step.settings.model_validate({"step": step.name, **settings})
+        case: TruthCase[Any] = cls(None, values, 0, kinds, own, Truth(kind, names, lambda: [numbers]), numbers)  # type: ignore[arg-type]
+        made = case.fit(step, [np.arange(len(numbers))])
+        return replace(case, step=made)
+
+    def fit(self, step: type[S], batches: Sequence[NDArray[np.int64]], numbers: NDArray[np.float64] | None = None) -> S:
+        """The step, fitted on these rows in these batches; with other numbers than theirs, if some are given."""
+        assert self.truth is not None
+        known = self.numbers if numbers is None else numbers
+        train = [{name: [column[row] for row in rows] for name, column in self.values.items()} for rows in batches]
+        truth = replace(self.truth, batches=lambda: [known[rows] for rows in batches])
+        return step.fit(train, self.kinds, self.settings, Wanted("row", truth=truth))[0]
+
+
+class TruthSuite(StepSuite):
+    """For an encoding that learns from the truth. Subclass it as Test…, with a fixture `case` that gives a
+    TruthCase of ten rows or more, whose truth follows the inputs."""
+
+    def test_it_declares_that_it_learns_the_truth(self, case: TruthCase[Encoding]) -> None:
+        assert learns_truth(case.step)
+
+    def test_where_batches_end_changes_nothing(self, case: TruthCase[Encoding]) -> None:
+        rows = np.arange(case.rows)
+        in_parts = case.fit(type(case.step), [rows[:1], rows[1:4], rows[4:]])
+        assert same(case.step.encode(case.values), in_parts.encode(case.values))
+
+    def test_its_columns_are_the_same_whichever_rows_it_sees(self, case: TruthCase[Encoding]) -> None:
+        rows = np.arange(case.rows)
+        for some in (rows[::2], rows[:1], rows[-1:]):
+            assert case.fit(type(case.step), [some]).columns == case.step.columns
+
+    def test_another_truth_makes_another_step(self, case: TruthCase[Encoding]) -> None:
+        other = case.fit(type(case.step), [np.arange(case.rows)], case.numbers[::-1])
+        assert not same(case.step.encode(case.values), other.encode(case.values))
+
+    def test_a_truth_that_is_no_number_is_refused(self, case: TruthCase[Encoding]) -> None:
+        with pytest.raises(ProjectError, match=f"the step {case.step.name} learns from the truth"):
+            type(case.step).fit([case.values], case.kinds, case.settings, Wanted("token"))
 
 
 class TransformSuite:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.duplicates import IDENTITY, identities, normalise
 from lakewright.data.rows.keys import digests
-from lakewright.data.rows.kinds import TEXTS, Row, missing, whole_rows
+from lakewright.data.rows.kinds import TEXTS, Row, missing, requires_text, whole_rows
 from lakewright.data.rows.splits import Method, group_numbers
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -61,7 +61,7 @@ def gather(
     is_label = np.empty(size, np.bool_) if one_label and len(reading.inputs) > 1 else None
     has_texts = bool({*TEXTS} & {*reading.inputs.values()})  # a category often has the label's words: yes and no
     check = Usable(columns)
-    checked = _columns_to_check(columns)
+    checked = _columns_to_check(columns, requires_text(reading.inputs))
     if method == "time" and columns.event_time:
         checked.append(("event_time", columns.event_time))
     used = 0
@@ -111,11 +111,11 @@ def gather(
     ), findings
 
 
-def _columns_to_check(columns: Columns) -> list[tuple[str, str]]:
-    """(role, column) of those that need a value in some row, in addition to the first text and the truth, which every
-    row needs."""
+def _columns_to_check(columns: Columns, has_text: bool) -> list[tuple[str, str]]:
+    """(role, column) of those that need a value in some row, in addition to the truth, which every row needs, and to
+    the first text where every row has one."""
     several = {role for role, column in columns.roles.items() if isinstance(column, list)}
-    inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several]
+    inputs = [each for place, each in enumerate(columns.inputs) if place or each[0] in several or not has_text]
     return inputs + [each for each in columns.truth if each[0] in several]
 
 

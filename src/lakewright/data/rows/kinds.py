@@ -19,6 +19,12 @@ FILLERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\u
 """Blank or invisible, though Unicode counts them among letters, marks and symbols."""
 
 
+def requires_text(inputs: Mapping[str, Kind]) -> bool:
+    """Whether a row is nothing without its texts. A row of a table, whose texts stand beside other columns, needs a
+    value of any input."""
+    return "text" in inputs.values()
+
+
 def whole_text(texts: Iterable[str | None]) -> str:
     """Several texts of a row as one."""
     return "\n".join(text for text in texts if text is not None)
@@ -54,10 +60,11 @@ def missing(value: object) -> bool:
 
 
 def whole_rows(table: pa.Table, inputs: Mapping[str, Kind]) -> list[str | None]:
-    """Each row's `whole_row`; None if one of its texts is missing or blank, and if it has no value at all."""
+    """Each row's `whole_row`; None if it has no value at all, and where texts are required, if one of them is missing
+    or blank."""
     names = [name for name, kind in inputs.items() if kind != "words" and name in table.column_names]
     columns = [table[name].to_pylist() for name in names]
-    texts = [columns[i] for i, name in enumerate(names) if inputs[name] in TEXTS]
+    texts = [columns[i] for i, name in enumerate(names) if inputs[name] in TEXTS and requires_text(inputs)]
     if len(texts) == len(names):
         return [None if any(map(missing, row)) else "\n".join(row) for row in zip(*columns, strict=True)]
     rows = (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))

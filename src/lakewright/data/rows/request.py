@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
-from lakewright.data.rows.kinds import Kind, Row, missing
+from lakewright.data.rows.kinds import TEXTS, Kind, Row, missing, requires_text
 from lakewright.errors import DataError
 
 
@@ -18,11 +18,11 @@ def read_row(inputs: Mapping[str, Kind], row: Any, at: int) -> dict[str, Any]:
 
     A text alone is a row if the text is its only required input. Words in place of a text are joined by one space.
     """
-    needed = [name for name, kind in inputs.items() if kind == "text"]
-    if isinstance(row, str) and needed:
-        row = {needed[0]: row}
+    texts = [name for name, kind in inputs.items() if kind in TEXTS]
+    if isinstance(row, str) and texts:
+        row = {texts[0]: row}
     if not isinstance(row, Mapping):
-        form = "a text or a mapping" if needed else "a mapping"
+        form = "a text or a mapping" if texts else "a mapping"
         raise DataError(f"row {at} is {type(row).__name__}, not {form}", _row_form(inputs))
     refuse_misspelt(inputs, row, at)
     values: dict[str, Any] = {}
@@ -125,10 +125,12 @@ def _is_collection(value: Any) -> bool:
 
 
 def lacks(inputs: Mapping[str, Kind], row: Row) -> bool:
-    """Whether nothing can be predicted for the row: a text that the task needs is missing or blank, or, for a task
-    without texts, all inputs are missing."""
-    if not {"text", "optional text"} & set(inputs.values()):
-        return all(row.get(name) is None for name in inputs)
+    """Whether nothing can be predicted for the row: a text that the task needs is missing or blank, or, for a row of a
+    table, all inputs are missing (its texts also where they are blank)."""
+    if not requires_text(inputs):
+        return all(
+            row.get(name) is None or (kind == "optional text" and _is_empty(row[name])) for name, kind in inputs.items()
+        )
     for name, kind in inputs.items():
         if kind == "text":  # words take precedence over the text that they make
             values = [row[other] for other in reversed(_sources_of(name, inputs)) if row.get(other) is not None]
@@ -145,7 +147,7 @@ def _is_empty(text: Any) -> bool:
 
 def refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
     """Unknown columns are harmless, and so are inputs that a row with a text lacks; but one may be a misspelling of the
-    other. A row of columns alone has every input: that one was forgotten would show nowhere."""
+    other. A row of a table that has no text has every input: that one was forgotten would show nowhere."""
     absent = [name for name in inputs if name not in row]
     if not absent:
         return
@@ -158,7 +160,7 @@ def refuse_misspelt(inputs: Mapping[str, Kind], row: Row, at: int) -> None:
             raise DataError(
                 f"row {at} has {misspelt[0]!r}, which is not an input, and has no {name!r}", _row_form(inputs)
             )
-    if not {"text", "optional text"} & {*inputs.values()}:
+    if not requires_text(inputs) and all(row.get(name) is None for name, kind in inputs.items() if kind in TEXTS):
         more = f" and {len(absent) - 1} more" * (len(absent) > 1)
         raise DataError(f"row {at} has no {absent[0]!r}{more}", "give null for a value that is not known")
 

@@ -148,8 +148,9 @@ def check_fit(project: Project) -> None:
         return  # prepare sees which inputs there are
     inputs = task.inputs_of(project.data.columns.roles)
     if learner.needs and not set(learner.needs) & set(inputs.values()):
+        kinds = [kind for kind in learner.needs if kind != "optional text"]
         raise UsageError(
-            f"{learner.name} learns from rows with a {' or '.join(learner.needs)}, and these have none",
+            f"{learner.name} learns from rows with a {' or '.join(kinds)}, and these have none",
             "set another train.learner, or name the column under data.columns",
         )
     for _, settings, _ in project.steps.values():

@@ -39,7 +39,7 @@ class Forest:
     name = "forest"
     settings = ForestSettings
     sizes: Mapping[str, Mapping[str, Any]] = {}
-    reads: Mapping[Kind, str] = {"number": "native", "category": "dense", "time": "part_of"}
+    reads: Mapping[Kind, str] = {**BoostedTrees.reads, "category": "dense"}
     truths = BoostedTrees.truths
     gaps = BoostedTrees.gaps
     needs = BoostedTrees.needs

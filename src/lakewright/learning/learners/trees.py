@@ -1,7 +1,7 @@
 """Boosted trees by LightGBM (Ke et al. 2017): for columns of a table the learner to begin with.
 
-Categories and missing values are read as they are. Trees are added while they help on validation. What is left in the
-model folder is arrays and an ONNX graph, so that predictions need no LightGBM.
+Categories and missing values are read as they are, texts as the scores of a linear model. Trees are added while they
+help on validation. What is left in the model folder is arrays and an ONNX graph, so that predictions need no LightGBM.
 """
 
 from __future__ import annotations
@@ -59,14 +59,18 @@ class BoostedTrees:
     name = "trees"
     settings = TreesSettings
     sizes: Mapping[str, Mapping[str, Any]] = {}
-    reads: Mapping[Kind, str] = {"number": "native", "category": "native", "time": "part_of"}
+    reads: Mapping[Kind, str] = {
+        **dict.fromkeys(("text", "optional text"), "text_scores"),
+        **dict.fromkeys(("number", "category"), "native"),
+        "time": "part_of",
+    }
     truths = ("class", "number")
     gaps: Mapping[str, str] = {
         "labels": "not-yet: one ensemble for each label",
         **dict.fromkeys(("spans", "answers"), "never: a tree reads columns, and they are places in a text"),
         "likeness": "never: a tree gives a number for a row, and no vector that could be compared",
     }
-    needs: tuple[Kind, ...] = ("number", "category", "time")
+    needs: tuple[Kind, ...] = ()
     vocabulary = None
 
     def recipe_depends(self, settings: TreesSettings, base: Path) -> dict[str, Any]:

@@ -5,6 +5,12 @@ from the same files.
 another: transforms make inputs of inputs (the month of a date, a number in place of a missing one), and encodings turn
 the inputs that are there in the end into the network's. One encoding may produce sequences (of tokens, of terms); the
 others produce numbers, joined side by side in the steps' order.
+
+An encoding that produces numbers may learn from the truth (`learns_truth`). What it makes of a row of train must not
+hold that row's own truth, or whatever learns from the numbers learns a truth that new rows will not show. So such a
+step is fitted several times, out of fold: on all of train, which is the step that is stored, and without the rows of
+each fold, which encodes these rows for training. Only encodings can do so, since they do not chain: what a transform
+learned of the truth would be learned again by every step behind it, from rows that it had seen.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from numpy.typing import NDArray
 from lakewright import plugins
 from lakewright.data.rows.kinds import Kind, Row
 from lakewright.data.rows.shortfalls import Shortfall
+from lakewright.errors import ProjectError
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.system import jsonfile
 
@@ -35,11 +42,23 @@ with NaN, NaT or None; of categories also `Coded`, a list that holds each text o
 
 
 @dataclass(frozen=True)
+class Truth:
+    """The truths of train as numbers, for a step that learns from them."""
+
+    kind: Literal["class", "labels", "number"]
+    names: tuple[str, ...]
+    """Of the numbers. class: the labels, of two the second alone; labels: the labels; number: one empty name."""
+    batches: Callable[[], Iterable[NDArray[np.float64]]]
+    """[rows, names] for each batch of `train`, in its order: 1 for the row's class or labels, else 0; the number."""
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a task and a learner need from a recipe."""
 
     level: Literal["row", "token", "vector"]  # the task's
     vocabulary: Callable[[], Vocabulary] | None = None  # the base model's, if the learner has one
+    truth: Truth | None = None  # for a step that learns from it
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,8 @@ class Column:
 
 class Step(Protocol):
     """A step that needs a package beside numpy and tokenizers for predictions names it in a tuple `packages`. A
-    transform that may make an input of several others has `of_several` set."""
+    transform that may make an input of several others has `of_several` set. An encoding that gives numbers and learns
+    from the truth has `learns_truth` set."""
 
     name: ClassVar[str]
     settings: ClassVar[type[StepSettings]]  # the keys of `prepare.recipe.NAME`
@@ -72,6 +92,9 @@ class Step(Protocol):
 
         `train` yields these inputs' values, a batch of rows at a time, and starts again with each iteration; do not
         hold them. Raises ProjectError for settings that do not fit the inputs or the learner.
+
+        A step that learns from the truth finds it in `wanted.truth`, and must give the same `columns` whichever rows of
+        train it sees.
         """
 
     @classmethod
@@ -122,6 +145,14 @@ def is_transform(step: Step | type[Step]) -> TypeGuard[Transform]:
 
 def is_encoding(step: Step | type[Step]) -> TypeGuard[Encoding]:
     return step.gives != "inputs"
+
+
+def learns_truth(step: Step | type[Step]) -> bool:
+    """Raises TypeError for a step that must not: none but an encoding that gives numbers can be fitted out of fold."""
+    learns = bool(getattr(step, "learns_truth", False))
+    if learns and step.gives != "numbers":
+        raise TypeError(f"the step {step.name} gives {step.gives}: only one that gives numbers may learn the truth")
+    return learns
 
 
 @dataclass(frozen=True)
@@ -197,8 +228,8 @@ class Recipe:
         return encoded, [shortfall for step in self.encodings for shortfall in step.shortfalls(encoded, values)]
 
     def cost(self, row: Row) -> int:
-        """Characters that the row's sequences are made of: most of the time that computing it takes."""
-        texts = (row.get(name) for step in self.steps if step.gives == "sequences" for name in step.inputs)
+        """Characters that are read of the row's texts: most of the time that computing it takes."""
+        texts = (row.get(name) for step in self.steps if {"text", "words"} & {*step.reads} for name in step.inputs)
         return sum(len(text) for text in texts if isinstance(text, str))
 
     @property
@@ -222,6 +253,17 @@ class Recipe:
         described = [{"step": step.name, **step.save(folder)} for step in self.steps]
         text = json.dumps({"steps": described}, ensure_ascii=False, indent=1) + "\n"
         (folder / RECIPE).write_text(text, encoding="utf-8")
+
+
+def truth_of(wanted: Wanted, step: str) -> Truth:
+    """The truth that this step learns from. Raises ProjectError if the task's has no numbers."""
+    if wanted.truth is None:
+        raise ProjectError(
+            f"prepare.recipe: the step {step} learns from the truth, and this task's is neither a class, nor labels, "
+            "nor a number of a row",
+            "take it out of prepare.recipe, or set a task such as classification or regression",
+        )
+    return wanted.truth
 
 
 def values_of(rows: Sequence[Row], inputs: Iterable[str]) -> dict[str, list[Any]]:

@@ -62,35 +62,35 @@ class Terms:
     def fit(
         cls, train: Iterable[Values], inputs: Mapping[str, Kind], settings: TermsSettings, wanted: Wanted
     ) -> tuple[Self, NDArray[np.int32]]:
-        """The terms of at least `min_df` texts, the `max_features` most frequent of them.
+        names = tuple(name for name, kind in inputs.items() if kind != "words")  # words make the text beside them
+        fitted = cls.counted(train, names, settings.min_df, settings.max_features)
+        return fitted, np.concatenate([fitted.encode(values).ids.lengths.astype(np.int32) for values in train])
+
+    @classmethod
+    def counted(cls, train: Iterable[Values], names: tuple[str, ...], min_df: int, max_features: int) -> Self:
+        """The terms of at least `min_df` texts, the `max_features` most frequent of them. Reads train once.
 
         Texts are not held, but every term is until the last text is counted: memory grows with the vocabulary.
         """
-        names = tuple(name for name, kind in inputs.items() if kind != "words")  # words make the text beside them
         document_frequency: Counter[str] = Counter()
         n = 0
         for values in train:
             for text in _bags(values, names):
                 document_frequency.update(set(_terms(text, READING)))
                 n += 1
-        frequent = [(term, df) for term, df in document_frequency.items() if df >= settings.min_df]
+        frequent = [(term, df) for term, df in document_frequency.items() if df >= min_df]
         frequent.sort(key=lambda pair: (-pair[1], pair[0]))
-        kept = sorted(frequent[: settings.max_features])
+        kept = sorted(frequent[:max_features])
         df = np.array([0] + [count for _, count in kept], dtype=np.float64)
         idf = np.log((1 + n) / (1 + df)) + 1
         idf[0] = 0
-        fitted = cls(names, {term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
-        return fitted, np.concatenate([fitted.encode(values).ids.lengths.astype(np.int32) for values in train])
+        return cls(names, {term: i for i, (term, _) in enumerate(kept, start=1)}, idf.astype(np.float32))
 
     @classmethod
     def open(cls, described: Mapping[str, Any], folder: Path) -> Self:
         kept = jsonfile.parse((folder / described["file"]).read_bytes())
         terms, reading = kept["terms"], described["reading"]
-        if reading > READING:
-            raise ModelError(
-                f"the step terms in {folder} reads texts in a way ({reading}) that this Lakewright does not know",
-                "install the Lakewright that made the model, or a newer one",
-            )
+        check_reading(reading, cls.name, folder)
         with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite, and is refused
             idf = np.array([0, *kept["idf"]], dtype=np.float32)
         if len(idf) != len(terms) + 1 or not np.isfinite(idf).all():
@@ -112,7 +112,7 @@ class Terms:
         """Terms have no position, so all texts of a row are one bag."""
         ids, weights = [], []
         for text in _bags(values, self.inputs):
-            counts = Counter(self.vocabulary[t] for t in _terms(text, self.reading) if t in self.vocabulary)
+            counts = Counter(self._known(text))
             row = np.fromiter(counts, dtype=np.int32, count=len(counts))
             tf = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
             weight = (1 + np.log(tf)) * self.idf[row]
@@ -120,7 +120,17 @@ class Terms:
             weights.append(weight / max(float(np.linalg.norm(weight)), 1e-12))
         return Encoded(Ragged.of(ids, np.int32), weights=Ragged.of(weights, np.float32))
 
+    def _known(self, text: str) -> Iterator[int]:
+        """The ids of the text's known terms, each as often as it stands there."""
+        return filter(None, map(self.vocabulary.get, _terms(text, self.reading)))
+
+    def knows(self, text: str) -> bool:
+        """Whether the text has a known term."""
+        return next(self._known(text), None) is not None
+
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
+        rows = zip(*(values[name] for name in self.inputs), strict=True)
+        present = np.array([any(text is not None for text in row) for row in rows])
         return [
             Shortfall(
                 "unread_texts",
@@ -128,8 +138,8 @@ class Terms:
                 "hold no known term",
                 "learn from texts with the same words, or set train.learner: embedding or encoder, with a base model "
                 "that reads them",
-                lost=(encoded.ids.lengths == 0).astype(np.int64),
-                of=np.ones(len(encoded), dtype=np.int64),
+                lost=(present & (encoded.ids.lengths == 0)).astype(np.int64),
+                of=present.astype(np.int64),
                 vital=encoded.columns is None,
             )
         ]
@@ -139,6 +149,15 @@ class Terms:
         assert encoded.weights is not None
         ids, weights = encoded.ids.pad(sequences, 0, np.int64), encoded.weights.pad(sequences, 0.0, np.float32)
         return {"ids": ids, "weights": weights}
+
+
+def check_reading(reading: int, step: str, folder: Path) -> None:
+    """Raises ModelError for a way to read texts that is newer than this code."""
+    if reading > READING:
+        raise ModelError(
+            f"the step {step} in {folder} reads texts in a way ({reading}) that this Lakewright does not know",
+            "install the Lakewright that made the model, or a newer one",
+        )
 
 
 def _bags(values: Values, inputs: Sequence[str]) -> Iterator[str]:

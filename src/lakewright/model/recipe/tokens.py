@@ -216,7 +216,8 @@ class Tokens:
 
     def encode(self, values: Values) -> Encoded:
         if not self.apart:
-            return self._encoded(values[self.inputs[0]], values[self.inputs[1]] if self.pairs else None)
+            first, *second = ([text or "" for text in values[name]] for name in self.inputs)  # beside columns: or none
+            return self._encoded(first, second[0] if self.pairs else None)
         rows = list(zip(*(values[name] for name in self.inputs), strict=True))
         texts = [[text for text in row if text is not None] for row in rows]
         encoded = self._encoded([text for row in texts for text in row])

@@ -17,7 +17,14 @@ from lakewright.data.rows.truths import LabelNames
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
-from lakewright.model.tasks.inputs import InputColumns, TableColumns, inputs_of, read_inputs, sample_rows
+from lakewright.model.tasks.inputs import (
+    InputColumns,
+    TableColumns,
+    inputs_of,
+    read_inputs,
+    sample_rows,
+    table_inputs_of,
+)
 from lakewright.model.tasks.tables import table_schema
 from lakewright.settings.sections import Columns, TaskSettings
 
@@ -106,7 +113,7 @@ class Classification:
 
     @staticmethod
     def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
-        return inputs_of(columns)
+        return table_inputs_of(columns)
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:
@@ -330,6 +337,10 @@ class TextClassification(Classification):
     settings: ClassVar[type[TaskSettings]] = TextClassificationSettings
     columns: ClassVar[type[Columns]] = TextClassificationColumns
     requires: ClassVar[tuple[Kind, ...]] = ("text",)
+
+    @staticmethod
+    def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+        return inputs_of(columns)
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:

@@ -48,6 +48,13 @@ def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
     return inputs | dict.fromkeys(columns.get("times", ()), "time")
 
 
+def table_inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
+    """The same for a task over any table: beside other columns a row may lack its texts."""
+    inputs = inputs_of(columns)
+    beside = not {*inputs.values()} <= {"text"}
+    return {name: "optional text" if kind == "text" and beside else kind for name, kind in inputs.items()}
+
+
 def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.ChunkedArray]:
     """The inputs' columns, at least one. Raises ProjectError and DataError as `Task.read` does."""
     import pyarrow as pa

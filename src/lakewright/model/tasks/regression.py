@@ -20,7 +20,7 @@ from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.errors import DataError, UsageError
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks import Logits, Loss
-from lakewright.model.tasks.inputs import TableColumns, inputs_of, read_inputs, sample_rows
+from lakewright.model.tasks.inputs import TableColumns, read_inputs, sample_rows, table_inputs_of
 from lakewright.model.tasks.tables import table_schema
 from lakewright.settings.sections import Columns, TaskSettings
 
@@ -76,7 +76,7 @@ class Regression:
 
     @staticmethod
     def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
-        return inputs_of(columns)
+        return table_inputs_of(columns)
 
     @classmethod
     def read(cls, tables: Iterable[pa.Table], columns: Mapping[str, Any], settings: TaskSettings) -> Iterator[pa.Table]:

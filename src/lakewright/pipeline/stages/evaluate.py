@@ -72,6 +72,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     frozen = pa.table(
         {
             "record_id": rows["record_id"],
+            "row": rows["row"],
             "text": [whole_row(row, predictor.task.inputs) for row in inputs_of],
             "inputs": [json.dumps(row, ensure_ascii=False, default=written) for row in inputs_of],
             "truth": [json.dumps(truth, ensure_ascii=False) for truth in truths],

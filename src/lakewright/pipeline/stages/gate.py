@@ -6,18 +6,21 @@ The champion predicts the same test rows that evaluate froze, so the two are com
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from lakewright.errors import ProjectError, nearest
+from lakewright import plugins
+from lakewright.errors import DataError, LakewrightError, ProjectError, nearest
 from lakewright.evaluation.metrics import signed, written
 from lakewright.evaluation.significance import compare
+from lakewright.model.folder import project_of
 from lakewright.model.predictor import Predictor
 from lakewright.pages.report import with_decision
-from lakewright.records import Check, Decision, Metric, Report, Trained, as_json
+from lakewright.records import Check, Decision, Metric, Prepared, Report, Trained, as_json
 from lakewright.registry.versions import champion, download
 from lakewright.settings.project import Project
 from lakewright.system.files import write_whole
@@ -28,13 +31,13 @@ if TYPE_CHECKING:
     from lakewright.records import ModelVersion
 
 
-def gate(project: Project, workspace: Workspace, *, trained: Trained, report: Report) -> Decision:
+def gate(project: Project, workspace: Workspace, *, prepared: Prepared, trained: Trained, report: Report) -> Decision:
     checks = [_bound(report, name, least, "minimum") for name, least in project.gate.minimum.items()]
     checks += [_bound(report, name, most, "maximum") for name, most in project.gate.maximum.items()]
     compared = champion(workspace.tracking, project.model) if project.gate.champion else None
     difference: dict[str, Metric] = {}
     if compared is not None and compared.digest != trained.digest:
-        check, difference = _against(compared, report, trained, project, workspace)
+        check, difference = _against(compared, report, prepared, trained, project, workspace)
         checks.append(check)
     decision = Decision(
         passed=all(check.passed for check in checks),
@@ -74,7 +77,12 @@ def _bound(report: Report, name: str, threshold: float, kind: str) -> Check:
 
 
 def _against(
-    compared: ModelVersion, report: Report, trained: Trained, project: Project, workspace: Workspace
+    compared: ModelVersion,
+    report: Report,
+    prepared: Prepared,
+    trained: Trained,
+    project: Project,
+    workspace: Workspace,
 ) -> tuple[Check, dict[str, Metric]]:
     """The check, and the difference of the metric, empty if the two models cannot be compared."""
     folder = download(workspace.tracking, compared, workspace.folder / "downloads")
@@ -88,18 +96,22 @@ def _against(
             "set gate.champion: false to accept a model with other labels"
         )
         return Check(name=name, passed=False, detail=detail), {}
-    unknown = sorted(predictor.task.inputs.keys() - challenger.task.inputs.keys())
-    if unknown:
-        detail = (
-            f"cannot be compared: the champion reads the input {unknown[0]!r}, and this model's test rows have none; "
-            "set gate.champion: false to accept a model with other inputs"
-        )
-        return Check(name=name, passed=False, detail=detail), {}
-    note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
     truths = [json.loads(row["truth"]) for row in rows]
     inputs_of = [json.loads(row["inputs"]) for row in rows]
+    theirs_of = inputs_of
+    unknown = sorted(predictor.task.inputs.keys() - challenger.task.inputs.keys())
+    if unknown:
+        try:
+            theirs_of = _rows_of_the_champion(folder, rows, prepared, workspace)
+        except LakewrightError as failure:
+            detail = (
+                f"cannot be compared: the champion reads the input {unknown[0]!r}, and this model's test rows have "
+                f"none ({failure.cause}); set gate.champion: false to accept a model with other inputs"
+            )
+            return Check(name=name, passed=False, detail=detail), {}
+    note_test_read(workspace, report.test_rows, len(rows), f"champion {compared} on the frozen test rows")
     ours = challenger.task.scorer(truths, [json.loads(row["prediction"]) for row in rows], inputs_of)
-    theirs = predictor.task.scorer(truths, predictor.predict(inputs_of), inputs_of)
+    theirs = predictor.task.scorer(truths, predictor.predict(theirs_of), theirs_of)
     settings = project.evaluate
     metric = report.primary if project.gate.compare_by == "auto" else project.gate.compare_by
     for model, scorer in (("this model", ours), ("the champion", theirs)):
@@ -124,6 +136,30 @@ def _against(
         detail=detail,
     )
     return check, {metric: Metric(value=comparison.difference, low=comparison.low, high=comparison.high)}
+
+
+def _rows_of_the_champion(
+    folder: Path, rows: Sequence[Mapping[str, Any]], prepared: Prepared, workspace: Workspace
+) -> list[dict[str, Any]]:
+    """The test rows as the champion reads them, from the table that this model learned from: it may read other columns.
+    Raises LakewrightError if the table lacks one of them, or holds what the champion's task cannot read."""
+    project = project_of(folder)
+    task = plugins.TASKS.find(project["task"]["name"])
+    settings = task.settings.model_validate(project["task"])
+    roles = task.columns.model_validate(project["data"]["columns"])
+    if any("row" not in row for row in rows):
+        raise DataError("the report is older than this comparison", "lakewright run --rerun evaluate")
+    schema = workspace.lake.scan(prepared.table).schema
+    wanted = {role: names for role, names in roles.roles.items() if role in task.columns.truths} | {
+        role: roles.roles[role] for role, _ in roles.inputs
+    }
+    names = list(dict.fromkeys(n for own in wanted.values() for n in (own if isinstance(own, list) else [own])))
+    for name in names:
+        if name not in schema.names:
+            raise DataError(f"{prepared.table} has no column {name!r}", "keep the column in the table")
+    table = workspace.lake.read(prepared.table, columns=names).take([row["row"] for row in rows])
+    read = next(iter(task.read([table], wanted, settings)))
+    return [*read.drop_columns("truth").to_pylist()]
 
 
 def _labels(predictor: Predictor) -> str:

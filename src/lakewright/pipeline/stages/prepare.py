@@ -1,7 +1,8 @@
 """table → features: checked, split, deduplicated and encoded rows, as a Delta table of examples.
 
-The split comes first. Labels, recipe and balancing are fitted on train alone. Each step streams the table again;
-between the steps a few numbers of each row are in memory, and never the texts.
+The split comes first. Labels, recipe and balancing are fitted on train alone; by steps that learn the truth, train is
+encoded out of fold (`learning/recipes.py`). Each step streams the table again; between the steps a few numbers of each
+row are in memory, and never the texts.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     planned = plan(ingested.table, project, workspace.lake, findings)
     project = planned.project
     settings, columns = project.prepare, project.data.columns
-    chosen, recipe, whole = planned.chosen, planned.recipe, planned.lengths
+    chosen, recipe, whole = planned.chosen, planned.recipe, planned.fitted.lengths
     task = _corrected(planned.task, chosen, settings)
     findings += _synthetic(chosen, settings)
     features = _Features(planned, columns, *_balanced(chosen, settings))

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from lakewright.data.lake.types import python_rows, storable
 from lakewright.data.rows.arrays import plain_array
-from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.kinds import Kind, requires_text
 from lakewright.data.rows.request import lacks
 from lakewright.errors import DataError, UsageError, nearest
 from lakewright.model.tasks import abstains
@@ -99,7 +99,8 @@ def choose(
         if column is not None:
             columns[name] = column
     words = any(inputs[name] == "words" for name in columns)  # a text can be made of them
-    optional = ("optional text", "words", "text") if words else ("optional text", "words")
+    beside = ("optional text",) if requires_text(inputs) else ()  # a table has a column for each input
+    optional = (*beside, "words", "text") if words else (*beside, "words")
     missing = [name for name, kind in inputs.items() if name not in columns and kind not in optional]
     if missing:
         raise DataError(

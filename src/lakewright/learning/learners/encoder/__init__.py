@@ -45,7 +45,7 @@ class Encoder:
     }
     truths: Collection[str] = ("class", "labels", "spans", "answers", "likeness")
     gaps: Mapping[str, str] = {}
-    needs: tuple[Kind, ...] = ("text",)
+    needs: tuple[Kind, ...] = ("text", "optional text")
 
     def recipe_depends(self, settings: PretrainedSettings, base: Path) -> dict[str, Any]:
         from lakewright.learning.learners.encoder.base import identity
