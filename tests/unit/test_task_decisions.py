@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,36 @@ def test_a_threshold_decides_between_two_classes(settings: type[ClassSettings]) 
         settings(threshold=1.2)  # type: ignore[call-arg]
     with pytest.raises(ValidationError, match="and 3 are named"):
         settings(threshold=0.2, labels=["a", "b", "c"])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("ordinal", [False, True])
+def test_the_prior_is_corrected_by_a_shift_of_the_logits(ordinal: bool) -> None:
+    """Stored with the task, and the same in rows and in columns, to the last bit; a threshold is of the corrected
+    probability."""
+    plain = Classification(("1", "2", "3"), ordinal)
+    task = plain.shifted([0.5, -1.25, 1 / 3])
+    assert Classification.open(json.loads(json.dumps(task.describe()))) == task
+    assert "prior_shift" not in plain.describe()
+    logits = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    rows = task.decode(list(logits), NOTHING, [])
+    assert task.decode_table(logits).equals(of_predictions(task, rows))
+    before = plain.decode(list(logits), NOTHING, [])
+    assert [row["label"] for row in rows] != [row["label"] for row in before]
+    for row, other in zip(rows, before, strict=True):
+        odds = {label: share * np.exp(by) for (label, share), by in zip(
+            sorted(other["probabilities"].items()), task.shift, strict=True)}  # fmt: skip
+        assert row["probabilities"] == pytest.approx({label: each / sum(odds.values()) for label, each in odds.items()})
+        assert row["confidence"] == max(row["probabilities"].values())
+    decided = replace(Classification(("no", "yes")), threshold=0.5).shifted([0.0, 2.0])
+    (row,) = decided.decode([np.array([1.0, 0.0], np.float32)], NOTHING, [])
+    assert row["label"] == "yes" and row["confidence"] == pytest.approx(1 / (1 + np.exp(-1.0)))
+
+
+@pytest.mark.parametrize("shift", [[0.0], [0.0, 1.0, 2.0], [0.0, float("nan")], [0.0, "1"], [0, float("inf")]])
+def test_a_shift_that_fits_no_labels_is_refused(shift: list[Any]) -> None:
+    described = {**Classification(("no", "yes")).describe(), "prior_shift": shift}
+    with pytest.raises(ValueError, match="2 finite numbers"):
+        Classification.open(described)
 
 
 def test_an_order_that_is_not_known_is_asked_for() -> None:

@@ -101,6 +101,12 @@ class Values(Sequence[Any]):
 
     column: pa.ChunkedArray
 
+    def followed_by(self, values: Sequence[Any]) -> Values:
+        """These values, and then others of the same type; a mapping without a key of a structure has none there."""
+        import pyarrow as pa
+
+        return Values(pa.chunked_array([*self.column.chunks, pa.array(values, self.column.type)], self.column.type))
+
     @overload
     def __getitem__(self, at: int) -> Any: ...
 

@@ -1,8 +1,8 @@
 """The reasons of a prediction: what each input of a row adds to it, by the exact Shapley values of the model's trees.
 
 A weight is in the unit of the trees: a number's own (after a log link, of its logarithm), a boosted class's log-odds,
-a forest's probability. The weights of all inputs and the expected value sum to the prediction in that unit. A positive
-weight speaks for the predicted class, or raises the number.
+a forest's probability. The weights of all inputs and the expected value sum to the prediction in that unit, of classes
+before the prior is corrected. A positive weight speaks for the predicted class, or raises the number.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from lakewright.errors import (
 )
 from lakewright.evaluation.metrics import check_bound
 from lakewright.learning.learners import check_fit
+from lakewright.model.tasks import corrects_prior
 from lakewright.pipeline import runs, skipping
 from lakewright.pipeline.runs import Run
 from lakewright.pipeline.skipping import Step
@@ -152,6 +153,16 @@ def _check(project: Project) -> None:
         raise UsageError(
             f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} does not have",
             "set prepare.balance: none",
+        )
+    if project.prepare.correct_prior and project.prepare.balance == "none":
+        raise ProjectError(
+            "prepare.correct_prior: true corrects what balancing changes, and prepare.balance is none",
+            "set prepare.balance, or remove prepare.correct_prior",
+        )
+    if project.prepare.correct_prior and not corrects_prior(task):
+        raise ProjectError(
+            f"prepare.correct_prior: the task {task.name} has no correction of its probabilities",
+            "set prepare.correct_prior: false",
         )
 
 

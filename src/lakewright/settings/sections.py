@@ -193,7 +193,12 @@ class Prepare(Settings):
     drop_missing: list[str] = Field(
         default=[], description="inputs: rows without a value in one of them are left out of all splits, and counted"
     )
-    balance: Literal["none", "weights", "oversample", "undersample"] = "none"
+    balance: Literal["none", "weights", "oversample", "undersample", "smote"] = "none"
+    correct_prior: bool = Field(
+        default=False,
+        description="true: the probabilities of a model that learned from balanced labels are corrected to the labels' "
+        "frequencies in train",
+    )
     recipe: dict[str, SerializeAsAny[StepSettings]] = Field(
         default={},
         description="NAME → settings of a step: of one that the learner takes by itself, or of one more; the key "

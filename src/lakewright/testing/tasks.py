@@ -151,6 +151,26 @@ class TaskSuite:
         task = case.open().task
         assert type(task).open(json.loads(json.dumps(task.describe()))) == task
 
+    def test_a_shift_of_the_prior_is_stored_and_added_to_the_logits(self, case: TaskCase) -> None:
+        import pytest
+
+        from lakewright.model.tasks import corrects_prior
+        from lakewright.model.tasks.tables import decodes_tables, of_predictions
+
+        opened = case.open()
+        task, logits = opened.task, opened.logits(1.0)
+        if not corrects_prior(task):
+            pytest.skip("the task has no `shifted`")
+        shift = [3.0 - 1.75 * place for place in range(len(task.labels))]
+        shifted = task.shifted(shift)
+        stored = type(task).open(json.loads(json.dumps(shifted.describe())))
+        assert stored == shifted and stored != task
+        predictions = stored.decode(logits, opened.encoded, opened.rows)
+        added = [values + np.array(shift, np.float32) for values in logits]
+        assert predictions == task.decode(added, opened.encoded, opened.rows) != task.decode(logits, opened.encoded, [])
+        if decodes_tables(stored):
+            assert stored.decode_table(np.stack(logits)).equals(of_predictions(stored, predictions))
+
     def test_no_rows_give_no_predictions(self, case: TaskCase) -> None:
         opened = case.open()
         assert opened.task.decode([], opened.encoded.take(np.empty(0, dtype=np.int64)), []) == []

@@ -1,11 +1,13 @@
-"""Gives rare labels as much weight as frequent ones, in train only: by weights, copies or fewer rows.
+"""Gives rare labels as much weight as frequent ones, in train only: by weights, copies, fewer rows, or synthetic ones
+(`smote.py`).
 
-Validation and test keep their labels' frequencies: metrics describe real data.
+Validation and test keep their labels' frequencies: metrics describe real data. A model that learned from balanced
+labels predicts as if all were equally frequent, until its logits are corrected (`prior_shift`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,19 @@ def class_weights(labels: Sequence[str] | npt.NDArray[np.generic]) -> dict[Any, 
     names, counts = np.unique(np.asarray(labels), return_counts=True)
     weights = counts.sum() / (len(names) * counts)
     return dict(zip(names.tolist(), weights.tolist(), strict=True))
+
+
+def prior_shift(counts: Mapping[str, int], labels: Sequence[str]) -> list[float]:
+    """For each label, what is added to its logit after learning from labels that were balanced, in whatever way, to be
+    equally frequent: ln(share of the label in train / share of an equally frequent one).
+
+    Saerens, Latinne & Decaestecker (2002), Adjusting the Outputs of a Classifier to New a Priori Probabilities,
+    equation 2.4; the prior correction of King & Zeng (2001). `counts`: label → rows of train before balancing, at least
+    one of each label.
+    """
+    rows = np.array([counts[label] for label in labels], np.float64)
+    shift: list[float] = np.log(rows / rows.mean()).tolist()
+    return shift
 
 
 def oversample(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from lakewright import plugins
-from lakewright.errors import UsageError
+from lakewright.errors import ProjectError, UsageError
 from lakewright.settings.sections import LearnerSettings
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def check_fit(project: Project) -> None:
             f"{learner.name} does not learn {task.name}: {why}",
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
+    _check_smote(project, learner)
     if project.data.columns.is_open:
         return  # prepare sees which inputs there are
     inputs = task.inputs_of(project.data.columns.roles)
@@ -154,3 +155,18 @@ def check_fit(project: Project) -> None:
         )
     for _, settings, _ in project.steps.values():
         settings.check(task.level)
+
+
+def _check_smote(project: Project, learner: Learner) -> None:
+    """Raises ProjectError where rows are balanced by synthetic ones, and are not numbers alone."""
+    steps = [] if project.data.columns.is_open else [*project.steps.values()]
+    reading = [
+        f"the step {step.name} reads {', '.join(inputs)}" for step, _, inputs in steps if step.gives == "sequences"
+    ]
+    if learner.vocabulary is not None:
+        reading = [f"{learner.name} reads texts"]
+    if project.prepare.balance == "smote" and reading:
+        raise ProjectError(
+            f"prepare.balance: smote makes rows between rows of numbers, and {reading[0]}: between two texts is none",
+            "set prepare.balance: oversample or weights, or leave the text out of the inputs",
+        )

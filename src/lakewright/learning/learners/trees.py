@@ -87,7 +87,8 @@ class BoostedTrees:
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
         check_truths(training, loss)
         train = _dataset(training.train, columns)
-        watched = [_dataset(training.validation, columns, train)] if len(training.validation) else []
+        start = start_of(training.task, len(training.validation))
+        watched = [_dataset(training.validation, columns, train, start)] if len(training.validation) else []
         history: list[dict[str, float]] = []
         with bar("trees", settings.n_estimators) as advance:
 
@@ -164,7 +165,20 @@ def matrix_of(examples: Examples) -> NDArray[np.float32]:
     return columns
 
 
-def _dataset(examples: Examples, columns: tuple[Column, ...], reference: Any = None) -> Any:
+def start_of(task: Task, rows: int) -> NDArray[np.float64] | None:
+    """[rows], or [rows, classes] of more than two: where the margins of validation begin, if the task corrects the
+    prior, so that early stopping watches the loss of what will be predicted. Labels that train balanced begin equal.
+
+    Before the correction, that loss falls until trees have learned train by heart, and the correction comes on top."""
+    shift = np.array(getattr(task, "shift", ()))
+    if not len(shift):
+        return None
+    return np.full(rows, shift[1] - shift[0]) if len(shift) == 2 else np.tile(shift, (rows, 1))
+
+
+def _dataset(
+    examples: Examples, columns: tuple[Column, ...], reference: Any = None, start: NDArray[np.float64] | None = None
+) -> Any:
     import lightgbm
 
     return lightgbm.Dataset(
@@ -172,6 +186,7 @@ def _dataset(examples: Examples, columns: tuple[Column, ...], reference: Any = N
         label=examples.targets.values,
         weight=examples.weights,
         reference=reference,
+        init_score=start,
         categorical_feature=codes_of(columns),
         feature_name=[f"c{place}" for place in range(len(columns))],  # LightGBM refuses many characters in names
         params={"verbosity": -1},

@@ -18,12 +18,15 @@ from lakewright.learning.learners.trees import (
     link_of,
     loss_of,
     matrix_of,
+    start_of,
     threads_of,
 )
 from lakewright.settings.sections import LearnerSettings
 from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lakewright.data.rows.kinds import Kind
     from lakewright.model.recipe import Column
 
@@ -84,7 +87,8 @@ class XGBoost:
         settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
         check_truths(training, loss)
-        watched = [(_matrix(training.validation, columns), "validation")] if len(training.validation) else []
+        start = start_of(training.task, len(training.validation))
+        watched = [(_matrix(training.validation, columns, start), "validation")] if len(training.validation) else []
         history: list[dict[str, float]] = []
         with bar("trees", settings.n_estimators) as advance:
 
@@ -110,13 +114,14 @@ class XGBoost:
         return Fitted(history, {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
 
 
-def _matrix(examples: Examples, columns: tuple[Column, ...]) -> Any:
+def _matrix(examples: Examples, columns: tuple[Column, ...], start: NDArray[np.float64] | None = None) -> Any:
     import xgboost
 
     return xgboost.DMatrix(
         matrix_of(examples),
         label=examples.targets.values,
         weight=examples.weights,
+        base_margin=start,
         missing=np.nan,
         feature_types=["c" if column.values else "q" for column in columns],
         enable_categorical=True,

@@ -140,6 +140,20 @@ def gives_arrays(task: Task) -> TypeGuard[ArrayTask]:
     return getattr(task, "array", None) is not None
 
 
+class PriorTask(Task, Protocol):
+    """A task of one class a row whose probabilities can be corrected, where it was learned at other frequencies of its
+    labels than they have."""
+
+    shift: tuple[float, ...]  # [labels], or empty
+
+    def shifted(self, shift: Sequence[float]) -> Self:
+        """The same task, which adds these [labels] to the logits of a row before it decodes them."""
+
+
+def corrects_prior(task: Task | type[Task]) -> TypeGuard[PriorTask]:
+    return getattr(task, "shifted", None) is not None
+
+
 def abstains(task: Task, prediction: Prediction, least: float) -> bool:
     """Whether the model is less sure of the row than `least`, or predicts nothing for it."""
     if "abstain" in prediction:

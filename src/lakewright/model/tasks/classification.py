@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -90,6 +91,7 @@ class Classification:
     ordinal: bool = False
     inputs: Mapping[str, Kind] = field(default_factory=lambda: dict[str, Kind](text="text"))
     threshold: float | None = None  # the second of two classes is predicted from this probability on
+    shift: tuple[float, ...] = ()  # [labels] added to the logits: the correction of the prior; none: nothing is
 
     name: ClassVar[str] = "classification"
     settings: ClassVar[type[TaskSettings]] = ClassificationSettings
@@ -167,11 +169,23 @@ class Classification:
     @classmethod
     def open(cls, described: Mapping[str, Any]) -> Self:
         ordinal, threshold = described.get("ordinal", False), described.get("threshold")
-        return cls(tuple(described["labels"]), ordinal, described["inputs"], threshold)
+        task = cls(tuple(described["labels"]), ordinal, described["inputs"], threshold)
+        return task.shifted(described["prior_shift"]) if "prior_shift" in described else task
 
     def describe(self) -> dict[str, Any]:
         own = {"labels": list(self.labels), "ordinal": self.ordinal, "inputs": dict(self.inputs)}
-        return {"name": self.name, **own, **({} if self.threshold is None else {"threshold": self.threshold})}
+        if self.threshold is not None:
+            own["threshold"] = self.threshold
+        if self.shift:
+            own["prior_shift"] = list(self.shift)
+        return {"name": self.name, **own}
+
+    def shifted(self, shift: Sequence[float]) -> Self:
+        """The same task, which adds these [labels] to the logits before it decodes them: to those of the network, and
+        to nothing that it was shifted by before."""
+        if len(shift) != len(self.labels) or not all(isinstance(each, float) and isfinite(each) for each in shift):
+            raise ValueError(f"the shift of the prior is not {len(self.labels)} finite numbers, one for each label")
+        return replace(self, shift=tuple(shift))
 
     @property
     def outputs(self) -> int:
@@ -214,7 +228,7 @@ class Classification:
         probable one, or by `threshold` one of two."""
         if not logits:
             return []
-        probabilities = softmax(np.stack(logits))
+        probabilities = self._probabilities(np.stack(logits))
         order, shares = _highest_first(probabilities)
         names = np.array(self.labels, dtype=object)
         predicted, sure = self._decided(probabilities, order)
@@ -244,7 +258,7 @@ class Classification:
         """The same as columns."""
         import pyarrow as pa
 
-        probabilities = softmax(logits)
+        probabilities = self._probabilities(logits)
         order, shares = _highest_first(probabilities)
         predicted, sure = self._decided(probabilities, order)
         labels = pa.array(self.labels, pa.string())
@@ -256,6 +270,10 @@ class Classification:
             "confidence": pa.array(sure),
         }
         return pa.RecordBatch.from_pydict(columns, table_schema(self.prediction_columns()))
+
+    def _probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[rows, labels]"""
+        return softmax(logits + np.array(self.shift) if self.shift else logits)
 
     def _decided(
         self, probabilities: NDArray[np.float64], order: NDArray[np.int64]
@@ -350,7 +368,7 @@ def _highest_first(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.int64
     return order, np.take_along_axis(probabilities, order, axis=1)
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     result: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return result

@@ -15,21 +15,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.rows.balancing import class_weights, oversample, undersample
+from lakewright.data.rows.balancing import class_weights, oversample, prior_shift, undersample
 from lakewright.data.rows.choosing import Chosen
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.keys import draw_keys
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import Noticed, with_texts
+from lakewright.data.rows.quality import EXAMPLES, Noticed, counted, with_texts
+from lakewright.data.rows.smote import LEAST
 from lakewright.data.rows.splits import SPLITS, TRAIN
-from lakewright.errors import LakewrightError
+from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.examples import as_columns
 from lakewright.learning.planning import Plan, plan
+from lakewright.learning.synthetic import to_add
 from lakewright.model.folder import content_of
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.tokens import Tokens, TokensSettings
+from lakewright.model.tasks import Task, corrects_prior
 from lakewright.pages.pictures import length_histogram
 from lakewright.records import Finding, Ingested, Prepared
 from lakewright.settings.project import DERIVED, Project
@@ -52,6 +55,8 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     project = planned.project
     settings, columns = project.prepare, project.data.columns
     chosen, recipe, whole = planned.chosen, planned.recipe, planned.fitted.lengths
+    task = _corrected(planned.task, chosen, settings)
+    findings += _synthetic(chosen, settings)
     features = _Features(planned, columns, *_balanced(chosen, settings))
     version = workspace.lake.write(
         project.features_table,
@@ -80,7 +85,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         table=ingested.table,
         features=version,
         recipe=str(_store(recipe, workspace)),
-        task=planned.task.describe(),
+        task=task.describe(),
         columns=columns.model_dump(mode="json"),
         derive=None if (own := project.prepare.recipe.get(DERIVED)) is None else own.model_dump(mode="json"),
         splits=chosen.counts,
@@ -95,7 +100,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """The weight of each row and its number of copies, both [rows]; 1 for all rows outside train."""
     rows = len(chosen.split)
-    if settings.balance == "none":
+    if settings.balance in ("none", "smote"):  # smote: train makes the rows, of encoded ones
         return np.broadcast_to(np.float32(1), rows), np.broadcast_to(np.int32(1), rows)
     weights, times = np.ones(rows, np.float32), np.ones(rows, np.int32)
     train = np.flatnonzero(chosen.of(TRAIN))
@@ -109,6 +114,38 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
         keys = draw_keys(train if chosen.ids is None else chosen.ids[train], settings.split.seed, "balance")
         times[train] = np.bincount(resample(train, labels, keys), minlength=len(times))[train]
     return weights, times
+
+
+def _corrected(task: Task, chosen: Chosen, settings: Prepare) -> Task:
+    """The task, which corrects its probabilities to the labels' frequencies in train, if the project asks for that."""
+    if not settings.correct_prior:
+        return task
+    if not corrects_prior(task):
+        raise ProjectError(f"the task {task.name} has no correction of the prior", "set prepare.correct_prior: false")
+    return task.shifted(prior_shift(chosen.label_counts[TRAIN], task.labels))
+
+
+def _synthetic(chosen: Chosen, settings: Prepare) -> list[Finding]:
+    """The rows that train will make. Raises DataError for labels with too few rows to make others of."""
+    counts = chosen.label_counts[TRAIN]
+    added = to_add(counts)
+    if settings.balance != "smote" or not added:
+        return []
+    alone = [label for label in added if counts[label] < LEAST]
+    if alone:
+        raise DataError(
+            f"prepare.balance: smote makes rows between two of a label, and train has one row of "
+            f"{', '.join(map(repr, alone[:EXAMPLES]))}{', …' * (len(alone) > EXAMPLES)}",
+            "add rows of it, merge it into another label (task.merge), or set prepare.balance: oversample",
+        )
+    most = sorted(added, key=lambda label: (-added[label], label))
+    by_label = ", ".join(f"{added[label]:,} of {label!r}" for label in most[:EXAMPLES])
+    total, real = sum(added.values()), sum(counts.values())
+    detail = (
+        f"train learns from {counted(total, 'synthetic row')} beside its {real:,} real ones: {by_label}"
+        f"{', …' * (len(most) > EXAMPLES)}."
+    )
+    return [Finding(name="synthetic_rows", count=total, detail=detail)]
 
 
 class _Features:

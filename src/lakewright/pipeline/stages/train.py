@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ from lakewright import plugins
 from lakewright.learning.examples import Values, from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.learning.planning import as_prepared
+from lakewright.learning.synthetic import with_synthetic
 from lakewright.model.folder import (
     Samples,
     seal,
@@ -30,6 +32,8 @@ from lakewright.settings.project import Project
 from lakewright.system.files import put_in_place
 from lakewright.workspace import Workspace
 
+LOG = logging.getLogger("lakewright")
+
 
 def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trained:
     project = as_prepared(project, prepared)
@@ -45,11 +49,18 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         workspace.log.params({"train": project.train.model_dump(mode="json"), "device": workspace.device})
         workspace.log.table(prepared.features, "training")
 
+    examples = _examples(prepared, "train", task, recipe, workspace)
+    made: dict[str, float | int | str] = {}
+    if project.prepare.balance == "smote":
+        ids = Values(read_split(workspace.lake, prepared.features, "train", ["record_id"])["record_id"])
+        real, examples = len(examples), with_synthetic(examples, recipe.columns, ids, project.prepare.split.seed)
+        made = {"synthetic_rows": len(examples) - real}
+        LOG.info("train: %d synthetic rows beside %d real ones", len(examples) - real, real)
     training = Training(
         task=task,
         settings=project.train,
         recipe=recipe,
-        train=_examples(prepared, "train", task, recipe, workspace),
+        train=examples,
         validation=_examples(prepared, "validation", task, recipe, workspace),
         folder=folder,
         checkpoints=checkpoints,
@@ -60,7 +71,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     )
     began = time.monotonic()
     fitted: Fitted = learner.fit(training)
-    details = {**fitted.details, "training_seconds": round(time.monotonic() - began, 1)}
+    details = {**fitted.details, **made, "training_seconds": round(time.monotonic() - began, 1)}
 
     # The thresholds and scales of the task are fitted on the validation logits of the network that will serve.
     runtime_name, _ = serving(folder, "throughput")
