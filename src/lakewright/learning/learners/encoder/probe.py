@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lakewright.learning.learners import Examples, Training, tuned
+from lakewright.learning.learners import Examples, Training, merit, tuned
+from lakewright.learning.learners.encoder.batches import padded
 from lakewright.learning.learners.encoder.forward import as_runtime
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.settings import PretrainedSettings
+from lakewright.learning.learners.units import digits
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Runtime
 from lakewright.model.tasks import IGNORED, Logits, Loss
@@ -30,7 +32,7 @@ MOST_TOKENS = 200_000  # of a tagging task, drawn from train
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    score: float  # on validation, higher is better
+    score: float  # on validation, more is better
     penalty: float
     weight: torch.Tensor
     bias: torch.Tensor
@@ -46,12 +48,13 @@ def fit_head(
     limit: int | None = None,
     reader: Runtime | None = None,
 ) -> tuple[dict[str, float | int | str], Logits]:
-    """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there.
+    """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there,
+    in the truth's unit; the head's is the training's.
 
     `limit`: rows of train, drawn from all. `reader` computes what the head reads; None: the network, as precise as it
     trains. Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
     """
-    task, examples = training.task, training.train
+    task, examples, unit = training.task, training.train, training.unit
     if limit is not None and limit < len(examples):
         examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))
     features = _features(network, training, examples, reader)
@@ -82,12 +85,15 @@ def fit_head(
             scaled = weight / scale
             head = scaled, bias - scaled @ mean
         logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
+        if unit is not None:
+            logits = unit.outside(logits)
         _, scorer = tuned(training, logits)
         metrics = scorer.metrics(np.ones(scorer.rows))
         primary = metrics[scorer.primary]
-        advance(1, f"penalty {penalty:g}  validation {scorer.primary} {primary:.4f}")
+        advance(1, f"penalty {penalty:g}  validation {scorer.primary} {digits(unit, scorer.primary, primary)}")
         # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
-        return _Head(-metrics.get("log_loss", -primary), penalty, *head, primary, logits)
+        score = -metrics["log_loss"] if "log_loss" in metrics else merit(scorer, metrics)
+        return _Head(score if unit is None else score / unit.deviation, penalty, *head, primary, logits)
 
     with bar("probe", None) as advance:
         best = fitted(PENALTY)
@@ -127,7 +133,7 @@ def _stacked(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]: n rows, or n tokens with a target."""
     if not tokens:
-        targets = examples.targets.pad(np.arange(len(examples)), IGNORED, np.int64)
+        targets = padded(examples.targets, np.arange(len(examples)))
         return torch.from_numpy(np.stack(features)), torch.from_numpy(targets), torch.from_numpy(examples.weights)
     places = np.flatnonzero(examples.targets.values != IGNORED)
     if len(places) > MOST_TOKENS:
