@@ -3,6 +3,7 @@
 settings   the hyperparameters           base      where the base model comes from
 network    encoder and head              forward   rows through it
 probe      the head that it starts from  lora      small updates in the weights' place
+ridge      the same of a number
 packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back

@@ -1,4 +1,5 @@
-"""The linear probe: the head that is best on the encoder as it is, by L-BFGS on the loss of the task.
+"""The linear probe: the head that is best on the encoder as it is, by L-BFGS on the loss of the task; of a number's
+squared error in closed form (ridge.py).
 
 It is the whole of the `embedding` learner, and what the `encoder` learner's head starts from: a head that is right
 already does not pull the encoder away while it learns (Kumar et al. 2022, LP-FT).
@@ -18,6 +19,7 @@ from lakewright.learning.learners import Examples, Training, merit, tuned
 from lakewright.learning.learners.encoder.batches import padded
 from lakewright.learning.learners.encoder.forward import as_runtime
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.ridge import Ridge
 from lakewright.learning.learners.encoder.settings import PretrainedSettings
 from lakewright.learning.learners.units import digits
 from lakewright.model.predictor import Predictor
@@ -64,6 +66,7 @@ def fit_head(
     inputs = (inputs - mean) / scale
     weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
     bias = torch.zeros(network.head.out_features, requires_grad=True)
+    ridge = Ridge(inputs, targets, weights) if unit is not None and loss.name == "l2" else None
 
     def objective(penalty: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         optimizer.zero_grad()
@@ -78,12 +81,18 @@ def fit_head(
         value.backward()
         return value
 
-    def fitted(penalty: float) -> _Head:
+    def minimum(penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+        if ridge is not None:
+            return ridge.head(penalty)
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
         optimizer.step(lambda: objective(penalty, optimizer))
+        return weight, bias
+
+    def fitted(penalty: float) -> _Head:
+        least, offset = minimum(penalty)
         with torch.no_grad():
-            scaled = weight / scale
-            head = scaled, bias - scaled @ mean
+            scaled = least / scale
+            head = scaled, offset - scaled @ mean
         logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
         if unit is not None:
             logits = unit.outside(logits)
