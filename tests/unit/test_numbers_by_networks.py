@@ -318,3 +318,21 @@ def test_a_folded_head_answers_in_the_truths_unit() -> None:
         Unit(0.0, 3e38).fold_into(head)
     assert "SQL" in caught.value.remedy
     assert float(head.weight.detach().max()) == 10  # as it was
+
+
+def test_the_ridge_is_scikit_learns() -> None:
+    """With weights of rows, which an outsider's task may have, and more rows than one part."""
+    from sklearn.linear_model import Ridge as Reference
+
+    from lakewright.learning.learners.encoder.ridge import PART, Ridge
+
+    draw = np.random.default_rng(3)
+    inputs = draw.normal(2.0, 1.0, (PART + 50, 6)).astype(np.float32)
+    targets = (inputs @ draw.normal(size=(6, 2)) + draw.normal(size=(len(inputs), 2))).astype(np.float32)
+    weights = draw.integers(0, 4, len(inputs)).astype(np.float32)
+    ridge = Ridge(*map(torch.from_numpy, (inputs, targets, weights)))
+    for penalty in (1e-5, 1.0, 100.0):
+        reference = Reference(alpha=penalty / 2 * float(weights.sum())).fit(inputs, targets, sample_weight=weights)
+        weight, bias = ridge.head(penalty)
+        assert np.allclose(weight.numpy(), reference.coef_, atol=1e-4)
+        assert np.allclose(bias.numpy(), reference.intercept_, atol=1e-3)

@@ -29,6 +29,7 @@ from lakewright.system.progress import bar
 
 # Of the squared weights; each fit starts from the last. Stronger ones where none of the weaker ones is better.
 PENALTY, WEAKER, STRONGER = 1e-2, (1e-3, 1e-4, 1e-5), (1e-1, 1.0)
+STRONGEST = (10.0, 100.0)  # of a number, too: an error of one deviation counts more than a wrong class
 MOST_TOKENS = 200_000  # of a tagging task, drawn from train
 
 
@@ -106,7 +107,7 @@ def fit_head(
 
     with bar("probe", None) as advance:
         best = fitted(PENALTY)
-        for ways in (WEAKER, STRONGER):
+        for ways in (WEAKER, STRONGER if unit is None else STRONGER + STRONGEST):
             for penalty in ways:
                 head = fitted(penalty)
                 if head.score < best.score - 0.01:  # those that follow only fit train closer, or less
