@@ -30,6 +30,7 @@ LAYOUT: dict[str, Any] = {  # every task at least once with windows, or with wha
     "multilabel_classification": {"max_length": 8, "long_texts": "head_tail"},
     "token_classification": {"max_length": 8, "stride": 3},
     "question_answering": {"max_length": 16, "stride": 4},
+    "regression": {"max_length": 8, "long_texts": "windows", "stride": 2},
 }
 
 

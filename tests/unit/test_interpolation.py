@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -15,26 +18,33 @@ class Line(torch.nn.Module):
         self.register_buffer("places", torch.tensor([3]))
 
 
+@pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("rmse", -1)])  # more is better, less is
 @pytest.mark.parametrize(
     ("best_at", "share"), [(0.72, 0.7), (0.5, 0.5), (1.0, 1.0), (2.0, 1.0), (0.3, 0.4), (0.1, 0.0), (0.0, 0.0)]
 )
 def test_the_best_between_stays(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, best_at: float, share: float
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    best_at: float,
+    share: float,
+    metric: str,
+    sign: int,
 ) -> None:
     network, start = Line(1.0), Line(0.0).state_dict()
 
     class Validated:
-        rows, primary = 1, "accuracy"
+        rows, primary = 1, metric
 
         def __init__(self, of: Line, training: object) -> None:
             self.at = float(of.at.detach())
 
         def metrics(self, weights: object) -> dict[str, float]:
-            return {"accuracy": -abs(self.at - best_at)}
+            return {metric: sign * -abs(self.at - best_at)}
 
     monkeypatch.setattr(interpolation, "validate", Validated)
-    found = interpolation.interpolate(network, start, None, -abs(1 - best_at))  # type: ignore[arg-type]
+    training: Any = SimpleNamespace(unit=None)
+    found = interpolation.interpolate(network, start, training, -abs(1 - best_at))
     assert found["interpolated"] == share
     assert float(network.at.detach()) == pytest.approx(share)
-    assert found["interpolated_validation"] == pytest.approx(-abs(share - best_at))
+    assert found["interpolated_validation"] == pytest.approx(sign * -abs(share - best_at))
     assert ("training did not help" in caplog.text) == (share == 0)

@@ -23,26 +23,33 @@ from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learning.learners.encoder.probe import fit_head
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.learning.learners.units import in_deviations
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.tasks import Loss
 from lakewright.model.tasks.classification import TextClassification
+from lakewright.model.tasks.regression import Regression
 from recipes import tokens
 
 
-def training(base: Path, folder: Path, **settings: Any) -> Training:
+def training(base: Path, folder: Path, truth: str = "class", **settings: Any) -> Training:
     recipe = Recipe((tokens(base, 32),))
-    task = TextClassification(("animal", "plant", "stone"))
+    numbers = {"animal": 1e6, "plant": 2e6, "stone": 4e6}
+    task: Any = TextClassification(("animal", "plant", "stone"))
+    if truth == "number":
+        task = Regression({"text": "text"})
 
     def examples(seed: int) -> Examples:
         rows = sentences(60, seed=seed)
         texts, truths = [row["text"] for row in rows], [row["label"] for row in rows]
+        if truth == "number":
+            truths = [numbers[label] for label in truths]
         encoded = recipe.encode([{"text": text} for text in texts])
         ones = np.ones(len(texts), dtype=np.float32)
         return Examples(encoded, task.targets(truths, encoded, texts), ones, texts, truths)
 
     chosen = {"base_model": str(base), "num_train_epochs": 3, "per_device_train_batch_size": 8, **settings}
-    return Training(
+    made = Training(
         task=task,
         settings=EncoderSettings(**chosen),
         recipe=recipe,
@@ -54,27 +61,30 @@ def training(base: Path, folder: Path, **settings: Any) -> Training:
         device="cpu",
         threads=1,
     )
+    return in_deviations(made)
 
 
-def network(base: Path, dropout: float = 0.1) -> EncoderNetwork:
+def network(base: Path, dropout: float = 0.1, truth: str = "class") -> EncoderNetwork:
     torch.manual_seed(1)
-    return EncoderNetwork(load_encoder(base, dropout, 1), 3, "row", "mean", dropout)
+    outputs, exact = (1, True) if truth == "number" else (3, False)
+    return EncoderNetwork(load_encoder(base, dropout, 1), outputs, "row", "mean", dropout, exact=exact)
 
 
 def weights(of: EncoderNetwork) -> torch.Tensor:
     return torch.cat([value.flatten() for value in of.state_dict().values() if value.is_floating_point()])
 
 
+@pytest.mark.parametrize("truth", ["class", "number"])
 @pytest.mark.parametrize("killed_at", [1, 5, 8, 13])
 def test_a_resumed_run_ends_with_the_same_weights(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int, truth: str
 ) -> None:
     """With dropout, a checkpoint after every step, and the process gone in the middle of step `killed_at`."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     whole.mkdir()
     parted.mkdir()
-    undisturbed = network(tiny_base)
-    expected = loop.train(undisturbed, training(tiny_base, whole, save_seconds=1e-9))
+    undisturbed = network(tiny_base, truth=truth)
+    expected = loop.train(undisturbed, training(tiny_base, whole, truth, save_seconds=1e-9))
 
     backward, calls = loop._backward, 0
 
@@ -87,10 +97,10 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
     monkeypatch.setattr(loop, "_backward", dies)
     with pytest.raises(KeyboardInterrupt):
-        loop.train(network(tiny_base), training(tiny_base, parted, save_seconds=1e-9))
+        loop.train(network(tiny_base, truth=truth), training(tiny_base, parted, truth, save_seconds=1e-9))
     monkeypatch.setattr(loop, "_backward", backward)
-    resumed = network(tiny_base)
-    state = loop.train(resumed, training(tiny_base, parted, save_seconds=1e-9))
+    resumed = network(tiny_base, truth=truth)
+    state = loop.train(resumed, training(tiny_base, parted, truth, save_seconds=1e-9))
     assert state.step == expected.step and state.best == expected.best
     assert [entry["step"] for entry in state.history] == [entry["step"] for entry in expected.history]
     assert torch.equal(weights(resumed), weights(undisturbed))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from lakewright import plugins
 from lakewright.errors import ProjectError, UsageError
+from lakewright.evaluation.metrics import higher_is_better
 from lakewright.settings.sections import LearnerSettings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.rows.kinds import Kind, Row
     from lakewright.evaluation.scorers import Scorer
+    from lakewright.learning.learners.units import Unit
     from lakewright.model.recipe import Recipe
     from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.recipe.ragged import Ragged
@@ -76,6 +78,7 @@ class Training(Generic[S]):
     device: str
     threads: int
     log: StageLog | None = None
+    unit: Unit | None = None  # where train's targets are not in the truth's unit: theirs
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,25 @@ def tuned(training: Training[LearnerSettings], logits: Logits) -> tuple[Task, Sc
     return task, task.scorer(examples.truths, predictions, examples.rows)
 
 
+def direction(metric: str) -> float:
+    """1.0 where more of the metric is better, −1.0 where less is. Raises UsageError for an unknown name."""
+    return 1.0 if higher_is_better(metric) else -1.0
+
+
+def merit(scorer: Scorer, metrics: Mapping[str, float]) -> float:
+    """The primary metric, among the scorer's `metrics`, as a number of which more is better, whichever way it counts:
+    all that choose between networks compare this. `direction` times it is the metric again."""
+    return direction(scorer.primary) * metrics[scorer.primary]
+
+
 class Learner(Protocol):
     name: str
     sizes: Mapping[str, Mapping[str, Any]]  # `train.size` → the settings that it stands for
     reads: Mapping[Kind, str]  # the kinds of inputs that it takes → the step that reads them by default
     gaps: Mapping[str, str]  # another kind of truth → why it does not learn it: "not-yet: …" or "never: …"
     needs: tuple[Kind, ...]  # without one of these it learns nothing; empty: of any inputs
+    # May be left out: a kind of truth → the losses that it learns by, where these are not all of the task's.
+    # losses: Mapping[str, Sequence[str]]
 
     @property
     def truths(self) -> Collection[str]:
@@ -144,6 +160,12 @@ def check_fit(project: Project) -> None:
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
     _check_smote(project, learner)
+    loss, losses = getattr(project.train, "loss", "auto"), getattr(learner, "losses", {}).get(task.truth, task.losses)
+    if loss in task.losses and loss not in losses:
+        raise ProjectError(
+            f"train.loss: {learner.name} does not learn {task.name} by the loss {loss!r}",
+            f"set train.loss to one of {', '.join(losses)}",
+        )
     if project.data.columns.is_open:
         return  # prepare sees which inputs there are
     inputs = task.inputs_of(project.data.columns.roles)

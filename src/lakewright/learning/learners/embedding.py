@@ -31,7 +31,7 @@ class Embedding(Encoder):
     name = "embedding"
     settings = EmbeddingSettings
     sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "static"}}
-    truths = ("class", "labels", "spans", "likeness")
+    truths = ("class", "labels", "number", "spans", "likeness")
     gaps: Mapping[str, str] = {
         "answers": "never: an encoder that was not trained for it does not show where an answer begins",
     }
@@ -65,11 +65,14 @@ def _fit_head(
     network: EncoderNetwork, training: Training[EmbeddingSettings], reader: Runtime | None = None
 ) -> tuple[dict[str, float | int | str], Logits]:
     from lakewright.learning.learners.encoder.probe import fit_head
+    from lakewright.learning.learners.units import in_deviations
     from lakewright.model.tasks import Loss
 
     began = time.monotonic()
-    loss = Loss(training.task.losses[0])
-    details, logits = fit_head(network, training, loss, training.settings.seed, reader=reader)
+    loss, learning = Loss(training.task.losses[0]), in_deviations(training)
+    details, logits = fit_head(network, learning, loss, training.settings.seed, reader=reader)
+    if learning.unit is not None:
+        learning.unit.fold_into(network.head)
     seconds = time.monotonic() - began
     return {**details, "samples_per_second": round(len(training.train) / max(seconds, 1e-9), 2)}, logits
 

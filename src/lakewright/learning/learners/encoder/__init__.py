@@ -3,6 +3,7 @@
 settings   the hyperparameters           base      where the base model comes from
 network    encoder and head              forward   rows through it
 probe      the head that it starts from  lora      small updates in the weights' place
+ridge      the same of a number
 packed     the forward without padding   frozen    what frozen layers say, once
 batches    which rows are together       optimizer rates, freezing, schedule
 loop       the training loop             interpolation  a part of the way back
@@ -13,7 +14,7 @@ rounded    a head that learns from int8
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,8 @@ class Encoder:
         **dict.fromkeys(("text", "optional text", "words"), "tokens"),
         **dict.fromkeys(("number", "category"), "dense"),
     }
-    truths: Collection[str] = ("class", "labels", "spans", "answers", "likeness")
+    truths: Collection[str] = ("class", "labels", "number", "spans", "answers", "likeness")
+    losses: Mapping[str, Sequence[str]] = {"number": ("l2", "l1", "huber")}
     gaps: Mapping[str, str] = {}
     needs: tuple[Kind, ...] = ("text", "optional text")
 
@@ -69,11 +71,12 @@ class Encoder:
         from lakewright.learning.learners.encoder.optimizer import body_rate
         from lakewright.learning.learners.encoder.probe import fit_head
         from lakewright.learning.learners.encoder.serving import leave
+        from lakewright.learning.learners.units import in_deviations
 
         settings: EncoderSettings = training.settings
         torch.set_num_threads(training.threads)
         network = untrained(training, settings.dropout).to(training.device)
-        learning = remember(network, training)
+        learning = remember(network, in_deviations(training))
         results: dict[str, float | int | str] = {}
         probe = settings.head_start == "probe" or (
             settings.head_start == "auto" and training.task.counted != "sequences"
@@ -104,6 +107,8 @@ class Encoder:
             "trained_parameters": trained,
             "bf16": str(use_bf16(settings, torch.device(training.device))),
         }
+        if learning.unit is not None:
+            learning.unit.fold_into(network.head)
         fitted = leave(network, training)
         return Fitted(state.history, details | fitted.details, fitted.validation)
 
@@ -142,6 +147,7 @@ def untrained(training: Training[PretrainedSettings], dropout: float | None) -> 
         types=training.train.encoded.types is not None,
         columns=0 if columns is None else columns.shape[1],
         dimensions=settings.dimensions,
+        exact=task.truth == "number",
     )
 
 

@@ -7,8 +7,13 @@ randomness (the bucketing of Khomenko et al. 2016, as in fairseq and Hugging Fac
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from lakewright.model.recipe.ragged import Ragged
+from lakewright.model.tasks import IGNORED
 
 Rows = NDArray[np.int64]
 WINDOW = 50
@@ -25,3 +30,9 @@ def epoch_batches(lengths: NDArray[np.int64], batch_size: int, seed: int, epoch:
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     return [batches[i] for i in random.permutation(len(batches))]
+
+
+def padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
+    """The targets of these rows (or sequences) side by side, as a loss takes them: int64, or float32 of numbers."""
+    kind = np.float32 if targets.values.dtype.kind == "f" else np.int64
+    return targets.pad(rows, IGNORED, kind)

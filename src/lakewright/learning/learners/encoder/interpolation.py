@@ -13,10 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from lakewright.learning.learners import Training
+from lakewright.evaluation.scorers import Scorer
+from lakewright.learning.learners import Training, direction, merit
 from lakewright.learning.learners.encoder.loop import validate
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.learning.learners.units import digits
 from lakewright.system.progress import bar
 
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)  # of the way, from the end back; 1 is the end itself
@@ -35,36 +37,42 @@ def interpolate(
 ) -> dict[str, float | int | str]:
     """Leaves the best weights in the network; returns the share of the way that they are at, and validation scores.
 
-    `end_score` is the validation score of the network as it comes; `shares` are tried between it and the start.
+    `end_score` is the validation score (`merit`) of the network as it comes; `shares` are tried between it and the
+    start.
     """
     end = {name: value.clone() for name, value in network.state_dict().items()}
 
-    def score_at(share: float) -> float:
+    def scorer_at(share: float) -> tuple[Scorer, float]:
         network.load_state_dict(_between(start, end, share))
         scorer = validate(network, training)
-        score: float = scorer.metrics(np.ones(scorer.rows))[scorer.primary]
-        advance(1, f"{share:.0%} of the way  validation {scorer.primary} {score:.4f}")
-        return score
+        metrics = scorer.metrics(np.ones(scorer.rows))
+        text = digits(training.unit, scorer.primary, metrics[scorer.primary])
+        advance(1, f"{share:.0%} of the way  validation {scorer.primary} {text}")
+        return scorer, merit(scorer, metrics)
 
     best_share, best_score, worse = 1.0, end_score, 0
     with bar("interpolate", len(shares) + 1) as advance:
         for share in shares:
-            score = score_at(share)
+            _, score = scorer_at(share)
             if score > best_score:
                 best_share, best_score, worse = share, score, 0
             elif (worse := worse + 1) == PATIENCE:
                 break
-        start_score = score_at(0.0)
+        scorer, start_score = scorer_at(0.0)
+    sign = direction(scorer.primary)
     if start_score > best_score:
         best_share, best_score = 0.0, start_score
         LOG.warning(
-            "training did not help: validation %.4f before it, %.4f after it; the weights from before it stay. Set "
+            "training did not help: validation %s before it, %s after it; the weights from before it stay. Set "
             "a lower train.learning_rate, more epochs, or train.learner: embedding, which makes this model faster",
-            start_score,
-            end_score,
+            *(digits(training.unit, scorer.primary, sign * score) for score in (start_score, end_score)),
         )
     network.load_state_dict(_between(start, end, best_share) if best_share < 1 else end)
-    return {"interpolated": best_share, "interpolated_validation": best_score, "start_validation": start_score}
+    return {
+        "interpolated": best_share,
+        "interpolated_validation": sign * best_score,
+        "start_validation": sign * start_score,
+    }
 
 
 def _between(start: Weights, end: Weights, share: float) -> Weights:

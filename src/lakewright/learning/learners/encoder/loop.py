@@ -11,7 +11,6 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 
 from lakewright.errors import ProjectError, TrainingError
 from lakewright.evaluation.scorers import Scorer
-from lakewright.learning.learners import Training, tuned
+from lakewright.learning.learners import Training, merit, tuned
 from lakewright.learning.learners.encoder import packed
-from lakewright.learning.learners.encoder.batches import Rows, epoch_batches
+from lakewright.learning.learners.encoder.batches import Rows, epoch_batches, padded
 from lakewright.learning.learners.encoder.forward import (
     InputsOf,
     as_runtime,
@@ -33,8 +32,9 @@ from lakewright.learning.learners.encoder.forward import (
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import make_optimizer, rate_at
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.learning.learners.units import digits
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe.ragged import Ragged, longest_first
+from lakewright.model.recipe.ragged import longest_first
 from lakewright.model.runtimes import GPU_TOKENS
 from lakewright.model.tasks import IGNORED
 from lakewright.system.files import whole
@@ -48,7 +48,7 @@ class State:
     """Where a run stands, beside the weights and the optimizer's moments."""
 
     step: int = 0
-    best: float = -math.inf
+    best: float = -math.inf  # by `merit`: more is better
     best_step: int = 0
     epochs_without_better: int = 0
     max_tokens: int = 0  # shrinks when memory runs out
@@ -128,7 +128,7 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
 
             scorer = validate(network, training)
             scores = scorer.metrics(np.ones(scorer.rows))
-            score = scores[scorer.primary]
+            score = merit(scorer, scores)
             at_epoch = {"step": state.step, "epoch": state.step / steps_an_epoch}
             state.history.append({**at_epoch, **{f"validation_{name}": value for name, value in scores.items()}})
             losses = [
@@ -140,7 +140,7 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
                 state.step,
                 total_steps,
                 np.mean(losses),
-                ", ".join(f"{name} {value:.4f}" for name, value in scores.items()),
+                ", ".join(f"{name} {digits(training.unit, name, value)}" for name, value in scores.items()),
             )
             if training.log is not None:
                 training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
@@ -211,7 +211,7 @@ def _backward(
     for batch in batches:
         for part in [batch] if task.level == "vector" else longest_first(batch, encoded.lengths, max_tokens):
             beside = encoded.sequences(part) if len(examples.targets) == len(encoded.ids) else part
-            targets = torch.from_numpy(_padded(examples.targets, beside)).to(device)
+            targets = torch.from_numpy(padded(examples.targets, beside)).to(device)
             with autocast:
                 logits = through(network, inputs, encoded, part)
             losses = task.loss(logits, targets, options)
@@ -240,17 +240,14 @@ def _units(training: Training[EncoderSettings]) -> NDArray[np.int64]:
     return np.add.reduceat(examples.targets.values != IGNORED, starts)
 
 
-def _padded(targets: Ragged, rows: Rows) -> NDArray[Any]:
-    kind = np.float32 if targets.values.dtype.kind == "f" else np.int64
-    return targets.pad(rows, IGNORED, kind)
-
-
 def validate(network: EncoderNetwork, training: Training[EncoderSettings]) -> Scorer:
-    """The tuned task's scorer on validation, from the network as it stands and as precise as it trains."""
+    """The tuned task's scorer on validation, from the network as it stands and as precise as it trains; in the truth's
+    unit."""
     network.eval()
     runtime = as_runtime(network, training.settings, torch.device(training.device))
     predictor = Predictor(training.folder, "", training.task, training.recipe, runtime)
-    return tuned(training, predictor.logits(training.validation.encoded))[1]
+    logits = predictor.logits(training.validation.encoded)
+    return tuned(training, logits if training.unit is None else training.unit.outside(logits))[1]
 
 
 def _out_of_patience(state: State, settings: EncoderSettings) -> bool:

@@ -32,6 +32,7 @@ class EncoderNetwork(nn.Module):
         types: bool = False,
         columns: int = 0,
         dimensions: int | None = None,
+        exact: bool = False,
     ) -> None:
         super().__init__()
         if getattr(encoder, "pooler", None) is not None:
@@ -42,6 +43,7 @@ class EncoderNetwork(nn.Module):
         self.types = types
         self.columns = columns
         self.dimensions = dimensions
+        self.exact = exact  # the head is computed in fp32 whatever the rest is: a number has more digits than bf16
         self.frozen = 0  # the lowest layers, the embeddings one of them, whose output may come as `hidden`
         self.through: packed.Through | None = None  # compiled, where it is to be
         self.packed = packed.is_packed(encoder)  # without padding; else by transformers' own forward
@@ -67,6 +69,10 @@ class EncoderNetwork(nn.Module):
         features = self.features(input_ids, attention_mask, token_type_ids, columns, hidden)
         if self.level == "vector":
             return nn.functional.normalize(features[:, : self.dimensions], dim=1)
+        if self.exact:
+            with torch.autocast(features.device.type, enabled=False):
+                exact: torch.Tensor = self.head(features)
+            return exact
         logits: torch.Tensor = self.head(features)
         return logits
 
@@ -88,6 +94,8 @@ class EncoderNetwork(nn.Module):
         if self.level != "token":
             hidden = self.pool(hidden, attention_mask)
         hidden = self.dropout(hidden)
+        if self.exact:
+            hidden = hidden.float()
         return hidden if columns is None else torch.cat([hidden, columns.to(hidden.dtype)], dim=1)
 
     def pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -110,6 +118,7 @@ class EncoderNetwork(nn.Module):
             "types": self.types,
             "columns": self.columns,
             "dimensions": self.dimensions,
+            "exact": self.exact,
         }
         (folder / "network.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 

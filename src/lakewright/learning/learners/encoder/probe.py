@@ -1,4 +1,5 @@
-"""The linear probe: the head that is best on the encoder as it is, by L-BFGS on the loss of the task.
+"""The linear probe: the head that is best on the encoder as it is, by L-BFGS on the loss of the task; of a number's
+squared error in closed form (ridge.py).
 
 It is the whole of the `embedding` learner, and what the `encoder` learner's head starts from: a head that is right
 already does not pull the encoder away while it learns (Kumar et al. 2022, LP-FT).
@@ -14,10 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lakewright.learning.learners import Examples, Training, tuned
+from lakewright.learning.learners import Examples, Training, merit, tuned
+from lakewright.learning.learners.encoder.batches import padded
 from lakewright.learning.learners.encoder.forward import as_runtime
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.ridge import Ridge
 from lakewright.learning.learners.encoder.settings import PretrainedSettings
+from lakewright.learning.learners.units import digits
 from lakewright.model.predictor import Predictor
 from lakewright.model.runtimes import Runtime
 from lakewright.model.tasks import IGNORED, Logits, Loss
@@ -25,12 +29,13 @@ from lakewright.system.progress import bar
 
 # Of the squared weights; each fit starts from the last. Stronger ones where none of the weaker ones is better.
 PENALTY, WEAKER, STRONGER = 1e-2, (1e-3, 1e-4, 1e-5), (1e-1, 1.0)
+STRONGEST = (10.0, 100.0)  # of a number, too: an error of one deviation counts more than a wrong class
 MOST_TOKENS = 200_000  # of a tagging task, drawn from train
 
 
 @dataclass(frozen=True, eq=False)
 class _Head:
-    score: float  # on validation, higher is better
+    score: float  # on validation, more is better
     penalty: float
     weight: torch.Tensor
     bias: torch.Tensor
@@ -46,12 +51,13 @@ def fit_head(
     limit: int | None = None,
     reader: Runtime | None = None,
 ) -> tuple[dict[str, float | int | str], Logits]:
-    """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there.
+    """Sets the head's weights, with the penalty that scores best on validation. Returns both, and what it says there,
+    in the truth's unit; the head's is the training's.
 
     `limit`: rows of train, drawn from all. `reader` computes what the head reads; None: the network, as precise as it
     trains. Not for heads that choose a place in a sequence (question_answering), nor where there is no head.
     """
-    task, examples = training.task, training.train
+    task, examples, unit = training.task, training.train, training.unit
     if limit is not None and limit < len(examples):
         examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))
     features = _features(network, training, examples, reader)
@@ -61,6 +67,7 @@ def fit_head(
     inputs = (inputs - mean) / scale
     weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
     bias = torch.zeros(network.head.out_features, requires_grad=True)
+    ridge = Ridge(inputs, targets, weights) if unit is not None and loss.name == "l2" else None
 
     def objective(penalty: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         optimizer.zero_grad()
@@ -75,23 +82,32 @@ def fit_head(
         value.backward()
         return value
 
-    def fitted(penalty: float) -> _Head:
+    def minimum(penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+        if ridge is not None:
+            return ridge.head(penalty)
         optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
         optimizer.step(lambda: objective(penalty, optimizer))
+        return weight, bias
+
+    def fitted(penalty: float) -> _Head:
+        least, offset = minimum(penalty)
         with torch.no_grad():
-            scaled = weight / scale
-            head = scaled, bias - scaled @ mean
+            scaled = least / scale
+            head = scaled, offset - scaled @ mean
         logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
+        if unit is not None:
+            logits = unit.outside(logits)
         _, scorer = tuned(training, logits)
         metrics = scorer.metrics(np.ones(scorer.rows))
         primary = metrics[scorer.primary]
-        advance(1, f"penalty {penalty:g}  validation {scorer.primary} {primary:.4f}")
+        advance(1, f"penalty {penalty:g}  validation {scorer.primary} {digits(unit, scorer.primary, primary)}")
         # By log loss where there are probabilities: the primary metric cannot tell a sure head from a wild one.
-        return _Head(-metrics.get("log_loss", -primary), penalty, *head, primary, logits)
+        score = -metrics["log_loss"] if "log_loss" in metrics else merit(scorer, metrics)
+        return _Head(score if unit is None else score / unit.deviation, penalty, *head, primary, logits)
 
     with bar("probe", None) as advance:
         best = fitted(PENALTY)
-        for ways in (WEAKER, STRONGER):
+        for ways in (WEAKER, STRONGER if unit is None else STRONGER + STRONGEST):
             for penalty in ways:
                 head = fitted(penalty)
                 if head.score < best.score - 0.01:  # those that follow only fit train closer, or less
@@ -127,7 +143,7 @@ def _stacked(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]: n rows, or n tokens with a target."""
     if not tokens:
-        targets = examples.targets.pad(np.arange(len(examples)), IGNORED, np.int64)
+        targets = padded(examples.targets, np.arange(len(examples)))
         return torch.from_numpy(np.stack(features)), torch.from_numpy(targets), torch.from_numpy(examples.weights)
     places = np.flatnonzero(examples.targets.values != IGNORED)
     if len(places) > MOST_TOKENS:

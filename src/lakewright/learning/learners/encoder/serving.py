@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from lakewright import plugins
+from lakewright.evaluation.metrics import meaning, signed
 from lakewright.evaluation.significance import compare
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.learning.learners.encoder import int8, packed
@@ -132,12 +133,15 @@ def choose(
         predictions = task.decode(entry.logits, rows.encoded, rows.rows)
         scorer = task.scorer(rows.truths, predictions, rows.rows)
         comparison = compare(scorer, full_scorer, full_scorer.primary, seed=training.settings.seed)
-        details[f"{name}_difference"] = round(comparison.difference, 5)
+        primary, difference = full_scorer.primary, comparison.difference
+        # In the truth's own unit nobody knows which decimals count.
+        rounded = round(difference, 5) if meaning(primary).to_one else float(f"{difference:.5g}")
+        details[f"{name}_difference"] = rounded
         details[f"{name}_difference_p"] = round(comparison.p, 5)
         entries.append(entry)
         if not comparison.significantly_worse:
             allowed.append(candidate)
-        advance(1, f"{name} {comparison.difference:+.4f} {full_scorer.primary}")
+        advance(1, f"{name} {signed(primary, difference, 4)} {primary}")
         return not comparison.significantly_worse
 
     with bar("int8", None) as advance:

@@ -104,9 +104,10 @@ class EncoderSettings(PretrainedSettings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     loss: str = Field(
         default="auto",
-        description="auto: the task's first. text_classification: cross_entropy, focal, earth_mover (of ordered "
-        "classes); multilabel_classification and token_classification: cross_entropy, focal; sentence_similarity: "
-        "cosent, cosine, contrastive, in_batch_negatives (auto: cosent with scores, in_batch_negatives without)",
+        description="auto: the task's first. classification, text_classification: cross_entropy, focal, earth_mover "
+        "(of ordered classes); regression: l2, l1, huber; multilabel_classification and token_classification: "
+        "cross_entropy, focal; sentence_similarity: cosent, cosine, contrastive, in_batch_negatives (auto: cosent with "
+        "scores, in_batch_negatives without)",
     )
     focal_gamma: float = Field(default=2.0, ge=0)
     similarity_scale: float = Field(default=20.0, gt=0, description="cosines are multiplied by it in the loss")
