@@ -200,6 +200,26 @@ def test_gradient_accumulation_is_a_larger_batch(tiny_base: Path, tmp_path: Path
             assert torch.allclose(a.grad, b.grad, atol=1e-6)
 
 
+def test_an_undefined_metric_keeps_the_first_epoch(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as the correlation of predictions that are all the same: training once ended without any weights."""
+
+    class Undefined:
+        primary, rows = "spearman", 60
+
+        def metrics(self, weights: Any) -> dict[str, float]:
+            return {"spearman": float("nan")}
+
+        def undefined(self, metric: str) -> str:
+            return "all predictions are the same"
+
+    monkeypatch.setattr(loop, "validate", lambda network, training: Undefined())
+    state = loop.train(network(tiny_base), training(tiny_base, tmp_path))
+    assert state.best_step == 8 and (tmp_path / "best.pt").exists()
+    assert "spearman is not defined on validation: all predictions are the same" in caplog.text
+
+
 def test_early_stopping_keeps_the_best_epoch(tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     setting = training(tiny_base, tmp_path, num_train_epochs=40, early_stopping_patience=1, learning_rate=1e-9)
     with caplog.at_level("INFO", "lakewright"):

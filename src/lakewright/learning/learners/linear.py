@@ -135,7 +135,9 @@ def _fit_number(
     """A number: ridge regression of the truth in its deviations, so that C means the same in every unit."""
     from sklearn.linear_model import Ridge
 
-    mean, deviation = float(truth.mean(dtype=np.float64)), float(truth.std(dtype=np.float64)) or 1.0
+    mean, deviation = float(truth.mean(dtype=np.float64)), float(truth.std(dtype=np.float64))
+    if truth.min() == truth.max():  # whose deviation may be a rounding error
+        deviation = 1.0
     # By conjugate gradients, which leave sparse terms sparse
     model = Ridge(alpha=1 / settings.C, max_iter=settings.max_iter, solver="sparse_cg", random_state=settings.seed)
     model.fit(features.astype(np.float64), (truth - mean) / deviation, sample_weight=row_weights)

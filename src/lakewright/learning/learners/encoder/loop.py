@@ -144,8 +144,11 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
             )
             if training.log is not None:
                 training.log.metrics({f"validation_{name}": value for name, value in scores.items()}, state.step)
-            if score > state.best:
-                state.best, state.best_step, state.epochs_without_better = score, state.step, 0
+            if math.isnan(score):
+                LOG.warning("%s is not defined on validation: %s", scorer.primary, scorer.undefined(scorer.primary))
+            if score > state.best or not state.best_step:  # the first is kept whatever it scores
+                state.best = state.best if math.isnan(score) else score
+                state.best_step, state.epochs_without_better = state.step, 0
                 save_whole(training.checkpoints / "best.pt", network.state_dict())
             else:
                 state.epochs_without_better += 1
