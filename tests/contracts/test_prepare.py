@@ -75,7 +75,7 @@ def test_where_batches_end_changes_nothing(task: str, in_both: Any, tiny_base: P
     rows += (
         [rows[3], {**rows[4], "text": f" {rows[4]['text'].upper()} "}] if task != "token_classification" else rows[:2]
     )
-    learner = {"learner": "linear"} if task == "regression" else {"learner": "encoder", "base_model": str(tiny_base)}
+    learner = {"learner": "encoder", "base_model": str(tiny_base)}
     told, features = in_both(rows, columns, task, learner, **LAYOUT.get(task, {}))
     assert sum(told["splits"].values()) == len(features) == 150
     assert {"exact_duplicates"} <= {finding["name"] for finding in told["findings"]}

@@ -59,7 +59,10 @@ def plan(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print which stages `run` would run now, what each column is to the model, and why. It runs nothing."""
+    """Print which stages `run` would run now, and why. It runs nothing.
+
+    Once the table is written, it prints what each column is to the model, too.
+    """
     from lakewright import api
 
     with redirect_stdout(sys.stderr):
