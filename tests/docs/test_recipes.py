@@ -21,6 +21,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("price", "area", "income", "visits", "height", "width", "depth", "age", "distance"), "number"),
     **dict.fromkeys(("city", "size", "color", "product_id", "rooms_text"), "category"),
     **dict.fromkeys(("sold", "built"), "time"),
+    "text": "text",
 }
 
 

@@ -120,7 +120,7 @@ def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.learner=embedding", "embedding does not learn harvest: not-yet"),
+        ("train.learner=embedding", "embedding learns from rows with a text, and these have none"),
         ("prepare.recipe.tokens.max_length=8", "the step tokens reads inputs of the kinds text and"),
         ("prepare.recipe.tokens.inputs=[age]", "'age' is of the kind number"),
         ("prepare.recipe.squares.inputs=[age]", "no step reads the input 'height'"),
@@ -162,7 +162,7 @@ def test_it_passes_the_suites_of_lakewright(package: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     suites = (StepSuite, TaskSuite, FolderSuite)
     tests = sum(name.startswith("test_") for suite in suites for name in vars(suite))
-    assert re.search(rf"^{tests - 1} passed, 1 skipped", done.stdout, re.MULTILINE), done.stdout  # a GPU computes torch
+    assert re.search(rf"^{tests - 2} passed, 2 skipped", done.stdout, re.MULTILINE), done.stdout  # no GPU, no classes
 
 
 @pytest.mark.slow

@@ -60,6 +60,11 @@ LOCAL: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     ),
     "wine/project.yml": (["data.source=FOLDER"], "all", {"alcohol": 9.4, "quality": 5}),
     "banking77/project.yml": (["data.source=FOLDER"], "train test", {"text": "x", "label": "a"}),
+    "clothing_recommended/project.yml": (
+        ["data.source=FOLDER"],
+        "all",
+        {**REVIEW, "id": 1, "title": "Nice", "rating": 5, "recommended_ind": 1, "clothing_id": 7},
+    ),
     "clothing_reviews/project.yml": (["data.source=FOLDER"], "all", REVIEW),
     "clothing_reviews/three_classes.yml": (["data.source=FOLDER"], "all", REVIEW),
     "icd10_chapters/project.yml": ([], "", {"description": "x", "chapter": "I", "code": "A00", "category": "A00"}),
