@@ -404,6 +404,7 @@ def test_the_stand_in_takes_no_request_that_the_sdk_could_not_send(body: Any, sa
 # The story ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_tables_in_unity_catalog(
     everywhere: Everywhere,
     unity: Unity,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
 import yaml
 
 from conftest import one_object
@@ -14,6 +15,7 @@ from conftest import one_object
 Lakewright = Callable[..., CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_runs_are_listed_and_followed_to_their_end(project: Path, lakewright: Lakewright) -> None:
     nothing = lakewright("runs", "follow")
     assert nothing.returncode == 1 and "has not run on local yet" in nothing.stderr

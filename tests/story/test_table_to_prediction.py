@@ -103,6 +103,7 @@ def test_from_python(project: Path) -> None:
     assert [row["label"] for row in rows] == ["plant", "animal"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wait_for",
     [

@@ -57,6 +57,7 @@ def configuration(endpoint: str) -> str:
     return name
 
 
+@pytest.mark.slow
 def test_what_was_sent_runs_as_it_does_here(
     everywhere: Everywhere, environment: Path, tmp_path: Path, lakewright: Lakewright
 ) -> None:
