@@ -18,6 +18,8 @@ from lakewright.records import Importance
 
 ROWS = 1000  # at most, the same for all inputs
 ROWS_OF_TEXTS = 200  # predicting texts takes longer
+ROWS_OF_MANY = 200  # at least, where there are so many inputs that PREDICTIONS would be passed
+PREDICTIONS = 60_000  # about, of all inputs and shuffles
 SHUFFLES = 5
 BESIDE: tuple[Kind, ...] = ("number", "category", "time")
 
@@ -39,6 +41,7 @@ def importances(
         return []
     draw = np.random.default_rng(seed)
     most = ROWS_OF_TEXTS if {*TEXTS} & {*inputs.values()} else ROWS
+    most = min(most, max(ROWS_OF_MANY, PREDICTIONS // (SHUFFLES * len(inputs))))
     chosen = np.sort(draw.permutation(len(rows))[:most])
     some, known = [rows[at] for at in chosen], [truths[at] for at in chosen]
     whole = scorer_of(known, predict(some), some)
