@@ -168,14 +168,7 @@ def _left_out(chosen: Sequence[ColumnUse]) -> list[Finding]:
         if named:
             unread = finding == "unread_columns"
             rows = [f"{each.column} ({each.kind or 'structure'})" if unread else each.column for each in named]
-            findings.append(
-                Finding(
-                    name=finding,
-                    count=len(named),
-                    detail=f"{_columns(named)} {detail}.",
-                    rows=rows,
-                )
-            )
+            findings.append(_finding(finding, detail, named, rows))
     return findings
 
 
@@ -196,15 +189,12 @@ def _noticed(chosen: Sequence[ColumnUse]) -> list[Finding]:
         named = [each for each in chosen if finding in each.noticed]
         rows = [f"{each.column}: {each.noticed[finding]}" for each in named]
         if rows:
-            findings.append(
-                Finding(
-                    name=finding,
-                    count=len(rows),
-                    detail=f"{_columns(named)} {detail}.",
-                    rows=rows,
-                )
-            )
+            findings.append(_finding(finding, detail, named, rows))
     return findings
+
+
+def _finding(name: str, detail: str, named: Sequence[ColumnUse], rows: list[str]) -> Finding:
+    return Finding(name=name, count=len(named), detail=f"{_columns(named)} {detail}.", rows=rows)
 
 
 def _columns(named: Sequence[ColumnUse]) -> str:

@@ -153,7 +153,7 @@ def threads_of(training: Training[Any]) -> int:
     """The threads that grow a tree: at most one for ROWS_A_THREAD rows.
 
     At the end of each small part of a tree OpenMP's threads wait for the slowest, and where other programs take its
-    core, they wait for these: 20 trees on 900 rows took 1 s with one thread, and 10 to 33 s with two.
+    core, they wait for these.
     """
     return min(training.threads, 1 + len(training.train) // ROWS_A_THREAD)
 
