@@ -19,8 +19,9 @@ import lakewright as lw
 from conftest import sentences
 from lakewright import plugins
 from lakewright.data.rows import reading
+from lakewright.data.rows.objects import Objects
 from lakewright.errors import DataError
-from lakewright.learning.examples import Values, read_split
+from lakewright.learning.examples import read_split
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
 
@@ -140,14 +141,14 @@ def test_a_split_is_read_in_the_tables_order(tmp_path: Path, monkeypatch: pytest
     features = workspace.lake.write("main.demo.features", table.to_reader(100), ordered=False)
     read = read_split(workspace.lake, features, "train", ["inputs", "ids"])
     assert read["row"].to_pylist() == sorted(row for row in rows.tolist() if row % 2)
-    assert list(Values(read["inputs"])) == [{"text": f"text {row}"} for row in read["row"].to_pylist()]
+    assert list(Objects(read["inputs"])) == [{"text": f"text {row}"} for row in read["row"].to_pylist()]
     assert read["ids"].to_pylist() == [[row] * (row % 3) for row in read["row"].to_pylist()]
 
 
 @given(st.lists(st.lists(st.text(max_size=3), max_size=5), max_size=4), st.slices(12), st.integers(-30, 30))
 def test_values_are_those_of_a_list(chunks: list[list[str]], part: slice, at: int) -> None:
     plain = [value for chunk in chunks for value in chunk]
-    values = Values(pa.chunked_array(chunks, pa.string()))
+    values = Objects(pa.chunked_array(chunks, pa.string()))
     assert len(values) == len(plain) and list(values) == plain and values[part] == plain[part]
     if -len(plain) <= at < len(plain):
         assert values[at] == plain[at]

@@ -380,6 +380,7 @@ def test_latin_1_never_without_a_word(tmp_path: Path) -> None:
 def test_prepare_notices_broken_characters() -> None:
     import numpy as np
 
+    from lakewright.data.rows.contents import of_texts
     from lakewright.data.rows.usable import Usable
     from lakewright.model.tasks.classification import TextClassificationColumns
 
@@ -394,7 +395,7 @@ def test_prepare_notices_broken_characters() -> None:
         "tab\tnl\n",
     ]
     check = Usable(TextClassificationColumns(text="text", label="label"))
-    check.usable_rows(np.arange(len(texts)), texts, ["a"] * len(texts), None)
+    check.usable_rows(np.arange(len(texts)), of_texts(texts), ["a"] * len(texts), np.ones(len(texts), np.bool_), None)
     found = {each.name: each for each in check.findings(lambda rows: [])}
     assert {name: found[name].count for name in ("control_characters", "replacement_characters", "mojibake")} == {
         "control_characters": 2,

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import lakewright as lw
+from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.inputs import close as closed
 from lakewright.data.rows.inputs import uses
 from lakewright.data.rows.leaks import _codes, _saved
@@ -100,11 +101,11 @@ def test_nothing_to_learn_from_is_an_error(lake: Any) -> None:
 def test_an_input_that_tells_the_truth_is_seen_and_noise_is_not(kind: Any) -> None:
     draw = np.random.default_rng(1)
     truth = np.where(draw.random(2000) < 0.3, "yes", "no")
-    telling = [float(each == "yes") if kind == "number" else each.upper() for each in truth]
-    assert _saved(_codes(telling, kind), truth) == 1.0
-    noise = draw.random(2000).tolist() if kind == "number" else [str(i) for i in range(2000)]
-    assert _saved(_codes(noise, kind), truth) < 0.1
+    telling = (truth == "yes").astype(float) if kind == "number" else Coded.of([each.upper() for each in truth])
+    assert _saved(_codes(telling), truth) == 1.0
+    noise = draw.random(2000) if kind == "number" else Coded.of([str(i) for i in range(2000)])
+    assert _saved(_codes(noise), truth) < 0.1
     numbers = draw.normal(size=2000)
-    near = (numbers * 3 + draw.normal(scale=0.01, size=2000)).tolist()
-    assert _saved(_codes(near, "number"), numbers) > 0.97
-    assert _saved(_codes([*map(str, range(2000))], "category"), numbers) < 0.1
+    near = numbers * 3 + draw.normal(scale=0.01, size=2000)
+    assert _saved(_codes(near), numbers) > 0.97
+    assert _saved(_codes(Coded.of([*map(str, range(2000))])), numbers) < 0.1

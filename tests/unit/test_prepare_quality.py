@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakewright.data.rows import quality
+from lakewright.data.rows.contents import of_texts
 from lakewright.data.rows.duplicates import codes, drop_duplicates, find_duplicates, identities
+from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.quality import Noticed
 from lakewright.data.rows.usable import Usable
 from lakewright.errors import DataError
@@ -36,7 +38,9 @@ def check_columns(
     for start in range(0, len(texts), size):
         part = slice(start, start + size)
         rows = np.arange(len(texts))[part]
-        keep.append(check.usable_rows(rows, texts[part], truths[part], None if ids is None else ids[part]))
+        has_truth = np.array([not missing(truth) for truth in truths[part]])
+        held = of_texts(texts[part])
+        keep.append(check.usable_rows(rows, held, truths[part], has_truth, None if ids is None else ids[part]))
     given = ids or []
     return np.concatenate(keep), check.findings(lambda rows: [given[row] for row in rows])
 

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from lakewright.data.rows import smote
 from lakewright.data.rows.balancing import prior_shift
+from lakewright.data.rows.objects import Objects
 from lakewright.data.rows.smote import NEIGHBORS, synthetic
-from lakewright.learning.examples import Values
 from lakewright.learning.learners import Examples
 from lakewright.learning.synthetic import categories_of, to_add, with_synthetic
 from lakewright.model.recipe import Column
@@ -228,10 +228,10 @@ def test_examples_are_followed_by_synthetic_ones() -> None:
         Encoded.of_columns(encoded),
         Ragged(targets, np.arange(61)),
         np.ones(60, np.float32),
-        Values(pa.chunked_array([rows])),
-        Values(pa.chunked_array([truths])),
+        Objects(pa.chunked_array([rows])),
+        Objects(pa.chunked_array([truths])),
     )
-    ids = Values(pa.chunked_array([[f"r{row}" for row in range(60)]]))
+    ids = Objects(pa.chunked_array([[f"r{row}" for row in range(60)]]))
     more = with_synthetic(examples, COLUMNS[:4], ids, 13)
     assert len(more) == len(more.encoded) == len(more.targets) == len(more.weights) == len(more.truths) == 96
     assert to_add(Counter(truths)) == {"yes": 36} and Counter(more.truths) == {"yes": 48, "no": 48}

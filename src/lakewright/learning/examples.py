@@ -10,9 +10,8 @@ target    as the task makes them: numbers of the row, or one beside each id
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from lakewright.data.lake.tables import Lake
     from lakewright.records import TableVersion
-
-OBJECTS = 1000  # Python objects made at once
 
 
 def as_columns(encoded: Encoded, targets: Ragged) -> dict[str, pa.Array]:
@@ -93,34 +90,3 @@ def read_split(lake: Lake, features: TableVersion, split: str, columns: Sequence
     table = lake.read(features, columns=["row", *columns], predicate=f"split = '{split}'")
     rows = table["row"].to_numpy()
     return table if np.all(rows[1:] >= rows[:-1]) else table.take(np.argsort(rows, kind="stable"))
-
-
-@dataclass(frozen=True, eq=False)
-class Values(Sequence[Any]):
-    """A column's values as Python objects, which are made when they are asked for."""
-
-    column: pa.ChunkedArray
-
-    def followed_by(self, values: Sequence[Any]) -> Values:
-        """These values, and then others of the same type; a mapping without a key of a structure has none there."""
-        import pyarrow as pa
-
-        return Values(pa.chunked_array([*self.column.chunks, pa.array(values, self.column.type)], self.column.type))
-
-    @overload
-    def __getitem__(self, at: int) -> Any: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[Any]: ...
-
-    def __getitem__(self, at: int | slice) -> Any:
-        if isinstance(at, slice):
-            return self.column.take(np.arange(len(self))[at]).to_pylist()
-        return self.column[at].as_py()
-
-    def __len__(self) -> int:
-        return len(self.column)
-
-    def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), OBJECTS):
-            yield from self.column.slice(start, OBJECTS).to_pylist()

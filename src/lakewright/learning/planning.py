@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ from lakewright.settings.project import DERIVED
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
+    from lakewright.data.rows.kinds import Kind
     from lakewright.model.recipe import Recipe
     from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.recipe.ragged import Ragged
@@ -64,9 +65,8 @@ class Plan:
             inputs, truths = batch.inputs, batch.truths
             encoded, lost = self.fitted.encoded_with_shortfalls(batch.values, folds[batch.rows])
             targets = self.task.targets(truths, encoded, inputs)
-            texts = [whole_row(row, self.task.inputs) for row in inputs]
             lost += self.task.shortfalls(truths, encoded, targets, inputs)
-            shortfalls.add(batch.rows, split[batch.rows], lost, partial(_excerpt, texts, truths))
+            shortfalls.add(batch.rows, split[batch.rows], lost, partial(_excerpt, batch, self.task.inputs))
             yield batch, encoded, targets
 
 
@@ -186,8 +186,8 @@ def as_prepared(project: Project, prepared: Prepared) -> Project:
     return project.with_columns(type(project.data.columns).model_validate(prepared.columns), derive)
 
 
-def _excerpt(texts: Sequence[str], truths: Sequence[Any], at: int) -> str:
-    return f"{cut(as_text(truths[at]))!r}: {cut(texts[at])}"
+def _excerpt(batch: Batch, inputs: Mapping[str, Kind], at: int) -> str:
+    return f"{cut(as_text(batch.truths[at]))!r}: {cut(whole_row(batch.inputs[at], inputs))}"
 
 
 def _method(project: Project, columns: Sequence[str]) -> Method:

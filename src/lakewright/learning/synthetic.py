@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.data.rows.keys import digests
+from lakewright.data.rows.objects import Objects
 from lakewright.data.rows.smote import synthetic
-from lakewright.learning.examples import Values
 from lakewright.learning.learners import Examples
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from lakewright.model.recipe import Column
 
 
-def with_synthetic(examples: Examples, columns: tuple[Column, ...], ids: Values, seed: int) -> Examples:
+def with_synthetic(examples: Examples, columns: tuple[Column, ...], ids: Objects, seed: int) -> Examples:
     """The examples, and after them synthetic ones that bring every class to as many as the largest has: each with the
     weight 1, the truth of its class, and a row without any value, since nobody wrote one.
 
     `columns` are the recipe's, and `ids` [rows] the rows' record ids, which with the seed decide all draws.
     """
     encoded, targets = examples.encoded.columns, examples.targets.values
-    assert encoded is not None and isinstance(examples.rows, Values) and isinstance(examples.truths, Values)
+    assert encoded is not None and isinstance(examples.rows, Objects) and isinstance(examples.truths, Objects)
     made, labels = synthetic(encoded, targets, categories_of(columns, encoded), digests(ids), seed)
     first = dict(zip(*np.unique(targets, return_index=True), strict=True))  # class → a row of it
     truth_of = {label: examples.truths[int(row)] for label, row in first.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self, cast
@@ -83,7 +83,7 @@ def numbers_of(task: Task, targets: npt.NDArray[np.generic]) -> npt.NDArray[np.f
     return hot.astype(np.float64)
 
 
-def _targets(task: Task, truths: list[object], inputs: list[dict[str, object]]) -> npt.NDArray[np.generic]:
+def _targets(task: Task, truths: Sequence[object], inputs: Sequence[dict[str, object]]) -> npt.NDArray[np.generic]:
     nothing = Encoded.of_columns(np.empty((len(truths), 0), dtype=np.float32))  # no truth of a row depends on more
     values: npt.NDArray[np.generic] = task.targets(truths, nothing, inputs).values.reshape(len(truths), -1)
     return values

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Literal
 
+from lakewright.data.rows.contents import BROKEN
 from lakewright.data.rows.duplicates import normalise
-from lakewright.data.rows.usable import BROKEN
 from lakewright.data.sources.written import PLACEHOLDERS
 from lakewright.records import Finding
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lakewright.data.lake.types import python_rows
 from lakewright.data.rows.coded import Coded
-from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.kinds import Kind, missing
 from lakewright.data.rows.request import read_category, read_number, read_row, read_time, refuse_misspelt
 from lakewright.errors import DataError
 
@@ -51,11 +51,11 @@ def complete_rows(
         waiting.append(values)
         count += int(len(missing) - missing.sum())
         if count >= most:
-            joined = _joined(waiting)
-            yield {name: each[:most] for name, each in joined.items()}
-            waiting, count = [{name: each[most:] for name, each in joined.items()}], count - most
+            values = joined(waiting)
+            yield {name: each[:most] for name, each in values.items()}
+            waiting, count = [{name: each[most:] for name, each in values.items()}], count - most
     if count:
-        yield _joined(waiting)
+        yield joined(waiting)
 
 
 def read_columns(inputs: Mapping[str, Kind], rows: pa.RecordBatch | pa.Table, first: int = 0) -> dict[str, Array]:
@@ -78,6 +78,14 @@ def read_columns(inputs: Mapping[str, Kind], rows: pa.RecordBatch | pa.Table, fi
         named = pa.table({name: columns[name] for name in inputs if name in columns})
         read_row(inputs, python_rows(named.slice(row, 1))[0], first + row)
         raise AssertionError(f"row {first + row} is refused as part of a batch and accepted alone")
+    return values
+
+
+def column_values(column: pa.ChunkedArray, kind: Kind) -> Any:
+    """The values of an input that a task read from a table: an Array; of texts and words a list."""
+    if kind not in KINDS:
+        return column.to_pylist()
+    values, _ = READERS[kind](plain_array(column))  # the task refused all that a row must not hold
     return values
 
 
@@ -123,8 +131,8 @@ def _times(column: pa.Array) -> Read:
         refused = (days < FIRST_DAY) | (days > LAST_DAY) | (np.isnat(times) & _valid(column))
         in_days = types.is_date(kind)
         return np.where(refused, np.datetime64("NaT"), days if in_days else times).astype("datetime64[us]"), refused
-    codes, distinct = _distinct(column)
-    values, refused = _one_by_one(distinct, read_time)
+    codes, values_once = distinct(column)
+    values, refused = _one_by_one(values_once, read_time)
     in_utc = [None if value is None else value.replace(tzinfo=None) for value in values]  # numpy has no zones
     return np.array(in_utc, "datetime64[us]")[codes], refused[codes]
 
@@ -138,15 +146,15 @@ def _without_nanoseconds(times: NDArray[np.datetime64]) -> NDArray[np.datetime64
 
 
 def _categories(column: pa.Array) -> Read:
-    codes, distinct = _distinct(column)
-    values, refused = _one_by_one(distinct, read_category)
+    codes, values_once = distinct(column)
+    values, refused = _one_by_one(values_once, read_category)
     return Coded(codes, Coded.of(values).texts), refused[codes]
 
 
 READERS: Mapping[Kind, Callable[[pa.Array], Read]] = {"number": _numbers, "category": _categories, "time": _times}
 
 
-def _distinct(column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
+def distinct(column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
     """Each row's place among the distinct values, and these, null among them; all values for types that Arrow does not
     compare."""
     types, kind = pa.types, column.type
@@ -167,6 +175,12 @@ def _distinct(column: pa.Array) -> tuple[NDArray[np.int64], pa.Array]:
         return np.arange(len(column)), column
     encoded = column.dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+
+
+def missing_rows(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """[rows] Whether a row has no value, NaN or a blank text; each distinct value is looked at once."""
+    codes, values_once = distinct(plain_array(column))
+    return np.fromiter(map(missing, values_once.to_pylist()), np.bool_, len(values_once))[codes]
 
 
 def _one_by_one(column: pa.Array, read: Callable[[Any, int, str], Any]) -> tuple[list[Any], NDArray[np.bool_]]:
@@ -190,27 +204,28 @@ def _valid(column: pa.Array) -> NDArray[np.bool_]:
 def _lacking(values: Mapping[str, Array]) -> NDArray[np.bool_]:
     """[rows] Whether a row has no value at all."""
     first, *others = values.values()
-    lacking = _is_missing(first)
+    lacking = is_missing(first)
     for each in others:
         if not lacking.any():
             break
-        lacking = lacking & _is_missing(each)
+        lacking = lacking & is_missing(each)
     return lacking
 
 
-def _is_missing(values: Array) -> NDArray[np.bool_]:
+def is_missing(values: Array) -> NDArray[np.bool_]:
+    """[rows] Whether a row has no value."""
     if isinstance(values, Coded):
         return values.is_missing
     missing: NDArray[np.bool_] = np.isnat(values) if values.dtype.kind == "M" else np.isnan(values)
     return missing
 
 
-def _joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
+def joined(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
     """The rows of all parts, at least one, in order."""
     if len(parts) == 1:
         return parts[0]
-    joined: dict[str, Array] = {}
+    values: dict[str, Array] = {}
     for name, first in parts[0].items():
         columns: list[Any] = [part[name] for part in parts]
-        joined[name] = Coded.joined(columns) if isinstance(first, Coded) else np.concatenate(columns)
-    return joined
+        values[name] = Coded.joined(columns) if isinstance(first, Coded) else np.concatenate(columns)
+    return values

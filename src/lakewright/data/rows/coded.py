@@ -32,6 +32,23 @@ class Coded(Sequence[str | None]):
         return cls(np.concatenate(codes), np.concatenate([part.texts for part in parts]))
 
     @property
+    def merged(self) -> Self:
+        """The same rows, each text once."""
+        place: dict[Any, int] = {}
+        places = np.array([place.setdefault(text, len(place)) for text in self.texts.tolist()], np.int64)
+        texts = np.empty(len(place), dtype=object)
+        texts[:] = [*place]
+        return type(self)(places[self.codes], texts)
+
+    @property
+    def counts(self) -> dict[str | None, int]:
+        """The number of rows of each text that a row has, in the order of their first rows."""
+        merged = self.merged
+        held, first = np.unique(merged.codes, return_index=True)
+        times = np.bincount(merged.codes, minlength=len(merged.texts))
+        return {merged.texts[code]: int(times[code]) for code in held[np.argsort(first)].tolist()}
+
+    @property
     def is_missing(self) -> NDArray[np.bool_]:
         """[rows] Whether a row has no value."""
         return np.fromiter((text is None for text in self.texts), np.bool_, len(self.texts))[self.codes]

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lakewright.data.rows.kinds import missing
 from lakewright.errors import DataError, ProjectError, nearest, shown
 
@@ -136,15 +138,18 @@ def number_column(table: pa.Table, name: str, role: str, in_text: bool = False) 
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from lakewright.data.rows.arrays import distinct, plain_array
+
     original = column(table, name, role)
     kind = original.type
     if original.null_count == len(original):  # of any type: an empty column of a csv file has strings
         return pa.chunked_array([pa.nulls(len(original), pa.float64())])
     if in_text and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        numbers = [None if missing(text) else number_of(text) for text in original.to_pylist()]
+        places, texts = distinct(plain_array(original))
+        numbers = [None if missing(text) else number_of(text) for text in texts.to_pylist()]
         if any(number is not None and math.isnan(number) for number in numbers):
             raise _no_numbers(original, name, role)
-        original = pa.chunked_array([pa.array(numbers, pa.float64())])
+        original = pa.chunked_array([pa.array(numbers, pa.float64()).take(pa.array(places))])
         kind = original.type
     if not (
         pa.types.is_integer(kind)
@@ -162,6 +167,8 @@ def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     of other types, and for text that is no time."""
     import pyarrow as pa
 
+    from lakewright.data.rows.arrays import distinct, plain_array
+
     original, kind = column(table, name, role), pa.timestamp("us", "UTC")
     if original.null_count == len(original):
         return pa.chunked_array([pa.nulls(len(original), kind)])
@@ -174,13 +181,15 @@ def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
             f"the column {name!r} (data.columns.{role}) holds {shown(original.type)}, not times",
             "name a column of dates or times, or cast it in SQL",
         )
+    places, texts = distinct(plain_array(original))
     times, wrong = list[datetime | None](), Problems()
-    for row, text in enumerate(original.to_pylist()):
+    for place, text in enumerate(texts.to_pylist()):
         times.append(None if missing(text) else time_of(text))
         if times[-1] is None and not missing(text):
-            wrong.add(f"{shown(text)} (row {row} of this part of the table)")
+            for row in np.flatnonzero(places == place).tolist():
+                wrong.add(f"{shown(text)} (row {row} of this part of the table)")
     wrong.refuse(name, role, "write times in ISO 8601, such as 2026-01-31T14:00:00Z, or cast them in SQL")
-    return pa.chunked_array([pa.array(times, kind)])
+    return pa.chunked_array([pa.array(times, kind).take(pa.array(places))])
 
 
 def as_times(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lakewright.data.rows.arrays import distinct, missing_rows, plain_array
 from lakewright.data.rows.columns import as_times
-from lakewright.data.rows.duplicates import IDENTITY, identities, normalise
+from lakewright.data.rows.contents import contents
+from lakewright.data.rows.duplicates import IDENTITY, normalise
 from lakewright.data.rows.keys import digests
-from lakewright.data.rows.kinds import TEXTS, Row, missing, requires_text, whole_rows
+from lakewright.data.rows.kinds import TEXTS, Row, requires_text
 from lakewright.data.rows.splits import Method, group_numbers
 from lakewright.data.rows.usable import Usable
 from lakewright.records import Finding
@@ -66,9 +68,11 @@ def gather(
         checked.append(("event_time", columns.event_time))
     used = 0
     for batch in reading:
-        texts, truths = whole_rows(batch.task_columns, reading.inputs), batch.truths
+        held, truths = contents(batch, reading.inputs), batch.truths
         ids = batch.table[columns.id].to_pylist() if columns.id else None
-        usable = np.flatnonzero(check.usable_rows(batch.rows, texts, truths, ids, _lacking(batch, required)))
+        has_truth = ~missing_rows(batch.task_columns["truth"])
+        lacking = _lacking(batch, required)
+        usable = np.flatnonzero(check.usable_rows(batch.rows, held, truths, has_truth, ids, lacking))
         window = slice(used, used + len(usable))
         used += len(usable)
         check.blanks.update({(role, name): _blank(batch.table[name]) for role, name in checked})
@@ -76,17 +80,18 @@ def gather(
             infinite = _infinite(batch.table[each[1]])
             if infinite.any():
                 check.infinite[each].add(batch.rows, infinite, batch.table[each[1]].to_pylist())
-        usable_truths = [truths[i] for i in usable]
+        places, truths_once = distinct(plain_array(batch.task_columns["truth"].take(usable)))
+        usable_truths = truths_once.to_pylist()
         rows[window] = batch.rows[usable]
-        text[window] = identities(texts[i] or "" for i in usable)
-        labels[window] = [
-            numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in usable_truths
-        ]
+        text[window] = held.identities[usable]
+        label_numbers = [numbers.setdefault(tuple(reading.task.label_of(each)), len(numbers)) for each in usable_truths]
+        labels[window] = np.array(label_numbers, np.int32)[places]
         if is_label is not None:
-            is_label[window] = has_texts and _is_label([batch.inputs[i] for i in usable], usable_truths)
+            truths_of = [usable_truths[place] for place in places] if has_texts else []
+            is_label[window] = has_texts and _is_label([batch.inputs[i] for i in usable.tolist()], truths_of)
         if not one_label:
             # 64 bits: two different truths of one text collide with a chance of 5e-20.
-            truth[window] = digests(map(as_text, usable_truths))
+            truth[window] = digests(map(as_text, usable_truths))[places]
         if group is not None:
             group[window] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
         if method == "time" and columns.event_time:
@@ -123,7 +128,7 @@ def _lacking(batch: Batch, required: Sequence[str]) -> list[str]:
     """The required inputs that each row lacks, joined; empty if it has all. [rows]"""
     if not required:
         return []
-    nothing = [[missing(value) for value in batch.values[name]] for name in required]
+    nothing = [missing_rows(batch.task_columns[name]).tolist() for name in required]
     return [
         ", ".join(name for name, is_missing in zip(required, row, strict=True) if is_missing)
         for row in zip(*nothing, strict=True)
@@ -151,7 +156,7 @@ def _blank(column: pa.ChunkedArray) -> int:
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_finite(column), column, None)
     elif pa.types.is_string(column.type):
-        return sum(map(missing, column.to_pylist()))
+        return int(missing_rows(column).sum())
     return int(column.null_count)
 
 

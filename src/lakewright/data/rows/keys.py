@@ -33,10 +33,14 @@ def draw_keys(numbers: npt.NDArray[np.integer], seed: int, purpose: Purpose) -> 
     with a start from the purpose and the seed, so that the draws of two purposes are independent.
     """
     start = np.frombuffer(digest(f"{purpose} {seed}"), np.uint64)
-    keys: npt.NDArray[np.uint64] = start + numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
+    return mixed(start + numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Another number for each number, as if drawn: SplitMix64's output function. [numbers]"""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def ranks(part_of_row: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

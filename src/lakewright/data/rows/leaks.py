@@ -7,13 +7,15 @@ guess without inputs is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lakewright.data.rows.arrays import Array, joined
+from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.quality import EXAMPLES
 from lakewright.data.rows.reading import Batch
@@ -29,22 +31,21 @@ def check_alone(train: Iterable[Batch], inputs: Mapping[str, Kind]) -> list[Find
     names = [name for name, kind in inputs.items() if kind in ("number", "category")]
     if not names:
         return []
-    columns: dict[str, list[Any]] = {name: [] for name in names}
+    parts: list[dict[str, Array]] = []
     truths: list[Any] = []
     for batch in train:
         truths += batch.truths
-        for name in names:
-            columns[name] += batch.values[name]
+        parts.append({name: batch.values[name] for name in names})
         if len(truths) >= ROWS:
             break
     known = [row for row, truth in enumerate(islice(truths, ROWS)) if isinstance(truth, str | float | int)]
     truth = np.array([truths[row] for row in known])
     if len(known) < 2 * BINS or (truth == truth[0]).all():
         return []
+    columns = joined(parts)
     telling = []
     for name in names:
-        codes = _codes([columns[name][row] for row in known], inputs[name])
-        saved = _saved(codes, truth)
+        saved = _saved(_codes(columns[name][np.array(known)]), truth)
         if saved >= NEARLY_ALL:
             telling.append(f"{name}: without {saved:.0%} of the errors")
     if not telling:
@@ -58,15 +59,13 @@ def check_alone(train: Iterable[Batch], inputs: Mapping[str, Kind]) -> list[Find
     return [Finding(name="predicts_alone", count=len(telling), detail=detail, rows=telling)]
 
 
-def _codes(values: Sequence[Any], kind: Kind) -> NDArray[np.int64]:
+def _codes(values: Array) -> NDArray[np.int64]:
     """The same number for the same value, or for numbers of one part. [rows]"""
-    if kind == "category":
-        number: dict[Any, int] = {}
-        return np.array([number.setdefault(value, len(number)) for value in values])
-    numbers = np.array(values, dtype=np.float64)
-    known = numbers[~np.isnan(numbers)]
+    if isinstance(values, Coded):
+        return values.merged.codes
+    known = values[~np.isnan(values)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])) if len(known) else np.empty(0)
-    return np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")) + 1
+    return np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="right")) + 1
 
 
 def _saved(codes: NDArray[np.int64], truth: NDArray[Any]) -> float:

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakewright.data.rows.arrays import column_values
 from lakewright.data.rows.kinds import Kind, whole_rows
+from lakewright.data.rows.objects import Objects
 from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
@@ -30,20 +32,25 @@ class Batch:
     rows: npt.NDArray[np.int64]  # their numbers in the table
     table: pa.Table  # the table's columns
     task_columns: pa.Table  # the columns as the task reads them: inputs, and `truth`
+    kinds: Mapping[str, Kind]  # of the inputs
 
     @cached_property
-    def values(self) -> dict[str, list[Any]]:
-        """Input → the value of each row."""
-        return {name: self.task_columns[name].to_pylist() for name in self.task_columns.column_names if name != "truth"}
+    def values(self) -> dict[str, Any]:
+        """Input → the value of each row, as recipe/values.py reads them: arrays, and lists of texts and words."""
+        return {
+            name: column_values(self.task_columns[name], kind)
+            for name, kind in self.kinds.items()
+            if name in self.task_columns.column_names
+        }
 
     @cached_property
-    def inputs(self) -> list[dict[str, Any]]:
-        return [dict(zip(self.values, row, strict=True)) for row in zip(*self.values.values(), strict=True)]
+    def inputs(self) -> Sequence[dict[str, Any]]:
+        """The rows as mappings."""
+        return Objects(pa.chunked_array([self.task_columns.drop_columns("truth").to_struct_array().combine_chunks()]))
 
-    @property
-    def truths(self) -> list[Any]:
-        truths: list[Any] = self.task_columns["truth"].to_pylist()
-        return truths
+    @cached_property
+    def truths(self) -> Sequence[Any]:
+        return Objects(self.task_columns["truth"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +89,7 @@ class Reading:
                     if len(places) < len(rows):
                         rows, table, task_columns = rows[places], table.take(places), task_columns.take(places)
                 if len(rows) or self.selection is None:
-                    yield Batch(rows, table, task_columns)
+                    yield Batch(rows, table, task_columns, self.inputs)
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
         """The inputs as one text, and the truth, of a few rows, by number."""
@@ -127,5 +134,5 @@ class Inputs:
 
     reading: Reading
 
-    def __iter__(self) -> Iterator[dict[str, list[Any]]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return (batch.values for batch in self.reading)

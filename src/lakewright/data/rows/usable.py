@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from lakewright.data.rows.contents import BROKEN, VERY_LONG
 from lakewright.data.rows.keys import digests
 from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.quality import EXAMPLES, Rows, counted, cut, input_names, truth_name
@@ -20,27 +19,8 @@ from lakewright.errors import DataError
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
+    from lakewright.data.rows.contents import Contents
     from lakewright.settings.sections import Columns
-
-# UTF-8's bytes 80–BF in Windows-1252 or Latin-1: they follow a lead byte in text that was decoded wrongly.
-_CONTINUED = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
-# Characters that show a wrong encoding: by finding, RE2's pattern and the remedy.
-BROKEN = {
-    "control_characters": (
-        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]",
-        "with control characters: strip them, or check which program wrote them; U+0080 to U+009F come from cp1252 "
-        "that was read as latin-1 (data.options.encoding).",
-    ),
-    "replacement_characters": (
-        r"\x{fffd}",
-        "with U+FFFD (�), where a letter was lost before: read the source with its own encoding.",
-    ),
-    "mojibake": (
-        f"[ÃÂ][{_CONTINUED}]|â[€„][{_CONTINUED}]|ï»¿|ðŸ[{_CONTINUED}]",
-        "that look like UTF-8 read as another encoding (Ã© for é): read the source as UTF-8.",
-    ),
-}
-VERY_LONG = 20_000  # characters: about 5,000 tokens, ten times what a BERT-type encoder reads
 
 
 @dataclass
@@ -85,24 +65,20 @@ class Usable:
     def usable_rows(
         self,
         rows: Rows,
-        texts: Sequence[str | None],
+        contents: Contents,
         truths: Sequence[object],
+        has_truth: npt.NDArray[np.bool_],
         ids: Sequence[Hashable] | None,
         lacking: Sequence[str] = (),
     ) -> npt.NDArray[np.bool_]:
         """Which of these rows are usable; `rows` are their numbers, `truths` labels, lists of tags, …, one a row, and
         `lacking` the required inputs that a row lacks, empty if it has all."""
-        n = len(texts)
-        has_text = np.fromiter((not missing(text) for text in texts), np.bool_, n)
-        has_truth = np.fromiter((not missing(truth) for truth in truths), np.bool_, n)
-        long = np.fromiter((text is not None and len(text) > VERY_LONG for text in texts), np.bool_, n)
+        n, texts, has_text = len(rows), contents.texts, contents.is_usable
         self.without_text.add(rows, ~has_text, truths)
         self.without_truth.add(rows, ~has_truth, texts)
-        self.very_long.add(rows, long, texts)
-        column = pa.array(texts, pa.string())
-        for name, (pattern, _) in BROKEN.items():
-            matches = pc.fill_null(pc.match_substring_regex(column, pattern), False)
-            self.broken[name].add(rows, matches.to_numpy(zero_copy_only=False), texts)
+        self.very_long.add(rows, contents.very_long, texts)
+        for name, matches in contents.broken.items():
+            self.broken[name].add(rows, matches, texts)
         if ids is not None:
             self.without_id.add(rows, np.fromiter(map(missing, ids), np.bool_, n), ids)
             self.ids.append(digests(ids))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.shortfalls import Shortfall
-from lakewright.model.recipe.values import categories
+from lakewright.model.recipe.values import categories, without_category
 
 UNKNOWN = -1
 
@@ -43,7 +43,7 @@ class Category:
 
     def shortfall(self, values: Any, step: str) -> Shortfall:
         """The rows whose value is unknown; `step` is the one whose max_categories cut them."""
-        lost, of = self.places(values) == UNKNOWN, np.array([value is not None for value in values])
+        lost, of = self.places(values) == UNKNOWN, ~without_category(values)
         every = len(self.values) + self.rarer
         rarer = f"{self.rarer:,} of train's {every:,} values are rarer than the {len(self.values):,} that count"
         return Shortfall(

@@ -23,7 +23,7 @@ from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe import Column, Values, Wanted, sql
 from lakewright.model.recipe.categories import Category
 from lakewright.model.recipe.encoded import Encoded
-from lakewright.model.recipe.values import numbers
+from lakewright.model.recipe.values import category_counts, numbers
 from lakewright.settings.sections import StepSettings
 
 FURTHEST = 10.0  # deviations from the mean
@@ -68,7 +68,7 @@ class Dense:
             for name in parts:
                 parts[name].append(numbers(values[name]))
             for name in counts:
-                counts[name].update(values[name])
+                counts[name].update(category_counts(values[name]))
         fitted = cls(
             tuple(_number(name, np.concatenate(each)) for name, each in parts.items()),
             tuple(Category.of_counts(name, counts[name], settings.max_categories) for name in counts),

@@ -24,7 +24,7 @@ from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe import Column, Values, Wanted, sql
 from lakewright.model.recipe.categories import Category
 from lakewright.model.recipe.encoded import Encoded
-from lakewright.model.recipe.values import numbers
+from lakewright.model.recipe.values import category_counts, numbers
 from lakewright.settings.sections import StepSettings
 
 GREATEST = float(np.finfo(np.float32).max)
@@ -64,7 +64,7 @@ class Native:
         medians = {name: Median() for name, kind in inputs.items() if kind == "number"}
         for values in train:
             for name, counter in counts.items():
-                counter.update(values[name])
+                counter.update(category_counts(values[name]))
             for name, median in medians.items():
                 median.add(numbers(values[name]))
         fitted = cls(

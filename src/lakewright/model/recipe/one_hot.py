@@ -20,7 +20,7 @@ from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.model.recipe import Column, Values, Wanted, checked, sql, statistics
 from lakewright.model.recipe.categories import Category
 from lakewright.model.recipe.encoded import Encoded
-from lakewright.model.recipe.values import absent, categories
+from lakewright.model.recipe.values import without_category
 from lakewright.settings.sections import StepSettings
 
 
@@ -98,7 +98,7 @@ class OneHot:
             encoded[known, at + places[known]] = 1.0
             at += len(each.values)
             if self.other:
-                present = ~absent(categories(values[each.name]))
+                present = ~without_category(values[each.name])
                 encoded[:, at] = present & (places < 0)
                 at += 1
         return Encoded.of_columns(encoded)

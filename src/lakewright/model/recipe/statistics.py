@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lakewright.data.rows.kinds import Kind
 from lakewright.errors import ProjectError
 from lakewright.model.recipe import Values
-from lakewright.model.recipe.values import categories, numbers
+from lakewright.model.recipe.values import category_counts, numbers
 
 Numbers = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def gathered(
         for name in parts:
             parts[name].append(numbers(values[name]))
         for name in counts:
-            counts[name].update(categories(values[name]).tolist())
+            counts[name].update(category_counts(values[name]))
     return {name: np.concatenate([np.empty(0), *each]) for name, each in parts.items()}, counts
 
 

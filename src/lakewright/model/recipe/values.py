@@ -3,11 +3,15 @@ Coded texts."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lakewright.data.rows.coded import Coded
 
 
 def numbers(values: Any) -> NDArray[np.float64]:
@@ -18,6 +22,16 @@ def numbers(values: Any) -> NDArray[np.float64]:
 def categories(values: Any) -> NDArray[np.object_]:
     """[rows], texts; None without one."""
     return np.asarray(values, dtype=object)
+
+
+def category_counts(values: Any) -> Mapping[str | None, int]:
+    """How many rows have each text, and None those without one; in the order of the first rows."""
+    return values.counts if isinstance(values, Coded) else Counter(categories(values).tolist())
+
+
+def without_category(values: Any) -> NDArray[np.bool_]:
+    """[rows], where a row has no text."""
+    return values.is_missing if isinstance(values, Coded) else absent(categories(values))
 
 
 def times(values: Any) -> NDArray[np.datetime64]:

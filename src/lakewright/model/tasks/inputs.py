@@ -59,6 +59,8 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
     """The inputs' columns, at least one. Raises ProjectError and DataError as `Task.read` does."""
     import pyarrow as pa
 
+    from lakewright.data.rows.arrays import distinct, plain_array
+
     read: dict[str, pa.ChunkedArray] = {}
     for role in ("text", "text_pair"):
         if role in columns:
@@ -78,8 +80,9 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
             elif role == "times":
                 read[name] = time_column(table, name, role)
             else:
-                values = column(table, name, role).to_pylist()
-                read[name] = pa.chunked_array([pa.array([category(value) for value in values], pa.string())])
+                places, values = distinct(plain_array(column(table, name, role)))
+                texts = pa.array([category(value) for value in values.to_pylist()], pa.string())
+                read[name] = pa.chunked_array([texts.take(pa.array(places))])
     if not read:
         needed(columns, "text")  # raises
     return read

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from lakewright import plugins
-from lakewright.learning.examples import Values, from_columns, read_split
+from lakewright.data.rows.objects import Objects
+from lakewright.learning.examples import from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, tuned
 from lakewright.learning.planning import as_prepared
 from lakewright.learning.synthetic import with_synthetic
@@ -52,7 +53,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     examples = _examples(prepared, "train", task, recipe, workspace)
     made: dict[str, float | int | str] = {}
     if project.prepare.balance == "smote":
-        ids = Values(read_split(workspace.lake, prepared.features, "train", ["record_id"])["record_id"])
+        ids = Objects(read_split(workspace.lake, prepared.features, "train", ["record_id"])["record_id"])
         real, examples = len(examples), with_synthetic(examples, recipe.columns, ids, project.prepare.split.seed)
         made = {"synthetic_rows": len(examples) - real}
         LOG.info("train: %d synthetic rows beside %d real ones", len(examples) - real, real)
@@ -131,7 +132,7 @@ def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, worksp
     names = workspace.lake.scan(prepared.features).schema.names
     unread = {"record_id", "event_time", "split", "row"}
     table = read_split(workspace.lake, prepared.features, split, [name for name in names if name not in unread])
-    rows = Values(table["inputs"])
+    rows = Objects(table["inputs"])
     encoded, targets = from_columns(table, targets_beside_ids=task.level == "token")
     if task.level == "token" and split != "train":
         encoded = recipe.encode(rows)  # decoding needs each piece's place in the text
@@ -140,5 +141,5 @@ def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, worksp
         targets=targets,
         weights=table["weight"].to_numpy().astype(np.float32),
         rows=rows,
-        truths=Values(table["truth"]),
+        truths=Objects(table["truth"]),
     )
