@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.rows.arrays import column_values
+from lakewright.data.rows.arrays import KINDS, column_values
 from lakewright.data.rows.kinds import Kind, whole_rows
 from lakewright.data.rows.objects import Objects
 from lakewright.system.progress import bar
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from lakewright.records import TableVersion
     from lakewright.settings.sections import TaskSettings
 
-ROWS = 2048  # in a batch at most: more is not faster and costs memory
+ROWS = 2048  # in a batch at most: with texts, more is not faster and costs memory
+ROWS_OF_COLUMNS = 8192  # without texts: each column costs the same however many rows a batch has
 BYTES = 4 << 20  # in a batch, about: fewer rows if texts are long
 
 
@@ -117,9 +118,9 @@ class Reading:
     def _tables(self) -> Iterator[pa.Table]:
         """At least one table; one without rows if the table has none."""
         reader = self.lake.scan(self.table, self.columns)
-        empty = True
+        empty, most = True, ROWS_OF_COLUMNS if {*self.inputs.values()} <= KINDS else ROWS
         for batch in reader:
-            parts = max(-(-batch.num_rows // ROWS), -(-batch.nbytes // BYTES))
+            parts = max(-(-batch.num_rows // most), -(-batch.nbytes // BYTES))
             size = -(-batch.num_rows // max(1, parts))
             for start in range(0, batch.num_rows, max(1, size)):
                 empty = False
