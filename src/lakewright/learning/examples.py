@@ -6,15 +6,18 @@ ids       the token ids of all the row's sequences, one after another; not where
 lengths   how many of them each sequence has; only where a row may be several sequences
 types, weights, columns   as in Encoded, where it has them
 target    as the task makes them: numbers of the row, or one beside each id
+part      where the row's folds follow from (data/rows/folds.py); none in a split by time
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lakewright.data.rows.objects import Objects
+from lakewright.learning.learners import Examples
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 
@@ -68,6 +71,33 @@ def from_columns(table: pa.Table, targets_beside_ids: bool) -> tuple[Encoded, Ra
         columns = _ragged(table, "columns").values.reshape(table.num_rows, -1)
     encoded = Encoded(ids, rows=offsets, types=beside_ids("types"), weights=beside_ids("weights"), columns=columns)
     return encoded, targets
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """The rows of both, in order: rows of one sequence each, or of numbers alone."""
+    a, b = first.encoded, second.encoded
+
+    def beside(x: Ragged | None, y: Ragged | None) -> Ragged | None:
+        if x is None or y is None:
+            return None
+        return Ragged(np.concatenate([x.values, y.values]), np.concatenate([x.offsets, y.offsets[1:] + x.offsets[-1]]))
+
+    ids, targets = beside(a.ids, b.ids), beside(first.targets, second.targets)
+    assert a.rows is None and b.rows is None and ids is not None and targets is not None
+    columns = None if a.columns is None or b.columns is None else np.concatenate([a.columns, b.columns])
+    parts = None if first.parts is None or second.parts is None else np.concatenate([first.parts, second.parts])
+    return Examples(
+        Encoded(ids, weights=beside(a.weights, b.weights), columns=columns),
+        targets,
+        np.concatenate([first.weights, second.weights]),
+        _one_after_another(first.rows, second.rows),
+        _one_after_another(first.truths, second.truths),
+        parts,
+    )
+
+
+def _one_after_another(first: Sequence[Any], second: Sequence[Any]) -> Sequence[Any]:
+    return first.followed_by(second) if isinstance(first, Objects) else [*first, *second]
 
 
 def _lists(ragged: Ragged) -> pa.Array:

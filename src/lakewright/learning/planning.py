@@ -14,6 +14,7 @@ from lakewright import plugins
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
+from lakewright.data.rows.folds import FOLDS
 from lakewright.data.rows.inputs import ColumnUse, close, uses
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
@@ -59,7 +60,7 @@ class Plan:
         lost of them is added to the shortfalls. Steps that learned the truth encode a row of train as they were fitted
         without its fold."""
         split = self.chosen.split
-        folds = np.where(self.chosen.of(TRAIN), self.chosen.folds, np.int8(STORED))
+        folds = np.where(self.chosen.of(TRAIN), self.chosen.parts % FOLDS, np.int16(STORED))
         stay = split != LEFT_OUT
         for batch in self.reading.only(stay if rows is None else stay & rows):
             inputs, truths = batch.inputs, batch.truths
@@ -107,7 +108,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
             findings += check_test(counts, columns=columns)
 
     # The recipe, from train
-    fitted = fit_recipe(learner, task, train, chosen.folds[chosen.of(TRAIN)], project)
+    fitted = fit_recipe(learner, task, train, chosen.parts[chosen.of(TRAIN)] % FOLDS, project)
     return Plan(project, reading, method, chosen, task, fitted)
 
 

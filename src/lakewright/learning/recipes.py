@@ -35,7 +35,7 @@ class FittedRecipe:
     folds: Mapping[int, tuple[Encoding, ...]] = field(default_factory=dict)
     """Place of a step in the recipe → the same without the rows of each fold, if it learns from the truth."""
 
-    def encoded_with_shortfalls(self, values: Values, folds: NDArray[np.int8]) -> tuple[Encoded, list[Shortfall]]:
+    def encoded_with_shortfalls(self, values: Values, folds: NDArray[np.int16]) -> tuple[Encoded, list[Shortfall]]:
         """As the recipe does, but each row by the steps that saw no row of its fold; `folds` [rows], STORED for rows
         that no step learned from. What is missing in the rows is what the recipe itself misses.
 
@@ -59,7 +59,9 @@ class FittedRecipe:
         return replace(encoded, columns=columns), lost
 
 
-def fit_recipe(learner: Learner, task: Task, train: Reading, folds: NDArray[np.int8], project: Project) -> FittedRecipe:
+def fit_recipe(
+    learner: Learner, task: Task, train: Reading, folds: NDArray[np.int16], project: Project
+) -> FittedRecipe:
     """The recipe, fitted on train; `folds` are those of train's rows. Raises ProjectError as the steps do, DataError
     where a step learns from the truth and all rows are in one fold."""
     vocabulary = None if learner.vocabulary is None else partial(learner.vocabulary, project.train, project.folder)
@@ -89,7 +91,7 @@ def fit_recipe(learner: Learner, task: Task, train: Reading, folds: NDArray[np.i
     return FittedRecipe(recipe, lengths, of_folds)
 
 
-def _without(train: Reading, folds: NDArray[np.int8], fold: int) -> Reading:
+def _without(train: Reading, folds: NDArray[np.int16], fold: int) -> Reading:
     assert train.selection is not None, "train is a part of the table"
     selection = train.selection.copy()
     selection[np.flatnonzero(train.selection)[folds == fold]] = False

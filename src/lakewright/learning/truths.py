@@ -30,10 +30,10 @@ class Truths:
     task: Task
     targets: npt.NDArray[np.generic]  # [rows of train, 1], or [rows of train, labels]
     ends: npt.NDArray[np.int64]  # of the batches of train, counted in its rows
-    folds: npt.NDArray[np.int8]  # [rows of train]
+    folds: npt.NDArray[np.int16]  # [rows of train]
 
     @classmethod
-    def gather(cls, task: Task, train: Reading, folds: npt.NDArray[np.int8]) -> Self:
+    def gather(cls, task: Task, train: Reading, folds: npt.NDArray[np.int16]) -> Self:
         """Reads train once; `folds` are those of its rows."""
         parts = [_targets(task, batch.truths, batch.inputs) for batch in train]
         return cls(task, np.concatenate(parts), np.cumsum([len(part) for part in parts]), folds)

@@ -140,9 +140,6 @@ def _check(project: Project) -> None:
             f"evaluate.cost is of errors between two classes, and task names {len(named)}", "remove evaluate.cost"
         )
     check_fit(project)
-    loss = getattr(project.train, "loss", "auto")
-    if loss not in {"auto", *task.losses}:
-        raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))
     for name in {"dimensions", "similarity_scale"} & type(project.train).model_fields.keys():
         default = type(project.train).model_fields[name].default
         if task.level != "vector" and getattr(project.train, name) != default:

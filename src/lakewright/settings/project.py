@@ -146,7 +146,9 @@ class Project(Settings):
         if self.data.columns.is_open:
             return {}
         task, learner = plugins.TASKS.find(self.task.name), plugins.LEARNERS.find(self.train.learner)
-        return choose(learner, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
+        own = getattr(learner, "members", None)
+        learners = [learner] if own is None else [each for each, _ in own(self.train)]
+        return choose(learners, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
 
     def with_columns(self, columns: Columns, derive: StepSettings | None = None) -> Project:
         """The project with these columns in place of its own, and with the step `derive` before all others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from lakewright import plugins
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     Chosen = tuple[type[Step], StepSettings, Inputs]  # a step, its settings, and the inputs that it reads
 
 
-def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings]) -> dict[str, Chosen]:
+def choose(learners: Sequence[Learner], inputs: Inputs, declared: Mapping[str, StepSettings]) -> dict[str, Chosen]:
     """The steps for these inputs by name, in the order in which they work: transforms, and then encodings; of each
-    sort, those of the project (`declared`) first.
+    sort, those of the project (`declared`) first. Several learners of one model may read an input by several steps.
 
     Raises ProjectError if no step reads an input, or two encodings that do not name it read it; if a step reads
     nothing, names an input that does not exist or makes one that does; and if the learner cannot read the sequences.
@@ -37,28 +37,28 @@ def choose(learner: Learner, inputs: Inputs, declared: Mapping[str, StepSettings
         alike = {other: own for other, own in transforms.items() if shares and own.step == settings.step}
         kinds = _transform(key, settings, _read_by(key, settings, kinds, alike), kinds, chosen)
     claimed = {name for own in encodings.values() for name in own.inputs or _of_its_kinds(own, kinds)}
-    for name in _defaults(learner, kinds):
-        read = {each: kind for each, kind in kinds.items() if learner.reads.get(kind) == name and each not in claimed}
+    for name in _defaults(learners, kinds):
+        read = {each: kind for each, kind in _read_so(name, learners, kinds).items() if each not in claimed}
         if read and name not in declared and _step(own := _default(name)).gives == "inputs":
             kinds = _transform(name, own, read, kinds, chosen)
     for key, settings in encodings.items():
         chosen[key] = (_step(settings), settings, _read_by(key, settings, kinds, encodings))
     _check_once({key: chosen[key] for key in encodings})
     left = {name: kind for name, kind in kinds.items() if not any(name in chosen[key][2] for key in encodings)}
-    for name in _defaults(learner, left):
-        if name in declared:
-            continue  # it names other inputs
-        read = {each: kind for each, kind in left.items() if learner.reads.get(kind) == name}
-        chosen[name] = (plugins.STEPS.find(name), _default(name), read)
-        left = {each: kind for each, kind in left.items() if each not in read}
-    if left:
-        name, kind = next(iter(left.items()))
+    for name in _defaults(learners, left):
+        if name not in declared:  # else it names other inputs
+            chosen[name] = (plugins.STEPS.find(name), _default(name), _read_so(name, learners, left))
+    read_in_the_end = {name for key in chosen for name in chosen[key][2] if chosen[key][0].gives != "inputs"}
+    for name, kind in left.items():
+        if name in read_in_the_end:
+            continue
+        reads = dict.fromkeys(each for learner in learners for each in learner.reads)
         raise ProjectError(
-            f"no step reads the input {name!r} ({kind}): {learner.name} takes {', '.join(learner.reads)} by itself",
+            f"no step reads the input {name!r} ({kind}): {_names(learners)} takes {', '.join(reads)} by itself",
             "name a step that reads it under prepare.recipe, another train.learner, or leave the column out of "
             "data.columns",
         )
-    _check_sequences(learner, chosen)
+    _check_sequences(learners, chosen)
     return chosen
 
 
@@ -70,9 +70,19 @@ def _default(name: str) -> StepSettings:
     return plugins.STEPS.find(name).settings.model_validate({"step": name})
 
 
-def _defaults(learner: Learner, kinds: Inputs) -> list[str]:
-    """The steps by which the learner reads these kinds."""
-    return list(dict.fromkeys(learner.reads[kind] for kind in kinds.values() if kind in learner.reads))
+def _defaults(learners: Sequence[Learner], kinds: Inputs) -> list[str]:
+    """The steps by which the learners read these kinds."""
+    steps = (each.reads[kind] for each in learners for kind in kinds.values() if kind in each.reads)
+    return list(dict.fromkeys(steps))
+
+
+def _read_so(step: str, learners: Sequence[Learner], kinds: Inputs) -> dict[str, Kind]:
+    """The inputs that a learner reads by this step."""
+    return {name: kind for name, kind in kinds.items() if any(each.reads.get(kind) == step for each in learners)}
+
+
+def _names(learners: Sequence[Learner]) -> str:
+    return ", ".join(dict.fromkeys(each.name for each in learners))
 
 
 def _of_its_kinds(settings: StepSettings, kinds: Inputs) -> list[str]:
@@ -134,19 +144,20 @@ def _check_once(chosen: Mapping[str, Chosen]) -> None:
             )
 
 
-def _check_sequences(learner: Learner, chosen: Mapping[str, Chosen]) -> None:
-    own = learner.reads.get("text")
+def _check_sequences(learners: Sequence[Learner], chosen: Mapping[str, Chosen]) -> None:
+    own = dict.fromkeys(each.reads["text"] for each in learners if "text" in each.reads)
     steps = [step.name for step, _, _ in chosen.values() if step.gives == "sequences"]
     for name in steps:
-        if name != own:
-            reads = f"reads texts by the step {own}" if own else "reads no texts"
+        if name not in own:
+            reads = f"reads texts by the step {' or '.join(own)}" if own else "reads no texts"
             raise ProjectError(
-                f"prepare.recipe: {learner.name} {reads}, not by {name}",
+                f"prepare.recipe: {_names(learners)} {reads}, not by {name}",
                 f"take {name} out of prepare.recipe, or set another train.learner",
             )
     if len(steps) > 1:
         raise ProjectError(
-            f"prepare.recipe: {len(steps)} steps are {own}, and a network reads the sequences of one",
+            f"prepare.recipe: {len(steps)} steps are {' or '.join(dict.fromkeys(steps))}, and a network reads the "
+            "sequences of one",
             "let one of them read all texts",
         )
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import drop_duplicates, duplicates_of
 from lakewright.data.rows.facts import gather
-from lakewright.data.rows.folds import folds_of
+from lakewright.data.rows.folds import parts_of
 from lakewright.data.rows.kinds import TEXTS
 from lakewright.data.rows.quality import (
     Noticed,
@@ -36,13 +36,13 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """All rows of the table, [rows] each: 6 bytes a row, and 8 more with an id column."""
+    """All rows of the table, [rows] each: 7 bytes a row, and 8 more with an id column."""
 
     split: npt.NDArray[np.int8]  # the index into SPLITS, or LEFT_OUT
     labels: npt.NDArray[np.int32]  # the index into `names`, if the row stays
     names: list[tuple[str, ...]]
     ids: npt.NDArray[np.int64] | None  # digests of the record ids, if the row stays and a column holds them
-    folds: npt.NDArray[np.int8]  # 0 to FOLDS - 1, if the row stays
+    parts: npt.NDArray[np.int16]  # as in `parts_of`, if the row stays; their folds follow from them
 
     def of(self, split: str) -> npt.NDArray[np.bool_]:
         """A split's rows."""
@@ -87,8 +87,8 @@ def choose(
     # No text twice, if we make the split
     duplicates = duplicates_of(facts.text, facts.truth)
     findings += check_duplicates(duplicates, columns=columns, rows=facts.rows)
-    folds = np.zeros(reading.table.rows, np.int8)
-    folds[facts.rows] = folds_of(facts.text["high"], facts.group, settings.split.seed)
+    parts = np.zeros(reading.table.rows, np.int16)
+    parts[facts.rows] = parts_of(facts.text["high"], facts.group, settings.split.seed)
     facts = replace(facts, text=facts.text[:0].copy())  # the hashes are not needed any more: two thirds of the memory
     groups, first = duplicates.group_of_row, np.ones(len(facts.rows), dtype=np.bool_)
     coarse = settings.duplicates == "auto" and not {*TEXTS} & {*reading.inputs.values()} and duplicates.are_coarse
@@ -136,4 +136,4 @@ def choose(
     if facts.ids is not None:
         ids = np.zeros(reading.table.rows, np.int64)
         ids[facts.rows] = facts.ids
-    return Chosen(place, labels, facts.names, ids, folds)
+    return Chosen(place, labels, facts.names, ids, parts)

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 AT_ONCE = 1000
 
@@ -20,7 +21,13 @@ class Objects(Sequence[Any]):
 
     def followed_by(self, values: Sequence[Any]) -> Objects:
         """These values, and then others of the same type; a mapping without a key of a structure has none there."""
-        return Objects(pa.chunked_array([*self.column.chunks, pa.array(values, self.column.type)], self.column.type))
+        kind = self.column.type
+        added = values.column.chunks if isinstance(values, Objects) else [pa.array(values, kind)]
+        return Objects(pa.chunked_array([*self.column.chunks, *added], kind))
+
+    def at(self, rows: NDArray[np.int64]) -> Objects:
+        """These rows, in this order."""
+        return Objects(self.column.take(pa.array(rows)))
 
     @overload
     def __getitem__(self, at: int) -> Any: ...

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from lakewright import plugins
-from lakewright.errors import ProjectError, UsageError
+from lakewright.data.rows.objects import Objects
+from lakewright.errors import ProjectError, UsageError, nearest
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.settings.sections import LearnerSettings
 
@@ -44,6 +45,7 @@ class Examples:
     weights: NDArray[np.float32]  # [rows], the row's weight in the loss
     rows: Sequence[Row]
     truths: Sequence[Any]
+    parts: NDArray[np.int16] | None = None  # [rows], as in data/rows/folds.py; None: the rows have no folds
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,9 +57,14 @@ class Examples:
             self.encoded.take(rows),
             self.targets.take(self.encoded.sequences(rows) if a_sequence else rows),
             self.weights[rows],
-            [self.rows[row] for row in rows],
-            [self.truths[row] for row in rows],
+            _taken(self.rows, rows),
+            _taken(self.truths, rows),
+            None if self.parts is None else self.parts[rows],
         )
+
+
+def _taken(values: Sequence[Any], rows: NDArray[np.int64]) -> Sequence[Any]:
+    return values.at(rows) if isinstance(values, Objects) else [values[row] for row in rows]
 
 
 S = TypeVar("S", bound=LearnerSettings, covariant=True)
@@ -78,6 +85,7 @@ class Training(Generic[S]):
     device: str
     threads: int
     log: StageLog | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=dict)  # of the inputs that the encodings read
     unit: Unit | None = None  # where train's targets are not in the truth's unit: theirs
 
 
@@ -113,8 +121,10 @@ class Learner(Protocol):
     reads: Mapping[Kind, str]  # the kinds of inputs that it takes → the step that reads them by default
     gaps: Mapping[str, str]  # another kind of truth → why it does not learn it: "not-yet: …" or "never: …"
     needs: tuple[Kind, ...]  # without one of these it learns nothing; empty: of any inputs
-    # May be left out: a kind of truth → the losses that it learns by, where these are not all of the task's.
+    # May be left out: a kind of truth → the losses that it learns by, where these are not all of the task's; and the
+    # learners that it is made of, with their settings, whose steps read its inputs.
     # losses: Mapping[str, Sequence[str]]
+    # def members(self, settings: Any) -> Sequence[tuple[Learner, LearnerSettings]]
 
     @property
     def truths(self) -> Collection[str]:
@@ -160,12 +170,12 @@ def check_fit(project: Project) -> None:
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
     _check_smote(project, learner)
-    loss, losses = getattr(project.train, "loss", "auto"), getattr(learner, "losses", {}).get(task.truth, task.losses)
-    if loss in task.losses and loss not in losses:
-        raise ProjectError(
-            f"train.loss: {learner.name} does not learn {task.name} by the loss {loss!r}",
-            f"set train.loss to one of {', '.join(losses)}",
-        )
+    for each, settings in members_of(learner, project.train):
+        _check_loss(each, settings, task)
+        if each is not learner and (why := gap(each, task)):
+            raise ProjectError(
+                f"train.members: {each.name} does not learn {task.name}: {why}", "take it out of the members"
+            )
     if project.data.columns.is_open:
         return  # prepare sees which inputs there are
     inputs = task.inputs_of(project.data.columns.roles)
@@ -177,6 +187,23 @@ def check_fit(project: Project) -> None:
         )
     for _, settings, _ in project.steps.values():
         settings.check(task.level)
+
+
+def members_of(learner: Learner, settings: Any) -> Sequence[tuple[Learner, Any]]:
+    """The learners that it is made of, with their settings: itself alone, but for an ensemble."""
+    own: Callable[[Any], Sequence[tuple[Learner, Any]]] | None = getattr(learner, "members", None)
+    return own(settings) if own is not None else [(learner, settings)]
+
+
+def _check_loss(learner: Learner, settings: Any, task: type[Task]) -> None:
+    loss, losses = getattr(settings, "loss", "auto"), getattr(learner, "losses", {}).get(task.truth, task.losses)
+    if loss not in {"auto", *task.losses}:
+        raise ProjectError(f"train.loss: {task.name} has no loss {loss!r}", nearest(loss, task.losses))
+    if loss in task.losses and loss not in losses:
+        raise ProjectError(
+            f"train.loss: {learner.name} does not learn {task.name} by the loss {loss!r}",
+            f"set train.loss to one of {', '.join(losses)}",
+        )
 
 
 def _check_smote(project: Project, learner: Learner) -> None:

@@ -171,7 +171,7 @@ class _Features:
         for batch, encoded, targets in self.planned.encoded(self.shortfalls, self.times > 0):
             here = batch.rows
             ids = batch.table[columns.id].to_pylist() if columns.id else batch.rows.tolist()
-            no_time = pa.nulls(len(here), pa.timestamp("us", "UTC"))
+            no_time, no_part = pa.nulls(len(here), pa.timestamp("us", "UTC")), pa.nulls(len(here), pa.int16())
             table = pa.table(
                 {
                     "record_id": pa.array(map(str, ids), pa.string()),
@@ -182,6 +182,8 @@ class _Features:
                     "truth": batch.task_columns["truth"],
                     **as_columns(encoded, targets),
                     "weight": pa.array(self.weights[here]),
+                    # of a split by time a fold could show a learner the truth of later rows
+                    "part": no_part if self.planned.method == "time" else pa.array(self.planned.chosen.parts[here]),
                 }
             )
             if (self.times[here] > 1).any():

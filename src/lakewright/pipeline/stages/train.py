@@ -26,7 +26,7 @@ from lakewright.model.folder import (
     write_training,
 )
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe import Recipe
+from lakewright.model.recipe import Recipe, is_encoding
 from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Trained
 from lakewright.settings.project import Project
@@ -69,6 +69,12 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         device=workspace.device,
         threads=workspace.threads,
         log=workspace.log,
+        kinds={
+            name: kind
+            for step, _, inputs in project.steps.values()
+            if is_encoding(step)
+            for name, kind in inputs.items()
+        },
     )
     began = time.monotonic()
     fitted: Fitted = learner.fit(training)
@@ -142,4 +148,5 @@ def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, worksp
         weights=table["weight"].to_numpy().astype(np.float32),
         rows=rows,
         truths=Objects(table["truth"]),
+        parts=table["part"].to_numpy() if "part" in names and not table["part"].null_count else None,
     )

@@ -1,0 +1,350 @@
+"""Several learners as one model: the weighted mean of their predictions, in one network.
+
+Each member is trained once for each fold, on the rows outside it, and all of these networks predict. So every row of
+train and validation has a prediction by networks that did not learn from it; these choose the members' weights and the
+calibration (`learning/blending.py`), and are what the task tunes its thresholds and intervals by. With `folds: 0` the
+members are trained once on train, and validation chooses.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, SerializeAsAny, field_validator
+
+from lakewright import plugins
+from lakewright.errors import ProjectError, TrainingError, UsageError
+from lakewright.learning.blending import Calibration, calibrated, log_losses, shares, squared_errors
+from lakewright.learning.examples import joined
+from lakewright.learning.learners import Examples, Fitted, Learner, Training
+from lakewright.model.predictor import Predictor
+from lakewright.model.recipe import Column, Recipe
+from lakewright.model.tasks.classification import softmax
+from lakewright.settings.sections import LearnerSettings, validated
+from lakewright.system.progress import bar
+
+if TYPE_CHECKING:
+    from lakewright.data.rows.kinds import Kind
+    from lakewright.model.tasks import Task
+
+LOG = logging.getLogger("lakewright")
+DEFAULT: list[dict[str, Any]] = [
+    {"learner": "trees"},
+    {"learner": "forest", "extra": True, "n_estimators": 100, "min_samples_leaf": 5},
+    {"learner": "linear"},
+]
+NEAR = 1e-4  # between the members' mean and the joined graph's, as probabilities or relative
+DONE = "done"  # in the folder of a member that is trained
+
+
+def _member(value: object) -> object:
+    if isinstance(value, str):
+        value = {"learner": value}
+    return validated(_settings_of, value)
+
+
+def _settings_of(values: dict[str, Any]) -> tuple[type[LearnerSettings], dict[str, Any]]:
+    if "learner" not in values:
+        raise UsageError("a member of an ensemble names its learner", "write {learner: trees, …}")
+    return plugins.LEARNERS.find(str(values["learner"])).settings, values
+
+
+class EnsembleSettings(LearnerSettings):
+    learner: Literal["ensemble"] = "ensemble"
+    members: list[SerializeAsAny[LearnerSettings]] = Field(
+        default=DEFAULT,
+        validate_default=True,
+        min_length=1,
+        description="learners, each by its name or as a mapping of its name and settings",
+        json_schema_extra={"items": {"type": ["string", "object"]}},
+    )
+    folds: Literal[0, 2, 3, 4, 5, 6, 7, 8] = Field(
+        default=5,
+        description="parts of train and validation, each predicted by members that did not learn from it; "
+        "0: members learn from train, and validation chooses their weights",
+    )
+    weights: list[float] | None = Field(
+        default=None, description="one for each member, in their order; null: chosen by their predictions"
+    )
+    calibrate: bool = Field(default=True, description="scale the probabilities by the same predictions")
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _of_their_learners(cls, members: object) -> object:
+        return [_member(each) for each in members] if isinstance(members, list) else members
+
+    @field_validator("weights")
+    @classmethod
+    def _shares(cls, weights: list[float] | None) -> list[float] | None:
+        if weights is not None and (min(weights, default=0) < 0 or not sum(weights) > 0):
+            raise ValueError("weights are not below 0, and one is above it")
+        return weights
+
+
+@dataclass(frozen=True)
+class _Part(Recipe):
+    """The recipe as one member sees it: some of its columns, and its sequences or none."""
+
+    places: tuple[int, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        every = super().columns
+        return tuple(every[place] for place in self.places)
+
+
+@dataclass(frozen=True)
+class _Member:
+    number: int
+    settings: LearnerSettings
+    recipe: _Part
+    reads_sequences: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.number}_{self.settings.learner}"
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        return np.array(self.recipe.places, np.int64)
+
+    def view(self, examples: Examples) -> Examples:
+        """The same rows as this member reads them."""
+        encoded = examples.encoded
+        columns = None if encoded.columns is None else np.ascontiguousarray(encoded.columns[:, self.places])
+        if self.reads_sequences:
+            return replace(examples, encoded=replace(encoded, columns=columns))
+        assert columns is not None, "a member reads columns or sequences"
+        return replace(examples, encoded=type(encoded).of_columns(columns))
+
+
+class Ensemble:
+    name = "ensemble"
+    settings = EnsembleSettings
+    sizes: Mapping[str, Mapping[str, Any]] = {}
+    reads: Mapping[Kind, str] = {
+        **dict.fromkeys(("text", "optional text"), "text_scores"),
+        **dict.fromkeys(("number", "category"), "native"),
+        "time": "part_of",
+    }
+    truths = ("class", "number")
+    gaps: Mapping[str, str] = {
+        "labels": "not-yet: the mean of each label's probability",
+        **dict.fromkeys(("spans", "answers"), "never: two networks need not agree where a span begins"),
+        "likeness": "never: vectors of two networks have nothing in common",
+    }
+    needs: tuple[Kind, ...] = ()
+    vocabulary = None
+
+    def recipe_depends(self, settings: EnsembleSettings, base: Path) -> dict[str, Any]:
+        return {"members": sorted({each.learner for each in settings.members})}
+
+    def members(self, settings: EnsembleSettings) -> list[tuple[Learner, LearnerSettings]]:
+        """Raises ProjectError for a learner that cannot be a member, and for weights that are not one for each."""
+        if settings.weights is not None and len(settings.weights) != len(settings.members):
+            raise ProjectError(
+                f"train.weights names {len(settings.weights)} weights, and there are {len(settings.members)} members",
+                "give one for each member, in their order, or leave weights out",
+            )
+        found = [(plugins.LEARNERS.find(each.learner), each) for each in settings.members]
+        for learner, _ in found:
+            if learner.vocabulary is not None or isinstance(learner, Ensemble):
+                raise ProjectError(
+                    f"train.members names the learner {learner.name}, which cannot be a member of an ensemble",
+                    "name learners that read columns, such as trees, forest, xgboost and linear",
+                )
+        return found
+
+    def fit(self, training: Training[EnsembleSettings]) -> Fitted:
+        from lakewright.learning import joined_graph
+
+        settings, task = training.settings, training.task
+        members = [_view(number, each, training) for number, each in enumerate(settings.members, start=1)]
+        whole = joined(training.train, training.validation) if settings.folds else training.train
+        rounds = [*_rounds(training, whole)]
+        rows, truth, weights = _held_out(training, whole)
+        predicted = {each.number: np.zeros((len(truth), task.outputs)) for each in members}
+        with bar("ensemble", len(members) * len(rounds)) as advance:
+            for member in members:
+                own = member.view(whole)
+                validation = member.view(training.validation)
+                for place, learn, held in rounds:
+                    folder = training.checkpoints / f"{member.name}_{place}"
+                    shown = own.take(held) if settings.folds else validation
+                    _train(replace(training, train=own.take(learn), validation=shown, folder=folder), member)
+                    predicted[member.number][held if settings.folds else rows] = _predicted(
+                        folder, member, task, shown, training.threads
+                    )
+                    advance(1, member.name)
+        each_of = [predicted[member.number] for member in members]
+        share = np.array(settings.weights or shares(each_of, truth, weights), np.float64)
+        share = share / share.sum()
+        mean = np.tensordot(share, np.stack(each_of), axes=1)
+        calibration = None
+        if task.truth == "class":
+            unchanged = Calibration(1.0, np.zeros(task.outputs))
+            calibration = calibrated(mean, truth, weights) if settings.calibrate else unchanged
+        networks = [
+            joined_graph.Member(
+                training.checkpoints / f"{member.name}_{place}" / "model.onnx", member.places, weight / len(rounds)
+            )
+            for member, weight in zip(members, share.tolist(), strict=True)
+            for place, _, _ in rounds
+            if weight > 0
+        ]
+        joined_graph.leave(networks, len(training.recipe.columns), calibration, training.folder / "model.onnx")
+        _leave_weights(training.folder, share, calibration)
+        _check(training, members, share, len(rounds), calibration)
+        logits = mean if calibration is None else calibration.logits(mean)
+        validation_logits = list(logits[len(training.train) if settings.folds else 0 :].astype(np.float32))
+        return Fitted(
+            details=_details(members, share, each_of, mean, truth, weights, calibration), validation=validation_logits
+        )
+
+
+def _view(number: int, settings: LearnerSettings, training: Training[EnsembleSettings]) -> _Member:
+    """What a member reads of the recipe: the columns by which its learner reads their inputs, and those of steps that
+    no learner reads by itself."""
+    learner = plugins.LEARNERS.find(settings.learner)
+    own, places, at = {*learner.reads.values()}, list[int](), 0
+    default = {step for name in plugins.LEARNERS.names() for step in plugins.LEARNERS.find(name).reads.values()}
+    kinds = {**training.task.inputs, **training.kinds}
+    steps = []
+    for step in training.recipe.steps:
+        if step.gives == "sequences":
+            if step.name in own:
+                steps.append(step)
+            continue
+        steps.append(step)
+        for column in getattr(step, "columns", ()):
+            if step.name not in default or learner.reads.get(kinds[column.input]) == step.name:
+                places.append(at)
+            at += 1
+    return _Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
+
+
+def _rounds(
+    training: Training[EnsembleSettings], whole: Examples
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+    """For each fold its number, the rows to learn from, and the others. Raises TrainingError where rows have no fold,
+    and where a fold is empty."""
+    folds = training.settings.folds
+    if not folds:
+        yield 0, np.arange(len(whole)), np.empty(0, np.int64)
+        return
+    if whole.parts is None:
+        raise TrainingError(
+            "the rows have no folds: they were split by time, or made by prepare.balance: smote",
+            "set train.folds: 0, and validation chooses the weights",
+        )
+    fold = whole.parts % folds
+    for place in range(folds):
+        learn, held = np.flatnonzero(fold != place), np.flatnonzero(fold == place)
+        if not len(held) or not len(learn):
+            raise TrainingError(
+                f"{len(whole)} rows are too few for {folds} folds: one is empty", "set fewer train.folds, or 0"
+            )
+        yield place, learn, held
+
+
+def _held_out(
+    training: Training[EnsembleSettings], whole: Examples
+) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]]:
+    """The rows that choose: their places, truths and weights."""
+    examples = whole if training.settings.folds else training.validation
+    truth = examples.targets.values
+    kind = np.int64 if training.task.truth == "class" else np.float64
+    return np.arange(len(examples)), truth.astype(kind), examples.weights.astype(np.float64)
+
+
+def _train(training: Training[Any], member: _Member) -> None:
+    """Trains the member into the folder, if an earlier attempt has not."""
+    if (training.folder / DONE).exists():
+        return
+    shutil.rmtree(training.folder, ignore_errors=True)
+    training.folder.mkdir(parents=True)
+    checkpoints = training.folder / "checkpoints"
+    checkpoints.mkdir()
+    learner = plugins.LEARNERS.find(member.settings.learner)
+    own = replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None)
+    learner.fit(own)
+    shutil.rmtree(checkpoints)
+    (training.folder / DONE).touch()
+
+
+def _predicted(folder: Path, member: _Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
+    """[rows, outputs] The member's probabilities of classes, or values."""
+    network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
+    logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
+    return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
+
+
+def _check(
+    training: Training[EnsembleSettings],
+    members: Sequence[_Member],
+    share: NDArray[np.float64],
+    rounds: int,
+    calibration: Calibration | None,
+) -> None:
+    """Raises TrainingError where the joined graph does not give the mean of its members for rows of validation."""
+    rows = training.validation.take(np.arange(min(len(training.validation), 256)))
+    if not len(rows):
+        return
+    mean = np.zeros((len(rows), training.task.outputs))
+    for member, weight in zip(members, share.tolist(), strict=True):
+        for place in range(rounds if weight > 0 else 0):
+            folder = training.checkpoints / f"{member.name}_{place}"
+            mean += weight / rounds * _predicted(folder, member, training.task, member.view(rows), training.threads)
+    network = plugins.RUNTIMES.find("onnx")(training.folder, training.threads, "throughput")
+    logits = np.stack(Predictor(training.folder, "", training.task, training.recipe, network).logits(rows.encoded))
+    if calibration is None:
+        difference = np.abs(logits - mean) / np.maximum(np.abs(mean), 1.0)
+    else:
+        difference = np.abs(softmax(logits) - softmax(calibration.logits(mean)))
+    if not difference.max() < NEAR:
+        raise TrainingError(
+            f"the joined network differs from its members by {difference.max():.1e}",
+            "report this: it is a fault of ours",
+        )
+
+
+def _leave_weights(folder: Path, share: NDArray[np.float64], calibration: Calibration | None) -> None:
+    from safetensors.numpy import save_file
+
+    weights = {"weights": share}
+    if calibration is not None:
+        weights |= {"slope": np.array([calibration.slope]), "shift": calibration.shift}
+    save_file(weights, folder / "model.safetensors")
+
+
+def _details(
+    members: Sequence[_Member],
+    share: NDArray[np.float64],
+    predicted: Sequence[NDArray[np.float64]],
+    mean: NDArray[np.float64],
+    truth: NDArray[Any],
+    weights: NDArray[np.float64],
+    calibration: Calibration | None,
+) -> dict[str, float | int | str]:
+    """Each member's share and its loss alone, and the mean's, of the rows that chose."""
+    losses_of: Any = log_losses if calibration is not None else squared_errors
+    details: dict[str, float | int | str] = {}
+    for member, own, each in zip(members, share.tolist(), predicted, strict=True):
+        details[f"weight_{member.name}"] = round(own, 4)
+        details[f"loss_{member.name}"] = float(np.average(losses_of(each, truth), weights=weights))
+    details["loss_ensemble"] = float(np.average(losses_of(mean, truth), weights=weights))
+    if calibration is not None:
+        details["loss_calibrated"] = float(
+            np.average(log_losses(softmax(calibration.logits(mean)), truth), weights=weights)
+        )
+    return details
+
+
+LEARNER: Learner = Ensemble()
