@@ -87,12 +87,12 @@ def test_a_killed_run_goes_on_with_the_members_that_are_trained(
     code = (
         "import os, lakewright as lw\n"
         "from lakewright.learning.learners import ensemble\n"
-        "real, seen = ensemble._train, []\n"
+        "real, seen = ensemble.train, []\n"
         "def train(*given):\n"
         "    seen.append(1)\n"
         "    if len(seen) == 4: os.kill(os.getpid(), 9)\n"
         "    real(*given)\n"
-        "ensemble._train = train\n"
+        "ensemble.train = train\n"
         "lw.run('project.yml')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9

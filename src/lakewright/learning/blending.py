@@ -56,7 +56,7 @@ def shares(members: Sequence[NDArray[np.float64]], truth: NDArray[np.generic], w
     """
     stay = np.arange(len(members))
     while True:
-        chosen = _greedy([members[place] for place in stay], truth, weights)
+        chosen = _greedy([members[place] for place in stay.tolist()], truth, weights)
         enough = chosen >= LEAST_SHARE
         if enough.all() or not enough.any():
             break

@@ -9,9 +9,8 @@ members are trained once on train, and validation chooses.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,15 +23,14 @@ from lakewright.errors import ProjectError, TrainingError, UsageError
 from lakewright.learning.blending import Calibration, calibrated, log_losses, shares, squared_errors
 from lakewright.learning.examples import joined
 from lakewright.learning.learners import Examples, Fitted, Learner, Training
+from lakewright.learning.members import Member, member_of, predicted, train
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe import Column, Recipe
 from lakewright.model.tasks.classification import softmax
 from lakewright.settings.sections import LearnerSettings, validated
 from lakewright.system.progress import bar
 
 if TYPE_CHECKING:
     from lakewright.data.rows.kinds import Kind
-    from lakewright.model.tasks import Task
 
 LOG = logging.getLogger("lakewright")
 DEFAULT: list[dict[str, Any]] = [
@@ -41,7 +39,6 @@ DEFAULT: list[dict[str, Any]] = [
     {"learner": "linear"},
 ]
 NEAR = 1e-4  # between the members' mean and the joined graph's, as probabilities or relative
-DONE = "done"  # in the folder of a member that is trained
 
 
 def _member(value: object) -> object:
@@ -88,43 +85,6 @@ class EnsembleSettings(LearnerSettings):
         return weights
 
 
-@dataclass(frozen=True)
-class _Part(Recipe):
-    """The recipe as one member sees it: some of its columns, and its sequences or none."""
-
-    places: tuple[int, ...]
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        every = super().columns
-        return tuple(every[place] for place in self.places)
-
-
-@dataclass(frozen=True)
-class _Member:
-    number: int
-    settings: LearnerSettings
-    recipe: _Part
-    reads_sequences: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.number}_{self.settings.learner}"
-
-    @property
-    def places(self) -> NDArray[np.int64]:
-        return np.array(self.recipe.places, np.int64)
-
-    def view(self, examples: Examples) -> Examples:
-        """The same rows as this member reads them."""
-        encoded = examples.encoded
-        columns = None if encoded.columns is None else np.ascontiguousarray(encoded.columns[:, self.places])
-        if self.reads_sequences:
-            return replace(examples, encoded=replace(encoded, columns=columns))
-        assert columns is not None, "a member reads columns or sequences"
-        return replace(examples, encoded=type(encoded).of_columns(columns))
-
-
 class Ensemble:
     name = "ensemble"
     settings = EnsembleSettings
@@ -166,11 +126,11 @@ class Ensemble:
         from lakewright.learning import joined_graph
 
         settings, task = training.settings, training.task
-        members = [_view(number, each, training) for number, each in enumerate(settings.members, start=1)]
+        members = [member_of(number, each, training) for number, each in enumerate(settings.members, start=1)]
         whole = joined(training.train, training.validation) if settings.folds else training.train
         rounds = [*_rounds(training, whole)]
         rows, truth, weights = _held_out(training, whole)
-        predicted = {each.number: np.zeros((len(truth), task.outputs)) for each in members}
+        held_out = {each.number: np.zeros((len(truth), task.outputs)) for each in members}
         with bar("ensemble", len(members) * len(rounds)) as advance:
             for member in members:
                 own = member.view(whole)
@@ -178,12 +138,12 @@ class Ensemble:
                 for place, learn, held in rounds:
                     folder = training.checkpoints / f"{member.name}_{place}"
                     shown = own.take(held) if settings.folds else validation
-                    _train(replace(training, train=own.take(learn), validation=shown, folder=folder), member)
-                    predicted[member.number][held if settings.folds else rows] = _predicted(
+                    train(replace(training, train=own.take(learn), validation=shown, folder=folder), member)
+                    held_out[member.number][held if settings.folds else rows] = predicted(
                         folder, member, task, shown, training.threads
                     )
                     advance(1, member.name)
-        each_of = [predicted[member.number] for member in members]
+        each_of = [held_out[member.number] for member in members]
         share = np.array(settings.weights or shares(each_of, truth, weights), np.float64)
         share = share / share.sum()
         mean = np.tensordot(share, np.stack(each_of), axes=1)
@@ -207,27 +167,6 @@ class Ensemble:
         return Fitted(
             details=_details(members, share, each_of, mean, truth, weights, calibration), validation=validation_logits
         )
-
-
-def _view(number: int, settings: LearnerSettings, training: Training[EnsembleSettings]) -> _Member:
-    """What a member reads of the recipe: the columns by which its learner reads their inputs, and those of steps that
-    no learner reads by itself."""
-    learner = plugins.LEARNERS.find(settings.learner)
-    own, places, at = {*learner.reads.values()}, list[int](), 0
-    default = {step for name in plugins.LEARNERS.names() for step in plugins.LEARNERS.find(name).reads.values()}
-    kinds = {**training.task.inputs, **training.kinds}
-    steps = []
-    for step in training.recipe.steps:
-        if step.gives == "sequences":
-            if step.name in own:
-                steps.append(step)
-            continue
-        steps.append(step)
-        for column in getattr(step, "columns", ()):
-            if step.name not in default or learner.reads.get(kinds[column.input]) == step.name:
-                places.append(at)
-            at += 1
-    return _Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
 
 
 def _rounds(
@@ -264,31 +203,9 @@ def _held_out(
     return np.arange(len(examples)), truth.astype(kind), examples.weights.astype(np.float64)
 
 
-def _train(training: Training[Any], member: _Member) -> None:
-    """Trains the member into the folder, if an earlier attempt has not."""
-    if (training.folder / DONE).exists():
-        return
-    shutil.rmtree(training.folder, ignore_errors=True)
-    training.folder.mkdir(parents=True)
-    checkpoints = training.folder / "checkpoints"
-    checkpoints.mkdir()
-    learner = plugins.LEARNERS.find(member.settings.learner)
-    own = replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None)
-    learner.fit(own)
-    shutil.rmtree(checkpoints)
-    (training.folder / DONE).touch()
-
-
-def _predicted(folder: Path, member: _Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
-    """[rows, outputs] The member's probabilities of classes, or values."""
-    network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
-    logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
-    return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
-
-
 def _check(
     training: Training[EnsembleSettings],
-    members: Sequence[_Member],
+    members: Sequence[Member],
     share: NDArray[np.float64],
     rounds: int,
     calibration: Calibration | None,
@@ -301,7 +218,7 @@ def _check(
     for member, weight in zip(members, share.tolist(), strict=True):
         for place in range(rounds if weight > 0 else 0):
             folder = training.checkpoints / f"{member.name}_{place}"
-            mean += weight / rounds * _predicted(folder, member, training.task, member.view(rows), training.threads)
+            mean += weight / rounds * predicted(folder, member, training.task, member.view(rows), training.threads)
     network = plugins.RUNTIMES.find("onnx")(training.folder, training.threads, "throughput")
     logits = np.stack(Predictor(training.folder, "", training.task, training.recipe, network).logits(rows.encoded))
     if calibration is None:
@@ -325,9 +242,9 @@ def _leave_weights(folder: Path, share: NDArray[np.float64], calibration: Calibr
 
 
 def _details(
-    members: Sequence[_Member],
+    members: Sequence[Member],
     share: NDArray[np.float64],
-    predicted: Sequence[NDArray[np.float64]],
+    held_out: Sequence[NDArray[np.float64]],
     mean: NDArray[np.float64],
     truth: NDArray[Any],
     weights: NDArray[np.float64],
@@ -336,7 +253,7 @@ def _details(
     """Each member's share and its loss alone, and the mean's, of the rows that chose."""
     losses_of: Any = log_losses if calibration is not None else squared_errors
     details: dict[str, float | int | str] = {}
-    for member, own, each in zip(members, share.tolist(), predicted, strict=True):
+    for member, own, each in zip(members, share.tolist(), held_out, strict=True):
         details[f"weight_{member.name}"] = round(own, 4)
         details[f"loss_{member.name}"] = float(np.average(losses_of(each, truth), weights=weights))
     details["loss_ensemble"] = float(np.average(losses_of(mean, truth), weights=weights))

@@ -42,6 +42,16 @@ class TreesSettings(LearnerSettings):
     min_child_samples: int = Field(default=20, ge=1, description="rows in a leaf at least")
     subsample: float = Field(default=0.8, gt=0, le=1, description="share of the rows that each tree sees")
     colsample_bytree: float = Field(default=0.8, gt=0, le=1, description="share of the columns that each tree sees")
+    extra_trees: bool = Field(default=False, description="extremely randomised: one drawn threshold for each column")
+    cat_smooth: float = Field(
+        default=10.0, ge=0, description="rows that a category's value is drawn to the mean by, where values are sorted"
+    )
+    cat_l2: float = Field(default=10.0, ge=0, description="strength of the L2 penalty in splits by categories")
+    max_cat_to_onehot: int = Field(
+        default=4,
+        ge=1,
+        description="with at most so many values, a split takes one value of a category from the others",
+    )
     reg_alpha: float = Field(default=0.0, ge=0, description="strength of the L1 penalty")
     reg_lambda: float = Field(default=0.0, ge=0, description="strength of the L2 penalty")
     max_bin: int = Field(default=255, ge=2, le=65_535, description="values that a number is binned to at most")
@@ -201,6 +211,7 @@ def _parameters(
         include={
             *("learning_rate", "num_leaves", "max_depth", "min_child_samples", "subsample", "colsample_bytree"),
             *("reg_alpha", "reg_lambda", "max_bin", "alpha", "tweedie_variance_power", "seed"),
+            *("extra_trees", "cat_smooth", "cat_l2", "max_cat_to_onehot"),
         }
     )
     objective = {"cross_entropy": "binary" if classes == 2 else "multiclass"}.get(loss, loss)

@@ -1,0 +1,122 @@
+"""What a search tries: first a small portfolio, the strongest shapes of each learner, then what TPE proposes.
+
+The portfolio's order matters: the first of each learner come first, and shapes that differ most follow, because a short
+search sees only the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from lakewright import plugins
+
+if TYPE_CHECKING:
+    import optuna
+
+    from lakewright.model.tasks import Task
+
+Settings = dict[str, Any]
+
+STOP = {"n_estimators": 3000, "early_stopping_rounds": 50}
+PORTFOLIO: tuple[Settings, ...] = (
+    {"learner": "trees", **STOP, "learning_rate": 0.05, "colsample_bytree": 0.9, "subsample": 0.9},
+    {"learner": "linear", "C": 1.0},
+    {"learner": "trees", **STOP, "learning_rate": 0.05, "colsample_bytree": 0.9, "subsample": 0.9, "extra_trees": True},
+    {"learner": "forest", "extra": True, "n_estimators": 150, "min_samples_leaf": 2},
+    {"learner": "xgboost", **STOP, "learning_rate": 0.08, "max_depth": 6, "subsample": 0.9, "colsample_bytree": 0.8},
+    {"learner": "mlp"},
+    {
+        "learner": "trees", **STOP, "learning_rate": 0.05, "num_leaves": 8, "colsample_bytree": 0.5,
+        "subsample": 0.8, "reg_lambda": 5.0, "min_child_samples": 10,
+    },
+    {
+        "learner": "trees", **STOP, "learning_rate": 0.04, "num_leaves": 64, "colsample_bytree": 0.4,
+        "subsample": 0.8, "extra_trees": True, "min_child_samples": 3,
+    },
+    {
+        "learner": "trees", **STOP, "learning_rate": 0.03, "num_leaves": 96, "colsample_bytree": 0.6,
+        "subsample": 0.8, "min_child_samples": 5, "reg_lambda": 1.0,
+    },
+    {"learner": "forest", "extra": True, "n_estimators": 200, "max_features": 0.5, "min_samples_leaf": 3},
+    {"learner": "linear", "C": 0.05},
+    {
+        "learner": "xgboost", **STOP, "learning_rate": 0.05, "max_depth": 9, "subsample": 0.7,
+        "colsample_bytree": 0.5, "min_child_weight": 2.0, "reg_lambda": 2.0,
+    },
+    {"learner": "forest", "n_estimators": 150, "min_samples_leaf": 2},
+    {"learner": "mlp", "width": 384, "layers": 3, "dropout": 0.3, "learning_rate": 0.001},
+)  # fmt: skip
+FAMILIES = tuple(dict.fromkeys(each["learner"] for each in PORTFOLIO))
+
+
+def families(task: type[Task] | Task, names: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
+    """The learners to try, of those that are installed; `names`: these alone."""
+    installed = [name for name in FAMILIES if name in plugins.LEARNERS.names() and _can_train(name)]
+    able = [name for name in installed if task.truth in plugins.LEARNERS.find(name).truths]
+    return tuple(name for name in able if (names is None or name in names) and name not in without)
+
+
+def _can_train(learner: str) -> bool:
+    """Whether the package that trains it is installed."""
+    from importlib.util import find_spec
+
+    package = {"trees": "lightgbm", "xgboost": "xgboost", "mlp": "torch"}.get(learner, "sklearn")
+    return find_spec(package) is not None
+
+
+def propose(trial: optuna.Trial, names: Collection[str]) -> Settings:
+    """Settings by a trial of Optuna; each learner's have names of their own."""
+    learner = trial.suggest_categorical("learner", [*names])
+    return {"learner": learner, **_SPACES[learner](trial)}
+
+
+def _trees(trial: optuna.Trial) -> Settings:
+    return STOP | {
+        "learning_rate": trial.suggest_float("trees.learning_rate", 0.015, 0.15, log=True),
+        "num_leaves": trial.suggest_int("trees.num_leaves", 4, 255, log=True),
+        "min_child_samples": trial.suggest_int("trees.min_child_samples", 1, 100, log=True),
+        "colsample_bytree": trial.suggest_float("trees.colsample_bytree", 0.3, 1.0),
+        "subsample": trial.suggest_float("trees.subsample", 0.5, 1.0),
+        "reg_lambda": trial.suggest_float("trees.reg_lambda", 1e-3, 20.0, log=True),
+        "extra_trees": trial.suggest_categorical("trees.extra_trees", [False, True]),
+        "cat_smooth": trial.suggest_float("trees.cat_smooth", 1.0, 100.0, log=True),
+        "cat_l2": trial.suggest_float("trees.cat_l2", 1.0, 50.0, log=True),
+        "max_cat_to_onehot": trial.suggest_categorical("trees.max_cat_to_onehot", [4, 16, 64]),
+    }
+
+
+def _xgboost(trial: optuna.Trial) -> Settings:
+    return STOP | {
+        "learning_rate": trial.suggest_float("xgboost.learning_rate", 0.02, 0.2, log=True),
+        "max_depth": trial.suggest_int("xgboost.max_depth", 3, 10),
+        "min_child_weight": trial.suggest_float("xgboost.min_child_weight", 0.1, 20.0, log=True),
+        "subsample": trial.suggest_float("xgboost.subsample", 0.5, 1.0),
+        "colsample_bytree": trial.suggest_float("xgboost.colsample_bytree", 0.3, 1.0),
+        "reg_lambda": trial.suggest_float("xgboost.reg_lambda", 0.1, 20.0, log=True),
+    }
+
+
+def _forest(trial: optuna.Trial) -> Settings:
+    return {
+        "n_estimators": 200,
+        "extra": trial.suggest_categorical("forest.extra", [False, True]),
+        "max_features": trial.suggest_float("forest.max_features", 0.1, 1.0),
+        "min_samples_leaf": trial.suggest_int("forest.min_samples_leaf", 2, 20, log=True),
+    }
+
+
+def _linear(trial: optuna.Trial) -> Settings:
+    return {"C": trial.suggest_float("linear.C", 1e-3, 100.0, log=True)}
+
+
+def _mlp(trial: optuna.Trial) -> Settings:
+    return {
+        "width": trial.suggest_categorical("mlp.width", [128, 256, 384]),
+        "layers": trial.suggest_int("mlp.layers", 1, 3),
+        "dropout": trial.suggest_float("mlp.dropout", 0.0, 0.5),
+        "learning_rate": trial.suggest_float("mlp.learning_rate", 5e-4, 6e-3, log=True),
+    }
+
+
+_SPACES = {"trees": _trees, "xgboost": _xgboost, "forest": _forest, "linear": _linear, "mlp": _mlp}

@@ -1,0 +1,94 @@
+"""The smallest work of a search: one candidate, trained outside one fold, predicts the fold. Each in a process.
+
+A unit lies in a folder of its own, which a second attempt finds again: the network, what it predicted, and how long it
+took. The network is exactly that which the learner `ensemble` would train for the same settings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright import plugins
+from lakewright.automl.shared import Shared
+from lakewright.errors import LakewrightError
+from lakewright.learning.blending import log_losses, squared_errors
+from lakewright.learning.members import member_of, predicted, train
+from lakewright.system import jsonfile
+from lakewright.system.files import write_whole
+
+OUTCOME, HELD = "outcome.json", "held.npy"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a unit gave."""
+
+    candidate: int
+    fold: int
+    seconds: float
+    loss: float = 0.0  # on the fold: log loss or squared error, by the rows' weights
+    failure: str = ""  # why it gave nothing
+
+
+def run(shared: Path, settings: Mapping[str, Any], candidate: int, fold: int, folds: int, folder: Path) -> Outcome:
+    """Trains and predicts, or finds what an earlier attempt left in the folder. A learner's own error is an outcome."""
+    began = time.monotonic()
+    if (folder / OUTCOME).exists():
+        return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+    try:
+        loss = _loss(Shared.open(shared), settings, candidate, fold, folds, folder)
+    except LakewrightError as error:
+        return Outcome(candidate, fold, time.monotonic() - began, failure=error.cause)
+    except (ValueError, MemoryError, FloatingPointError, ArithmeticError) as error:
+        return Outcome(candidate, fold, time.monotonic() - began, failure=f"{type(error).__name__}: {error}")
+    outcome = Outcome(candidate, fold, time.monotonic() - began, loss)
+    write_whole(folder / OUTCOME, jsonfile.text(asdict(outcome)))
+    return outcome
+
+
+def _loss(shared: Shared, settings: Mapping[str, Any], candidate: int, fold: int, folds: int, folder: Path) -> float:
+    training = shared.training(folder)
+    own = plugins.LEARNERS.find(str(settings["learner"])).settings.model_validate(settings)
+    member = member_of(candidate, own, training)
+    view = member.view(shared.examples)
+    learn, held = rows_of(shared, fold, folds)
+    shown = view.take(held)
+    train(replace(training, train=view.take(learn), validation=shown), member)
+    values = predicted(folder, member, shared.task, shown, 1)
+    np.save(folder / HELD, values)
+    truth = truths(shared)[held]
+    losses = log_losses(values, truth) if shared.task.truth == "class" else squared_errors(values, truth)
+    return float(np.average(losses, weights=shown.weights))
+
+
+def rows_of(shared: Shared, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to learn from, and those to predict. One fold: train, and validation."""
+    if folds == 1:
+        return np.arange(shared.train), np.arange(shared.train, len(shared.examples))
+    assert shared.examples.parts is not None, "rows without parts have one fold"
+    of_row = shared.examples.parts % folds
+    return np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
+
+
+def truths(shared: Shared) -> NDArray[Any]:
+    """[rows] Places of classes, or numbers."""
+    kind = np.int64 if shared.task.truth == "class" else np.float64
+    return np.asarray(shared.examples.targets.values).astype(kind)
+
+
+def alone() -> None:
+    """Makes this process one thread of the search: its libraries compute with one thread each."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    threadpool_limits(1)

@@ -1,0 +1,106 @@
+"""A member of an ensemble: a learner, what it reads of a recipe that several learners share, and its networks.
+
+A network that is trained lies in a folder of its own, which a second attempt finds again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakewright import plugins
+from lakewright.learning.learners import Examples, Training
+from lakewright.model.predictor import Predictor
+from lakewright.model.recipe import Column, Recipe
+from lakewright.model.tasks.classification import softmax
+from lakewright.settings.sections import LearnerSettings
+
+if TYPE_CHECKING:
+    from lakewright.model.tasks import Task
+
+DONE = "done"  # in the folder of a network that is trained
+
+
+@dataclass(frozen=True)
+class _Part(Recipe):
+    """The recipe as one member sees it: some of its columns, and its sequences or none."""
+
+    places: tuple[int, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        every = super().columns
+        return tuple(every[place] for place in self.places)
+
+
+@dataclass(frozen=True)
+class Member:
+    number: int
+    settings: LearnerSettings
+    recipe: _Part
+    reads_sequences: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.number}_{self.settings.learner}"
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        return np.array(self.recipe.places, np.int64)
+
+    def view(self, examples: Examples) -> Examples:
+        """The same rows as this member reads them."""
+        encoded = examples.encoded
+        columns = None if encoded.columns is None else np.ascontiguousarray(encoded.columns[:, self.places])
+        if self.reads_sequences:
+            return replace(examples, encoded=replace(encoded, columns=columns))
+        assert columns is not None, "a member reads columns or sequences"
+        return replace(examples, encoded=type(encoded).of_columns(columns))
+
+
+def member_of(number: int, settings: LearnerSettings, training: Training[Any]) -> Member:
+    """What a member reads of the recipe: the columns by which its learner reads their inputs, and those of steps that
+    no learner reads by itself."""
+    learner = plugins.LEARNERS.find(settings.learner)
+    own, places, at = {*learner.reads.values()}, list[int](), 0
+    default = {step for name in plugins.LEARNERS.names() for step in plugins.LEARNERS.find(name).reads.values()}
+    kinds = {**training.task.inputs, **training.kinds}
+    steps = []
+    for step in training.recipe.steps:
+        if step.gives == "sequences":
+            if step.name in own:
+                steps.append(step)
+            continue
+        steps.append(step)
+        for column in getattr(step, "columns", ()):
+            if step.name not in default or learner.reads.get(kinds[column.input]) == step.name:
+                places.append(at)
+            at += 1
+    return Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
+
+
+def train(training: Training[Any], member: Member) -> None:
+    """Trains the member into the folder, if an earlier attempt has not."""
+    if (training.folder / DONE).exists():
+        return
+    shutil.rmtree(training.folder, ignore_errors=True)
+    training.folder.mkdir(parents=True)
+    checkpoints = training.folder / "checkpoints"
+    checkpoints.mkdir()
+    learner = plugins.LEARNERS.find(member.settings.learner)
+    own = replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None)
+    learner.fit(own)
+    shutil.rmtree(checkpoints)
+    (training.folder / DONE).touch()
+
+
+def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
+    """[rows, outputs] The member's probabilities of classes, or values."""
+    network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
+    logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
+    return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
