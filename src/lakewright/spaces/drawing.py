@@ -12,7 +12,7 @@ from itertools import islice, product
 from typing import Any, Protocol
 
 from lakewright.errors import UsageError
-from lakewright.spaces.distributions import Choice, Distribution, PChoice, QUniform, RandInt
+from lakewright.spaces.distributions import Choice, Distribution, Normal, PChoice, QUniform, RandInt
 
 Space = Any  # mappings, lists, tuples and values, in which Parameters stand
 Point = dict[str, Any]
@@ -100,6 +100,19 @@ def fill(space: Space, point: Mapping[str, Any]) -> Any:
     if isinstance(space, list | tuple):
         return type(space)(fill(inner, point) for inner in space)
     return space
+
+
+def ends(distribution: Distribution) -> list[Any]:
+    """The least and the greatest value and one between them, or every option; without end, one near the middle."""
+    if isinstance(distribution, Choice | PChoice):
+        return list(range(len(distribution.options)))
+    shares = (0.371,) if isinstance(distribution, Normal) else (0.0, 0.371, 1.0)
+    return list(dict.fromkeys(distribution.at(share) for share in shares))
+
+
+def middle(distribution: Distribution) -> Any:
+    """The median; of a choice, the first option."""
+    return 0 if isinstance(distribution, Choice | PChoice) else distribution.at(0.5)
 
 
 def point_in(space: Space, point: Mapping[str, Any]) -> Point:
