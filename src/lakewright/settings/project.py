@@ -239,7 +239,9 @@ def changed(project: Project, settings: Mapping[str, Any], places: Mapping[str, 
         key = tuple(name.split("."))
         lay(values, key, value)
         line = file.lines.get((places or {}).get(name, ()), SET)
-        lines |= {key[:end]: line for end in range(1, len(key)) if key[:end] not in lines} | {key: line}
+        for end in range(1, len(key)):
+            lines.setdefault(key[:end], line)
+        lines[key] = line
     other = _validated(replace(file, values=values, lines=lines))
     other._path, other._overrides, other._file = project._path, project._overrides, replace(file, values=values)
     return other

@@ -24,6 +24,11 @@ class Proposal:
     point: Point
 
 
+def ahead_of(sampler: Sampler, workers: Workers, queue: int) -> int:
+    """How many trials are proposed ahead: where proposals do not depend on trials, enough for all processes."""
+    return queue if sampler.learns else max(queue, workers.processes)
+
+
 def run_trials(
     sampler: Sampler,
     compute: Callable[[Proposal], Trial],
@@ -40,10 +45,8 @@ def run_trials(
     before the sampler's; `recorded`: the trials of an earlier run; `died` makes the trial of a proposal whose workers
     died; `note` is called with each trial at its turn.
 
-    Where the sampler does not learn, `ahead` is at least the number of processes. Raises what `compute` raises.
+    Raises what `compute` raises.
     """
-    if not sampler.learns:
-        ahead = max(ahead, workers.processes)
     told: list[Trial] = []
     drawn: list[Proposal] = []
 

@@ -31,7 +31,7 @@ from lakewright.spaces import (
 from lakewright.system import jsonfile
 from lakewright.system.files import cores
 from lakewright.system.progress import bar
-from lakewright.tuning.loop import Proposal, run_trials
+from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.nested_runs import NestedRuns
 from lakewright.tuning.samplers import Sampler, sampler_of
 from lakewright.tuning.trials import Trial, TrialFolder, best_of, number_of, plain
@@ -149,6 +149,7 @@ def minimize(
             and (loss_threshold is None or best is None or best.loss is None or best.loss > loss_threshold)
         )
 
+    pool = _workers(workers)
     runs = None
     if experiment is not None:
         name = f"minimize-{_digest(str(Path(folder).resolve())) if folder is not None else uuid4().hex[:8]}"
@@ -171,8 +172,8 @@ def minimize(
             made = run_trials(
                 sampler,
                 compute,
-                workers=_workers(workers),
-                ahead=max_queue_len,
+                workers=pool,
+                ahead=ahead_of(sampler, pool, max_queue_len),
                 more=more,
                 first=first,
                 recorded=recorded,

@@ -95,11 +95,13 @@ class TpeSampler:
         study = optuna.create_study(sampler=sampler)
         distributions = parameters(self.space)
         for trial in ended:
+            if not trial.point:  # settings outside the space
+                continue
             if trial.number not in self._known:
                 state = TrialState.PRUNED if trial.loss is None else TrialState.COMPLETE  # a failed one: the worst
                 self._known[trial.number] = _frozen(distributions, trial.point, state, trial.loss)
             study.add_trial(self._known[trial.number])
-        for point in under_way:
+        for point in filter(None, under_way):
             study.add_trial(_frozen(distributions, point, TrialState.RUNNING, None))
         asked = study.ask()
 
