@@ -179,14 +179,26 @@ class QUniform(_Between, _Steps):
         super().__post_init__()
         _check_numbers(self.name, self.q)
         _check_above_zero(f"{self.name}, q", self.q)
-        if not self.values():
+        if self.first > self.last:
             raise UsageError(
                 f"{self.name}: no multiple of {self.q} lies from {self.low} to {self.high}", "set a smaller q"
             )
 
-    def values(self) -> list[float]:
-        first, last = math.ceil(self.low / self.q - 1e-9), math.floor(self.high / self.q + 1e-9)
-        return [self._multiple(at * self.q) for at in range(first, last + 1)]
+    @property
+    def first(self) -> int:
+        """The least multiple, in steps of q."""
+        return math.ceil(self.low / self.q - 1e-9)
+
+    @property
+    def last(self) -> int:
+        return math.floor(self.high / self.q + 1e-9)
+
+    def step(self, number: int) -> float:
+        """So many steps of q."""
+        return self._multiple(number * self.q)
+
+    def steps_to(self, value: float) -> int:
+        return round(value / self.q)
 
     def holds(self, value: Any) -> bool:
         return _is_number(value) and self.low - 1e-9 <= value <= self.high + 1e-9 and self._multiple(value) == value
@@ -198,8 +210,7 @@ class QUniform(_Between, _Steps):
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
     def _clipped(self, value: float) -> float:
-        first, last = math.ceil(self.low / self.q - 1e-9), math.floor(self.high / self.q + 1e-9)
-        return self._multiple(self.q * min(max(round(value / self.q), first), last))
+        return self.step(min(max(self.steps_to(value), self.first), self.last))
 
 
 @dataclass(frozen=True)

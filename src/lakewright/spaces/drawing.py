@@ -188,7 +188,7 @@ def _values(parameter: Parameter) -> Iterator[Point]:
     elif isinstance(distribution, RandInt) and distribution.high - distribution.low < MOST_INTEGERS:
         yield from ({label: value} for value in range(distribution.low, distribution.high + 1))
     elif isinstance(distribution, QUniform):
-        yield from ({label: value} for value in distribution.values())
+        yield from ({label: distribution.step(at)} for at in range(distribution.first, distribution.last + 1))
     elif isinstance(distribution, RandInt):
         raise UsageError(
             f"{label}: a grid of all whole numbers from {distribution.low} to {distribution.high} has no end",

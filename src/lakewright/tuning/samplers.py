@@ -145,8 +145,7 @@ def _axis(distribution: Distribution) -> _Axis:
     if isinstance(distribution, LogUniform):
         return _Axis(FloatDistribution(distribution.low, distribution.high, log=True), float, float)
     if isinstance(distribution, QUniform) and not isinstance(distribution, QLogUniform):
-        values = distribution.values()
-        return _Axis(IntDistribution(0, len(values) - 1), values.__getitem__, values.index)
+        return _Axis(IntDistribution(distribution.first, distribution.last), distribution.step, distribution.steps_to)
     # Optuna has no such distribution: by its quantiles
     return _Axis(
         FloatDistribution(0.0, 1.0), distribution.at, lambda value: min(max(distribution.share(value), 0.0), 1.0)
