@@ -124,7 +124,9 @@ def test_an_options_probability_is_its_share() -> None:
 
 NESTED = {
     "train.C": {"loguniform": ["1e-2", "1e2"]},  # as YAML 1.1 reads them
-    "train.learner": {"choice": ["linear", {"embedding": {"train.size": {"choice": ["s", {"m": {"n": {"randint": [1, 2]}}}]}}}]},
+    "train.learner": {
+        "choice": ["linear", {"embedding": {"train.size": {"choice": ["s", {"m": {"n": {"randint": [1, 2]}}}]}}}]
+    },
 }  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def test_an_options_settings_stand_beside_it() -> None:
              "train.learner=embedding/train.size=m/n": 2}  # fmt: skip
     assert spaces.fill(space, point) == {"train.C": 1.0, "train.learner": "embedding", "train.size": "m", "n": 2}
     assert spaces.fill(space, {"train.C": 1.0, "train.learner": 0}) == {"train.C": 1.0, "train.learner": "linear"}
-    with pytest.raises(UsageError, match="lacks|no value"):
+    with pytest.raises(UsageError, match="no value"):
         spaces.fill(space, {"train.C": 1.0, "train.learner": 1})
     with pytest.raises(UsageError, match="not in the space"):
         spaces.fill(space, {"train.C": 1000.0, "train.learner": 0})

@@ -1,5 +1,5 @@
-"""The contract suites, for people who add a step, a task, a learner or workers in a package of their own. Our own tests use
-them too.
+"""The contract suites, for people who add a step, a task, a learner or workers in a package of their own. Our own
+tests use them too.
 
 A suite is a class of tests. In your tests, subclass it and give the fixture `case`:
 

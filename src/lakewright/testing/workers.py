@@ -61,7 +61,7 @@ class WorkersSuite:
             if part == 1:
                 raise DataError("row 7 has no label", "give it one")
             if part == 2:
-                raise Unsendable(open(os.devnull))  # noqa: SIM115
+                raise Unsendable(threading.Lock())
             return part
 
         with closing(case.workers.map(of, iter(range(4)), ahead=2)) as results:
@@ -126,6 +126,6 @@ class WorkersSuite:
 
 
 class Unsendable(Exception):
-    def __init__(self, file: object) -> None:
+    def __init__(self, lock: object) -> None:
         super().__init__("cannot be sent")
-        self.file = file
+        self.lock = lock
