@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a type checker sees these, and refuses any other name
+    from lakewright import spaces, tune
     from lakewright.api import *
     from lakewright.errors import LakewrightError
     from lakewright.model.predictor import Predictor
@@ -31,16 +32,19 @@ _HOME = {
     "load_profile": "settings.profile",
     "load_project": "settings.project",
 }
+_MODULES = ("spaces", "tune")
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
+        if name in _MODULES:
+            return import_module(f"lakewright.{name}")
         if name in _HOME:
             return getattr(import_module(f"lakewright.{_HOME[name]}"), name)
         if name == "__all__":
-            return sorted([*_HOME, *import_module("lakewright.api").__all__])
+            return sorted([*_HOME, *_MODULES, *import_module("lakewright.api").__all__])
         if name.startswith("_") or name not in import_module("lakewright.api").__all__:
             raise AttributeError(f"module 'lakewright' has no attribute {name!r}")
         return getattr(import_module("lakewright.api"), name)

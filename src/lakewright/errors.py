@@ -12,6 +12,7 @@
     ├── ModelError                      exit 1   a model folder or model version cannot be used
     ├── Busy                            exit 1   another process holds what is needed
     ├── DiskError                       exit 1   a disk is full or read-only
+    ├── WorkerDied                      exit 1   a part of the work killed the processes that computed it
     ├── BelowGate                       exit 3
     └── Stopped                         exit 130 by Ctrl-C, 143 by SIGTERM
 
@@ -124,6 +125,10 @@ class DiskError(LakewrightError):
     pass
 
 
+class WorkerDied(LakewrightError):
+    pass
+
+
 class BelowGate(LakewrightError):
     exit_code = 3
 
@@ -138,7 +143,7 @@ class Stopped(LakewrightError):
 
 
 EXTRAS = {
-    **dict.fromkeys(("jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil"), "train"),
+    **dict.fromkeys(("cloudpickle", "jinja2", "matplotlib", "mlflow", "onnx", "pandas", "psutil"), "train"),
     **dict.fromkeys(("scipy", "sklearn", "torch", "transformers"), "train"),
     **dict.fromkeys(
         ("fastapi", "fastapi_swagger", "httptools", "jwt", "prometheus_client", "starlette", "uvicorn", "uvloop"),
@@ -149,7 +154,7 @@ EXTRAS = {
     "azure": "azure",
     "databricks": "databricks",
     "usearch": "search",
-    "lightgbm": "tables",
+    **dict.fromkeys(("lightgbm", "optuna"), "tables"),
     "xgboost": "xgboost",
 }
 

@@ -1,6 +1,6 @@
 """How a name in a project file becomes code: through installed entry points, ours and everybody's alike.
 
-A new source, task, learner, step, runtime, target or catalog is one file plus one line under
+A new source, task, learner, step, runtime, target, catalog or kind of workers is one file plus one line under
 `[project.entry-points."lakewright.<seam>"]` in its package's pyproject.toml. All seams are in this file, each with the
 protocol that its implementations follow, because settings and data also look up tasks and learners, whose wings they
 may not import.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lakewright.model.tasks import Task
     from lakewright.pages.report.sections import TruthPage
     from lakewright.targets import Target
+    from lakewright.workers import Workers
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class Seam(Generic[T]):
 
     @property
     def _singular(self) -> str:
-        return self.name.removesuffix("s")
+        return "kind of workers" if self.name == "workers" else self.name.removesuffix("s")
 
 
 @cache
@@ -75,6 +76,7 @@ def _loaded(seam: str, name: str) -> Any:
 
 SOURCES: Seam[Source] = Seam("sources")
 CATALOGS: Seam[type[Catalog]] = Seam("catalogs")
+WORKERS: Seam[type[Workers]] = Seam("workers")
 TASKS: Seam[type[Task]] = Seam("tasks")
 LEARNERS: Seam[Learner] = Seam("learners")
 STEPS: Seam[type[Step]] = Seam("steps")

@@ -233,7 +233,7 @@ def test_every_task_is_told_of() -> None:
         project = next(block for block in blocks if f"task: {name}" in block)
         given = Project.model_validate(yaml.safe_load(project))
         assert given.task.name == name
-        pipeline._check(given)
+        pipeline.check(given)
         losses = page.partition("\n## Losses\n")[2].partition("\n## ")[0]
         for loss in task.losses:
             assert loss == "auto" or f"`{loss}`" in losses, loss

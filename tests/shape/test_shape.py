@@ -21,8 +21,9 @@ SOURCE = Path(lakewright.__file__).parent
 
 # Ground first. A module imports from its own wing and from those before it, wherever in the module the import stands.
 WINGS = (
-    "system", "errors", "plugins", "records", "settings", "data", "evaluation", "model", "workspace", "registry",
-    "learning", "pages", "pipeline", "service", "targets", "testing", "api", "cli",
+    "system", "errors", "plugins", "records", "spaces", "settings", "workers", "data", "evaluation", "model",
+    "workspace", "registry", "learning", "pages", "pipeline", "tuning", "service", "targets", "testing", "api", "tune",
+    "cli",
 )  # fmt: skip
 FORMER = "runtimes"  # holds what registered models name, and nothing else
 
@@ -157,7 +158,7 @@ def test_a_workspace_opened_below_api_would_be_seen(home: str, tmp_path: Path) -
     (tmp_path / home).mkdir()
     for name, line in lines.items():
         (tmp_path / home / f"{name}.py").write_text(f"def f(profile):\n    {line}\n")
-    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "cli") else []
+    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "tune", "cli") else []
     assert opening(tmp_path) == [f"{home}.{name}" for name in seen]
 
 
@@ -174,7 +175,8 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
     assert set(lakewright.__all__) == {
-        "LakewrightError", "Predictor", "Run", "Workspace", "load_profile", "load_project", *api.__all__,
+        "LakewrightError", "Predictor", "Run", "Workspace", "load_profile", "load_project", "spaces", "tune",
+        *api.__all__,
     }  # fmt: skip
 
 
@@ -268,6 +270,8 @@ HEAVY = (
 
 def test_importing_lakewright_and_its_command_line_is_light() -> None:
     loads("import lakewright", *HEAVY, "pydantic", "typer")
+    loads("import lakewright as lw; lw.spaces; lw.spaces.hyperopt", *HEAVY, "pydantic", "typer")
+    loads("import lakewright as lw; lw.tune.minimize, lw.tune.fmin, lw.tune.search", *HEAVY, "optuna")
     loads("import lakewright.cli", *HEAVY, "pydantic")
 
 

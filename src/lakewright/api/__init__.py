@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lakewright.api.deriving import derive
 from lakewright.api.lake import history, insert_once, profile, sql, table, tables
+from lakewright.api.parameters import params
 from lakewright.api.platforms import check, deploy, follow, runs
 from lakewright.api.predictions import predict, recipe, score, search
 from lakewright.api.projects import compare, plan, run, schema, stage, uses

@@ -104,7 +104,7 @@ STAGES = (
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
     """Each stage, whether it runs or is skipped, and why. Raises UsageError for mistakes that show before any work."""
-    _check(project)
+    check(project)
     planned: list[Step] = []
     records: dict[str, Record] = {}
     for stage in STAGES:
@@ -112,14 +112,14 @@ def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> l
         if waiting is not None:
             planned.append(Step(stage.name, False, f"{waiting} must run first"))
             continue
-        step = _step(stage, project, workspace, records, rerun)
+        step = step_of(stage, project, workspace, records, rerun)
         if step.record is not None:
             records[stage.name] = step.record
         planned.append(step)
     return planned
 
 
-def _check(project: Project) -> None:
+def check(project: Project) -> None:
     """Raises UsageError for settings that are valid alone but do not fit together."""
     task = plugins.TASKS.find(project.task.name)
     gate, measured = project.gate, task.measures(project.task, project.data.columns.roles)
@@ -188,7 +188,7 @@ def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watc
     for stage in STAGES:
         began = time.monotonic()
         try:
-            step = _step(stage, project, workspace, records, rerun)
+            step = step_of(stage, project, workspace, records, rerun)
             if not step.skip:
                 watch(stage.name, "run", step.why)
                 LOG.info("%s: %s", stage.name, step.why)
@@ -235,25 +235,41 @@ def _record(
     """The stage's record, a kept or a new one, also written to the run's folder; None if the stage is left out."""
     if step.skip and step.record is None:
         return None
-    if step.record is not None:
-        record = _up_to_date(step.record, workspace)
-    else:
-        work = skipping.work_folder(workspace, stage.name, step.key)
-        work.mkdir(parents=True, exist_ok=True)
-        function = getattr(import_module(f"lakewright.pipeline.stages.{stage.name}"), stage.name)
-        needed = {argument: records[name] for name, argument in stage.needs.items()}
-        for place in (place for record in needed.values() for place in record.places):
-            workspace.bring(place)
-        try:
-            with workspace.tracking.stage(run_id, stage.name) as log:
-                record = function(project, workspace.at_stage(run_id, work, log, again=step.again), **needed)
-        except KeyboardInterrupt:
-            LOG.warning("%s was stopped", stage.name)
-            raise
-        skipping.keep(step, record, run_id, project, workspace)
-        shutil.rmtree(work)
+    record = executed(stage, step, project, workspace, run_id, records)
     RunFolder.of(workspace.folder, run_id).write_record(stage.name, record)
     workspace.send()
+    return record
+
+
+def executed(
+    stage: Stage,
+    step: Step,
+    project: Project,
+    workspace: Workspace,
+    run_id: str,
+    records: Records,
+    title: str | None = None,
+) -> Record:
+    """The stage's record for a step that is not left out: a kept one, or a new one, which is kept under its key.
+
+    `title`: the name of the run nested in `run_id`, by default the stage's.
+    """
+    if step.record is not None:
+        return _up_to_date(step.record, workspace)
+    work = skipping.work_folder(workspace, stage.name, step.key)
+    work.mkdir(parents=True, exist_ok=True)
+    function = getattr(import_module(f"lakewright.pipeline.stages.{stage.name}"), stage.name)
+    needed = {argument: records[name] for name, argument in stage.needs.items()}
+    for place in (place for record in needed.values() for place in record.places):
+        workspace.bring(place)
+    try:
+        with workspace.tracking.stage(run_id, title or stage.name) as log:
+            record: Record = function(project, workspace.at_stage(run_id, work, log, again=step.again), **needed)
+    except KeyboardInterrupt:
+        LOG.warning("%s was stopped", stage.name)
+        raise
+    skipping.keep(step, record, run_id, project, workspace)
+    shutil.rmtree(work)
     return record
 
 
@@ -265,7 +281,8 @@ def _up_to_date(record: Record, workspace: Workspace) -> Record:
     return record
 
 
-def _step(stage: Stage, project: Project, workspace: Workspace, records: Records, rerun: str | None) -> Step:
+def step_of(stage: Stage, project: Project, workspace: Workspace, records: Records, rerun: str | None = None) -> Step:
+    """Whether the stage runs on these records of earlier stages, and why."""
     left_out = stage.unless(records)
     if left_out:
         return Step(stage.name, True, left_out)
@@ -310,7 +327,7 @@ def run_stage(name: str, project: Project, workspace: Workspace, run: str) -> Re
                 raise NotFound(f"run {run} has no record of {need}, which {name} needs", f"run the stage {need} first")
         with runs.log_to(workspace, run_id) as log:
             try:
-                step = _step(stage, project, workspace, records, rerun=None)
+                step = step_of(stage, project, workspace, records)
                 record = _record(stage, step, project, workspace, run_id, records)
             except (Exception, SystemExit) as failure:
                 LOG.exception("%s failed", name)

@@ -149,7 +149,13 @@ class _Concealing(logging.Formatter):
 @contextmanager
 def log_to(workspace: Workspace, run_id: str) -> Iterator[str]:
     """Writes what Lakewright logs inside the block to the run's log.txt; yields its path."""
-    path = RunFolder.of(workspace.folder, run_id).log
+    with log_into(RunFolder.of(workspace.folder, run_id).log, workspace) as path:
+        yield path
+
+
+@contextmanager
+def log_into(path: Path, workspace: Workspace) -> Iterator[str]:
+    """Writes what Lakewright logs inside the block to the end of the file; yields its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     formatter = _Concealing("%(asctime)s %(levelname)s %(message)s")

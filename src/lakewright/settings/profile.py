@@ -127,8 +127,18 @@ class CatalogSettings(Settings):
     name: str
 
 
+class WorkersSettings(Settings):
+    """The settings that every kind of workers has; `name` picks the rest."""
+
+    name: str
+
+
 # keys whose settings a name picks
-PICKED: dict[str, plugins.Seam[Any]] = {"target": plugins.TARGETS, "catalog": plugins.CATALOGS}
+PICKED: dict[str, plugins.Seam[Any]] = {
+    "target": plugins.TARGETS,
+    "catalog": plugins.CATALOGS,
+    "workers": plugins.WORKERS,
+}
 
 
 class Profile(Settings):
@@ -158,6 +168,12 @@ class Profile(Settings):
     )
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU if there is one")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; default one for each core")
+    workers: SerializeAsAny[WorkersSettings] = Field(
+        default={"name": "local"},
+        validate_default=True,
+        description="where parts of work run, the trials of a search for example: a name, or a mapping of a name and "
+        "its settings",
+    )
     serve: Serve = Field(default=Serve(), description="which requests a server accepts, and from whom")
 
     _name: str = PrivateAttr(default="local")
@@ -271,7 +287,7 @@ def _and_above(folder: Path) -> list[Path]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of profiles.yml for the targets and catalogs installed."""
+    """The JSON Schema of profiles.yml for the targets, catalogs and workers installed."""
     kinds = {key: [seam.find(name).settings for name in seam.names()] for key, seam in PICKED.items()}
     models: list[Any] = [(model, "validation") for model in (Profiles, *chain.from_iterable(kinds.values()))]
     places, schema = models_json_schema(models)

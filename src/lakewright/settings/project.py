@@ -18,17 +18,19 @@ folder.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr, SerializeAsAny, ValidationError, field_validator, model_validator
 
-from lakewright import plugins
+from lakewright import plugins, spaces
 from lakewright.errors import ProjectError, UsageError, nearest
 from lakewright.settings.former import with_new_names
 from lakewright.settings.recipe import choose
@@ -44,16 +46,19 @@ from lakewright.settings.sections import (
     Settings,
     SettingsOf,
     TaskSettings,
+    Tune,
     step_of,
     validated,
 )
-from lakewright.settings.yamlfile import Key, YamlFile, as_written, explain, override, read_yaml
+from lakewright.settings.yamlfile import SET, Key, YamlFile, as_written, explain, lay, override, read_yaml
 from lakewright.system.secrets import names_secret, secret_in
 
 if TYPE_CHECKING:
     from lakewright.settings.recipe import Chosen
     from lakewright.settings.sections import StepSettings
 
+SEARCHED = ("train.", "prepare.")  # what `tune.space` may name, except …
+FIXED = ("prepare.split", "prepare.duplicates", "prepare.drop_missing")  # … what decides which rows validation has
 DERIVED = "derived_inputs"  # the recipe's step that computes inputs of data.derive
 
 
@@ -67,9 +72,11 @@ class Project(Settings):
     evaluate: Evaluate = Evaluate()
     gate: Gate = Gate()
     register_: Register = Field(default=Register(), alias="register")
+    tune: Tune | None = Field(default=None, description="what `lakewright tune` searches; `run` does not read it")
 
     _path: Path = PrivateAttr(default=Path("project.yml"))
     _overrides: tuple[str, ...] = PrivateAttr(default=())
+    _file: YamlFile | None = PrivateAttr(default=None)
 
     @field_validator("train", mode="before")
     @classmethod
@@ -132,8 +139,8 @@ class Project(Settings):
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """The whole project as JSON-ready values, defaults included, and where its columns are not open, the recipe's
-        steps. Raises ProjectError as `steps` does."""
-        values = self.model_dump(mode="json", by_alias=True)
+        steps; without `tune`, which changes nothing of a run. Raises ProjectError as `steps` does."""
+        values = self.model_dump(mode="json", by_alias=True, exclude={"tune"})
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}
@@ -211,9 +218,120 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
         file.values["task"] = {"name": file.values["task"]}
     file = with_new_names(override(file, settings, ProjectError))
     _refuse_secrets(file.values, (), file)
+    _check_form_of_space(file)
     project = _validated(file)
-    project._path, project._overrides = path.resolve(), tuple(settings)
+    project._path, project._overrides, project._file = path.resolve(), tuple(settings), file
+    check_space(project)
     return project
+
+
+def changed(project: Project, settings: Mapping[str, Any], places: Mapping[str, Key] | None = None) -> Project:
+    """A project from `load_project` with other values of these settings (`train.C` → 0.5), and without `tune`.
+
+    Settings of `train` belong to their learner: if another one is set, it begins with its own defaults. Raises
+    ProjectError, which names the line of the setting's place in the file (`places`), by default `--set`.
+    """
+    file = project._file
+    assert file is not None, "only a project that load_project made can be changed"
+    values, lines = copy.deepcopy(file.values), dict(file.lines)
+    values.pop("tune", None)
+    if brings_learner(project, settings):
+        values["train"] = {}
+    for name, value in settings.items():
+        key = tuple(name.split("."))
+        lay(values, key, value)
+        line = file.lines.get((places or {}).get(name, ()), SET)
+        for end in range(1, len(key)):
+            lines.setdefault(key[:end], line)
+        lines[key] = line
+    other = _validated(replace(file, values=values, lines=lines))
+    other._path, other._overrides, other._file = project._path, project._overrides, replace(file, values=values)
+    return other
+
+
+def brings_learner(project: Project, settings: Mapping[str, Any]) -> bool:
+    """Whether these settings name another learner than the project's, so that its `train` does not hold for it."""
+    named = {name: settings[f"train.{name}"] for name in ("learner", "size") if f"train.{name}" in settings}
+    try:
+        return bool(named) and _of_learner(named)[1]["learner"] != project.train.learner
+    except UsageError:
+        return False  # there is none of this name: reading the section will say so
+
+
+def corners(project: Project) -> list[tuple[dict[str, Any], dict[str, Key]]]:
+    """Settings in which each parameter of `tune.space` comes once to each of its bounds and once between them, and each
+    option once, the others in the middle; with the place in the file of each setting."""
+    if project.tune is None:
+        return []
+    space = spaces.read(project.tune.space)
+    found = []
+    for name, distribution, above, _ in _parameters_of(space, ("tune", "space"), {}):
+        for end in spaces.ends(distribution):
+            forced = {**above, name: end}
+            point = spaces.draw(space, partial(_forced, forced))
+            places = {key: place for label, key, place in _places(space) if label in point}
+            found.append((spaces.fill(space, point), places))
+    return found
+
+
+def _forced(forced: Mapping[str, Any], label: str, distribution: spaces.Distribution) -> Any:
+    return forced[label] if label in forced else spaces.middle(distribution)
+
+
+def check_space(project: Project) -> None:
+    """Raises ProjectError if `tune.space` names no setting, one that must stay the same in all trials, or values that
+    the setting cannot have."""
+    if project.tune is None or project._file is None:
+        return
+    for settings, places in corners(project):
+        try:
+            other = changed(project, settings, places)
+            _ = other.steps  # whether the recipe fits
+        except ProjectError as error:
+            raise ProjectError(f"tune.space: {error.cause}", error.remedy) from None
+        for name in settings:
+            if not name.startswith(SEARCHED) or name.startswith(FIXED):
+                raise ProjectError(
+                    f"{project._file.where(places[name])}: tune.space names {name}, which would change the rows or the "
+                    "truths that trials are measured on, or nothing that is learned",
+                    f"name settings of train or prepare (not {', '.join(sorted({*FIXED}))})",
+                )
+
+
+def _check_form_of_space(file: YamlFile) -> None:
+    """Raises ProjectError with the line of what is wrong in `tune.space`."""
+    section = file.values.get("tune")
+    if not isinstance(section, dict) or "space" not in section:
+        return
+    try:
+        spaces.read(section["space"])
+    except spaces.Unreadable as error:
+        where = file.where(("tune", "space", *error.keys))
+        raise ProjectError(f"{where}: tune.space: {error.cause}", error.remedy) from None
+
+
+def _parameters_of(
+    space: Mapping[str, spaces.Parameter], at: Key, above: Mapping[str, int]
+) -> Iterator[tuple[str, spaces.Distribution, Mapping[str, int], Key]]:
+    """Each parameter's label, its distribution, the options that bring it (label → index), and its place in the
+    file."""
+    for key, parameter in space.items():
+        label, distribution = parameter.label, parameter.distribution
+        yield label, distribution, above, (*at, key)
+        if isinstance(distribution, spaces.Choice | spaces.PChoice):
+            for index, option in enumerate(distribution.options):
+                if isinstance(option, spaces.Option):
+                    form = (
+                        (key, distribution.name, index) if distribution.name == "choice" else (key, "pchoice", index, 1)
+                    )
+                    inner: Key = (*at, *form, str(option.value))
+                    yield from _parameters_of(option.beside, inner, {**above, label: index})
+
+
+def _places(space: Mapping[str, spaces.Parameter]) -> Iterator[tuple[str, str, Key]]:
+    """Each parameter's label, the setting that it is, and its place in the file."""
+    for label, _, _, place in _parameters_of(space, ("tune", "space"), {}):
+        yield label, str(place[-1]), place
 
 
 def _validated(file: YamlFile) -> Project:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
-from lakewright import plugins
+from lakewright import plugins, spaces
 from lakewright.errors import UsageError
 from lakewright.settings.yamlfile import Refused
 
@@ -274,6 +274,67 @@ class Register(Settings):
     )
     description: str = ""
     tags: dict[str, str] = {}
+
+
+class Until(Settings):
+    """What ends a search before its trials or minutes do."""
+
+    plateau: int = Field(ge=1, description="trials in a row without a better one")
+
+
+class Tune(Settings):
+    """What `lakewright tune` searches; `run` does not read it."""
+
+    metric: str = Field(
+        default="auto", description="the metric on validation that is searched for; auto: the task's primary one"
+    )
+    trials: int | None = Field(
+        default=None,
+        ge=2,
+        description="trials, the project's own settings among them; default 40 if neither minutes nor until is set",
+    )
+    minutes: float | None = Field(
+        default=None, gt=0, description="no trial starts that, by the slowest so far, would end later"
+    )
+    until: Until | None = Field(default=None, description="{plateau: 15}: until so many trials brought nothing better")
+    sampler: Literal["tpe", "random", "grid"] = Field(
+        default="tpe",
+        description="tpe: learns from the trials so far; random; grid: every combination of options, whole numbers "
+        "and steps",
+    )
+    queue: int = Field(
+        default=1,
+        ge=1,
+        description="trials that are proposed before the first of them has ended; as many can run at once. With more, "
+        "tpe knows less when it proposes",
+    )
+    keep: int = Field(default=3, ge=1, description="model folders that stay: those of the best trials")
+    seed: int = Field(default=13, ge=0)
+    space: dict[str, Any] = Field(description="setting → what is drawn for it: docs/tuning.md")
+
+    @field_validator("space")
+    @classmethod
+    def _readable(cls, space: dict[str, Any]) -> dict[str, Any]:
+        try:
+            drawn = spaces.read(space)
+        except UsageError as error:
+            raise Refused(error.cause, error.remedy) from None
+        return dict(spaces.written(drawn))
+
+    @model_validator(mode="after")
+    def _with_grid(self) -> Self:
+        try:
+            if self.sampler == "grid":
+                spaces.grid(spaces.read(self.space))
+        except UsageError as error:
+            raise Refused(error.cause, error.remedy) from None
+        return self
+
+    @property
+    def most_trials(self) -> int | None:
+        """None: as many as there is time for, or as the grid has points."""
+        open_end = self.minutes is not None or self.until is not None or self.sampler == "grid"
+        return self.trials if self.trials is not None or open_end else 40
 
 
 class TaskSettings(Settings):

@@ -1,5 +1,5 @@
-"""The contract suites, for people who add a step, a task or a learner in a package of their own. Our own tests use
-them too.
+"""The contract suites, for people who add a step, a task, a learner or workers in a package of their own. Our own
+tests use them too.
 
 A suite is a class of tests. In your tests, subclass it and give the fixture `case`:
 
@@ -16,6 +16,7 @@ this package, makes pytest show the values of an assertion that fails.
 from lakewright.testing.folders import FolderCase, FolderSuite
 from lakewright.testing.steps import StepCase, StepSuite, TransformSuite, TruthCase, TruthSuite
 from lakewright.testing.tasks import TaskCase, TaskSuite, perfect_logits
+from lakewright.testing.workers import WorkersCase, WorkersSuite
 
 __all__ = [
     "FolderCase",
@@ -27,5 +28,7 @@ __all__ = [
     "TransformSuite",
     "TruthCase",
     "TruthSuite",
+    "WorkersCase",
+    "WorkersSuite",
     "perfect_logits",
 ]

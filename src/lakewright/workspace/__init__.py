@@ -189,6 +189,17 @@ class Workspace:
                 os.write(file.fileno(), str(os.getpid()).encode())
             yield
 
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """As `lock`, but waits until the other process has ended its turn."""
+        import fcntl
+
+        path = self.folder / "locks" / name
+        path.parent.mkdir(exist_ok=True)
+        with path.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
 
 def copy_of(uri: str) -> Path:
     """The folder in which the copy of the workspace at `uri` lies."""

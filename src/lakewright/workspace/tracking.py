@@ -138,6 +138,48 @@ class Tracking:
                 raise
             client.set_terminated(nested, "FINISHED")
 
+    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Parameters of the run, as `StageLog.params`."""
+        with self.client() as client:
+            _log_params(client, run_id, values)
+
+    def ended_in(self, run_id: str) -> set[str]:
+        """The names of the runs nested in this one that have ended."""
+        with self.client() as client:
+            condition = f"tags.`{PARENT}` = '{run_id}'"
+            found, token, names = [client.get_run(run_id).info.experiment_id], None, set()
+            while True:
+                page = client.search_runs(found, condition, page_token=token)
+                names |= {run.info.run_name for run in page if run.info.status in ("FINISHED", "FAILED")}
+                token = page.token
+                if not token:
+                    return names
+
+    def nested(
+        self,
+        run_id: str,
+        name: str,
+        status: Ending,
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, SupportsFloat],
+        tags: Mapping[str, str],
+    ) -> None:
+        """A run nested in `run_id` that has ended, written at once; the same one again where there is one of the
+        name."""
+        with self.client() as client:
+            from mlflow.entities import Metric, RunTag
+
+            nested = _run(client, client.get_run(run_id).info.experiment_id, name, run_id, {})
+            _log_params(client, nested, params)
+            now = int(time.time() * 1000)
+            client.log_batch(
+                nested,
+                metrics=[Metric(_key(key), float(value), now, 0) for key, value in metrics.items()],
+                tags=[RunTag(key, concealed(value)[:5000]) for key, value in tags.items()],
+            )
+            client.set_terminated(nested, status)
+
     def finish(
         self, run_id: str, status: Ending, metrics: Mapping[str, SupportsFloat], tags: Mapping[str, str]
     ) -> None:
@@ -209,25 +251,7 @@ class StageLog:
         A value over MLflow's 6,000 characters is cut; the whole is the file `params/NAME.txt`. A parameter that the run
         has with another value already (a stage resumed after a change) keeps it; the new one is the tag `changed.NAME`.
         """
-        from mlflow.entities import Param, RunTag
-
-        texts = {_key(name): text for name, text in _flat(values, "")}
-        before = self._client.get_run(self.run_id).data.params
-        cut = {
-            name: text if len(text) <= LONGEST_PARAM else text[: LONGEST_PARAM - 1] + "…"
-            for name, text in texts.items()
-        }
-        new = [Param(name, text) for name, text in cut.items() if name not in before]
-        for start in range(0, len(new), 100):  # MLflow's limit for one request
-            self._client.log_batch(self.run_id, params=new[start : start + 100])
-        changed = [
-            RunTag(f"changed.{name}"[:250], text) for name, text in cut.items() if before.get(name, text) != text
-        ]
-        for start in range(0, len(changed), 100):
-            self._client.log_batch(self.run_id, tags=changed[start : start + 100])
-        for name, text in texts.items():
-            if len(text) > LONGEST_PARAM:
-                self._client.log_text(self.run_id, text, f"params/{name}.txt")
+        _log_params(self._client, self.run_id, values)
 
     def table(self, table: TableVersion, context: str, schema: pa.Schema | None = None) -> None:
         """The table as an input of this run, pinned at its version; `context` is "training", "evaluation", …"""
@@ -322,6 +346,25 @@ def _run(client: MlflowClient, experiment_id: str, name: str, parent: str | None
     for key, value in tags.items():
         client.set_tag(run_id, key, value)
     return str(run_id)
+
+
+def _log_params(client: MlflowClient, run_id: str, values: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param, RunTag
+
+    texts = {_key(name): text for name, text in _flat(values, "")}
+    before = client.get_run(run_id).data.params
+    cut = {
+        name: text if len(text) <= LONGEST_PARAM else text[: LONGEST_PARAM - 1] + "…" for name, text in texts.items()
+    }
+    new = [Param(name, text) for name, text in cut.items() if name not in before]
+    for start in range(0, len(new), 100):  # MLflow's limit for one request
+        client.log_batch(run_id, params=new[start : start + 100])
+    changed = [RunTag(f"changed.{name}"[:250], text) for name, text in cut.items() if before.get(name, text) != text]
+    for start in range(0, len(changed), 100):
+        client.log_batch(run_id, tags=changed[start : start + 100])
+    for name, text in texts.items():
+        if len(text) > LONGEST_PARAM:
+            client.log_text(run_id, text, f"params/{name}.txt")
 
 
 def _location(artifacts: str, experiment: str) -> str | None:

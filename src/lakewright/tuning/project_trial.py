@@ -1,0 +1,188 @@
+"""One trial of a project: its stages up to train, by the pipeline's own steps, in whichever process it is computed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from lakewright.errors import DiskError, LakewrightError, missing_package, of_disk
+from lakewright.evaluation.metrics import higher_is_better
+from lakewright.learning.examples import read_split
+from lakewright.model.predictor import Predictor
+from lakewright.pipeline import check, executed, stage_named, step_of
+from lakewright.pipeline.runs import log_into
+from lakewright.records import Prepared, Record, Trained
+from lakewright.settings.project import Project, changed
+from lakewright.spaces import Choice, Option, Parameter, PChoice, Point, Space, fill
+from lakewright.tuning.loop import Proposal
+from lakewright.tuning.nested_runs import name_of
+from lakewright.tuning.trials import Trial, TrialFolder
+from lakewright.workspace import Workspace
+
+LOG = logging.getLogger("lakewright")
+OWN = 0  # the number of the trial with the project's own settings
+FEW = 50  # rows that are enough to see a task's primary metric
+_OPENED: dict[tuple[int, str], Workspace] = {}  # (process, folder of the search) → its workspace
+
+
+@dataclass(frozen=True)
+class ProjectTrial:
+    """Computes a trial. It can be sent to another process, which opens the workspace for itself."""
+
+    project: Project
+    space: Space
+    metric: str  # auto: the task's primary one
+    open_workspace: Callable[[], Workspace]
+    folder: TrialFolder
+    run_id: str
+    threads: int
+    zero: float  # where the search's clock stood at 0, by time.monotonic
+
+    def __call__(self, proposal: Proposal) -> Trial:
+        workspace, elsewhere = self._workspace()
+        began = time.monotonic()
+        values = values_of(self.project, self.space, proposal)
+        with log_into(self.folder.path / "log.txt", workspace) if elsewhere else nullcontext():
+            try:
+                trial = self._tried(proposal, values, workspace)
+            except (Exception, SystemExit) as failure:
+                reason = _reason(failure)
+                if not isinstance(failure, LakewrightError):
+                    LOG.exception("trial %d failed", proposal.number)
+                trial = Trial(proposal.number, proposal.point, values, "fail", reason=reason)
+        return self.finish(trial, time.monotonic() - began, workspace)
+
+    def finish(self, trial: Trial, seconds: float, workspace: Workspace) -> Trial:
+        """The trial, recorded in its folder and in MLflow."""
+        finished = replace(trial, seconds=seconds, ended=time.monotonic() - self.zero)
+        reached = {f"validation_{name}": value for name, value in finished.results.get("metrics", {}).items()}
+        workspace.tracking.nested(
+            self.run_id,
+            name_of(finished.number),
+            "FINISHED" if finished.status == "ok" else "FAILED",
+            params={"trial": finished.values},
+            metrics={**reached, "trial_seconds": seconds},
+            tags={"lakewright.reason": finished.reason} if finished.reason else {},
+        )
+        self.folder.record(finished)
+        return finished
+
+    def trained(
+        self, number: int, values: Mapping[str, Any], workspace: Workspace
+    ) -> tuple[Project, Prepared, Trained, bool]:
+        """The trial's project and records, kept or new ones, and whether its model was trained now."""
+        project = changed(self.project, {} if number == OWN else values)
+        check(project)
+        records: dict[str, Record] = {}
+        for name in ("ingest", "prepare"):
+            stage = stage_named(name)
+            # Both write tables: one process after another, and who comes second finds the record of the first.
+            with workspace.turn(f"{project.schema_}.{project.name}.{name}"):
+                step = step_of(stage, project, workspace, records)
+                records[name] = executed(stage, step, project, workspace, self.run_id, records)
+        stage = stage_named("train")
+        step = step_of(stage, project, workspace, records)
+        trained = executed(stage, step, project, workspace, self.run_id, records, title=name_of(number))
+        return project, cast(Prepared, records["prepare"]), cast(Trained, trained), step.record is None
+
+    def _tried(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace) -> Trial:
+        _, prepared, trained, now = self.trained(proposal.number, values, workspace)
+        metric = self.metric if self.metric != "auto" else primary_of(workspace, prepared, trained)
+        results = {"metrics": trained.validation, "digest": trained.digest, "trained": now, "metric": metric}
+        if metric not in trained.validation:
+            why = f"{metric} is not defined on the validation rows"
+            return Trial(proposal.number, proposal.point, values, "fail", reason=why, results=results)
+        value = trained.validation[metric]
+        loss = -value if higher_is_better(metric) else value
+        return Trial(proposal.number, proposal.point, values, "ok", loss=loss, metric=value, results=results)
+
+    def _workspace(self) -> tuple[Workspace, bool]:
+        """The workspace, and whether this is another process than the one that searches."""
+        key = (os.getpid(), str(self.folder.path))
+        elsewhere = key not in _OPENED
+        workspace = self.open_workspace() if elsewhere else _OPENED[key]
+        if elsewhere:
+            _OPENED[key] = workspace
+            _ELSEWHERE.add(key)
+        profile = workspace.profile.model_copy(update={"threads": self.threads})
+        return replace(workspace, profile=profile), key in _ELSEWHERE
+
+
+_ELSEWHERE: set[tuple[int, str]] = set()
+
+
+def is_here(folder: Path, workspace: Workspace) -> None:
+    """From now on trials in this process use this opened workspace."""
+    _OPENED[os.getpid(), str(folder)] = workspace
+
+
+def primary_of(workspace: Workspace, prepared: Prepared, trained: Trained) -> str:
+    """The primary metric of the task, by which the gate compares models, too."""
+    predictor = Predictor.open(Path(trained.model_folder), threads=workspace.threads)
+    rows = read_split(workspace.lake, prepared.features, "validation", ["inputs", "truth"]).slice(0, FEW)
+    inputs = rows["inputs"].to_pylist()
+    return predictor.task.scorer(rows["truth"].to_pylist(), predictor.predict(inputs), inputs).primary
+
+
+def values_of(project: Project, space: Space, proposal: Proposal) -> dict[str, Any]:
+    """The settings of a trial; of the first, what the project has at the settings of the space."""
+    if proposal.number != OWN:
+        return dict(fill(space, proposal.point))
+    return {key: value for key in _keys(space) if (value := _setting(project, key)) is not None}
+
+
+def own_point(project: Project, space: Mapping[str, Parameter]) -> Point:
+    """Where the project's own settings lie in the space; empty where one of them lies outside."""
+    point: Point = {}
+    for key, parameter in space.items():
+        value, distribution = _setting(project, key), parameter.distribution
+        if isinstance(distribution, Choice | PChoice):
+            values = [each.value if isinstance(each, Option) else each for each in distribution.options]
+            if value not in values:
+                return {}
+            point[parameter.label] = values.index(value)
+            option = distribution.options[values.index(value)]
+            if isinstance(option, Option):
+                inner = own_point(project, option.beside)
+                if not inner:
+                    return {}
+                point |= inner
+        elif distribution.holds(value):
+            point[parameter.label] = value
+        else:
+            return {}
+    return point
+
+
+def _keys(space: Mapping[str, Parameter]) -> list[str]:
+    keys = []
+    for key, parameter in space.items():
+        keys.append(key)
+        if isinstance(parameter.distribution, Choice | PChoice):
+            for option in parameter.distribution.options:
+                keys += _keys(option.beside) if isinstance(option, Option) else []
+    return list(dict.fromkeys(keys))
+
+
+def _setting(project: Project, key: str) -> Any:
+    inner: Any = project.resolved
+    for part in key.split("."):
+        inner = inner.get(part) if isinstance(inner, dict) else None
+    return inner
+
+
+def _reason(failure: BaseException) -> str:
+    """Raises DiskError where the disk is full: that is no fault of the trial's settings."""
+    if (full := of_disk(failure, "the workspace")) is not None:
+        raise full from failure
+    if isinstance(failure, DiskError):
+        raise failure
+    if isinstance(failure, ImportError) and (missing := missing_package(failure)) is not None:
+        return f"{missing.cause}: {missing.remedy}"
+    return failure.cause if isinstance(failure, LakewrightError) else f"{type(failure).__name__}: {failure}"

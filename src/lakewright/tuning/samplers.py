@@ -1,0 +1,164 @@
+"""Which point is tried next: by the tree-structured Parzen estimator, at random, or from a grid.
+
+A proposal depends on the seed, its number, the trials that had ended when it was made and the points that were then
+under way, and on nothing else: a search that was stopped goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from lakewright.errors import UsageError, nearest
+from lakewright.spaces import (
+    Choice,
+    Distribution,
+    LogUniform,
+    Point,
+    QLogUniform,
+    QUniform,
+    RandInt,
+    Space,
+    Uniform,
+    draw,
+    grid,
+    parameters,
+    sample,
+)
+from lakewright.tuning.trials import Trial
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+STARTUP = 10  # trials at random before TPE learns from them
+
+
+class Sampler(Protocol):
+    name: ClassVar[str]
+    learns: ClassVar[bool]  # whether a proposal depends on earlier trials
+
+    def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
+        """The point of this number; None where the space is exhausted."""
+
+
+@dataclass(frozen=True)
+class RandomSampler:
+    space: Space
+    seed: int
+
+    name: ClassVar[str] = "random"
+    learns: ClassVar[bool] = False
+
+    def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
+        import numpy as np
+
+        return sample(self.space, np.random.default_rng([self.seed, number]))
+
+
+@dataclass(frozen=True)
+class GridSampler:
+    points: Sequence[Point]
+    first: int = 0  # the number of the grid's first point
+
+    name: ClassVar[str] = "grid"
+    learns: ClassVar[bool] = False
+
+    def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
+        at = number - self.first
+        return self.points[at] if 0 <= at < len(self.points) else None
+
+
+@dataclass(frozen=True)
+class TpeSampler:
+    """By Optuna: Bergstra, Bardenet, Bengio & Kégl, "Algorithms for Hyper-Parameter Optimization" (2011)."""
+
+    space: Space
+    seed: int
+    startup: int = STARTUP
+    _known: dict[int, FrozenTrial] = field(default_factory=dict, compare=False)  # number → the trial as Optuna has it
+
+    name: ClassVar[str] = "tpe"
+    learns: ClassVar[bool] = True
+
+    def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
+        import numpy as np
+        import optuna
+        from optuna.trial import TrialState
+
+        if len(ended) < self.startup:
+            return sample(self.space, np.random.default_rng([self.seed, number]))
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        spread = int(np.random.default_rng([self.seed, number]).integers(2**31))
+        sampler = optuna.samplers.TPESampler(seed=spread, n_startup_trials=0)
+        study = optuna.create_study(sampler=sampler)
+        distributions = parameters(self.space)
+        for trial in ended:
+            if not trial.point:  # settings outside the space
+                continue
+            if trial.number not in self._known:
+                state = TrialState.PRUNED if trial.loss is None else TrialState.COMPLETE  # a failed one: the worst
+                self._known[trial.number] = _frozen(distributions, trial.point, state, trial.loss)
+            study.add_trial(self._known[trial.number])
+        for point in filter(None, under_way):
+            study.add_trial(_frozen(distributions, point, TrialState.RUNNING, None))
+        asked = study.ask()
+
+        def ask(label: str, distribution: Distribution) -> Any:
+            axis = _axis(distribution)
+            return axis.value(asked._suggest(label, axis.optuna))
+
+        return draw(self.space, ask)
+
+
+def sampler_of(name: str, space: Space, seed: int, first: int = 0) -> Sampler:
+    """`first`: how many points are tried before the sampler's. Raises UsageError for an unknown name, and for a space
+    that has no grid."""
+    if name == "tpe":
+        return TpeSampler(space, seed)
+    if name == "random":
+        return RandomSampler(space, seed)
+    if name == "grid":
+        return GridSampler(grid(space), first)
+    raise UsageError(f"there is no sampler {name!r}", nearest(name, ("tpe", "random", "grid")))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A distribution of ours as one of Optuna's, and the way between their values."""
+
+    optuna: BaseDistribution
+    value: Callable[[Any], Any]
+    place: Callable[[Any], Any]
+
+
+def _axis(distribution: Distribution) -> _Axis:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, Choice):
+        return _Axis(CategoricalDistribution(range(len(distribution.options))), int, int)
+    if isinstance(distribution, RandInt):
+        return _Axis(IntDistribution(distribution.low, distribution.high), int, int)
+    if isinstance(distribution, Uniform):
+        return _Axis(FloatDistribution(distribution.low, distribution.high), float, float)
+    if isinstance(distribution, LogUniform):
+        return _Axis(FloatDistribution(distribution.low, distribution.high, log=True), float, float)
+    if isinstance(distribution, QUniform) and not isinstance(distribution, QLogUniform):
+        return _Axis(IntDistribution(distribution.first, distribution.last), distribution.step, distribution.steps_to)
+    # Optuna has no such distribution: by its quantiles
+    return _Axis(
+        FloatDistribution(0.0, 1.0), distribution.at, lambda value: min(max(distribution.share(value), 0.0), 1.0)
+    )
+
+
+def _frozen(distributions: dict[str, Distribution], point: Point, state: Any, loss: float | None) -> FrozenTrial:
+    from optuna.trial import create_trial
+
+    axes = {label: _axis(distributions[label]) for label in point}
+    return create_trial(
+        state=state,
+        value=loss,
+        params={label: axes[label].place(value) for label, value in point.items()},
+        distributions={label: axis.optuna for label, axis in axes.items()},
+    )

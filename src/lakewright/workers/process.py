@@ -1,0 +1,78 @@
+"""The process that computes parts, which workers/local.py starts: `python -m lakewright.workers.process FILE THREADS`.
+
+It ends when the process that started it does, even in the middle of a part: that one holds the other end of the pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import cache, partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(descriptor: int, threads: int) -> None:
+    for name in THREADS:
+        os.environ[name] = str(threads)  # before the libraries that read them are imported
+    os.dup2(2, 1)  # what a part prints belongs to no result
+    connection: Connection[Any, Any] = Connection(descriptor)
+    sys.path[:] = pickle.loads(connection.recv_bytes())
+    function = partial(_loaded, connection.recv_bytes())
+    parts: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def listen() -> None:
+        try:
+            while True:
+                parts.put(connection.recv_bytes())
+        except (EOFError, OSError):
+            os._exit(0)
+
+    threading.Thread(target=listen, name="parts", daemon=True).start()
+    while True:
+        connection.send_bytes(_answer(function, parts.get()))
+
+
+@cache
+def _loaded(function: bytes) -> Callable[[Any], Any]:
+    """Once, so that what it keeps between two parts stays; within a part, so that an error is the part's."""
+    loaded: Callable[[Any], Any] = pickle.loads(function)
+    return loaded
+
+
+def _answer(function: Callable[[], Callable[[Any], Any]], part: bytes) -> bytes:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps((True, function()(pickle.loads(part)))))
+    except BaseException as error:
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            error = RuntimeError(f"it called for the end of the process: {error!r}")
+        return _failed(error)
+
+
+def _failed(error: BaseException) -> bytes:
+    """The error, or where it cannot be sent, a LakewrightError that says the same."""
+    import cloudpickle
+
+    from lakewright.errors import LakewrightError
+
+    error.add_note("".join(traceback.format_exception(error)))
+    try:
+        answer = bytes(cloudpickle.dumps((False, error)))
+        pickle.loads(answer)
+    except Exception:
+        remedy = "read the lines above; the part failed in a process of its own"
+        answer = pickle.dumps((False, LakewrightError(f"{type(error).__name__}: {error}", remedy)))
+    return answer
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
