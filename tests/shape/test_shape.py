@@ -22,8 +22,8 @@ SOURCE = Path(lakewright.__file__).parent
 # Ground first. A module imports from its own wing and from those before it, wherever in the module the import stands.
 WINGS = (
     "system", "errors", "plugins", "records", "spaces", "settings", "workers", "data", "evaluation", "model",
-    "workspace", "registry", "learning", "pages", "pipeline", "tuning", "service", "targets", "testing", "api", "tune",
-    "cli",
+    "workspace", "registry", "learning", "pages", "pipeline", "tuning", "racing", "service", "targets", "testing",
+    "api", "tune", "automl", "cli",
 )  # fmt: skip
 FORMER = "runtimes"  # holds what registered models name, and nothing else
 

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.learning.blending import LEAST, Calibration
+from lakewright.learning.tree_graph import without_vectors
+from lakewright.model.trees import Trees
 
-COLUMNS = "columns"
+COLUMNS, WEIGHTS = "columns", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ def leave(members: Sequence[Member], width: int, calibration: Calibration | None
     parts, outputs = [], None
     for number, member in enumerate(members):
         prefix = f"m{number}_"
-        model = onnx.compose.add_prefix(onnx.load(member.path), prefix)
+        model = onnx.load(member.path)
+        if any(node.op_type == "TreeEnsembleRegressor" for node in model.graph.node):
+            without_vectors(model, Trees.open(member.path.parent / WEIGHTS))
+        model = onnx.compose.add_prefix(model, prefix)
         for opset in model.opset_import:
             domain = "" if opset.domain == "ai.onnx" else opset.domain
             opsets[domain] = max(opsets.get(domain, 0), opset.version)

@@ -63,6 +63,42 @@ def graph(trees: Trees, width: int) -> Any:
     return model
 
 
+def without_vectors(model: Any, trees: Trees) -> None:
+    """Puts TreeEnsembles (ai.onnx.ml 5) in place of a TreeEnsembleRegressor, which newer graphs may not hold; `trees`
+    are those of the model. Of a forest's two probabilities the trees compute one; of more, each is a copy of the trees.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    (at,) = (i for i, node in enumerate(model.graph.node) if node.op_type == "TreeEnsembleRegressor")
+    old = model.graph.node[at]
+    ((columns,), (output,)) = (old.input, old.output)
+    totals = trees.leaf_weight.sum(axis=1)
+    two = trees.outputs == trees.leaf_weight.shape[1] == 2 and float(np.ptp(totals)) < 1e-12
+    total = float(totals[0] * len(trees.root) + trees.base.sum()) if two else 0.0
+    if two:
+        trees = replace(trees, leaf_weight=trees.leaf_weight[:, 1:], output=trees.output, base=trees.base[1:])
+    base, trees = _folded(trees)
+    added = [
+        helper.make_node("TreeEnsemble", [columns], ["tree_sums"], **_number_trees(trees)),
+        helper.make_node("Add", ["tree_sums", "tree_base"], ["tree_margins"]),
+    ]
+    constants = {"tree_base": base}
+    if two:
+        constants["tree_total"] = np.array(total)
+        added += [
+            helper.make_node("Sub", ["tree_total", "tree_margins"], ["tree_others"]),
+            helper.make_node("Concat", ["tree_others", "tree_margins"], ["tree_both"], axis=1),
+        ]
+    added.append(helper.make_node("Cast", [added[-1].output[0]], [output], to=TensorProto.FLOAT))
+    nodes = [*model.graph.node[:at], *added, *model.graph.node[at + 1 :]]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
+    for opset in model.opset_import:
+        if opset.domain == "ai.onnx.ml":
+            opset.version = 5
+
+
 def _folded(trees: Trees) -> tuple[NDArray[np.float64], Trees]:
     """The base with the trees of one leaf, and the other trees: one of two leaves with 0 if there are no others."""
     single, base = trees.root < 0, trees.base.copy()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from lakewright import plugins
@@ -163,6 +164,15 @@ def check(project: Project) -> None:
         )
 
 
+def execute_from(records: Records, project: Project, workspace: Workspace, watch: Watch) -> Run:
+    """The stages after those whose records are there, as one run."""
+    run_id = runs.open_run(project, workspace)
+    with runs.log_to(workspace, run_id) as log:
+        for stage, record in records.items():
+            RunFolder.of(workspace.folder, run_id).write_record(stage, record)
+        return _run_stages(project, workspace, run_id, watch, None, log, records)
+
+
 def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | None = None) -> Run:
     """All stages, in order. A stage's failure ends the run and is in `Run.error`, with the path of the log."""
     if rerun is not None:
@@ -181,11 +191,21 @@ def execute(project: Project, workspace: Workspace, watch: Watch, rerun: str | N
                 raise
 
 
-def _run_stages(project: Project, workspace: Workspace, run_id: str, watch: Watch, rerun: str | None, log: str) -> Run:
+def _run_stages(
+    project: Project,
+    workspace: Workspace,
+    run_id: str,
+    watch: Watch,
+    rerun: str | None,
+    log: str,
+    made: Records = MappingProxyType({}),
+) -> Run:
     results: dict[str, StageResult] = {}
-    records: dict[str, Record] = {}
+    records: dict[str, Record] = dict(made)
     error: LakewrightError | None = None
     for stage in STAGES:
+        if stage.name in made:
+            continue
         began = time.monotonic()
         try:
             step = step_of(stage, project, workspace, records, rerun)

@@ -36,6 +36,7 @@ from lakewright.settings.former import with_new_names
 from lakewright.settings.recipe import choose
 from lakewright.settings.sections import (
     IDENTIFIER,
+    AutoML,
     Columns,
     Data,
     Evaluate,
@@ -73,6 +74,7 @@ class Project(Settings):
     gate: Gate = Gate()
     register_: Register = Field(default=Register(), alias="register")
     tune: Tune | None = Field(default=None, description="what `lakewright tune` searches; `run` does not read it")
+    automl: AutoML | None = Field(default=None, description="how long `lakewright automl` searches, and what")
 
     _path: Path = PrivateAttr(default=Path("project.yml"))
     _overrides: tuple[str, ...] = PrivateAttr(default=())
@@ -139,8 +141,8 @@ class Project(Settings):
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """The whole project as JSON-ready values, defaults included, and where its columns are not open, the recipe's
-        steps; without `tune`, which changes nothing of a run. Raises ProjectError as `steps` does."""
-        values = self.model_dump(mode="json", by_alias=True, exclude={"tune"})
+        steps; without `tune` and `automl`, which change nothing of a run. Raises ProjectError as `steps` does."""
+        values = self.model_dump(mode="json", by_alias=True, exclude={"tune", "automl"})
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}
@@ -226,7 +228,7 @@ def load_project(path: str | Path, settings: Sequence[str] = ()) -> Project:
 
 
 def changed(project: Project, settings: Mapping[str, Any], places: Mapping[str, Key] | None = None) -> Project:
-    """A project from `load_project` with other values of these settings (`train.C` → 0.5), and without `tune`.
+    """A project from `load_project` with other values of these settings (`train.C` → 0.5), and without its searches.
 
     Settings of `train` belong to their learner: if another one is set, it begins with its own defaults. Raises
     ProjectError, which names the line of the setting's place in the file (`places`), by default `--set`.
@@ -234,7 +236,8 @@ def changed(project: Project, settings: Mapping[str, Any], places: Mapping[str, 
     file = project._file
     assert file is not None, "only a project that load_project made can be changed"
     values, lines = copy.deepcopy(file.values), dict(file.lines)
-    values.pop("tune", None)
+    for search in ("tune", "automl"):
+        values.pop(search, None)
     if brings_learner(project, settings):
         values["train"] = {}
     for name, value in settings.items():

@@ -282,6 +282,26 @@ class Until(Settings):
     plateau: int = Field(ge=1, description="trials in a row without a better one")
 
 
+class AutoML(Settings):
+    """What `lakewright automl` searches, and how long; `run` does not read it."""
+
+    minutes: float = Field(default=10, gt=0, description="from the prepared rows to the sealed model")
+    metric: str = Field(
+        default="auto",
+        description="what the leaderboard shows first; auto: the task's primary one. Models are chosen by log loss or "
+        "squared error",
+    )
+    trials: int | None = Field(default=None, ge=1, description="candidates at most; null: as many as there is time for")
+    learners: list[str] | None = Field(default=None, min_length=1, description="these alone; null: all that can")
+    without: list[str] = Field(default=[], description="learners that are left out")
+    folds: Literal[3, 4, 5, 6, 7, 8] | None = Field(
+        default=None,
+        description="parts of train and validation, each predicted by models that did not learn from it; "
+        "null: 8, 5 or 3, as many as there is time for",
+    )
+    seed: int = Field(default=13, ge=0)
+
+
 class Tune(Settings):
     """What `lakewright tune` searches; `run` does not read it."""
 

@@ -50,7 +50,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         workspace.log.params({"train": project.train.model_dump(mode="json"), "device": workspace.device})
         workspace.log.table(prepared.features, "training")
 
-    examples = _examples(prepared, "train", task, recipe, workspace)
+    examples = examples_of(prepared, "train", task, recipe, workspace)
     made: dict[str, float | int | str] = {}
     if project.prepare.balance == "smote":
         ids = Objects(read_split(workspace.lake, prepared.features, "train", ["record_id"])["record_id"])
@@ -62,7 +62,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         settings=project.train,
         recipe=recipe,
         train=examples,
-        validation=_examples(prepared, "validation", task, recipe, workspace),
+        validation=examples_of(prepared, "validation", task, recipe, workspace),
         folder=folder,
         checkpoints=checkpoints,
         base=project.folder,
@@ -134,7 +134,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     )
 
 
-def _examples(prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace) -> Examples:
+def examples_of(prepared: Prepared, split: str, task: Task, recipe: Recipe, workspace: Workspace) -> Examples:
     names = workspace.lake.scan(prepared.features).schema.names
     unread = {"record_id", "event_time", "split", "row"}
     table = read_split(workspace.lake, prepared.features, split, [name for name in names if name not in unread])

@@ -8,8 +8,3 @@ import pyarrow  # noqa: F401
 import scipy.sparse  # noqa: F401
 import sklearn.ensemble
 import sklearn.linear_model  # noqa: F401
-
-import lakewright.automl.units
-import lakewright.learning.learners.forest
-import lakewright.learning.learners.linear
-import lakewright.learning.learners.trees  # noqa: F401

@@ -10,7 +10,7 @@ This decides, and computes nothing: no process, no clock, no file.
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.automl.portfolio import PORTFOLIO, Settings, propose
 from lakewright.learning.blending import shares
+from lakewright.racing.portfolio import PORTFOLIO, Settings, propose
 
 if TYPE_CHECKING:
     import optuna
 
-    from lakewright.automl.units import Outcome
+    from lakewright.racing.units import Outcome
 
 MARGIN = 1.15  # a unit may take so much longer than the learner's last one
 PROBING = 0.3  # share of the time in which new candidates of the portfolio go before all else
@@ -211,15 +211,12 @@ def _study(seed: int) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("optuna").setLevel(logging.ERROR)
-    sampler = optuna.samplers.TPESampler(
-        seed=seed,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-        n_startup_trials=5,
-    )
-    return optuna.create_study(direction="minimize", sampler=sampler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that `group` may change its form
+        sampler = optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=5
+        )
+        return optuna.create_study(direction="minimize", sampler=sampler)
 
 
 def _described(trial: optuna.trial.Trial) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright.automl import units
-from lakewright.automl.race import Candidate, Race
-from lakewright.automl.shared import Shared
 from lakewright.errors import TrainingError
 from lakewright.learning.blending import log_losses, shares, squared_errors
+from lakewright.racing import units
+from lakewright.racing.race import Candidate, Race
+from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 from lakewright.system.progress import bar
@@ -84,7 +84,7 @@ class _Processes:
 
     def __init__(self, count: int) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["lakewright.automl.ready"])
+        context.set_forkserver_preload(["lakewright.racing.ready"])
         self.pool = ProcessPoolExecutor(count, mp_context=context, initializer=units.alone)
 
     def __enter__(self) -> ProcessPoolExecutor:

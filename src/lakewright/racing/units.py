@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
-from lakewright.automl.shared import Shared
 from lakewright.errors import LakewrightError
 from lakewright.learning.blending import log_losses, squared_errors
 from lakewright.learning.members import member_of, predicted, train
+from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 

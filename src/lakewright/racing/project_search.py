@@ -1,0 +1,281 @@
+"""The search over a project: rows are prepared once, the race runs, and what it recommends becomes an ordinary run.
+
+automl/NAME/            of the workspace; NAME tells the project and what is searched
+  search.json           what is searched
+  shared/ units/        the examples, and each candidate's networks and predictions by fold
+  leaderboard.json      all candidates, and the recommendation
+  best.yml              the project file with the recommended learners
+  log.txt               what Lakewright logged
+
+The run that follows trains nothing again: it takes the networks that the race made, evaluates them on test, and passes
+the gate. `lakewright run best.yml` makes the same from the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import lakewright
+from lakewright import plugins
+from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
+from lakewright.evaluation.metrics import higher_is_better
+from lakewright.learning.examples import joined
+from lakewright.learning.planning import as_prepared
+from lakewright.model.recipe import Recipe, is_encoding
+from lakewright.pipeline import Watch, check, execute_from, executed, skipping, stage_named, step_of
+from lakewright.pipeline.runs import Run, log_into
+from lakewright.pipeline.stages.train import examples_of
+from lakewright.racing.leaderboard import Entry, leaderboard
+from lakewright.racing.portfolio import families
+from lakewright.racing.search import Found, search, unit_folder
+from lakewright.racing.shared import save
+from lakewright.records import Prepared, Record
+from lakewright.settings.edited import edited
+from lakewright.settings.project import Project, changed
+from lakewright.settings.sections import AutoML
+from lakewright.settings.yamlfile import Key, value_of
+from lakewright.system import jsonfile
+from lakewright.system.files import cores, write_whole
+from lakewright.workspace import Workspace
+
+LONGER = ("minutes", "trials")  # of automl: a search goes on when they change
+
+
+@dataclass(frozen=True, eq=False)
+class Recommended:
+    """What automl found, and the run of the recommended model."""
+
+    name: str  # of the search, in the workspace and in MLflow
+    run_id: str  # of the search, in MLflow
+    metric: str
+    entries: tuple[Entry, ...]  # the best first
+    found: Found
+    folder: Path
+    project: Path  # best.yml
+    run: Run
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints, and leaderboard.json holds."""
+        return {
+            "name": self.name,
+            "run_id": self.run_id,
+            "metric": self.metric,
+            "folds": self.found.folds,
+            "why": self.found.why,
+            "interrupted": self.found.interrupted,
+            "seconds": round(self.found.seconds + self.found.earlier, 1),
+            "members": [
+                {"candidate": each.number, "weight": round(weight, 4)}
+                for each, weight in zip(self.found.members, self.found.weights, strict=True)
+            ],
+            "candidates": [each.as_json() for each in self.entries],
+            "project": str(self.project),
+        }
+
+
+def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: None) -> Recommended:
+    """Search for the best model of the project's rows, and run it as a project.
+
+    What an earlier call with the same settings did is kept, and its time counts. Raises UsageError for a search that
+    means nothing, and TrainingError if no candidate came to its end.
+    """
+    settings = project.automl or AutoML()
+    learners = _learners(project, settings)
+    base = changed(project, {"train.learner": "ensemble", "train.members": [*learners]})
+    check(base)
+    with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
+        run_id = ""
+        ingest = step_of(stage_named("ingest"), base, workspace, {})
+        identity = _identity(project, settings, learners, ingest.key)
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+        name = f"{project.name}-{digest[:8]}"
+        folder = workspace.folder / "automl" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "search.json", jsonfile.text(identity))
+        about = {"lakewright.kind": "automl", "lakewright.version": lakewright.__version__}
+        run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", f"automl-{name}", about)
+        with log_into(folder / "log.txt", workspace) as log:
+            try:
+                workspace.tracking.params(run_id, {"automl": settings.model_dump(mode="json")})
+                records = _prepared(base, workspace, run_id, watch)
+                recommended = _searched(project, base, settings, learners, records, workspace, folder, run_id, watch)
+            except BaseException as failure:
+                stopped = isinstance(failure, KeyboardInterrupt)
+                with suppress(LakewrightError):
+                    workspace.tracking.finish(run_id, "KILLED" if stopped else "FAILED", {}, {})
+                if isinstance(failure, LakewrightError):
+                    failure.log = failure.log or log
+                elif (full := of_disk(failure, folder)) is not None:
+                    raise full from None
+                raise
+    workspace.send()
+    return recommended
+
+
+def _learners(project: Project, settings: AutoML) -> tuple[str, ...]:
+    task = plugins.TASKS.find(project.task.name)
+    if task.truth not in ("class", "number"):
+        raise UsageError(
+            f"automl searches for models of classes and numbers, and the task is {task.name}",
+            "use `lakewright tune` with a space over train.learner",
+        )
+    measures = task.measures(project.task, project.data.columns.roles)
+    if settings.metric not in ("auto", *measures):
+        raise ProjectError(
+            f"automl.metric: {task.name} has no metric {settings.metric!r}", nearest(settings.metric, measures)
+        )
+    if settings.metric != "auto":
+        higher_is_better(settings.metric)
+    able = families(task, None, ())
+    for key, names in (("learners", settings.learners or ()), ("without", settings.without)):
+        for name in names:
+            if name not in able:
+                raise ProjectError(f"automl.{key} names {name!r}, which it does not try here", nearest(name, able))
+    learners = families(task, settings.learners, settings.without)
+    if not learners:
+        raise ProjectError("automl has no learner to try", f"leave one of {', '.join(able)} in")
+    return learners
+
+
+def _identity(project: Project, settings: AutoML, learners: Sequence[str], source: str) -> dict[str, Any]:
+    """What a search must agree in with an earlier one to go on from it."""
+    searched = settings.model_dump(mode="json", exclude={*LONGER})
+    resolved = {name: value for name, value in project.resolved.items() if name not in ("train", "gate", "register")}
+    versions = {"lakewright": lakewright.__version__, "learners": [*learners]}
+    return {"project": resolved, "automl": searched, "source": source, **versions}
+
+
+def _prepared(base: Project, workspace: Workspace, run_id: str, watch: Watch) -> dict[str, Record]:
+    records: dict[str, Record] = {}
+    for name in ("ingest", "prepare"):
+        began, stage = time.monotonic(), stage_named(name)
+        step = step_of(stage, base, workspace, records)
+        if not step.skip:
+            watch(name, "run", step.why)
+        records[name] = executed(stage, step, base, workspace, run_id, records)
+        took = f"in {time.monotonic() - began:.1f} s"
+        watch(name, "skipped" if step.skip else "done", step.why if step.skip else took)
+    return records
+
+
+def _searched(
+    project: Project,
+    base: Project,
+    settings: AutoML,
+    learners: Sequence[str],
+    records: Mapping[str, Record],
+    workspace: Workspace,
+    folder: Path,
+    run_id: str,
+    watch: Watch,
+) -> Recommended:
+    prepared = cast(Prepared, records["prepare"])
+    _share(base, prepared, workspace, folder)
+    watch("automl", "run", f"{settings.minutes:g} minutes over {', '.join(learners)}")
+    began = time.monotonic()
+    found = search(
+        folder,
+        learners,
+        settings.minutes * 60,
+        processes=_processes(workspace),
+        folds=settings.folds,
+        trials=settings.trials,
+        seed=settings.seed,
+    )
+    best = _project_of(base, found, folder, project)
+    _bring_networks(best, found, records, workspace, folder)
+    watch("automl", "done", f"in {time.monotonic() - began:.1f} s: {found.why}")
+    run = execute_from(records, best, workspace, watch)
+    metric, entries = leaderboard(folder, found, settings.metric)
+    recommended = Recommended(folder.name, run_id, metric, entries, found, folder, folder / "best.yml", run)
+    write_whole(folder / "leaderboard.json", jsonfile.text(recommended.as_json()))
+    _track(recommended, workspace)
+    if run.error is not None:
+        raise run.error
+    return recommended
+
+
+def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path) -> None:
+    """The examples as the race's processes read them; they are written once for one version of the features."""
+    note, version = folder / "shared" / "features", str(prepared.features)
+    if note.exists() and note.read_text(encoding="utf-8") == version:
+        return
+    for stale in ("shared", "units"):
+        shutil.rmtree(folder / stale, ignore_errors=True)
+    for stale in ("folds.json", "spent.json", "proposals.json"):
+        (folder / stale).unlink(missing_ok=True)
+    project = as_prepared(base, prepared)
+    task = plugins.TASKS.find(project.task.name).open(prepared.task)
+    recipe = Recipe.open(Path(prepared.recipe))
+    kinds = {
+        name: kind for step, _, inputs in project.steps.values() if is_encoding(step) for name, kind in inputs.items()
+    }
+    train, validation = (examples_of(prepared, split, task, recipe, workspace) for split in ("train", "validation"))
+    save(task, Path(prepared.recipe), kinds, joined(train, validation), len(train), folder / "shared")
+    write_whole(note, version)
+
+
+def _processes(workspace: Workspace) -> int:
+    wanted = getattr(workspace.profile.workers, "processes", "auto")
+    return min(workspace.threads, cores()) if wanted == "auto" else int(wanted)
+
+
+def _project_of(base: Project, found: Found, folder: Path, project: Project) -> Project:
+    """best.yml: the project's own file with the recommended learners, and the same as settings."""
+    train = {
+        "learner": "ensemble",
+        "members": [each.settings for each in found.members],
+        "weights": [round(weight, 6) for weight in found.weights],
+        "folds": 0 if found.folds == 1 else found.folds,
+    }
+    overrides = [setting.partition("=") for setting in project.overrides]
+    values: dict[Key, Any] = {tuple(name.strip().split(".")): value_of(text) for name, _, text in overrides}
+    values = {key: value for key, value in values.items() if key[0] not in ("train", "automl")}
+    text = project.path.read_text(encoding="utf-8")
+    write_whole(folder / "best.yml", edited(text, values | {("train",): train}))
+    return changed(base, {f"train.{name}": value for name, value in train.items()})
+
+
+def _bring_networks(
+    best: Project, found: Found, records: Mapping[str, Record], workspace: Workspace, folder: Path
+) -> None:
+    """Puts the race's networks where the learner `ensemble` finds those that are trained."""
+    step = step_of(stage_named("train"), best, workspace, records)
+    if step.skip:
+        return
+    checkpoints = skipping.work_folder(workspace, "train", step.key) / "checkpoints"
+    for number, candidate in enumerate(found.members, start=1):
+        for fold in range(found.folds):
+            place = checkpoints / f"{number}_{candidate.learner}_{fold}"
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(unit_folder(folder, candidate.number, fold), place, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a disk without links
+        shutil.copy2(source, target)
+
+
+def _track(recommended: Recommended, workspace: Workspace) -> None:
+    for entry in recommended.entries:
+        workspace.tracking.nested(
+            recommended.run_id,
+            f"{entry.number:03d} {entry.learner}",
+            "FAILED" if entry.failure else "FINISHED" if entry.metrics else "KILLED",
+            params={"train": entry.settings},
+            metrics={**entry.metrics, "seconds": entry.seconds},
+            tags={"lakewright.source": entry.source, "lakewright.reason": entry.failure},
+        )
+    tags = {"lakewright.best_run": recommended.run.run_id, "lakewright.why": recommended.found.why}
+    workspace.tracking.finish(recommended.run_id, "FINISHED", {"loss": recommended.found.loss}, tags)
