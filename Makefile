@@ -107,8 +107,8 @@ bench-gpu: $(DEV)  ## on a machine with an NVIDIA GPU and torch for CUDA; writes
 bench-peers: $(DEV)  ## DATA=folder of parquet sets, PEERS=folder of environments; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/peers.py --data $(DATA) --peers $(PEERS)
 
-bench-tables: $(DEV)  ## DATA=folder of parquet sets of tables; writes docs/benchmarks.md
-	$(BIN)/python benchmarks/tables.py --data $(DATA)
+bench-tables: $(DEV)  ## DATA=folder of parquet sets of tables, PEERS=folder of environments or none; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/tables.py --data $(DATA) $(if $(PEERS),--peers $(PEERS))
 
 bench-columns: $(DEV)  ## every stage at 10 k, 100 k and 1 M rows of 50 columns; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/columns.py

@@ -1,11 +1,12 @@
 """Boosted trees on public tables: parity with LightGBM's own library, quality beside defaults, and the speed of rows.
 
-    make bench-tables DATA=folder of parquet sets
+    make bench-tables DATA=folder of parquet sets [PEERS=folder of environments]
 
 DATA holds wine_quality/, churn/, telco/, credit_data/ and diamonds/. Rows that repeat all inputs of an earlier one are
-left out, and the rest is split 70/15/15 by three seeds. `trees` with its defaults, LightGBM's and scikit-learn's
-(HistGradientBoosting) with theirs learn from the same train rows; ours stops by validation. Differences of each test
-row's log loss, or squared error, are tested by a paired bootstrap, all of them Holm-corrected. The library's own
+left out, and the rest is split 70/15/15 by three seeds. `trees` and `ensemble` with their defaults, LightGBM's and
+scikit-learn's (HistGradientBoosting) with theirs, and AutoGluon's LightGBM (PEERS/autogluon, if it is there) learn from
+the same train rows; ours and AutoGluon's stop by validation, and `ensemble` learns from it, too. Differences of each
+test row's log loss, or squared error, are tested by a paired bootstrap, all of them Holm-corrected. The library's own
 predictions are those of the very booster that the run made, from the float32 columns that the recipe gives.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,7 +51,9 @@ def loaded(folder: Path, name: str) -> tuple[pd.DataFrame, str, bool]:
     return table.drop_duplicates(subset=inputs).reset_index(drop=True), "target", number
 
 
-def ours(table: pd.DataFrame, split: np.ndarray, number: bool, folder: Path) -> tuple[Predictor, Any, Any]:
+def ours(
+    table: pd.DataFrame, split: np.ndarray, number: bool, folder: Path, learner: str = "trees"
+) -> tuple[Predictor, Any, Any]:
     """A whole run on this split: the predictor, the library's own booster, and the test rows."""
     folder.mkdir()
     pq.write_table(pa.Table.from_pandas(table.assign(split=split), preserve_index=False), folder / "rows.parquet")
@@ -58,7 +62,7 @@ def ours(table: pd.DataFrame, split: np.ndarray, number: bool, folder: Path) -> 
         "task": "regression" if number else "classification",
         "data": {"source": "rows.parquet", "columns": {"label": "target", "split": "split"}},
         "prepare": {"duplicates": "keep"},
-        "train": {"learner": "trees"},
+        "train": {"learner": learner},
         "evaluate": {"resamples": 100},
     }
     (folder / "project.yml").write_text(yaml.safe_dump(project))
@@ -87,6 +91,17 @@ def predicted(predictor: Predictor, rows: list[dict[str, Any]], number: bool) ->
     if number:
         return np.array([each["value"] for each in predictions])
     return np.array([each["probabilities"]["1"] for each in predictions])
+
+
+def by_autogluon(table: pd.DataFrame, split: np.ndarray, number: bool, folder: Path, peers: Path) -> np.ndarray:
+    """The test rows' predictions of AutoGluon's single LightGBM, in a process of its own environment."""
+    folder.mkdir()
+    rows, into = folder / "rows.parquet", folder / "predictions.npy"
+    pq.write_table(pa.Table.from_pandas(table.assign(split=split), preserve_index=False), rows)
+    script = Path(__file__).parent / "peers" / "autogluon_table.py"
+    python = peers / "autogluon" / "bin" / "python"
+    subprocess.run([python, script, rows, into, "number" if number else "class"], check=True, capture_output=True)
+    return np.load(into)
 
 
 def by_default(table: pd.DataFrame, split: np.ndarray, number: bool, library: str) -> np.ndarray:
@@ -152,10 +167,13 @@ def ratio(one: Callable[[], Any], other: Callable[[], Any], times: int) -> tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    folder = parser.parse_args().data.resolve()
+    parser.add_argument("--peers", type=Path)
+    arguments = parser.parse_args()
+    folder, peers = arguments.data.resolve(), arguments.peers and arguments.peers.resolve()
+    names = ["trees", "ensemble", "LightGBM", "scikit-learn", *(["AutoGluon"] if peers else [])]
     quality = [
-        "| set (test rows) | trees | LightGBM | scikit-learn | p of being worse |",
-        "| --- | --- | --- | --- | --- |",
+        f"| set (test rows) | {' | '.join(names)} | p of trees being worse | p of ensemble being worse |",
+        f"| --- {'| --- ' * (len(names) + 2)}|",
     ]
     parity = ["| set | rows | largest difference | rows beyond 1e-5 |", "| --- | --- | --- | --- |"]
     results: list[tuple[str, int, list[float], list[float]]] = []
@@ -167,28 +185,40 @@ def main() -> None:
             for seed in SEEDS:
                 drawn = np.random.default_rng(seed).random(len(table))
                 split = np.where(drawn < 0.7, "train", np.where(drawn < 0.85, "validation", "test"))
-                predictor, booster, rows = ours(table, split, number, Path(work) / f"{name}-{seed}")
+                place = Path(work) / f"{name}-{seed}"
+                predictor, booster, rows = ours(table, split, number, place)
+                mixed, _, _ = ours(table, split, number, Path(f"{place}-ensemble"), "ensemble")
                 truth = table[label][split == "test"].to_numpy()
                 own = predicted(predictor, rows, number)
                 columns = predictor.recipe.encode(rows).columns
                 library = booster.predict(columns, num_threads=1)
                 apart = np.abs(own - library) / (np.maximum(np.abs(library), 1e-12) if number else 1.0)
                 most, beyond, rows_of = max(most, float(apart.max())), beyond + int((apart > 1e-5).sum()), len(rows)
-                every = [own, *(by_default(table, split, number, peer) for peer in ("LightGBM", "scikit-learn"))]
+                every = [own, predicted(mixed, rows, number)]
+                every += [by_default(table, split, number, peer) for peer in ("LightGBM", "scikit-learn")]
+                if peers:
+                    every.append(by_autogluon(table, split, number, Path(f"{place}-autogluon"), peers))
                 each = [losses(truth, one, number) for one in every]
                 scores = [float(np.sqrt(one.mean()) if number else one.mean()) for one in each]
-                results.append((f"{name} {seed}", len(rows), scores, [worse(each[0] - peer) for peer in each[1:]]))
+                print(name, seed, *(f"{one} {score:.5g}" for one, score in zip(names, scores, strict=True)), flush=True)
+                ps = [worse(each[which] - peer) for which in (0, 1) for peer in each[2:]]
+                results.append((f"{name} {seed}", len(rows), scores, ps))
                 ranks.append([int(place) for place in np.argsort(np.argsort(scores)) + 1])
             parity.append(f"| {name} | {rows_of} | {most:.1e} | {beyond} |")
-        flat = holm([p for _, _, _, ps in results for p in ps])
-        for at, (name, rows_in, scores, _) in enumerate(results):
+        flat = iter(holm([p for _, _, _, ps in results for p in ps]))
+        for name, rows_in, scores, ps in results:
             shown = " | ".join(f"{score:.4g}" for score in scores)
-            quality.append(f"| {name} ({rows_in:,}) | {shown} | {flat[2 * at]:.2g}, {flat[2 * at + 1]:.2g} |")
-        means = ", ".join(f"{float(np.mean(column)):.2f}" for column in zip(*ranks, strict=True))
+            corrected = [f"{next(flat):.2g}" for _ in ps]
+            half = len(ps) // 2
+            both = f"{', '.join(corrected[:half])} | {', '.join(corrected[half:])}"
+            quality.append(f"| {name} ({rows_in:,}) | {shown} | {both} |")
+        means = ", ".join(
+            f"{one} {float(np.mean(column)):.2f}" for one, column in zip(names, zip(*ranks, strict=True), strict=True)
+        )
         speed = speeds(predictor, booster, rows, table)
     lines = [
-        "Log loss on the test rows (diamonds: RMSE), less is better; Holm-corrected one-sided p that `trees` is worse "
-        f"than LightGBM's and scikit-learn's defaults. Mean ranks: {means}.",
+        "Log loss on the test rows (diamonds: RMSE), less is better; Holm-corrected one-sided p of being worse than "
+        f"each of the peers, in the columns' order. Mean ranks: {means}.",
         "",
         *quality,
         "",
