@@ -20,7 +20,7 @@ from lakewright.records import Importance
 ROWS = 1000  # at most, the same for all inputs
 ROWS_OF_TEXTS = 200  # predicting texts takes longer
 ROWS_OF_MANY = 200  # at least, where there are so many inputs that PREDICTIONS would be passed
-PREDICTIONS = 60_000  # about, of all inputs and shuffles
+PREDICTIONS = 120_000  # about, of all inputs and shuffles
 SHUFFLES = 5
 BESIDE: tuple[Kind, ...] = ("number", "category", "time")
 
