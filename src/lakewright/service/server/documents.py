@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.kinds import Kind, requires_text
 from lakewright.service.server.protocols import LINES
 from lakewright.service.server.protocols.arrow import STREAM
 
@@ -225,8 +225,14 @@ def _row(model: Model) -> Document:
         "time": {"type": ["string", "null"], "format": "date-time"},
     }
     words = _needed(model, ("words",))
+    texts = _needed(model, ("optional text",))
     needed = [] if words else _needed(model, ("text",))
+    if not requires_text(model.inputs) and not texts:  # a row of a table has every input
+        needed = list(model.inputs)
     row = _object({name: kinds[kind] for name, kind in model.inputs.items()}, needed)
+    if not requires_text(model.inputs) and texts:  # or a text, beside which others may be left out
+        alone = [{"required": [name], "properties": {name: STRING}} for name in texts]
+        row["anyOf"] = [{"required": list(model.inputs)}, *alone]
     if words:  # they replace the text
         alternatives = [{"required": [name], "properties": {name: {"type": "array"}}} for name in words]
         row["anyOf"] = [{"required": ["text"]}, *alternatives]

@@ -153,8 +153,9 @@ def _check_type(field: pa.Field, kind: Kind) -> None:
     import pyarrow as pa
 
     types, of = pa.types, field.type
-    words = (types.is_list(of) or types.is_large_list(of)) and _is_text(of.value_type)
-    if types.is_dictionary(of):
+    lists = types.is_list(of) or types.is_large_list(of)
+    words = lists and _is_text(of.value_type) and not types.is_string_view(of.value_type)
+    if types.is_dictionary(of) and not types.is_string_view(of.value_type):
         of = of.value_type
     flat = types.is_primitive(of) or types.is_decimal(of) or types.is_null(of) or types.is_binary(of) or _is_text(of)
     if not (words if kind == "words" and types.is_nested(of) else flat) or isinstance(of, pa.BaseExtensionType):
@@ -174,6 +175,7 @@ def _checked(name: str, column: pa.Array, size: int) -> int:
     """The bytes of the column's texts, each as often as it stands in a row; the column is validated. Raises TooLarge if
     they are more than `size`."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     column.validate(full=True)
     if pa.types.is_dictionary(column.type):
@@ -182,7 +184,7 @@ def _checked(name: str, column: pa.Array, size: int) -> int:
         lengths = None if lengths is None else lengths.take(column.indices)
     else:
         lengths = _lengths(column.flatten() if pa.types.is_nested(column.type) else column)
-    total: int = (pa.compute.sum(lengths).as_py() or 0) if lengths is not None else 0
+    total: int = (pc.sum(lengths).as_py() or 0) if lengths is not None else 0
     if total > size:
         raise TooLarge(f"the texts of the column {shown(name)} take {total:,} bytes", "send fewer rows at once")
     return total
@@ -192,13 +194,14 @@ def _lengths(column: pa.Array) -> pa.Array | None:
     """Bytes of each value; None for types whose values have one size, of which there are few bytes a row."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if pa.types.is_string_view(column.type):  # Arrow has no `binary_length` of views; each begins with its length
         views = column.buffers()[1]
         read: Any = np.frombuffer(views, "<i4")[4 * column.offset :: 4][: len(column)] if views else np.zeros(0, "<i4")
         return pa.array(read.astype(np.int64), mask=column.is_null().to_numpy(zero_copy_only=False))
     if _is_text(column.type) or pa.types.is_binary(column.type):
-        return pa.compute.cast(pa.compute.binary_length(column), pa.int64())
+        return pc.cast(pc.binary_length(column), pa.int64())
     return None
 
 
@@ -208,4 +211,6 @@ def _plain(column: pa.Array) -> pa.Array:
 
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
+    if pa.types.is_string_view(column.type):  # a cast would follow the views of nulls, which nothing has validated
+        column = pa.array(column.to_pylist(), pa.large_string())
+    return column
