@@ -130,14 +130,17 @@ def main() -> None:
                 for number, size in enumerate(SIZES):
                     for place, form in enumerate(FORMS):
                         at = (round_ * 17 + number * 5 + place) * AT_ONCE % (len(every) - AT_ONCE)
-                        count = min(AT_ONCE, 300 * size)
+                        count = min(AT_ONCE, 1000 * size)
                         one = measured(port, process, form, every[at : at + count], size)
                         if round_ and one is not None:
                             found.setdefault((form, size), []).append(one)
         finally:
             process.terminate()
             process.wait()
-    lines = ["| rows a request | form | rows/s (least – greatest) | server's processor µs a row |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| rows a request | form | rows/s (least – greatest) | server's processor µs a row |",
+        "| --- | --- | --- | --- |",
+    ]
     for size in SIZES:
         for form in FORMS:
             if (form, size) in found:
