@@ -9,7 +9,7 @@ DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables clean
+.PHONY: demo test axe chromium curl nginx node strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-requests bench-importance clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -109,6 +109,12 @@ bench-peers: $(DEV)  ## DATA=folder of parquet sets, PEERS=folder of environment
 
 bench-tables: $(DEV)  ## DATA=folder of parquet sets of tables, PEERS=folder of environments or none; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/tables.py --data $(DATA) $(if $(PEERS),--peers $(PEERS))
+
+bench-requests: $(DEV)  ## DATA=folder that holds diamonds/; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/requests_of_many.py --data $(DATA)
+
+bench-importance: $(DEV)  ## DATA=folder of parquet sets of tables; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/importance.py --data $(DATA)
 
 bench-columns: $(DEV)  ## every stage at 10 k, 100 k and 1 M rows of 50 columns; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/columns.py

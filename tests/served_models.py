@@ -22,7 +22,7 @@ from lakewright.model.recipe.dense import Category, Dense, Number
 from lakewright.model.recipe.tokens import Tokens
 from lakewright.model.tasks import Task
 from lakewright.model.tasks.answering import QuestionAnswering
-from lakewright.model.tasks.classification import TextClassification
+from lakewright.model.tasks.classification import Classification, TextClassification
 from lakewright.model.tasks.multilabel import MultilabelClassification
 from lakewright.model.tasks.similarity import SentenceSimilarity
 from lakewright.model.tasks.tagging import TokenClassification
@@ -38,11 +38,13 @@ from recipes import recipe_for, store, terms
 BOTH = {"text": "the dog is here", "text_pair": "my rose is old"}
 OTHERS = Dense((Number("age", 40.0, 10.0, True),), (Category("place", ("north", "south")),))
 BESIDE: dict[str, Kind] = {"text": "text", "age": "number", "place": "category"}
+TABLE: dict[str, Kind] = {"place": "category", "age": "number", "size": "number"}
 LABELS = ("animal", "plant", "stone")
 SAMPLES: dict[str, list[dict[str, Any]]] = {
     "text": [{"text": "Good morning!"}, {"text": "Good night, all of you."}],
     "pair": [BOTH, {"text": "", "text_pair": "a granite"}],
     "columns": [{"text": "good day", "age": 31, "place": "north"}, {"text": "a", "age": None, "place": None}],
+    "table": [{"place": "north", "age": 31, "size": 2.5}, {"place": None, "age": None, "size": -1.0}],
     "several": [{"text": "the dog is here"}, {"text": ""}],
     "words": [{"text": "we saw a dog today"}, {"tokens": ["my", "rose", "is", "old"]}],
     "question": [{"question": "what is old", "context": "my rose is old. " * 9}, {"question": "", "context": ""}],
@@ -88,6 +90,12 @@ def make(name: str, folder: Path, base: Path) -> Path:
         return linear(folder, name, TextClassification(LABELS, inputs={"text": "text", "text_pair": "text"}))
     if name == "columns":
         return linear(folder, name, TextClassification(LABELS, inputs=BESIDE), OTHERS)
+    if name == "table":
+        of_columns = Dense((Number("age", 40.0, 10.0, True), Number("size", 1.0, 2.0, False)), OTHERS.categories)
+        store(folder, of_columns)
+        weights = np.random.default_rng(0).normal(size=(of_columns.width, len(LABELS))).astype(np.float32)
+        _export(weights[:0], weights, np.zeros(len(LABELS), dtype=np.float32), folder / "model.onnx")
+        return sealed(folder, name, Classification(LABELS, inputs=TABLE), "linear")
     if name == "several":
         return linear(folder, name, MultilabelClassification(LABELS, (0.4, 0.5, 0.6)))
     if name == "words":

@@ -23,6 +23,7 @@ from lakewright import Workspace, load_profile
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import Busy, DataError, UsageError
 from lakewright.model.predictor import Predictor
+from lakewright.service.scoring import ledger
 
 Lakewright = Callable[..., "subprocess.CompletedProcess[str]"]
 MODEL, INPUT, OUTPUT = "models:/main.demo.things@champion", "main.demo.posts", "main.demo.posts_predictions"
@@ -353,3 +354,76 @@ def test_a_full_scoring_that_was_interrupted_goes_on(
     rest = lw.score(trained, INPUT, full=True, commit_rows=300)
     assert rest.rows == 300 and rest.why == [f"all rows of {INPUT}@v0, from row 600 on"]
     assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 900
+
+
+KILLED = """
+import os, signal
+import lakewright as lw
+from lakewright.data.lake.tables import Lake
+
+write, calls = Lake.write, 0
+
+def second_kills(self, *arguments, **options):
+    global calls
+    calls += 1
+    if calls == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(self, *arguments, **options)
+
+Lake.write = second_kills
+lw.score({model!r}, {input!r}, full={full}, id="id", keep=["place"], commit_rows=300)
+"""
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_killed_scoring_goes_on_with_its_own_columns_alone(lake: Lake, trained: Path, full: bool) -> None:
+    """With others, half of the table would come from one column of the input and half from another."""
+    table = posts(900)
+    lake.write(INPUT, table.append_column("other", table["text"]))
+    if full:
+        lw.score(trained, INPUT, id="id", keep=["place"])
+    code = KILLED.format(model=str(trained), input=INPUT, full=full)
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL and len(predictions(lake)) == 300
+    others: list[dict[str, Any]] = [
+        {"id": "id"},
+        {"id": "id", "keep": ["place", "text"]},
+        {"id": "text", "keep": ["place"]},
+        {"id": "id", "keep": ["place"], "columns": {"text": "other"}},
+        {"id": "id", "keep": ["place"], "probabilities": False},
+    ]
+    for options in others:
+        for again in (True, False):
+            with pytest.raises(UsageError, match=r"was interrupted, and these options read or write other") as refused:
+                lw.score(trained, INPUT, full=again, **options)
+            assert "another table (--output)" in refused.value.remedy
+    assert len(predictions(lake)) == 300
+    rest = lw.score(trained, INPUT, full=full, id="id", keep=["place"])
+    assert rest.rows == 600 and len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 900
+    lw.score(trained, INPUT, full=True, id="id")
+    assert "place" not in predictions(lake)[0] and len(predictions(lake)) == 900
+
+
+def test_a_scoring_that_was_interrupted_before_columns_were_noted(
+    lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.write(INPUT, posts(900))
+    step, write, calls = ledger.step, Lake.write, 0
+
+    def without_columns(*arguments: Any) -> dict[str, Any]:
+        return {name: each for name, each in step(*arguments).items() if not name.endswith(".columns")}
+
+    def fails(self: Lake, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return write(self, *arguments, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Lake, "write", fails)
+        patched.setattr(ledger, "step", without_columns)
+        lw.score(trained, INPUT, full=True, commit_rows=300)
+    with pytest.raises(UsageError, match="read or write other columns"):
+        lw.score(trained, INPUT, full=True, keep=["place"])
+    assert lw.score(trained, INPUT, full=True).rows == 600

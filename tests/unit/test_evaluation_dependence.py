@@ -5,13 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lakewright.data.rows.kinds import Kind, Prediction, Row
-from lakewright.evaluation.dependence import CATEGORIES, INPUTS, ROWS, ROWS_OF_TEXTS, STEPS, dependences, grid
+from lakewright.evaluation import dependence
+from lakewright.evaluation.changes import Predict, by_rows
+from lakewright.evaluation.dependence import CATEGORIES, INPUTS, ROWS, ROWS_OF_TEXTS, STEPS, grid
 from lakewright.evaluation.scorers.regression import RegressionScorer
 from lakewright.pages import pictures
 from lakewright.pages.report import write_html
@@ -25,6 +29,10 @@ HOUSES: list[Row] = [
     {"size": 2.0, "place": "y", "sold": JULY},
     {"size": 4.0, "place": "x", "sold": None},
 ]
+
+
+def dependences(predict: Predict, *arguments: Any, **named: Any) -> list[Dependence]:
+    return dependence.dependences(predict, partial(by_rows, predict), *arguments, **named)
 
 
 def priced(rows: Sequence[Row]) -> list[Prediction]:

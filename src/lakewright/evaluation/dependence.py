@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from lakewright.data.rows.kinds import TEXTS, Kind, Prediction, Row, missing, written
+from lakewright.evaluation.changes import Changed, Predict
 from lakewright.records import Dependence
 
 INPUTS = 6
@@ -27,7 +28,8 @@ DRAWN: tuple[Kind, ...] = ("number", "category", "time")
 
 
 def dependences(
-    predict: Callable[[Sequence[Row]], Sequence[Prediction]],
+    predict: Predict,
+    changed_of: Callable[[Sequence[Row]], Changed],
     inputs: Mapping[str, Kind],
     important: Sequence[str],
     rows: Sequence[Row],
@@ -37,7 +39,8 @@ def dependences(
 ) -> list[Dependence]:
     """Of the first inputs in `important` that are numbers, categories or times and have two values at least.
 
-    `classes` are those whose mean probability is followed; without any, it is the mean of the predictions' `value`.
+    `changed_of` gives the same predictions as `predict` for rows in which one input has other values. `classes` are
+    those whose mean probability is followed; without any, it is the mean of the predictions' `value`.
     """
     named = [name for name in important if inputs[name] in DRAWN]
     if not named or not rows:
@@ -49,14 +52,13 @@ def dependences(
     some = [row for row, prediction in predicted if _outputs(prediction, classes) is not None]
     if not some:
         return []
-    curves: list[Dependence] = []
+    changed, curves = changed_of(some), list[Dependence]()
     for name in named:
         values = grid([row.get(name) for row in rows], inputs[name])
         if len(values) < 2:
             continue
-        outputs = [
-            _outputs(each, classes) for each in predict([{**row, name: value} for value in values for row in some])
-        ]
+        places = np.repeat(np.arange(len(values)), len(some))
+        outputs = [_outputs(each, classes) for each in changed(name, values)(places)]
         means = np.array(outputs, np.float64).reshape(len(values), len(some), -1).mean(axis=1)
         of_class = dict(zip(classes or [""], means.T.tolist(), strict=True))
         kind = cast(Literal["number", "category", "time"], inputs[name])

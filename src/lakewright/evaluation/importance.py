@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lakewright.data.rows.kinds import TEXTS, Kind, Prediction, Row
+from lakewright.evaluation.changes import Changed, Predict
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.evaluation.scorers import Scorer
 from lakewright.records import Importance
@@ -19,13 +20,14 @@ from lakewright.records import Importance
 ROWS = 1000  # at most, the same for all inputs
 ROWS_OF_TEXTS = 200  # predicting texts takes longer
 ROWS_OF_MANY = 200  # at least, where there are so many inputs that PREDICTIONS would be passed
-PREDICTIONS = 60_000  # about, of all inputs and shuffles
+PREDICTIONS = 120_000  # about, of all inputs and shuffles
 SHUFFLES = 5
 BESIDE: tuple[Kind, ...] = ("number", "category", "time")
 
 
 def importances(
-    predict: Callable[[Sequence[Row]], Sequence[Prediction]],
+    predict: Predict,
+    changed_of: Callable[[Sequence[Row]], Changed],
     scorer_of: Callable[[Sequence[Any], Sequence[Prediction], Sequence[Row]], Scorer],
     inputs: Mapping[str, Kind],
     rows: Sequence[Row],
@@ -35,7 +37,8 @@ def importances(
 ) -> list[Importance]:
     """The loss of the primary metric, the most important input first; none for rows of texts alone or of one input.
 
-    `value` is the mean over SHUFFLES shuffles, `low` and `high` the least and the greatest of them.
+    `changed_of` gives the same predictions as `predict` for rows in which one input has other values. `value` is the
+    mean over SHUFFLES shuffles, `low` and `high` the least and the greatest of them.
     """
     if len(inputs) < 2 or not {*BESIDE} & {*inputs.values()} or not rows:
         return []
@@ -48,14 +51,16 @@ def importances(
     best = _primary(whole)
     if np.isnan(best):
         return []
+    changed = changed_of(some)
     sign = 1.0 if higher_is_better(whole.primary) else -1.0
     worth = []
     for name in inputs:
-        losses = []
+        losses, values = [], [row.get(name) for row in some]
+        predicted = changed(name, values)
         for _ in range(SHUFFLES):
             order = draw.permutation(len(some))
-            shuffled = [{**row, name: some[other].get(name)} for row, other in zip(some, order, strict=True)]
-            losses.append(sign * (best - _primary(scorer_of(known, predict(shuffled), shuffled))))
+            shuffled = [{**row, name: values[other]} for row, other in zip(some, order.tolist(), strict=True)]
+            losses.append(sign * (best - _primary(scorer_of(known, predicted(order), shuffled))))
         if not np.isnan(losses).any():
             worth.append(Importance(input=name, value=float(np.mean(losses)), low=min(losses), high=max(losses)))
         progress(name)

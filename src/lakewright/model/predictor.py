@@ -5,7 +5,7 @@ To serve, it needs numpy, tokenizers and the runtime's own library; never torch,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
+from lakewright.data.rows.gathered import Gathered
 from lakewright.data.rows.kinds import Kind, Row
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError
@@ -172,10 +173,39 @@ class Predictor:
         parts = []
         for values in complete_rows(task.inputs, rows, CHUNK, lacking):
             with working(self.folder):
-                encoded = self.recipe.encode_values({name: values[name] for name in self.recipe.inputs})
+                encoded = self._encoded(values)
                 parts.append(task.decode_table(self.row_logits(encoded)))
             progress(len(encoded))
         return complete(task, parts, lacking)
+
+    def predict_gathered(self, rows: Gathered) -> list[Prediction]:
+        """What `predict` gives for the same rows, to the last bit. Needs `reads_columns`."""
+        predictions = [no_prediction(self.task) for _ in range(len(rows))]
+        for part in _parts(rows.lacking):
+            with working(self.folder):
+                encoded = self._encoded({name: each[part] for name, each in rows.values.items()})
+                none: list[Row] = [{}] * len(part)  # a task that decodes tables decodes logits alone
+                decoded = self.task.decode(list(self.row_logits(encoded)), encoded, none)
+            for at, prediction in zip(part.tolist(), decoded, strict=True):
+                predictions[at] = prediction
+        return predictions
+
+    def predict_gathered_table(self, rows: Gathered) -> pa.RecordBatch:
+        """What `predict_table` gives for the same rows, to the last bit. Needs `reads_columns` and pyarrow."""
+        from lakewright.model.tasks.tables import complete, decodes_tables
+
+        task = self.task
+        assert decodes_tables(task), "the task decodes no tables"
+        decoded = []
+        for part in _parts(rows.lacking):
+            with working(self.folder):
+                encoded = self._encoded({name: each[part] for name, each in rows.values.items()})
+                decoded.append(task.decode_table(self.row_logits(encoded)))
+        return complete(task, decoded, rows.lacking)
+
+    def _encoded(self, values: Mapping[str, Any]) -> Encoded:
+        """Rows, at least one, that have a value each."""
+        return self.recipe.encode_values({name: values[name] for name in self.recipe.inputs})
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [texts, width]. Raises ModelError if the model was not trained for sentence_similarity."""
@@ -229,6 +259,13 @@ class Predictor:
             with ThreadPoolExecutor(self.runtime.streams) as pool:
                 for _ in pool.map(compute, parts):  # raises a part's exception
                     pass
+
+
+def _parts(lacking: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """The rows that have a prediction, so many at once as `predict` encodes."""
+    kept = np.flatnonzero(~lacking)
+    for start in range(0, len(kept), CHUNK):
+        yield kept[start : start + CHUNK]
 
 
 def _network(folder: Path, runtime: str, threads: int | None, use: Use) -> Runtime:

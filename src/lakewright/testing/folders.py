@@ -17,6 +17,8 @@ from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError
+from lakewright.evaluation.changes import by_rows
+from lakewright.model.changed import ChangedRows
 from lakewright.model.folder import MANIFEST, MODEL, describe, sample_rows, samples_of, serving, verify
 from lakewright.model.predictor import Predictor
 from lakewright.model.reasons import has_trees
@@ -108,6 +110,18 @@ class FolderSuite:
         different = len(np.unique(encoded.first_alike()))
         assert sum(computed) == (different if tokens_alone else 3 * len(encoded.ids))
         assert near(predictor.predict(once * 3), predictor.predict(once) * 3, 0.0 if tokens_alone else 1e-6)
+
+    def test_rows_with_other_values_of_an_input_are_predicted_as_such_rows(self, case: FolderCase) -> None:
+        """What the importance of inputs and the dependence on them are made of, each number to the last bit."""
+        predictor, draw = case.open(), np.random.default_rng(0)
+        rows = case.read(predictor)
+        fast, plain = ChangedRows.of(predictor, rows), by_rows(predictor.predict, rows)
+        for name, kind in predictor.task.inputs.items():
+            values = [row[name] for row in rows]
+            others = [value for value in values if value is not None][:2] + [None] * (kind not in ("text", "words"))
+            for of in (values, others):
+                places = draw.integers(0, len(of), 3 * len(rows))
+                assert fast.with_values(name, of)(places) == plain(name, of)(places), name
 
     def test_mlflow_predicts_the_same(self, case: FolderCase) -> None:
         import pandas as pd

@@ -187,10 +187,14 @@ class Recipe:
         return values
 
     def _encoded(self, values: Values) -> Encoded:
+        return self.joined(lambda step: step.encode(values))
+
+    def joined(self, encode: Callable[[Encoding], Encoded]) -> Encoded:
+        """What `encode` gives for each encoding, side by side."""
         first, *others = sorted(self.encodings, key=lambda step: step.gives != "sequences")  # stable
-        encoded = first.encode(values)
+        encoded = encode(first)
         for step in others:
-            columns = step.encode(values).columns
+            columns = encode(step).columns
             assert columns is not None, f"the step {step.name} gives neither sequences nor numbers"
             encoded = encoded.beside(columns)
         return encoded

@@ -19,6 +19,7 @@ from lakewright.data.rows.kinds import Row, whole_row, written
 from lakewright.errors import DataError, ProjectError, nearest
 from lakewright.evaluation.attribution import attributions, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
+from lakewright.evaluation.changes import Changed
 from lakewright.evaluation.costs import costs_of
 from lakewright.evaluation.dependence import CLASSES, dependences
 from lakewright.evaluation.importance import importances
@@ -27,6 +28,7 @@ from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.slices import by_slice
 from lakewright.learning.examples import read_split
 from lakewright.learning.planning import as_prepared
+from lakewright.model.changed import ChangedRows
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
 from lakewright.model.tasks import Task
@@ -88,6 +90,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     with bar("importance of inputs", None) as advance:
         worth = importances(
             predictor.predict,
+            _changed_of(predictor),
             predictor.task.scorer,
             predictor.task.inputs,
             inputs_of,
@@ -186,6 +189,10 @@ def _of_validation(
     return scorer
 
 
+def _changed_of(predictor: Predictor) -> Callable[[Sequence[Row]], Changed]:
+    return lambda rows: ChangedRows.of(predictor, rows).with_values
+
+
 def _dependences(
     predictor: Predictor,
     scorer: Scorer,
@@ -198,7 +205,9 @@ def _dependences(
     task = predictor.task
     if task.truth not in ("number", "class", "labels"):
         return []
-    return dependences(predictor.predict, task.inputs, important, rows, _followed(task, scorer), seed, progress)
+    followed = _followed(task, scorer)
+    changed_of = _changed_of(predictor)
+    return dependences(predictor.predict, changed_of, task.inputs, important, rows, followed, seed, progress)
 
 
 def _followed(task: Task, scorer: Scorer) -> list[str]:

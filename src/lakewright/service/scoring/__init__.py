@@ -101,14 +101,18 @@ def score(
         into = predictions.schema(predictor.task.prediction_columns(), chosen, schema, probabilities, explain > 0)
         scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence, explain)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
+        columns_read = predictions.fingerprint(chosen, into)
         tally, why, began = Tally(), list[str](), time.monotonic()
         for _ in ("the interrupted job", "the new rows"):
             progress = ledger.read(lake, target, app)
             if progress is not None and not full:
+                _check_interrupted(lake, target, progress, columns_read, into)
                 _check_columns(lake, target, into)
                 _check_explain(target, progress, explain)
                 job = new_rows(lake, pinned, target, progress, chosen.names, chosen.id)
             elif not why:
+                if progress is not None and _goes_on(progress, pinned, fingerprint, explain):
+                    _check_interrupted(lake, target, progress, columns_read, into)
                 job = _all(lake, pinned, target, progress, fingerprint, explain, full, chosen.names)
             else:
                 job = None
@@ -120,7 +124,7 @@ def score(
                 for parts, last in commits(job, commit_rows):
                     rows = sum(part.stop - part.start for part in parts)
                     note = explain if explain or (progress and progress.explain is not None) else None
-                    after = job.progress(done + rows, last, fingerprint, note)
+                    after = job.progress(done + rows, last, fingerprint, note, columns_read)
                     lake.write(
                         target,
                         pa.RecordBatchReader.from_batches(into, scoring.batches(parts, job, tally, advance)),
@@ -173,15 +177,40 @@ def _roles(folder: Path) -> dict[str, Any]:
         return {**project_of(folder)["data"]["columns"]}
 
 
+def _goes_on(progress: Progress, pinned: TableVersion, fingerprint: int, explain: int) -> bool:
+    """Whether all rows were being scored when that was interrupted, in the same way as they are to be now."""
+    same_rows = progress.under_way and progress.kind == ALL and progress.target == pinned.version
+    return same_rows and progress.model == fingerprint and (progress.explain or 0) == explain
+
+
+def _check_interrupted(lake: Lake, output: str, progress: Progress, columns: int, requested: pa.Schema) -> None:
+    """Raises UsageError if the job that was interrupted reads or writes other columns: a table of both would not show
+    which rows come from which."""
+    if not progress.under_way:
+        return
+    noted = progress.columns is not None  # else it began before they were: what was written shows a part of them
+    if progress.columns != columns if noted else _differing(lake, output, requested):
+        others = "or name another table (--output)" if progress.kind == ALL else "or score all rows again (--full)"
+        raise UsageError(
+            f"the scoring of {output} was interrupted, and these options read or write other columns than it did",
+            "complete it first with the same options as before (--column, --id, --keep, --no-probabilities, "
+            f"--explain), {others}",
+        )
+
+
 def _check_columns(lake: Lake, output: str, requested: pa.Schema) -> None:
-    existing = lake.scan(lake.version(output)).schema
-    old, new = ([f"{field.name}: {field.type}" for field in schema] for schema in (existing, requested))
-    if old != new:
-        differs = sorted(set(old).symmetric_difference(new)) or new
+    if differs := _differing(lake, output, requested):
         raise UsageError(
             f"{output} has other columns than these options and this model write: {', '.join(differs)}",
             "score with the same options as before, or score all rows again (--full)",
         )
+
+
+def _differing(lake: Lake, output: str, requested: pa.Schema) -> list[str]:
+    """The columns in which the table and the requested one differ; all if only their order does."""
+    existing = lake.scan(lake.version(output)).schema
+    old, new = ([f"{field.name}: {field.type}" for field in schema] for schema in (existing, requested))
+    return [] if old == new else sorted(set(old).symmetric_difference(new)) or new
 
 
 def _check_explain(output: str, progress: Progress, explain: int) -> None:
@@ -206,8 +235,7 @@ def _all(
     if not pinned.rows:
         raise DataError(f"{pinned} has no rows", "name a table with rows; nothing was written")
     if progress is not None:
-        resumed = progress.under_way and progress.kind == ALL and progress.target == pinned.version
-        if resumed and progress.model == fingerprint and (progress.explain or 0) == explain:
+        if _goes_on(progress, pinned, fingerprint, explain):
             return all_rows(lake, pinned, columns, progress.rows)
         return all_rows(lake, pinned, columns, replaces=True)
     try:

@@ -24,6 +24,9 @@ class Progress:
     kind: int  # of the job
     model: int  # the first 60 bits of the digest of the model that began it
     explain: int | None = None  # reasons a row; None: none, and none was ever noted, as before there were any
+    columns: int | None = (
+        None  # of the columns that the job reads and writes, `predictions.fingerprint`; None: as above
+    )
 
     @property
     def under_way(self) -> bool:
@@ -37,12 +40,12 @@ def application(input_id: str) -> str:
 def read(lake: Lake, output: str, app: str) -> Progress | None:
     """The progress of this input in the table; None if none of its rows was scored into it."""
     transactions = lake.transactions(output, [f"{app}.{field.name}" for field in fields(Progress)])
-    *needed, explain = transactions.values()
+    *needed, explain, columns = transactions.values()
     numbers = [number for number in needed if number is not None]
     if len(numbers) < len(needed):
         return None
     done, target, rows, kind, model = numbers
-    return Progress(done, target, rows, kind, model, explain)
+    return Progress(done, target, rows, kind, model, explain, columns)
 
 
 def step(app: str, before: Progress | None, after: Progress) -> dict[str, tuple[int | None, int]]:

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,6 +126,13 @@ def schema(
                 "leave it out, and join the tables by record_id",
             )
     return storable(pa.schema([*own, *(table.field(name) for name in columns.keep)]))
+
+
+def fingerprint(columns: Columns, schema: pa.Schema) -> int:
+    """60 bits of a hash of the columns that are read, by use, and of those that are written."""
+    written = [(field.name, str(field.type)) for field in schema]
+    described = json.dumps([sorted(columns.inputs.items()), columns.id, columns.keep, written])
+    return int(blake2b(described.encode(), digest_size=8).hexdigest()[:15], 16)
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,10 @@ class Job:
     total: int | None  # rows of the job; None: not known
     batches: Iterator[pa.RecordBatch]  # of all its rows, always in the same order and in the same batches
 
-    def progress(self, rows: int, last: bool, model: int, explain: int | None) -> Progress:
+    def progress(self, rows: int, last: bool, model: int, explain: int | None, columns: int) -> Progress:
         """The progress after so many rows of the job are scored."""
         done = self.table.version if last else self.since
-        return Progress(done, self.table.version, rows, self.kind, model, explain)
+        return Progress(done, self.table.version, rows, self.kind, model, explain, columns)
 
 
 def all_rows(lake: Lake, table: TableVersion, columns: Sequence[str], begin: int = 0, replaces: bool = False) -> Job:

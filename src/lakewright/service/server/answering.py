@@ -10,7 +10,8 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lakewright.data.rows.kinds import Prediction
+from lakewright.data.rows.gathered import Gathered
+from lakewright.data.rows.kinds import Prediction, Row
 from lakewright.errors import nearest
 from lakewright.model.tasks import abstains
 from lakewright.service.server.refusals import Refused, Unknown
@@ -18,6 +19,8 @@ from lakewright.service.server.requestlog import Answered, RequestLog, now
 from lakewright.service.server.service import Served, Service
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakewright.service.server.door import Incoming
 
 
@@ -26,20 +29,42 @@ class Answering:
     service: Service
     log: RequestLog | None
 
-    async def predict(self, request: Request, served: Served, values: Sequence[Any]) -> list[Prediction]:
+    async def predict(
+        self, request: Request, served: Served, values: Sequence[Any] | pa.RecordBatch
+    ) -> list[Prediction]:
         """The predictions for a request's rows, `values`; counted, and logged with their confidence."""
         incoming: Incoming = request.scope["incoming"]
         incoming.served = served
-        model = served.model
-        rows, predictions = await self.service.predict(model, values, incoming.seconds_left)
+        return await self._predicted(incoming, served, self.service.read(served.model, values))
+
+    async def predict_table(
+        self, request: Request, served: Served, values: Sequence[Any] | pa.RecordBatch
+    ) -> pa.RecordBatch:
+        """The same as columns, of `Predictor.predict_table`."""
+        from lakewright.model.tasks.tables import of_predictions
+
+        incoming: Incoming = request.scope["incoming"]
+        incoming.served = served
+        task = served.model.single.task
+        rows = self.service.read(served.model, values)
+        if not isinstance(rows, Gathered) or self.log is not None:  # the log keeps each row
+            return of_predictions(task, await self._predicted(incoming, served, rows))
+        table = await self.service.predict_table(served.model, rows, incoming.seconds_left)
+        self.service.metrics.count_table(served.model.version, table)
+        return table
+
+    async def _predicted(self, incoming: Incoming, served: Served, rows: Sequence[Row] | Gathered) -> list[Prediction]:
+        model, task = served.model, served.model.single.task
+        predictions = await self.service.predict(model, rows, incoming.seconds_left)
         self.service.metrics.count(model.version, predictions)
-        if self.log is not None and rows:
-            confidences = [model.single.task.confidence(one) for one in predictions]
+        if self.log is not None and len(rows):
+            confidences = [task.confidence(one) for one in predictions]
             least = self.service.serve.least_confidence
-            abstained = [abstains(model.single.task, one, least) for one in predictions]
+            abstained = [abstains(task, one, least) for one in predictions]
             self.log.add(
                 Answered(
-                    incoming.id, now(), incoming.caller, model.name, model.version, served.name, rows,
+                    incoming.id, now(), incoming.caller, model.name, model.version, served.name,
+                    rows.rows() if isinstance(rows, Gathered) else rows,
                     [{**one, "confidence": c} for one, c in zip(predictions, confidences, strict=True)], abstained,
                     incoming.milliseconds,
                 )

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lakewright.service.server.refusals import Busy, Draining, Late
 
@@ -30,11 +30,12 @@ QUIET = 0.1  # seconds without other requests after which a request counts as a 
 @dataclass(eq=False)
 class Waiting(Generic[Model, Row, Answer]):
     model: Model
-    rows: Sequence[Row]
+    rows: Sequence[Row]  # or any other object of a length, if they are computed by themselves
     length: int  # characters of the longest
     deadline: float  # time.monotonic(), as the arrival
     arrived: float
-    answer: asyncio.Future[Sequence[Answer]]
+    answer: asyncio.Future[Any]  # Sequence[Answer], or what `compute` gives for such an object
+    by_itself: bool = False
 
     @property
     def work(self) -> int:
@@ -42,8 +43,9 @@ class Waiting(Generic[Model, Row, Answer]):
 
 
 class Batches(Generic[Model, Row, Answer]):
-    """`compute(model, rows, alone)` is called in a thread, with rows for one model; `alone` is true if there was no
-    other request for a while: then it may use all cores. `observe` is called with the number of rows of each batch."""
+    """`compute(model, rows, alone)` is called in a thread, with rows for one model, or a part of `ask_whole`; `alone`
+    is true if there was no other request for a while: then it may use all cores. `observe` is called with the number
+    of rows of each batch."""
 
     def __init__(
         self,
@@ -92,25 +94,33 @@ class Batches(Generic[Model, Row, Answer]):
         """The answers, one for each row; `length` is that of the longest row in characters. More rows than one batch
         are computed in several. Raises Busy, Draining, Late, or the exception of `compute`.
         """
+        parts = [rows[start : start + self._batch_rows] for start in range(0, len(rows), self._batch_rows)]
+        answers = await self._ask(model, parts, length, seconds, by_itself=False)
+        return list(answers[0]) if len(answers) == 1 else [answer for part in answers for answer in part]
+
+    async def ask_whole(self, model: Model, parts: Sequence[Any], seconds: float) -> list[Any]:
+        """What `compute` gives for each part: an object whose length is that of its rows, which have no texts and are
+        computed without others. Raises as `ask`."""
+        return await self._ask(model, parts, 0, seconds, by_itself=True)
+
+    async def _ask(self, model: Model, parts: Sequence[Any], length: int, seconds: float, by_itself: bool) -> list[Any]:
         self.check()
         now, loop = time.monotonic(), asyncio.get_running_loop()
         pieces = [
-            Waiting[Model, Row, Answer](
-                model, rows[start : start + self._batch_rows], length, now + seconds, now, loop.create_future()
-            )
-            for start in range(0, len(rows), self._batch_rows)
+            Waiting[Model, Row, Answer](model, part, length, now + seconds, now, loop.create_future(), by_itself)
+            for part in parts
         ]
         if self._computing or len(pieces) > 1:
             self._crowded = now
         self._queue += pieces
-        self.depth += len(rows)
+        self.depth += sum(len(part) for part in parts)
         self._work += sum(piece.work for piece in pieces)
         self._idle.clear()
         self._dispatch()
         try:
             if len(pieces) == 1:
-                return list(await pieces[0].answer)
-            return [answer for part in await asyncio.gather(*(piece.answer for piece in pieces)) for answer in part]
+                return [await pieces[0].answer]
+            return await asyncio.gather(*(piece.answer for piece in pieces))
         finally:
             for piece in pieces:  # one failed, or the caller is gone: the rest is not computed
                 if not piece.answer.cancel() and not piece.answer.cancelled():
@@ -170,7 +180,9 @@ class Batches(Generic[Model, Row, Answer]):
             shorter, longer = sorted((oldest.length + ROW, waiting.length + ROW))
             if longer > ALIKE * shorter or rows >= self._batch_rows:
                 break
-            if waiting.model is oldest.model and rows + len(waiting.rows) <= self._batch_rows:
+            together = waiting is oldest or not (oldest.by_itself or waiting.by_itself)
+            fits = waiting is oldest or rows + len(waiting.rows) <= self._batch_rows
+            if together and fits and waiting.model is oldest.model:
                 members.add(id(waiting))
                 rows += len(waiting.rows)
         self._queue = [waiting for waiting in requests if id(waiting) not in members]
@@ -191,7 +203,8 @@ class Batches(Generic[Model, Row, Answer]):
             self._dispatch()
 
     async def _answer(self, batch: list[Waiting[Model, Row, Answer]], alone: bool) -> None:
-        rows = [row for waiting in batch for row in waiting.rows]
+        by_itself = batch[0].by_itself
+        rows: Any = batch[0].rows if by_itself else [row for waiting in batch for row in waiting.rows]
         began = time.monotonic()
         try:
             answers = await asyncio.get_running_loop().run_in_executor(
@@ -207,6 +220,10 @@ class Batches(Generic[Model, Row, Answer]):
         speed = sum(waiting.work for waiting in batch) / max(time.monotonic() - began, 1e-6)
         self._speed += (speed - self._speed) * (SMOOTHING if self._speed else 1)
         self._observe(len(rows))
+        if by_itself:
+            if not batch[0].answer.done():
+                batch[0].answer.set_result(answers)
+            return
         start = 0
         for waiting in batch:
             if not waiting.answer.done():  # else the caller is gone

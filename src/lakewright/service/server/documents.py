@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.kinds import Kind, requires_text
 from lakewright.service.server.protocols import LINES
+from lakewright.service.server.protocols.arrow import STREAM
 
 if TYPE_CHECKING:
     from lakewright.service.server.model import Model
@@ -32,6 +34,7 @@ WHY = {
 POSTED = (400, 401, 408, 413, 415, 429, 503, 504)
 STRING: Document = {"type": "string"}
 OBJECT: Document = {"type": "object"}
+BINARY: Document = {"type": "string", "format": "binary"}
 
 
 def description(model: Model) -> str:
@@ -74,14 +77,15 @@ def invocations(service: Service) -> Document:
     for form in forms:
         form["properties"]["params"] = {"type": "object", "maxProperties": 0}
     header = ",".join(names)
-    bodies = {
+    bodies: dict[str, tuple[Document, Any]] = {
         "application/json": ({"anyOf": forms}, {"dataframe_split": split}),
         "text/csv": (STRING, f"{header}\n" + "\n".join(_csv(row, names) for row in rows) + "\n"),
     }
     if _text_alone(model):
         bodies[LINES[0]] = (STRING, '{"features": ["a text"]}\n')
+    bodies[STREAM] = (BINARY, None)
     answer = _object({"predictions": {"type": "array", "items": OBJECT}}, ["predictions"])
-    return _route(bodies, answer, lines=True)
+    return _route(bodies, answer, others={LINES[0]: STRING, STREAM: BINARY})
 
 
 def infer(service: Service) -> Document:
@@ -159,11 +163,19 @@ def text(description: str, example: str) -> Document:
     return {"responses": {200: response, **_refusals((401,))}}
 
 
-def _route(bodies: dict[str, tuple[Document, Any]], answer: Document, *refusals: int, lines: bool = False) -> Document:
-    content = {kind: {"schema": schema, "example": example} for kind, (schema, example) in bodies.items()}
+def _route(
+    bodies: dict[str, tuple[Document, Any]],
+    answer: Document,
+    *refusals: int,
+    others: Mapping[str, Document] = MappingProxyType({}),
+) -> Document:
+    """`others`: further forms of the answer."""
+    content = {
+        kind: {"schema": schema} | ({} if example is None else {"example": example})
+        for kind, (schema, example) in bodies.items()
+    }
     response = _response("A prediction for each row, in their order", answer, None)
-    if lines:
-        response["content"][LINES[0]] = {"schema": STRING}
+    response["content"] |= {kind: {"schema": schema} for kind, schema in others.items()}
     return {
         "openapi_extra": {"requestBody": {"required": True, "content": content}},
         "responses": {200: response, **_refusals(sorted({*POSTED, *refusals}))},
@@ -213,8 +225,14 @@ def _row(model: Model) -> Document:
         "time": {"type": ["string", "null"], "format": "date-time"},
     }
     words = _needed(model, ("words",))
+    texts = _needed(model, ("optional text",))
     needed = [] if words else _needed(model, ("text",))
+    if not requires_text(model.inputs) and not texts:  # a row of a table has every input
+        needed = list(model.inputs)
     row = _object({name: kinds[kind] for name, kind in model.inputs.items()}, needed)
+    if not requires_text(model.inputs) and texts:  # or a text, beside which others may be left out
+        alone = [{"required": [name], "properties": {name: STRING}} for name in texts]
+        row["anyOf"] = [{"required": list(model.inputs)}, *alone]
     if words:  # they replace the text
         alternatives = [{"required": [name], "properties": {name: {"type": "array"}}} for name in words]
         row["anyOf"] = [{"required": ["text"]}, *alternatives]

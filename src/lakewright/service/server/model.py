@@ -7,16 +7,32 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lakewright.data.rows.gathered import Gathered
 from lakewright.data.rows.kinds import Kind, Prediction, Row
 from lakewright.errors import DataError, ModelError
 from lakewright.model.folder import SAMPLES, TRAIN_AGAIN, describe, project_of, samples_of, serving, working
 from lakewright.model.predictor import Predictor
 from lakewright.records import ModelVersion
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FEW = 2  # rows that all threads compute together; more rows are computed in parts, one thread each
 TOLERANCE = 0.05  # difference of int8 networks between processors
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a request's rows as columns."""
+
+    rows: Gathered
+    as_table: bool
+    """Whether the predictions are wanted as columns, too."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +44,7 @@ class Model:
     about: Mapping[str, Any]
     """The values that `/model` shows."""
     samples: Sequence[Row]
+    reads_columns: bool
 
     @classmethod
     def open(cls, folder: Path, version: ModelVersion | None, runtime: str, threads: int) -> Model:
@@ -64,7 +81,7 @@ class Model:
             "metrics": {key.removeprefix("metric."): float(tags[key]) for key in tags if key.startswith("metric.")},
             "table": tags.get("lakewright.table"),
         }
-        return cls(name, number, single, many, about, samples.rows)
+        return cls(name, number, single, many, about, samples.rows, many.reads_columns)
 
     @property
     def digest(self) -> str:
@@ -74,7 +91,10 @@ class Model:
     def inputs(self) -> Mapping[str, Kind]:
         return self.single.task.inputs
 
-    def predict(self, rows: Sequence[Row], alone: bool) -> list[Prediction]:
+    def compute(self, rows: Sequence[Row] | Part, alone: bool) -> list[Prediction] | pa.RecordBatch:
+        if isinstance(rows, Part):
+            predict = self.many.predict_gathered_table if rows.as_table else self.many.predict_gathered
+            return predict(rows.rows)
         return (self.single if alone and len(rows) <= FEW else self.many).predict(rows)
 
 

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakewright.data.rows.kinds import Prediction
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody reads
@@ -64,6 +66,15 @@ class Metrics:
         for prediction in predictions:
             for label in labels_of(prediction):
                 self.predicted.labels(version, label).inc()
+
+    def count_table(self, version: str, predictions: pa.RecordBatch) -> None:
+        """Of the columns of `Predictor.predict_table`."""
+        if "label" in predictions.schema.names:
+            for each in predictions.column("label").value_counts().to_pylist():
+                if each["values"] is not None:
+                    self.predicted.labels(version, str(each["values"])).inc(each["counts"])
+        elif {"labels", "entities"} & {*predictions.schema.names}:
+            self.count(version, predictions.to_pylist())
 
 
 def labels_of(prediction: Prediction) -> list[str]:

@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.data.rows.kinds import Prediction, Row
+from lakewright.data.rows.kinds import Prediction, Row, written
 from lakewright.errors import NotFound, UsageError
 from lakewright.system.memory import size_of
 
@@ -203,7 +203,7 @@ def now() -> datetime:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=written)
 
 
 def _redacted(row: Row, redact: Redact) -> dict[str, Any]:

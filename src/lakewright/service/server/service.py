@@ -12,8 +12,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lakewright.data.rows.coded import Coded
+from lakewright.data.rows.gathered import Gathered, gathered
 from lakewright.data.rows.kinds import Prediction, Row
 from lakewright.data.rows.request import read_row
 from lakewright.errors import LakewrightError, of_disk
@@ -21,13 +23,18 @@ from lakewright.service.server import endpoint
 from lakewright.service.server.answers import Answers, key_of
 from lakewright.service.server.batching import Batches
 from lakewright.service.server.endpoint import Endpoint
-from lakewright.service.server.model import Model
+from lakewright.service.server.model import Model, Part
 from lakewright.service.server.prometheus import Metrics
 from lakewright.service.server.refusals import TooLarge
 from lakewright.settings.profile import Serve
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 LOG = logging.getLogger(__name__)
 LOOK = 0.5  # seconds between two looks at the endpoint's file
+COLUMNS_FROM = 17  # rows of a JSON request: more than one batch of rows, by the default of serve.batch_rows
+PART = 1024  # rows computed at once as columns
 AGAIN = 2.0  # seconds until a model that could not be served is tried again: it may have been repaired
 
 
@@ -60,7 +67,7 @@ class Service:
         """The reason if the models in the endpoint's file cannot be served; else None."""
         self._answers: Answers[Prediction] = Answers(serve.cache_rows, serve.cache_bytes)
         self.batches: Batches[Model, Row, Prediction] = Batches(
-            Model.predict,
+            Model.compute,
             max(variant.model.many.runtime.streams for variant in self.variants),
             batch_rows=serve.batch_rows,
             queue_rows=serve.queue_rows,
@@ -83,18 +90,39 @@ class Service:
                 return variant
         return self.variants[-1]
 
-    async def predict(self, model: Model, values: Sequence[Any], seconds: float) -> tuple[list[Row], list[Prediction]]:
-        """The rows that are read from `values`, and one prediction each.
-
-        Raises DataError for a row that cannot be read, TooLarge, Busy, Draining, Late.
-        """
+    def read(self, model: Model, values: Sequence[Any] | pa.RecordBatch) -> list[Row] | Gathered:
+        """The rows of a request: from what a protocol reads, or from columns; as columns where the model computes them
+        and there are many. Raises DataError for a row that cannot be read, TooLarge."""
         self._check_rows(len(values))
-        rows: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(values)]
-        for at, row in enumerate(rows):
-            self._check_texts(row, at)
+        if not isinstance(values, Sequence):
+            if len(values) and model.reads_columns:
+                from lakewright.data.rows.arrays import read_columns
+
+                rows = Gathered(read_columns(model.inputs, values))
+                self._check_categories(rows)
+                return rows
+            from lakewright.data.lake.types import python_rows
+
+            values = python_rows(values)
+        elif model.reads_columns and len(values) >= COLUMNS_FROM:
+            columns = gathered(model.inputs, values)
+            if columns is not None:
+                self._check_categories(columns)
+                return columns
+        read: list[Row] = [read_row(model.inputs, row, at) for at, row in enumerate(values)]
+        self._check_texts(read)
+        return read
+
+    async def predict(self, model: Model, rows: Sequence[Row] | Gathered, seconds: float) -> list[Prediction]:
+        """One prediction for each row of `read`. Raises Busy, Draining, Late."""
+        if isinstance(rows, Gathered):
+            parts: list[list[Prediction]] = await self._computed_by_columns(model, rows, False, seconds)
+            return [prediction for part in parts for prediction in part]
+        if not rows:
+            return []
         lengths = [model.single.recipe.cost(row) for row in rows]
         if not (self.serve.cache_rows and self.serve.cache_bytes):
-            return rows, await self.batches.ask(model, rows, max(lengths), seconds) if rows else []
+            return await self.batches.ask(model, rows, max(lengths), seconds)
         keys = [key_of(model.digest, row) for row in rows]
         answers = [self._answers.get(key) for key in keys]
         missing = [at for at, answer in enumerate(answers) if answer is None]
@@ -106,7 +134,18 @@ class Service:
             for at, answer in zip(missing, computed, strict=True):
                 answers[at] = answer
                 self._answers.put(keys[at], answer)
-        return rows, [answer for answer in answers if answer is not None]
+        return [answer for answer in answers if answer is not None]
+
+    async def predict_table(self, model: Model, rows: Gathered, seconds: float) -> pa.RecordBatch:
+        """The predictions as `Predictor.predict_table` gives them. Raises Busy, Draining, Late."""
+        import pyarrow as pa
+
+        return pa.concat_batches(await self._computed_by_columns(model, rows, True, seconds))
+
+    async def _computed_by_columns(self, model: Model, rows: Gathered, as_table: bool, seconds: float) -> list[Any]:
+        starts = range(0, len(rows), PART)
+        parts = [Part(rows.part(start, min(start + PART, len(rows))), as_table) for start in starts]
+        return await self.batches.ask_whole(model, parts, seconds)
 
     async def follow(self) -> None:
         """Serves the variants of the endpoint's file, whenever it changes."""
@@ -154,9 +193,19 @@ class Service:
                 f"the request has {count:,} rows", f"send at most {most:,} at once, or score a table (lakewright score)"
             )
 
-    def _check_texts(self, row: Row, at: int) -> None:
-        for name, value in row.items():
-            if isinstance(value, str) and len(value) > self.serve.text_characters:
-                raise TooLarge(
-                    f"row {at}: {name!r} has {len(value):,} characters", f"send at most {self.serve.text_characters:,}"
-                )
+    def _check_categories(self, rows: Gathered) -> None:
+        for values in rows.values.values():
+            if isinstance(values, Coded) and any(self._is_long(text) for text in values.texts.tolist()):
+                self._check_texts(rows.rows())
+
+    def _is_long(self, value: Any) -> bool:
+        return isinstance(value, str) and len(value) > self.serve.text_characters
+
+    def _check_texts(self, rows: Sequence[Row]) -> None:
+        for at, row in enumerate(rows):
+            for name, value in row.items():
+                if self._is_long(value):
+                    raise TooLarge(
+                        f"row {at}: {name!r} has {len(value):,} characters",
+                        f"send at most {self.serve.text_characters:,}",
+                    )

@@ -38,6 +38,16 @@ def media_type(content_type: str) -> str:
     return kind.strip().lower()
 
 
+def accepts(accept: str, kind: str) -> bool:
+    """Whether a header Accept names this media type itself, and not with a weight of 0 (RFC 9110, 12.5.1)."""
+    for each in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in each.split(";"))
+        weights = [part.partition("=")[2].strip() for part in parameters if part.partition("=")[0].strip() == "q"]
+        if name == kind:
+            return not weights or weights[0].strip("0.") != ""
+    return False
+
+
 def parsed(body: bytes) -> Any:
     """The value of strict JSON: valid UTF-8, no NaN, no number that no float holds, no key twice, no half of a
     surrogate pair, not too deep. Raises Refused."""

@@ -1,4 +1,5 @@
 """MLflow's scoring protocol: `/invocations`, `/ping`, `/version`. Databricks, SageMaker and Azure ML use it too.
+Beyond it, `/invocations` reads and gives columns as an Arrow stream.
 
 https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ ("Inference server specification")
 """
@@ -18,7 +19,16 @@ from pydantic_core import to_json
 import lakewright
 from lakewright.data.rows.kinds import Kind, Prediction
 from lakewright.service.server import documents
-from lakewright.service.server.protocols import LINES, an_object, check_rows, media_type, of_columns, parsed
+from lakewright.service.server.protocols import (
+    LINES,
+    accepts,
+    an_object,
+    arrow,
+    check_rows,
+    media_type,
+    of_columns,
+    parsed,
+)
 from lakewright.service.server.refusals import Refused, WrongType
 
 if TYPE_CHECKING:
@@ -31,12 +41,15 @@ NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # flo
 
 
 def kind_of(content_type: str) -> str:
-    """`json`, `csv` or `lines`. Raises WrongType."""
+    """`json`, `csv`, `lines` or `arrow`. Raises WrongType."""
     kind = media_type(content_type) or "application/json"
     if kind in LINES:
         return "lines"
+    if kind == arrow.STREAM:
+        return "arrow"
     if kind not in ("application/json", "text/csv"):
-        raise WrongType(f"the content type {kind!r} cannot be read", f"send application/json, text/csv or {LINES[0]}")
+        known = f"send application/json, text/csv, {LINES[0]} or {arrow.STREAM}"
+        raise WrongType(f"the content type {kind!r} cannot be read", known)
     return kind.rpartition("/")[2]
 
 
@@ -157,10 +170,19 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
 
     @app.post("/invocations", **documents.invocations(service), tags=["MLflow"])
     async def invocations(request: Request) -> Response:
-        """MLflow's protocol in JSON or CSV, and JSON lines with one row each."""
+        """MLflow's protocol in JSON or CSV, JSON lines with one row each, and columns as an Arrow stream. The answer is
+        an Arrow stream if Accept names it."""
         served = answering.variant(request)
         kind = kind_of(request.headers.get("content-type", ""))
-        rows = read(await request.body(), kind, served.model.inputs, service.serve.request_rows)
+        body, most = await request.body(), service.serve.request_rows
+        rows: Any
+        if kind == "arrow":
+            rows = arrow.read(body, served.model.inputs, most, service.serve.request_bytes)
+        else:
+            rows = read(body, kind, served.model.inputs, most)
+        if accepts(request.headers.get("accept", ""), arrow.STREAM):
+            table = await answering.predict_table(request, served, rows)
+            return Response(arrow.answer(table), media_type=arrow.STREAM)
         predictions = await answering.predict(request, served, rows)
         if kind == "lines":
             lines = b"".join(to_json(line(one)) + b"\n" for one in predictions)
