@@ -65,7 +65,7 @@ def test_numbers_and_times_in_other_forms_are_noticed(lake: Any) -> None:
     named = {each.name: each for each in findings}
     assert "3 columns (age, income, since)" in named["words_for_missing"].detail
     assert named["words_for_missing"].rows == ["age: NA", "income: ?", "since: N/A"]
-    assert "data.options.null_values" in named["words_for_missing"].detail
+    assert "nullif(column, 'NA')" in named["words_for_missing"].detail
 
 
 def test_numbers_that_float32_makes_equal_are_noticed(lake: Any) -> None:

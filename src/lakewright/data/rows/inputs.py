@@ -37,8 +37,9 @@ LEFT_OUT = {
 }
 NOTICED = {
     "numbers_in_text": "with numbers or times written as text, read as such",
-    "words_for_missing": "whose other values are all numbers or times: words to the model, without an order. Have the "
-    "words read as missing: data.options.null_values (csv), or nullif(column, 'NA') in SQL",
+    "words_for_missing": "whose other values are all numbers or times: words to the model, without an order. Write null "
+    "at the source, or nullif(column, 'NA') in SQL; a csv file's are read as missing unless data.options.missing says "
+    "otherwise",
     "numbers_in_other_forms": "of numbers with units, signs or separators: words to the model, without an order. Write "
     "them plainly at the source (1234.5)",
     "times_in_other_forms": "of dates or times in other forms than ISO 8601: words to the model, without an order. "

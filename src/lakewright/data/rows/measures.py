@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.data.lake.writing import keep_failure
 from lakewright.data.rows.kinds import Kind
-from lakewright.data.sources.written import PLACEHOLDERS
+from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from lakewright.data.rows.duplicates import Duplicates, identities, normalise
 from lakewright.data.rows.kinds import missing
 from lakewright.data.rows.splits import SPLITS, TEST, TRAIN
-from lakewright.data.sources.written import PLACEHOLDERS
+from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
