@@ -84,10 +84,17 @@ def test_numbers_that_float32_makes_equal_are_noticed(lake: Any) -> None:
         assert rounded == (["far from 0", "beyond", "long"] if single else [])
 
 
-def prepared_of(rows: dict[str, Any], *, task: str = "classification", **settings: Any) -> Prepared:
+def prepared_of(
+    rows: dict[str, Any],
+    *,
+    task: str = "classification",
+    learner: str = "trees",
+    columns: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Prepared:
     """What the stage prepare leaves of a table with these columns; `y` is the truth."""
-    project = {"name": "things", "schema": "main.t", "task": task, "prepare": settings, "train": {"learner": "trees"}}
-    project["data"] = {"table": "main.t.things", "columns": {"label": "y"}}
+    project = {"name": "things", "schema": "main.t", "task": task, "prepare": settings, "train": {"learner": learner}}
+    project["data"] = {"table": "main.t.things", "columns": columns or {"label": "y"}}
     Path("project.yml").write_text(yaml.safe_dump(project))
     loaded, workspace = lw.load_project("project.yml"), lw.Workspace.open(lw.load_profile())
     workspace = replace(workspace, work=workspace.folder / "work" / "prepare", run_id="a run")
@@ -96,6 +103,59 @@ def prepared_of(rows: dict[str, Any], *, task: str = "classification", **setting
     record = prepare(loaded, workspace, ingested=Ingested(table=table, source="", fingerprint=""))
     assert isinstance(record, Prepared)
     return record
+
+
+def found(record: Prepared) -> dict[str, Any]:
+    return {each.name: each for each in record.findings}
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_number_to_predict_that_float32_makes_equal() -> None:
+    inputs = {"n": [i / 7 for i in range(300)]}
+    finding = found(prepared_of(inputs | {"y": [1e12 + i * 500 for i in range(300)]}, task="regression"))
+    assert "300 different numbers, 3 are left" in finding["rounded_target"].detail and finding["rounded_target"].rows
+    for truths in ([2**55 + i for i in range(300)], [1e12 + i for i in range(300)]):
+        with pytest.raises(LakewrightError, match="has one for all of them") as error:
+            prepared_of(inputs | {"y": truths}, task="regression")
+        assert "data.derive" in error.value.remedy
+    for plain in (lambda i: i / 7, lambda i: 1e9 + i * 100_000.25, lambda i: 1e-30 * i, lambda i: i % 2):
+        assert "rounded_target" not in found(
+            prepared_of(inputs | {"y": list(map(plain, range(300)))}, task="regression")
+        )
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_number_to_predict_far_from_all_others() -> None:
+    inputs = {"n": [i / 7 for i in range(300)]}
+    truths = [10 + i % 13 / 10 for i in range(300)]
+    for one in (1e12, -1e5):
+        truths[7] = one
+        finding = found(prepared_of(inputs | {"y": truths}, task="regression"))["target_outliers"]
+        assert finding.count == 1 and finding.rows[0].startswith(f"row 7: '{one}'")
+    mostly_zero = [0.0 if i % 3 else i / 10 for i in range(300)]
+    assert "target_outliers" not in found(prepared_of(inputs | {"y": mostly_zero}, task="regression"))
+    mostly_zero[5] = 1e9
+    assert found(prepared_of(inputs | {"y": mostly_zero}, task="regression"))["target_outliers"].count == 1
+    heavy = np.random.default_rng(0).standard_t(2, 300).tolist()
+    assert "target_outliers" not in found(prepared_of(inputs | {"y": heavy}, task="regression"))
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("columns", [{"label": "y"}, {"label": "y", "numbers": ["far", "near"], "others": False}])
+def test_an_input_far_from_all_others_matters_to_a_learner_that_scales(columns: dict[str, Any]) -> None:
+    near = [10 + i % 13 / 10 for i in range(300)]
+    rows = {"far": [1e12 if i == 3 else each for i, each in enumerate(near)], "near": near, "y": ["a", "b", "b"] * 100}
+    finding = found(prepared_of(rows, learner="linear", columns=columns))["number_outliers"]
+    assert finding.rows == ["far: 1e+12, where 10.6 is the median"]
+    assert "number_outliers" not in found(prepared_of(rows, columns=columns))
+
+
+@pytest.mark.usefixtures("lake")
+def test_named_numbers_that_float32_makes_equal_are_noticed() -> None:
+    rows = {"n": [2**55 + i for i in range(300)], "y": ["a", "b", "b"] * 100}
+    for columns in ({"label": "y", "numbers": ["n"]}, {"label": "y", "numbers": ["n"], "others": False}):
+        assert found(prepared_of(rows, columns=columns))["rounded_numbers"].rows[0].startswith("n: 300 values")
+        assert "rounded_numbers" not in found(prepared_of(rows, columns=columns, learner="linear"))
 
 
 def passengers(count: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lakewright import plugins
 from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
-from lakewright.data.rows.inputs import ColumnUse, close, uses
+from lakewright.data.rows.inputs import ColumnUse, close, noticed_in, uses
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
@@ -117,6 +117,7 @@ def closed(
     """The project with every input named, if it leaves the table's columns open. Adds to the findings."""
     columns = project.data.columns
     if not columns.is_open:
+        findings += noticed_in(column_uses(project, table, lake, method))
         return project
     chosen = column_uses(project, table, lake, method)
     named, more = close(columns, table, chosen)

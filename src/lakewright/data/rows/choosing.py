@@ -23,6 +23,7 @@ from lakewright.data.rows.quality import (
     counted,
 )
 from lakewright.data.rows.splits import SPLITS, Method, assign
+from lakewright.data.rows.spread import check_numbers
 from lakewright.errors import ProjectError, nearest
 from lakewright.records import Finding
 
@@ -83,6 +84,9 @@ def choose(
         )
     else:
         findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
+    if facts.number is not None:
+        findings += check_numbers(facts.number, columns=columns, rows=facts.rows)
+        facts = replace(facts, number=None)
 
     # No text twice, if we make the split
     duplicates = duplicates_of(facts.text, facts.truth)

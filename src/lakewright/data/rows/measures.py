@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.data.lake.writing import keep_failure
 from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.spread import FAR
 from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.records import TableVersion
 
@@ -38,7 +39,7 @@ WORDS_FOR_NOTHING = ", ".join("'" + word.replace("'", "''") + "'" for word in PL
 # Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
 # are a time; then least and greatest of a column of whole numbers; of strings again, rows with a word for a missing
 # value, these words, rows with a number in another form, and with a time in another form; last, of numbers, about how
-# many different values float32 keeps
+# many different values float32 keeps, and their least, their quantiles (QUANTILES, about) and their greatest
 STRING = rf"""
     count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
     coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
@@ -48,13 +49,15 @@ STRING = rf"""
     count(*) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING})),
     coalesce(list_sort(list(DISTINCT trim(@)) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING}))), []),
     count(*) FILTER (regexp_full_match(trim(@), $${ODD_NUMBER}$$)),
-    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL"""
+    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL, []"""
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 SINGLE = "approx_count_distinct(TRY_CAST(@ AS FLOAT))"
-WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}"
+SPREAD = f"[min(@::DOUBLE) %] || (approx_quantile(@::DOUBLE, {list(QUANTILES)}) %) || [max(@::DOUBLE) %]"
+WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}, {SPREAD.replace('%', '')}"
 FLOAT = f"""
     count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0,
-    {SINGLE} FILTER (NOT isnan(@))"""
-OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL"
+    {SINGLE} FILTER (NOT isnan(@)), {SPREAD.replace("%", "FILTER (isfinite(@))")}"""
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL, []"
 MOSTLY = 0.95  # share of a column's values that show what it holds
 
 
@@ -77,6 +80,7 @@ class Measured:
     odd_numbers: int = 0  # strings that are a number in any form
     odd_times: int = 0  # strings that are a time in a form that begins with no year
     singles: int | None = None  # of numbers: different values in float32, about
+    spread: Sequence[float] = ()  # of numbers: the least, about QUANTILES of them, and the greatest
 
     @property
     def kind(self) -> Kind | None:
@@ -138,6 +142,16 @@ class Measured:
     def is_rounded(self) -> bool:
         """Whether float32, with its 24 bits, makes one number of many: 1e9 + 0.5 and 1e9 + 1, or 1e-50 and 1e-60."""
         return self.singles is not None and self.singles < self.distinct / 2
+
+    @property
+    def outlier(self) -> float | None:
+        """The furthest number from the median, if it is more than FAR times the usual range away."""
+        if None in self.spread or len(self.spread) < len(QUANTILES) + 2:
+            return None
+        least, lower, low, middle, high, upper, greatest = self.spread
+        width = high - low or upper - lower
+        furthest = max(least, greatest, key=lambda each: abs(each - middle))
+        return furthest if width and abs(furthest - middle) > FAR * width else None
 
     @property
     def is_written_otherwise(self) -> bool:
