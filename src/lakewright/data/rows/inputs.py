@@ -145,9 +145,10 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
 
 def _numbers_noticed(column: Measured, single: bool) -> dict[str, str]:
     """Of a column of numbers: what the learner loses of them."""
+    if single and column.is_rounded:
+        return {"rounded_numbers": f"{column.distinct:,} values, about {column.singles:,} in float32"}
     if single:
-        rounded = f"{column.distinct:,} values, about {column.singles:,} in float32"
-        return {"rounded_numbers": rounded} if column.is_rounded else {}
+        return {}
     outlier = column.outlier
     return {} if outlier is None else {"number_outliers": f"{outlier:g}, where {column.spread[3]:g} is the median"}
 
