@@ -209,6 +209,29 @@ def test_one_class_in_train_is_an_error_before_a_learner_sees_it() -> None:
 
 
 @pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("method", ["random", "predefined", "grouped"])
+def test_a_class_without_a_row_in_test_or_validation_is_noticed(method: str) -> None:
+    rows: dict[str, Any] = {"n": [i / 3 for i in range(200)], "y": ["ab"[i % 2] for i in range(200)]}
+    rows["y"][:2] = ["rare"] * 2
+    columns = {"label": "y"}
+    if method == "predefined":
+        rows["split"] = ["train"] * 100 + ["validation"] * 40 + ["test"] * 60
+    if method == "grouped":
+        rows["g"] = [str(i // 5) for i in range(200)]
+        columns["group"] = "g"
+    record = prepared_of(rows, columns=columns, split={"method": method})
+    findings, counts = found(record), record.label_counts
+    lacking = [name for name in ("validation", "test") if "rare" not in counts[name]]
+    assert lacking and [name for name in findings if name.startswith("not_in_")] == [
+        f"not_in_{name}" for name in lacking
+    ]
+    finding = findings[f"not_in_{lacking[0]}"]
+    assert finding.count == 1 and finding.rows == ["'rare': 2 rows (0, 1)"] and "task.merge" in finding.detail
+    rows["y"][:2] = ["a", "b"]
+    assert not [name for name in found(prepared_of(rows, columns=columns)) if name.startswith("not_in_")]
+
+
+@pytest.mark.usefixtures("lake")
 def test_a_label_that_is_a_word_for_nothing_is_noticed() -> None:
     rows = {"n": [i / 3 for i in range(99)], "y": [("yes", "no", "NA")[i % 3] for i in range(99)]}
     findings = {each.name: each for each in prepared_of(rows).findings}

@@ -18,7 +18,7 @@ from lakewright.data.rows.inputs import ColumnUse, close, noticed_in, uses
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
+from lakewright.data.rows.quality import Noticed, check_absent, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.data.sources.derived import columns_of
@@ -105,6 +105,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
         check_train(counts, columns=columns, one_label=Kind.one_label)
         if Kind.one_label:
             findings += check_test(counts, columns=columns)
+        findings += check_absent(counts, chosen.rows_with, columns=columns, one_label=Kind.one_label)
 
     # The recipe, from train
     fitted = fit_recipe(learner, task, train, chosen.folds[chosen.of(TRAIN)], project)

@@ -53,6 +53,12 @@ class Chosen:
     def counts(self) -> dict[str, int]:
         return {name: int(self.of(name).sum()) for name in SPLITS}
 
+    def rows_with(self, label: str) -> list[int]:
+        """The numbers of the rows that stay and have the label."""
+        places = [place for place, labels in enumerate(self.names) if label in labels]
+        rows: list[int] = np.flatnonzero(np.isin(self.labels, places) & (self.split != LEFT_OUT)).tolist()
+        return rows
+
     @property
     def label_counts(self) -> dict[str, dict[str, int]]:
         """Split → label → rows, labels sorted."""

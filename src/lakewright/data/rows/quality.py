@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import Duplicates, identities, normalise
 from lakewright.data.rows.kinds import missing
-from lakewright.data.rows.splits import SPLITS, TEST, TRAIN
+from lakewright.data.rows.splits import SPLITS, TEST, TRAIN, VALIDATION
 from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.errors import DataError
 from lakewright.records import Finding
@@ -276,6 +276,38 @@ def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> 
         "roc_auc is not defined and no metric shows how well the classes are separated: test on rows of every class."
     )
     return [Finding(name="one_class_in_test", count=count, detail=detail)]
+
+
+def check_absent(
+    counts: Mapping[str, Mapping[str, int]],
+    rows_with: Callable[[str], Sequence[int]],
+    *,
+    columns: Columns,
+    one_label: bool,
+) -> list[Finding]:
+    """The findings `not_in_test` and `not_in_validation`: labels of train without a row there. `counts` are split →
+    label → rows, `rows_with` the numbers of the rows with a label."""
+    findings = []
+    uses = {
+        VALIDATION: "thresholds, early stopping and whatever else is chosen there never see them",
+        TEST: "no metric shows how well they are predicted",
+    }
+    for name, what_follows in uses.items():
+        absent = [label for label in counts[TRAIN] if label not in counts[name]]
+        if not absent or (name == TEST and len(counts[TEST]) < 2):  # of one class, `one_class_in_test` tells more
+            continue
+        rows = []
+        for label in absent[:EXAMPLES]:
+            numbers = list(rows_with(label))
+            first = ", ".join(map(str, numbers[:EXAMPLES])) + ", …" * (len(numbers) > EXAMPLES)
+            rows.append(f"{_quoted(label)}: {counted(len(numbers), 'row')} ({first})")
+        detail = (
+            f"{counted(len(absent), 'label')} in column {truth_name(columns)} without a row in {name}: {what_follows}. "
+            f"Add rows of them, merge them into others{' (task.merge)' * one_label}, or give {name} a larger share "
+            "(prepare.split)."
+        )
+        findings.append(Finding(name=f"not_in_{name}", count=len(absent), detail=detail, rows=rows))
+    return findings
 
 
 def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns, one_label: bool = False) -> None:
