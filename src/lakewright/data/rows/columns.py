@@ -175,10 +175,10 @@ def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
             "name a column of dates or times, or cast it in SQL",
         )
     times, wrong = list[datetime | None](), Problems()
-    for row, text in enumerate(original.to_pylist()):
+    for text in original.to_pylist():
         times.append(None if missing(text) else time_of(text))
         if times[-1] is None and not missing(text):
-            wrong.add(f"{shown(text)} (row {row} of this part of the table)")
+            wrong.add(shown(text))
     wrong.refuse(name, role, "write times in ISO 8601, such as 2026-01-31T14:00:00Z, or cast them in SQL")
     return pa.chunked_array([pa.array(times, kind)])
 

@@ -150,7 +150,7 @@ def _numbers_noticed(column: Measured, single: bool) -> dict[str, str]:
     if single:
         return {}
     outlier = column.outlier
-    return {} if outlier is None else {"number_outliers": f"{outlier:g}, where {column.spread[3]:g} is the median"}
+    return {} if outlier is None else {"number_outliers": f"{outlier:g}, where {column.middle:g} is the median"}
 
 
 def noticed_in(chosen: Sequence[ColumnUse]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ STRING = rf"""
     count(*) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING})),
     coalesce(list_sort(list(DISTINCT trim(@)) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING}))), []),
     count(*) FILTER (regexp_full_match(trim(@), $${ODD_NUMBER}$$)),
-    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL, []"""
+    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL, NULL"""
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 SINGLE = "approx_count_distinct(TRY_CAST(@ AS FLOAT))"
 SPREAD = f"[min(@::DOUBLE) %] || (approx_quantile(@::DOUBLE, {list(QUANTILES)}) %) || [max(@::DOUBLE) %]"
@@ -57,7 +58,7 @@ WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, 
 FLOAT = f"""
     count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0,
     {SINGLE} FILTER (NOT isnan(@)), {SPREAD.replace("%", "FILTER (isfinite(@))")}"""
-OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL, []"
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL, NULL"
 MOSTLY = 0.95  # share of a column's values that show what it holds
 
 
@@ -80,7 +81,7 @@ class Measured:
     odd_numbers: int = 0  # strings that are a number in any form
     odd_times: int = 0  # strings that are a time in a form that begins with no year
     singles: int | None = None  # of numbers: different values in float32, about
-    spread: Sequence[float] = ()  # of numbers: the least, about QUANTILES of them, and the greatest
+    spread: Sequence[float] | None = None  # of numbers: the least, about QUANTILES of them, and the greatest
 
     @property
     def kind(self) -> Kind | None:
@@ -144,9 +145,14 @@ class Measured:
         return self.singles is not None and self.singles < self.distinct / 2
 
     @property
+    def middle(self) -> float:
+        """The median of numbers, about; NaN without one."""
+        return math.nan if not self.spread else self.spread[1 + QUANTILES.index(0.5)]
+
+    @property
     def outlier(self) -> float | None:
         """The furthest number from the median, if it is more than FAR times the usual range away."""
-        if None in self.spread or len(self.spread) < len(QUANTILES) + 2:
+        if not self.spread or None in self.spread:
             return None
         least, lower, low, middle, high, upper, greatest = self.spread
         width = high - low or upper - lower

@@ -126,6 +126,7 @@ def _words_among(values: list[Any], kind: str | None, words: frozenset[str]) -> 
         return {}
     if any(isinstance(value, bool | list | dict) for value in values):
         return {}
+    places |= {at: "NaN" for at, value in enumerate(values) if isinstance(value, float) and value != value}
     numbers = {float(word) for word in words if _is_number(word)}  # -999, if the project names it
     if numbers:
         places |= {at: str(value) for at, value in enumerate(values) if not isinstance(value, str) and value in numbers}

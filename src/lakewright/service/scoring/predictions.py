@@ -147,7 +147,10 @@ class Scoring:
         window = part.window
         if window.predictions is None:
             _check_finite(window, job, self.columns.inputs.values())
-            window.predictions = self._predict(window.rows)
+            try:
+                window.predictions = self._predict(window.rows, window.first)
+            except DataError as error:
+                raise DataError(f"{job.rows}: {error.cause}", error.remedy) from None
         size = part.stop - part.start
         predicted = window.predictions.slice(part.start, size)
         rows = window.rows.slice(part.start, size)
@@ -177,10 +180,10 @@ class Scoring:
         ]
         return pa.record_batch(arrays, schema=self.schema)
 
-    def _predict(self, rows: pa.RecordBatch) -> Predicted:
+    def _predict(self, rows: pa.RecordBatch, first: int) -> Predicted:
         inputs = {name: rows.column(column) for name, column in self.columns.inputs.items()}
         predict = self._predict_columns if self.predictor.reads_columns else self._predict_rows
-        columns, abstain, without = predict(inputs)
+        columns, abstain, without = predict(inputs, first)
         confidence = pc.if_else(without, pa.scalar(None, pa.float64()), columns.column("confidence"))
         columns = columns.set_column(columns.schema.get_field_index("confidence"), "confidence", confidence)
         if self.explain:
@@ -200,18 +203,19 @@ class Scoring:
             reasons[place] = [{**each, "value": _as_text(each["value"])} for each in prediction["reasons"]]
         return pa.array(reasons, REASONS.type)
 
-    def _predict_columns(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
-        columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs))
+    def _predict_columns(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+        columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs), first=first)
         without = functools.reduce(pc.and_, (pc.is_null(plain_array(column)) for column in inputs.values()))
         unsure = pc.fill_null(pc.less(columns.column("confidence"), self.least_confidence), False)
         nothing = pc.is_null(columns.column(0))  # also where all numbers are NaN
         return columns, pc.or_(unsure, nothing), without
 
-    def _predict_rows(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+    def _predict_rows(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
         task, values = self.predictor.task, [column.to_pylist() for column in inputs.values()]
         rows = [dict(zip(inputs, row, strict=True)) for row in zip(*values, strict=True)]
         without = np.array([lacks(task.inputs, row) for row in rows])
-        predictions = self.predictor.predict([row for row, lack in zip(rows, without, strict=True) if not lack])
+        places = np.flatnonzero(~without)
+        predictions = self.predictor.predict([rows[at] for at in places], numbers=(first + places).tolist())
         abstain = without.copy()
         abstain[~without] = [abstains(task, each, self.least_confidence) for each in predictions]
         columns = complete(task, [of_predictions(task, predictions)], without)
@@ -242,7 +246,7 @@ def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
         at = pc.index(pc.is_inf(column), True).as_py() if pa.types.is_floating(column.type) else -1
         if at >= 0:
             raise DataError(
-                f"the column {name!r} of {job.table} is infinite in row {window.first + at}",
+                f"the column {name!r} of {job.rows} is infinite in row {window.first + at}",
                 "correct the number at the source, or make it null in SQL",
             )
 
@@ -253,7 +257,7 @@ def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> l
     ids = rows.column(id).to_pylist()
     if None in ids:
         raise DataError(
-            f"the column {id!r} of {job.table} is null in row {first + ids.index(None)}",
+            f"the column {id!r} of {job.rows} is null in row {first + ids.index(None)}",
             "fill it, name another column (--id), or exclude such rows in SQL",
         )
     return [str(value) for value in ids]
