@@ -247,6 +247,20 @@ def test_a_column_with_a_name_that_a_row_uses(name: str) -> None:
     with pytest.raises(LakewrightError, match=f"the column '{name}' is an input") as error:
         prepared_of(rows)
     assert f"data.exclude: [{name}]" in error.value.remedy
+    for foresee in (lambda: lw.uses("project.yml"), lambda: lw.profile("main.t.things", project="project.yml")):
+        with pytest.raises(LakewrightError, match=f"the column '{name}' is an input") as error:
+            foresee()
+        assert f"data.exclude: [{name}]" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_an_error_of_an_open_column_names_no_role_that_nobody_wrote() -> None:
+    rows = {"n": [float("inf") if i == 3 else i / 3 for i in range(60)], "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match=r"the column 'n' \(an input, since no role names it\)") as error:
+        prepared_of(rows)
+    assert error.value.remedy.endswith("data.exclude: [n]")
+    with pytest.raises(LakewrightError, match=r"the column 'n' \(data.columns.numbers\)"):
+        prepared_of(rows, columns={"label": "y", "numbers": ["n"]})
 
 
 def test_the_row_that_a_run_proposes_to_predict_is_whole(tmp_path: Path) -> None:
