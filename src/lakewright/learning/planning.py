@@ -175,6 +175,11 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
     computed = {name: derived[name] for name in derived if columns.is_open and name not in {*roles, *leave}}
     chosen = uses(columns, lake, table, reads, leave, computed, single)
     for each in chosen:
+        if not each.column and each.use != "no input":
+            raise ProjectError(
+                "a column of the table has no name, and it is an input",
+                "name it at the source or in SQL, or leave it out: data.exclude: ['']",
+            )
         if each.column in RESERVED and each.use != "no input" and each.kind in ROLES:
             raise reserved(each.column, each.why if each.column in roles else "no role names it")
     return chosen

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 import threading
-import uuid
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,24 +90,21 @@ def with_room(batches: Iterator[pa.RecordBatch], folder: str) -> Iterator[pa.Rec
         size += batch.nbytes
         if size > _AMPLE:
             break
-    _try_to_write(first, place / f".lakewright-{uuid.uuid4().hex[:8]}.partial")
+    _try_to_write(first, place)
     yield from first
     yield from batches
 
 
-def _try_to_write(batches: list[pa.RecordBatch], path: Path) -> None:
+def _try_to_write(batches: list[pa.RecordBatch], folder: Path) -> None:
     import pyarrow.parquet as pq
 
     try:
-        with path.open("wb") as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             pq.write_table(pa.Table.from_batches(batches), file)
             file.write(bytes(_LOG_BYTES))
             file.flush()
-            os.fsync(file.fileno())
     except OSError as failure:
-        raise of_disk(failure, path.parent, AGAIN) or failure from None
-    finally:
-        path.unlink(missing_ok=True)
+        raise of_disk(failure, folder, AGAIN) or failure from None
 
 
 class Feed:

@@ -149,8 +149,8 @@ def _numbers_noticed(column: Measured, single: bool) -> dict[str, str]:
         return {"rounded_numbers": f"{column.distinct:,} values, about {column.singles:,} in float32"}
     if single:
         return {}
-    outlier = column.outlier
-    return {} if outlier is None else {"number_outliers": f"{outlier:g}, where {column.middle:g} is the median"}
+    outlier = column.spread.outlier if column.spread else None
+    return {} if outlier is None else {"number_outliers": "{:g}, where {:g} is the median".format(*outlier)}
 
 
 def noticed_in(chosen: Sequence[ColumnUse]) -> list[Finding]:

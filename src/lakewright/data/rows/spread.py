@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +13,7 @@ from lakewright.errors import DataError
 from lakewright.settings.sections import Columns
 
 FAR = 1e3  # ranges of the middle half of the values, from the median: of 23 real tables, no column lies there at 1e2
+SAMPLE = 16_384  # numbers of a column
 COARSE = 1e-3  # of that range: a step of float32 beside which differences are lost
 
 Numbers = npt.NDArray[np.float64]
@@ -53,10 +57,43 @@ def check_numbers(numbers: Numbers, *, columns: Columns, rows: Rows) -> list[Not
     return noticed
 
 
+@dataclass
+class Spread:
+    """A column's least and greatest number, and a sample of all: each row whose number is a multiple of `stride`."""
+
+    least: float = math.inf
+    greatest: float = -math.inf
+    rows: int = 0
+    stride: int = 1
+    sample: Numbers = field(default_factory=lambda: np.empty(0))
+
+    def add(self, values: Numbers) -> None:
+        """The next rows; NaN without a number."""
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            self.least, self.greatest = min(self.least, float(finite.min())), max(self.greatest, float(finite.max()))
+        self.sample = np.concatenate([self.sample, values[-self.rows % self.stride :: self.stride]])
+        self.rows += len(values)
+        while len(self.sample) > SAMPLE:
+            self.sample, self.stride = self.sample[::2], 2 * self.stride
+
+    @property
+    def outlier(self) -> tuple[float, float] | None:
+        """The number that is furthest from the median, if it is FAR away, and the median."""
+        known = self.sample[np.isfinite(self.sample)]
+        if not len(known):
+            return None
+        middle = float(np.median(known))
+        furthest = max(self.least, self.greatest, key=lambda each: abs(each - middle))
+        width = usual_width(known, middle)
+        return (furthest, middle) if width and abs(furthest - middle) > FAR * width else None
+
+
 def usual_width(numbers: Numbers, middle: float) -> float:
     """The range of the middle half of the numbers; where that is 0, since most are equal, the median distance of the
-    others from them."""
+    others from them; 0 if all are equal."""
     low, high = np.quantile(numbers, [0.25, 0.75])
     if high > low:
         return float(high - low)
-    return float(np.median(np.abs(numbers[numbers != middle] - middle)))
+    others = numbers[numbers != middle]
+    return float(np.median(np.abs(others - middle))) if len(others) else 0.0
