@@ -305,6 +305,36 @@ def test_numbers_with_commas_have_a_remedy_of_their_own(values: list[str], remed
 
 
 @pytest.mark.usefixtures("lake")
+def test_a_number_in_text_that_no_float_holds_is_an_error() -> None:
+    rows = {"n": ["1e400" if i == 3 else str(i / 3) for i in range(60)], "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match="holds '1e400', which no float holds") as error:
+        prepared_of(rows)
+    assert "data.exclude: [n]" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_words_in_a_number_to_predict_have_a_remedy_in_sql() -> None:
+    rows = {"n": [i / 3 for i in range(60)], "y": ["NA" if i % 7 else str(i) for i in range(60)]}
+    with pytest.raises(LakewrightError, match="'NA'") as error:
+        prepared_of(rows, task="regression")
+    assert "nullif(y, 'NA')::double" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_an_input_without_a_name_is_refused() -> None:
+    with pytest.raises(LakewrightError, match="has no name") as error:
+        prepared_of({"": [i / 3 for i in range(60)], "y": ["a", "b"] * 30})
+    assert "data.exclude: ['']" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_table_of_300_columns_is_measured() -> None:
+    numbers = {f"c{at}": [(i * (at % 97 + 3)) % 101 / 7 for i in range(120)] for at in range(300)}
+    record = prepared_of(numbers | {"y": ["a", "b"] * 60})
+    assert found(record)["inputs"].count == 300
+
+
+@pytest.mark.usefixtures("lake")
 def test_the_sql_of_a_remedy_quotes_a_column_of_several_words() -> None:
     rows = {"the price": [float("inf") if i == 3 else i / 3 for i in range(60)], "y": ["a", "b"] * 30}
     with pytest.raises(LakewrightError, match="infinite in 1 row") as error:

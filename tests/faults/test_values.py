@@ -321,11 +321,17 @@ def test_an_error_names_the_row_of_the_input(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
     refused = call("predict", str(model_of_a_number))
     assert refused.code == 1 and "row 700: 'n' is str, not a number" in refused.err
-    wrong = "case when i = 4500 then 'x' else '1' end"
+    wrong = "case when i = 4500 then 'x' else '1' end"  # of texts that are numbers, as prepare reads them
     text = "case when i % 2 = 0 then 'a' end"  # rows without a text are left out before
     api.sql(f"create table main.h.w as select {text} as text, {wrong} as n from range(5000) as t(i)")
     scored = call("score", "--model", str(model_of_a_number), "--input", "main.h.w")
-    assert scored.code == 1 and "main.h.w@v0: row 0: 'n' is str, not a number" in scored.err
+    assert scored.code == 1 and "main.h.w@v0: row 4500: 'n' is 'x', not a number" in scored.err
+    api.sql("create or replace table main.h.w as select 'a' as text, i::varchar as n from range(3) as t(i)")
+    api.sql("create table main.h.v as select 'a' as text, i::double as n from range(3) as t(i)")
+    for table in ("w", "v"):
+        assert call("score", "--model", str(model_of_a_number), "--input", f"main.h.{table}").code == 0
+    kept = "select label, probabilities from main.h.{}_predictions order by record_id"
+    assert api.sql(kept.format("w")) == api.sql(kept.format("v"))
     number = "case when i = 4500 then 'inf'::double else 1 end"
     rows = f"select {text} as text, {number} as n from range(5000) as t(i)"
     api.sql(f"create table main.h.x as {rows} where i < 10")

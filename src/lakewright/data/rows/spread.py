@@ -83,9 +83,10 @@ class Spread:
         known = self.sample[np.isfinite(self.sample)]
         if not len(known):
             return None
-        middle = float(np.median(known))
+        with np.errstate(over="ignore"):  # of numbers at both ends of the range
+            middle = float(np.median(known))
+            width = usual_width(known, middle)
         furthest = max(self.least, self.greatest, key=lambda each: abs(each - middle))
-        width = usual_width(known, middle)
         return (furthest, middle) if width and abs(furthest - middle) > FAR * width else None
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,9 +26,10 @@ import pyarrow.compute as pc
 
 from lakewright.data.lake.types import python_rows, storable
 from lakewright.data.rows.arrays import plain_array
-from lakewright.data.rows.kinds import Kind, requires_text
+from lakewright.data.rows.columns import number_of
+from lakewright.data.rows.kinds import Kind, missing, requires_text
 from lakewright.data.rows.request import lacks
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, UsageError, nearest, shown
 from lakewright.model.tasks import abstains
 from lakewright.model.tasks.tables import complete, of_predictions
 
@@ -101,11 +103,11 @@ def choose(
     words = any(inputs[name] == "words" for name in columns)  # a text can be made of them
     beside = ("optional text",) if requires_text(inputs) else ()  # a table has a column for each input
     optional = (*beside, "words", "text") if words else (*beside, "words")
-    missing = [name for name, kind in inputs.items() if name not in columns and kind not in optional]
-    if missing:
+    lacking = [name for name, kind in inputs.items() if name not in columns and kind not in optional]
+    if lacking:
         raise DataError(
-            f"the table has no column for the model's input {missing[0]!r}",
-            f"name it: --column {missing[0]}=NAME; {nearest(missing[0], table.names)}",
+            f"the table has no column for the model's input {lacking[0]!r}",
+            f"name it: --column {lacking[0]}=NAME; {nearest(lacking[0], table.names)}",
         )
     chosen = id or roles.get("id")
     return Columns(columns, chosen if chosen in table.names else None, tuple(keep))
@@ -181,7 +183,11 @@ class Scoring:
         return pa.record_batch(arrays, schema=self.schema)
 
     def _predict(self, rows: pa.RecordBatch, first: int) -> Predicted:
-        inputs = {name: rows.column(column) for name, column in self.columns.inputs.items()}
+        kinds = self.predictor.task.inputs
+        inputs = {
+            name: _as_numbers(rows.column(column), name, first) if kinds[name] == "number" else rows.column(column)
+            for name, column in self.columns.inputs.items()
+        }
         predict = self._predict_columns if self.predictor.reads_columns else self._predict_rows
         columns, abstain, without = predict(inputs, first)
         confidence = pc.if_else(without, pa.scalar(None, pa.float64()), columns.column("confidence"))
@@ -232,6 +238,20 @@ class Predicted:
 
     def slice(self, start: int, rows: int) -> Predicted:
         return Predicted(*(each.slice(start, rows) for each in (self.columns, self.abstain, self.without)))
+
+
+def _as_numbers(column: pa.Array, name: str, first: int) -> pa.Array:
+    """A column of texts as the numbers that they are, as prepare reads it; any other as it is. Raises DataError, which
+    names the row, counted from `first`."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    numbers = list[float | None]()
+    for row, text in enumerate(column.to_pylist(), start=first):
+        number = None if missing(text) else number_of(text)
+        if number is not None and not math.isfinite(number):
+            raise DataError(f"row {row}: {name!r} is {shown(text)}, not a number", "give a finite number or null")
+        numbers.append(number)
+    return pa.array(numbers, pa.float64())
 
 
 def _as_text(value: Any) -> str | None:
