@@ -21,6 +21,7 @@ from lakewright.learning.learners.trees import threads_of
 from lakewright.model.tasks.classification import ClassificationColumns
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
+from lakewright.service.scoring.predictions import choose
 
 ROWS = 120
 HIDDEN = {  # name → values that are numbers or times to a person, and the finding
@@ -347,3 +348,11 @@ def test_a_profile_reads_the_labels_of_a_project_with_open_columns() -> None:
     prepared_of({"n": [i / 3 for i in range(60)], "y": ["a", "b"] * 30})  # writes the table and its project
     notes = lw.profile("main.t.things", project="project.yml").notes
     assert not [note for note in notes if "cannot read the labels" in note]
+
+
+def test_an_input_that_is_called_like_a_role_is_scored_from_its_own_column() -> None:
+    table = pa.schema({name: pa.float64() for name in ("label", "id", "group", "y", "key")})
+    roles = {"label": "y", "id": "key", "numbers": ["label", "id", "group"]}
+    columns = choose({"label": "number", "id": "number", "group": "number"}, table, roles, {}, None, ())
+    assert columns.inputs == {"label": "label", "id": "id", "group": "group"} and columns.id == "key"
+    assert choose({"label": "number"}, table, roles, {"label": "y"}, None, ()).inputs == {"label": "y"}

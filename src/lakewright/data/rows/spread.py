@@ -12,7 +12,7 @@ from lakewright.data.rows.quality import Noticed, Rows, noticed_rows, truth_name
 from lakewright.errors import DataError
 from lakewright.settings.sections import Columns
 
-FAR = 1e3  # ranges of the middle half of the values, from the median: of 23 real tables, no column lies there at 1e2
+FAR = 1e3  # ranges of the middle half of the values, from the median: far beyond what measured quantities do
 SAMPLE = 16_384  # numbers of a column
 COARSE = 1e-3  # of that range: a step of float32 beside which differences are lost
 

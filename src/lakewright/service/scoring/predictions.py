@@ -95,8 +95,10 @@ def choose(
         if name not in table.names:
             raise UsageError(f"the table has no column {name!r}", nearest(name, table.names))
     columns: dict[str, str] = {}
+    several = {name for of_role in roles.values() if isinstance(of_role, list) for name in of_role}
     for name in inputs:
-        candidates = (mapping.get(name), roles.get(name), name)
+        # A column that is an input under its own name may be called like a role of another column: label, id
+        candidates = (mapping.get(name), None if name in several else roles.get(name), name)
         column = next((column for column in candidates if isinstance(column, str) and column in table.names), None)
         if column is not None:
             columns[name] = column
