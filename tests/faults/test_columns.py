@@ -322,6 +322,23 @@ def test_words_in_a_number_to_predict_have_a_remedy_in_sql() -> None:
 
 
 @pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("odd", ["inf", "abc", "-Infinity", "1.2.3"])
+def test_one_odd_value_among_numbers_is_noticed(odd: str) -> None:
+    rows = {"n": [odd if i == 3 else "NA" if i % 50 == 7 else f"{i / 3:.2f}" for i in range(120)], "y": ["a", "b"] * 60}
+    finding = found(prepared_of(rows))["mostly_numbers"]
+    assert finding.rows == [f"n: all but 1 of 120 values, such as {odd!r}"]
+    rows["n"] = [f"{1 + i % 28:02}.5" if i % 3 else "kg" for i in range(120)]
+    assert "mostly_numbers" not in found(prepared_of(rows))
+
+
+@pytest.mark.usefixtures("lake")
+def test_nothing_to_learn_from_says_what_was_left_out() -> None:
+    rows = {"one": ["x"] * 60, "list": [[1.0]] * 60, "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match="left out: one: one value in all rows, list: a list or a structure"):
+        prepared_of(rows)
+
+
+@pytest.mark.usefixtures("lake")
 def test_an_input_without_a_name_is_refused() -> None:
     with pytest.raises(LakewrightError, match="has no name") as error:
         prepared_of({"": [i / 3 for i in range(60)], "y": ["a", "b"] * 30})

@@ -121,6 +121,24 @@ def test_declared_numbers_and_times_lose_the_words(tmp_path: Path) -> None:
         read(tmp_path, csv_of(tmp_path, n=["007", "NA", "1"]), types={"n": "double"}, missing=[])
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**400])
+def test_a_whole_number_beyond_64_bits_is_named(tmp_path: Path, number: int) -> None:
+    uri = json_of(tmp_path, n=[1, number, 3])
+    with pytest.raises(
+        DataError, match=r"m\.jsonl line 2: the value of column 'n' is a whole number beyond 64 bits"
+    ) as no:
+        read(tmp_path, uri)
+    assert "{types: {n: double}}" in no.value.remedy
+    if number < 2**1000:
+        assert read(tmp_path, uri, types={"n": "double"})[0]["n"].to_pylist() == [1, float(number), 3]
+    else:
+        with pytest.raises(DataError, match="is not of type double"):
+            read(tmp_path, uri, types={"n": "double"})
+    (tmp_path / "m.jsonl").write_text('{"n": 1}\n{"n": ' + "9" * 5000 + "}\n")
+    with pytest.raises(DataError, match=r"line 2: a number has more than 4,300 digits"):
+        read(tmp_path, uri)
+
+
 def test_forms_that_coincide_are_found_beside_words(tmp_path: Path) -> None:
     table, findings = read(tmp_path, csv_of(tmp_path, n=["1.0", "1.00", "NA"]))
     assert table["n"].to_pylist() == [1, 1, None] and {*findings} == {FOUND, "written_forms"}

@@ -41,6 +41,8 @@ NOTICED = {
     "words_for_missing": "whose other values are all numbers or times: words to the model, without an order. Write "
     "null at the source, or nullif(column, 'NA') in SQL; a csv file's are read as missing unless data.options.missing "
     "says otherwise",
+    "mostly_numbers": "of numbers or times but for a few values: words to the model, without an order. Correct these "
+    "at the source, or write null; name the column under data.columns.categories if these are codes",
     "numbers_in_other_forms": "of numbers with units, signs or separators: words to the model, without an order. Write "
     "them plainly at the source (1234.5)",
     "times_in_other_forms": "of dates or times in other forms than ISO 8601: words to the model, without an order. "
@@ -117,7 +119,7 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
 
     noticed = {}
     if column.hides is not None:
-        noticed[column.hides] = ", ".join(column.words_for_nothing[:EXAMPLES]) or f"{column.distinct:,} values"
+        noticed[column.hides] = _hidden(column)
 
     def no_input(finding: str, why: str) -> ColumnUse:
         return ColumnUse(column=name, use="no input", kind=kind, why=why, finding=finding, noticed=noticed)
@@ -141,6 +143,14 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
         noticed["many_values"] = f"{column.distinct:,}"
     missing = f"; {1 - column.values / rows:.0%} of the rows have none" if "mostly_missing" in noticed else ""
     return ColumnUse(column=name, use="input", kind=kind, why=f"{column.why}{missing}", noticed=noticed)
+
+
+def _hidden(column: Measured) -> str:
+    """What a finding shows of the words in a column of numbers or times."""
+    if column.hides == "mostly_numbers":
+        odd = column.values - column.nothing - max(column.numbers, column.times)
+        return f"all but {odd:,} of {column.values:,} values, such as {cut(column.odd)!r}"
+    return ", ".join(column.words_for_nothing[:EXAMPLES]) or f"{column.distinct:,} values"
 
 
 def _numbers_noticed(column: Measured, single: bool) -> dict[str, str]:
@@ -180,8 +190,10 @@ def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) ->
     text = next((each.column for each in added if each.kind == "text"), getattr(columns, "text", None))
     if not text and not any(roles.values()):
         beside = sorted(taken | {each.column for each in chosen if each.use == "no input" and not each.finding})
+        others = [f"{cut(each.column)}: {each.why}" for each in chosen if each.finding]
+        left_out = f"; left out: {', '.join(others[:EXAMPLES])}{', …' * (len(others) > EXAMPLES)}" if others else ""
         raise DataError(
-            f"{table} has no column to learn from beside {', '.join(beside) or 'none'}",
+            f"{table} has no column to learn from beside {', '.join(beside) or 'none'}{left_out}",
             "name columns under data.columns (numbers, categories, times), or see how the source was read",
         )
     named = columns.model_copy(update={**roles, "text": text, "others": False})

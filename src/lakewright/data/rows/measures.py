@@ -39,8 +39,8 @@ ODD_TIME = (
 WORDS_FOR_NOTHING = ", ".join("'" + word.replace("'", "''") + "'" for word in PLACEHOLDERS)
 # Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
 # are a time; then least and greatest of a column of whole numbers; of strings again, rows with a word for a missing
-# value, these words, rows with a number in another form, and with a time in another form; last, of numbers, about how
-# many different values float32 keeps
+# value, these words, rows with a number in another form, and with a time in another form; of numbers, about how many
+# different values float32 keeps; last, of strings, one that is neither a number nor a time nor such a word
 STRING = rf"""
     count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
     coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
@@ -50,13 +50,15 @@ STRING = rf"""
     count(*) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING})),
     coalesce(list_sort(list(DISTINCT trim(@)) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING}))), []),
     count(*) FILTER (regexp_full_match(trim(@), $${ODD_NUMBER}$$)),
-    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL"""
+    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL,
+    min(trim(@)) FILTER (NOT regexp_full_match(trim(@), '{NUMBER}') AND NOT regexp_full_match(trim(@), '{TIME}')
+        AND trim(@) <> '' AND lower(trim(@)) NOT IN ({WORDS_FOR_NOTHING}))"""
 SINGLE = "approx_count_distinct(TRY_CAST(@ AS FLOAT))"
-WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}"
+WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}, NULL"
 FLOAT = f"""
     count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0,
-    {SINGLE} FILTER (NOT isnan(@))"""
-OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL"
+    {SINGLE} FILTER (NOT isnan(@)), NULL"""
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL, NULL"
 MOSTLY = 0.95  # share of a column's values that show what it holds
 
 
@@ -82,6 +84,7 @@ class Measured:
     odd_numbers: int = 0  # strings that are a number in any form
     odd_times: int = 0  # strings that are a time in a form that begins with no year
     singles: int | None = None  # of numbers: different values in float32, about
+    odd: str | None = None  # a string that is neither a number nor a time nor such a word
     spread: Spread | None = None  # of numbers
 
     @property
@@ -134,6 +137,8 @@ class Measured:
             return "words_for_missing"
         if self.distinct <= FEW:
             return None
+        if words > plain >= MOSTLY * words:
+            return "mostly_numbers"
         if self.odd_times >= MOSTLY * words:
             return "times_in_other_forms"
         if self.odd_numbers >= MOSTLY * words and self.digits < words and self.numbers < self.odd_numbers:

@@ -146,8 +146,10 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
             try:
                 complete = decode(piece, position)
             except (ValueError, RecursionError) as error:
-                if not isinstance(error, json.JSONDecodeError):  # thousands of digits, or of brackets
-                    raise DataError(f"{name} line {line}: {error}", "correct the line") from error
+                if not isinstance(error, json.JSONDecodeError):
+                    brackets = isinstance(error, RecursionError)
+                    cause = "its values are nested too deeply" if brackets else "a number has more than 4,300 digits"
+                    raise DataError(f"{name} line {line}: {cause}", "correct the line") from error
                 cut = error.pos > len(piece) - _NEAR_END or error.msg.startswith("Unterminated string")
                 if cut and len(piece) - position > LONGEST_LINE:
                     raise endless(name, line) from None

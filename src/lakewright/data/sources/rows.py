@@ -169,6 +169,13 @@ def _column(
                 return _array(values, "string"), metadata
         # the first row that does not fit those before it
         row = bisect_left(range(len(values)), True, key=lambda last: not _go_together(values[: last + 1], kind))
+        if kind is None and isinstance(values[row], int) and abs(values[row]) >= 2**63:
+            double = "" if types is None else f"read the column as floats, options: {{types: {{{name}: double}}}}, or "
+            raise DataError(
+                f"{chunk[row][0]}: the value of column {shown(name)} is a whole number beyond 64 bits: "
+                f"{shown(values[row])}",
+                f"{double}write such numbers as text, or leave the column out: data.exclude: [{name}]",
+            ) from None
         raise _changed(name, chunk[row][0], str(error), types) from None  # its message quotes the whole value
     except UnicodeEncodeError as error:
         place = next(place for place, row in chunk if name in row and not _is_unicode([name, row[name]]))
@@ -190,6 +197,8 @@ def _array(values: list[Any], kind: str | None) -> pa.Array:
             for value in values
         ]
         return typed(pa.array(texts, pa.string()), kind)
+    if pa.types.is_floating(named(kind)):  # Arrow takes whole numbers of 64 bits alone
+        values = [float(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in values]
     return pa.array(values, type=named(kind), from_pandas=True)
 
 
