@@ -21,6 +21,7 @@ from lakewright.learning.learners.trees import threads_of
 from lakewright.model.tasks.classification import ClassificationColumns
 from lakewright.pipeline.stages.prepare import prepare
 from lakewright.records import Ingested, Prepared
+from lakewright.service.scoring.predictions import choose
 
 ROWS = 120
 HIDDEN = {  # name → values that are numbers or times to a person, and the finding
@@ -65,7 +66,7 @@ def test_numbers_and_times_in_other_forms_are_noticed(lake: Any) -> None:
     named = {each.name: each for each in findings}
     assert "3 columns (age, income, since)" in named["words_for_missing"].detail
     assert named["words_for_missing"].rows == ["age: NA", "income: ?", "since: N/A"]
-    assert "data.options.null_values" in named["words_for_missing"].detail
+    assert "nullif(column, 'NA')" in named["words_for_missing"].detail
 
 
 def test_numbers_that_float32_makes_equal_are_noticed(lake: Any) -> None:
@@ -84,10 +85,17 @@ def test_numbers_that_float32_makes_equal_are_noticed(lake: Any) -> None:
         assert rounded == (["far from 0", "beyond", "long"] if single else [])
 
 
-def prepared_of(rows: dict[str, Any], *, task: str = "classification", **settings: Any) -> Prepared:
+def prepared_of(
+    rows: dict[str, Any],
+    *,
+    task: str = "classification",
+    learner: str = "trees",
+    columns: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Prepared:
     """What the stage prepare leaves of a table with these columns; `y` is the truth."""
-    project = {"name": "things", "schema": "main.t", "task": task, "prepare": settings, "train": {"learner": "trees"}}
-    project["data"] = {"table": "main.t.things", "columns": {"label": "y"}}
+    project = {"name": "things", "schema": "main.t", "task": task, "prepare": settings, "train": {"learner": learner}}
+    project["data"] = {"table": "main.t.things", "columns": columns or {"label": "y"}}
     Path("project.yml").write_text(yaml.safe_dump(project))
     loaded, workspace = lw.load_project("project.yml"), lw.Workspace.open(lw.load_profile())
     workspace = replace(workspace, work=workspace.folder / "work" / "prepare", run_id="a run")
@@ -96,6 +104,59 @@ def prepared_of(rows: dict[str, Any], *, task: str = "classification", **setting
     record = prepare(loaded, workspace, ingested=Ingested(table=table, source="", fingerprint=""))
     assert isinstance(record, Prepared)
     return record
+
+
+def found(record: Prepared) -> dict[str, Any]:
+    return {each.name: each for each in record.findings}
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_number_to_predict_that_float32_makes_equal() -> None:
+    inputs = {"n": [i / 7 for i in range(300)]}
+    finding = found(prepared_of(inputs | {"y": [1e12 + i * 500 for i in range(300)]}, task="regression"))
+    assert "300 different numbers, 3 are left" in finding["rounded_target"].detail and finding["rounded_target"].rows
+    for truths in ([2**55 + i for i in range(300)], [1e12 + i for i in range(300)]):
+        with pytest.raises(LakewrightError, match="has one for all of them") as error:
+            prepared_of(inputs | {"y": truths}, task="regression")
+        assert "data.derive" in error.value.remedy
+    for plain in (lambda i: i / 7, lambda i: 1e9 + i * 100_000.25, lambda i: 1e-30 * i, lambda i: i % 2):
+        assert "rounded_target" not in found(
+            prepared_of(inputs | {"y": list(map(plain, range(300)))}, task="regression")
+        )
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_number_to_predict_far_from_all_others() -> None:
+    inputs = {"n": [i / 7 for i in range(300)]}
+    truths = [10 + i % 13 / 10 for i in range(300)]
+    for one in (1e12, -1e5):
+        truths[7] = one
+        finding = found(prepared_of(inputs | {"y": truths}, task="regression"))["target_outliers"]
+        assert finding.count == 1 and finding.rows[0].startswith(f"row 7: '{one}'")
+    mostly_zero = [0.0 if i % 3 else i / 10 for i in range(300)]
+    assert "target_outliers" not in found(prepared_of(inputs | {"y": mostly_zero}, task="regression"))
+    mostly_zero[5] = 1e9
+    assert found(prepared_of(inputs | {"y": mostly_zero}, task="regression"))["target_outliers"].count == 1
+    heavy = np.random.default_rng(0).standard_t(2, 300).tolist()
+    assert "target_outliers" not in found(prepared_of(inputs | {"y": heavy}, task="regression"))
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("columns", [{"label": "y"}, {"label": "y", "numbers": ["far", "near"], "others": False}])
+def test_an_input_far_from_all_others_matters_to_a_learner_that_scales(columns: dict[str, Any]) -> None:
+    near = [10 + i % 13 / 10 for i in range(300)]
+    rows = {"far": [1e12 if i == 3 else each for i, each in enumerate(near)], "near": near, "y": ["a", "b", "b"] * 100}
+    finding = found(prepared_of(rows, learner="linear", columns=columns))["number_outliers"]
+    assert finding.rows == ["far: 1e+12, where 10.6 is the median"]
+    assert "number_outliers" not in found(prepared_of(rows, columns=columns))
+
+
+@pytest.mark.usefixtures("lake")
+def test_named_numbers_that_float32_makes_equal_are_noticed() -> None:
+    rows = {"n": [2**55 + i for i in range(300)], "y": ["a", "b", "b"] * 100}
+    for columns in ({"label": "y", "numbers": ["n"]}, {"label": "y", "numbers": ["n"], "others": False}):
+        assert found(prepared_of(rows, columns=columns))["rounded_numbers"].rows[0].startswith("n: 300 values")
+        assert "rounded_numbers" not in found(prepared_of(rows, columns=columns, learner="linear"))
 
 
 def passengers(count: int) -> dict[str, Any]:
@@ -149,6 +210,29 @@ def test_one_class_in_train_is_an_error_before_a_learner_sees_it() -> None:
 
 
 @pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("method", ["random", "predefined", "grouped"])
+def test_a_class_without_a_row_in_test_or_validation_is_noticed(method: str) -> None:
+    rows: dict[str, Any] = {"n": [i / 3 for i in range(200)], "y": ["ab"[i % 2] for i in range(200)]}
+    rows["y"][:2] = ["rare"] * 2
+    columns = {"label": "y"}
+    if method == "predefined":
+        rows["split"] = ["train"] * 100 + ["validation"] * 40 + ["test"] * 60
+    if method == "grouped":
+        rows["g"] = [str(i // 5) for i in range(200)]
+        columns["group"] = "g"
+    record = prepared_of(rows, columns=columns, split={"method": method})
+    findings, counts = found(record), record.label_counts
+    lacking = [name for name in ("validation", "test") if "rare" not in counts[name]]
+    assert lacking and [name for name in findings if name.startswith("not_in_")] == [
+        f"not_in_{name}" for name in lacking
+    ]
+    finding = findings[f"not_in_{lacking[0]}"]
+    assert finding.count == 1 and finding.rows == ["'rare': 2 rows (0, 1)"] and "task.merge" in finding.detail
+    rows["y"][:2] = ["a", "b"]
+    assert not [name for name in found(prepared_of(rows, columns=columns)) if name.startswith("not_in_")]
+
+
+@pytest.mark.usefixtures("lake")
 def test_a_label_that_is_a_word_for_nothing_is_noticed() -> None:
     rows = {"n": [i / 3 for i in range(99)], "y": [("yes", "no", "NA")[i % 3] for i in range(99)]}
     findings = {each.name: each for each in prepared_of(rows).findings}
@@ -164,6 +248,20 @@ def test_a_column_with_a_name_that_a_row_uses(name: str) -> None:
     with pytest.raises(LakewrightError, match=f"the column '{name}' is an input") as error:
         prepared_of(rows)
     assert f"data.exclude: [{name}]" in error.value.remedy
+    for foresee in (lambda: lw.uses("project.yml"), lambda: lw.profile("main.t.things", project="project.yml")):
+        with pytest.raises(LakewrightError, match=f"the column '{name}' is an input") as error:
+            foresee()
+        assert f"data.exclude: [{name}]" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_an_error_of_an_open_column_names_no_role_that_nobody_wrote() -> None:
+    rows = {"n": [float("inf") if i == 3 else i / 3 for i in range(60)], "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match=r"the column 'n' \(an input, since no role names it\)") as error:
+        prepared_of(rows)
+    assert error.value.remedy.endswith("data.exclude: [n]")
+    with pytest.raises(LakewrightError, match=r"the column 'n' \(data.columns.numbers\)"):
+        prepared_of(rows, columns={"label": "y", "numbers": ["n"]})
 
 
 def test_the_row_that_a_run_proposes_to_predict_is_whole(tmp_path: Path) -> None:
@@ -208,6 +306,53 @@ def test_numbers_with_commas_have_a_remedy_of_their_own(values: list[str], remed
 
 
 @pytest.mark.usefixtures("lake")
+def test_a_number_in_text_that_no_float_holds_is_an_error() -> None:
+    rows = {"n": ["1e400" if i == 3 else str(i / 3) for i in range(60)], "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match="holds '1e400', which no float holds") as error:
+        prepared_of(rows)
+    assert "data.exclude: [n]" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_words_in_a_number_to_predict_have_a_remedy_in_sql() -> None:
+    rows = {"n": [i / 3 for i in range(60)], "y": ["NA" if i % 7 else str(i) for i in range(60)]}
+    with pytest.raises(LakewrightError, match="'NA'") as error:
+        prepared_of(rows, task="regression")
+    assert "nullif(y, 'NA')::double" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+@pytest.mark.parametrize("odd", ["inf", "abc", "-Infinity", "1.2.3"])
+def test_one_odd_value_among_numbers_is_noticed(odd: str) -> None:
+    rows = {"n": [odd if i == 3 else "NA" if i % 50 == 7 else f"{i / 3:.2f}" for i in range(120)], "y": ["a", "b"] * 60}
+    finding = found(prepared_of(rows))["mostly_numbers"]
+    assert finding.rows == [f"n: all but 1 of 120 values, such as {odd!r}"]
+    rows["n"] = [f"{1 + i % 28:02}.5" if i % 3 else "kg" for i in range(120)]
+    assert "mostly_numbers" not in found(prepared_of(rows))
+
+
+@pytest.mark.usefixtures("lake")
+def test_nothing_to_learn_from_says_what_was_left_out() -> None:
+    rows = {"one": ["x"] * 60, "list": [[1.0]] * 60, "y": ["a", "b"] * 30}
+    with pytest.raises(LakewrightError, match="left out: one: one value in all rows, list: a list or a structure"):
+        prepared_of(rows)
+
+
+@pytest.mark.usefixtures("lake")
+def test_an_input_without_a_name_is_refused() -> None:
+    with pytest.raises(LakewrightError, match="has no name") as error:
+        prepared_of({"": [i / 3 for i in range(60)], "y": ["a", "b"] * 30})
+    assert "data.exclude: ['']" in error.value.remedy
+
+
+@pytest.mark.usefixtures("lake")
+def test_a_table_of_300_columns_is_measured() -> None:
+    numbers = {f"c{at}": [(i * (at % 97 + 3)) % 101 / 7 for i in range(120)] for at in range(300)}
+    record = prepared_of(numbers | {"y": ["a", "b"] * 60})
+    assert found(record)["inputs"].count == 300
+
+
+@pytest.mark.usefixtures("lake")
 def test_the_sql_of_a_remedy_quotes_a_column_of_several_words() -> None:
     rows = {"the price": [float("inf") if i == 3 else i / 3 for i in range(60)], "y": ["a", "b"] * 30}
     with pytest.raises(LakewrightError, match="infinite in 1 row") as error:
@@ -220,3 +365,11 @@ def test_a_profile_reads_the_labels_of_a_project_with_open_columns() -> None:
     prepared_of({"n": [i / 3 for i in range(60)], "y": ["a", "b"] * 30})  # writes the table and its project
     notes = lw.profile("main.t.things", project="project.yml").notes
     assert not [note for note in notes if "cannot read the labels" in note]
+
+
+def test_an_input_that_is_called_like_a_role_is_scored_from_its_own_column() -> None:
+    table = pa.schema({name: pa.float64() for name in ("label", "id", "group", "y", "key")})
+    roles = {"label": "y", "id": "key", "numbers": ["label", "id", "group"]}
+    columns = choose({"label": "number", "id": "number", "group": "number"}, table, roles, {}, None, ())
+    assert columns.inputs == {"label": "label", "id": "id", "group": "group"} and columns.id == "key"
+    assert choose({"label": "number"}, table, roles, {"label": "y"}, None, ()).inputs == {"label": "y"}

@@ -474,12 +474,20 @@ def test_a_number_that_is_none(mixed: Door, place: str, number: str) -> None:
     if place != "params":
         assert mixed.ask("POST", path, (body % "0").encode())[0] == 200
     status, told, _ = mixed.ask("POST", path, (body % number).encode())
-    assert status == 400 and json.loads(told)["remedy"]
+    answer = json.loads(told)
+    assert status == 400 and answer["remedy"]
+    if number != "01":  # of thousands of digits, too
+        cause = f"{number} is not JSON" if number[-1] in "Ny" else f"the number {number[:40]}"
+        assert cause in answer["error"] and "null" in answer["remedy"]
     line = "text,age,place\na,%s,north\n"
     kind = {"Content-Type": "text/csv"}
     assert mixed.ask("POST", "/invocations", (line % "31").encode(), kind)[0] == 200
     if number != "01":
-        assert mixed.ask("POST", "/invocations", (line % number).encode(), kind)[0] == 400
+        status, told, _ = mixed.ask("POST", "/invocations", (line % number).encode(), kind)
+        assert status == 400 and ("too large" in told.decode()) == (number[-1] not in "Ny")
+        lines = ROW % "1" + "\n" + ROW % number
+        status, told, _ = mixed.ask("POST", "/invocations", lines.encode(), {"Content-Type": "application/jsonlines"})
+        assert status == 400 and json.loads(told)["error"].startswith("line 2: ")
 
 
 @pytest.mark.parametrize("number", ["1_0", "٣", "0x10", "1e", "--1", "1 2", "infinity", "nan", "1" * 100_000 + "x"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -88,6 +90,23 @@ def test_a_full_disk_can_be_read_and_says_so_when_written(disk: Path, call: Call
     (disk / "filler").unlink()
     assert call("run", "--rerun", "train").code == 0
     assert call(*READS[0]).json["rows"] == [{"n": 60}]
+
+
+@pytest.mark.parametrize("free", [0, 3 << 20])
+def test_a_full_disk_shows_no_backtrace(disk: Path, free: int) -> None:
+    fill(disk)
+    filler = disk / "filler"
+    os.truncate(filler, max(0, filler.stat().st_size - free))
+    for rows in (1, 200_000, 3_000_000):  # delta-rs writes a small file at the end, a large one piece by piece
+        query = f"create table main.h.r{rows} as select i, md5(i::varchar) as s from range({rows}) as t(i)"
+        command = [sys.executable, "-m", "lakewright.cli", "sql", query]
+        environment = {**os.environ, "RUST_BACKTRACE": "1"}
+        ended = subprocess.run(command, cwd=disk, capture_output=True, text=True, check=False, env=environment)
+        if ended.returncode == 0 and free and rows == 1:
+            continue
+        assert ended.returncode == 1
+        assert re.fullmatch(r"error: the disk of .+ is full\n  → free space and run the command again\n", ended.stderr)
+    assert not list(disk.glob("**/*.partial"))
 
 
 @pytest.mark.slow

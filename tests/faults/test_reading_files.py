@@ -152,7 +152,7 @@ def test_a_finding_exactly_where_forms_fall_together(parts: list[list[str]]) -> 
     assume(values)
     findings: list[Finding] = []
     batches = [pa.record_batch({"x": pa.array(part, pa.string())}) for part in parts]
-    kinds = types_of(lambda names: iter(batches), ["x"], findings.append)
+    kinds, _ = types_of(lambda names: iter(batches), ["x"], findings.append)
     number = {"bigint": int, "double": float}.get(kinds["x"], str)
     assert bool(findings) == (len(set(values)) > len(set(map(number, values))))
 
@@ -591,7 +591,7 @@ def test_what_made_a_column_text_is_named_and_the_way_out_works(tmp_path: Path) 
         DataError,
         match=r"'n' \(data.columns.numbers\): 2 of 20 values are not a number: 'NA' \(data.csv line 6\), '-' ",
     ) as caught:
-        read(tmp_path, "data.csv", intake=numbers)
+        read(tmp_path, "data.csv", intake=numbers, missing=[])
     assert 'null_values: ["NA", "-"]' in caught.value.remedy
     assert read(tmp_path, "data.csv", intake=numbers, null_values=["NA", "-"])["n"].null_count == 2
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import chdir
 from dataclasses import replace
@@ -294,18 +295,50 @@ def test_predict_and_score_refuse_infinite_numbers(
     model = str(model_of_a_number)
     for number in ("1e400", "-1e400", "1" + 400 * "0"):
         refused = call("predict", model, f'{{"text": "a", "n": {number}}}')
-        assert refused.code == 2 and f"the number {number[:40]} is too large for a float" in refused.err
+        assert refused.code == 2 and f"argument 1: the number {number[:40]}" in refused.err
+        assert "is too large for a float" in refused.err and "or null" in refused.err
     with pytest.raises(DataError, match="row 0: 'n' is a number that is infinite or too large"):
         lw.predict(model, [{"text": "a", "n": float("inf")}])
     refused = call("predict", model, '{"text": "a", "n": Infinity}')
     assert refused.code == 2 and "Infinity is not JSON" in refused.err
     assert call("predict", model, '{"text": "a", "n": null}', '{"text": "a", "n": 1e300}').code == 0
 
+    twice = call("predict", model, '{"text": "a", "n": 1}', '{"text": "a", "n": 1, "n": 2}')
+    assert twice.code == 2 and "argument 2: the key 'n' occurs twice" in twice.err
+
     api.sql("create table main.h.u as select 'a' as text, 1.5 as n union all select 'b', 'inf'::double")
     scored = call("score", "--model", model, "--input", "main.h.u")
     assert scored.code == 1 and "'n' of main.h.u@v0 is infinite in row 1" in scored.err
     profiled = call("profile", "main.h.u")
     assert profiled.code == 0 and "'n': 1 row with an infinite number" in profiled.out
+
+
+def test_an_error_names_the_row_of_the_input(
+    model_of_a_number: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ['{"text": "a", "n": 1}'] * 700 + ['{"text": "a", "n": "x"}']
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    refused = call("predict", str(model_of_a_number))
+    assert refused.code == 1 and "row 700: 'n' is str, not a number" in refused.err
+    wrong = "case when i = 4500 then 'x' else '1' end"  # of texts that are numbers, as prepare reads them
+    text = "case when i % 2 = 0 then 'a' end"  # rows without a text are left out before
+    api.sql(f"create table main.h.w as select {text} as text, {wrong} as n from range(5000) as t(i)")
+    scored = call("score", "--model", str(model_of_a_number), "--input", "main.h.w")
+    assert scored.code == 1 and "main.h.w@v0: row 4500: 'n' is 'x', not a number" in scored.err
+    api.sql("create or replace table main.h.w as select 'a' as text, i::varchar as n from range(3) as t(i)")
+    api.sql("create table main.h.v as select 'a' as text, i::double as n from range(3) as t(i)")
+    for table in ("w", "v"):
+        assert call("score", "--model", str(model_of_a_number), "--input", f"main.h.{table}").code == 0
+    kept = "select label, probabilities from main.h.{}_predictions order by record_id"
+    assert api.sql(kept.format("w")) == api.sql(kept.format("v"))
+    number = "case when i = 4500 then 'inf'::double else 1 end"
+    rows = f"select {text} as text, {number} as n from range(5000) as t(i)"
+    api.sql(f"create table main.h.x as {rows} where i < 10")
+    assert call("score", "--model", str(model_of_a_number), "--input", "main.h.x").code == 0
+    api.sql(f"insert into main.h.x {rows}")
+    scored = call("score", "--model", str(model_of_a_number), "--input", "main.h.x")
+    assert scored.code == 1 and "new since v0 is infinite in row 4500" in scored.err
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", ".inf", ".nan", "inf", "nan"])
@@ -401,11 +434,11 @@ def write_csv(folder: Path, *values: str) -> None:
 @given(st.integers(-(10**18) + 1, 10**18 - 1), st.sampled_from(["0.5", "-7.25", "3", ""]), st.booleans())
 def test_whole_numbers_of_csv_keep_their_digits(number: int, other: str, first: bool) -> None:
     column = pa.array([str(number), other] if first else [other, str(number)])
-    kinds = types_of(lambda names: iter([pa.record_batch({"x": column})]), ["x"], lambda finding: None)
+    kinds, _ = types_of(lambda names: iter([pa.record_batch({"x": column})]), ["x"], lambda finding: None)
     value = typed(column, kinds["x"])[0 if first else 1].as_py()
     assert int(value) == number
     one_by_one = [pa.record_batch({"x": column.slice(at, 1)}) for at in range(2)]
-    assert types_of(lambda names: iter(one_by_one), ["x"], lambda finding: None) == kinds
+    assert types_of(lambda names: iter(one_by_one), ["x"], lambda finding: None)[0] == kinds
 
 
 def test_a_long_whole_number_beside_a_fraction_is_text(tmp_path: Path) -> None:

@@ -32,7 +32,18 @@ def test_the_line_for_cron_runs_and_leaves_a_log(tmp_path: Path, lakewright: Lak
     assert (minute, hour) == ("5", "4") and "\n" not in command
     for _ in range(2):
         subprocess.run(["sh", "-c", command.replace("\\%", "%")], cwd="/", check=True)  # as cron reads it
-    assert (folder / ".lakewright-tables.log").read_text().count('"tables": []') == 2
+    (log,) = folder.glob(".lakewright-tables-*.log")
+    assert log.read_text().count('"tables": []') == 2
+
+
+def test_two_lines_for_cron_do_not_wait_for_each_other(tmp_path: Path, lakewright: Lakewright) -> None:
+    def lock(*options: str) -> str:
+        made = lakewright("schedule", "cron", *options, cwd=tmp_path)
+        return made.stdout.partition("flock --nonblock ")[2].split(" ", 1)[0]
+
+    first, second = lock("score", "--input", "main.a.b"), lock("score", "--input", "main.a.c")
+    assert first and first != second and first == lock("--every", "weekly", "score", "--input", "main.a.b")
+    assert lock("--name", "one", "score", "--input", "main.a.b") == lock("--name", "one", "run")
 
 
 @SYSTEMD

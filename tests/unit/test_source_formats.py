@@ -114,7 +114,7 @@ def test_one_column_and_any_separator(tmp_path: Path) -> None:
         (["1", "007"], "string"),
         (["1", "2.5", "-3e2", ""], "double"),
         (["1", "99999999999999999999"], "string"),
-        (["1", "n/a"], "string"),
+        (["1", "n/b"], "string"),
         (["NA", "NaN", "null"], "string"),
         (["true", "False", ""], "bool"),
         (["2024-02-29", "2024-12-31"], "date32[day]"),

@@ -21,7 +21,8 @@ def schedule(
     folder: str | Path = ".",
 ) -> dict[str, str]:
     """The files that run `lakewright COMMAND …` in `folder` at regular times, as file name → text: a systemd service
-    and its timer, or for the kind `cron` the file `crontab`. `name` is the job's name; default: the command's.
+    and its timer, or for the kind `cron` the file `crontab`. `name` is the job's name; default: the command's, for cron
+    with a hash of its arguments. Jobs of one name do not run at once.
 
     Raises UsageError for an unknown time or kind, and for a command that does not end by itself.
     """
@@ -33,5 +34,5 @@ def schedule(
         raise UsageError(f"there is no kind of schedule {kind!r}", nearest(kind, ("systemd", "cron")))
     when, place = jobs.When.parse(every, at, on), Path(folder).absolute()
     if kind == "cron":
-        return {"crontab": jobs.cron(name or command[0], command, when, place)}
+        return {"crontab": jobs.cron(name or jobs.name_of(command), command, when, place)}
     return jobs.timer(name or command[0], command, when, place)

@@ -46,11 +46,14 @@ def predict(
         print("reading rows from stdin, one a line; end with Ctrl-D", file=sys.stderr)
     predictor = api.load(model, profile=profile, runtime=runtime)
     inputs = predictor.task.inputs
-    parsed = (_row(line, inputs) for line in (_utf8(rows, "argument") if rows else _utf8(_stdin(), "stdin line")))
+    place = "argument" if rows else "stdin line"
+    lines = enumerate(_utf8(rows or _stdin(), place), start=1)
+    parsed = ((number - 1, _row(line, inputs, f"{place} {number}")) for number, line in lines)
 
-    def predicted(chunk: list[Any]) -> list[Any]:
-        predictions = predictor.predict(chunk)
-        return predictor.explain(chunk, predictions, explain) if explain else predictions
+    def predicted(chunk: list[tuple[int, Any]]) -> list[Any]:
+        numbers, values = [number for number, _ in chunk], [row for _, row in chunk]
+        predictions = predictor.predict(values, numbers=numbers)
+        return predictor.explain(values, predictions, explain, numbers) if explain else predictions
 
     predictions = (prediction for chunk in _chunks(parsed, 256) for prediction in predicted(chunk))
     if as_json:
@@ -211,7 +214,7 @@ def _utf8(texts: Iterable[str], place: str) -> Iterator[str]:
         yield text
 
 
-def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
+def _row(line: str, inputs: Mapping[str, Kind], place: str) -> str | dict[str, Any]:
     """A text, or a JSON object of the model's inputs. A text may begin with a brace if it is the model's only input."""
     from lakewright.errors import UsageError, shown
 
@@ -219,12 +222,14 @@ def _row(line: str, inputs: Mapping[str, Kind]) -> str | dict[str, Any]:
         return line
     try:
         row: dict[str, Any] = jsonfile.parse_strictly(line)
+    except jsonfile.Unusable as failure:
+        raise UsageError(f"{place}: {failure}", failure.remedy) from None
     except ValueError as failure:
         if len(inputs) == 1 and not re.match(r'\s*\{\s*"', line):
             return line
         name = next((name for name, kind in inputs.items() if kind == "text"), next(iter(inputs)))
         raise UsageError(
-            f"not a JSON object: {shown(line)} ({failure})",
+            f"{place} is not a JSON object: {shown(line)} ({failure})",
             f'write {{"{name}": "…", …}}, one a line; a text that begins with a brace goes into one, with \\" for "',
         ) from None
     return row

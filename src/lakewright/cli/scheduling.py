@@ -25,7 +25,10 @@ Command = Annotated[
 Every = Annotated[str, typer.Option(help="hourly, daily, weekly or monthly")]
 At = Annotated[str, typer.Option(help="HH:MM by this machine's clock")]
 On = Annotated[str, typer.Option(help="weekly: the day")]
-Name = Annotated[str | None, typer.Option(help="the job's name; default: the command's name")]
+Name = Annotated[
+    str | None,
+    typer.Option(help="the job's name, of its files and its lock; default: the command's (cron: and its arguments')"),
+]
 
 
 @schedule.command(

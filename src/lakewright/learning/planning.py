@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,18 +16,19 @@ from lakewright.data.rows.choosing import LEFT_OUT, Chosen, choose
 from lakewright.data.rows.columns import column
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.folds import FOLDS
-from lakewright.data.rows.inputs import ColumnUse, close, uses
+from lakewright.data.rows.inputs import ROLES, ColumnUse, close, noticed_in, uses
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import Noticed, check_constant, check_test, check_train, cut
+from lakewright.data.rows.quality import Noticed, check_absent, check_constant, check_test, check_train, cut
 from lakewright.data.rows.reading import Batch, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
 from lakewright.data.sources.derived import columns_of
-from lakewright.errors import DataError, ProjectError
+from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.learners import check_fit
 from lakewright.learning.recipes import STORED, FittedRecipe, fit_recipe
 from lakewright.model.recipe.derive import Derive, DeriveSettings
+from lakewright.model.tasks.inputs import RESERVED, reserved
 from lakewright.records import Finding, Prepared, TableVersion
 from lakewright.settings.project import DERIVED
 
@@ -78,12 +80,33 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     for role, name in project.data.columns.names:
         column(schema.empty_table(), name, role)
     method = _method(project, schema.names)
+    named = {name for _, name in project.data.columns.names}
     project = closed(project, table, lake, method, findings)
+    try:
+        return _plan(table, project, lake, method, findings)
+    except LakewrightError as error:
+        error.cause, error.remedy = _of_open(error, {name for _, name in project.data.columns.names} - named)
+        raise
+
+
+def _of_open(error: LakewrightError, names: Collection[str]) -> tuple[str, str]:
+    """The cause and the remedy where the error is one of a column that the project leaves open: nobody wrote its
+    role."""
+    for name, role in itertools.product(names, (*ROLES.values(), "text")):
+        place = f"the column {name!r} (data.columns.{role})"
+        if place in error.cause:
+            cause = error.cause.replace(place, f"the column {name!r} (an input, since no role names it)")
+            return cause, f"{error.remedy}; or leave the column out: data.exclude: [{name}]"
+    return error.cause, error.remedy
+
+
+def _plan(table: TableVersion, project: Project, lake: Lake, method: Method, findings: list[Finding | Noticed]) -> Plan:
+    names = lake.scan(table).schema.names
     settings, columns = project.prepare, project.data.columns
     learner = plugins.LEARNERS.find(project.train.learner)
     Kind = plugins.TASKS.find(project.task.name)  # noqa: N806
     used = {name for _, name in columns.names} | ({columns.split or "split"} if method == "predefined" else set())
-    names = [name for name in schema.names if name in used]
+    names = [name for name in names if name in used]
     inputs = Kind.inputs_of(columns.roles)
     reading = Reading(lake, table, Kind, project.task, columns.roles, inputs, names)
 
@@ -106,6 +129,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
         check_train(counts, columns=columns, one_label=Kind.one_label)
         if Kind.one_label:
             findings += check_test(counts, columns=columns)
+        findings += check_absent(counts, chosen.rows_with, columns=columns, one_label=Kind.one_label)
 
     # The recipe, from train
     fitted = fit_recipe(learner, task, train, chosen.parts[chosen.of(TRAIN)] % FOLDS, project)
@@ -118,6 +142,7 @@ def closed(
     """The project with every input named, if it leaves the table's columns open. Adds to the findings."""
     columns = project.data.columns
     if not columns.is_open:
+        findings += noticed_in(column_uses(project, table, lake, method))
         return project
     chosen = column_uses(project, table, lake, method)
     named, more = close(columns, table, chosen)
@@ -128,7 +153,8 @@ def closed(
 
 
 def column_uses(project: Project, table: TableVersion, lake: Lake, method: Method | None = None) -> list[ColumnUse]:
-    """What each column of the table is to the project's model, and why."""
+    """What each column of the table is to the project's model, and why. Raises ProjectError for an input of a name that
+    rows use themselves."""
     columns = project.data.columns
     method = method or _method(project, lake.scan(table).schema.names)
     learner = plugins.LEARNERS.find(project.train.learner)
@@ -148,7 +174,16 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
         leave[columns.split or "split"] = "the published split"
     roles = {name for _, name in columns.names}
     computed = {name: derived[name] for name in derived if columns.is_open and name not in {*roles, *leave}}
-    return uses(columns, lake, table, reads, leave, computed, single)
+    chosen = uses(columns, lake, table, reads, leave, computed, single)
+    for each in chosen:
+        if not each.column and each.use != "no input":
+            raise ProjectError(
+                "a column of the table has no name, and it is an input",
+                "name it at the source or in SQL, or leave it out: data.exclude: ['']",
+            )
+        if each.column in RESERVED and each.use != "no input" and each.kind in ROLES:
+            raise reserved(each.column, each.why if each.column in roles else "no role names it")
+    return chosen
 
 
 def _derive(project: Project, chosen: Sequence[ColumnUse]) -> DeriveSettings | None:

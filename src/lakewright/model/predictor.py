@@ -94,15 +94,18 @@ class Predictor:
         self.task.decode(logits, encoded, rows)
 
     def predict(
-        self, rows: Sequence[Row | str], progress: Callable[[int], None] = lambda rows: None
+        self,
+        rows: Sequence[Row | str],
+        progress: Callable[[int], None] = lambda rows: None,
+        numbers: Sequence[int] | None = None,
     ) -> list[Prediction]:
         """One JSON-ready prediction a row, in the rows' order; `no_prediction` if a text is blank. A row is a mapping
         of the task's inputs, or a text if a row needs no other input. `progress` is called with the number of rows
-        predicted since its last call.
+        predicted since its last call. `numbers` are the rows' numbers in messages; by default 0, 1, 2, ….
 
         Raises DataError, which names the first row that lacks an input.
         """
-        parsed = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
+        parsed = self._read(rows, numbers)
         blank = [lacks(self.task.inputs, row) for row in parsed]
         complete = [row for row, nothing in zip(parsed, blank, strict=True) if not nothing]
         predictions: list[Prediction] = []
@@ -115,10 +118,20 @@ class Predictor:
         results = iter(predictions)
         return [no_prediction(self.task) if nothing else next(results) for nothing in blank]
 
-    def explain(self, rows: Sequence[Row | str], predictions: Sequence[Prediction], most: int) -> list[Prediction]:
+    def _read(self, rows: Sequence[Row | str], numbers: Sequence[int] | None) -> list[dict[str, Any]]:
+        numbered = zip(range(len(rows)) if numbers is None else numbers, rows, strict=True)
+        return [read_row(self.task.inputs, row, number) for number, row in numbered]
+
+    def explain(
+        self,
+        rows: Sequence[Row | str],
+        predictions: Sequence[Prediction],
+        most: int,
+        numbers: Sequence[int] | None = None,
+    ) -> list[Prediction]:
         """These predictions of these rows, each with `reasons`: its `most` strongest (`model/reasons.py`). Raises
         UsageError if the model has none."""
-        read = [read_row(self.task.inputs, row, at) for at, row in enumerate(rows)]
+        read = self._read(rows, numbers)
         reasons = self.reasons.of(read, predictions, most)
         return [{**each, "reasons": own} for each, own in zip(predictions, reasons, strict=True)]
 
@@ -146,7 +159,10 @@ class Predictor:
         return {*self.task.inputs.values()} <= kinds and numbers and decodes_tables(self.task)
 
     def predict_table(
-        self, rows: pa.RecordBatch | pa.Table, progress: Callable[[int], None] = lambda rows: None
+        self,
+        rows: pa.RecordBatch | pa.Table,
+        progress: Callable[[int], None] = lambda rows: None,
+        first: int = 0,
     ) -> pa.RecordBatch:
         """What `predict` gives for the rows as mappings, to the last bit, as columns: those of
         `task.prediction_columns()`, and `confidence`, null where the task knows none. One row each, in the rows' order;
@@ -155,7 +171,7 @@ class Predictor:
 
         Numbers, categories and times of a task with one output a row are read and computed as arrays (`reads_columns`);
         all other rows pass through `predict`. `progress` is called as by `predict`. Beside the predictions, it holds
-        8192 rows at a time. Needs pyarrow.
+        8192 rows at a time. `first` is the number of the first row in messages. Needs pyarrow.
 
         Raises DataError, which names the first row that lacks an input or holds a wrong value; and if the predictions
         are too large for one record batch.
@@ -166,12 +182,12 @@ class Predictor:
         if not (self.reads_columns and decodes_tables(task)):
             from lakewright.data.lake.types import python_rows
 
-            return of_predictions(task, self.predict(python_rows(rows), progress))
+            return of_predictions(task, self.predict(python_rows(rows), progress, range(first, first + rows.num_rows)))
         from lakewright.data.rows.arrays import complete_rows
 
         lacking = np.zeros(rows.num_rows, np.bool_)
         parts = []
-        for values in complete_rows(task.inputs, rows, CHUNK, lacking):
+        for values in complete_rows(task.inputs, rows, CHUNK, lacking, first):
             with working(self.folder):
                 encoded = self._encoded(values)
                 parts.append(task.decode_table(self.row_logits(encoded)))

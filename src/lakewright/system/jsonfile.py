@@ -13,6 +13,14 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 
+class Unusable(ValueError):
+    """JSON, or what Python's module takes for it, with a value that no row can hold."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.remedy = remedy
+
+
 def text(value: Any, indent: int | None = 2, default: Callable[[Any], Any] | None = None, escaped: bool = False) -> str:
     """One line if `indent` is None. A number that is not finite (a metric that the rows do not define) becomes null;
     `default` converts values that JSON has no form for, such as a time; `escaped`: ASCII only."""
@@ -39,8 +47,8 @@ def parse(content: str | bytes) -> Any:
 
 
 def parse_strictly(content: str) -> Any:
-    """Like `parse`, for JSON that a person writes: also raises ValueError for a repeated key, and for a number too
-    large for a float."""
+    """Like `parse`, for JSON that a person writes: raises Unusable for a repeated key, for a number too large for a
+    float, and for NaN and infinity."""
     try:
         return _STRICT.decode(content)
     except RecursionError:
@@ -51,14 +59,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     once = dict(pairs)
     if len(once) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name[:40]!r} occurs twice")
+        raise Unusable(f"the key {name[:40]!r} occurs twice", "keep one of them")
     return once
 
 
 def _float(number: str) -> float:
     value = float(number)
     if math.isinf(value):
-        raise ValueError(f"the number {number[:40]} is too large for a float")
+        shortened = number if len(number) <= 40 else f"{number[:40]}… ({len(number):,} characters)"
+        raise Unusable(
+            f"the number {shortened} is too large for a float, whose range ends at ±1.8e308",
+            "give a number within that range, or null",
+        )
     return value
 
 
@@ -68,7 +80,7 @@ def _int(number: str) -> int:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+    raise Unusable(f"{constant} is not JSON", "write null where a value is not known, else a finite number")
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_float=_float, parse_int=_int, parse_constant=_refuse)

@@ -19,7 +19,7 @@ from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadab
 from lakewright.data.lake.names import TableName
 from lakewright.data.lake.scan import cause_of, scan, schema_of
 from lakewright.data.lake.types import cast, columns_info, storable, within_years
-from lakewright.data.lake.writing import already_exists, as_one, fit, keep_failure, not_empty
+from lakewright.data.lake.writing import Feed, already_exists, as_one, fit, keep_failure, not_empty, with_room
 from lakewright.errors import AGAIN, Busy, DataError, DiskError, LakewrightError, NotFound, UsageError, nearest, of_disk
 from lakewright.records import TableVersion
 
@@ -88,12 +88,12 @@ class Lake:
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
         fitted = within_years(cast(batch, schema) for batch in not_empty(reader, table))
-        rows = keep_failure(as_one(fitted) if ordered else fitted, failures)
+        rows = Feed(keep_failure(with_room(as_one(fitted) if ordered else fitted, location.uri), failures))
         try:
             write_deltalake(
                 # From the version checked above: a transaction that another process commits meanwhile conflicts.
                 existing if existing is not None and transactions else location.uri,
-                pa.RecordBatchReader.from_batches(schema, rows),
+                pa.RecordBatchReader.from_batches(schema, iter(rows)),
                 mode="error" if existing is None or mode == "create" else mode,
                 schema_mode="overwrite" if mode == "overwrite" and existing is not None else None,
                 name=str(table),
@@ -111,6 +111,7 @@ class Lake:
         except CommitFailedError as error:
             raise conflict from error
         except Exception as error:
+            rows.stop()
             # delta-rs turns the stream's error into text. Popped: a list that a failure's own traceback holds would
             # keep DuckDB's objects until Python ends, which DuckDB would report as a leak.
             if failures:

@@ -36,6 +36,7 @@ _NAMES: dict[str, tuple[pa.DataType, str]] = {
 }
 _WORDS = {arrow: (text, name) for text, (arrow, name) in _NAMES.items()}
 _ROWS_SHOWN = 5
+_DIGITS = 38  # of a decimal, in Delta
 _FIRST_DAY, _LAST_DAY = np.datetime64(date.min, "D"), np.datetime64(date.max, "D")
 
 
@@ -119,8 +120,10 @@ def _storable(kind: pa.DataType, column: str, without_value: pa.DataType) -> pa.
         return pa.struct([pa.field(field.name, _storable(field.type, column, without_value)) for field in kind])
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind):
         return pa.list_(pa.field("element", _storable(kind.value_type, column, without_value)))
-    if kind in _WORDS or types.is_decimal(kind):
+    if kind in _WORDS:
         return kind
+    if types.is_decimal(kind) and kind.precision <= _DIGITS:
+        return pa.decimal128(kind.precision, kind.scale)
     raise DataError(
         f"column {column!r} has the type {shown(kind)}, which a Delta table cannot hold",
         f"cast it, for example to string or bigint, or leave it out (of a source: data.exclude: [{column}])",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lakewright.data.rows.contents import BROKEN
 from lakewright.data.rows.duplicates import normalise
-from lakewright.data.sources.written import PLACEHOLDERS
+from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.records import Finding
 
 if TYPE_CHECKING:

@@ -33,17 +33,18 @@ Array = NDArray[Any] | Coded
 
 
 def complete_rows(
-    inputs: Mapping[str, Kind], rows: pa.RecordBatch | pa.Table, most: int, lacking: NDArray[np.bool_]
+    inputs: Mapping[str, Kind], rows: pa.RecordBatch | pa.Table, most: int, lacking: NDArray[np.bool_], first: int = 0
 ) -> Iterator[dict[str, Array]]:
     """The values of the rows that do not lack all inputs, at least one and at most `most` at once: every part but the
     last has exactly `most`. `lacking` [rows] is filled in: whether a row lacks all inputs.
 
-    Reads `most` rows at a time. The inputs' kinds are all in KINDS. Raises DataError, which names the row.
+    Reads `most` rows at a time. The inputs' kinds are all in KINDS. Raises DataError, which names the row, counted from
+    `first`.
     """
     waiting: list[dict[str, Array]] = []
     count = 0
     for start in range(0, rows.num_rows, most):
-        values = read_columns(inputs, rows.slice(start, most), start)
+        values = read_columns(inputs, rows.slice(start, most), first + start)
         missing = _lacking(values)
         lacking[start : start + len(missing)] = missing
         if missing.any():

@@ -23,6 +23,7 @@ from lakewright.data.rows.quality import (
     counted,
 )
 from lakewright.data.rows.splits import SPLITS, Method, assign
+from lakewright.data.rows.spread import check_numbers
 from lakewright.errors import ProjectError, nearest
 from lakewright.records import Finding
 
@@ -51,6 +52,12 @@ class Chosen:
     @property
     def counts(self) -> dict[str, int]:
         return {name: int(self.of(name).sum()) for name in SPLITS}
+
+    def rows_with(self, label: str) -> list[int]:
+        """The numbers of the rows that stay and have the label."""
+        places = [place for place, labels in enumerate(self.names) if label in labels]
+        rows: list[int] = np.flatnonzero(np.isin(self.labels, places) & (self.split != LEFT_OUT)).tolist()
+        return rows
 
     @property
     def label_counts(self) -> dict[str, dict[str, int]]:
@@ -83,6 +90,9 @@ def choose(
         )
     else:
         findings += check_spellings(facts.labels, facts.names, columns=columns, rows=facts.rows)
+    if facts.number is not None:
+        findings += check_numbers(facts.number, columns=columns, rows=facts.rows)
+        facts = replace(facts, number=None)
 
     # No text twice, if we make the split
     duplicates = duplicates_of(facts.text, facts.truth)

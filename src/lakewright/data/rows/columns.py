@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lakewright.data.rows.kinds import missing
 from lakewright.errors import DataError, ProjectError, nearest, shown
 
@@ -118,7 +116,8 @@ def _no_numbers(values: pa.ChunkedArray, name: str, role: str) -> DataError:
     """The error for a column that is not of numbers; for text, with the values that are not numbers."""
     import pyarrow as pa
 
-    from lakewright.data.sources.written import NUMBERS, misfits
+    from lakewright.data.sources.words import PLACEHOLDERS
+    from lakewright.data.sources.written import NUMBERS, misfits, quoted
 
     cause = f"the column {name!r} (data.columns.{role}) holds {shown(values.type)}, not numbers"
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
@@ -126,6 +125,10 @@ def _no_numbers(values: pa.ChunkedArray, name: str, role: str) -> DataError:
     texts = [value for value in values.to_pylist() if value is not None]
     odd = misfits(name, [(texts, [""] * len(texts))], NUMBERS)
     if odd.count:
+        if all(value.strip().lower() in PLACEHOLDERS for value in odd.different):
+            sql, words = quoted(name), odd.different[:5]
+            null = f"nullif({sql}, '{words[0]}')::double" if len(words) == 1 else f"try_cast({sql} as double)"
+            return DataError(f"{cause}: {odd}", f"write null at the source, or make them null in SQL: {null}")
         return DataError(f"{cause}: {odd}", "name another column, or correct the values and cast them in SQL")
     return DataError(
         cause, f"cast it in SQL, or read it as numbers: data.options.types: {{{name}: double}} (csv, json)"
@@ -149,6 +152,12 @@ def number_column(table: pa.Table, name: str, role: str, in_text: bool = False) 
         numbers = [None if missing(text) else number_of(text) for text in texts.to_pylist()]
         if any(number is not None and math.isnan(number) for number in numbers):
             raise _no_numbers(original, name, role)
+        for number, text in zip(numbers, texts.to_pylist(), strict=True):
+            if number is not None and math.isinf(number):
+                raise DataError(
+                    f"the column {name!r} (data.columns.{role}) holds {shown(text)}, which no float holds",
+                    "correct the number at the source, or make it null in SQL",
+                )
         original = pa.chunked_array([pa.array(numbers, pa.float64()).take(pa.array(places))])
         kind = original.type
     if not (
@@ -186,8 +195,8 @@ def time_column(table: pa.Table, name: str, role: str) -> pa.ChunkedArray:
     for place, text in enumerate(texts.to_pylist()):
         times.append(None if missing(text) else time_of(text))
         if times[-1] is None and not missing(text):
-            for row in np.flatnonzero(places == place).tolist():
-                wrong.add(f"{shown(text)} (row {row} of this part of the table)")
+            for _ in range(int((places == place).sum())):
+                wrong.add(shown(text))
     wrong.refuse(name, role, "write times in ISO 8601, such as 2026-01-31T14:00:00Z, or cast them in SQL")
     return pa.chunked_array([pa.array(times, kind).take(pa.array(places))])
 

@@ -1,7 +1,8 @@
 """The facts that prepare keeps of each row while it streams the table: hashes and numbers, never the text.
 
 A usable row takes 36 bytes: its number (8), its text's identity (24) and its labels (4). 8 more if a row's truth is not
-one label, and for each named column of id, group and event_time (of id and group, a digest); 4 for a published split.
+one label, 8 if it is a number, and 8 for each named column of id, group and event_time (of id and group, a digest); 4
+for a published split.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from lakewright.settings.sections import Columns
 
 
+NUMERIC = ("number", "likeness")  # kinds of truth
+
+
 @dataclass(frozen=True, eq=False)
 class Facts:
     """Facts of the usable rows, in the table's order, [rows] each."""
@@ -40,6 +44,7 @@ class Facts:
     labels: npt.NDArray[np.int32]  # the index into `names` of the labels in the row's truth
     truth: npt.NDArray[np.integer]  # equal for equal truths
     names: list[tuple[str, ...]]
+    number: npt.NDArray[np.float64] | None = None  # the truth, if it is a number
     is_label: npt.NDArray[np.bool_] | None = None  # whether an input is the row's label, if rows have several inputs
     ids: npt.NDArray[np.int64] | None = None  # digests of the record ids, if a column holds them
     group: npt.NDArray[np.int64] | None = None  # equal for equal groups; NO_GROUP without one
@@ -55,6 +60,7 @@ def gather(
     size, one_label = reading.table.rows, reading.task.one_label
     rows, text, labels = np.empty(size, np.int64), np.empty(size, IDENTITY), np.empty(size, np.int32)
     truth = labels if one_label else np.empty(size, np.int64)
+    number = np.empty(size, np.float64) if reading.task.truth in NUMERIC else None
     group = np.empty(size, np.int64) if columns.group else None
     split = np.empty(size, np.int32) if method == "predefined" else None
     times: list[npt.NDArray[Any]] = []
@@ -92,6 +98,8 @@ def gather(
         if not one_label:
             # 64 bits: two different truths of one text collide with a chance of 5e-20.
             truth[window] = digests(map(as_text, usable_truths))[places]
+        if number is not None:
+            number[window] = np.array(usable_truths, np.float64)[places]
         if group is not None:
             group[window] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
         if method == "time" and columns.event_time:
@@ -108,6 +116,7 @@ def gather(
         labels=labels[:used],
         truth=truth[:used],
         names=list(numbers),
+        number=None if number is None else number[:used],
         is_label=None if is_label is None else is_label[:used],
         ids=id_digests,
         group=None if group is None else group[:used],

@@ -17,6 +17,7 @@ from pydantic import Field
 from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.measures import Measured, measure
 from lakewright.data.rows.quality import EXAMPLES, counted, cut
+from lakewright.data.rows.spread import FAR
 from lakewright.errors import DataError
 from lakewright.records import Finding, Record, TableVersion
 
@@ -37,14 +38,19 @@ LEFT_OUT = {
 }
 NOTICED = {
     "numbers_in_text": "with numbers or times written as text, read as such",
-    "words_for_missing": "whose other values are all numbers or times: words to the model, without an order. Have the "
-    "words read as missing: data.options.null_values (csv), or nullif(column, 'NA') in SQL",
+    "words_for_missing": "whose other values are all numbers or times: words to the model, without an order. Write "
+    "null at the source, or nullif(column, 'NA') in SQL; a csv file's are read as missing unless data.options.missing "
+    "says otherwise",
+    "mostly_numbers": "of numbers or times but for a few values: words to the model, without an order. Correct these "
+    "at the source, or write null; name the column under data.columns.categories if these are codes",
     "numbers_in_other_forms": "of numbers with units, signs or separators: words to the model, without an order. Write "
     "them plainly at the source (1234.5)",
     "times_in_other_forms": "of dates or times in other forms than ISO 8601: words to the model, without an order. "
     "Write them in ISO 8601 at the source (2024-01-31), or convert them in SQL: strptime(column, '%d.%m.%Y')",
     "rounded_numbers": "of numbers that differ beyond the seven digits of float32, in which this learner reads them, "
     "or beyond its range: most differences are lost. Take their least value away, or scale them (data.derive)",
+    "number_outliers": f"with a number more than {FAR:,.0f} times as far from the median as usual: this learner scales "
+    "numbers by what is usual, and cuts such ones. Correct them at the source, or write null for no value",
     "mostly_missing": "without a value in more than half of the rows",
     "many_values": f"of categories with more than {MANY_VALUES:,} values: most are rare, and new ones will come; "
     "see the steps hashing, frequency and target_mean",
@@ -83,14 +89,17 @@ def uses(
     is_open = columns.is_open
     unnamed = [name for name in names if is_open and name not in {*roles, *leave, *derived}]
     sources = {source: name for name in derived for source in derived[name]}
-    measured = {each.name: each for each in measure(lake, table, unnamed)}
+    numbers = [name for name in names if name in getattr(columns, "numbers", ())]
+    measured = {each.name: each for each in measure(lake, table, list(dict.fromkeys([*unnamed, *numbers])))}
     free = "text" in reads and getattr(columns, "text", None) is None  # the model reads one column of texts
     chosen: list[ColumnUse] = []
     for name in names:
         if name in roles:
             kind = next((by_role[role] for role in roles[name].split(", ") if role in by_role), None)
             why = f"data.columns names it: {roles[name]}"
-            chosen.append(ColumnUse(column=name, use="role" if kind is None else "input", kind=kind, why=why))
+            noticed = _numbers_noticed(measured[name], single) if name in numbers else {}
+            use = ColumnUse(column=name, use="role" if kind is None else "input", kind=kind, why=why, noticed=noticed)
+            chosen.append(use)
         elif name in derived:
             chosen.append(ColumnUse(column=name, use="derived", why="data.derive: the recipe computes it"))
         elif name in leave or not is_open:
@@ -110,7 +119,7 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
 
     noticed = {}
     if column.hides is not None:
-        noticed[column.hides] = ", ".join(column.words_for_nothing[:EXAMPLES]) or f"{column.distinct:,} values"
+        noticed[column.hides] = _hidden(column)
 
     def no_input(finding: str, why: str) -> ColumnUse:
         return ColumnUse(column=name, use="no input", kind=kind, why=why, finding=finding, noticed=noticed)
@@ -127,14 +136,42 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
         return no_input("unread_columns", f"{column.why}: {kind}; {more}")
     if column.is_written_otherwise:
         noticed["numbers_in_text"] = str(kind)
-    if single and column.is_rounded:
-        noticed["rounded_numbers"] = f"{column.distinct:,} values, about {column.singles:,} in float32"
+    noticed |= _numbers_noticed(column, single)
     if column.values < (1 - MOSTLY_MISSING) * rows:
         noticed["mostly_missing"] = f"{1 - column.values / rows:.0%}"
     if kind == "category" and column.distinct > MANY_VALUES and column.hides is None:
         noticed["many_values"] = f"{column.distinct:,}"
     missing = f"; {1 - column.values / rows:.0%} of the rows have none" if "mostly_missing" in noticed else ""
     return ColumnUse(column=name, use="input", kind=kind, why=f"{column.why}{missing}", noticed=noticed)
+
+
+def _hidden(column: Measured) -> str:
+    """What a finding shows of the words in a column of numbers or times."""
+    if column.hides == "mostly_numbers":
+        odd = column.values - column.nothing - max(column.numbers, column.times)
+        return f"all but {odd:,} of {column.values:,} values, such as {cut(column.odd)!r}"
+    return ", ".join(column.words_for_nothing[:EXAMPLES]) or f"{column.distinct:,} values"
+
+
+def _numbers_noticed(column: Measured, single: bool) -> dict[str, str]:
+    """Of a column of numbers: what the learner loses of them."""
+    if single and column.is_rounded:
+        return {"rounded_numbers": f"{column.distinct:,} values, about {column.singles:,} in float32"}
+    if single:
+        return {}
+    outlier = column.spread.outlier if column.spread else None
+    return {} if outlier is None else {"number_outliers": "{:g}, where {:g} is the median".format(*outlier)}
+
+
+def noticed_in(chosen: Sequence[ColumnUse]) -> list[Finding]:
+    """The findings on how columns are written or filled."""
+    findings = []
+    for finding, detail in NOTICED.items():
+        named = [each for each in chosen if finding in each.noticed]
+        rows = [f"{each.column}: {each.noticed[finding]}" for each in named]
+        if rows:
+            findings.append(_finding(finding, detail, named, rows))
+    return findings
 
 
 def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) -> tuple[Columns, list[Finding]]:
@@ -153,12 +190,14 @@ def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) ->
     text = next((each.column for each in added if each.kind == "text"), getattr(columns, "text", None))
     if not text and not any(roles.values()):
         beside = sorted(taken | {each.column for each in chosen if each.use == "no input" and not each.finding})
+        others = [f"{cut(each.column)}: {each.why}" for each in chosen if each.finding]
+        left_out = f"; left out: {', '.join(others[:EXAMPLES])}{', …' * (len(others) > EXAMPLES)}" if others else ""
         raise DataError(
-            f"{table} has no column to learn from beside {', '.join(beside) or 'none'}",
+            f"{table} has no column to learn from beside {', '.join(beside) or 'none'}{left_out}",
             "name columns under data.columns (numbers, categories, times), or see how the source was read",
         )
     named = columns.model_copy(update={**roles, "text": text, "others": False})
-    return named, [*_left_out(chosen), *_of_inputs(added), *_noticed(chosen)]
+    return named, [*_left_out(chosen), *_of_inputs(added), *noticed_in(chosen)]
 
 
 def _left_out(chosen: Sequence[ColumnUse]) -> list[Finding]:
@@ -181,16 +220,6 @@ def _of_inputs(added: Sequence[ColumnUse]) -> list[Finding]:
     taken = f"{counted(len(added), 'column')} without a role {verb}: {by_kind}."
     kinds_of = [f"{each.column}: {each.kind}" for each in added]
     return [Finding(name="inputs", count=len(added), detail=taken, rows=kinds_of)]
-
-
-def _noticed(chosen: Sequence[ColumnUse]) -> list[Finding]:
-    findings = []
-    for finding, detail in NOTICED.items():
-        named = [each for each in chosen if finding in each.noticed]
-        rows = [f"{each.column}: {each.noticed[finding]}" for each in named]
-        if rows:
-            findings.append(_finding(finding, detail, named, rows))
-    return findings
 
 
 def _finding(name: str, detail: str, named: Sequence[ColumnUse], rows: list[str]) -> Finding:

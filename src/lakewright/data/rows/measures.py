@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakewright.data.lake.writing import keep_failure
 from lakewright.data.rows.kinds import Kind
-from lakewright.data.sources.written import PLACEHOLDERS
+from lakewright.data.rows.spread import Spread
+from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ MANY_CODES = 100  # strings that are whole numbers are codes of a category, unle
 SENTENCES = 1000  # strings of several words are texts if they have as many values, or one in every second row
 WORDS = 3.0  # average words of a text
 MEMORY = "1GB"  # of DuckDB, before it spills
+COLUMNS = 50  # measured at once: each takes some megabytes that DuckDB cannot spill
 NUMBER = r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?"
 TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 # Forms that nobody can read without knowing more: 1,234.50, 1,5, $5, 5 kg, 5%, 31.12.2024, Jan 1 2024. For RE2,
@@ -38,8 +40,8 @@ ODD_TIME = (
 WORDS_FOR_NOTHING = ", ".join("'" + word.replace("'", "''") + "'" for word in PLACEHOLDERS)
 # Of the column @: rows with a value, different values, average words, rows that are a number and a whole one, that
 # are a time; then least and greatest of a column of whole numbers; of strings again, rows with a word for a missing
-# value, these words, rows with a number in another form, and with a time in another form; last, of numbers, about how
-# many different values float32 keeps
+# value, these words, rows with a number in another form, and with a time in another form; of numbers, about how many
+# different values float32 keeps; last, of strings, one that is neither a number nor a time nor such a word
 STRING = rf"""
     count(*) FILTER (trim(@) <> ''), count(DISTINCT @) FILTER (trim(@) <> ''),
     coalesce(avg(len(regexp_extract_all(@, '\S+'))) FILTER (trim(@) <> ''), 0),
@@ -49,14 +51,19 @@ STRING = rf"""
     count(*) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING})),
     coalesce(list_sort(list(DISTINCT trim(@)) FILTER (lower(trim(@)) IN ({WORDS_FOR_NOTHING}))), []),
     count(*) FILTER (regexp_full_match(trim(@), $${ODD_NUMBER}$$)),
-    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL"""
+    count(*) FILTER (regexp_full_match(trim(@), $${ODD_TIME}$$)), NULL,
+    min(trim(@)) FILTER (NOT regexp_full_match(trim(@), '{NUMBER}') AND NOT regexp_full_match(trim(@), '{TIME}')
+        AND trim(@) <> '' AND lower(trim(@)) NOT IN ({WORDS_FOR_NOTHING}))"""
 SINGLE = "approx_count_distinct(TRY_CAST(@ AS FLOAT))"
-WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}"
+WHOLE = f"count(@), count(DISTINCT @), 0, 0, 0, 0, min(@), max(@), 0, [], 0, 0, {SINGLE}, NULL"
 FLOAT = f"""
     count(@) FILTER (NOT isnan(@)), count(DISTINCT @) FILTER (NOT isnan(@)), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0,
-    {SINGLE} FILTER (NOT isnan(@))"""
-OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL"
+    {SINGLE} FILTER (NOT isnan(@)), NULL"""
+OTHER = "count(@), count(DISTINCT @), 0, 0, 0, 0, NULL, NULL, 0, [], 0, 0, NULL, NULL"
 MOSTLY = 0.95  # share of a column's values that show what it holds
+
+
+Shape = Literal["whole", "float", "string", "boolean", "time", "structure"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Measured:
     """One column of the table."""
 
     name: str
-    shape: Literal["whole", "float", "string", "boolean", "time", "structure"]
+    shape: Shape
     values: int = 0  # rows with a value
     distinct: int = 0
     words: float = 0.0  # average of strings
@@ -78,6 +85,8 @@ class Measured:
     odd_numbers: int = 0  # strings that are a number in any form
     odd_times: int = 0  # strings that are a time in a form that begins with no year
     singles: int | None = None  # of numbers: different values in float32, about
+    odd: str | None = None  # a string that is neither a number nor a time nor such a word
+    spread: Spread | None = None  # of numbers
 
     @property
     def kind(self) -> Kind | None:
@@ -129,6 +138,8 @@ class Measured:
             return "words_for_missing"
         if self.distinct <= FEW:
             return None
+        if words > plain >= MOSTLY * words:
+            return "mostly_numbers"
         if self.odd_times >= MOSTLY * words:
             return "times_in_other_forms"
         if self.odd_numbers >= MOSTLY * words and self.digits < words and self.numbers < self.odd_numbers:
@@ -147,29 +158,39 @@ class Measured:
 
 
 def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measured]:
-    """These columns, in their order, in one pass over the table."""
+    """These columns, in their order, in one pass over the table for every COLUMNS of them."""
+    if not names:
+        return []
+    schema = lake.scan(table).schema
+    shapes = {name: _shape(schema.field(name).type) for name in names}
+    flat = [name for name in names if shapes[name] != "structure"]
+    measured: dict[str, Measured] = {}
+    for start in range(0, len(flat), COLUMNS):
+        part = {name: shapes[name] for name in flat[start : start + COLUMNS]}
+        measured |= {each.name: each for each in _measured(lake, table, part)}
+    return [measured.get(name) or Measured(name, "structure") for name in names]
+
+
+def _measured(lake: Lake, table: TableVersion, shapes: Mapping[str, Shape]) -> list[Measured]:
     import duckdb
     import pyarrow as pa
 
-    if not names:
-        return []
-    shapes = {name: _shape(lake.scan(table).schema.field(name).type) for name in names}
-    flat = [name for name in names if shapes[name] != "structure"]
-    if not flat:
-        return [Measured(name, "structure") for name in names]
-    reader = lake.scan(table, flat)
+    reader = lake.scan(table, list(shapes))
     # By place, since a name may hold any character
-    schema = pa.schema([(f"c{place}", _plain(reader.schema.field(name).type)) for place, name in enumerate(flat)])
+    schema = pa.schema([(f"c{place}", _plain(reader.schema.field(name).type)) for place, name in enumerate(shapes)])
+    spreads = {name: Spread() for name, shape in shapes.items() if shape in ("whole", "float")}
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in reader:
-            yield pa.RecordBatch.from_arrays(
-                [batch.column(name).cast(schema.field(place).type) for place, name in enumerate(flat)], schema=schema
-            )
+            columns = [batch.column(name).cast(schema.field(place).type) for place, name in enumerate(shapes)]
+            for name, column in zip(shapes, columns, strict=True):
+                if name in spreads:
+                    spreads[name].add(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     expressions = {"string": STRING, "whole": WHOLE, "float": FLOAT}
     measures = ", ".join(
-        expressions.get(shapes[name], OTHER).replace("@", f"c{place}") for place, name in enumerate(flat)
+        expressions.get(shape, OTHER).replace("@", f"c{place}") for place, shape in enumerate(shapes.values())
     )
     failures: list[BaseException] = []  # DuckDB turns them into text
     with tempfile.TemporaryDirectory(prefix="lakewright-inputs-") as spill:
@@ -182,12 +203,14 @@ def measure(lake: Lake, table: TableVersion, names: Sequence[str]) -> list[Measu
                 if failures:
                     raise failures[0] from None
                 raise
-    size = len(numbers) // len(flat)
-    values = {name: numbers[place * size : (place + 1) * size] for place, name in enumerate(flat)}
-    return [Measured(name, shapes[name], *values.get(name, ())) for name in names]
+    size = len(numbers) // len(shapes)
+    return [
+        replace(Measured(name, shape, *numbers[place * size : (place + 1) * size]), spread=spreads.get(name))
+        for place, (name, shape) in enumerate(shapes.items())
+    ]
 
 
-def _shape(kind: pa.DataType) -> Literal["whole", "float", "string", "boolean", "time", "structure"]:
+def _shape(kind: pa.DataType) -> Shape:
     import pyarrow as pa
 
     types = pa.types

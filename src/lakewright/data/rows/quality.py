@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from lakewright.data.rows.duplicates import Duplicates, identities, normalise
 from lakewright.data.rows.kinds import missing
-from lakewright.data.rows.splits import SPLITS, TEST, TRAIN
-from lakewright.data.sources.written import PLACEHOLDERS
+from lakewright.data.rows.splits import SPLITS, TEST, TRAIN, VALIDATION
+from lakewright.data.sources.words import PLACEHOLDERS
 from lakewright.errors import DataError
 from lakewright.records import Finding
 
@@ -91,34 +91,34 @@ def check_labels(
             "add rows of other labels (a model learns nothing from one label), or check whether the table was "
             "filtered, or task.merge merges all of them",
         )
-    noticed = _noticed(
+    noticed = noticed_rows(
         "rare_labels",
         number[count_of[labels] == 1],
         f"whose label in column {column} occurs only once: it can be learned or tested, not both. Add rows or "
         "merge labels.",
-        _with_truth,
+        with_truth,
     )
 
     nothing = np.array([name.strip().lower() in WORDS_FOR_NOTHING for name in names])
     words = ", ".join(_quoted(name) for name in names if name.strip().lower() in WORDS_FOR_NOTHING)
-    noticed += _noticed(
+    noticed += noticed_rows(
         "placeholder_labels",
         number[nothing[labels]],
         f"whose label in column {column} is a word for a missing value ({words}), learned as a class. If it means no "
         "label, have it read as missing (data.options.null_values in csv, nullif in SQL): these rows are then left "
         "out.",
-        _with_truth,
+        with_truth,
     )
     noticed += check_spellings(labels, [(name,) for name in names], columns=columns, rows=number)
     if is_label is None:
         named = identities(names)
         is_label = (texts["high"] == named["high"][labels]) & (texts["low"] == named["low"][labels])
-    noticed += _noticed(
+    noticed += noticed_rows(
         "text_equals_label",
         number[is_label],
         f"whose text is the label itself, which needs no model and makes the metrics too good: check whether column "
         f"{input_names(columns, 'and')} was filled from column {column}.",
-        _with_truth,
+        with_truth,
     )
     return noticed
 
@@ -146,7 +146,7 @@ def check_spellings(
         both = [f"{_quoted(each)} ({counted(counts[each], 'row')})" for each in (label, other)]
         return f"row {row}: {both[0]}, elsewhere {both[1]}"
 
-    return _noticed(
+    return noticed_rows(
         "label_spellings",
         number[places],
         f"whose label in column {truth_name(columns)} differs from a more frequent one only in case, white space, "
@@ -179,26 +179,26 @@ def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | N
     """Findings about repeated texts, and about texts with different truths."""
     number = _numbers(rows, len(duplicates.group_of_row))
     text_column, truth_column = input_names(columns, "and"), truth_name(columns)
-    noticed = _noticed(
+    noticed = noticed_rows(
         "exact_duplicates",
         number[duplicates.exact],
         f"repeating the {content(columns)} of an earlier row in column {text_column} exactly: where "
         "prepare.duplicates drops them, train and validation keep the first.",
-        _with_truth,
+        with_truth,
     )
-    noticed += _noticed(
+    noticed += noticed_rows(
         "normalised_duplicates",
         number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
         f"repeating the {content(columns)} of an earlier row in column {text_column} except for case, white space or "
         "Unicode form: where prepare.duplicates drops them, train and validation keep the first.",
-        _with_truth,
+        with_truth,
     )
-    noticed += _noticed(
+    noticed += noticed_rows(
         "conflicting_labels",
         number[duplicates.conflicting],
         f"with the {content(columns)} of other rows and another value in column {truth_column}, so that no model can "
         "predict both: correct the value at the source.",
-        _with_truth,
+        with_truth,
     )
     return noticed
 
@@ -278,6 +278,38 @@ def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> 
     return [Finding(name="one_class_in_test", count=count, detail=detail)]
 
 
+def check_absent(
+    counts: Mapping[str, Mapping[str, int]],
+    rows_with: Callable[[str], Sequence[int]],
+    *,
+    columns: Columns,
+    one_label: bool,
+) -> list[Finding]:
+    """The findings `not_in_test` and `not_in_validation`: labels of train without a row there. `counts` are split →
+    label → rows, `rows_with` the numbers of the rows with a label."""
+    findings = []
+    uses = {
+        VALIDATION: "thresholds, early stopping and whatever else is chosen there never see them",
+        TEST: "no metric shows how well they are predicted",
+    }
+    for name, what_follows in uses.items():
+        absent = [label for label in counts[TRAIN] if label not in counts[name]]
+        if not absent or (name == TEST and len(counts[TEST]) < 2):  # of one class, `one_class_in_test` tells more
+            continue
+        rows = []
+        for label in absent[:EXAMPLES]:
+            numbers = list(rows_with(label))
+            first = ", ".join(map(str, numbers[:EXAMPLES])) + ", …" * (len(numbers) > EXAMPLES)
+            rows.append(f"{_quoted(label)}: {counted(len(numbers), 'row')} ({first})")
+        detail = (
+            f"{counted(len(absent), 'label')} in column {truth_name(columns)} without a row in {name}: {what_follows}. "
+            f"Add rows of them, merge them into others{' (task.merge)' * one_label}, or give {name} a larger share "
+            "(prepare.split)."
+        )
+        findings.append(Finding(name=f"not_in_{name}", count=len(absent), detail=detail, rows=rows))
+    return findings
+
+
 def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns, one_label: bool = False) -> None:
     """Raises DataError if a label of validation or test is not in train, or, where a row has `one_label`, if all rows
     of train have the same; `counts` are split → label → rows."""
@@ -304,14 +336,14 @@ def check_train(counts: Mapping[str, Mapping[str, int]], *, columns: Columns, on
         )
 
 
-def _noticed(name: str, rows: Rows, detail: str, show: Callable[[int, str, str], str]) -> list[Noticed]:
+def noticed_rows(name: str, rows: Rows, detail: str, show: Callable[[int, str, str], str]) -> list[Noticed]:
     """One finding about the rows, of which the first few are shown; none if there are no rows."""
     if len(rows) == 0:
         return []
     return [Noticed(name, len(rows), f"{counted(len(rows), 'row')} {detail}", rows[:EXAMPLES].tolist(), show)]
 
 
-def _with_truth(row: int, text: str, truth: str) -> str:
+def with_truth(row: int, text: str, truth: str) -> str:
     return f"row {row}: {cut(truth)!r}: {cut(text)}"
 
 

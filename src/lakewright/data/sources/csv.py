@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lakewright.data.sources import AS_IT_IS, Intake, check_options, check_types, checked, declared_types, files
 from lakewright.data.sources.escapes import unescaped
 from lakewright.data.sources.text import check_marks, decoding, encoding_of, lines, undecodable
+from lakewright.data.sources.words import OPTION, without_words, words_in
 from lakewright.data.sources.written import NUMBERS, TIMES, misfits, typed, types_of
 from lakewright.errors import DataError, UsageError
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.sources.files import Files, SourceFile
 
-_OPTIONS = {"delimiter", "quote", "escape", "encoding", "column_names", "types", "null_values", *files.OPTIONS}
+_OPTIONS = {"delimiter", "quote", "escape", "encoding", "column_names", "types", "null_values", OPTION, *files.OPTIONS}
 _SEPARATORS = ",;\t|"
 _SAMPLE_BYTES = 1 << 20
 # pyarrow reads about 40 blocks ahead (with or without threads), and a row must fit into one: small blocks keep memory
@@ -55,7 +56,8 @@ class _Format:
 class CsvSource:
     """Options: delimiter (detected by default), quote ('' for none), escape (for quotes within quoted values; without
     it they are doubled), encoding (utf-8), column_names (for files without a header line), types (column → SQL type),
-    null_values (texts that mean null, besides no text).
+    null_values (texts that mean null in every column, besides no text), missing (words that mean null among numbers or
+    times; by default words such as NA).
     """
 
     def open(
@@ -72,6 +74,7 @@ class CsvSource:
         for value in options.get("null_values", ()):
             if not isinstance(value, str | int | float) or isinstance(value, bool):  # YAML changes no and ~
                 raise UsageError(f"options.null_values holds {value!r}, which is not a text", "write it in quotes")
+        words = words_in(options)
         source_files = files.find(uri, storage_options, "csv", options)
         encoding = encoding_of(options, intake.notice)
         formats = [_format(source_files, file, encoding, options) for file in source_files.files]
@@ -95,23 +98,26 @@ class CsvSource:
 
         included = intake.kept(names)
         fixed_types = {name: "string" for name in included if name in intake.as_written} | declared
-        # Declared times too, since they lose digits like others.
-        inferred = [name for name in included if fixed_types.get(name, "timestamp").startswith("timestamp")]
+        # Declared numbers and times too, since they lose words and digits like others.
+        inferred = [name for name in included if fixed_types.get(name) not in ("string", "boolean", "binary")]
         by_value = {*declared, *intake.numbers, *intake.times}
-        kinds = types_of(texts, inferred, intake.notice, by_value) | fixed_types
+        kinds, lose_words = types_of(texts, inferred, intake.notice, by_value, words, declared)
+        kinds |= fixed_types
         for name in included:
             if name not in declared:
-                _expected(source_files, format_of_file, name, kinds[name], intake)
+                _expected(source_files, format_of_file, name, kinds[name], intake, words)
         schema = pa.schema([(name, named(kinds[name])) for name in included])
 
         def read(file: SourceFile) -> Iterator[pa.RecordBatch]:
             for batch in _texts(source_files, file, format_of_file[file.name], included):
                 columns = []
                 for name, column in zip(included, batch.columns, strict=True):
+                    values = without_words(column, words) if name in lose_words else column
                     try:
-                        columns.append(typed(column, kinds[name]))
+                        columns.append(typed(values, kinds[name]))
                     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                        odd = misfits(name, _values(source_files, format_of_file, name), [kinds[name]], inferred=False)
+                        all_values = _values(source_files, format_of_file, name, words)
+                        odd = misfits(name, all_values, [kinds[name]], inferred=False)
                         raise DataError(f"column {name!r} (options.types): {odd}", odd.remedy) from error
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -317,19 +323,28 @@ class _Unescaped(io.RawIOBase):
         return len(head)
 
 
-def _expected(source_files: Files, format_of_file: Mapping[str, _Format], name: str, kind: str, intake: Intake) -> None:
+def _expected(
+    source_files: Files,
+    format_of_file: Mapping[str, _Format],
+    name: str,
+    kind: str,
+    intake: Intake,
+    words: frozenset[str],
+) -> None:
     """Raises DataError for a column that must be numbers, or times, and is text because of some values."""
     for kinds, roles in ((NUMBERS, intake.numbers), (TIMES, intake.times)):
         if kind == "string" and name in roles:
-            odd = misfits(name, _values(source_files, format_of_file, name), kinds)
+            odd = misfits(name, _values(source_files, format_of_file, name, words), kinds)
+            if not odd.total and words:  # words alone
+                odd = misfits(name, _values(source_files, format_of_file, name), kinds)
             if odd.total:
                 raise DataError(f"column {name!r} (data.columns.{roles[name]}): {odd}", odd.remedy)
 
 
 def _values(
-    source_files: Files, format_of_file: Mapping[str, _Format], name: str
+    source_files: Files, format_of_file: Mapping[str, _Format], name: str, words: frozenset[str] = frozenset()
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """A column's values that are not missing, and their places, a few thousand at a time."""
+    """A column's values that are not missing, nor one of the words, and their places, a few thousand at a time."""
 
     def pairs() -> Iterator[tuple[str, str]]:
         for file in source_files.files:
@@ -339,7 +354,8 @@ def _values(
                 reader = _rows(lines(stream, file.name, format.encoding), format, file.name)
                 for number, row in enumerate(reader):
                     if row and (number or not format.header) and row[position] not in format.null_values:
-                        yield row[position], f"{file.name} line {start}"
+                        pair = row[position], f"{file.name} line {start}"
+                        yield from () if row[position].strip().lower() in words else (pair,)
                     start = reader.line_num + 1
 
     several = pairs()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakewright.data.sources import AS_IT_IS, Intake, check_options, checked, declared_types, files
 from lakewright.data.sources.text import LONGEST_LINE, check_marks, decoding, encoding_of, endless, undecodable
+from lakewright.data.sources.words import OPTION, words_in
 from lakewright.errors import DataError, shown
 
 if TYPE_CHECKING:
@@ -23,14 +24,16 @@ _BETWEEN = re.compile(r"[\s,]*")
 
 
 class JsonSource:
-    """Options: encoding (utf-8), types (column → SQL type; string keeps any value as its JSON text)."""
+    """Options: encoding (utf-8), types (column → SQL type; string keeps any value as its JSON text), missing (words
+    that mean null in a column of numbers; by default words such as NA)."""
 
     def open(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> pa.RecordBatchReader:
         from lakewright.data.sources.rows import from_rows
 
-        check_options(options, {"encoding", "types", *files.OPTIONS}, "json")
+        check_options(options, {"encoding", "types", OPTION, *files.OPTIONS}, "json")
+        words = words_in(options)
         source_files = files.find(uri, storage_options, "json", options)
         encoding = encoding_of(options, intake.notice)
         types = declared_types(options)
@@ -44,13 +47,13 @@ class JsonSource:
             )
         )
         several: Iterator[tuple[str, Any]] = rows if len(source_files.files) > 1 else _several(rows)
-        return checked(*from_rows(several, types, intake), uri, intake)
+        return checked(*from_rows(several, types, intake, words), uri, intake)
 
     def fingerprint(
         self, uri: str, options: Mapping[str, Any], storage_options: Mapping[str, str], intake: Intake = AS_IT_IS
     ) -> str:
         source_files = files.find(uri, storage_options, "json", options)
-        return files.fingerprint(source_files, options, intake.as_written.intersection(source_files.files[0].partition))
+        return files.fingerprint(source_files, options, intake.as_written)
 
 
 def _rows(
@@ -143,8 +146,10 @@ def _objects(text: io.TextIOBase, name: str, number: Callable[[str], float] = fl
             try:
                 complete = decode(piece, position)
             except (ValueError, RecursionError) as error:
-                if not isinstance(error, json.JSONDecodeError):  # thousands of digits, or of brackets
-                    raise DataError(f"{name} line {line}: {error}", "correct the line") from error
+                if not isinstance(error, json.JSONDecodeError):
+                    brackets = isinstance(error, RecursionError)
+                    cause = "its values are nested too deeply" if brackets else "a number has more than 4,300 digits"
+                    raise DataError(f"{name} line {line}: {cause}", "correct the line") from error
                 cut = error.pos > len(piece) - _NEAR_END or error.msg.startswith("Unterminated string")
                 if cut and len(piece) - position > LONGEST_LINE:
                     raise endless(name, line) from None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lakewright.data.sources.words import PLACEHOLDERS, Seen, are_words, read_as_missing, without_words
 from lakewright.errors import shown
 from lakewright.records import Finding
 
@@ -39,12 +40,6 @@ _COMMA = r"[+-]?[0-9]+,[0-9]+"
 _GROUPED = r"[+-]?[0-9]{1,3}(,[0-9]{3})+([.][0-9]+)?"  # 1,234.50
 _NOT_ISO = r"[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2}([0-9]{2})?\b.*"  # day first or month first: unknown
 
-# Words for a missing value, in lower case.
-PLACEHOLDERS = (
-    *("n/a", "#n/a", "na", "n.a.", "null", "<null>", "(null)", "none", "nil", "nan", "undefined", "unknown", "missing"),
-    *("not available", "not applicable", "no data", "tbd", "todo", "xxx", "-", "--", "---", "?", "??", "???", "."),
-    *("...", "_", "\\n", "(blank)", "(none)", "(empty)", "[deleted]", "[removed]"),
-)
 # Forms for which other digits mean another value: a double distinguishes 15 digits of these.
 _SIMPLE = {
     "boolean": "",
@@ -65,9 +60,13 @@ class _Forms:
     `exact`: no whole number may lose its last digits as a double. `plain`: every value has its usual form, so that no
     value has two forms; `pointed`: the same, with the `.0` of whole numbers, as Python writes floats. `shapes`: the
     other forms, with 9 for every digit (two are enough); values with the same shape differ if they are `simple`.
+    `words` mean a missing value if all others are numbers or times; `declared` ones are. `seen` are those so far.
     """
 
     exact: bool
+    words: frozenset[str] = frozenset()
+    declared: bool = False
+    seen: Seen = field(default_factory=Seen)
     possible: list[str] = field(default_factory=lambda: list(_PATTERNS))
     filled: bool = False
     plain: bool = True
@@ -76,13 +75,17 @@ class _Forms:
     shapes: set[str] = field(default_factory=set)
     cut: int = 0
 
-    def add(self, column: pa.Array) -> None:
+    def add(self, column: pa.Array, first_row: int) -> None:
+        """A batch of the column, whose first value is of this row."""
         import pyarrow.compute as pc
 
-        if not self.possible:
+        if not self.possible and not self.declared:
             return
         values = empty_as_null(column).drop_null().unique()
-        if len(values) == 0:
+        if self.words and pc.any(is_word := are_words(values, self.words)).as_py():
+            self._see(column, values.filter(is_word), first_row)
+            values = values.filter(pc.invert(is_word))
+        if len(values) == 0 or not self.possible:
             return
         fits = [kind for kind in self.possible if _fit(values, kind)]
         if self.exact and "double" in fits and not _is_exact(values):
@@ -105,9 +108,26 @@ class _Forms:
         if fits[0].startswith("timestamp"):
             self.cut += pc.sum(pc.match_substring_regex(column, r"[.][0-9]{6}[0-9]*[1-9]")).as_py() or 0
 
+    def _see(self, column: pa.Array, words: pa.Array, first_row: int) -> None:
+        import pyarrow.compute as pc
+
+        places = pc.is_in(column, words)
+        counts = {each["values"]: each["counts"] for each in column.filter(places).value_counts().to_pylist()}
+        rows = pc.indices_nonzero(pc.fill_null(places, False))
+        self.seen.add(counts, [f"row {first_row + row}" for row in rows.slice(0, _EXAMPLES).to_pylist()])
+
     @property
     def kind(self) -> str:
-        return self.possible[0] if self.filled and self.possible else "string"
+        if not self.filled:  # words alone stay as they are
+            words = list(self.seen.counts)
+            return next((kind for kind in self.possible if words and _fit(_texts(words), kind)), "string")
+        fits = self.possible[0] if self.possible else "string"
+        return "string" if self.seen.total and fits not in (*NUMBERS, *_TIMES) else fits
+
+    @property
+    def loses_words(self) -> bool:
+        """Whether its words are read as missing."""
+        return self.seen.total > 0 and (self.declared or (self.filled and self.kind != "string"))
 
     @property
     def may_coincide(self) -> bool:
@@ -121,24 +141,33 @@ def types_of(
     names: Sequence[str],
     notice: Callable[[Finding], object],
     by_value: Collection[str] = (),
-) -> dict[str, str]:
-    """The type (by its SQL name) that fits all values of each column, even a late odd one; else string.
+    words: frozenset[str] = frozenset(),
+    declared: Collection[str] = (),
+) -> tuple[dict[str, str], set[str]]:
+    """The type (by its SQL name) that fits all values of each column, even a late odd one, else string; and the columns
+    whose `words` are read as missing: those whose other values are all numbers, or all times, and `declared` ones.
 
     `read` returns batches of text with these columns, from the start each time. Notices columns where a value has two
-    written forms (except columns that are `by_value`: their forms have no meaning), and those whose
-    times lose their last digits.
+    written forms (except columns that are `by_value`: their forms have no meaning), those whose times lose their last
+    digits, and the words.
     """
-    forms = {name: _Forms(exact=name not in by_value) for name in names}
+    forms = {name: _Forms(name not in by_value, words, name in declared) for name in names}
+    row = 0
     for batch in read(names) if names else ():
         for name in names:
-            forms[name].add(batch.column(name))
+            forms[name].add(batch.column(name), row)
+        row += batch.num_rows
     for name, column in forms.items():
         if column.kind.startswith("timestamp") and column.cut:
             notice(cut_times(name, column.cut))
         if column.may_coincide and name not in by_value:
-            for finding in _coinciding_forms(read([name]), name, column.kind):
+            without = words if column.loses_words else frozenset[str]()
+            for finding in _coinciding_forms(read([name]), name, column.kind, without):
                 notice(finding)
-    return {name: column.kind for name, column in forms.items()}
+    lost = {name: column.seen for name, column in forms.items() if column.loses_words}
+    for finding in read_as_missing(lost):
+        notice(finding)
+    return {name: column.kind for name, column in forms.items()}, {*lost}
 
 
 def typed_columns(columns: Mapping[str, pa.Array], intake: Intake) -> dict[str, pa.Array]:
@@ -146,7 +175,7 @@ def typed_columns(columns: Mapping[str, pa.Array], intake: Intake) -> dict[str, 
     import pyarrow as pa
 
     batch = pa.record_batch(dict(columns)) if columns else pa.record_batch([], [])
-    kinds = types_of(lambda names: iter([batch]), [n for n in columns if n not in intake.as_written], intake.notice)
+    kinds, _ = types_of(lambda names: iter([batch]), [n for n in columns if n not in intake.as_written], intake.notice)
     return {name: typed(column, kinds.get(name, "string")) for name, column in columns.items()}
 
 
@@ -299,6 +328,12 @@ def _is_exact(values: pa.Array) -> bool:
     return all(float(value) == int(value.partition(".")[0]) for value in long)
 
 
+def _texts(values: Sequence[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
 def _is_number(text: str) -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -344,7 +379,7 @@ def _shapes(values: pa.Array) -> list[str]:
     return shapes
 
 
-def _coinciding_forms(batches: Iterator[pa.RecordBatch], name: str, kind: str) -> list[Finding]:
+def _coinciding_forms(batches: Iterator[pa.RecordBatch], name: str, kind: str, words: frozenset[str]) -> list[Finding]:
     """One finding, or none, from all of a column's values."""
     import duckdb
     import pyarrow as pa
@@ -355,7 +390,8 @@ def _coinciding_forms(batches: Iterator[pa.RecordBatch], name: str, kind: str) -
 
     def pairs() -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            forms = empty_as_null(batch.column(name)).drop_null()
+            column = batch.column(name)
+            forms = empty_as_null(without_words(column, words) if words else column).drop_null()
             yield pa.record_batch([forms, typed(forms, kind)], schema=schema)
 
     with tempfile.TemporaryDirectory(prefix="lakewright-forms-") as spill:

@@ -68,11 +68,7 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
     for role in ("numbers", "categories", "times"):
         for name in columns.get(role, ()):
             if name in RESERVED:
-                raise ProjectError(
-                    f"the column {name!r} is an input (data.columns.{role}), but of a row this is the name of the "
-                    + ("truth" if name == "truth" else "text"),
-                    f"rename it at the source or in SQL, or leave it out: data.exclude: [{name}]",
-                )
+                raise reserved(name, f"data.columns.{role}")
             if name in read:
                 raise ProjectError(f"data.columns.{role} names {name!r} a second time", "name a column once")
             if role == "numbers":
@@ -86,6 +82,15 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
     if not read:
         needed(columns, "text")  # raises
     return read
+
+
+def reserved(name: str, why: str) -> ProjectError:
+    """The error for an input of a name that each row of a task uses for itself."""
+    return ProjectError(
+        f"the column {name!r} is an input ({why}), but of a row this is the name of the "
+        + ("truth" if name == "truth" else "text"),
+        f"rename it at the source or in SQL, or leave it out: data.exclude: [{name}]",
+    )
 
 
 def sample_rows(inputs: Mapping[str, Kind]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,9 +27,10 @@ import pyarrow.compute as pc
 
 from lakewright.data.lake.types import python_rows, storable
 from lakewright.data.rows.arrays import plain_array
-from lakewright.data.rows.kinds import Kind, requires_text
+from lakewright.data.rows.columns import number_of
+from lakewright.data.rows.kinds import Kind, missing, requires_text
 from lakewright.data.rows.request import lacks
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, UsageError, nearest, shown
 from lakewright.model.tasks import abstains
 from lakewright.model.tasks.tables import complete, of_predictions
 
@@ -94,19 +96,21 @@ def choose(
         if name not in table.names:
             raise UsageError(f"the table has no column {name!r}", nearest(name, table.names))
     columns: dict[str, str] = {}
+    several = {name for of_role in roles.values() if isinstance(of_role, list) for name in of_role}
     for name in inputs:
-        candidates = (mapping.get(name), roles.get(name), name)
+        # A column that is an input under its own name may be called like a role of another column: label, id
+        candidates = (mapping.get(name), None if name in several else roles.get(name), name)
         column = next((column for column in candidates if isinstance(column, str) and column in table.names), None)
         if column is not None:
             columns[name] = column
     words = any(inputs[name] == "words" for name in columns)  # a text can be made of them
     beside = ("optional text",) if requires_text(inputs) else ()  # a table has a column for each input
     optional = (*beside, "words", "text") if words else (*beside, "words")
-    missing = [name for name, kind in inputs.items() if name not in columns and kind not in optional]
-    if missing:
+    lacking = [name for name, kind in inputs.items() if name not in columns and kind not in optional]
+    if lacking:
         raise DataError(
-            f"the table has no column for the model's input {missing[0]!r}",
-            f"name it: --column {missing[0]}=NAME; {nearest(missing[0], table.names)}",
+            f"the table has no column for the model's input {lacking[0]!r}",
+            f"name it: --column {lacking[0]}=NAME; {nearest(lacking[0], table.names)}",
         )
     chosen = id or roles.get("id")
     return Columns(columns, chosen if chosen in table.names else None, tuple(keep))
@@ -155,7 +159,10 @@ class Scoring:
         window = part.window
         if window.predictions is None:
             _check_finite(window, job, self.columns.inputs.values())
-            window.predictions = self._predict(window.rows)
+            try:
+                window.predictions = self._predict(window.rows, window.first)
+            except DataError as error:
+                raise DataError(f"{job.rows}: {error.cause}", error.remedy) from None
         size = part.stop - part.start
         predicted = window.predictions.slice(part.start, size)
         rows = window.rows.slice(part.start, size)
@@ -185,10 +192,14 @@ class Scoring:
         ]
         return pa.record_batch(arrays, schema=self.schema)
 
-    def _predict(self, rows: pa.RecordBatch) -> Predicted:
-        inputs = {name: rows.column(column) for name, column in self.columns.inputs.items()}
+    def _predict(self, rows: pa.RecordBatch, first: int) -> Predicted:
+        kinds = self.predictor.task.inputs
+        inputs = {
+            name: _as_numbers(rows.column(column), name, first) if kinds[name] == "number" else rows.column(column)
+            for name, column in self.columns.inputs.items()
+        }
         predict = self._predict_columns if self.predictor.reads_columns else self._predict_rows
-        columns, abstain, without = predict(inputs)
+        columns, abstain, without = predict(inputs, first)
         confidence = pc.if_else(without, pa.scalar(None, pa.float64()), columns.column("confidence"))
         columns = columns.set_column(columns.schema.get_field_index("confidence"), "confidence", confidence)
         if self.explain:
@@ -208,18 +219,19 @@ class Scoring:
             reasons[place] = [{**each, "value": _as_text(each["value"])} for each in prediction["reasons"]]
         return pa.array(reasons, REASONS.type)
 
-    def _predict_columns(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
-        columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs))
+    def _predict_columns(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+        columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs), first=first)
         without = functools.reduce(pc.and_, (pc.is_null(plain_array(column)) for column in inputs.values()))
         unsure = pc.fill_null(pc.less(columns.column("confidence"), self.least_confidence), False)
         nothing = pc.is_null(columns.column(0))  # also where all numbers are NaN
         return columns, pc.or_(unsure, nothing), without
 
-    def _predict_rows(self, inputs: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+    def _predict_rows(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
         task, values = self.predictor.task, [column.to_pylist() for column in inputs.values()]
         rows = [dict(zip(inputs, row, strict=True)) for row in zip(*values, strict=True)]
         without = np.array([lacks(task.inputs, row) for row in rows])
-        predictions = self.predictor.predict([row for row, lack in zip(rows, without, strict=True) if not lack])
+        places = np.flatnonzero(~without)
+        predictions = self.predictor.predict([rows[at] for at in places], numbers=(first + places).tolist())
         abstain = without.copy()
         abstain[~without] = [abstains(task, each, self.least_confidence) for each in predictions]
         columns = complete(task, [of_predictions(task, predictions)], without)
@@ -238,6 +250,20 @@ class Predicted:
         return Predicted(*(each.slice(start, rows) for each in (self.columns, self.abstain, self.without)))
 
 
+def _as_numbers(column: pa.Array, name: str, first: int) -> pa.Array:
+    """A column of texts as the numbers that they are, as prepare reads it; any other as it is. Raises DataError, which
+    names the row, counted from `first`."""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    numbers = list[float | None]()
+    for row, text in enumerate(column.to_pylist(), start=first):
+        number = None if missing(text) else number_of(text)
+        if number is not None and not math.isfinite(number):
+            raise DataError(f"row {row}: {name!r} is {shown(text)}, not a number", "give a finite number or null")
+        numbers.append(number)
+    return pa.array(numbers, pa.float64())
+
+
 def _as_text(value: Any) -> str | None:
     """A reason's value, whose kind differs from input to input, for one column: numbers as in JSON."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
@@ -250,7 +276,7 @@ def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
         at = pc.index(pc.is_inf(column), True).as_py() if pa.types.is_floating(column.type) else -1
         if at >= 0:
             raise DataError(
-                f"the column {name!r} of {job.table} is infinite in row {window.first + at}",
+                f"the column {name!r} of {job.rows} is infinite in row {window.first + at}",
                 "correct the number at the source, or make it null in SQL",
             )
 
@@ -261,7 +287,7 @@ def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> l
     ids = rows.column(id).to_pylist()
     if None in ids:
         raise DataError(
-            f"the column {id!r} of {job.table} is null in row {first + ids.index(None)}",
+            f"the column {id!r} of {job.rows} is null in row {first + ids.index(None)}",
             "fill it, name another column (--id), or exclude such rows in SQL",
         )
     return [str(value) for value in ids]

@@ -34,6 +34,13 @@ class Job:
     total: int | None  # rows of the job; None: not known
     batches: Iterator[pa.RecordBatch]  # of all its rows, always in the same order and in the same batches
 
+    @property
+    def rows(self) -> str:
+        """The rows that the job counts from 0, for messages."""
+        if self.kind == ALL:
+            return str(self.table)
+        return f"the rows of {self.table} that are new{f' since v{self.since}' * (self.kind == ADDED)}"
+
     def progress(self, rows: int, last: bool, model: int, explain: int | None, columns: int) -> Progress:
         """The progress after so many rows of the job are scored."""
         done = self.table.version if last else self.since

@@ -7,6 +7,8 @@ https://www.freedesktop.org/software/systemd/man/latest/systemd.timer.html
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shlex
 import sys
@@ -109,11 +111,19 @@ def write_units(files: Mapping[str, str], folder: Path) -> None:
 
 
 def cron(name: str, command: Sequence[str], when: When, folder: Path) -> str:
-    """One line for crontab; the command's output goes to NAME.log in the folder."""
+    """One line for crontab; the command's output goes to .lakewright-NAME.log in the folder. Lines of one name never
+    run at once."""
     quoted = shlex.join([*_program(), *map(_without_break, command)])
     lock, log = (shlex.quote(str(folder / f".lakewright-{_named(name)}.{end}")) for end in ("lock", "log"))
     line = f"cd {shlex.quote(str(folder))} && flock --nonblock {lock} {quoted} >> {log} 2>&1"
     return f"{when.cron} {line.replace('%', chr(92) + '%')}\n"  # cron reads a bare % as the end of the line
+
+
+def name_of(command: Sequence[str]) -> str:
+    """A name that another command does not have: cron has no place where a second one would be refused."""
+    if len(command) == 1:
+        return command[0]
+    return f"{command[0]}-{hashlib.sha256(json.dumps(list(command)).encode()).hexdigest()[:8]}"
 
 
 def _program() -> list[str]:

@@ -56,10 +56,23 @@ def parsed(body: bytes) -> Any:
         value = from_json(body, allow_inf_nan=False)
         jsonfile.parse_strictly(body.decode())  # refuses what pydantic accepts
     except ValueError as failure:
-        raise Refused(f"the body is not JSON: {failure}", "send valid JSON, encoded as UTF-8") from None
+        raise _not_json(body, failure) from None
     finally:
         gc.enable()
     return value
+
+
+def _not_json(body: bytes, failure: ValueError) -> Refused:
+    """The reason in words where pydantic has none: of NaN, infinity and numbers of thousands of digits."""
+    if not isinstance(failure, jsonfile.Unusable):
+        try:
+            jsonfile.parse_strictly(body.decode())
+        except jsonfile.Unusable as reason:
+            failure = reason
+        except ValueError:
+            pass
+    remedy = failure.remedy if isinstance(failure, jsonfile.Unusable) else "send valid JSON, encoded as UTF-8"
+    return Refused(f"the body is not JSON that can be read: {failure}", remedy)
 
 
 def an_object(body: bytes, *keys: str) -> dict[str, Any]:

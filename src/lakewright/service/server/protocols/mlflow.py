@@ -62,7 +62,7 @@ def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[
         check_rows(len(lines), most)
         if not lines:
             raise Refused("the body is empty", 'send a line for each row, for example {"features": ["a text"]}')
-        return [_features(parsed(line), at) for at, line in lines]
+        return [_features(_parsed_line(line, at), at) for at, line in lines]
     values = an_object(body, *FORMS, "params")
     forms = [form for form in FORMS if form in values]
     if len(forms) != 1:
@@ -82,6 +82,13 @@ def read(body: bytes, kind: str, inputs: Mapping[str, Kind], most: int) -> list[
     if forms[0] == "dataframe_records" and not all(isinstance(row, dict) for row in value):
         raise Refused("a row of dataframe_records is not an object", 'send [{"text": "…"}]')
     return value
+
+
+def _parsed_line(line: bytes, at: int) -> Any:
+    try:
+        return parsed(line)
+    except Refused as refused:
+        raise Refused(f"line {at + 1}: {refused.cause}", refused.remedy) from None
 
 
 def line(prediction: Prediction) -> dict[str, Any]:
@@ -132,8 +139,13 @@ def _value(value: str, kind: Kind | None, at: int) -> Any:
         return value if value or kind in (None, "text") else None
     if not value.strip():
         return None
-    if not NUMBER.fullmatch(value.strip()) or math.isinf(number := float(value)):
+    if not NUMBER.fullmatch(value.strip()):
         raise Refused(f"line {at + 2}: {value[:40]!r} is not a number", "write a number, or leave it empty")
+    if math.isinf(number := float(value)):
+        raise Refused(
+            f"line {at + 2}: the number {value[:40]} is too large for a float, whose range ends at ±1.8e308",
+            "write a number within that range, or leave it empty",
+        )
     return number
 
 
