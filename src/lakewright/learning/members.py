@@ -23,7 +23,7 @@ from lakewright.settings.sections import LearnerSettings
 if TYPE_CHECKING:
     from lakewright.model.tasks import Task
 
-DONE = "done"  # in the folder of a network that is trained
+HELD = "held.npy"  # what a network predicted of its fold, in its folder: it is trained
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,24 @@ def member_of(number: int, settings: LearnerSettings, training: Training[Any]) -
     return Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
 
 
-def train(training: Training[Any], member: Member) -> None:
-    """Trains the member into the folder, if an earlier attempt has not."""
-    if (training.folder / DONE).exists():
-        return
+def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
+    """[rows, outputs] What the member, trained on train, predicts of validation. The network and this lie in the
+    training's folder, where an earlier attempt may have left them."""
+    kept = training.folder / HELD
+    if kept.exists():
+        values: NDArray[np.float64] = np.load(kept)
+        return values
     shutil.rmtree(training.folder, ignore_errors=True)
-    training.folder.mkdir(parents=True)
     checkpoints = training.folder / "checkpoints"
-    checkpoints.mkdir()
+    checkpoints.mkdir(parents=True)
     learner = plugins.LEARNERS.find(member.settings.learner)
-    own = replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None)
-    learner.fit(own)
+    learner.fit(replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None))
     shutil.rmtree(checkpoints)
-    (training.folder / DONE).touch()
+    values = predicted(training.folder, member, training.task, training.validation, training.threads)
+    unfinished = training.folder / "held-unfinished.npy"
+    np.save(unfinished, values)
+    unfinished.replace(kept)
+    return values
 
 
 def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:

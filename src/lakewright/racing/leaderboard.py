@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learning.blending import log_losses, squared_errors
+from lakewright.learning.members import HELD
 from lakewright.model.tasks import Task
 from lakewright.racing import units
 from lakewright.racing.search import Found, unit_folder
@@ -55,7 +56,7 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
         metrics: dict[str, float] = {}
         loss = worse = None
         if each.has(folds):
-            parts = [np.load(unit_folder(folder, each.number, fold) / units.HELD) for fold in folds]
+            parts = [np.load(unit_folder(folder, each.number, fold) / HELD) for fold in folds]
             predicted = np.concatenate(parts)
             scorer = scorer_of(shared.task, truth, predicted)
             metric = scorer.primary if metric == "auto" else metric

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lakewright.errors import TrainingError
 from lakewright.learning.blending import log_losses, shares, squared_errors
+from lakewright.learning.members import HELD
 from lakewright.racing import units
 from lakewright.racing.race import Candidate, Race
 from lakewright.racing.shared import Shared
@@ -110,7 +111,7 @@ def _race(
 
     def held(candidate: int, fold: int) -> NDArray[np.float64]:
         if (candidate, fold) not in kept:
-            kept[candidate, fold] = np.load(unit_folder(folder, candidate, fold) / units.HELD)
+            kept[candidate, fold] = np.load(unit_folder(folder, candidate, fold) / HELD)
         return kept[candidate, fold]
 
     return Race(

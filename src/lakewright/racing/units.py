@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from lakewright import plugins
 from lakewright.errors import LakewrightError
 from lakewright.learning.blending import log_losses, squared_errors
-from lakewright.learning.members import member_of, predicted, train
+from lakewright.learning.members import held_out, member_of
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 
-OUTCOME, HELD = "outcome.json", "held.npy"
+OUTCOME = "outcome.json"
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ def _loss(shared: Shared, settings: Mapping[str, Any], candidate: int, fold: int
     view = member.view(shared.examples)
     learn, held = rows_of(shared, fold, folds)
     shown = view.take(held)
-    train(replace(training, train=view.take(learn), validation=shown), member)
-    values = predicted(folder, member, shared.task, shown, 1)
-    np.save(folder / HELD, values)
+    values = held_out(replace(training, train=view.take(learn), validation=shown), member)
     truth = truths(shared)[held]
     losses = log_losses(values, truth) if shared.task.truth == "class" else squared_errors(values, truth)
     return float(np.average(losses, weights=shown.weights))
