@@ -36,7 +36,7 @@ from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.leaderboard import Entry, leaderboard
 from lakewright.racing.portfolio import families
-from lakewright.racing.search import Found, search, unit_folder
+from lakewright.racing.search import Found, search, unit_folder, warm_up
 from lakewright.racing.shared import save
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
@@ -92,8 +92,8 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
     learners = _learners(project, settings)
     base = changed(project, {"train.learner": "ensemble", "train.members": [*learners]})
     check(base)
+    warm_up()
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
-        run_id = ""
         ingest = step_of(stage_named("ingest"), base, workspace, {})
         identity = _identity(project, settings, learners, ingest.key)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()

@@ -80,12 +80,20 @@ def search(
     return _chosen(race, folds, clock() - began, earlier, interrupted, seconds)
 
 
+def warm_up() -> None:
+    """Starts the server that makes the processes, which imports what a unit needs while rows are prepared."""
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["lakewright.racing.ready"])
+    forkserver.ensure_running()
+
+
 class _Processes:
-    """Processes with one thread each, made by a server that has imported what a unit needs and computes nothing."""
+    """Processes with one thread each, made by a server that computes nothing itself."""
 
     def __init__(self, count: int) -> None:
+        warm_up()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["lakewright.racing.ready"])
         self.pool = ProcessPoolExecutor(count, mp_context=context, initializer=units.alone)
 
     def __enter__(self) -> ProcessPoolExecutor:
