@@ -203,7 +203,7 @@ def test_every_row_gets_its_own_answer(requests: list[tuple[int, str, int]], thr
 
 
 def test_rows_that_are_asked_as_a_whole_are_computed_without_others() -> None:
-    """In parts of any length, each with its rows in the queue; what `compute` gives for a part is passed on as it is."""
+    """In parts of any length; what `compute` gives for a part is passed on as it is."""
 
     async def story(compute: Compute, batches: Batches[str, int, int]) -> None:
         first = ask(batches, 1, length=0)
