@@ -3,6 +3,7 @@ answered or refused, in bounded memory."""
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import math
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from lakewright.data.rows.kinds import Kind
 from lakewright.data.rows.request import read_row
 from lakewright.errors import DataError
 from lakewright.model.predictor import Predictor
+from lakewright.service.server.answering import Answering
 from lakewright.service.server.protocols import accepts, arrow
 from lakewright.service.server.protocols.arrow import MESSAGES, STREAM
 from lakewright.service.server.refusals import Refused, TooLarge
@@ -197,6 +200,36 @@ def test_metrics_and_the_log_count_a_stream(served: Callable[[str, str], Served]
     assert first == second and sum(first.values()) == 50 - on.predictor.predict_table(rows).column("label").null_count
 
 
+def test_a_log_keeps_the_rows_of_a_stream_as_those_of_json(served: Callable[[str, str], Served]) -> None:
+    service = served("trees", "four").service
+    rows = rows_of(30, seed=6).combine_chunks().to_batches()[0]
+    logged: list[Answered] = []
+
+    class Log:
+        add = staticmethod(logged.append)
+
+    async def ask(values: Any) -> pa.RecordBatch:
+        incoming = SimpleNamespace(served=None, seconds_left=30.0, id="1", caller="", milliseconds=1.0)
+        request: Any = SimpleNamespace(scope={"incoming": incoming})
+        log: Any = Log()
+        return await Answering(service, log).predict_table(request, service.variants[0], values)
+
+    for values in (rows, python_rows(rows), *(python_rows(rows.slice(at, 1)) for at in range(30))):
+        table_of = asyncio.run(ask(values))
+        assert table_of.schema.names[-1] == "confidence" and table_of.num_rows == len(values)
+    stream_, json_, *singly = logged
+    read = [read_row(INPUTS, row, at) for at, row in enumerate(python_rows(rows))]
+    assert list(stream_.rows) == list(json_.rows) == [row for one in singly for row in one.rows] == read
+    assert stream_.predictions == json_.predictions and stream_.abstained == json_.abstained
+    assert near(list(stream_.predictions), [each for one in singly for each in one.predictions], 1e-6)
+
+
+def test_the_document_names_the_type(served: Callable[[str, str], Served]) -> None:
+    on = served("trees", "four")
+    route = requests.get(f"{on.address}/openapi.json", timeout=60).json()["paths"]["/invocations"]["post"]
+    assert STREAM in route["requestBody"]["content"] and STREAM in route["responses"]["200"]["content"]
+
+
 def test_rows_with_times_can_be_logged() -> None:
     row = {"made": datetime(2026, 1, 31, tzinfo=UTC), "age": 3.0}
     answered = Answered("1", datetime.now(UTC), "", "m", "1", "v", [row], [{"label": "a"}], [False], 1.0)
@@ -295,6 +328,13 @@ def refusals() -> dict[str, tuple[bytes, str]]:
         "an extension": (stream(pa.table({"place": pa.array([b"0" * 16], pa.uuid())})), "which is not read"),
         "lists of bits": (stream(pa.table({"tokens": pa.array([[True] * 10])})), "which is not read"),
         "lists of nothing": (stream(pa.table({"tokens": pa.array([[None] * 10], pa.list_(pa.null()))})), "not read"),
+        **{
+            f"the zone {zone[:9]!r}": (
+                stream(pa.table({"place": pa.array([0], pa.timestamp("us")).cast(pa.timestamp("us", zone))})),
+                "which is not known here",
+            )
+            for zone in ("No/Where", "../../etc/passwd", "x" * 5000, "\u0000", "+99:99")
+        },
         "a dictionary of views": (
             stream(pa.table({"place": pa.DictionaryArray.from_arrays([0], pa.array(["a"], pa.string_view()))})),
             "which is not read",
@@ -329,6 +369,25 @@ def test_declared_rows_are_counted_before_they_are_read() -> None:
         struct.pack_into("<q", body, place, 2**62)
     with pytest.raises(TooLarge, match="more than 1,000 rows"):
         arrow.read(bytes(body), TEXT_INPUTS, 1000, 8 << 20)
+
+
+def test_columns_that_are_no_inputs_are_not_decoded() -> None:
+    coded = pa.array(["a", "b", None]).dictionary_encode()
+    rows = pa.table(
+        {
+            "before": coded,
+            "inner": pa.StructArray.from_arrays([coded, pa.array([1, 2, 3])], ["x", "y"]),
+            "place": coded,
+            "runs": pa.RunEndEncodedArray.from_arrays([3], [0.5]),
+            "made": pa.array([0, None, 1], pa.timestamp("ns", "Europe/Berlin")),
+            "places": pa.array([["a"], None, []]),
+        }
+    )
+    read = arrow.read(stream(rows), MIXED_INPUTS, 1000, 8 << 20)
+    assert read.schema.names == rows.schema.names
+    assert read.column("place").to_pylist() == ["a", "b", None]
+    assert read.column("made").to_pylist() == rows["made"].to_pylist()
+    assert all(pa.types.is_null(read.column(name).type) for name in ("before", "inner", "runs", "places"))
 
 
 def test_dictionaries_that_grow_or_are_replaced_are_read() -> None:

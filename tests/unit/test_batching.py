@@ -200,3 +200,39 @@ def test_every_row_gets_its_own_answer(requests: list[tuple[int, str, int]], thr
 
     found = play(story, threads=threads, queue_rows=1000)
     assert all(len(rows) <= 4 for _, rows, _ in found.batches)
+
+
+def test_rows_that_are_asked_as_a_whole_are_computed_without_others() -> None:
+    """In parts of any length; what `compute` gives for a part is passed on as it is."""
+
+    async def story(compute: Compute, batches: Batches[str, int, int]) -> None:
+        first = ask(batches, 1, length=0)
+        await asyncio.sleep(0.05)
+        whole = asyncio.create_task(batches.ask_whole("a", [range(20, 26), range(26, 27)], 30))
+        others = [ask(batches, n, length=0) for n in (2, 3)]
+        await asyncio.sleep(0)
+        assert batches.depth == 9
+        compute.gate.set()
+        assert await first == [2] and [await other for other in others] == [[4], [6]]
+        assert await whole == [[40, 42, 44, 46, 48, 50], [52]]
+
+    computed = [rows for _, rows, _ in play(story, queue_rows=20).batches]
+    assert computed == [[1], [20, 21, 22, 23, 24, 25], [26], [2, 3]]
+
+
+def test_a_part_of_a_whole_that_fails_or_is_late_harms_nobody_else() -> None:
+    async def story(compute: Compute, batches: Batches[str, int, int]) -> None:
+        first = ask(batches, 1, length=0)
+        await asyncio.sleep(0.05)
+        fails = asyncio.create_task(batches.ask_whole("a", [range(5), range(10, 20)], 30))
+        late = asyncio.create_task(batches.ask_whole("a", [range(5)], 0.001))
+        other = ask(batches, 2, length=0)
+        await asyncio.sleep(0.05)
+        compute.gate.set()
+        with pytest.raises(ValueError, match="thirteen"):
+            await fails
+        with pytest.raises(Late):
+            await late
+        assert await first == [2] and await other == [4] and batches.depth == 0
+
+    play(story, queue_rows=30)

@@ -163,6 +163,12 @@ def _check_type(field: pa.Field, kind: Kind) -> None:
         raise Refused(
             f"the column {shown(field.name)} has the type {shown(field.type)}, which is not read", f"send {wanted}"
         )
+    if types.is_timestamp(of) and of.tz:
+        try:
+            pa.scalar(0, of).as_py()
+        except Exception:  # a stranger's text is looked up among the files of time zones: it may fail in any way
+            zone = f"the column {shown(field.name)} has the time zone {shown(of.tz)}, which is not known here"
+            raise Refused(zone, "send UTC, or a name such as Europe/Berlin") from None
 
 
 def _is_text(kind: pa.DataType) -> bool:
