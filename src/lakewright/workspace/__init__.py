@@ -10,6 +10,7 @@ models/          sealed model folders            recipes/     fitted recipes
 runs/RUN_ID/     what a run left (run_folder.py)
 indexes/         vector indexes for search, one a table version and model; may be deleted
 ledger/          a JSON file for every read of a test split
+tune/NAME/       a search: its trials, and what it found
 
 A workspace may lie elsewhere (s3://…, abfss://…, file://… for a mounted folder): then this machine works in a copy of
 it (mirror.py), and tables and tracking are elsewhere too.
