@@ -39,6 +39,7 @@ from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.minimize import none_succeeded
 from lakewright.tuning.model_folders import ModelFolders
 from lakewright.tuning.project_trial import OWN, ProjectTrial, is_here, own_point, values_of
+from lakewright.tuning.pruning import curves
 from lakewright.tuning.samplers import sampler_of
 from lakewright.tuning.trials import Trial, TrialFolder, best_of, plain
 from lakewright.tuning.verdict import Verdict, compare
@@ -47,6 +48,7 @@ from lakewright.workers.local import LocalWorkers
 from lakewright.workspace import Workspace
 
 LOG = logging.getLogger("lakewright")
+HOW = {"fail": "failed", "pruned": "was ended early"}
 SEPARATE = ("queue", "keep", "trials", "minutes", "until")  # of tune: a search goes on when they change
 Report = Callable[[Trial, Trial | None], None]  # a trial that ended, and the best so far
 
@@ -163,7 +165,15 @@ class _Search:
         sampler = sampler_of(tune.sampler, space, tune.seed, first=1)
         ahead = ahead_of(sampler, workers, tune.queue)
         compute = ProjectTrial(
-            self.project, space, tune.metric, open_workspace, self.folder, self.run_id, workspace.threads, zero
+            self.project,
+            space,
+            tune.metric,
+            open_workspace,
+            self.folder,
+            self.run_id,
+            workspace.threads,
+            tune.prune != "none",
+            zero,
         )
         own = Proposal(OWN, own_point(self.project, space))
         if OWN not in recorded:  # alone: how long a trial takes is known before others start
@@ -188,7 +198,7 @@ class _Search:
             self.told.append(trial)
             best = best_of(self.told)
             if trial.status != "ok":
-                LOG.warning("trial %d failed: %s", trial.number, trial.reason)
+                LOG.warning("trial %d %s: %s", trial.number, HOW[trial.status], trial.reason)
             if best is trial:
                 self._write_project(trial)
             folders.tidy(self.told, besides=[recorded[OWN]])
@@ -203,6 +213,7 @@ class _Search:
             first=[own.point],
             recorded=recorded,
             died=died,
+            known=curves if tune.prune != "none" else lambda trials: None,
             note=note,
         )
         best = best_of(self.told)
@@ -300,12 +311,20 @@ def _check(project: Project, tune: Tune) -> None:
     if tune.metric != "auto":
         higher_is_better(tune.metric)
     check(project)
+    learners = {project.train.learner}
     for settings, places in corners(project):
         try:
-            check(changed(project, settings, places))
+            other = changed(project, settings, places)
+            learners.add(other.train.learner)
+            check(other)
         except UsageError as error:
             shown = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ProjectError(f"tune.space, with {shown}: {error.cause}", error.remedy) from None
+    if tune.prune != "none" and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
+        raise ProjectError(
+            f"tune.prune: {' and '.join(sorted(learners))} cannot be ended early: nothing is measured while it learns",
+            "remove tune.prune",
+        )
 
 
 def _identity(project: Project, tune: Tune, source: str) -> dict[str, Any]:

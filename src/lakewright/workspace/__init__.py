@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +48,7 @@ class Workspace:
     work: Path = Path()  # this stage's own folder; it survives a kill
     log: StageLog | None = None  # this stage's own MLflow run
     again: bool = False  # this stage is to do its work anew, whatever is there
+    watch: Callable[[float, float], None] | None = None  # of a training: learning/learners/__init__.py
     mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
 
     @classmethod

@@ -79,6 +79,9 @@ class Training(Generic[S]):
     threads: int
     log: StageLog | None = None
     unit: Unit | None = None  # where train's targets are not in the truth's unit: theirs
+    # Called with an epoch, or a number of trees, and how good the network is on validation then (more is better). What
+    # it raises ends the training. Learners that call it have `watched = True`.
+    watch: Callable[[float, float], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class Learner(Protocol):
     needs: tuple[Kind, ...]  # without one of these it learns nothing; empty: of any inputs
     # May be left out: a kind of truth → the losses that it learns by, where these are not all of the task's.
     # losses: Mapping[str, Sequence[str]]
+    # May be left out: whether it calls `Training.watch`.
+    # watched: bool
 
     @property
     def truths(self) -> Collection[str]:

@@ -68,6 +68,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         device=workspace.device,
         threads=workspace.threads,
         log=workspace.log,
+        watch=workspace.watch,
     )
     began = time.monotonic()
     fitted: Fitted = learner.fit(training)
