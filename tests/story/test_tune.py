@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -97,6 +98,9 @@ def test_it_finds_settings_and_leaves_an_ordinary_project(tuned: Path, call: Cal
     assert best_project.tune is not None
     plan = {step.stage: step for step in lw.plan(tuned.parent / "found.yml")}
     assert plan["train"].skip, plan["train"].why  # the trial's model is the run's
+    page = Path(found["page"]).read_text()
+    assert found["verdict"]["sentence"] in html.unescape(page) and page.count("<svg") == 3
+    assert "src=" not in page and "http" not in page.replace("http://www.w3.org", "")  # nothing is fetched
     shown = json.loads((Path(found["project"]).parent / "trials.json").read_text())
     assert shown["trials"] == trials and shown["verdict"] == found["verdict"]
 

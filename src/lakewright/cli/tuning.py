@@ -84,9 +84,10 @@ def _print(found: Found, project: str, settings: list[str]) -> None:
     if len(found.trials) > SHOWN:
         print(f"and {len(found.trials) - SHOWN} more: {found.folder / 'trials.json'}")
     print(f"best: trial {found.best.number}. {found.verdict.sentence}")
-    print(f"project file: {found.project}\n\nnext:")
+    print(f"page: {found.page}\nproject file: {found.project}\n\nnext:")
     sets = [f"{name}={_as_set(value)}" for name, value in found.settings.items()]
-    command = ["lakewright", "run", project, *(word for each in [*settings, *sets] for word in ("--set", each))]
+    kept = [each for each in settings if not each.startswith("tune")]  # which run does not read
+    command = ["lakewright", "run", project, *(word for each in [*kept, *sets] for word in ("--set", each))]
     print(f"  {shlex.join(command)}")
 
 

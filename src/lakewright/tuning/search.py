@@ -5,6 +5,7 @@ tune/NAME/            of the workspace; NAME tells the project and what is searc
   trials/00007.json   a trial, as it ended; a search that is run again begins with these
   trials.json         all of them, and the verdict
   best.yml            the project file with the best settings
+  tune.html           a page that shows what was tried
   log.txt             what Lakewright logged
 
 The test split is never read. What trial needs from ingest and prepare is made once for all trials that agree in it.
@@ -26,6 +27,7 @@ import lakewright
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
 from lakewright.evaluation.metrics import higher_is_better
+from lakewright.pages.tuning import page
 from lakewright.pipeline import Watch, check, executed, stage_named, step_of
 from lakewright.pipeline.runs import log_into
 from lakewright.records import Record
@@ -35,6 +37,7 @@ from lakewright.settings.sections import Tune
 from lakewright.settings.yamlfile import Key, value_of
 from lakewright.spaces import read
 from lakewright.system import jsonfile
+from lakewright.tuning.importance import tried_parameters
 from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.minimize import none_succeeded
 from lakewright.tuning.model_folders import ModelFolders
@@ -68,6 +71,10 @@ class Found:
     model_folder: Path  # of the best trial
 
     @property
+    def page(self) -> Path:
+        return self.folder / "tune.html"
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The best settings; none where the project's own are the best."""
         return {} if self.best.number == OWN else dict(self.best.values)
@@ -85,6 +92,7 @@ class Found:
             "settings": self.settings,
             "verdict": asdict(self.verdict),
             "project": str(self.project),
+            "page": str(self.page),
             "model_folder": str(self.model_folder),
         }
 
@@ -237,7 +245,9 @@ class _Search:
             Path(trained.model_folder),
         )
         self._write_project(best)
-        self.folder.write(self.folder.path / "trials.json", jsonfile.text(found.as_json(), default=plain))
+        text = jsonfile.text(found.as_json(), default=plain)
+        self.folder.write(self.folder.path / "trials.json", text)
+        self.folder.write(found.page, page(json.loads(text), tried_parameters(space, self.told)))
         assert best.metric is not None
         summary = {f"best_validation_{metric}": best.metric, "best_trial": best.number, "trials": len(self.told)}
         workspace.tracking.finish(self.run_id, "FINISHED", summary, {"lakewright.verdict": verdict.sentence})
