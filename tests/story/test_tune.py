@@ -189,6 +189,9 @@ def test_two_processes_give_the_trials_of_one(tuned: Path, call: Call, tmp_path:
     os.chdir(again)
     two = searched(call, "--set", "tune.queue=2")
     assert essence(two) == essence(one)
+    assert two["note"] == ""
+    alone = searched(call, "--set", "tune.trials=3")["note"]
+    assert "1 of 2 processes had nothing to do: tune.queue is 1" in alone and "tune.queue: 2 uses all" in alone
     assert {name for name in nested(two["run_id"]) if name.startswith("trial")} >= {
         f"trial {at:05d}" for at in range(6)
     }

@@ -84,6 +84,8 @@ def _print(found: Found, project: str, settings: list[str]) -> None:
     if len(found.trials) > SHOWN:
         print(f"and {len(found.trials) - SHOWN} more: {found.folder / 'trials.json'}")
     print(f"best: trial {found.best.number}. {found.verdict.sentence}")
+    if found.note:
+        print(f"note: {found.note}")
     print(f"page: {found.page}\nproject file: {found.project}\n\nnext:")
     sets = [f"{name}={_as_set(value)}" for name, value in found.settings.items()]
     kept = [each for each in settings if not each.startswith("tune")]  # which run does not read

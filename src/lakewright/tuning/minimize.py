@@ -150,6 +150,9 @@ def minimize(
         )
 
     pool = _workers(workers)
+    ahead = ahead_of(sampler, pool, max_queue_len)
+    if ahead < pool.processes:
+        LOG.warning("%d processes: set max_queue_len to more than %d to use them all", pool.processes, max_queue_len)
     runs = None
     if experiment is not None:
         name = f"minimize-{_digest(str(Path(folder).resolve())) if folder is not None else uuid4().hex[:8]}"
@@ -173,7 +176,7 @@ def minimize(
                 sampler,
                 compute,
                 workers=pool,
-                ahead=ahead_of(sampler, pool, max_queue_len),
+                ahead=ahead,
                 more=more,
                 first=first,
                 recorded=recorded,

@@ -118,6 +118,8 @@ class ProjectTrial:
             "trained": now,
             "metric": metric,
         }
+        if not now:  # for the estimate of how long a trial takes
+            results["training_seconds"] = trained.details.get("training_seconds", 0.0)
         results |= {"learner": trained.learner} | ({"curve": rule.recorded} if rule.curve else {})
         if metric not in trained.validation:
             why = f"{metric} is not defined on the validation rows"

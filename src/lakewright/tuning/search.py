@@ -69,6 +69,7 @@ class Found:
     folder: Path
     project: Path  # best.yml: the project file with the best settings
     model_folder: Path  # of the best trial
+    note: str = ""  # where processes had nothing to do
 
     @property
     def page(self) -> Path:
@@ -91,6 +92,7 @@ class Found:
             **_summary(self.name, self.run_id, self.metric, self.trials),
             "settings": self.settings,
             "verdict": asdict(self.verdict),
+            "note": self.note,
             "project": str(self.project),
             "page": str(self.page),
             "model_folder": str(self.model_folder),
@@ -228,7 +230,8 @@ class _Search:
         if best is None:
             raise none_succeeded(self.told)
         if len(self.told) == 1 and tune.minutes is not None:
-            raise self._too_short(self.told[0].seconds)
+            own_results = self.told[0].results
+            raise self._too_short(max(self.told[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
         _, prepared, trained, _ = compute.trained(best.number, best.values, workspace)
         verdict = self._verdict(best, metric, compute, (prepared, trained))
@@ -243,6 +246,7 @@ class _Search:
             self.folder.path,
             self.folder.path / "best.yml",
             Path(trained.model_folder),
+            _idle(workers.processes, ahead) if "processes" in workspace.profile.workers.model_fields_set else "",
         )
         self._write_project(best)
         text = jsonfile.text(found.as_json(), default=plain)
@@ -264,7 +268,7 @@ class _Search:
     def _has_time(self, spent: float, told: Sequence[Trial]) -> bool:
         if self.tune.minutes is None:
             return True
-        slowest = max((trial.seconds for trial in told), default=0.0)
+        slowest = max((max(each.seconds, each.results.get("training_seconds", 0.0)) for each in told), default=0.0)
         return spent + slowest <= self.tune.minutes * 60
 
     def _too_short(self, seconds: float) -> UsageError:
@@ -335,6 +339,15 @@ def _check(project: Project, tune: Tune) -> None:
             f"tune.prune: {' and '.join(sorted(learners))} cannot be ended early: nothing is measured while it learns",
             "remove tune.prune",
         )
+
+
+def _idle(processes: int, ahead: int) -> str:
+    if processes <= ahead:
+        return ""
+    return (
+        f"{processes - ahead} of {processes} processes had nothing to do: tune.queue is {ahead}, so that no more "
+        f"trials are proposed at once; tune.queue: {processes} uses all, and tpe knows less when it proposes"
+    )
 
 
 def _identity(project: Project, tune: Tune, source: str) -> dict[str, Any]:
