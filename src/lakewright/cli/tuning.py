@@ -96,7 +96,7 @@ def _print(found: Found, project: str, settings: list[str]) -> None:
 def _as_set(value: Any) -> str:
     import json
 
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 @app.command(epilog="Example: lakewright params trees")
