@@ -187,6 +187,13 @@ def test_the_project_table_is_the_schema() -> None:
     assert table("## project.yml") == dict(leaves(schema, schema))
 
 
+def test_the_table_of_tune_is_its_schema() -> None:
+    from lakewright.settings.sections import Tune
+
+    schema = Tune.model_json_schema()
+    assert table("### tune") == {f"tune.{key}": default for key, default in leaves(schema, schema)}
+
+
 def test_each_learner_table_is_its_schema() -> None:
     from lakewright import plugins
 
@@ -250,7 +257,11 @@ def test_the_profile_table_is_the_schema() -> None:
 
     schema = Profiles.model_json_schema()
     profile = schema["$defs"]["Profile"]
-    for key, default in {"target": "local", "catalog": "sqlite"}.items():  # what more they hold, their name picks
+    for key, default in {
+        "target": "local",
+        "catalog": "sqlite",
+        "workers": "local",
+    }.items():  # what more they hold, their name picks
         profile["properties"][key] = {"default": default}
     assert table("## profiles.yml") == dict(leaves(schema, profile))
 

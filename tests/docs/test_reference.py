@@ -87,8 +87,10 @@ def leaves(schema: dict[str, Any], part: dict[str, Any], at: str = "", given: An
             yield from leaves(schema, each, f"{at}{name}.", inner)
 
 
-@pytest.mark.parametrize(("seam", "word"), [(plugins.TARGETS, "target"), (plugins.CATALOGS, "catalog")])
-def test_every_setting_of_a_target_and_a_catalog(seam: plugins.Seam[Any], word: str) -> None:
+@pytest.mark.parametrize(
+    ("seam", "word"), [(plugins.TARGETS, "target"), (plugins.CATALOGS, "catalog"), (plugins.WORKERS, "workers")]
+)
+def test_every_setting_of_a_target_a_catalog_and_workers(seam: plugins.Seam[Any], word: str) -> None:
     for name in seam.names():
         schema = seam.find(name).settings.model_json_schema()
         shown = {key.strip("`"): cell for key, _, cell in rows("profiles.md", f"## {word}, name: {name}")}

@@ -12,8 +12,18 @@ import yaml
 
 import lakewright as lw
 from lakewright.model.recipe import Recipe
-from lakewright.testing import FolderCase, FolderSuite, StepCase, StepSuite, TaskCase, TaskSuite
+from lakewright.testing import (
+    FolderCase,
+    FolderSuite,
+    StepCase,
+    StepSuite,
+    TaskCase,
+    TaskSuite,
+    WorkersCase,
+    WorkersSuite,
+)
 from orchard.harvest import Harvest
+from orchard.neighbours import Neighbours
 from orchard.squares import Squares
 
 SQUARES = Squares(("age", "height"), 10.0)
@@ -44,6 +54,12 @@ class TestHarvest(TaskSuite):
             wrong={"age": [3.0], "height": [1.5], "kg": ["much"]},
             named="'kg'",
         )
+
+
+class TestNeighbours(WorkersSuite):
+    @pytest.fixture
+    def case(self, tmp_path: Path) -> WorkersCase:
+        return WorkersCase(Neighbours(2, 2), tmp_path, separate=False)
 
 
 class TestPlane(FolderSuite):

@@ -1,5 +1,5 @@
 """A package of somebody else, installed beside an untouched house, brings a task over numbers alone, a step, a learner,
-a metric and a part of the page; and a project of it goes from a csv file to an HTTP answer."""
+a metric, a part of the page and workers; and a project of it goes from a csv file to an HTTP answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from conftest import serving
-from lakewright.testing import FolderSuite, StepSuite, TaskSuite
+from lakewright.testing import FolderSuite, StepSuite, TaskSuite, WorkersSuite
 
 PACKAGE = Path(__file__).parents[1] / "outsider"  # orchard, with a dist-info of its own
 PROJECT: dict[str, Any] = {
@@ -65,7 +65,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         writer.writeheader()
         writer.writerows(rows)
     (folder / "project.yml").write_text(yaml.safe_dump(PROJECT))
-    (folder / "profiles.yml").write_text("profiles: {local: {}}")
+    (folder / "profiles.yml").write_text("profiles: {local: {}, shared: {workers: {name: neighbours, neighbours: 2}}}")
     with pytest.MonkeyPatch.context() as patch:
         paths = [str(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]
         patch.setenv("PYTHONPATH", os.pathsep.join(paths))
@@ -90,6 +90,13 @@ def test_it_is_trained_gated_registered_and_skipped_when_run_again(farm: Farm, r
 
 def test_a_gate_that_is_not_reached_refuses_it(farm: Farm, run: Any) -> None:
     assert "within_a_tenth" in farm.ask("run", "project.yml", "--set", "gate.minimum.within_a_tenth=1", code=3)
+
+
+def test_it_is_tuned_by_workers_of_its_own(farm: Farm, run: Any) -> None:
+    tune = "tune={trials: 4, sampler: grid, space: {prepare.recipe.squares.scale: {choice: [1, 5, 20]}}}"
+    found = farm.json("tune", "project.yml", "--profile", "shared", "--set", tune)
+    assert found["metric"] in run["metrics"]
+    assert [trial["status"] for trial in found["trials"]] == ["ok"] * 4, found
 
 
 def test_it_answers_over_http_and_scores_a_table(farm: Farm, run: Any, tmp_path: Path) -> None:
@@ -160,9 +167,10 @@ def package(tmp_path: Path) -> Path:
 def test_it_passes_the_suites_of_lakewright(package: Path) -> None:
     done = own_tests(package, "")
     assert done.returncode == 0, done.stdout + done.stderr
-    suites = (StepSuite, TaskSuite, FolderSuite)
-    tests = sum(name.startswith("test_") for suite in suites for name in vars(suite))
-    assert re.search(rf"^{tests - 2} passed, 2 skipped", done.stdout, re.MULTILINE), done.stdout  # no GPU, no classes
+    suites = (StepSuite, TaskSuite, FolderSuite, WorkersSuite)
+    tests = sum(name.startswith("test_") for suite in suites for name in vars(suite)) + 1  # one has two cases
+    # no GPU, no classes, no other processes (2)
+    assert re.search(rf"^{tests - 4} passed, 4 skipped", done.stdout, re.MULTILINE), done.stdout
 
 
 @pytest.mark.slow

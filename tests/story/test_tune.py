@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -97,6 +98,9 @@ def test_it_finds_settings_and_leaves_an_ordinary_project(tuned: Path, call: Cal
     assert best_project.tune is not None
     plan = {step.stage: step for step in lw.plan(tuned.parent / "found.yml")}
     assert plan["train"].skip, plan["train"].why  # the trial's model is the run's
+    page = Path(found["page"]).read_text()
+    assert found["verdict"]["sentence"] in html.unescape(page) and page.count("<svg") == 3
+    assert "src=" not in page and "http" not in page.replace("http://www.w3.org", "")  # nothing is fetched
     shown = json.loads((Path(found["project"]).parent / "trials.json").read_text())
     assert shown["trials"] == trials and shown["verdict"] == found["verdict"]
 
@@ -177,6 +181,7 @@ def test_if_every_trial_fails_the_first_cause_is_shown(tuned: Path, call: Call) 
 
 
 def test_two_processes_give_the_trials_of_one(tuned: Path, call: Call, tmp_path: Path) -> None:
+    (tuned.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
     one = searched(call, "--set", "tune.queue=2")
     again = tmp_path / "again"
     shutil.copytree(tuned.parent, again, ignore=shutil.ignore_patterns("tune"))
@@ -184,6 +189,9 @@ def test_two_processes_give_the_trials_of_one(tuned: Path, call: Call, tmp_path:
     os.chdir(again)
     two = searched(call, "--set", "tune.queue=2")
     assert essence(two) == essence(one)
+    assert two["note"] == ""
+    alone = searched(call, "--set", "tune.trials=3")["note"]
+    assert "1 of 2 processes had nothing to do: tune.queue is 1" in alone and "tune.queue: 2 uses all" in alone
     assert {name for name in nested(two["run_id"]) if name.startswith("trial")} >= {
         f"trial {at:05d}" for at in range(6)
     }
@@ -207,7 +215,7 @@ def until(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_after_kill_9_it_goes_on(processes: int, ran: Path, tmp_path: Path, call: Call) -> None:
     """Twice, at different trials: the trials are those of a search that nothing disturbed."""
     with_tune(ran, trials=9, queue=2, space=SLOW)
@@ -283,6 +291,7 @@ def test_a_plateau_ends_it(ran: Path, call: Call) -> None:
 
 
 def test_a_grid_is_searched(ran: Path, call: Call) -> None:
+    (ran.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
     with_tune(ran, sampler="grid", space={"train.C": {"choice": [0.1, 1]}, "train.max_iter": {"choice": [3, 100]}})
     values = [tuple(trial["values"].values()) for trial in searched(call)["trials"]]
     assert values == [(10.0, 1000), (0.1, 3), (0.1, 100), (1, 3), (1, 100)]
@@ -303,7 +312,7 @@ def test_a_folder_that_a_run_names_stays(tuned: Path, call: Call) -> None:
     first = searched(call, "--set", "tune.keep=6")
     second = sorted(first["trials"], key=lambda trial: (trial["loss"], trial["number"]))[-1]
     sets = [word for name, value in second["values"].items() for word in ("--set", f"{name}={value}")]
-    assert call("run", *sets).code == 0
+    assert call("run", "--set", "gate.champion=false", *sets).code == 0
     workspace = lw.Workspace.open(lw.load_profile())
     named = {version.digest for version in list_models(workspace.tracking)}
     assert second["results"]["digest"] in named
@@ -321,13 +330,13 @@ WRONG = {
     "metric's name": ({"metric": "macro_f2"}, "no metric 'macro_f2'", "did you mean 'macro_f1'"),
     "setting": (
         {"space": {"train.D": {"uniform": [0, 1]}}},
-        "project.yml:17: 'train.D' is not a known key",
+        "project.yml:19: 'train.D' is not a known key",
         "known: C",
     ),
     "section": ({"space": {"trian.C": {"uniform": [0, 1]}}}, "'trian' is not a known key", "did you mean 'train'"),
     "distribution": (
         {"space": {"train.C": {"unifrm": [0, 1]}}},
-        "project.yml:17: tune.space: train.C: there is no",
+        "project.yml:19: tune.space: train.C: there is no",
         "'uniform'",
     ),
     "empty": ({"space": {}}, "the space has no parameter", "at least one line"),
@@ -336,7 +345,7 @@ WRONG = {
     "twice": ({"space": {"train.C": {"choice": [1, 1]}}}, "has the option 1 twice", "once"),
     "limit": (
         {"space": {"train.C": {"uniform": [0, 1]}}},
-        "project.yml:17: train.C: Input should be greater than 0",
+        "project.yml:19: train.C: Input should be greater than 0",
         "schema",
     ),
     "kind": (
@@ -360,6 +369,7 @@ WRONG = {
     "key": ({"trails": 3}, "'tune.trails' is not a known key", "did you mean 'trials'"),
     "one trial": ({"trials": 1}, "tune.trials", ""),
     "minutes": ({"minutes": 0}, "tune.minutes", ""),
+    "pruning": ({"prune": "median"}, "tune.prune: linear cannot be ended early", "remove tune.prune"),
 }
 
 
@@ -457,10 +467,9 @@ def test_the_parameters_of_a_learner(call: Call) -> None:
         assert lw.params(name)
 
 
-def test_a_project_of_columns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_template: Path, call: Call
-) -> None:
-    """Trees, from a csv file that was never run before."""
+@pytest.fixture
+def columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_template: Path) -> Path:
+    """A project of trees over a csv file, that was never run."""
     import random
 
     monkeypatch.chdir(tmp_path)
@@ -472,20 +481,42 @@ def test_a_project_of_columns(
         a, b, c = rng.random(), rng.random(), rng.choice("xyz")
         lines.append(f"{a},{b},{c},{3 * a * b + (c == 'x') + rng.gauss(0, 0.1):.4f}")
     (tmp_path / "rows.csv").write_text("\n".join(lines))
-    space = {"train.num_leaves": {"quniform": [4, 16, 4]}, "train.learning_rate": {"loguniform": [0.01, 0.3]}}
     project = {
         "name": "t",
         "schema": "main.h",
         "task": "regression",
         "data": {"source": "rows.csv", "columns": {"label": "y"}},
         "train": {"learner": "trees", "n_estimators": 60},
-        "tune": {"trials": 5, "space": space},
     }
     (tmp_path / "project.yml").write_text(yaml.safe_dump(project))
+    return tmp_path / "project.yml"
+
+
+def test_a_project_of_columns(columns: Path, call: Call) -> None:
+    space = {"train.num_leaves": {"quniform": [4, 16, 4]}, "train.learning_rate": {"loguniform": [0.01, 0.3]}}
+    with_tune(columns, trials=5, space=space)
     found = searched(call)
     assert found["metric"] == "rmse" and all(trial["metric"] == trial["loss"] for trial in found["trials"])
     assert {type(trial["values"]["train.num_leaves"]) for trial in found["trials"]} == {int}
-    assert not (tmp_path / ".lakewright" / "ledger").exists()
+    assert not (columns.parent / ".lakewright" / "ledger").exists()
+    assert found["verdict"]["sentence"]
+
+
+def test_a_training_far_behind_is_ended_early(columns: Path, call: Call) -> None:
+    rates = [0.1, 0.12, 0.15, 0.2, 0.0001, 0.3]
+    with_tune(columns, sampler="grid", prune="median", space={"train.learning_rate": {"choice": rates}})
+    (columns.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
+    found = searched(call)
+    by_rate = {trial["values"]["train.learning_rate"]: trial for trial in found["trials"]}
+    pruned, whole = by_rate[0.0001], by_rate[0.2]
+    assert (pruned["status"], pruned["metric"], pruned["loss"]) == ("pruned", None, None)
+    assert "half of 4 earlier trainings" in pruned["reason"] or "half of 5 earlier trainings" in pruned["reason"]
+    assert len(pruned["results"]["curve"]) < len(whole["results"]["curve"]) and whole["status"] == "ok"
+    run = nested(found["run_id"])[f"trial {pruned['number']:05d}"]
+    assert run.info.status == "FINISHED" and run.data.tags["lakewright.reason"] == pruned["reason"]
+    assert not list((columns.parent / ".lakewright" / "work").glob("train-*"))
+    assert by_rate[0.3]["status"] in ("ok", "pruned") and found["trials"][found["best"]]["status"] == "ok"
+    assert searched(call) == found
 
 
 def test_errors_are_raised_from_python(ran: Path) -> None:

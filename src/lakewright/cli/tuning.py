@@ -52,10 +52,15 @@ def tune(
 
 def _line(trial: Trial, best: Trial | None) -> None:
     from lakewright.tuning.minimize import shown_values
+    from lakewright.tuning.search import HOW
     from lakewright.tuning.verdict import value
 
     metric = str(trial.results.get("metric") or "")
-    what = f"{metric} {value(metric, trial.metric)}" if trial.metric is not None else f"failed: {trial.reason}"
+    what = (
+        f"{metric} {value(metric, trial.metric)}"
+        if trial.metric is not None
+        else f"{HOW[trial.status]}: {trial.reason.splitlines()[0]}"
+    )
     so_far = "" if best is None or best is trial else f" (best {value(metric or _metric(best), best.metric)})"
     own = "the project's own settings: " if trial.number == 0 else ""
     note(visible(f"trial {trial.number}: {what}{so_far}, {trial.seconds:.1f} s; {own}{shown_values(trial.values)}"))
@@ -71,7 +76,7 @@ def _print(found: Found, project: str, settings: list[str]) -> None:
 
     rows: list[dict[str, Any]] = []
     for rank, trial in enumerate(found.ranked[:SHOWN], start=1):
-        measured = {found.metric: value(found.metric, trial.metric) if trial.metric is not None else "failed"}
+        measured = {found.metric: value(found.metric, trial.metric) if trial.metric is not None else trial.status}
         own = " (the project's own)" if trial.number == 0 else ""
         told = {"settings": f"{shown_values(trial.values)}{own}" if trial.metric is not None else trial.reason}
         rows.append({"rank": rank, "trial": trial.number, **measured, "seconds": f"{trial.seconds:.1f}", **told})
@@ -79,16 +84,19 @@ def _print(found: Found, project: str, settings: list[str]) -> None:
     if len(found.trials) > SHOWN:
         print(f"and {len(found.trials) - SHOWN} more: {found.folder / 'trials.json'}")
     print(f"best: trial {found.best.number}. {found.verdict.sentence}")
-    print(f"project file: {found.project}\n\nnext:")
+    if found.note:
+        print(f"note: {found.note}")
+    print(f"page: {found.page}\nproject file: {found.project}\n\nnext:")
     sets = [f"{name}={_as_set(value)}" for name, value in found.settings.items()]
-    command = ["lakewright", "run", project, *(word for each in [*settings, *sets] for word in ("--set", each))]
+    kept = [each for each in settings if not each.startswith("tune")]  # which run does not read
+    command = ["lakewright", "run", project, *(word for each in [*kept, *sets] for word in ("--set", each))]
     print(f"  {shlex.join(command)}")
 
 
 def _as_set(value: Any) -> str:
     import json
 
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 @app.command(epilog="Example: lakewright params trees")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +15,9 @@ def edited(text: str, values: Mapping[Key, Any]) -> str:
 
     Where a text cannot be edited in place (it uses anchors, for example), all of it is written anew, without comments.
     """
-    wanted = yaml.safe_load(text)
+    wanted = _unshared(yaml.safe_load(text))
     for key, value in values.items():
-        lay(wanted, key, copy.deepcopy(value))
+        lay(wanted, key, _unshared(value))
     changed = text
     try:
         for key, value in values.items():
@@ -42,6 +41,13 @@ def _with(text: str, key: Key, value: Any) -> str:
             return _replaced(text, own, inner, rest)
         node = inner
     return text
+
+
+def _unshared(value: Any) -> Any:
+    """The value, in which what an alias repeats is an object of its own."""
+    if isinstance(value, dict):
+        return {key: _unshared(inner) for key, inner in value.items()}
+    return [_unshared(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _nested(key: Key, value: Any) -> Any:

@@ -322,6 +322,11 @@ class Tune(Settings):
         description="tpe: learns from the trials so far; random; grid: every combination of options, whole numbers "
         "and steps",
     )
+    prune: Literal["none", "median"] = Field(
+        default="none",
+        description="median: a training ends early that is worse on validation than half of the earlier ones of its "
+        "learner were at the same epoch, or number of trees",
+    )
     queue: int = Field(
         default=1,
         ge=1,

@@ -22,6 +22,7 @@ from lakewright.workers import Workers
 class Proposal:
     number: int
     point: Point
+    earlier: Any = None  # what the trial may know of those before it
 
 
 def ahead_of(sampler: Sampler, workers: Workers, queue: int) -> int:
@@ -39,11 +40,13 @@ def run_trials(
     first: Sequence[Point] = (),
     recorded: Mapping[int, Trial],
     died: Callable[[Proposal, str], Trial],
+    known: Callable[[Sequence[Trial]], Any] = lambda trials: None,
     note: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
     """The trials, in order. `more(number, trials)`: whether the trial of this number is to start; `first`: the points
     before the sampler's; `recorded`: the trials of an earlier run; `died` makes the trial of a proposal whose workers
-    died; `note` is called with each trial at its turn.
+    died; `known`: what a trial gets to know of those that its proposal saw; `note` is called with each trial at its
+    turn.
 
     Raises what `compute` raises.
     """
@@ -57,11 +60,11 @@ def run_trials(
     def propose(number: int) -> Proposal | None:
         if number in recorded:
             return Proposal(number, recorded[number].point)
-        if number < len(first):
-            return Proposal(number, first[number])
         seen = max(0, number - ahead + 1)
+        if number < len(first):
+            return Proposal(number, first[number], known(told[:seen]))
         point = sampler.propose(number, told[:seen], [each.point for each in drawn[seen:number]])
-        return None if point is None else Proposal(number, point)
+        return None if point is None else Proposal(number, point, known(told[:seen]))
 
     while len(told) in recorded and more(len(told), told):
         drawn.append(Proposal(len(told), recorded[len(told)].point))

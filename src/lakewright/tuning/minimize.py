@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,12 +151,15 @@ def minimize(
         )
 
     pool = _workers(workers)
+    ahead = ahead_of(sampler, pool, max_queue_len)
+    if ahead < pool.processes:
+        LOG.warning("%d processes: set max_queue_len to more than %d to use them all", pool.processes, max_queue_len)
     runs = None
     if experiment is not None:
         name = f"minimize-{_digest(str(Path(folder).resolve())) if folder is not None else uuid4().hex[:8]}"
         about = {"method": sampler.name, "seed": seed, "max_evals": max_evals, "space": _shape(structure)}
         runs = NestedRuns.begin(tracking, experiment, name, about)
-    with bar("trials", max_evals) as advance:
+    with bar("trials", max_evals) if progress else nullcontext(_unseen) as advance:
 
         def note(trial: Trial) -> None:
             best_so_far.append(trial)
@@ -164,8 +168,7 @@ def minimize(
             if runs is not None:
                 runs.add(trial)
             best = best_of(best_so_far)
-            if progress:
-                advance(1, "" if best is None else f"best loss {best.loss:.6g}")
+            advance(1, "" if best is None else f"best loss {best.loss:.6g}")
 
         best_so_far: list[Trial] = []
         try:
@@ -173,7 +176,7 @@ def minimize(
                 sampler,
                 compute,
                 workers=pool,
-                ahead=ahead_of(sampler, pool, max_queue_len),
+                ahead=ahead,
                 more=more,
                 first=first,
                 recorded=recorded,
@@ -190,6 +193,10 @@ def minimize(
     if best is None:
         raise none_succeeded(made)
     return Minimum(best, tuple(made))
+
+
+def _unseen(count: int, note: str) -> None:
+    pass
 
 
 def none_succeeded(trials: Sequence[Trial]) -> LakewrightError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -17,11 +18,13 @@ from lakewright.learning.examples import read_split
 from lakewright.model.predictor import Predictor
 from lakewright.pipeline import check, executed, stage_named, step_of
 from lakewright.pipeline.runs import log_into
+from lakewright.pipeline.skipping import work_folder
 from lakewright.records import Prepared, Record, Trained
 from lakewright.settings.project import Project, changed
 from lakewright.spaces import Choice, Option, Parameter, PChoice, Point, Space, fill
 from lakewright.tuning.loop import Proposal
 from lakewright.tuning.nested_runs import name_of
+from lakewright.tuning.pruning import MedianRule, Pruned
 from lakewright.tuning.trials import Trial, TrialFolder
 from lakewright.workspace import Workspace
 
@@ -42,15 +45,20 @@ class ProjectTrial:
     folder: TrialFolder
     run_id: str
     threads: int
+    prunes: bool
     zero: float  # where the search's clock stood at 0, by time.monotonic
 
     def __call__(self, proposal: Proposal) -> Trial:
         workspace, elsewhere = self._workspace()
         began = time.monotonic()
         values = values_of(self.project, self.space, proposal)
+        rule = MedianRule((), prunes=self.prunes)
         with log_into(self.folder.path / "log.txt", workspace) if elsewhere else nullcontext():
             try:
-                trial = self._tried(proposal, values, workspace)
+                trial = self._tried(proposal, values, workspace, rule)
+            except Pruned as pruned:
+                results = {"curve": rule.recorded, "learner": self._learner(proposal.number, values)}
+                trial = Trial(proposal.number, proposal.point, values, "pruned", reason=pruned.cause, results=results)
             except (Exception, SystemExit) as failure:
                 reason = _reason(failure)
                 if not isinstance(failure, LakewrightError):
@@ -65,7 +73,7 @@ class ProjectTrial:
         workspace.tracking.nested(
             self.run_id,
             name_of(finished.number),
-            "FINISHED" if finished.status == "ok" else "FAILED",
+            "FAILED" if finished.status == "fail" else "FINISHED",
             params={"trial": finished.values},
             metrics={**reached, "trial_seconds": seconds},
             tags={"lakewright.reason": finished.reason} if finished.reason else {},
@@ -74,7 +82,11 @@ class ProjectTrial:
         return finished
 
     def trained(
-        self, number: int, values: Mapping[str, Any], workspace: Workspace
+        self,
+        number: int,
+        values: Mapping[str, Any],
+        workspace: Workspace,
+        watch: Callable[[float, float], None] | None = None,
     ) -> tuple[Project, Prepared, Trained, bool]:
         """The trial's project and records, kept or new ones, and whether its model was trained now."""
         project = changed(self.project, {} if number == OWN else values)
@@ -88,19 +100,36 @@ class ProjectTrial:
                 records[name] = executed(stage, step, project, workspace, self.run_id, records)
         stage = stage_named("train")
         step = step_of(stage, project, workspace, records)
-        trained = executed(stage, step, project, workspace, self.run_id, records, title=name_of(number))
+        try:
+            watched = replace(workspace, watch=watch)
+            trained = executed(stage, step, project, watched, self.run_id, records, title=name_of(number))
+        except Pruned:
+            shutil.rmtree(work_folder(workspace, stage.name, step.key))  # nothing goes on from there
+            raise
         return project, cast(Prepared, records["prepare"]), cast(Trained, trained), step.record is None
 
-    def _tried(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace) -> Trial:
-        _, prepared, trained, now = self.trained(proposal.number, values, workspace)
+    def _tried(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace, rule: MedianRule) -> Trial:
+        rule.earlier = (proposal.earlier or {}).get(self._learner(proposal.number, values), ())
+        _, prepared, trained, now = self.trained(proposal.number, values, workspace, rule)
         metric = self.metric if self.metric != "auto" else primary_of(workspace, prepared, trained)
-        results = {"metrics": trained.validation, "digest": trained.digest, "trained": now, "metric": metric}
+        results: dict[str, Any] = {
+            "metrics": trained.validation,
+            "digest": trained.digest,
+            "trained": now,
+            "metric": metric,
+        }
+        if not now:  # for the estimate of how long a trial takes
+            results["training_seconds"] = trained.details.get("training_seconds", 0.0)
+        results |= {"learner": trained.learner} | ({"curve": rule.recorded} if rule.curve else {})
         if metric not in trained.validation:
             why = f"{metric} is not defined on the validation rows"
             return Trial(proposal.number, proposal.point, values, "fail", reason=why, results=results)
         value = trained.validation[metric]
         loss = -value if higher_is_better(metric) else value
         return Trial(proposal.number, proposal.point, values, "ok", loss=loss, metric=value, results=results)
+
+    def _learner(self, number: int, values: Mapping[str, Any]) -> str:
+        return changed(self.project, {} if number == OWN else values).train.learner
 
     def _workspace(self) -> tuple[Workspace, bool]:
         """The workspace, and whether this is another process than the one that searches."""

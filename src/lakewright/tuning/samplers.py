@@ -29,7 +29,9 @@ from lakewright.spaces import (
 from lakewright.tuning.trials import Trial
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
 STARTUP = 10  # trials at random before TPE learns from them
@@ -84,23 +86,15 @@ class TpeSampler:
 
     def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
         import numpy as np
-        import optuna
-        from optuna.trial import TrialState
 
         if len(ended) < self.startup:
             return sample(self.space, np.random.default_rng([self.seed, number]))
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
+
         spread = int(np.random.default_rng([self.seed, number]).integers(2**31))
-        sampler = optuna.samplers.TPESampler(seed=spread, n_startup_trials=0)
-        study = optuna.create_study(sampler=sampler)
+        study = study_of(self.space, ended, TPESampler(seed=spread, n_startup_trials=0), self._known)
         distributions = parameters(self.space)
-        for trial in ended:
-            if not trial.point:  # settings outside the space
-                continue
-            if trial.number not in self._known:
-                state = TrialState.PRUNED if trial.loss is None else TrialState.COMPLETE  # a failed one: the worst
-                self._known[trial.number] = _frozen(distributions, trial.point, state, trial.loss)
-            study.add_trial(self._known[trial.number])
         for point in filter(None, under_way):
             study.add_trial(_frozen(distributions, point, TrialState.RUNNING, None))
         asked = study.ask()
@@ -122,6 +116,29 @@ def sampler_of(name: str, space: Space, seed: int, first: int = 0) -> Sampler:
     if name == "grid":
         return GridSampler(grid(space), first)
     raise UsageError(f"there is no sampler {name!r}", nearest(name, ("tpe", "random", "grid")))
+
+
+def study_of(
+    space: Space,
+    trials: Sequence[Trial],
+    sampler: BaseSampler | None = None,
+    known: dict[int, FrozenTrial] | None = None,
+) -> Study:
+    """An Optuna study that holds the trials. `known`: those that were made before, by number."""
+    import optuna
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study, distributions = optuna.create_study(sampler=sampler), parameters(space)
+    made = {} if known is None else known
+    for trial in trials:
+        if not trial.point:  # settings outside the space
+            continue
+        if trial.number not in made:
+            state = TrialState.PRUNED if trial.loss is None else TrialState.COMPLETE  # a failed one: the worst
+            made[trial.number] = _frozen(distributions, trial.point, state, trial.loss)
+        study.add_trial(made[trial.number])
+    return study
 
 
 @dataclass(frozen=True)

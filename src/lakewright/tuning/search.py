@@ -5,6 +5,7 @@ tune/NAME/            of the workspace; NAME tells the project and what is searc
   trials/00007.json   a trial, as it ended; a search that is run again begins with these
   trials.json         all of them, and the verdict
   best.yml            the project file with the best settings
+  tune.html           a page that shows what was tried
   log.txt             what Lakewright logged
 
 The test split is never read. What trial needs from ingest and prepare is made once for all trials that agree in it.
@@ -26,6 +27,7 @@ import lakewright
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
 from lakewright.evaluation.metrics import higher_is_better
+from lakewright.pages.tuning import page
 from lakewright.pipeline import Watch, check, executed, stage_named, step_of
 from lakewright.pipeline.runs import log_into
 from lakewright.records import Record
@@ -35,10 +37,12 @@ from lakewright.settings.sections import Tune
 from lakewright.settings.yamlfile import Key, value_of
 from lakewright.spaces import read
 from lakewright.system import jsonfile
+from lakewright.tuning.importance import tried_parameters
 from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.minimize import none_succeeded
 from lakewright.tuning.model_folders import ModelFolders
 from lakewright.tuning.project_trial import OWN, ProjectTrial, is_here, own_point, values_of
+from lakewright.tuning.pruning import curves
 from lakewright.tuning.samplers import sampler_of
 from lakewright.tuning.trials import Trial, TrialFolder, best_of, plain
 from lakewright.tuning.verdict import Verdict, compare
@@ -47,6 +51,7 @@ from lakewright.workers.local import LocalWorkers
 from lakewright.workspace import Workspace
 
 LOG = logging.getLogger("lakewright")
+HOW = {"fail": "failed", "pruned": "was ended early"}
 SEPARATE = ("queue", "keep", "trials", "minutes", "until")  # of tune: a search goes on when they change
 Report = Callable[[Trial, Trial | None], None]  # a trial that ended, and the best so far
 
@@ -64,6 +69,11 @@ class Found:
     folder: Path
     project: Path  # best.yml: the project file with the best settings
     model_folder: Path  # of the best trial
+    note: str = ""  # where processes had nothing to do
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "tune.html"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -82,7 +92,9 @@ class Found:
             **_summary(self.name, self.run_id, self.metric, self.trials),
             "settings": self.settings,
             "verdict": asdict(self.verdict),
+            "note": self.note,
             "project": str(self.project),
+            "page": str(self.page),
             "model_folder": str(self.model_folder),
         }
 
@@ -163,7 +175,15 @@ class _Search:
         sampler = sampler_of(tune.sampler, space, tune.seed, first=1)
         ahead = ahead_of(sampler, workers, tune.queue)
         compute = ProjectTrial(
-            self.project, space, tune.metric, open_workspace, self.folder, self.run_id, workspace.threads, zero
+            self.project,
+            space,
+            tune.metric,
+            open_workspace,
+            self.folder,
+            self.run_id,
+            workspace.threads,
+            tune.prune != "none",
+            zero,
         )
         own = Proposal(OWN, own_point(self.project, space))
         if OWN not in recorded:  # alone: how long a trial takes is known before others start
@@ -188,7 +208,7 @@ class _Search:
             self.told.append(trial)
             best = best_of(self.told)
             if trial.status != "ok":
-                LOG.warning("trial %d failed: %s", trial.number, trial.reason)
+                LOG.warning("trial %d %s: %s", trial.number, HOW[trial.status], trial.reason)
             if best is trial:
                 self._write_project(trial)
             folders.tidy(self.told, besides=[recorded[OWN]])
@@ -203,13 +223,15 @@ class _Search:
             first=[own.point],
             recorded=recorded,
             died=died,
+            known=curves if tune.prune != "none" else lambda trials: None,
             note=note,
         )
         best = best_of(self.told)
         if best is None:
             raise none_succeeded(self.told)
         if len(self.told) == 1 and tune.minutes is not None:
-            raise self._too_short(self.told[0].seconds)
+            own_results = self.told[0].results
+            raise self._too_short(max(self.told[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
         _, prepared, trained, _ = compute.trained(best.number, best.values, workspace)
         verdict = self._verdict(best, metric, compute, (prepared, trained))
@@ -224,9 +246,12 @@ class _Search:
             self.folder.path,
             self.folder.path / "best.yml",
             Path(trained.model_folder),
+            _idle(workers.processes, ahead) if "processes" in workspace.profile.workers.model_fields_set else "",
         )
         self._write_project(best)
-        self.folder.write(self.folder.path / "trials.json", jsonfile.text(found.as_json(), default=plain))
+        text = jsonfile.text(found.as_json(), default=plain)
+        self.folder.write(self.folder.path / "trials.json", text)
+        self.folder.write(found.page, page(json.loads(text), tried_parameters(space, self.told)))
         assert best.metric is not None
         summary = {f"best_validation_{metric}": best.metric, "best_trial": best.number, "trials": len(self.told)}
         workspace.tracking.finish(self.run_id, "FINISHED", summary, {"lakewright.verdict": verdict.sentence})
@@ -243,7 +268,7 @@ class _Search:
     def _has_time(self, spent: float, told: Sequence[Trial]) -> bool:
         if self.tune.minutes is None:
             return True
-        slowest = max((trial.seconds for trial in told), default=0.0)
+        slowest = max((max(each.seconds, each.results.get("training_seconds", 0.0)) for each in told), default=0.0)
         return spent + slowest <= self.tune.minutes * 60
 
     def _too_short(self, seconds: float) -> UsageError:
@@ -300,12 +325,29 @@ def _check(project: Project, tune: Tune) -> None:
     if tune.metric != "auto":
         higher_is_better(tune.metric)
     check(project)
+    learners = {project.train.learner}
     for settings, places in corners(project):
         try:
-            check(changed(project, settings, places))
+            other = changed(project, settings, places)
+            learners.add(other.train.learner)
+            check(other)
         except UsageError as error:
             shown = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ProjectError(f"tune.space, with {shown}: {error.cause}", error.remedy) from None
+    if tune.prune != "none" and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
+        raise ProjectError(
+            f"tune.prune: {' and '.join(sorted(learners))} cannot be ended early: nothing is measured while it learns",
+            "remove tune.prune",
+        )
+
+
+def _idle(processes: int, ahead: int) -> str:
+    if processes <= ahead:
+        return ""
+    return (
+        f"{processes - ahead} of {processes} processes had nothing to do: tune.queue is {ahead}, so that no more "
+        f"trials are proposed at once; tune.queue: {processes} uses all, and tpe knows less when it proposes"
+    )
 
 
 def _identity(project: Project, tune: Tune, source: str) -> dict[str, Any]:

@@ -20,8 +20,9 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(descriptor: int, threads: int) -> None:
-    for name in THREADS:
-        os.environ[name] = str(threads)  # before the libraries that read them are imported
+    for of_library in THREADS:
+        os.environ[of_library] = str(threads)  # before the libraries that read them are imported
+    os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
     os.dup2(2, 1)  # what a part prints belongs to no result
     connection: Connection[Any, Any] = Connection(descriptor)
     sys.path[:] = pickle.loads(connection.recv_bytes())

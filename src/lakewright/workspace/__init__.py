@@ -10,6 +10,7 @@ models/          sealed model folders            recipes/     fitted recipes
 runs/RUN_ID/     what a run left (run_folder.py)
 indexes/         vector indexes for search, one a table version and model; may be deleted
 ledger/          a JSON file for every read of a test split
+tune/NAME/       a search: its trials, and what it found
 
 A workspace may lie elsewhere (s3://…, abfss://…, file://… for a mounted folder): then this machine works in a copy of
 it (mirror.py), and tables and tracking are elsewhere too.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ class Workspace:
     work: Path = Path()  # this stage's own folder; it survives a kill
     log: StageLog | None = None  # this stage's own MLflow run
     again: bool = False  # this stage is to do its work anew, whatever is there
+    watch: Callable[[float, float], None] | None = None  # of a training: learning/learners/__init__.py
     mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
 
     @classmethod

@@ -87,6 +87,9 @@ class Training(Generic[S]):
     log: StageLog | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)  # of the inputs that the encodings read
     unit: Unit | None = None  # where train's targets are not in the truth's unit: theirs
+    # Called with an epoch, or a number of trees, and how good the network is on validation then (more is better). What
+    # it raises ends the training. Learners that call it have `watched = True`.
+    watch: Callable[[float, float], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ class Learner(Protocol):
     # learners that it is made of, with their settings, whose steps read its inputs.
     # losses: Mapping[str, Sequence[str]]
     # def members(self, settings: Any) -> Sequence[tuple[Learner, LearnerSettings]]
+    # May be left out: whether it calls `Training.watch`.
+    # watched: bool
 
     @property
     def truths(self) -> Collection[str]:

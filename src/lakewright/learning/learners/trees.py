@@ -68,6 +68,7 @@ class TreesSettings(LearnerSettings):
 
 class BoostedTrees:
     name = "trees"
+    watched = True
     settings = TreesSettings
     sizes: Mapping[str, Mapping[str, Any]] = {}
     reads: Mapping[Kind, str] = {
@@ -106,6 +107,8 @@ class BoostedTrees:
                 scores = {f"{split}_loss": value for split, _, value, _ in state.evaluation_result_list}
                 if state.iteration % EVERY == 0:
                     history.append({"step": float(state.iteration), **scores})
+                    if training.watch is not None and "validation_loss" in scores:
+                        training.watch(state.iteration, -scores["validation_loss"])
                 advance(1, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
             stop = [lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False)]

@@ -67,6 +67,7 @@ class XGBoostSettings(LearnerSettings):
 
 class XGBoost:
     name = "xgboost"
+    watched = True
     settings = XGBoostSettings
     sizes: Mapping[str, Mapping[str, Any]] = {}
     reads: Mapping[Kind, str] = BoostedTrees.reads
@@ -97,6 +98,8 @@ class XGBoost:
                     scores = {f"{split}_loss": [*each.values()][-1][-1] for split, each in evals_log.items()}
                     if epoch % EVERY == 0:
                         history.append({"step": float(epoch), **scores})
+                        if training.watch is not None and "validation_loss" in scores:
+                            training.watch(epoch, -scores["validation_loss"])
                     advance(1, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
                     return False
 

@@ -75,6 +75,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
             if is_encoding(step)
             for name, kind in inputs.items()
         },
+        watch=workspace.watch,
     )
     began = time.monotonic()
     fitted: Fitted = learner.fit(training)

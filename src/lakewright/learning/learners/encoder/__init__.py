@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 class Encoder:
     name = "encoder"
+    watched = True
     settings: type[PretrainedSettings] = EncoderSettings
     # Sentence encoders all: what they say as they are is worth a probe to start from.
     sizes: Mapping[str, Mapping[str, Any]] = {

@@ -155,6 +155,8 @@ def train(network: EncoderNetwork, training: Training[EncoderSettings]) -> State
             _save(training.checkpoints, network, optimizer, state)
             saved_at = time.monotonic()
             stopped = _out_of_patience(state, settings)
+            if training.watch is not None and not math.isnan(score):
+                training.watch(at_epoch["epoch"], score)
 
     network.load_state_dict(torch.load(training.checkpoints / "best.pt", map_location=device, weights_only=True))
     return state
