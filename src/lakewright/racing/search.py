@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -88,6 +91,17 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
+@contextmanager
+def _main_aside() -> Iterator[None]:
+    """Inside, a process that is made does not run the main script again: a script or notebook has no guard for that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class _Processes:
     """Processes with one thread each, made by a server that computes nothing itself."""
 
@@ -154,7 +168,9 @@ def _folds(
         return int(known)
     if folds is None:
         # A start of few trees costs about an eighth of a whole candidate, and a portfolio has some ten
-        one = pool.submit(_cost_of_trees, folder / "shared").result() * 8
+        with _main_aside():
+            cost = pool.submit(_cost_of_trees, folder / "shared")
+        one = cost.result() * 8
         able = (each for each in (8, 5) if one * each * 5 / processes < seconds / 2)
         folds = next((each for each in able if each < 8 or len(shared.examples) < LARGE), 3)
     write_whole(folder / FOLDS, json.dumps(folds))
@@ -228,7 +244,8 @@ def _run(
                         _write_proposals(folder, race)
                     place = unit_folder(folder, candidate.number, fold)
                     arguments = (folder / "shared", candidate.settings, candidate.number, fold, folds, place)
-                    running[pool.submit(units.run, *arguments)] = unit
+                    with _main_aside():
+                        running[pool.submit(units.run, *arguments)] = unit
                 if not running:
                     break
                 finished, _ = wait(running, timeout=min(1.0, max(end - clock(), 0.0)), return_when=FIRST_COMPLETED)

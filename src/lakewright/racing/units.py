@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -85,8 +87,19 @@ def truths(shared: Shared) -> NDArray[Any]:
 
 def alone() -> None:
     """Makes this process one thread of the search: its libraries compute with one thread each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends its processes
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
+    os.dup2(2, 1)  # what a library prints belongs to no result
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(1)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the server that made it has ended, which ends when the search is killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
