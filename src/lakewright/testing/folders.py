@@ -16,7 +16,7 @@ import numpy as np
 from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.data.rows.request import lacks, read_row
-from lakewright.errors import ModelError
+from lakewright.errors import ModelError, UsageError
 from lakewright.model.folder import MANIFEST, MODEL, describe, sample_rows, samples_of, serving, verify
 from lakewright.model.predictor import Predictor
 from lakewright.model.reasons import has_trees
@@ -109,6 +109,31 @@ class FolderSuite:
         assert sum(computed) == (different if tokens_alone else 3 * len(encoded.ids))
         assert near(predictor.predict(once * 3), predictor.predict(once) * 3, 0.0 if tokens_alone else 1e-6)
 
+    def test_reasons_are_of_the_row_alone_and_the_heaviest_first(self, case: FolderCase) -> None:
+        import pytest
+
+        predictor = case.open()
+        rows = case.read(predictor)
+        predictions = predictor.predict(rows)
+        if predictor.lack_of_reasons:
+            with pytest.raises(UsageError, match="the model has no reasons"):
+                predictor.explain(rows, predictions, 3)
+            return
+        explained = predictor.explain(rows, predictions, 3)
+        every = predictor.explain(rows, predictions, len(rows[0]) + 9)
+        assert any(each["reasons"] for each in every)
+        for at, (row, prediction, each, whole) in enumerate(zip(rows, predictions, explained, every, strict=True)):
+            assert {key: each[key] for key in prediction} == prediction
+            assert each["method"] == predictor.reasons.method
+            for own in _by_label(whole["reasons"]).values():
+                weights = [abs(reason["weight"]) for reason in own]
+                assert weights == sorted(weights, reverse=True) and all(weights)
+                assert _by_label(each["reasons"])[own[0].get("label")] == own[:3]
+            if at < 5:
+                (alone,) = predictor.explain([row], [prediction], len(row) + 9)
+                assert near(_weights(alone), _weights(whole), 1e-4)
+            json.dumps(whole)
+
     def test_mlflow_predicts_the_same(self, case: FolderCase) -> None:
         import pandas as pd
 
@@ -151,6 +176,19 @@ class FolderSuite:
             if path.is_file():
                 assert path.suffix in SAFE, path
                 assert not path.read_bytes().startswith(PICKLES), path
+
+
+def _by_label(reasons: Sequence[dict[str, Any]]) -> dict[str | None, list[dict[str, Any]]]:
+    labels: dict[str | None, list[dict[str, Any]]] = {}
+    for reason in reasons:
+        labels.setdefault(reason.get("label"), []).append(reason)
+    return labels
+
+
+def _weights(explained: dict[str, Any]) -> dict[str, float]:
+    """Of all but those that are no more than rounding."""
+    named = {f"{each.get('label')}/{each['input']}": each["weight"] for each in explained["reasons"]}
+    return {name: weight for name, weight in named.items() if abs(weight) > 1e-4}
 
 
 def distance(first: Sequence[Any], second: Sequence[Any]) -> float:

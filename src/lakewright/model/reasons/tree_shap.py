@@ -1,4 +1,4 @@
-"""The reasons of a prediction: what each input of a row adds to it, by the exact Shapley values of the model's trees.
+"""What each input of a row adds to its prediction, by the exact Shapley values of the model's trees.
 
 A weight is in the unit of the trees: a number's own (after a log link, of its logarithm), a boosted class's log-odds,
 a forest's probability. The weights of all inputs and the expected value sum to the prediction in that unit, of classes
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from lakewright.data.rows.kinds import Prediction, Row, written
-from lakewright.errors import UsageError
+from lakewright.data.rows.kinds import Prediction, Row
+from lakewright.model.reasons.strongest import strongest
 from lakewright.model.recipe import Recipe, is_transform, values_of
 from lakewright.model.tasks import Task
 from lakewright.model.trees import FORMAT, Trees
@@ -25,24 +25,20 @@ HEAD = 1 << 20  # bytes of the file in which its format stands
 
 
 @dataclass(frozen=True)
-class Reasons:
+class TreeShap:
     trees: Trees
     recipe: Recipe
     task: Task
 
+    method: ClassVar[Literal["tree_shap"]] = "tree_shap"
+    predictions_of_a_row: ClassVar[int] = 1
+
     @classmethod
-    def open(cls, folder: Path, recipe: Recipe, task: Task) -> Reasons:
-        """Raises UsageError if the model has no trees, ModelError if they are damaged."""
-        if not has_trees(folder):
-            raise UsageError(
-                "only models of trees have reasons (train.learner: trees, forest, xgboost)",
-                "leave explain out, or train such a model",
-            )
+    def open(cls, folder: Path, recipe: Recipe, task: Task) -> TreeShap:
+        """Raises ModelError if the trees are damaged."""
         return cls(Trees.open(folder / WEIGHTS), recipe, task)
 
     def of(self, rows: Sequence[Row], predictions: Sequence[Prediction], most: int) -> list[list[dict[str, Any]]]:
-        """For each row, which `read_row` read, its `most` strongest reasons: input, value and weight, the strongest
-        first; none for a row without a prediction."""
         if not rows:
             return []
         values = self.recipe.transformed(values_of(rows, self.recipe.inputs))
@@ -60,18 +56,8 @@ class Reasons:
             if signed is None:
                 reasons.append([])
                 continue
-            order = np.argsort(-np.abs(signed), kind="stable")[:most]
-            reasons.append(
-                [
-                    {
-                        "input": names[at],
-                        "value": _shown(rows[row].get(names[at], values[names[at]][row])),
-                        "weight": float(signed[at]),
-                    }
-                    for at in order
-                    if signed[at] != 0
-                ]
-            )
+            own = [rows[row].get(name, values[name][row]) for name in names]
+            reasons.append(strongest(names, own, signed, most))
         return reasons
 
     def _sources(self) -> list[str]:
@@ -105,16 +91,3 @@ def has_trees(folder: Path) -> bool:
         return False
     with (folder / WEIGHTS).open("rb") as file:
         return FORMAT.encode() in file.read(HEAD)
-
-
-def _shown(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return (
-        None
-        if value != value
-        else value
-        if value is None or isinstance(value, str | int | float | bool)
-        else written(value)
-    )
