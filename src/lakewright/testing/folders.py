@@ -19,7 +19,7 @@ from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError, UsageError
 from lakewright.model.folder import MANIFEST, MODEL, describe, sample_rows, samples_of, serving, verify
 from lakewright.model.predictor import Predictor
-from lakewright.model.reasons import has_trees
+from lakewright.model.reasons.tree_shap import has_trees
 from lakewright.model.runtimes import Runtime
 
 SAFE = {".json", ".safetensors", ".onnx", ".xml", ".bin"}
