@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from conftest import sentences
 from lakewright import plugins
 from lakewright.data.rows.kinds import Kind
 from lakewright.errors import ModelError
+from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.model.folder import open_recipe
 from lakewright.model.recipe import is_encoding, is_transform, learns_truth
 from lakewright.model.recipe.aggregate import Aggregate, Statistic
@@ -33,6 +35,7 @@ from lakewright.model.recipe.one_hot import OneHot
 from lakewright.model.recipe.ordinal import Ordinal
 from lakewright.model.recipe.part_of import Part, PartOf, PartOfSettings
 from lakewright.model.recipe.scale import Scale
+from lakewright.model.recipe.sentence_embeddings import SentenceEmbeddings, SentenceEmbeddingsSettings
 from lakewright.model.recipe.text_vectors import TextVectors
 from lakewright.model.recipe.tokens import LongTexts, Tokens
 from lakewright.testing import StepCase, StepSuite, TransformSuite, TruthCase, TruthSuite
@@ -74,6 +77,10 @@ ROWS: dict[str, Any] = {
     "target_mean": PLACES,
     "text_vectors": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
     "text_scores": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
+    "sentence_embeddings": {
+        "text": [*TEXTS[:8], *TEXTS[:8], " ".join(TEXTS[:9]), "𐌰 \u200b", None, " "],
+        "text_pair": [None, *TEXTS[-19:]],
+    },
 }
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(NUMBERS, "number"),
@@ -90,8 +97,17 @@ def steps(tiny_base: Path) -> dict[str, Any]:
     dense, _ = Dense.fit([MIXED], kinds, DenseSettings(max_categories=2), Wanted("row"))
     native, _ = Native.fit([MIXED], kinds, NativeSettings(max_categories=3), Wanted("row"))
     part_of, _ = PartOf.fit([], {"sold": "time"}, PartOfSettings(parts=[*get_args(Part)]), Wanted("row"))
-    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of, *(fitted(*one) for one in DECLARED))
+    embeddings = sentence_embeddings(tiny_base, dimensions=5)
+    declared = (fitted(*one) for one in DECLARED)
+    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of, embeddings, *declared)
     return {step.name: step for step in (*every, *(truth_case(name).step for name in LEARN_TRUTH))}
+
+
+def sentence_embeddings(base: Path, **settings: Any) -> SentenceEmbeddings:
+    rows = ROWS["sentence_embeddings"]
+    own = SentenceEmbeddingsSettings(base_model=str(base), **settings)
+    wanted = Wanted("row", encoder=partial(frozen_encoder, base))
+    return SentenceEmbeddings.fit([rows], dict.fromkeys(rows, "optional text"), own, wanted)[0]
 
 
 def truth_case(name: str, kind: Any = "class", width: int = 1) -> TruthCase[Any]:
@@ -185,6 +201,44 @@ class TestEncoding(StepSuite):
 
     def test_it_looks_for_shortfalls(self, case: StepCase[Any]) -> None:
         assert case.step.shortfalls(case.step.encode(case.values), case.values)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"max_length": 8, "long_texts": "windows"},
+        {"max_length": 8, "long_texts": "head_tail", "dimensions": 3},
+        {"pooling": "cls", "dimensions": 1000},
+    ],
+)
+class TestEmbeddings(StepSuite):
+    @pytest.fixture
+    def case(self, tiny_base: Path, settings: dict[str, Any]) -> StepCase[Any]:
+        return StepCase(sentence_embeddings(tiny_base, **settings), ROWS["sentence_embeddings"])
+
+    def test_they_are_unit_vectors_and_zeros_where_there_is_no_text(self, case: StepCase[Any]) -> None:
+        encoded = case.step.encode(case.values).columns
+        width = encoded.shape[1] // 2
+        length = np.linalg.norm(encoded[:, :width], axis=1)
+        if width > 3:
+            assert length[:-2] == pytest.approx(1, abs=1e-5)
+        assert not length[-2:].any() and not encoded[0, width:].any()
+        assert np.array_equal(encoded[:8, :width], encoded[8:16, :width])
+
+    def test_files_that_were_changed_are_refused(self, case: StepCase[Any], tmp_path: Path) -> None:
+        described = json.loads(json.dumps(case.step.save(tmp_path)))
+        step = type(case.step)
+        for key, value in {
+            "network": "../elsewhere.onnx", "tokenizer": "none.json", "texts": {}, "width": 0, "max_length": 2,
+            "long_texts": "lost", "pad_id": -1,
+        }.items():  # fmt: skip
+            with pytest.raises(ValueError, match=r"beside recipe\.json|empty|width|max_length|long_texts|pad_id"):
+                step.open({**described, key: value}, tmp_path)
+        name = next(iter(described["texts"]))
+        for file in ("none", described["tokenizer"], 3):
+            with pytest.raises(ValueError, match=r"directions|beside recipe\.json"):
+                step.open({**described, "texts": {name: file}}, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tokens", "terms"])
