@@ -5,8 +5,9 @@ The encoder stays as it is, and nothing of the truth is learned. `dimensions` ke
 which train's differ most (principal components, Pearson 1901). A text that is missing or blank is the zero vector.
 
 A tree turns the last bit of a number into another leaf, so a text has the same vector in every company: each is
-computed by itself, in one thread, and several texts at once in as many threads. A text that repeats in a batch is
-computed once. ONNX Runtime alone computes; to fit, torch loads the encoder once.
+computed by itself, in one thread, and several texts at once in as many threads. The last vectors are kept in memory, so
+that a text is computed once while the other inputs of its row vary, as they do for reasons and importance. ONNX Runtime
+alone computes; to fit, torch loads the encoder once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from shutil import copyfile
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
@@ -41,6 +43,8 @@ SMALL = "sentence-transformers/all-MiniLM-L6-v2"
 TEXT = "text"  # what the tokens' own input is called
 MOST_TEXTS = 10_000  # of train, in which the directions are looked for
 MOST_NUMBERS = 65_536  # of a vector
+KEPT = 32 << 20  # bytes of vectors
+_keeping = Lock()
 
 
 class SentenceEmbeddingsSettings(StepSettings):
@@ -185,6 +189,11 @@ class SentenceEmbeddings:
     def shortfalls(self, encoded: Encoded, values: Values) -> list[Shortfall]:
         return [lost for name in self.texts for lost in self._shortfalls_of(name, values[name])]
 
+    @cached_property
+    def _kept(self) -> dict[bytes, NDArray[np.float32]]:
+        """Hash of a text → its vector; KEPT bytes at most, those that came first go first."""
+        return {}
+
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors [texts, width]."""
         encoded = self.tokens.encode({TEXT: texts})
@@ -219,11 +228,30 @@ class SentenceEmbeddings:
             return numbers
         places: dict[str, int] = {}
         place = [places.setdefault(str(texts[row]), len(places)) for row in rows]
-        vectors = self.vectors([*places])
+        vectors = self._remembered([*places])
         if own is not None:
             vectors = np.stack([own.of(vector.astype(np.float64)) for vector in vectors]).astype(np.float32)
         numbers[rows] = vectors[place]
         return numbers
+
+    def _remembered(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of distinct texts, those that are kept as they are."""
+        keys = [blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
+        with _keeping:
+            vectors = {at: self._kept[key] for at, key in enumerate(keys) if key in self._kept}
+        new = [at for at in range(len(texts)) if at not in vectors]
+        if new:
+            vectors |= zip(new, self.vectors([texts[at] for at in new]), strict=True)
+        with _keeping:
+            for at in new[-self._room :]:
+                self._kept[keys[at]] = vectors[at].copy()  # not a view, which would hold all of the batch
+            for key in [*self._kept][: len(self._kept) - self._room]:
+                del self._kept[key]
+        return np.stack([vectors[at] for at in range(len(texts))])
+
+    @property
+    def _room(self) -> int:
+        return max(1, KEPT // (4 * self.width))
 
     def _shortfalls_of(self, name: str, texts: Sequence[str | None]) -> list[Shortfall]:
         """What the tokenizer loses of this text; a missing or blank one has nothing to lose."""
