@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lakewright.data.rows.kinds import Prediction, Row
 from lakewright.model.reasons.strongest import strongest
@@ -50,14 +51,14 @@ class TreeShap:
         for place, name in enumerate(self._sources()):
             of_input[place, names.index(name)] = 1
         weights = shares @ of_input  # the last column, the expected value, belongs to no input
+        margins = shares.sum(axis=2)
         reasons: list[list[dict[str, Any]]] = []
-        for row, (prediction, of_outputs) in enumerate(zip(predictions, weights, strict=True)):
-            signed = self._toward(prediction, of_outputs)
-            if signed is None:
-                reasons.append([])
-                continue
+        for row, prediction in enumerate(predictions):
             own = [rows[row].get(name, values[name][row]) for name in names]
-            reasons.append(strongest(names, own, signed, most))
+            reasons.append([])
+            for label, signed in self._toward(prediction, weights[row], margins[row]):
+                of_label = {} if label is None else {"label": label}
+                reasons[-1] += [of_label | reason for reason in strongest(names, own, signed, most)]
         return reasons
 
     def _sources(self) -> list[str]:
@@ -73,16 +74,25 @@ class TreeShap:
                         source[name] = source.get(origin, origin)
         return [source.get(column.input, column.input) for column in self.recipe.columns]
 
-    def _toward(self, prediction: Prediction, weights: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
-        """The weights for what was predicted, [inputs]; None without a prediction."""
+    def _toward(
+        self, prediction: Prediction, weights: NDArray[np.float64], margins: NDArray[np.float64]
+    ) -> list[tuple[str | None, NDArray[np.float64]]]:
+        """The weights for what was predicted, [inputs], and of several labels for each that was, or if there is none,
+        for the most probable one; nothing without a prediction. `weights` [outputs, inputs], `margins` [outputs]."""
+        labels = self.task.labels
+        if self.task.truth == "labels":
+            if prediction["labels"] is None:
+                return []
+            predicted = prediction["labels"] or [labels[int(margins.argmax())]]
+            return [(label, weights[labels.index(label)]) for label in predicted]
         if self.task.truth != "class":
-            return None if prediction.get("value", 0.0) is None else weights[0]
+            return [] if prediction.get("value", 0.0) is None else [(None, weights[0])]
         if prediction["label"] is None:
-            return None
-        place = self.task.labels.index(prediction["label"])
+            return []
+        place = labels.index(prediction["label"])
         if len(weights) == 1:  # one margin of two classes
-            return weights[0] if place == 1 else -weights[0]
-        return weights[place]
+            return [(None, weights[0] if place == 1 else -weights[0])]
+        return [(None, weights[place])]
 
 
 def has_trees(folder: Path) -> bool:
