@@ -32,7 +32,9 @@ EVERY = 10  # trees between two points of the learning curve
 
 class TreesSettings(LearnerSettings):
     learner: Literal["trees"] = "trees"
-    n_estimators: int = Field(default=3000, ge=1, description="trees at most, times the number of classes beyond two")
+    n_estimators: int = Field(
+        default=3000, ge=1, description="trees at most, for each of several labels and of more than two classes"
+    )
     early_stopping_rounds: int = Field(
         default=100, ge=0, description="trees without a better loss on validation that end the training; 0: never"
     )
