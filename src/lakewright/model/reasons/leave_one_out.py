@@ -21,7 +21,8 @@ from lakewright.model.reasons.strongest import strongest
 
 AT_ONCE = 8192  # variants of rows that are held at once, about
 ROUNDING = 1e-6  # changes below this share of what is measured are no changes: networks compute in float32
-LEAST = 1e-15  # a probability of 0 has no logarithm
+LEAST = 1e-300  # a probability of 0 has no logarithm
+LEAST_LEFT = 1e-15  # of what a probability leaves to 1
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ def _support(prediction: Prediction, label: str | None) -> float:
         return float(prediction["value"])
     shares = prediction["probabilities"]
     own = float(shares[label])
-    # of classes the others' sum is exact where 1 - p is not
-    rest = 1 - own if "labels" in prediction else math.fsum(p for name, p in shares.items() if name != label)
-    return math.log(max(own, LEAST)) - math.log(max(rest, LEAST))
+    if "labels" in prediction:
+        rest = max(1 - own, LEAST_LEFT)
+    else:  # their sum has digits where 1 - p has none left
+        rest = max(math.fsum(share for name, share in shares.items() if name != label), LEAST)
+    return math.log(max(own, LEAST)) - math.log(rest)
