@@ -163,6 +163,23 @@ class Importance(Record):
     high: Number
 
 
+class Reason(Record):
+    """How much an input of a row weighs in its prediction: above 0 it speaks for it, or raises the number."""
+
+    input: str
+    value: str | float | None
+    weight: Number
+    label: str | None = None  # of several labels, the one that it is about
+
+
+class Explained(Record):
+    """The reasons of one test row, the heaviest first."""
+
+    row: int  # in the order of the test rows
+    method: str
+    reasons: list[Reason]
+
+
 class Dependence(Record):
     """How the mean prediction over test rows changes with one input, which is set to each of `values` in all rows."""
 
@@ -207,6 +224,7 @@ class Report(Record):
     classes: dict[str, dict[str, Number]] = {}
     importances: list[Importance] = Field(default=[], description="of rows with columns: their inputs, the best first")
     dependences: list[Dependence] = Field(default=[], description="of the most important inputs")
+    explained: list[Explained] = Field(default=[], description="the reasons of a few test rows, wrong ones first")
     costs: Costs | None = Field(default=None, description="by evaluate.cost")
     slices: dict[str, dict[str, dict[str, Metric]]] = Field(
         default={}, description="column → value → metric; support is under the metric name 'rows'"

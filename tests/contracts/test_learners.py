@@ -18,7 +18,7 @@ from lakewright.errors import UsageError
 from lakewright.learning.learners import gap
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
-from lakewright.model.reasons import has_trees
+from lakewright.model.reasons.tree_shap import has_trees
 from lakewright.testing import FolderCase, FolderSuite
 
 PAIRS = [(learner, task) for learner in plugins.LEARNERS.names() for task in plugins.TASKS.names()]

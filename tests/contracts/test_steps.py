@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,11 +16,14 @@ from hypothesis import strategies as st
 from conftest import sentences
 from lakewright import plugins
 from lakewright.data.rows.kinds import Kind
-from lakewright.errors import ModelError
+from lakewright.errors import ModelError, ProjectError
+from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.model.folder import open_recipe
 from lakewright.model.recipe import is_encoding, is_transform, learns_truth
+from lakewright.model.recipe import sentence_embeddings as sentence_embeddings_step
 from lakewright.model.recipe.aggregate import Aggregate, Statistic
 from lakewright.model.recipe.bin import Bin
+from lakewright.model.recipe.category_vectors import CategoryVectors, CategoryVectorsSettings
 from lakewright.model.recipe.clip import Clip
 from lakewright.model.recipe.dense import Dense, DenseSettings, Wanted
 from lakewright.model.recipe.derive import Derive
@@ -33,6 +37,7 @@ from lakewright.model.recipe.one_hot import OneHot
 from lakewright.model.recipe.ordinal import Ordinal
 from lakewright.model.recipe.part_of import Part, PartOf, PartOfSettings
 from lakewright.model.recipe.scale import Scale
+from lakewright.model.recipe.sentence_embeddings import SentenceEmbeddings, SentenceEmbeddingsSettings
 from lakewright.model.recipe.text_vectors import TextVectors
 from lakewright.model.recipe.tokens import LongTexts, Tokens
 from lakewright.testing import StepCase, StepSuite, TransformSuite, TruthCase, TruthSuite
@@ -64,6 +69,7 @@ ROWS: dict[str, Any] = {
     "frequency": PLACES,
     "one_hot": PLACES,
     "hashing": PLACES,
+    "category_vectors": PLACES,
     "scale": NUMBERS,
     "clip": NUMBERS,
     "log": NUMBERS,
@@ -74,6 +80,10 @@ ROWS: dict[str, Any] = {
     "target_mean": PLACES,
     "text_vectors": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
     "text_scores": {"text": [*TEXTS[:18], None, " "], "text_pair": [None, *TEXTS[-19:]]},
+    "sentence_embeddings": {
+        "text": [*TEXTS[:8], *TEXTS[:8], " ".join(TEXTS[:9]), "𐌰 \u200b", None, " "],
+        "text_pair": [None, *TEXTS[-19:]],
+    },
 }
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(NUMBERS, "number"),
@@ -90,8 +100,17 @@ def steps(tiny_base: Path) -> dict[str, Any]:
     dense, _ = Dense.fit([MIXED], kinds, DenseSettings(max_categories=2), Wanted("row"))
     native, _ = Native.fit([MIXED], kinds, NativeSettings(max_categories=3), Wanted("row"))
     part_of, _ = PartOf.fit([], {"sold": "time"}, PartOfSettings(parts=[*get_args(Part)]), Wanted("row"))
-    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of, *(fitted(*one) for one in DECLARED))
+    embeddings = sentence_embeddings(tiny_base, dimensions=5)
+    declared = (fitted(*one) for one in DECLARED)
+    every = (tokens(tiny_base, 16), terms(TEXTS), dense, native, part_of, embeddings, *declared)
     return {step.name: step for step in (*every, *(truth_case(name).step for name in LEARN_TRUTH))}
+
+
+def sentence_embeddings(base: Path, **settings: Any) -> SentenceEmbeddings:
+    rows = ROWS["sentence_embeddings"]
+    own = SentenceEmbeddingsSettings(base_model=str(base), **settings)
+    wanted = Wanted("row", encoder=partial(frozen_encoder, base))
+    return SentenceEmbeddings.fit([rows], dict.fromkeys(rows, "optional text"), own, wanted)[0]
 
 
 def truth_case(name: str, kind: Any = "class", width: int = 1) -> TruthCase[Any]:
@@ -140,6 +159,7 @@ DECLARED: list[tuple[type[Any], dict[str, Any]]] = [
     (OneHot, {"max_categories": 4}),
     (Hashing, {"buckets": 3}),
     (TextVectors, {"dimensions": 4}),
+    (CategoryVectors, {"dimensions": 3}),
     (Scale, {"method": "robust"}),
     (Clip, {"quantiles": (0.2, 0.9)}),
     (Log, {}),
@@ -185,6 +205,91 @@ class TestEncoding(StepSuite):
 
     def test_it_looks_for_shortfalls(self, case: StepCase[Any]) -> None:
         assert case.step.shortfalls(case.step.encode(case.values), case.values)
+
+
+def test_values_in_like_company_have_like_vectors() -> None:
+    """400 products of four sorts, each in five rows; the sort decides where they are sold, and in which color."""
+    draw = np.random.default_rng(3)
+    product = np.repeat(np.arange(400), 5)
+    sort, rows = product % 4, len(product)
+    city = np.where(draw.random(rows) < 0.8, sort * 5, draw.integers(0, 20, rows)) + draw.integers(0, 5, rows)
+    color = np.where(draw.random(rows) < 0.8, sort, draw.integers(0, 4, rows))
+    train: Any = {
+        "product": [None if at % 50 == 0 else f"p{each}" for at, each in enumerate(product)],
+        "city": [f"c{each % 20}" for each in city],
+        "color": [f"r{each}" for each in color],
+    }
+    kinds: dict[str, Kind] = dict.fromkeys(train, "category")
+    parts = [{name: column[start:stop] for name, column in train.items()} for start, stop in ((0, 7), (7, None))]
+    settings = CategoryVectorsSettings(dimensions=4)
+    step, none = CategoryVectors.fit(parts, kinds, settings, Wanted("row"))
+    assert none is None and same(
+        step.encode(train), CategoryVectors.fit([train], kinds, settings, Wanted("row"))[0].encode(train)
+    )
+    every: Any = {"product": [f"p{at}" for at in range(400)], "city": ["c1"] * 400, "color": ["r1"] * 400}
+    columns = step.encode(every).columns
+    assert columns is not None
+    vectors = columns[:, :4] / np.linalg.norm(columns[:, :4], axis=1, keepdims=True)
+    near = (vectors @ vectors.T - 2 * np.eye(400)).argmax(axis=1)
+    assert (near % 4 == np.arange(400) % 4).mean() > 0.9  # by chance 0.25
+    unknown = step.encode({"product": ["p400", None], "city": ["c1", "c1"], "color": ["r1", None]}).columns
+    assert unknown is not None and not unknown[:, :4].any() and unknown[0, 4:].all() and not unknown[1, 8:].any()
+
+
+def test_vectors_that_no_company_shapes_are_refused() -> None:
+    alone: Any = {"product": ["a", "b"]}
+    with pytest.raises(ProjectError, match="reads the one category 'product'"):
+        CategoryVectors.fit([alone], {"product": "category"}, CategoryVectorsSettings(), Wanted("row"))
+    never: Any = {"product": ["a", "b", None], "city": [None, None, "c"]}
+    with pytest.raises(ProjectError, match="the values of 'product' stand beside those of the others as often as by"):
+        CategoryVectors.fit([never], dict.fromkeys(never, "category"), CategoryVectorsSettings(), Wanted("row"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"max_length": 8, "long_texts": "windows"},
+        {"max_length": 8, "long_texts": "head_tail", "dimensions": 3},
+        {"pooling": "cls", "dimensions": 1000},
+    ],
+)
+class TestEmbeddings(StepSuite):
+    @pytest.fixture
+    def case(self, tiny_base: Path, settings: dict[str, Any]) -> StepCase[Any]:
+        return StepCase(sentence_embeddings(tiny_base, **settings), ROWS["sentence_embeddings"])
+
+    def test_they_are_unit_vectors_and_zeros_where_there_is_no_text(self, case: StepCase[Any]) -> None:
+        encoded = case.step.encode(case.values).columns
+        width = encoded.shape[1] // 2
+        length = np.linalg.norm(encoded[:, :width], axis=1)
+        if width > 3:
+            assert length[:-2] == pytest.approx(1, abs=1e-5)
+        assert not length[-2:].any() and not encoded[0, width:].any()
+        assert np.array_equal(encoded[:8, :width], encoded[8:16, :width])
+
+    def test_what_is_kept_changes_nothing(self, case: StepCase[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sentence_embeddings_step, "KEPT", 4 * case.step.width * 3)
+        once = case.step.encode(case.values)
+        assert len(case.step._kept) == 3
+        half = {name: column[7:] for name, column in case.values.items()}
+        assert same(case.step.encode(half), once.take(np.arange(7, case.rows))) and same(
+            case.step.encode(case.values), once
+        )
+
+    def test_files_that_were_changed_are_refused(self, case: StepCase[Any], tmp_path: Path) -> None:
+        described = json.loads(json.dumps(case.step.save(tmp_path)))
+        step = type(case.step)
+        for key, value in {
+            "network": "../elsewhere.onnx", "tokenizer": "none.json", "texts": {}, "width": 0, "max_length": 2,
+            "long_texts": "lost", "pad_id": -1,
+        }.items():  # fmt: skip
+            with pytest.raises(ValueError, match=r"beside recipe\.json|empty|width|max_length|long_texts|pad_id"):
+                step.open({**described, key: value}, tmp_path)
+        name = next(iter(described["texts"]))
+        for file in ("none", described["tokenizer"], 3):
+            with pytest.raises(ValueError, match=r"directions|beside recipe\.json"):
+                step.open({**described, "texts": {name: file}}, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tokens", "terms"])

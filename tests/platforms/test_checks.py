@@ -40,6 +40,12 @@ def checked(lakewright: Lakewright, project: Path, profile: dict[str, Any], *set
         ({"tracking": "sqlite:///mlflow.db"}, (), "profiles.yml:9", "is this machine's"),
         ({"target": {**SAGEMAKER, "parameters": {"a b": "train.C"}}}, (), "profiles.yml:8", "cannot name a parameter"),
         ({}, ("--set", "train={base_model: ./mine}"), "project.yml", "train.base_model: ./mine"),
+        (
+            {},
+            ("--set", "train={learner: trees}", "--set", "prepare.recipe={sentence_embeddings: {base_model: ./mine}}"),
+            "project.yml",
+            "prepare.recipe.sentence_embeddings.base_model: ./mine",
+        ),
         ({}, ("--set", "gate.minimum={}"), "project.yml", "becomes champion without approval"),
         ({}, ("--set", "data.source=things.csv"), "project.yml", "a file of this machine"),
     ],

@@ -19,9 +19,11 @@ from conftest import serving
 from lakewright.data.lake.tables import Lake
 from lakewright.data.rows.request import read_row
 from lakewright.errors import DataError, NotFound, ProjectError, UsageError
+from lakewright.model import reasons
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
 from lakewright.records import Prepared
+from lakewright.testing.folders import near
 
 ROWS = 900
 
@@ -223,18 +225,21 @@ def test_what_a_house_costs(here: Path, learner: str) -> None:
     row = {"size": 120.0, "rooms": "6", "place": "south", "listed": "2025-10-01"}
     (prediction,) = predictor.predict([row])
     assert prediction["low"] < prediction["value"] < prediction["high"]
+    (explained,) = lw.predict(run.model_folder, [row], explain=2)
+    first, second = explained["reasons"]
+    assert explained["method"] == ("leave_one_out" if learner == "linear" else "tree_shap")
+    assert "place" in (first["input"], second["input"]) and first["value"] in (120.0, "south", "6")
+    assert abs(first["weight"]) >= abs(second["weight"]) > 0
+    every = predictor.reasons.of([row], [prediction], 100)[0]
+    assert {each["input"] for each in every} <= {"size", "rooms", "place", "listed"}
+    (none,) = lw.predict(run.model_folder, [dict.fromkeys(row)], explain=2)
+    assert none["value"] is None and none["reasons"] == []
     if learner == "linear":
-        with pytest.raises(UsageError, match="only models of trees have reasons"):
-            lw.predict(run.model_folder, [row], explain=2)
-    else:
-        (explained,) = lw.predict(run.model_folder, [row], explain=2)
-        first, second = explained["reasons"]
-        assert "place" in (first["input"], second["input"]) and first["value"] in (120.0, "south", "6")
-        assert abs(first["weight"]) >= abs(second["weight"]) > 0
-        every = predictor.reasons.of([row], [prediction], 100)[0]
-        assert {each["input"] for each in every} <= {"size", "rooms", "place", "listed"}
-        (none,) = lw.predict(run.model_folder, [dict.fromkeys(row)], explain=2)
-        assert none["value"] is None and none["reasons"] == []
+        for each in every:
+            (without,) = predictor.predict([{**row, each["input"]: None}])
+            assert each["weight"] == pytest.approx(prediction["value"] - without["value"], rel=1e-4, abs=1e-3)
+    page = Path(run.report.html).read_text()
+    assert 'id="reasons"' in page and ("Shapley value" in page) == (learner != "linear")
     with pytest.raises(DataError, match="row 0 has no 'rooms' and 1 more"):
         predictor.predict([{"size": 120.0, "place": "south"}])
     (odd,) = predictor.predict([{"size": None, "rooms": None, "place": "nowhere", "listed": "1900-01-01T00:00:00Z"}])
@@ -303,9 +308,10 @@ def test_costs_of_no_two_classes_are_refused_before_the_test_rows_are_read(here:
     assert not ledger.exists() or not list(ledger.iterdir())
 
 
-def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("learner", ["trees", "linear"])
+def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPatch, learner: str) -> None:
     """As many as are requested, the same as `predict` gives; a kill, another number and a model without any."""
-    run = lw.run(project(here, "sold", "classification", "sold", "trees"))
+    run = lw.run(project(here, "sold", "classification", "sold", learner))
     lake, names = lw.Workspace.open(lw.load_profile()).lake, ["house", "size", "rooms", "place", "listed"]
     table = houses().select(names).slice(0, 120)
     nothing = pa.table({name: pa.nulls(1, table.schema.field(name).type) for name in names[1:]})
@@ -335,9 +341,8 @@ def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPa
     rows = table.slice(0, 120).to_pylist()
     for row, own in zip(rows, lw.predict(run.model_folder, rows, explain=2), strict=True):
         there = scored[row["house"]]["reasons"]
-        assert [(each["input"], each["weight"]) for each in there] == [
-            (each["input"], each["weight"]) for each in own["reasons"]
-        ]
+        assert [each["input"] for each in there] == [each["input"] for each in own["reasons"]]
+        assert [each["weight"] for each in there] == pytest.approx([e["weight"] for e in own["reasons"]], rel=1e-5)
         values = [each["value"] for each in own["reasons"]]
         as_text = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
         assert [each["value"] for each in there] == as_text
@@ -352,24 +357,29 @@ def test_a_table_is_scored_with_reasons(here: Path, monkeypatch: pytest.MonkeyPa
         lw.score(run.model_folder, "main.homes.new", **{**options, "explain": -1})
 
 
-def test_reasons_that_a_model_has_none_of_are_refused(here: Path) -> None:
+def test_reasons_that_a_model_has_none_of_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more inputs than a prediction for each is worth, before a row is written."""
     run = lw.run(project(here, "price", "regression", "price", "linear"))
     lake = lw.Workspace.open(lw.load_profile()).lake
     lake.write("main.homes.new", houses().select(["size", "rooms", "place", "listed"]).slice(0, 5))
-    with pytest.raises(UsageError, match="only models of trees have reasons") as refused:
+    monkeypatch.setattr(reasons, "MOST_INPUTS", 3)
+    with pytest.raises(UsageError, match="it reads 4 inputs, and is no model of trees") as refused:
         lw.score(run.model_folder, "main.homes.new", explain=2)
     assert "leave explain out" in refused.value.remedy
     with pytest.raises(NotFound):
         lake.version("main.homes.new_predictions")
 
 
-def test_reasons_over_http(here: Path, tmp_path: Path) -> None:
-    run = lw.run(project(here, "sold", "classification", "sold", "trees"))
+@pytest.mark.parametrize("learner", ["trees", "linear"])
+def test_reasons_over_http(here: Path, tmp_path: Path, learner: str) -> None:
+    run = lw.run(project(here, "sold", "classification", "sold", learner))
     row = {"size": 120.0, "rooms": "6", "place": "south", "listed": "2025-10-01"}
     (own,) = lw.predict(run.model_folder, [row], explain=3)
     with serving(run.model_folder, folder=tmp_path) as server:
         (one,) = server.ask("POST", "/predict", {"rows": [row], "explain": 3}).json["predictions"]
-        assert one["reasons"] == own["reasons"] and one["label"] == own["label"]
+        assert [each["input"] for each in one["reasons"]] == [each["input"] for each in own["reasons"]]
+        assert near(one["reasons"], own["reasons"], 1e-5) and one["label"] == own["label"]
+        assert one["method"] == own["method"] == {"trees": "tree_shap", "linear": "leave_one_out"}[learner]
         assert "reasons" not in server.ask("POST", "/predict", {"rows": [row]}).json["predictions"][0]
         for body, cause in (
             ({"rows": [row], "explain": "3"}, "explain is not a whole number"),

@@ -168,11 +168,9 @@ def test_the_rows_asked_about_are_sure_mistakes_then_right_ones() -> None:
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
     scorer = ClassificationScorer(truth, probabilities, ["a", "b"])
     assert (scorer.predicted == predicted).all()
-    predictions = [{"label": "a", "probabilities": {"a": share, "b": 1 - share}} for share in confidence]
-    assert worth_asking(scorer, predictions, ["x"] * 6, confidence.tolist()) == [3, 0, 1, 5, 2, 4]
+    assert worth_asking(scorer, confidence.tolist(), lambda row: True) == [3, 0, 1, 5, 2, 4]
     scored = SimilarityScorer(np.array([1.0, 2, 3, 4]), np.array([1.1, 4, 2.5, 4]))
-    pairs = [{"cosine": 0.5}] * 4
-    assert worth_asking(scored, pairs, [1.0] * 4, [0.5] * 4) == [1, 2, 3, 0]
+    assert worth_asking(scored, [0.5] * 4, lambda row: True) == [1, 2, 3, 0]
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from sklearn.ensemble import (
 
 from drawn_trees import drawn, drawn_rows
 from lakewright.errors import TrainingError
-from lakewright.learning.ensembles import floor32, from_forest, from_lightgbm, from_xgboost, mean_of
+from lakewright.learning.ensembles import floor32, from_forest, from_lightgbm, from_xgboost, mean_of, side_by_side
 from lakewright.model.trees import Trees
 
 DOUBLE, SINGLE, SHAP = 1e-12, 1e-5, 1e-4
@@ -396,6 +396,21 @@ def test_mean_of_nothing_or_of_what_does_not_fit_is_refused() -> None:
     for weights in ([1], [1, -1], [0, 0], [1, float("nan")], [1, float("inf")]):
         with pytest.raises(ValueError, match="2 members need as many weights"):
             mean_of([one, one], weights)
+
+
+def test_members_side_by_side_keep_their_outputs() -> None:
+    """Of one output and of three, by two libraries, with sets; what a forest's vectors would add to is not clear."""
+    boosted, columns = lightgbm_model(2, objective="multiclass")
+    members = [from_xgboost(xgboost_model(2)[0]), from_lightgbm(boosted), from_lightgbm(lightgbm_model(2)[0])]
+    together, rows = side_by_side(members), others(columns)[::5]
+    assert together.outputs == 5 and len(together.root) == sum(len(each.root) for each in members)
+    assert_near(together.margins(rows), np.hstack([each.margins(rows) for each in members]), DOUBLE)
+    values = np.concatenate([each.contributions(rows) for each in members], axis=1)
+    assert_near(together.contributions(rows), values, DOUBLE)
+    forest = from_forest(RandomForestClassifier(2, random_state=0).fit(columns, np.arange(len(columns)) % 3))
+    for none in ([], [forest, forest]):
+        with pytest.raises(ValueError, match="only members with one number in a leaf"):
+            side_by_side(none)
 
 
 def test_neighbouring_float32_numbers() -> None:

@@ -25,8 +25,8 @@ def predict(
     """A prediction for each row, in the rows' order. A row is a text, or a mapping of the model's inputs.
 
     `model` is `models:/NAME@alias`, `models:/NAME/3` or a model folder; `load` opens it once for many calls.
-    `explain`: each prediction has as many `reasons`, the inputs that weigh most. Raises UsageError if the model has
-    none.
+    `explain`: each prediction has as many `reasons`, the inputs that weigh most, and the `method` that weighs them.
+    Raises UsageError if the model has none.
     """
     from lakewright.api.registry import load
 
@@ -57,7 +57,7 @@ def score(
     column of record ids (default: the project's); `keep` are columns to copy. Below `least_confidence`, `abstain` is
     true. A kill loses at most `commit_rows` rows; after the same call again, every row is scored once. `full` scores
     all rows again and replaces the predictions table. `explain`: each row has as many `reasons`, the inputs that weigh
-    most (models of trees).
+    most (models that read columns).
 
     Raises UsageError or DataError if model, table and columns do not fit, before anything is written (for a null id,
     when its row is read); Busy if another process scores into the table.

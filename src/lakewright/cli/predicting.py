@@ -30,7 +30,7 @@ def predict(
         ),
     ] = None,
     explain: Annotated[
-        int, typer.Option(min=0, help="with each prediction, so many inputs that weigh most (models of trees)")
+        int, typer.Option(min=0, help="with each prediction, so many inputs that weigh most (models that read columns)")
     ] = 0,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
     profile: ProfileName = None,
@@ -101,7 +101,10 @@ def score(
     ] = 0.0,
     probabilities: Annotated[bool, typer.Option(help="write every label's probability")] = True,
     explain: Annotated[
-        int, typer.Option(min=0, help="write the reasons of each row, so many inputs that weigh most (models of trees)")
+        int,
+        typer.Option(
+            min=0, help="write the reasons of each row, so many inputs that weigh most (models that read columns)"
+        ),
     ] = 0,
     commit_rows: Annotated[
         int | None,

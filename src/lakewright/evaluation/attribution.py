@@ -113,11 +113,9 @@ def attributions(
     return explained
 
 
-def worth_asking(
-    scorer: Scorer, predictions: Sequence[Prediction], truths: Sequence[Any], confidence: Sequence[float | None]
-) -> list[int]:
+def worth_asking(scorer: Scorer, confidence: Sequence[float | None], explainable: Callable[[int], bool]) -> list[int]:
     """The five surest wrong rows, then the three surest right ones. If rows are not simply right or wrong: those
-    furthest from the truth, then the nearest. Rows without a prediction are skipped."""
+    furthest from the truth, then the nearest. Rows that are not `explainable` are skipped."""
     sure, right = np.asarray(confidence, dtype=np.float64), scorer.correct()
     if right is None:
         distances = scorer.distances()
@@ -126,8 +124,13 @@ def worth_asking(
         right = distances < np.median(distances)
         sure = np.where(right, -distances, distances)
     order = np.argsort(-sure, kind="stable")
-    explainable = [int(row) for row in order if _claim(predictions[row], truths[row]) is not None]
-    return [row for row in explainable if not right[row]][:5] + [row for row in explainable if right[row]][:3]
+    chosen = [int(row) for row in order if explainable(int(row))]
+    return [row for row in chosen if not right[row]][:5] + [row for row in chosen if right[row]][:3]
+
+
+def has_claim(prediction: Prediction, truth: Any) -> bool:
+    """Whether there is something that words could speak for."""
+    return _claim(prediction, truth) is not None
 
 
 def write(path: Path, entries: Sequence[Attribution]) -> None:

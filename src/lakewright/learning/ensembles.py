@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -242,14 +242,33 @@ def mean_of(members: Sequence[Trees], weights: Sequence[float] | None = None) ->
         raise ValueError(f"{len(members)} members need as many weights, none below 0 and one above it, not {weights}")
     share = share / share.sum()
     vector = max(each.leaf_weight.shape[1] for each in members)
+    widened = [_widened(each, vector) for each in members]
+    base = np.sum([each.base * scale for each, scale in zip(members, share, strict=True)], axis=0)
+    parts = [
+        replace(each, leaf_weight=leaf_weight * scale, output=output)
+        for each, (leaf_weight, output), scale in zip(members, widened, share, strict=True)
+    ]
+    return _joined(parts, [output for _, output in widened], base)
+
+
+def side_by_side(members: Sequence[Trees]) -> Trees:
+    """One ensemble with the outputs of all members, in order: those of the first, of the second … Raises ValueError if
+    there are no members, or if one has leaves with a vector."""
+    if not members or any(each.leaf_weight.shape[1] > 1 for each in members):
+        raise ValueError("only members with one number in a leaf, at least one, stand side by side")
+    starts = np.cumsum([0, *(each.outputs for each in members)])
+    outputs = [(each.output + start).astype(np.int32) for each, start in zip(members, starts, strict=False)]
+    return _joined(members, outputs, np.concatenate([each.base for each in members]))
+
+
+def _joined(members: Sequence[Trees], outputs: Sequence[NDArray[Any]], base: NDArray[np.float64]) -> Trees:
+    """All trees of the members, with these outputs for each member's trees."""
     columns: dict[str, list[NDArray[Any]]] = {field.name: [] for field in fields(Trees)}
     nodes = leaves = sets = codes = 0
-    for each, scale in zip(members, share, strict=True):
-        leaf_weight, output = _widened(each, vector)
+    for each, output in zip(members, outputs, strict=True):
         moved = {
             "set_of": np.where(each.set_of >= 0, each.set_of + sets, -1),
             "set_offsets": each.set_offsets[:-1] + codes,
-            "leaf_weight": leaf_weight * scale,
             "output": output,
             **{name: _moved(getattr(each, name), nodes, leaves) for name in ("left", "right", "root")},
         }
@@ -258,7 +277,6 @@ def mean_of(members: Sequence[Trees], weights: Sequence[float] | None = None) ->
         nodes, leaves = nodes + len(each.feature), leaves + len(each.leaf_cover)
         sets, codes = sets + len(each.set_offsets) - 1, codes + len(each.set_codes)
     columns["set_offsets"].append(np.array([codes], np.int64))
-    base = np.sum([each.base * scale for each, scale in zip(members, share, strict=True)], axis=0)
     joined = {name: np.concatenate(parts).astype(parts[0].dtype) for name, parts in columns.items() if name != "base"}
     return Trees(**joined, base=base)
 

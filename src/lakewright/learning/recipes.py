@@ -11,6 +11,7 @@ import numpy as np
 
 from lakewright.data.rows.folds import FOLDS
 from lakewright.data.rows.reading import Inputs
+from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.learning.truths import Truths, has_numbers
 from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_truth
 
@@ -65,7 +66,7 @@ def fit_recipe(
     """The recipe, fitted on train; `folds` are those of train's rows. Raises ProjectError as the steps do, DataError
     where a step learns from the truth and all rows are in one fold."""
     vocabulary = None if learner.vocabulary is None else partial(learner.vocabulary, project.train, project.folder)
-    wanted = Wanted(task.level, vocabulary)
+    wanted = Wanted(task.level, vocabulary, encoder=partial(frozen_encoder, project.folder))
     recipe, lengths = Recipe(()), np.empty(0, dtype=np.int32)
     of_folds: dict[int, tuple[Encoding, ...]] = {}
     truths: Truths | None = None

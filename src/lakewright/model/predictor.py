@@ -108,15 +108,19 @@ class Predictor:
         parsed = self._read(rows, numbers)
         blank = [lacks(self.task.inputs, row) for row in parsed]
         complete = [row for row, nothing in zip(parsed, blank, strict=True) if not nothing]
+        results = iter(self._computed(complete, progress))
+        return [no_prediction(self.task) if nothing else next(results) for nothing in blank]
+
+    def _computed(self, rows: Sequence[Row], progress: Callable[[int], None] = lambda rows: None) -> list[Prediction]:
+        """Predictions of rows that `read_row` read, whatever they lack."""
         predictions: list[Prediction] = []
-        for start in range(0, len(complete), CHUNK):
-            chunk = complete[start : start + CHUNK]
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
             with working(self.folder):
                 encoded = self.recipe.encode(chunk)
                 predictions += self.task.decode(self.logits(encoded), encoded, chunk)
             progress(len(chunk))
-        results = iter(predictions)
-        return [no_prediction(self.task) if nothing else next(results) for nothing in blank]
+        return predictions
 
     def _read(self, rows: Sequence[Row | str], numbers: Sequence[int] | None) -> list[dict[str, Any]]:
         numbered = zip(range(len(rows)) if numbers is None else numbers, rows, strict=True)
@@ -129,24 +133,29 @@ class Predictor:
         most: int,
         numbers: Sequence[int] | None = None,
     ) -> list[Prediction]:
-        """These predictions of these rows, each with `reasons`: its `most` strongest (`model/reasons.py`). Raises
-        UsageError if the model has none."""
+        """These predictions of these rows, each with `reasons`, the `most` inputs that weigh most, and with the
+        `method` that weighs them (`model/reasons`). Raises UsageError if the model has none."""
         read = self._read(rows, numbers)
         reasons = self.reasons.of(read, predictions, most)
-        return [{**each, "reasons": own} for each, own in zip(predictions, reasons, strict=True)]
+        method = self.reasons.method
+        return [{**each, "reasons": own, "method": method} for each, own in zip(predictions, reasons, strict=True)]
 
     @cached_property
-    def has_reasons(self) -> bool:
-        from lakewright.model.reasons import has_trees
+    def lack_of_reasons(self) -> str:
+        """Why the model has no reasons; empty if it has."""
+        from lakewright.model.reasons import lack_of_reasons
 
-        return has_trees(self.folder)
+        read = {name: self.task.inputs[name] for name in self.recipe.inputs}
+        with working(self.folder):
+            return lack_of_reasons(self.task, self.folder, read, lambda: self.predict(self.sample_rows()[:1])[0])
 
     @cached_property
     def reasons(self) -> Reasons:
-        from lakewright.model.reasons import Reasons
+        """Raises UsageError if the model has none."""
+        from lakewright.model.reasons import open_reasons
 
         with working(self.folder):
-            return Reasons.open(self.folder, self.recipe, self.task)
+            return open_reasons(self.folder, self.recipe, self.task, self._computed, self.lack_of_reasons)
 
     @property
     def reads_columns(self) -> bool:

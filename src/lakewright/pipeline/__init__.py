@@ -30,6 +30,7 @@ from lakewright.errors import (
 )
 from lakewright.evaluation.metrics import check_bound
 from lakewright.learning.learners import check_fit
+from lakewright.learning.sentence_encoders import encoders_of
 from lakewright.model.tasks import corrects_prior
 from lakewright.pipeline import runs, skipping
 from lakewright.pipeline.runs import Run
@@ -78,7 +79,7 @@ def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
         "prepare": project.resolved["prepare"],
         "features": project.features_table,
         "learner": learner.name,
-        "base": learner.recipe_depends(project.train, project.folder),
+        "base": learner.recipe_depends(project.train, project.folder) | encoders_of(project),
     }
     return {"settings": settings}
 

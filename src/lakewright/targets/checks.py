@@ -271,13 +271,15 @@ def _elsewhere(project: Project, profile: Profile) -> Iterator[Problem]:
             "error" if tracking.startswith("sqlite:") else "warning",
         )
     yield from _read_again(project, profile)
-    base_model = str(getattr(project.train, "base_model", ""))
-    if base_model.startswith((".", "/", "~")):
-        yield Problem(
-            project.path.name,
-            f"train.base_model: {base_model} is a folder of this machine",
-            "name a model of the Hub, or package:NAME of a package that the machines install",
-        )
+    naming = {"train": project.train} | {f"prepare.recipe.{key}": own for key, own in project.prepare.recipe.items()}
+    for key, settings in naming.items():
+        base_model = str(getattr(settings, "base_model", ""))
+        if base_model.startswith((".", "/", "~")):
+            yield Problem(
+                project.path.name,
+                f"{key}.base_model: {base_model} is a folder of this machine",
+                "name a model of the Hub, or package:NAME of a package that the machines install",
+            )
     if profile.tracking is None:
         yield Problem(
             profile.where("tracking"),

@@ -16,12 +16,12 @@ import numpy as np
 from lakewright import plugins
 from lakewright.data.rows.kinds import Row
 from lakewright.data.rows.request import lacks, read_row
-from lakewright.errors import ModelError
+from lakewright.errors import ModelError, UsageError
 from lakewright.evaluation.changes import by_rows
 from lakewright.model.changed import ChangedRows
 from lakewright.model.folder import MANIFEST, MODEL, describe, sample_rows, samples_of, serving, verify
 from lakewright.model.predictor import Predictor
-from lakewright.model.reasons import has_trees
+from lakewright.model.reasons.tree_shap import has_trees
 from lakewright.model.runtimes import Runtime
 
 SAFE = {".json", ".safetensors", ".onnx", ".xml", ".bin"}
@@ -123,6 +123,31 @@ class FolderSuite:
                 places = draw.integers(0, len(of), 3 * len(rows))
                 assert fast.with_values(name, of)(places) == plain(name, of)(places), name
 
+    def test_reasons_are_of_the_row_alone_and_the_heaviest_first(self, case: FolderCase) -> None:
+        import pytest
+
+        predictor = case.open()
+        rows = case.read(predictor)
+        predictions = predictor.predict(rows)
+        if predictor.lack_of_reasons:
+            with pytest.raises(UsageError, match="the model has no reasons"):
+                predictor.explain(rows, predictions, 3)
+            return
+        explained = predictor.explain(rows, predictions, 3)
+        every = predictor.explain(rows, predictions, len(rows[0]) + 9)
+        assert any(each["reasons"] for each in every)
+        for at, (row, prediction, each, whole) in enumerate(zip(rows, predictions, explained, every, strict=True)):
+            assert {key: each[key] for key in prediction} == prediction
+            assert each["method"] == predictor.reasons.method
+            for own in _by_label(whole["reasons"]).values():
+                weights = [abs(reason["weight"]) for reason in own]
+                assert weights == sorted(weights, reverse=True) and all(weights)
+                assert _by_label(each["reasons"])[own[0].get("label")] == own[:3]
+            if at < 5:
+                (alone,) = predictor.explain([row], [prediction], len(row) + 9)
+                assert near(_weights(alone), _weights(whole), 1e-4)
+            json.dumps(whole)
+
     def test_mlflow_predicts_the_same(self, case: FolderCase) -> None:
         import pandas as pd
 
@@ -165,6 +190,19 @@ class FolderSuite:
             if path.is_file():
                 assert path.suffix in SAFE, path
                 assert not path.read_bytes().startswith(PICKLES), path
+
+
+def _by_label(reasons: Sequence[dict[str, Any]]) -> dict[str | None, list[dict[str, Any]]]:
+    labels: dict[str | None, list[dict[str, Any]]] = {}
+    for reason in reasons:
+        labels.setdefault(reason.get("label"), []).append(reason)
+    return labels
+
+
+def _weights(explained: dict[str, Any]) -> dict[str, float]:
+    """Of all but those that are no more than rounding."""
+    named = {f"{each.get('label')}/{each['input']}": each["weight"] for each in explained["reasons"]}
+    return {name: weight for name, weight in named.items() if abs(weight) > 1e-4}
 
 
 def distance(first: Sequence[Any], second: Sequence[Any]) -> float:

@@ -40,8 +40,8 @@ class Forest:
     settings = ForestSettings
     sizes: Mapping[str, Mapping[str, Any]] = {}
     reads: Mapping[Kind, str] = {**BoostedTrees.reads, "category": "dense"}
-    truths = BoostedTrees.truths
-    gaps = BoostedTrees.gaps
+    truths = ("class", "number")
+    gaps: Mapping[str, str] = {"labels": "not-yet: one forest for each label", **BoostedTrees.gaps}
     needs = BoostedTrees.needs
     vocabulary = None
 

@@ -6,7 +6,7 @@ help on validation. What is left in the model folder is arrays and an ONNX graph
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +32,9 @@ EVERY = 10  # trees between two points of the learning curve
 
 class TreesSettings(LearnerSettings):
     learner: Literal["trees"] = "trees"
-    n_estimators: int = Field(default=3000, ge=1, description="trees at most, times the number of classes beyond two")
+    n_estimators: int = Field(
+        default=3000, ge=1, description="trees at most, for each of several labels and of more than two classes"
+    )
     early_stopping_rounds: int = Field(
         default=100, ge=0, description="trees without a better loss on validation that end the training; 0: never"
     )
@@ -76,9 +78,9 @@ class BoostedTrees:
         **dict.fromkeys(("number", "category"), "native"),
         "time": "part_of",
     }
-    truths = ("class", "number")
+    truths = ("class", "labels", "number")
+    losses: Mapping[str, Sequence[str]] = {"labels": ("cross_entropy",)}
     gaps: Mapping[str, str] = {
-        "labels": "not-yet: one ensemble for each label",
         **dict.fromkeys(("spans", "answers"), "never: a tree reads columns, and they are places in a text"),
         "likeness": "never: a tree gives a number for a row, and no vector that could be compared",
     }
@@ -91,38 +93,45 @@ class BoostedTrees:
     def fit(self, training: Training[TreesSettings]) -> Fitted:
         import lightgbm
 
-        from lakewright.learning.ensembles import from_lightgbm
+        from lakewright.learning.ensembles import from_lightgbm, side_by_side
         from lakewright.learning.tree_folder import leave
 
         settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
         check_truths(training, loss)
-        train = _dataset(training.train, columns)
         start = start_of(training.task, len(training.validation))
-        watched = [_dataset(training.validation, columns, train, start)] if len(training.validation) else []
-        history: list[dict[str, float]] = []
-        with bar("trees", settings.n_estimators) as advance:
+        every, curves = [], []
+        targets = targets_of(training.task, training.train), targets_of(training.task, training.validation)
+        with bar("trees", settings.n_estimators * len(targets[0])) as advance:
+            for of_train, of_validation in zip(*targets, strict=True):
+                train = _dataset(training.train, of_train, columns)
+                watched = []
+                if len(training.validation):
+                    watched = [_dataset(training.validation, of_validation, columns, train, start)]
+                curve: list[dict[str, float]] = []
 
-            def watch(state: Any) -> None:
-                scores = {f"{split}_loss": value for split, _, value, _ in state.evaluation_result_list}
-                if state.iteration % EVERY == 0:
-                    history.append({"step": float(state.iteration), **scores})
-                    if training.watch is not None and "validation_loss" in scores:
-                        training.watch(state.iteration, -scores["validation_loss"])
-                advance(1, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+                def watch(state: Any, curve: list[dict[str, float]] = curve) -> None:
+                    scores = {f"{split}_loss": value for split, _, value, _ in state.evaluation_result_list}
+                    if state.iteration % EVERY == 0:
+                        curve.append({"step": float(state.iteration), **scores})
+                        if training.watch is not None and "validation_loss" in scores and len(targets[0]) == 1:
+                            training.watch(state.iteration, -scores["validation_loss"])
+                    advance(1, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
-            stop = [lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False)]
-            booster = lightgbm.train(
-                _parameters(settings, training, loss, columns),
-                train,
-                num_boost_round=settings.n_estimators,
-                valid_sets=watched,
-                valid_names=["validation"] * len(watched),
-                callbacks=[watch, *(stop if watched and settings.early_stopping_rounds else [])],
-            )
-        trees = from_lightgbm(booster)
+                stop = [lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False)]
+                booster = lightgbm.train(
+                    _parameters(settings, training, loss, columns),
+                    train,
+                    num_boost_round=settings.n_estimators,
+                    valid_sets=watched,
+                    valid_names=["validation"] * len(watched),
+                    callbacks=[watch, *(stop if watched and settings.early_stopping_rounds else [])],
+                )
+                every.append(from_lightgbm(booster))
+                curves.append(curve)
+        trees = every[0] if len(every) == 1 else side_by_side(every)
         leave(trees, len(columns), link_of(training.task, loss), training.folder)
-        return Fitted(history, {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
+        return Fitted(mean_curve(curves), {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
 
 
 def loss_of(setting: str, task: Task) -> str:
@@ -132,7 +141,30 @@ def loss_of(setting: str, task: Task) -> str:
 def link_of(task: Task, loss: str) -> Link:
     if task.truth == "number":
         return "log" if loss in POSITIVE else "margins"
-    return "two_classes" if task.outputs == 2 else "margins"
+    return "two_classes" if task.truth == "class" and task.outputs == 2 else "margins"
+
+
+def targets_of(task: Task, examples: Examples) -> list[NDArray[Any]]:
+    """The truths that an ensemble learns, [rows] each: all at once, or of several labels one after the other."""
+    if task.truth != "labels":
+        return [examples.targets.values]
+    return [*examples.targets.values.reshape(-1, task.outputs).T]
+
+
+def mean_curve(curves: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Of the curves of several labels, the mean at each step; one that has ended counts with its last point."""
+    longest = max(curves, key=len)
+    return [
+        {
+            "step": point["step"],
+            **{
+                name: float(np.mean([curve[min(at, len(curve) - 1)][name] for curve in curves if curve]))
+                for name in point
+                if name != "step"
+            },
+        }
+        for at, point in enumerate(longest)
+    ]
 
 
 def check_truths(training: Training[LearnerSettings], loss: str) -> None:
@@ -190,13 +222,17 @@ def start_of(task: Task, rows: int) -> NDArray[np.float64] | None:
 
 
 def _dataset(
-    examples: Examples, columns: tuple[Column, ...], reference: Any = None, start: NDArray[np.float64] | None = None
+    examples: Examples,
+    targets: NDArray[Any],
+    columns: tuple[Column, ...],
+    reference: Any = None,
+    start: NDArray[np.float64] | None = None,
 ) -> Any:
     import lightgbm
 
     return lightgbm.Dataset(
         matrix_of(examples),
-        label=examples.targets.values,
+        label=targets,
         weight=examples.weights,
         reference=reference,
         init_score=start,
@@ -209,7 +245,7 @@ def _dataset(
 def _parameters(
     settings: TreesSettings, training: Training[TreesSettings], loss: str, columns: tuple[Column, ...]
 ) -> dict[str, Any]:
-    classes = training.task.outputs if training.task.truth == "class" else 1
+    classes = {"class": training.task.outputs, "labels": 2}.get(training.task.truth, 1)
     named = settings.model_dump(
         include={
             *("learning_rate", "num_leaves", "max_depth", "min_child_samples", "subsample", "colsample_bytree"),

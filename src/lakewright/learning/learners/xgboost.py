@@ -18,7 +18,9 @@ from lakewright.learning.learners.trees import (
     link_of,
     loss_of,
     matrix_of,
+    mean_curve,
     start_of,
+    targets_of,
     threads_of,
 )
 from lakewright.settings.sections import LearnerSettings
@@ -42,7 +44,9 @@ OBJECTIVES = {
 
 class XGBoostSettings(LearnerSettings):
     learner: Literal["xgboost"] = "xgboost"
-    n_estimators: int = Field(default=2000, ge=1, description="trees at most, times the number of classes beyond two")
+    n_estimators: int = Field(
+        default=2000, ge=1, description="trees at most, for each of several labels and of more than two classes"
+    )
     early_stopping_rounds: int = Field(
         default=100, ge=0, description="trees without a better loss on validation that end the training; 0: never"
     )
@@ -72,6 +76,7 @@ class XGBoost:
     sizes: Mapping[str, Mapping[str, Any]] = {}
     reads: Mapping[Kind, str] = BoostedTrees.reads
     truths = BoostedTrees.truths
+    losses = BoostedTrees.losses
     gaps = BoostedTrees.gaps
     needs = BoostedTrees.needs
     vocabulary = None
@@ -82,47 +87,59 @@ class XGBoost:
     def fit(self, training: Training[XGBoostSettings]) -> Fitted:
         import xgboost
 
-        from lakewright.learning.ensembles import from_xgboost
+        from lakewright.learning.ensembles import from_xgboost, side_by_side
         from lakewright.learning.tree_folder import leave
 
         settings = training.settings
         columns, loss = training.recipe.columns, loss_of(settings.loss, training.task)
         check_truths(training, loss)
         start = start_of(training.task, len(training.validation))
-        watched = [(_matrix(training.validation, columns, start), "validation")] if len(training.validation) else []
-        history: list[dict[str, float]] = []
-        with bar("trees", settings.n_estimators) as advance:
+        every, curves = [], []
+        targets = targets_of(training.task, training.train), targets_of(training.task, training.validation)
+        with bar("trees", settings.n_estimators * len(targets[0])) as advance:
 
             class Watch(xgboost.callback.TrainingCallback):
+                def __init__(self, curve: list[dict[str, float]]) -> None:
+                    self.curve = curve
+
                 def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
                     scores = {f"{split}_loss": [*each.values()][-1][-1] for split, each in evals_log.items()}
                     if epoch % EVERY == 0:
-                        history.append({"step": float(epoch), **scores})
-                        if training.watch is not None and "validation_loss" in scores:
+                        self.curve.append({"step": float(epoch), **scores})
+                        if training.watch is not None and "validation_loss" in scores and len(targets[0]) == 1:
                             training.watch(epoch, -scores["validation_loss"])
                     advance(1, " ".join(f"{name} {value:.4g}" for name, value in scores.items()))
                     return False
 
-            booster = xgboost.train(
-                _parameters(settings, training, loss, columns),
-                _matrix(training.train, columns),
-                num_boost_round=settings.n_estimators,
-                evals=watched,
-                early_stopping_rounds=settings.early_stopping_rounds or None if watched else None,
-                verbose_eval=False,
-                callbacks=[Watch()],
-            )
-        trees = from_xgboost(booster)
+            for of_train, of_validation in zip(*targets, strict=True):
+                watched = []
+                if len(training.validation):
+                    watched = [(_matrix(training.validation, of_validation, columns, start), "validation")]
+                curve: list[dict[str, float]] = []
+                booster = xgboost.train(
+                    _parameters(settings, training, of_train, loss, columns),
+                    _matrix(training.train, of_train, columns),
+                    num_boost_round=settings.n_estimators,
+                    evals=watched,
+                    early_stopping_rounds=settings.early_stopping_rounds or None if watched else None,
+                    verbose_eval=False,
+                    callbacks=[Watch(curve)],
+                )
+                every.append(from_xgboost(booster))
+                curves.append(curve)
+        trees = every[0] if len(every) == 1 else side_by_side(every)
         leave(trees, len(columns), link_of(training.task, loss), training.folder)
-        return Fitted(history, {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
+        return Fitted(mean_curve(curves), {"trees": len(trees.root), "leaves": len(trees.leaf_cover)})
 
 
-def _matrix(examples: Examples, columns: tuple[Column, ...], start: NDArray[np.float64] | None = None) -> Any:
+def _matrix(
+    examples: Examples, targets: NDArray[Any], columns: tuple[Column, ...], start: NDArray[np.float64] | None = None
+) -> Any:
     import xgboost
 
     return xgboost.DMatrix(
         matrix_of(examples),
-        label=examples.targets.values,
+        label=targets,
         weight=examples.weights,
         base_margin=start,
         missing=np.nan,
@@ -132,9 +149,13 @@ def _matrix(examples: Examples, columns: tuple[Column, ...], start: NDArray[np.f
 
 
 def _parameters(
-    settings: XGBoostSettings, training: Training[XGBoostSettings], loss: str, columns: tuple[Column, ...]
+    settings: XGBoostSettings,
+    training: Training[XGBoostSettings],
+    targets: NDArray[Any],
+    loss: str,
+    columns: tuple[Column, ...],
 ) -> dict[str, Any]:
-    classes = training.task.outputs if training.task.truth == "class" else 1
+    classes = {"class": training.task.outputs, "labels": 2}.get(training.task.truth, 1)
     named = settings.model_dump(
         include={
             *("learning_rate", "max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_alpha"),
@@ -144,7 +165,7 @@ def _parameters(
     objective = OBJECTIVES.get(loss) or ("binary:logistic" if classes == 2 else "multi:softprob")
     more: dict[str, Any] = {"num_class": classes} if objective == "multi:softprob" else {}
     if loss == "huber":  # else it begins at the mean of the link, far from the numbers, and never arrives
-        more["base_score"] = float(np.median(training.train.targets.values))
+        more["base_score"] = float(np.median(targets))
     if loss == "quantile":
         more["quantile_alpha"] = settings.alpha
     if settings.monotone_constraints:

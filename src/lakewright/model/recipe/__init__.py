@@ -32,6 +32,7 @@ from lakewright.model.recipe.encoded import Encoded
 from lakewright.system import jsonfile
 
 if TYPE_CHECKING:
+    from lakewright.model.recipe.sentence_embeddings import FrozenEncoder
     from lakewright.model.recipe.tokens import Vocabulary
     from lakewright.settings.sections import StepSettings
 
@@ -59,6 +60,7 @@ class Wanted:
     level: Literal["row", "token", "vector"]  # the task's
     vocabulary: Callable[[], Vocabulary] | None = None  # the base model's, if the learner has one
     truth: Truth | None = None  # for a step that learns from it
+    encoder: Callable[[str, Literal["mean", "cls"]], FrozenEncoder] | None = None  # by its name and pooling
 
 
 @dataclass(frozen=True)

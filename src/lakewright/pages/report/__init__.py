@@ -21,7 +21,7 @@ from lakewright.model.folder import describe, described_steps, history_of, open_
 from lakewright.pages import pictures, rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
 from lakewright.pages.report.context import ReportContext
-from lakewright.pages.report.sections import dependence, inputs, page_of, recipe, words
+from lakewright.pages.report.sections import dependence, inputs, page_of, reasons, recipe, words
 from lakewright.pages.report.verdict import SECOND, verdict
 from lakewright.records import Decision, Metric, Prepared, Report, Trained
 from lakewright.workspace.run_folder import RunFolder
@@ -134,6 +134,7 @@ def _sections(scorer: Scorer, report: Report, context: ReportContext) -> list[Se
         parts[:at]
         + inputs.sections(report)
         + dependence.sections(report)
+        + reasons.sections(scorer, report, context)
         + words.sections(scorer, context)
         + parts[at:]
         + recipe.sections(context)

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import lakewright
-from lakewright.data.rows.kinds import Row, whole_row, written
+from lakewright.data.rows.kinds import Prediction, Row, whole_row, written
 from lakewright.errors import DataError, ProjectError, nearest
-from lakewright.evaluation.attribution import attributions, worth_asking, write
+from lakewright.evaluation.attribution import attributions, has_claim, worth_asking, write
 from lakewright.evaluation.bootstrap import intervals
 from lakewright.evaluation.changes import Changed
 from lakewright.evaluation.costs import costs_of
@@ -31,14 +31,16 @@ from lakewright.learning.planning import as_prepared
 from lakewright.model.changed import ChangedRows
 from lakewright.model.folder import serving
 from lakewright.model.predictor import Predictor
-from lakewright.model.tasks import Task
+from lakewright.model.tasks import Task, no_prediction
 from lakewright.pages.report import write_page
 from lakewright.pages.report.sections import page_of
-from lakewright.records import Dependence, Prepared, Report, Trained
+from lakewright.records import Dependence, Explained, Prepared, Reason, Report, Trained
 from lakewright.settings.project import Project
 from lakewright.system.progress import bar
 from lakewright.workspace import Workspace
 from lakewright.workspace.ledger import note_test_read
+
+REASONS = 6  # of each row that the report explains
 
 
 def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trained: Trained) -> Report:
@@ -101,10 +103,12 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
     with bar("dependence on inputs", None) as advance:
         important = [each.input for each in worth] or list(predictor.task.inputs)
         curves = _dependences(predictor, scorer, important, inputs_of, settings.seed, lambda name: advance(1, name))
+    confidences = [predictor.task.confidence(prediction) for prediction in predictions]
     report = Report(
         metrics=metrics,
         importances=worth,
         dependences=curves,
+        explained=_explained(predictor, scorer, confidences, inputs_of, predictions),
         costs=costs,
         single_row_metrics=single,
         undefined=undefined,
@@ -123,8 +127,7 @@ def evaluate(project: Project, workspace: Workspace, *, prepared: Prepared, trai
         notes=_notes(earlier, undefined),
     )
     files.write_evaluation(report)
-    confidences = [predictor.task.confidence(prediction) for prediction in predictions]
-    selected = worth_asking(scorer, predictions, truths, confidences)
+    selected = worth_asking(scorer, confidences, lambda row: has_claim(predictions[row], truths[row]))
     explained = attributions(predictor.predict, predictor.task.inputs, selected, inputs_of, truths, predictions)
     write(files.attributions, explained)
     write_page(
@@ -208,6 +211,24 @@ def _dependences(
     followed = _followed(task, scorer)
     changed_of = _changed_of(predictor)
     return dependences(predictor.predict, changed_of, task.inputs, important, rows, followed, seed, progress)
+
+
+def _explained(
+    predictor: Predictor,
+    scorer: Scorer,
+    confidences: Sequence[float | None],
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+) -> list[Explained]:
+    """Of the rows that are worth a look, if the model has reasons."""
+    if predictor.lack_of_reasons:
+        return []
+    chosen = worth_asking(scorer, confidences, lambda row: predictions[row] != no_prediction(predictor.task))
+    answers = predictor.explain([rows[at] for at in chosen], [predictions[at] for at in chosen], REASONS)
+    return [
+        Explained(row=at, method=answer["method"], reasons=[Reason(**reason) for reason in answer["reasons"]])
+        for at, answer in zip(chosen, answers, strict=True)
+    ]
 
 
 def _followed(task: Task, scorer: Scorer) -> list[str]:

@@ -52,9 +52,6 @@ COMMON = pa.schema(
 )
 
 
-REASONS = pa.field("reasons", pa.list_(pa.struct({"input": pa.string(), "value": pa.string(), "weight": pa.float64()})))
-
-
 @dataclass(frozen=True)
 class Columns:
     """The columns of the input that are read, by use."""
@@ -121,7 +118,7 @@ def schema(
 ) -> pa.Schema:
     """The schema of the predictions table. Raises UsageError if a kept column has the name of another column."""
     task_fields = [field for field in of_task if probabilities or field.name != "probabilities"]
-    own = [pa.field("record_id", pa.string()), *task_fields, *([REASONS] if reasons else []), *COMMON]
+    own = [pa.field("record_id", pa.string()), *task_fields, *([_reasons_of(of_task)] if reasons else []), *COMMON]
     names = {field.name.lower() for field in own}
     for name in columns.keep:
         if name.lower() in names:
@@ -203,7 +200,7 @@ class Scoring:
         confidence = pc.if_else(without, pa.scalar(None, pa.float64()), columns.column("confidence"))
         columns = columns.set_column(columns.schema.get_field_index("confidence"), "confidence", confidence)
         if self.explain:
-            columns = columns.append_column(REASONS, self._reasons(inputs, columns))
+            columns = columns.append_column(_reasons_of(columns.schema), self._reasons(inputs, columns))
         return Predicted(columns, abstain, without)
 
     def _reasons(self, inputs: Mapping[str, pa.Array], columns: pa.RecordBatch) -> pa.Array:
@@ -217,7 +214,7 @@ class Scoring:
         explained = self.predictor.explain(rows, predictions, self.explain)
         for place, prediction in zip(places, explained, strict=True):
             reasons[place] = [{**each, "value": _as_text(each["value"])} for each in prediction["reasons"]]
-        return pa.array(reasons, REASONS.type)
+        return pa.array(reasons, _reasons_of(columns.schema).type)
 
     def _predict_columns(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
         columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs), first=first)
@@ -262,6 +259,13 @@ def _as_numbers(column: pa.Array, name: str, first: int) -> pa.Array:
             raise DataError(f"row {row}: {name!r} is {shown(text)}, not a number", "give a finite number or null")
         numbers.append(number)
     return pa.array(numbers, pa.float64())
+
+
+def _reasons_of(of_task: pa.Schema) -> pa.Field:
+    """The column of reasons beside these columns of a task: of several labels, each names its label."""
+    label = {"label": pa.string()} if "labels" in of_task.names else {}
+    each = pa.struct({**label, "input": pa.string(), "value": pa.string(), "weight": pa.float64()})
+    return pa.field("reasons", pa.list_(each))
 
 
 def _as_text(value: Any) -> str | None:

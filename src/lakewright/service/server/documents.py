@@ -54,7 +54,7 @@ def predict(service: Service) -> Document:
             "probabilities": {"type": "boolean"},
             "least_confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         }
-        if model.single.has_reasons:
+        if not model.single.lack_of_reasons:
             form["properties"]["explain"] = {"type": "integer", "minimum": 0, "maximum": 100}
     predictions = {"type": "array", "items": OBJECT}
     answer = {"predictions": predictions, "model_version": STRING, "latency_ms": {"type": "number"}}

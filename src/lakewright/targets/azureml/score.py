@@ -49,7 +49,7 @@ def answered(predictor: Predictor, body: bytes) -> dict[str, Any]:
         rows, probabilities, least, reasons = plain.read(body)
         predictions = _predicted(predictor, rows)
         if reasons:
-            plain.check_reasons(predictor)
+            plain.check_reasons(predictor, len(rows))
             predictions = predictor.explain(rows, predictions, reasons)
         answers = plain.answer(predictor.task, predictions, probabilities, least or 0.0)
         return {"predictions": answers, "model_version": predictor.digest[:12]}

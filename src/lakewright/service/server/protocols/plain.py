@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_REASONS = 100  # of a row
 MOST_EXPLAINED = 256  # rows of a request
+MOST_PREDICTIONS = 10_000  # for the reasons of a request
 
 
 def read(body: bytes) -> tuple[list[Any], bool, float | None, int]:
@@ -71,10 +72,14 @@ def answer(task: Task, predictions: Sequence[Prediction], probabilities: bool, l
     return answers
 
 
-def check_reasons(predictor: Predictor) -> None:
-    """Raises Refused if the model has no reasons."""
-    if not predictor.has_reasons:
-        raise Refused("the model has no reasons: it is not one of trees", "leave explain out")
+def check_reasons(predictor: Predictor, rows: int) -> None:
+    """Raises Refused if the model has no reasons, or if those of so many rows would take too many predictions."""
+    if predictor.lack_of_reasons:
+        raise Refused(f"the model has no reasons: {predictor.lack_of_reasons}", "leave explain out")
+    of_a_row = predictor.reasons.predictions_of_a_row
+    if rows * of_a_row > max(MOST_PREDICTIONS, of_a_row):
+        most = max(1, MOST_PREDICTIONS // of_a_row)
+        raise Refused(f"explain is for at most {most} rows a request of this model", "send fewer rows")
 
 
 def routes(app: "FastAPI", answering: "Answering") -> None:
@@ -90,7 +95,7 @@ def routes(app: "FastAPI", answering: "Answering") -> None:
         rows, probabilities, least, reasons = read(await request.body())
         served = answering.variant(request)
         if reasons:
-            check_reasons(served.model.single)
+            check_reasons(served.model.single, len(rows))
         predictions = await answering.predict(request, served, rows)
         if reasons:
             predictions = await to_thread(served.model.single.explain, rows, predictions, reasons)

@@ -1,4 +1,4 @@
-"""The reasons of a prediction: what each input of a row adds to it, by the exact Shapley values of the model's trees.
+"""What each input of a row adds to its prediction, by the exact Shapley values of the model's trees.
 
 A weight is in the unit of the trees: a number's own (after a log link, of its logarithm), a boosted class's log-odds,
 a forest's probability. The weights of all inputs and the expected value sum to the prediction in that unit, of classes
@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lakewright.data.rows.kinds import Prediction, Row, written
-from lakewright.errors import UsageError
+from lakewright.data.rows.kinds import Prediction, Row
+from lakewright.model.reasons.strongest import strongest
 from lakewright.model.recipe import Recipe, is_transform, values_of
 from lakewright.model.tasks import Task
 from lakewright.model.trees import FORMAT, Trees
@@ -25,24 +26,20 @@ HEAD = 1 << 20  # bytes of the file in which its format stands
 
 
 @dataclass(frozen=True)
-class Reasons:
+class TreeShap:
     trees: Trees
     recipe: Recipe
     task: Task
 
+    method: ClassVar[Literal["tree_shap"]] = "tree_shap"
+    predictions_of_a_row: ClassVar[int] = 1
+
     @classmethod
-    def open(cls, folder: Path, recipe: Recipe, task: Task) -> Reasons:
-        """Raises UsageError if the model has no trees, ModelError if they are damaged."""
-        if not has_trees(folder):
-            raise UsageError(
-                "only models of trees have reasons (train.learner: trees, forest, xgboost)",
-                "leave explain out, or train such a model",
-            )
+    def open(cls, folder: Path, recipe: Recipe, task: Task) -> TreeShap:
+        """Raises ModelError if the trees are damaged."""
         return cls(Trees.open(folder / WEIGHTS), recipe, task)
 
     def of(self, rows: Sequence[Row], predictions: Sequence[Prediction], most: int) -> list[list[dict[str, Any]]]:
-        """For each row, which `read_row` read, its `most` strongest reasons: input, value and weight, the strongest
-        first; none for a row without a prediction."""
         if not rows:
             return []
         values = self.recipe.transformed(values_of(rows, self.recipe.inputs))
@@ -54,24 +51,14 @@ class Reasons:
         for place, name in enumerate(self._sources()):
             of_input[place, names.index(name)] = 1
         weights = shares @ of_input  # the last column, the expected value, belongs to no input
+        margins = shares.sum(axis=2)
         reasons: list[list[dict[str, Any]]] = []
-        for row, (prediction, of_outputs) in enumerate(zip(predictions, weights, strict=True)):
-            signed = self._toward(prediction, of_outputs)
-            if signed is None:
-                reasons.append([])
-                continue
-            order = np.argsort(-np.abs(signed), kind="stable")[:most]
-            reasons.append(
-                [
-                    {
-                        "input": names[at],
-                        "value": _shown(rows[row].get(names[at], values[names[at]][row])),
-                        "weight": float(signed[at]),
-                    }
-                    for at in order
-                    if signed[at] != 0
-                ]
-            )
+        for row, prediction in enumerate(predictions):
+            own = [rows[row].get(name, values[name][row]) for name in names]
+            reasons.append([])
+            for label, signed in self._toward(prediction, weights[row], margins[row]):
+                of_label = {} if label is None else {"label": label}
+                reasons[-1] += [of_label | reason for reason in strongest(names, own, signed, most)]
         return reasons
 
     def _sources(self) -> list[str]:
@@ -87,16 +74,25 @@ class Reasons:
                         source[name] = source.get(origin, origin)
         return [source.get(column.input, column.input) for column in self.recipe.columns]
 
-    def _toward(self, prediction: Prediction, weights: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
-        """The weights for what was predicted, [inputs]; None without a prediction."""
+    def _toward(
+        self, prediction: Prediction, weights: NDArray[np.float64], margins: NDArray[np.float64]
+    ) -> list[tuple[str | None, NDArray[np.float64]]]:
+        """The weights for what was predicted, [inputs], and of several labels for each that was, or if there is none,
+        for the most probable one; nothing without a prediction. `weights` [outputs, inputs], `margins` [outputs]."""
+        labels = self.task.labels
+        if self.task.truth == "labels":
+            if prediction["labels"] is None:
+                return []
+            predicted = prediction["labels"] or [labels[int(margins.argmax())]]
+            return [(label, weights[labels.index(label)]) for label in predicted]
         if self.task.truth != "class":
-            return None if prediction.get("value", 0.0) is None else weights[0]
+            return [] if prediction.get("value", 0.0) is None else [(None, weights[0])]
         if prediction["label"] is None:
-            return None
-        place = self.task.labels.index(prediction["label"])
+            return []
+        place = labels.index(prediction["label"])
         if len(weights) == 1:  # one margin of two classes
-            return weights[0] if place == 1 else -weights[0]
-        return weights[place]
+            return [(None, weights[0] if place == 1 else -weights[0])]
+        return [(None, weights[place])]
 
 
 def has_trees(folder: Path) -> bool:
@@ -105,16 +101,3 @@ def has_trees(folder: Path) -> bool:
         return False
     with (folder / WEIGHTS).open("rb") as file:
         return FORMAT.encode() in file.read(HEAD)
-
-
-def _shown(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return (
-        None
-        if value != value
-        else value
-        if value is None or isinstance(value, str | int | float | bool)
-        else written(value)
-    )
