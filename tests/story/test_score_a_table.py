@@ -79,9 +79,9 @@ def test_what_is_predicted_together_hangs_on_the_table_alone(
     together: list[int] = []
     predict, write = Predictor.predict, Lake.write
 
-    def recorded(self: Predictor, rows: list[Any]) -> list[Any]:
+    def recorded(self: Predictor, rows: list[Any], **options: Any) -> list[Any]:
         together.append(len(rows))
-        return predict(self, rows)
+        return predict(self, rows, **options)
 
     def killed(self: Lake, *arguments: Any, **options: Any) -> Any:
         if len(together) == 2:

@@ -216,14 +216,18 @@ class Scoring:
             reasons[place] = [{**each, "value": _as_text(each["value"])} for each in prediction["reasons"]]
         return pa.array(reasons, _reasons_of(columns.schema).type)
 
-    def _predict_columns(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+    def _predict_columns(
+        self, inputs: Mapping[str, pa.Array], first: int = 0
+    ) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
         columns = self.predictor.predict_table(pa.RecordBatch.from_pydict(inputs), first=first)
         without = functools.reduce(pc.and_, (pc.is_null(plain_array(column)) for column in inputs.values()))
         unsure = pc.fill_null(pc.less(columns.column("confidence"), self.least_confidence), False)
         nothing = pc.is_null(columns.column(0))  # also where all numbers are NaN
         return columns, pc.or_(unsure, nothing), without
 
-    def _predict_rows(self, inputs: Mapping[str, pa.Array], first: int) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
+    def _predict_rows(
+        self, inputs: Mapping[str, pa.Array], first: int = 0
+    ) -> tuple[pa.RecordBatch, pa.Array, pa.Array]:
         task, values = self.predictor.task, [column.to_pylist() for column in inputs.values()]
         rows = [dict(zip(inputs, row, strict=True)) for row in zip(*values, strict=True)]
         without = np.array([lacks(task.inputs, row) for row in rows])
