@@ -297,6 +297,26 @@ def test_a_grid_is_searched(ran: Path, call: Call) -> None:
     assert values == [(10.0, 1000), (0.1, 3), (0.1, 100), (1, 3), (1, 100)]
 
 
+def test_a_metric_over_folds(ran: Path, call: Call) -> None:
+    (ran.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
+    with_tune(ran, trials=3, metric={"name": "accuracy", "folds": 3}, space={"train.C": {"loguniform": [0.01, 10]}})
+    assert all(step.skip for step in lw.plan(ran))  # of the run without folds
+    workspace = ran.parent / ".lakewright"
+    ledger, models = sorted((workspace / "ledger").iterdir()), {*(workspace / "models").iterdir()}
+    found = searched(call)
+    assert found["metric"] == "accuracy"
+    for trial in found["trials"]:
+        folds = trial["results"]["folds"]
+        assert len(folds) == 3 and trial["metric"] == pytest.approx(sum(folds) / 3) == -trial["loss"]
+    assert len({*(workspace / "models").iterdir()} - models) <= 1  # the best, on the project's own split
+    assert Path(found["model_folder"]).exists() and lw.load(found["model_folder"]).predict(["the dog is here"])
+    assert "fold" not in lw.load_project(found["project"]).resolved["prepare"]["split"]
+    if found["best"]:
+        assert found["verdict"]["sentence"].startswith("On the project's own validation split")
+    assert sorted((workspace / "ledger").iterdir()) == ledger
+    assert searched(call) == found
+
+
 def test_from_python(tuned: Path) -> None:
     seen: list[tuple[Trial, Trial | None]] = []
     found = lw.tune.search(tuned, settings=["tune.trials=4"], report=lambda trial, best: seen.append((trial, best)))
@@ -369,6 +389,13 @@ WRONG = {
     "key": ({"trails": 3}, "'tune.trails' is not a known key", "did you mean 'trials'"),
     "one trial": ({"trials": 1}, "tune.trials", ""),
     "minutes": ({"minutes": 0}, "tune.minutes", ""),
+    "folds by time": (
+        {"metric": {"name": "auto", "folds": 3}, "space": {"train.C": {"uniform": [1, 2]}}, "by_time": True},
+        "rows are split by time",
+        "tune.metric: NAME",
+    ),
+    "pruned folds": ({"metric": {"folds": 3}, "prune": "median"}, "over folds is not ended early", "remove tune.prune"),
+    "one fold": ({"metric": {"folds": 1}}, "tune.metric", ""),
     "pruning": ({"prune": "median"}, "tune.prune: linear cannot be ended early", "remove tune.prune"),
 }
 
@@ -376,8 +403,10 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_search_that_means_nothing_is_refused(name: str, ran: Path, call: Call) -> None:
     wrong, cause, remedy = WRONG[name]
+    wrong = {**wrong}
+    options = ["--set", "prepare.split.method=time"] if wrong.pop("by_time", False) else []
     with_tune(ran, **({"space": {"train.C": {"loguniform": [0.01, 100]}}} | wrong))
-    ended = call("tune")
+    ended = call("tune", *options)
     assert ended.code == 2, ended.err
     assert cause in ended.err and remedy in ended.err, ended.err
     assert not (ran.parent / ".lakewright" / "tune").exists()
