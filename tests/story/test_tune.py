@@ -274,6 +274,20 @@ def test_it_says_whether_the_best_differs_significantly(ran: Path, call: Call) -
     assert (": significant (p" in verdict["sentence"]) == verdict["significant"]
 
 
+def test_run_again_it_trains_nothing(ran: Path, call: Call) -> None:
+    """Not even what the comparison with the project's own settings needs, whose model is not kept."""
+    (ran.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
+    with_tune(ran, trials=5, keep=1, sampler="grid", space={"train.C": {"choice": [0.001, 0.01, 5, 50]}})
+    bad = ("--set", "train.C=0.0001")
+    first = searched(call, *bad)
+    models = {path: path.stat().st_mtime_ns for path in (ran.parent / ".lakewright" / "models").iterdir()}
+    own = first["trials"][0]
+    assert own["results"]["trained"] and first["best"] in (3, 4)
+    assert own["results"]["digest"][:16] not in {path.name for path in models}
+    assert searched(call, *bad) == first
+    assert {path: path.stat().st_mtime_ns for path in (ran.parent / ".lakewright" / "models").iterdir()} == models
+
+
 def test_minutes_end_it(ran: Path, call: Call) -> None:
     with_tune(ran, minutes=0.15, space=SLOW)
     began = time.monotonic()

@@ -27,6 +27,7 @@ from typing import Any
 import lakewright
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
+from lakewright.evaluation.significance import Difference
 from lakewright.pages.tuning import page
 from lakewright.pipeline import Watch, check, executed, stage_named, step_of
 from lakewright.pipeline.runs import log_into
@@ -168,7 +169,7 @@ class _Search:
     def run(self, open_workspace: Callable[[], Workspace]) -> Found:
         tune, workspace = self.tune, self.workspace
         space = read(tune.space)
-        recorded = self.folder.read()
+        recorded, earlier = self.folder.read(), self._earlier()
         clock = max((trial.ended for trial in recorded.values()), default=0.0)
         zero = time.monotonic() - clock
         workers = workers_of(workspace)
@@ -210,8 +211,9 @@ class _Search:
             best = best_of(self.told)
             if trial.status != "ok":
                 LOG.warning("trial %d %s: %s", trial.number, HOW[trial.status], trial.reason)
-            if best is trial:
+            if best is trial:  # what there is so far, even if the process is ended at once
                 self._write_project(trial)
+                self.write()
             folders.tidy(self.told, besides=[recorded[OWN]])
             self.report(trial, best)
 
@@ -235,7 +237,10 @@ class _Search:
             raise self._too_short(max(self.told[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
         _, prepared, trained, _ = compute.trained(best.number, best.values, workspace)
-        verdict = self._verdict(best, metric, compute, (prepared, trained))
+        now = json.loads(jsonfile.text([trial.as_json for trial in self.told], default=plain))
+        verdict = earlier.get("verdict") if earlier.get("trials") == now else None
+        if not isinstance(verdict, Verdict):
+            verdict = self._verdict(best, metric, compute, (prepared, trained))
         folders.tidy(self.told)
         found = Found(
             self.name,
@@ -265,6 +270,16 @@ class _Search:
         metric = str(self.told[0].results.get("metric") or self.tune.metric_name)
         summary = _summary(self.name, self.run_id, metric, self.told)
         self.folder.write(self.folder.path / "trials.json", jsonfile.text(summary, default=plain))
+
+    def _earlier(self) -> dict[str, Any]:
+        """What this search found before, if it came to its end: a verdict takes trainings that may be gone."""
+        try:
+            found = json.loads((self.folder.path / "trials.json").read_text(encoding="utf-8"))
+            difference = found["verdict"]["difference"]
+            verdict = Verdict(**{**found["verdict"], "difference": difference and Difference(**difference)})
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return {"trials": found.get("trials"), "verdict": verdict}
 
     def _has_time(self, spent: float, told: Sequence[Trial]) -> bool:
         if self.tune.minutes is None:
