@@ -274,6 +274,20 @@ def test_it_says_whether_the_best_differs_significantly(ran: Path, call: Call) -
     assert (": significant (p" in verdict["sentence"]) == verdict["significant"]
 
 
+def test_run_again_it_trains_nothing(ran: Path, call: Call) -> None:
+    """Not even what the comparison with the project's own settings needs, whose model is not kept."""
+    (ran.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
+    with_tune(ran, trials=5, keep=1, sampler="grid", space={"train.C": {"choice": [0.001, 0.01, 5, 50]}})
+    bad = ("--set", "train.C=0.0001")
+    first = searched(call, *bad)
+    models = {path: path.stat().st_mtime_ns for path in (ran.parent / ".lakewright" / "models").iterdir()}
+    own = first["trials"][0]
+    assert own["results"]["trained"] and first["best"] in (3, 4)
+    assert own["results"]["digest"][:16] not in {path.name for path in models}
+    assert searched(call, *bad) == first
+    assert {path: path.stat().st_mtime_ns for path in (ran.parent / ".lakewright" / "models").iterdir()} == models
+
+
 def test_minutes_end_it(ran: Path, call: Call) -> None:
     with_tune(ran, minutes=0.15, space=SLOW)
     began = time.monotonic()
@@ -295,6 +309,26 @@ def test_a_grid_is_searched(ran: Path, call: Call) -> None:
     with_tune(ran, sampler="grid", space={"train.C": {"choice": [0.1, 1]}, "train.max_iter": {"choice": [3, 100]}})
     values = [tuple(trial["values"].values()) for trial in searched(call)["trials"]]
     assert values == [(10.0, 1000), (0.1, 3), (0.1, 100), (1, 3), (1, 100)]
+
+
+def test_a_metric_over_folds(ran: Path, call: Call) -> None:
+    (ran.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
+    with_tune(ran, trials=3, metric={"name": "accuracy", "folds": 3}, space={"train.C": {"loguniform": [0.01, 10]}})
+    assert all(step.skip for step in lw.plan(ran))  # of the run without folds
+    workspace = ran.parent / ".lakewright"
+    ledger, models = sorted((workspace / "ledger").iterdir()), {*(workspace / "models").iterdir()}
+    found = searched(call)
+    assert found["metric"] == "accuracy"
+    for trial in found["trials"]:
+        folds = trial["results"]["folds"]
+        assert len(folds) == 3 and trial["metric"] == pytest.approx(sum(folds) / 3) == -trial["loss"]
+    assert len({*(workspace / "models").iterdir()} - models) <= 1  # the best, on the project's own split
+    assert Path(found["model_folder"]).exists() and lw.load(found["model_folder"]).predict(["the dog is here"])
+    assert "fold" not in lw.load_project(found["project"]).resolved["prepare"]["split"]
+    if found["best"]:
+        assert found["verdict"]["sentence"].startswith("On the project's own validation split")
+    assert sorted((workspace / "ledger").iterdir()) == ledger
+    assert searched(call) == found
 
 
 def test_from_python(tuned: Path) -> None:
@@ -369,6 +403,13 @@ WRONG = {
     "key": ({"trails": 3}, "'tune.trails' is not a known key", "did you mean 'trials'"),
     "one trial": ({"trials": 1}, "tune.trials", ""),
     "minutes": ({"minutes": 0}, "tune.minutes", ""),
+    "folds by time": (
+        {"metric": {"name": "auto", "folds": 3}, "space": {"train.C": {"uniform": [1, 2]}}, "by_time": True},
+        "rows are split by time",
+        "tune.metric: NAME",
+    ),
+    "pruned folds": ({"metric": {"folds": 3}, "prune": "median"}, "over folds is not ended early", "remove tune.prune"),
+    "one fold": ({"metric": {"folds": 1}}, "tune.metric", ""),
     "pruning": ({"prune": "median"}, "tune.prune: linear cannot be ended early", "remove tune.prune"),
 }
 
@@ -376,8 +417,10 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_search_that_means_nothing_is_refused(name: str, ran: Path, call: Call) -> None:
     wrong, cause, remedy = WRONG[name]
+    wrong = {**wrong}
+    options = ["--set", "prepare.split.method=time"] if wrong.pop("by_time", False) else []
     with_tune(ran, **({"space": {"train.C": {"loguniform": [0.01, 100]}}} | wrong))
-    ended = call("tune")
+    ended = call("tune", *options)
     assert ended.code == 2, ended.err
     assert cause in ended.err and remedy in ended.err, ended.err
     assert not (ran.parent / ".lakewright" / "tune").exists()

@@ -143,6 +143,8 @@ class Project(Settings):
         """The whole project as JSON-ready values, defaults included, and where its columns are not open, the recipe's
         steps; without `tune` and `automl`, which change nothing of a run. Raises ProjectError as `steps` does."""
         values = self.model_dump(mode="json", by_alias=True, exclude={"tune", "automl"})
+        if self.prepare.split.fold is None:
+            del values["prepare"]["split"]["fold"]  # so that what is stored and hashed is as before there were folds
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}

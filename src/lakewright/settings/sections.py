@@ -180,6 +180,24 @@ class Split(Settings):
         "days, hours, minutes, seconds); without a unit where times are numbers",
     )
     seed: int = 13
+    fold: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]*/[1-9][0-9]*$",
+        description="2/5: the second of five equal parts of train and validation is validation; a search over folds "
+        "sets it",
+    )
+
+    @model_validator(mode="after")
+    def _of_all_parts(self) -> Self:
+        part, _, parts = (self.fold or "1/2").partition("/")
+        if not 1 <= int(part) <= int(parts) or int(parts) < 2:
+            raise ValueError(f"fold is {self.fold}: write the part and the number of parts, such as 2/5")
+        if self.fold is not None and self.method == "time":
+            raise Refused(
+                "folds would let a model learn from rows that are later than those it is measured on",
+                "remove prepare.split.fold, or the folds of tune.metric",
+            )
+        return self
 
 
 class Prepare(Settings):
@@ -302,11 +320,20 @@ class AutoML(Settings):
     seed: int = Field(default=13, ge=0)
 
 
+class Folds(Settings):
+    """A metric as the mean over folds: each trial is trained once for each."""
+
+    name: str = Field(default="auto", description="the metric; auto: the task's primary one")
+    folds: int = Field(ge=2, le=20, description="equal parts of train and validation, each validation once")
+
+
 class Tune(Settings):
     """What `lakewright tune` searches; `run` does not read it."""
 
-    metric: str = Field(
-        default="auto", description="the metric on validation that is searched for; auto: the task's primary one"
+    metric: str | Folds = Field(
+        default="auto",
+        description="the metric on validation that is searched for; auto: the task's primary one; {name: macro_f1, "
+        "folds: 5}: its mean over folds of train and validation",
     )
     trials: int | None = Field(
         default=None,
@@ -354,6 +381,23 @@ class Tune(Settings):
         except UsageError as error:
             raise Refused(error.cause, error.remedy) from None
         return self
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.folds and self.prune != "none":
+            raise Refused(
+                "a trial over folds is not ended early by prune", "remove tune.prune, or the folds of tune.metric"
+            )
+        return self
+
+    @property
+    def metric_name(self) -> str:
+        return self.metric if isinstance(self.metric, str) else self.metric.name
+
+    @property
+    def folds(self) -> int:
+        """0: the project's own validation split."""
+        return 0 if isinstance(self.metric, str) else self.metric.folds
 
     @property
     def most_trials(self) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 from lakewright.errors import DiskError, LakewrightError, missing_package, of_disk
@@ -46,6 +47,7 @@ class ProjectTrial:
     run_id: str
     threads: int
     prunes: bool
+    folds: int  # 0: the project's own validation split
     zero: float  # where the search's clock stood at 0, by time.monotonic
 
     def __call__(self, proposal: Proposal) -> Trial:
@@ -87,9 +89,12 @@ class ProjectTrial:
         values: Mapping[str, Any],
         workspace: Workspace,
         watch: Callable[[float, float], None] | None = None,
+        fold: int = 0,
     ) -> tuple[Project, Prepared, Trained, bool]:
-        """The trial's project and records, kept or new ones, and whether its model was trained now."""
-        project = changed(self.project, {} if number == OWN else values)
+        """The trial's project and records, kept or new ones, and whether its model was trained now; of a fold from 1,
+        or of the project's own split."""
+        own = {} if number == OWN else dict(values)
+        project = changed(self.project, own | ({"prepare.split.fold": f"{fold}/{self.folds}"} if fold else {}))
         check(project)
         records: dict[str, Record] = {}
         for name in ("ingest", "prepare"):
@@ -102,13 +107,16 @@ class ProjectTrial:
         step = step_of(stage, project, workspace, records)
         try:
             watched = replace(workspace, watch=watch)
-            trained = executed(stage, step, project, watched, self.run_id, records, title=name_of(number))
+            title = f"{name_of(number)} fold {fold}" if fold else name_of(number)
+            trained = executed(stage, step, project, watched, self.run_id, records, title=title)
         except Pruned:
             shutil.rmtree(work_folder(workspace, stage.name, step.key))  # nothing goes on from there
             raise
         return project, cast(Prepared, records["prepare"]), cast(Trained, trained), step.record is None
 
     def _tried(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace, rule: MedianRule) -> Trial:
+        if self.folds:
+            return self._over_folds(proposal, values, workspace)
         rule.earlier = (proposal.earlier or {}).get(self._learner(proposal.number, values), ())
         _, prepared, trained, now = self.trained(proposal.number, values, workspace, rule)
         metric = self.metric if self.metric != "auto" else primary_of(workspace, prepared, trained)
@@ -127,6 +135,26 @@ class ProjectTrial:
         value = trained.validation[metric]
         loss = -value if higher_is_better(metric) else value
         return Trial(proposal.number, proposal.point, values, "ok", loss=loss, metric=value, results=results)
+
+    def _over_folds(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace) -> Trial:
+        """The mean of the folds' metrics; their models are deleted."""
+        measured: list[dict[str, float]] = []
+        metric = self.metric
+        for fold in range(1, self.folds + 1):
+            _, prepared, trained, now = self.trained(proposal.number, values, workspace, fold=fold)
+            metric = metric if metric != "auto" else primary_of(workspace, prepared, trained)
+            measured.append(trained.validation)
+            if now:
+                shutil.rmtree(trained.model_folder)
+        shared = set.intersection(*({*each} for each in measured))
+        means = {name: fmean(each[name] for each in measured) for name in measured[0] if name in shared}
+        results: dict[str, Any] = {"metrics": means, "metric": metric, "learner": trained.learner}
+        if metric not in means:
+            why = f"{metric} is not defined on the validation rows of every fold"
+            return Trial(proposal.number, proposal.point, values, "fail", reason=why, results=results)
+        results["folds"] = [each[metric] for each in measured]
+        loss = -means[metric] if higher_is_better(metric) else means[metric]
+        return Trial(proposal.number, proposal.point, values, "ok", loss=loss, metric=means[metric], results=results)
 
     def _learner(self, number: int, values: Mapping[str, Any]) -> str:
         return changed(self.project, {} if number == OWN else values).train.learner

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from typing import Any
 import lakewright
 from lakewright import plugins
 from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
-from lakewright.evaluation.metrics import higher_is_better
+from lakewright.evaluation.significance import Difference
 from lakewright.pages.tuning import page
 from lakewright.pipeline import Watch, check, executed, stage_named, step_of
 from lakewright.pipeline.runs import log_into
@@ -168,7 +169,7 @@ class _Search:
     def run(self, open_workspace: Callable[[], Workspace]) -> Found:
         tune, workspace = self.tune, self.workspace
         space = read(tune.space)
-        recorded = self.folder.read()
+        recorded, earlier = self.folder.read(), self._earlier()
         clock = max((trial.ended for trial in recorded.values()), default=0.0)
         zero = time.monotonic() - clock
         workers = workers_of(workspace)
@@ -177,18 +178,19 @@ class _Search:
         compute = ProjectTrial(
             self.project,
             space,
-            tune.metric,
+            tune.metric_name,
             open_workspace,
             self.folder,
             self.run_id,
             workspace.threads,
             tune.prune != "none",
+            tune.folds,
             zero,
         )
         own = Proposal(OWN, own_point(self.project, space))
         if OWN not in recorded:  # alone: how long a trial takes is known before others start
             recorded[OWN] = compute(own)
-        metric = str(recorded[OWN].results.get("metric") or tune.metric)
+        metric = str(recorded[OWN].results.get("metric") or tune.metric_name)
         folders = ModelFolders.of(workspace, tune.keep)
 
         def died(proposal: Proposal, cause: str) -> Trial:
@@ -209,8 +211,9 @@ class _Search:
             best = best_of(self.told)
             if trial.status != "ok":
                 LOG.warning("trial %d %s: %s", trial.number, HOW[trial.status], trial.reason)
-            if best is trial:
+            if best is trial:  # what there is so far, even if the process is ended at once
                 self._write_project(trial)
+                self.write()
             folders.tidy(self.told, besides=[recorded[OWN]])
             self.report(trial, best)
 
@@ -234,7 +237,10 @@ class _Search:
             raise self._too_short(max(self.told[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
         _, prepared, trained, _ = compute.trained(best.number, best.values, workspace)
-        verdict = self._verdict(best, metric, compute, (prepared, trained))
+        now = json.loads(jsonfile.text([trial.as_json for trial in self.told], default=plain))
+        verdict = earlier.get("verdict") if earlier.get("trials") == now else None
+        if not isinstance(verdict, Verdict):
+            verdict = self._verdict(best, metric, compute, (prepared, trained))
         folders.tidy(self.told)
         found = Found(
             self.name,
@@ -261,9 +267,19 @@ class _Search:
         """What there is so far, of a search that was stopped."""
         if not self.told:
             return
-        metric = str(self.told[0].results.get("metric") or self.tune.metric)
+        metric = str(self.told[0].results.get("metric") or self.tune.metric_name)
         summary = _summary(self.name, self.run_id, metric, self.told)
         self.folder.write(self.folder.path / "trials.json", jsonfile.text(summary, default=plain))
+
+    def _earlier(self) -> dict[str, Any]:
+        """What this search found before, if it came to its end: a verdict takes trainings that may be gone."""
+        try:
+            found = json.loads((self.folder.path / "trials.json").read_text(encoding="utf-8"))
+            difference = found["verdict"]["difference"]
+            verdict = Verdict(**{**found["verdict"], "difference": difference and Difference(**difference)})
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        return {"trials": found.get("trials"), "verdict": verdict}
 
     def _has_time(self, spent: float, told: Sequence[Trial]) -> bool:
         if self.tune.minutes is None:
@@ -287,8 +303,13 @@ class _Search:
             return Verdict(f"No trial is better than the project's own settings, of {tried} that were measured.")
         if own.loss is None:
             return Verdict(f"The project's own settings failed ({own.reason}), so there is nothing to compare with.")
-        _, prepared, trained, _ = compute.trained(OWN, {}, self.workspace)
-        return compare(of_best, (prepared, trained), metric, tried, self.project, self.workspace)
+        _, prepared, trained, now = compute.trained(OWN, {}, self.workspace)
+        verdict = compare(of_best, (prepared, trained), metric, tried, self.project, self.workspace)
+        if now:
+            shutil.rmtree(trained.model_folder)
+        if not self.tune.folds:
+            return verdict
+        return replace(verdict, sentence=f"On the project's own validation split: {verdict.sentence}")
 
     def _write_project(self, best: Trial) -> None:
         text = self.project.path.read_text(encoding="utf-8")
@@ -318,12 +339,15 @@ def _check(project: Project, tune: Tune) -> None:
     """Raises UsageError for what can be known before anything runs."""
     task = plugins.TASKS.find(project.task.name)
     measures = task.measures(project.task, project.data.columns.roles)
-    if tune.metric not in ("auto", *measures):
+    metric = tune.metric_name
+    if metric not in ("auto", *measures):
+        raise ProjectError(f"tune.metric: {task.name} has no metric {metric!r}", nearest(metric, ("auto", *measures)))
+    if tune.folds and project.prepare.split.method == "time":
         raise ProjectError(
-            f"tune.metric: {task.name} has no metric {tune.metric!r}", nearest(tune.metric, ("auto", *measures))
+            "tune.metric has folds, and the rows are split by time: a model would learn from rows that are later than "
+            "those it is measured on",
+            "name the metric alone: tune.metric: NAME",
         )
-    if tune.metric != "auto":
-        higher_is_better(tune.metric)
     check(project)
     learners = {project.train.learner}
     for settings, places in corners(project):

@@ -22,7 +22,7 @@ from lakewright.data.rows.quality import (
     coarse_rows,
     counted,
 )
-from lakewright.data.rows.splits import SPLITS, Method, assign
+from lakewright.data.rows.splits import NO_GROUP, SPLITS, Method, assign, folded
 from lakewright.data.rows.spread import check_numbers
 from lakewright.errors import ProjectError, nearest
 from lakewright.records import Finding
@@ -71,6 +71,14 @@ class Chosen:
                     split_counts[label] = split_counts.get(label, 0) + count
             counts[name] = dict(sorted(split_counts.items()))
         return counts
+
+
+def _own_groups(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The groups, in which each row without one is a group of its own."""
+    without = np.flatnonzero(groups == NO_GROUP)
+    own = groups.copy()
+    own[without] = NO_GROUP + 1 + without
+    return own
 
 
 def choose(
@@ -125,6 +133,18 @@ def choose(
         rows=facts.rows[stay],
         ids=None if facts.ids is None else facts.ids[stay],
     )
+
+    if settings.split.fold is not None:
+        number, count = map(int, settings.split.fold.split("/"))
+        split = folded(
+            split,
+            number,
+            count,
+            truth=facts.truth[stay] if kind.level == "row" and any(facts.names) else None,
+            groups=_own_groups(facts.group[stay]) if facts.group is not None and method != "random" else None,
+            row_ids=(facts.rows if facts.ids is None else facts.ids)[stay],
+            seed=settings.split.seed,
+        )
 
     between = int(np.sum([each is None for each in split.tolist()]))
     if between:

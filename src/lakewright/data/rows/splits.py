@@ -106,6 +106,48 @@ def assign(
     return split
 
 
+def folded(
+    split: npt.NDArray[np.object_],
+    part: int,
+    parts: int,
+    *,
+    truth: Sequence[str] | npt.NDArray[np.generic] | None = None,
+    groups: npt.NDArray[np.int64] | None = None,
+    row_ids: npt.NDArray[np.int64],
+    seed: int,
+) -> npt.NDArray[np.object_]:
+    """The split with one of `parts` equal parts of train and validation as validation, and the others as train; test
+    stays. Part `part`, from 1; each row is validation in one part, except rows that are the only ones of their label,
+    which stay in train.
+
+    Parts are stratified by `truth`; with `groups`, whole groups are in one part, the largest first, each to the part
+    that has the fewest rows. Raises DataError if a part would be empty.
+    """
+    learned = np.flatnonzero((split == TRAIN) | (split == VALIDATION))
+    strata = codes(truth)[learned] if truth is not None else np.zeros(len(learned), dtype=np.int64)
+    if groups is None:
+        keys = draw_keys(row_ids[learned], seed, "split")
+        at = np.empty(len(learned), np.int64)
+        at[np.lexsort((keys, strata))] = np.arange(len(learned)) % parts
+    else:
+        distinct, group_of_row = np.unique(groups[learned], return_inverse=True)
+        sizes, of_group = np.bincount(group_of_row), np.empty(len(distinct), np.int64)
+        filled = np.zeros(parts, np.int64)
+        for group in np.lexsort((draw_keys(distinct, seed, "split"), -sizes)).tolist():
+            of_group[group] = filled.argmin()
+            filled[of_group[group]] += sizes[group]
+        at = of_group[group_of_row]
+    alone = np.bincount(strata)[strata] == 1
+    chosen = learned[(at == part - 1) & ~(alone if truth is not None else np.zeros(len(learned), np.bool_))]
+    if not len(chosen):
+        raise DataError(
+            f"part {part} of {parts} of train and validation has no rows", "search over fewer folds, or add rows"
+        )
+    again = split.copy()
+    again[learned], again[chosen] = TRAIN, VALIDATION
+    return again
+
+
 def _stratified(
     strata: npt.NDArray[np.int64], row_ids: npt.NDArray[np.int64], shares: dict[str, float], seed: int
 ) -> npt.NDArray[np.object_]:
