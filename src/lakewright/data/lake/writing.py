@@ -112,9 +112,11 @@ class Feed:
     does."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
-        self._batches, self._stopped, self._ended = batches, threading.Event(), threading.Event()
+        self._batches, self._began = batches, False
+        self._stopped, self._ended = threading.Event(), threading.Event()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        self._began = True
         try:
             for batch in self._batches:
                 if self._stopped.is_set():
@@ -126,7 +128,8 @@ class Feed:
     def stop(self) -> None:
         """Returns when nobody reads any more."""
         self._stopped.set()
-        self._ended.wait(_WAIT)
+        if self._began:
+            self._ended.wait(_WAIT)
 
 
 def keep_failure(batches: Iterator[pa.RecordBatch], failures: list[BaseException]) -> Iterator[pa.RecordBatch]:
