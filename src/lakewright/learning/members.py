@@ -19,6 +19,7 @@ from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Column, Recipe
 from lakewright.model.tasks.classification import softmax
 from lakewright.settings.sections import LearnerSettings
+from lakewright.system.files import whole
 
 if TYPE_CHECKING:
     from lakewright.model.tasks import Task
@@ -98,9 +99,8 @@ def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
     learner.fit(replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None))
     shutil.rmtree(checkpoints)
     values = predicted(training.folder, member, training.task, training.validation, training.threads)
-    unfinished = training.folder / "held-unfinished.npy"
-    np.save(unfinished, values)
-    unfinished.replace(kept)
+    with whole(kept) as draft, draft.open("wb") as file:
+        np.save(file, values)
     return values
 
 
