@@ -250,6 +250,11 @@ def _chosen(race: Race, folds: int, took: float, earlier: float, interrupted: bo
         failures = {each.failure for each in race.candidates if each.failure}
         if failures and not any(each.losses for each in race.candidates):
             raise TrainingError(f"no candidate could be trained: {next(iter(failures))}", "read the cause, and mend it")
+        if interrupted:
+            raise TrainingError(
+                "the search was stopped before a candidate came to its end",
+                "run the same command again: what is done is kept, and it goes on from there",
+            )
         slowest = max((sum(each.seconds.values()) for each in race.candidates), default=0.0)
         needed = max(2 * seconds, slowest * folds)
         raise TrainingError(

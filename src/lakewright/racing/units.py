@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -86,7 +87,9 @@ def truths(shared: Shared) -> NDArray[Any]:
 
 
 def alone() -> None:
-    """Makes this process one thread of the search: its libraries compute with one thread each."""
+    """Makes this process one thread of the search: its libraries compute with one thread each. Ctrl-C, which a terminal
+    sends to all processes, is the search's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
