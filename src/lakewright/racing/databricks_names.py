@@ -5,7 +5,10 @@ What has no meaning here is refused, with the reason: nothing is ignored in sile
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,15 +80,14 @@ def run(call: Call, profile: str | None, search: Search) -> AutoMLSummary:
     _refuse(call)
     workspace = Workspace.open(load_profile(profile))
     folder = Path(call.experiment_dir or ".")
-    name = _name(call)
-    dataset = _dataset(call, name, workspace, folder)
+    dataset = _dataset(call, workspace)
     written = write_project(
         dataset,
         call.target_col,
         workspace,
         folder,
         task=call.task,
-        name=name or dataset.name,
+        name=_name(call) or dataset.name,
         more=_sections(call, dataset, workspace, folder),
     )
     found, box = search(written.path, settings)
@@ -136,22 +138,22 @@ def _budget(call: Call) -> list[str]:
 
 
 def _name(call: Call) -> str | None:
-    if call.experiment_name is not None:
-        words = re.sub(r"\W+", "_", call.experiment_name, flags=re.ASCII).strip("_")
-        return words if words and not words[0].isdigit() else f"automl_{words}"
-    return None if isinstance(call.dataset, str | Path) else "automl"
+    if call.experiment_name is None:
+        return None
+    words = re.sub(r"\W+", "_", call.experiment_name, flags=re.ASCII).strip("_")
+    return words if words and not words[0].isdigit() else f"automl_{words}"
 
 
-def _dataset(call: Call, name: str | None, workspace: Workspace, folder: Path) -> Dataset:
+def _dataset(call: Call, workspace: Workspace) -> Dataset:
     """Where the rows lie. Those of a DataFrame, and of a table without some of its columns, are written as Parquet."""
     home = Path(call.data_dir or call.experiment_dir or ".")
     if not isinstance(call.dataset, str | Path):
-        return Dataset(source=str(_written(_table(call.dataset), home / f"{name or 'automl'}.parquet")))
+        return Dataset(source=str(_written(_table(call.dataset), call, home)))
     dataset = dataset_of(str(call.dataset))
     if dataset.table is None or not call.exclude_cols:
         return dataset
     reader = workspace.lake.scan(workspace.lake.version(dataset.table))
-    return Dataset(source=str(_written(reader, home / f"{name or dataset.name}.parquet", call.exclude_cols)))
+    return Dataset(source=str(_written(reader, call, home, call.exclude_cols)))
 
 
 def _table(rows: Any) -> pa.Table:
@@ -175,31 +177,47 @@ def _table(rows: Any) -> pa.Table:
     )
 
 
-def _written(rows: pa.Table | pa.RecordBatchReader, path: Path, without: Sequence[str] = ()) -> Path:
+def _written(rows: pa.Table | pa.RecordBatchReader, call: Call, home: Path, without: Sequence[str] = ()) -> Path:
+    """A Parquet file, named as the experiment; without a name, by the rows and the arguments: the same call finds its
+    search again, and another one disturbs none."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     names = [name for name in rows.schema.names if name not in without]
     unknown = [name for name in without if name not in rows.schema.names]
     if unknown:
         raise DataError(f"exclude_cols names {unknown[0]!r}, and there is no such column", nearest(unknown[0], names))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    schema = rows.select(names).schema if hasattr(rows, "select") else rows.schema
-    batches = rows.to_batches() if hasattr(rows, "to_batches") else rows
-    with pq.ParquetWriter(partial, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch.select(names).cast(schema))
-    partial.replace(path)
+    home.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema([rows.schema.field(name) for name in names])
+    handle, partial = tempfile.mkstemp(".parquet", ".automl_", home)
+    os.close(handle)
+    try:
+        with pq.ParquetWriter(partial, schema) as writer:
+            for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
+                writer.write_batch(batch.select(names))
+        path = home / f"{_name(call) or _of_content(Path(partial), call)}.parquet"
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
     return path
+
+
+def _of_content(path: Path, call: Call) -> str:
+    decides = (
+        *(call.task, call.target_col, call.exclude_cols, call.imputers),
+        *(call.pos_label, call.time_col, call.split_col),
+    )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(repr(decides).encode())
+    words = re.sub(r"\W+", "_", call.target_col, flags=re.ASCII).strip("_").lower()
+    return f"automl_{words}_{digest.hexdigest()[:8]}"
 
 
 def _sections(call: Call, dataset: Dataset, workspace: Workspace, folder: Path) -> dict[Key, Any]:
     more: dict[Key, Any] = {}
-    if call.exclude_cols and dataset.source is not None and isinstance(call.dataset, str | Path):
-        from_table = dataset_of(str(call.dataset)).table is not None
-        if not from_table:
-            more["data", "exclude"] = [*call.exclude_cols]
-    elif call.exclude_cols:
+    of_table = isinstance(call.dataset, str | Path) and dataset_of(str(call.dataset)).table is not None
+    if call.exclude_cols and not of_table:  # those of a table were left out when its rows were written
         more["data", "exclude"] = [*call.exclude_cols]
     if call.time_col is not None:
         more["data", "columns", "event_time"] = call.time_col

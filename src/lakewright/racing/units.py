@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,14 @@ from lakewright import plugins
 from lakewright.errors import LakewrightError
 from lakewright.learning.blending import log_losses, squared_errors
 from lakewright.learning.members import member_of, predicted, train
+from lakewright.model.tasks.classification import softmax
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
+
+if TYPE_CHECKING:
+    from lakewright.learning.learners import Examples
+    from lakewright.model.tasks import Task
 
 OUTCOME, HELD = "outcome.json", "held.npy"
 
@@ -64,11 +69,34 @@ def _loss(shared: Shared, settings: Mapping[str, Any], candidate: int, fold: int
     learn, held = rows_of(shared, fold, folds)
     shown = view.take(held)
     train(replace(training, train=view.take(learn), validation=shown), member)
-    values = predicted(folder, member, shared.task, shown, 1)
+    if member.settings.learner == "linear":
+        values = _in_double(folder, shared.task, shown)
+    else:
+        values = predicted(folder, member, shared.task, shown, 1)
     np.save(folder / HELD, values)
     truth = truths(shared)[held]
     losses = log_losses(values, truth) if shared.task.truth == "class" else squared_errors(values, truth)
     return float(np.average(losses, weights=shown.weights))
+
+
+def _in_double(folder: Path, task: Task, rows: Examples) -> NDArray[np.float64]:
+    """[rows, outputs] What a linear network predicts, its sums in double as those of trees are.
+
+    In float32 they depend on the kernel and on the number of rows, and no plain script would give the same again.
+    """
+    from safetensors.numpy import load_file
+    from scipy.sparse import csr_matrix
+
+    weights = {name: values.astype(np.float64) for name, values in load_file(folder / "model.safetensors").items()}
+    logits = np.tile(weights["bias"], (len(rows), 1))
+    encoded = rows.encoded
+    if encoded.columns is not None:
+        logits += encoded.columns.astype(np.float64) @ weights["columns"]
+    if encoded.weights is not None:
+        terms = (encoded.weights.values.astype(np.float64), encoded.ids.values, encoded.ids.offsets)
+        logits += csr_matrix(terms, shape=(len(rows), len(weights["weight"]))) @ weights["weight"]
+    rounded = logits.astype(np.float32)
+    return softmax(rounded) if task.truth == "class" else rounded.astype(np.float64)
 
 
 def rows_of(shared: Shared, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
