@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import pytest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS = 240
 ALL = "trees,linear,forest,xgboost"
@@ -39,6 +40,9 @@ class Ended:
 
 def rows(count: int = ROWS, seed: int = 0) -> pd.DataFrame:
     """A number with gaps, a category, a time, a group, and truths that follow from them."""
+    import numpy as np
+    import pandas as pd
+
     draw = np.random.default_rng(seed)
     table = pd.DataFrame(
         {

@@ -22,8 +22,6 @@ from lakewright import automl
 from lakewright.errors import LakewrightError, NotFound, UsageError
 from searches import Ended, call_in, command, environment, rows, search_in, without
 
-pytest_plugins = ("searches",)
-
 
 def outcomes(home: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in home.glob("units/*/*/outcome.json")}
