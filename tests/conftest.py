@@ -25,7 +25,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from lakewright.workspace.tracking import Tracking
 
-pytest_plugins = ["platforms.everywhere", "projects"]
+pytest_plugins = ["platforms.everywhere", "projects", "searches"]
 pytest.register_assert_rewrite("lakewright.testing")
 collect_ignore = [
     "outsider"

@@ -32,11 +32,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on s
 
 
 @contextmanager
-def stoppable(outcome: str, remedy: str = "run the same command again: it continues from there") -> Iterator[None]:
+def stoppable(
+    outcome: str,
+    remedy: str = "run the same command again: it continues from there",
+    patience: float = PATIENCE,
+) -> Iterator[None]:
     """Ctrl-C, or the SIGTERM of a CI or a service, ends the block with Stopped; `outcome` states what is not lost.
 
     Python cannot act on a signal while native code runs (delta-rs writes, a network computes). If that takes longer
-    than PATIENCE, or after a second signal, the process ends as if it were killed; a run must survive this.
+    than `patience`, or after a second signal, the process ends as if it were killed; a run must survive this.
     """
     from rich.console import Console
 
@@ -51,7 +55,7 @@ def stoppable(outcome: str, remedy: str = "run the same command again: it contin
     def watch() -> None:
         for number in os.read(read_end, 1):  # empty when the command has ended
             note("stopping; a second signal ends the command at once")
-            if not select.select([read_end], [], [], PATIENCE)[0] or os.read(read_end, 1):
+            if not select.select([read_end], [], [], patience)[0] or os.read(read_end, 1):
                 Console(stderr=True).show_cursor()  # a progress bar hides it
                 complain(stopped(number))
                 os._exit(128 + number)

@@ -106,6 +106,28 @@ def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
 
 def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
     """[rows, outputs] The member's probabilities of classes, or values."""
+    if member.settings.learner == "linear":
+        return _in_double(folder, task, rows)
     network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
     logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
     return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
+
+
+def _in_double(folder: Path, task: Task, rows: Examples) -> NDArray[np.float64]:
+    """[rows, outputs] What a linear network predicts, its sums in double as those of trees are.
+
+    In float32 they depend on the kernel and on the number of rows, and no plain script would give the same again.
+    """
+    from safetensors.numpy import load_file
+    from scipy.sparse import csr_matrix
+
+    weights = {name: values.astype(np.float64) for name, values in load_file(folder / "model.safetensors").items()}
+    logits = np.tile(weights["bias"], (len(rows), 1))
+    encoded = rows.encoded
+    if encoded.columns is not None:
+        logits += encoded.columns.astype(np.float64) @ weights["columns"]
+    if encoded.weights is not None:
+        terms = (encoded.weights.values.astype(np.float64), encoded.ids.values, encoded.ids.offsets)
+        logits += csr_matrix(terms, shape=(len(rows), len(weights["weight"]))) @ weights["weight"]
+    rounded = logits.astype(np.float32)
+    return softmax(rounded) if task.truth == "class" else rounded.astype(np.float64)

@@ -465,6 +465,33 @@ def trade_off(leaderboard: Leaderboard) -> Figure:
     return figure
 
 
+def metric_by_seconds(
+    metric: str,
+    numbers: Sequence[int],
+    seconds: Sequence[float],
+    values: Sequence[float],
+    halves: Sequence[float],
+    tied: Sequence[bool],
+) -> Figure:
+    """The metric of each candidate, ± half its interval, by the seconds that it took. Blue: tied with the best."""
+    from matplotlib.ticker import FuncFormatter
+
+    figure, axes = _figure(7.6, 4.0)
+    for number, x, y, half, tie in zip(numbers, seconds, values, halves, tied, strict=True):
+        if not np.isfinite(y):
+            continue
+        at, colour = max(x, 0.01), RIGHT if tie else INK
+        axes.plot([at, at], [y - half, y + half], color=colour, alpha=0.35, linewidth=1.2)
+        axes.plot([at], [y], "o", color=colour, markersize=5, alpha=0.8)
+        axes.annotate(
+            str(number), (at, y), xytext=(7, 0), textcoords="offset points", va="center", color=INK, in_layout=False
+        )
+    axes.set(xscale="log", xlabel="seconds of all folds", ylabel=metric)
+    axes.margins(x=0.1, y=0.12)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    return figure
+
+
 def _label_offsets(centres: NDArray[np.float64], radii: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """How far from its point's centre each label stands: beside the point, or round it, or further off, where it
     covers neither a point nor a label before it. In points; `centres` is [n, 2], `radii` is [n]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learning.blending import log_losses, squared_errors
-from lakewright.learning.members import HELD
 from lakewright.model.tasks import Task
 from lakewright.racing import units
-from lakewright.racing.search import Found, unit_folder
+from lakewright.racing.search import SURE, Found, unit_folder
 from lakewright.racing.shared import Shared
+
+RESAMPLES, RESAMPLES_OF_MANY, MANY = 60, 20, 20_000  # of the bootstrap; the second of so many rows
+SEED = 13
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,28 @@ class Entry:
     weight: float  # its share in the recommended model
     worse: float | None  # standard errors by which its loss is above that of the best candidate
     failure: str
+    error: float | None = None  # standard error of the metric that is shown, by the bootstrap over rows
+    tied: bool = False  # its loss is not significantly above that of the recommended model
+    bytes: int = 0  # of its networks of all folds
+
+    @property
+    def complete(self) -> bool:
+        return self.loss is not None
+
+    @property
+    def why(self) -> str:
+        """Why it was tried."""
+        if self.source == "portfolio":
+            return "a shape that is strong on many tables, and is tried first"
+        return "proposed by TPE, by the losses of the candidates before it"
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "why": self.why}
+
+
+def cheapest(entries: Sequence[Entry]) -> Entry | None:
+    """The smallest candidate that is not significantly worse than the recommended model; None: all are."""
+    return min((each for each in entries if each.tied), key=lambda each: (each.bytes, each.number), default=None)
 
 
 def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Entry, ...]]:
@@ -51,22 +72,24 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
     best: NDArray[np.float64] | None = None
     entries = []
     folds = tuple(range(found.folds))
+    recommended = losses_of(_mean(folder, found, folds), truth)
     tried = [each for each in found.candidates if each.losses or each.failure]
     for each in sorted(tried, key=lambda one: (not one.has(folds), one.loss(folds))):
         metrics: dict[str, float] = {}
-        loss = worse = None
+        loss = worse = error = None
+        tied, size = False, 0
         if each.has(folds):
-            parts = [np.load(unit_folder(folder, each.number, fold) / HELD) for fold in folds]
-            predicted = np.concatenate(parts)
+            predicted = _predicted(folder, each.number, folds)
             scorer = scorer_of(shared.task, truth, predicted)
             metric = scorer.primary if metric == "auto" else metric
             metrics = {name: value for name, value in scorer.metrics(weights).items() if value == value}
             losses = losses_of(predicted, truth)
             loss = float(np.average(losses, weights=weights))
             best = losses if best is None else best
-            gap = weights * (losses - best)
-            error = float(gap.std() * np.sqrt(len(gap)))
-            worse = round(float(gap.sum()) / error, 2) if error > 0 else 0.0
+            worse = round(_standard_errors(weights * (losses - best)), 2)
+            tied = _standard_errors(weights * (losses - recommended)) <= SURE
+            error = _error(scorer, metric, weights) if metric in metrics else None
+            size = sum((unit_folder(folder, each.number, fold) / "model.onnx").stat().st_size for fold in folds)
         entries.append(
             Entry(
                 each.number,
@@ -80,12 +103,44 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
                 round(share.get(each.number, 0.0), 4),
                 worse,
                 each.failure,
+                error,
+                tied,
+                size,
             )
         )
     if metric != "auto":
         sign = -1.0 if higher_is_better(metric) else 1.0
         entries.sort(key=lambda one: (metric not in one.metrics, sign * one.metrics.get(metric, 0.0)))
     return metric, tuple(entries)
+
+
+def _predicted(folder: Path, candidate: int, folds: Sequence[int]) -> NDArray[np.float64]:
+    return np.concatenate([np.load(unit_folder(folder, candidate, fold) / units.HELD) for fold in folds])
+
+
+def _mean(folder: Path, found: Found, folds: Sequence[int]) -> NDArray[np.float64]:
+    """What the recommended model predicts out of fold, before it is calibrated."""
+    parts = [_predicted(folder, each.number, folds) for each in found.members]
+    mean: NDArray[np.float64] = np.tensordot(np.array(found.weights), np.stack(parts), axes=1)
+    return mean
+
+
+def _standard_errors(gaps: NDArray[np.float64]) -> float:
+    """The sum of the gaps in its standard errors."""
+    error = float(gaps.std() * np.sqrt(len(gaps)))
+    return float(gaps.sum()) / error if error > 0 else 0.0
+
+
+def _error(scorer: Scorer, metric: str, weights: NDArray[np.float64]) -> float | None:
+    """The standard deviation of the metric over draws of the rows, with replacement. None: a draw does not have it."""
+    draw = np.random.default_rng(SEED)
+    times = RESAMPLES if len(weights) < MANY else RESAMPLES_OF_MANY
+    values = []
+    for _ in range(times):
+        counts = np.bincount(draw.integers(0, len(weights), len(weights)), minlength=len(weights))
+        values.append(scorer.metrics(weights * counts).get(metric, np.nan))
+    spread = float(np.nanstd(values)) if np.isfinite(values).any() else np.nan
+    return spread if np.isfinite(spread) else None
 
 
 def scorer_of(task: Task, truth: NDArray[Any], predicted: NDArray[np.float64]) -> Scorer:

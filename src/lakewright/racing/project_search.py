@@ -5,6 +5,7 @@ automl/NAME/            of the workspace; NAME tells the project and what is sea
   shared/ units/        the examples, and each candidate's networks and predictions by fold
   leaderboard.json      all candidates, and the recommendation
   best.yml              the project file with the recommended learners
+  origin.json           the project file that was searched, and what overrode it
   log.txt               what Lakewright logged
 
 The run that follows trains nothing again: it takes the networks that the race made, evaluates them on test, and passes
@@ -20,13 +21,13 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import lakewright
 from lakewright import plugins
-from lakewright.errors import LakewrightError, ProjectError, UsageError, nearest, of_disk
+from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, nearest, of_disk
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.learning.examples import joined
 from lakewright.learning.planning import as_prepared
@@ -34,8 +35,9 @@ from lakewright.model.recipe import Recipe, is_encoding
 from lakewright.pipeline import Watch, check, execute_from, executed, skipping, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
-from lakewright.racing.leaderboard import Entry, leaderboard
+from lakewright.racing.leaderboard import Entry, cheapest, leaderboard
 from lakewright.racing.portfolio import families
+from lakewright.racing.race import Candidate
 from lakewright.racing.search import Found, search, unit_folder, warm_up
 from lakewright.racing.shared import save
 from lakewright.records import Prepared, Record
@@ -47,6 +49,7 @@ from lakewright.system import jsonfile
 from lakewright.system.files import cores, write_whole
 from lakewright.workspace import Workspace
 
+ORIGIN = "origin.json"
 LONGER = ("minutes", "trials")  # of automl: a search goes on when they change
 
 
@@ -62,6 +65,12 @@ class Recommended:
     folder: Path
     project: Path  # best.yml
     run: Run
+    candidate_runs: Mapping[int, str] = field(default_factory=dict)  # candidate → its run in MLflow
+
+    @property
+    def cheapest(self) -> Entry | None:
+        """The smallest candidate that is not significantly worse than the recommended model; None: all are."""
+        return cheapest(self.entries)
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints, and leaderboard.json holds."""
@@ -77,6 +86,7 @@ class Recommended:
                 {"candidate": each.number, "weight": round(weight, 4)}
                 for each, weight in zip(self.found.members, self.found.weights, strict=True)
             ],
+            "cheapest": None if self.cheapest is None else self.cheapest.number,
             "candidates": [each.as_json() for each in self.entries],
             "project": str(self.project),
         }
@@ -90,17 +100,15 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
     """
     settings = project.automl or AutoML()
     learners = _learners(project, settings)
-    base = changed(project, {"train.learner": "ensemble", "train.members": [*learners]})
-    check(base)
+    base = _base(project, learners)
     warm_up()
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
-        ingest = step_of(stage_named("ingest"), base, workspace, {})
-        identity = _identity(project, settings, learners, ingest.key)
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-        name = f"{project.name}-{digest[:8]}"
+        name, identity = _name(project, base, settings, learners, workspace)
         folder = workspace.folder / "automl" / name
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "search.json", jsonfile.text(identity))
+        origin = {"project": str(project.path), "settings": [*project.overrides]}
+        write_whole(folder / ORIGIN, jsonfile.text(origin))
         about = {"lakewright.kind": "automl", "lakewright.version": lakewright.__version__}
         run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", f"automl-{name}", about)
         with log_into(folder / "log.txt", workspace) as log:
@@ -119,6 +127,67 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
                 raise
     workspace.send()
     return recommended
+
+
+def run_candidate(
+    project: Project, name: str, number: int, workspace: Workspace, *, watch: Watch = lambda *_: None
+) -> Run:
+    """Run one candidate of a search as a project of its own, with the networks that the search trained: it is
+    evaluated, passes the gate or not, and is registered. A stage's failure is in `Run.error`.
+
+    `project` is the one that was searched. Raises NotFound for a candidate that does not exist, UsageError for one that
+    did not predict every fold, and if the project or its rows have changed since.
+    """
+    settings = project.automl or AutoML()
+    learners = _learners(project, settings)
+    base = _base(project, learners)
+    folder = workspace.folder / "automl" / name
+    with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
+        if _name(project, base, settings, learners, workspace)[0] != name:
+            raise UsageError(
+                f"the project of {name}, or its rows, changed since the search",
+                f"search again: lakewright automl {project.path.name}",
+            )
+        shown = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+        entries = {each["number"]: each for each in shown["candidates"]}
+        if number not in entries:
+            raise NotFound(f"{name} has no candidate {number}", nearest(str(number), map(str, entries)))
+        if entries[number]["loss"] is None:
+            why = entries[number]["failure"] or f"it predicted {entries[number]['folds']} of {shown['folds']} folds"
+            raise UsageError(
+                f"candidate {number} of {name} is not complete: {why}",
+                "choose one with a metric in the leaderboard, or give the search more time",
+            )
+        chosen = Candidate(number, entries[number]["settings"], entries[number]["source"])
+        train = _train_of([chosen], (1.0,), shown["folds"])
+        best = changed(base, {f"train.{key}": value for key, value in train.items()})
+        records: dict[str, Record] = {}
+        for stage in ("ingest", "prepare"):
+            step = step_of(stage_named(stage), base, workspace, records)
+            if step.record is None:
+                raise UsageError(
+                    f"the prepared rows of {name} are not there: {step.why}",
+                    f"run the search again, which prepares them: lakewright automl {project.path.name}",
+                )
+            records[stage] = step.record
+        _bring_networks(best, [chosen], shown["folds"], records, workspace, folder)
+        return execute_from(records, best, workspace, watch)
+
+
+def _base(project: Project, learners: Sequence[str]) -> Project:
+    base = changed(project, {"train.learner": "ensemble", "train.members": [*learners]})
+    check(base)
+    return base
+
+
+def _name(
+    project: Project, base: Project, settings: AutoML, learners: Sequence[str], workspace: Workspace
+) -> tuple[str, dict[str, Any]]:
+    """The search's name, and what it tells."""
+    ingest = step_of(stage_named("ingest"), base, workspace, {})
+    identity = _identity(project, settings, learners, ingest.key)
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{project.name}-{digest[:8]}", identity
 
 
 def _learners(project: Project, settings: AutoML) -> tuple[str, ...]:
@@ -192,13 +261,13 @@ def _searched(
         seed=settings.seed,
     )
     best = _project_of(base, found, folder, project)
-    _bring_networks(best, found, records, workspace, folder)
+    _bring_networks(best, found.members, found.folds, records, workspace, folder)
     watch("automl", "done", f"in {time.monotonic() - began:.1f} s: {found.why}")
     run = execute_from(records, best, workspace, watch)
     metric, entries = leaderboard(folder, found, settings.metric)
     recommended = Recommended(folder.name, run_id, metric, entries, found, folder, folder / "best.yml", run)
     write_whole(folder / "leaderboard.json", jsonfile.text(recommended.as_json()))
-    _track(recommended, workspace)
+    recommended = replace(recommended, candidate_runs=_track(recommended, workspace))
     if run.error is not None:
         raise run.error
     return recommended
@@ -231,12 +300,7 @@ def _processes(workspace: Workspace) -> int:
 
 def _project_of(base: Project, found: Found, folder: Path, project: Project) -> Project:
     """best.yml: the project's own file with the recommended learners, and the same as settings."""
-    train = {
-        "learner": "ensemble",
-        "members": [each.settings for each in found.members],
-        "weights": [round(weight, 6) for weight in found.weights],
-        "folds": 0 if found.folds == 1 else found.folds,
-    }
+    train = _train_of(found.members, found.weights, found.folds)
     overrides = [setting.partition("=") for setting in project.overrides]
     values: dict[Key, Any] = {tuple(name.strip().split(".")): value_of(text) for name, _, text in overrides}
     values = {key: value for key, value in values.items() if key[0] not in ("train", "automl")}
@@ -245,16 +309,31 @@ def _project_of(base: Project, found: Found, folder: Path, project: Project) -> 
     return changed(base, {f"train.{name}": value for name, value in train.items()})
 
 
+def _train_of(members: Sequence[Candidate], weights: Sequence[float], folds: int) -> dict[str, Any]:
+    """The section train of these candidates as one model."""
+    return {
+        "learner": "ensemble",
+        "members": [each.settings for each in members],
+        "weights": [round(weight, 6) for weight in weights],
+        "folds": 0 if folds == 1 else folds,
+    }
+
+
 def _bring_networks(
-    best: Project, found: Found, records: Mapping[str, Record], workspace: Workspace, folder: Path
+    best: Project,
+    members: Sequence[Candidate],
+    folds: int,
+    records: Mapping[str, Record],
+    workspace: Workspace,
+    folder: Path,
 ) -> None:
     """Puts the race's networks where the learner `ensemble` finds those that are trained."""
     step = step_of(stage_named("train"), best, workspace, records)
     if step.skip:
         return
     checkpoints = skipping.work_folder(workspace, "train", step.key) / "checkpoints"
-    for number, candidate in enumerate(found.members, start=1):
-        for fold in range(found.folds):
+    for number, candidate in enumerate(members, start=1):
+        for fold in range(folds):
             place = checkpoints / f"{number}_{candidate.learner}_{fold}"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(unit_folder(folder, candidate.number, fold), place, copy_function=_link)
@@ -267,9 +346,11 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _track(recommended: Recommended, workspace: Workspace) -> None:
+def _track(recommended: Recommended, workspace: Workspace) -> dict[int, str]:
+    """Each candidate's run in MLflow."""
+    runs = {}
     for entry in recommended.entries:
-        workspace.tracking.nested(
+        runs[entry.number] = workspace.tracking.nested(
             recommended.run_id,
             f"{entry.number:03d} {entry.learner}",
             "FAILED" if entry.failure else "FINISHED" if entry.metrics else "KILLED",
@@ -279,3 +360,4 @@ def _track(recommended: Recommended, workspace: Workspace) -> None:
         )
     tags = {"lakewright.best_run": recommended.run.run_id, "lakewright.why": recommended.found.why}
     workspace.tracking.finish(recommended.run_id, "FINISHED", {"loss": recommended.found.loss}, tags)
+    return runs

@@ -34,6 +34,7 @@ from lakewright.system.progress import bar
 LARGE, MEDIUM = 20_000, 3_000  # rows: from these on, one or two first folds tell candidates apart
 MOST_MEMBERS = 8  # of the mean
 RESERVE, LEAST_RESERVE = 0.04, 0.5  # share of the time, and seconds at least, for the end
+MOST_FOLDS = 8
 TRIAL_ROUNDS = 30  # trees that tell what a fold costs
 FOLDS, SPENT, PROPOSALS = "folds.json", "spent.json", "proposals.json"
 SURE = 1.64  # standard errors by which the mean of several must be better than the best alone: 5 %, one-sided
@@ -166,6 +167,14 @@ def _folds(
         return 1
     if (known := _read(folder / FOLDS, None)) is not None:
         return int(known)
+    known_folds = _without_an_empty_one(shared)
+    if not known_folds:
+        return 1
+    if folds is not None and folds not in known_folds:
+        raise TrainingError(
+            f"{len(shared.examples):,} rows are too few for {folds} folds: one would be empty",
+            f"set automl.folds to {known_folds[-1]}, or leave it out",
+        )
     if folds is None:
         # A start of few trees costs about an eighth of a whole candidate, and a portfolio has some ten
         with _main_aside():
@@ -173,8 +182,16 @@ def _folds(
         one = cost.result() * 8
         able = (each for each in (8, 5) if one * each * 5 / processes < seconds / 2)
         folds = next((each for each in able if each < 8 or len(shared.examples) < LARGE), 3)
+        folds = next(each for each in reversed(known_folds) if each <= folds or each == known_folds[0])
     write_whole(folder / FOLDS, json.dumps(folds))
     return folds
+
+
+def _without_an_empty_one(shared: Shared) -> list[int]:
+    """The numbers of folds that leave no fold without rows, ascending."""
+    parts = shared.examples.parts
+    assert parts is not None
+    return [count for count in range(3, MOST_FOLDS + 1) if len(np.unique(np.asarray(parts) % count)) == count]
 
 
 def _cost_of_trees(shared: Path) -> float:
@@ -270,18 +287,37 @@ def _progress(race: Race) -> str:
     return f"{tried} candidates{shown}"
 
 
+def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
+    """What would fit: all folds of the quickest candidate that began, or where none did, the start of processes."""
+    units_of = [np.mean([*each.seconds.values()]) for each in race.candidates if each.seconds]
+    whole = float(min(units_of)) * folds / race.processes if units_of else None
+    needed = max(2 * seconds, 30.0, 3 * whole if whole is not None else 0.0)
+    begun = (
+        "none had ended its first fold" if whole is None else f"the quickest takes about {whole:.2g} s for all folds"
+    )
+    return TrainingError(
+        f"no candidate came to its end within {seconds:.3g} s of {folds} folds: {begun}",
+        f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes), or fewer folds "
+        "(automl.folds: 3)",
+    )
+
+
 def _chosen(race: Race, folds: int, took: float, earlier: float, interrupted: bool, seconds: float) -> Found:
     complete = race.complete()
     if not complete:
-        failures = {each.failure for each in race.candidates if each.failure}
-        if failures and not any(each.losses for each in race.candidates):
-            raise TrainingError(f"no candidate could be trained: {next(iter(failures))}", "read the cause, and mend it")
-        slowest = max((sum(each.seconds.values()) for each in race.candidates), default=0.0)
-        needed = max(2 * seconds, slowest * folds)
-        raise TrainingError(
-            f"no candidate came to its end within {seconds:.0f} s of {folds} folds",
-            f"give it more time, {needed / 60:.1f} minutes at least, or fewer folds (automl.folds)",
-        )
+        failures = [each.failure for each in race.candidates if each.failure]
+        if failures and (all(each.failure for each in race.candidates if each.asked) or race.most == len(failures)):
+            rows, more = len(race.rows(race.all)[0]), "" if folds == 1 else f" of {folds} folds"
+            raise TrainingError(
+                f"no candidate could be trained on the {rows:,} rows{more}: {failures[0]}",
+                "read the cause and mend it; more rows, of every label, if there are few",
+            )
+        if interrupted:
+            raise TrainingError(
+                "the search was stopped before a candidate came to its end",
+                "run the same command again: what is done is kept, and it goes on from there",
+            )
+        raise _too_short(race, folds, seconds)
     pool: list[Candidate] = []
     for each in complete:  # few of each learner: twins add nothing
         if sum(other.learner == each.learner for other in pool) < 6:

@@ -164,9 +164,9 @@ class Tracking:
         params: Mapping[str, Any],
         metrics: Mapping[str, SupportsFloat],
         tags: Mapping[str, str],
-    ) -> None:
+    ) -> str:
         """A run nested in `run_id` that has ended, written at once; the same one again where there is one of the
-        name."""
+        name. Returns its id."""
         with self.client() as client:
             from mlflow.entities import Metric, RunTag
 
@@ -179,6 +179,7 @@ class Tracking:
                 tags=[RunTag(key, concealed(value)[:5000]) for key, value in tags.items()],
             )
             client.set_terminated(nested, status)
+            return nested
 
     def finish(
         self, run_id: str, status: Ending, metrics: Mapping[str, SupportsFloat], tags: Mapping[str, str]
