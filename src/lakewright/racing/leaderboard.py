@@ -115,7 +115,7 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
 
 
 def _predicted(folder: Path, candidate: int, folds: Sequence[int]) -> NDArray[np.float64]:
-    return np.concatenate([np.load(unit_folder(folder, candidate, fold) / units.HELD) for fold in folds])
+    return np.concatenate([np.load(unit_folder(folder, candidate, fold) / HELD) for fold in folds])
 
 
 def _mean(folder: Path, found: Found, folds: Sequence[int]) -> NDArray[np.float64]:
