@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learning.blending import log_losses, squared_errors
+from lakewright.learning.members import HELD
 from lakewright.model.tasks import Task
 from lakewright.racing import units
 from lakewright.racing.search import SURE, Found, unit_folder
