@@ -152,3 +152,16 @@ def test_settings_that_mean_nothing_are_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ProjectError, match=cause):
         lw.plan(project(tmp_path, train))
+
+
+def test_a_member_that_alone_reads_the_text_may_have_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = project(tmp_path, {"members": [SMALL[0], "linear"], "weights": [1, 0], "folds": 2})
+    written = [{**row, "text": f"a thing of {row['kind']} and {at}"} for at, row in enumerate(rows())]
+    (tmp_path / "rows.json").write_text("\n".join(json.dumps(row) for row in written))
+    described = yaml.safe_load(path.read_text())
+    described["data"]["columns"]["text"] = "text"
+    path.write_text(yaml.safe_dump(described))
+    run = lw.run(path)
+    row = {"a": 1.0, "b": 1.0, "kind": "x", "when": None, "text": "a thing of x"}
+    assert Predictor.open(Path(run.model_folder)).predict([row])[0]["label"] == "high"

@@ -8,7 +8,7 @@ Each member reads its own columns of the recipe's, and the recipe's sequences as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,16 @@ class Member:
     weight: float
 
 
-def leave(members: Sequence[Member], width: int, calibration: Calibration | None, path: Path) -> None:
-    """Writes the graph; `width`: the columns that the recipe gives; `calibration`: of classes, None for a number."""
+def leave(
+    members: Sequence[Member], example: Mapping[str, NDArray[Any]], calibration: Calibration | None, path: Path
+) -> None:
+    """Writes the graph. `example` is what the recipe gives for some rows: the graph takes all of that, also what no
+    member reads. `calibration`: of classes, None for a number."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     nodes: list[Any] = []
     constants: dict[str, NDArray[Any]] = {}
-    inputs: dict[str, Any] = {}
     opsets: dict[str, int] = {"": 17}
     parts, outputs = [], None
     for number, member in enumerate(members):
@@ -54,15 +56,10 @@ def leave(members: Sequence[Member], width: int, calibration: Calibration | None
         for each in model.graph.input:
             shared = each.name.removeprefix(prefix)
             if shared == COLUMNS:
-                inputs[shared] = helper.make_tensor_value_info(shared, TensorProto.FLOAT, ["rows", width])
                 chosen = f"places_{_name(constants, member.places)}"
                 constants[chosen] = member.places
                 nodes.append(helper.make_node("Gather", [shared, chosen], [each.name], axis=1))
             else:
-                own = onnx.ValueInfoProto()
-                own.CopyFrom(each)
-                own.name = shared
-                inputs[shared] = own
                 nodes.append(helper.make_node("Identity", [shared], [each.name]))
         nodes += model.graph.node
         constants |= {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
@@ -92,7 +89,7 @@ def leave(members: Sequence[Member], width: int, calibration: Calibration | None
     graph = helper.make_graph(
         nodes,
         "ensemble",
-        [*inputs.values()],
+        [_input(name, values) for name, values in example.items()],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows", outputs])],
         [numpy_helper.from_array(values, name) for name, values in constants.items()],
     )
@@ -100,6 +97,15 @@ def leave(members: Sequence[Member], width: int, calibration: Calibration | None
     model = helper.make_model(graph, opset_imports=imports, ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def _input(name: str, values: NDArray[Any]) -> Any:
+    """The graph's input of this name, of as many rows as come, and of columns as many as there are."""
+    from onnx import helper
+
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    width = values.shape[1] if name == COLUMNS else "length"
+    return helper.make_tensor_value_info(name, kind, ["rows", width])
 
 
 def _name(constants: dict[str, NDArray[Any]], places: NDArray[np.int64]) -> int:

@@ -157,7 +157,8 @@ class Ensemble:
             for place, _, _ in rounds
             if weight > 0
         ]
-        joined_graph.leave(networks, len(training.recipe.columns), calibration, training.folder / "model.onnx")
+        example = training.recipe.batch(training.train.encoded.take(np.array([0])), np.array([0]))
+        joined_graph.leave(networks, example, calibration, training.folder / "model.onnx")
         _leave_weights(training.folder, share, calibration)
         _check(training, members, share, len(rounds), calibration)
         logits = mean if calibration is None else calibration.logits(mean)
