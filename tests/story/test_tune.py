@@ -311,6 +311,15 @@ def test_a_grid_is_searched(ran: Path, call: Call) -> None:
     assert values == [(10.0, 1000), (0.1, 3), (0.1, 100), (1, 3), (1, 100)]
 
 
+def test_an_encoder_is_measured_at_each_epoch(project: Path, call: Call) -> None:
+    with_tune(project, trials=2, prune="median", space={"train.learning_rate": {"loguniform": [1e-3, 1e-2]}})
+    found = searched(call, "--set", "train.num_train_epochs=3")
+    for trial in found["trials"]:
+        assert trial["status"] == "ok", trial["reason"]
+        assert [at for at, _ in trial["results"]["curve"]] == [1.0, 2.0, 3.0]
+        assert trial["metric"] == pytest.approx(max(value for _, value in trial["results"]["curve"]), abs=0.1)
+
+
 def test_a_metric_over_folds(ran: Path, call: Call) -> None:
     (ran.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
     with_tune(ran, trials=3, metric={"name": "accuracy", "folds": 3}, space={"train.C": {"loguniform": [0.01, 10]}})
