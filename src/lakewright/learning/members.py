@@ -23,7 +23,7 @@ from lakewright.settings.sections import LearnerSettings
 if TYPE_CHECKING:
     from lakewright.model.tasks import Task
 
-DONE = "done"  # in the folder of a network that is trained
+HELD = "held.npy"  # what a network predicted of its fold, in its folder: it is trained
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,27 @@ def member_of(number: int, settings: LearnerSettings, training: Training[Any]) -
     return Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
 
 
-def train(training: Training[Any], member: Member) -> None:
-    """Trains the member into the folder, if an earlier attempt has not."""
-    if (training.folder / DONE).exists():
-        return
+def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
+    """[rows, outputs] What the member, trained on train, predicts of validation. The network and this lie in the
+    training's folder, where an earlier attempt may have left them."""
+    kept = training.folder / HELD
+    if kept.exists():
+        values: NDArray[np.float64] = np.load(kept)
+        return values
     shutil.rmtree(training.folder, ignore_errors=True)
-    training.folder.mkdir(parents=True)
     checkpoints = training.folder / "checkpoints"
-    checkpoints.mkdir()
+    checkpoints.mkdir(parents=True)
     learner = plugins.LEARNERS.find(member.settings.learner)
-    own = replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None)
-    learner.fit(own)
+    learner.fit(replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None))
     shutil.rmtree(checkpoints)
-    (training.folder / DONE).touch()
+    if member.settings.learner == "linear":
+        values = _in_double(training.folder, training.task, training.validation)
+    else:
+        values = predicted(training.folder, member, training.task, training.validation, training.threads)
+    unfinished = training.folder / "held-unfinished.npy"
+    np.save(unfinished, values)
+    unfinished.replace(kept)
+    return values
 
 
 def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
@@ -104,3 +112,23 @@ def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads:
     network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
     logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
     return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
+
+
+def _in_double(folder: Path, task: Task, rows: Examples) -> NDArray[np.float64]:
+    """[rows, outputs] What a linear network predicts, its sums in double as those of trees are.
+
+    In float32 they depend on the kernel and on the number of rows, and no plain script would give the same again.
+    """
+    from safetensors.numpy import load_file
+    from scipy.sparse import csr_matrix
+
+    weights = {name: values.astype(np.float64) for name, values in load_file(folder / "model.safetensors").items()}
+    logits = np.tile(weights["bias"], (len(rows), 1))
+    encoded = rows.encoded
+    if encoded.columns is not None:
+        logits += encoded.columns.astype(np.float64) @ weights["columns"]
+    if encoded.weights is not None:
+        terms = (encoded.weights.values.astype(np.float64), encoded.ids.values, encoded.ids.offsets)
+        logits += csr_matrix(terms, shape=(len(rows), len(weights["weight"]))) @ weights["weight"]
+    rounded = logits.astype(np.float32)
+    return softmax(rounded) if task.truth == "class" else rounded.astype(np.float64)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.evaluation.scorers import Scorer
 from lakewright.learning.blending import log_losses, squared_errors
+from lakewright.learning.members import HELD
 from lakewright.model.tasks import Task
 from lakewright.racing import units
 from lakewright.racing.search import SURE, Found, unit_folder
@@ -115,7 +116,7 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
 
 
 def _predicted(folder: Path, candidate: int, folds: Sequence[int]) -> NDArray[np.float64]:
-    return np.concatenate([np.load(unit_folder(folder, candidate, fold) / units.HELD) for fold in folds])
+    return np.concatenate([np.load(unit_folder(folder, candidate, fold) / HELD) for fold in folds])
 
 
 def _mean(folder: Path, found: Found, folds: Sequence[int]) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard
 from lakewright.racing.portfolio import families
 from lakewright.racing.race import Candidate
-from lakewright.racing.search import Found, search, unit_folder
+from lakewright.racing.search import Found, search, unit_folder, warm_up
 from lakewright.racing.shared import save
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
@@ -101,8 +101,8 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
     settings = project.automl or AutoML()
     learners = _learners(project, settings)
     base = _base(project, learners)
+    warm_up()
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
-        run_id = ""
         name, identity = _name(project, base, settings, learners, workspace)
         folder = workspace.folder / "automl" / name
         folder.mkdir(parents=True, exist_ok=True)

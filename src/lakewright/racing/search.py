@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from lakewright.errors import TrainingError
 from lakewright.learning.blending import log_losses, shares, squared_errors
+from lakewright.learning.members import HELD
 from lakewright.racing import units
 from lakewright.racing.race import Candidate, Race
 from lakewright.racing.shared import Shared
@@ -80,12 +84,31 @@ def search(
     return _chosen(race, folds, clock() - began, earlier, interrupted, seconds)
 
 
+def warm_up() -> None:
+    """Starts the server that makes the processes, which imports what a unit needs while rows are prepared."""
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["lakewright.racing.ready"])
+    forkserver.ensure_running()
+
+
+@contextmanager
+def _main_aside() -> Iterator[None]:
+    """Inside, a process that is made does not run the main script again: a script or notebook has no guard for that."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class _Processes:
-    """Processes with one thread each, made by a server that has imported what a unit needs and computes nothing."""
+    """Processes with one thread each, made by a server that computes nothing itself."""
 
     def __init__(self, count: int) -> None:
+        warm_up()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["lakewright.racing.ready"])
         self.pool = ProcessPoolExecutor(count, mp_context=context, initializer=units.alone)
 
     def __enter__(self) -> ProcessPoolExecutor:
@@ -111,7 +134,7 @@ def _race(
 
     def held(candidate: int, fold: int) -> NDArray[np.float64]:
         if (candidate, fold) not in kept:
-            kept[candidate, fold] = np.load(unit_folder(folder, candidate, fold) / units.HELD)
+            kept[candidate, fold] = np.load(unit_folder(folder, candidate, fold) / HELD)
         return kept[candidate, fold]
 
     return Race(
@@ -154,7 +177,9 @@ def _folds(
         )
     if folds is None:
         # A start of few trees costs about an eighth of a whole candidate, and a portfolio has some ten
-        one = pool.submit(_cost_of_trees, folder / "shared").result() * 8
+        with _main_aside():
+            cost = pool.submit(_cost_of_trees, folder / "shared")
+        one = cost.result() * 8
         able = (each for each in (8, 5) if one * each * 5 / processes < seconds / 2)
         folds = next((each for each in able if each < 8 or len(shared.examples) < LARGE), 3)
         folds = next(each for each in reversed(known_folds) if each <= folds or each == known_folds[0])
@@ -236,7 +261,8 @@ def _run(
                         _write_proposals(folder, race)
                     place = unit_folder(folder, candidate.number, fold)
                     arguments = (folder / "shared", candidate.settings, candidate.number, fold, folds, place)
-                    running[pool.submit(units.run, *arguments)] = unit
+                    with _main_aside():
+                        running[pool.submit(units.run, *arguments)] = unit
                 if not running:
                     break
                 finished, _ = wait(running, timeout=min(1.0, max(end - clock(), 0.0)), return_when=FIRST_COMPLETED)

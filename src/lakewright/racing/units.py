@@ -7,13 +7,15 @@ took. The network is exactly that which the learner `ensemble` would train for t
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +23,12 @@ from numpy.typing import NDArray
 from lakewright import plugins
 from lakewright.errors import LakewrightError
 from lakewright.learning.blending import log_losses, squared_errors
-from lakewright.learning.members import member_of, predicted, train
-from lakewright.model.tasks.classification import softmax
+from lakewright.learning.members import held_out, member_of
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 
-if TYPE_CHECKING:
-    from lakewright.learning.learners import Examples
-    from lakewright.model.tasks import Task
-
-OUTCOME, HELD = "outcome.json", "held.npy"
+OUTCOME = "outcome.json"
 
 
 @dataclass(frozen=True)
@@ -68,35 +65,10 @@ def _loss(shared: Shared, settings: Mapping[str, Any], candidate: int, fold: int
     view = member.view(shared.examples)
     learn, held = rows_of(shared, fold, folds)
     shown = view.take(held)
-    train(replace(training, train=view.take(learn), validation=shown), member)
-    if member.settings.learner == "linear":
-        values = _in_double(folder, shared.task, shown)
-    else:
-        values = predicted(folder, member, shared.task, shown, 1)
-    np.save(folder / HELD, values)
+    values = held_out(replace(training, train=view.take(learn), validation=shown), member)
     truth = truths(shared)[held]
     losses = log_losses(values, truth) if shared.task.truth == "class" else squared_errors(values, truth)
     return float(np.average(losses, weights=shown.weights))
-
-
-def _in_double(folder: Path, task: Task, rows: Examples) -> NDArray[np.float64]:
-    """[rows, outputs] What a linear network predicts, its sums in double as those of trees are.
-
-    In float32 they depend on the kernel and on the number of rows, and no plain script would give the same again.
-    """
-    from safetensors.numpy import load_file
-    from scipy.sparse import csr_matrix
-
-    weights = {name: values.astype(np.float64) for name, values in load_file(folder / "model.safetensors").items()}
-    logits = np.tile(weights["bias"], (len(rows), 1))
-    encoded = rows.encoded
-    if encoded.columns is not None:
-        logits += encoded.columns.astype(np.float64) @ weights["columns"]
-    if encoded.weights is not None:
-        terms = (encoded.weights.values.astype(np.float64), encoded.ids.values, encoded.ids.offsets)
-        logits += csr_matrix(terms, shape=(len(rows), len(weights["weight"]))) @ weights["weight"]
-    rounded = logits.astype(np.float32)
-    return softmax(rounded) if task.truth == "class" else rounded.astype(np.float64)
 
 
 def rows_of(shared: Shared, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -115,11 +87,22 @@ def truths(shared: Shared) -> NDArray[Any]:
 
 
 def alone() -> None:
-    """Makes this process one thread of the search: its libraries compute with one thread each. Ctrl-C, which a terminal
-    sends to all processes, is the search's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Makes this process one thread of the search: its libraries compute with one thread each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends its processes
+    threading.Thread(target=_end_with_the_search, name="parent", daemon=True).start()
+    os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
+    os.dup2(2, 1)  # what a library prints belongs to no result
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(1)
+
+
+def _end_with_the_search() -> None:
+    """Ends this process when the search was killed. Its own parent does not tell: that is the server of processes,
+    which itself lives as long as one of them."""
+    search = multiprocessing.parent_process()
+    if search is not None:
+        search.join()
+        os._exit(1)

@@ -23,7 +23,7 @@ from lakewright.errors import ProjectError, TrainingError, UsageError
 from lakewright.learning.blending import Calibration, calibrated, log_losses, shares, squared_errors
 from lakewright.learning.examples import joined
 from lakewright.learning.learners import Examples, Fitted, Learner, Training
-from lakewright.learning.members import Member, member_of, predicted, train
+from lakewright.learning.members import Member, held_out, member_of, predicted
 from lakewright.model.predictor import Predictor
 from lakewright.model.tasks.classification import softmax
 from lakewright.settings.sections import LearnerSettings, validated
@@ -130,7 +130,7 @@ class Ensemble:
         whole = joined(training.train, training.validation) if settings.folds else training.train
         rounds = [*_rounds(training, whole)]
         rows, truth, weights = _held_out(training, whole)
-        held_out = {each.number: np.zeros((len(truth), task.outputs)) for each in members}
+        kept = {each.number: np.zeros((len(truth), task.outputs)) for each in members}
         with bar("ensemble", len(members) * len(rounds)) as advance:
             for member in members:
                 own = member.view(whole)
@@ -138,12 +138,10 @@ class Ensemble:
                 for place, learn, held in rounds:
                     folder = training.checkpoints / f"{member.name}_{place}"
                     shown = own.take(held) if settings.folds else validation
-                    train(replace(training, train=own.take(learn), validation=shown, folder=folder), member)
-                    held_out[member.number][held if settings.folds else rows] = predicted(
-                        folder, member, task, shown, training.threads
-                    )
+                    part = replace(training, train=own.take(learn), validation=shown, folder=folder)
+                    kept[member.number][held if settings.folds else rows] = held_out(part, member)
                     advance(1, member.name)
-        each_of = [held_out[member.number] for member in members]
+        each_of = [kept[member.number] for member in members]
         share = np.array(settings.weights or shares(each_of, truth, weights), np.float64)
         share = share / share.sum()
         mean = np.tensordot(share, np.stack(each_of), axes=1)
@@ -244,7 +242,7 @@ def _leave_weights(folder: Path, share: NDArray[np.float64], calibration: Calibr
 def _details(
     members: Sequence[Member],
     share: NDArray[np.float64],
-    held_out: Sequence[NDArray[np.float64]],
+    kept: Sequence[NDArray[np.float64]],
     mean: NDArray[np.float64],
     truth: NDArray[Any],
     weights: NDArray[np.float64],
@@ -253,7 +251,7 @@ def _details(
     """Each member's share and its loss alone, and the mean's, of the rows that chose."""
     losses_of: Any = log_losses if calibration is not None else squared_errors
     details: dict[str, float | int | str] = {}
-    for member, own, each in zip(members, share.tolist(), held_out, strict=True):
+    for member, own, each in zip(members, share.tolist(), kept, strict=True):
         details[f"weight_{member.name}"] = round(own, 4)
         details[f"loss_{member.name}"] = float(np.average(losses_of(each, truth), weights=weights))
     details["loss_ensemble"] = float(np.average(losses_of(mean, truth), weights=weights))
