@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -170,6 +171,28 @@ def test_a_second_ctrl_c_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
     assert process.returncode == 130 and "what is done is kept" in err
     (home,) = tmp_path.glob(".lakewright/automl/*")
     assert before.items() <= outcomes(home).items()
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the network of a large forest does not fit."""
+    table = without(rows(3000), ["price", "size", "shop"])
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    limit = 1_500_000
+    ended = subprocess.run(
+        command("automl", "rows.csv", "--label", "good", "--learners", "forest,linear", "--minutes", "6",
+                "--trials", "2", "--set", "automl.folds=3"),
+        cwd=tmp_path, capture_output=True, text=True, timeout=400, env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    assert "disk" in ended.stderr and "→" in ended.stderr and "Traceback" not in ended.stderr, ended.stderr
+    (home,) = tmp_path.glob(".lakewright/automl/*")
+    before = outcomes(home)
+    again = call_in(
+        tmp_path, "automl", "rows.yml", "--learners", "forest,linear", "--minutes", "6", "--trials", "2", "--json",
+        "--set", "automl.folds=3",
+    )  # fmt: skip
+    assert len(again.json["candidates"]) == 2 and before.items() <= outcomes(home).items()
 
 
 def test_groups_rare_classes_and_texts(texts_search: Ended) -> None:

@@ -7,6 +7,7 @@ took. The network is exactly that which the learner `ensemble` would train for t
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import threading
@@ -88,7 +89,7 @@ def truths(shared: Shared) -> NDArray[Any]:
 def alone() -> None:
     """Makes this process one thread of the search: its libraries compute with one thread each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends its processes
-    threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
+    threading.Thread(target=_end_with_the_search, name="parent", daemon=True).start()
     os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
     os.dup2(2, 1)  # what a library prints belongs to no result
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -98,8 +99,10 @@ def alone() -> None:
     threadpool_limits(1)
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process when the server that made it has ended, which ends when the search is killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _end_with_the_search() -> None:
+    """Ends this process when the search was killed. Its own parent does not tell: that is the server of processes,
+    which itself lives as long as one of them."""
+    search = multiprocessing.parent_process()
+    if search is not None:
+        search.join()
+        os._exit(1)
