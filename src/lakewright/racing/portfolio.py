@@ -7,6 +7,7 @@ search sees only the beginning.
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from lakewright import plugins
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from lakewright.model.tasks import Task
 
 Settings = dict[str, Any]
+MOST_LEAVES = 1_000_000
 
 STOP = {"n_estimators": 3000, "early_stopping_rounds": 50}
 PORTFOLIO: tuple[Settings, ...] = (
     {"learner": "trees", **STOP, "learning_rate": 0.05, "colsample_bytree": 0.9, "subsample": 0.9},
     {"learner": "linear", "C": 1.0},
     {"learner": "trees", **STOP, "learning_rate": 0.05, "colsample_bytree": 0.9, "subsample": 0.9, "extra_trees": True},
-    {"learner": "forest", "extra": True, "n_estimators": 150, "min_samples_leaf": 2},
+    {"learner": "forest", "extra": True, "n_estimators": 100, "min_samples_leaf": 3},
     {"learner": "xgboost", **STOP, "learning_rate": 0.08, "max_depth": 6, "subsample": 0.9, "colsample_bytree": 0.8},
     {"learner": "mlp"},
     {
@@ -38,13 +40,13 @@ PORTFOLIO: tuple[Settings, ...] = (
         "learner": "trees", **STOP, "learning_rate": 0.03, "num_leaves": 96, "colsample_bytree": 0.6,
         "subsample": 0.8, "min_child_samples": 5, "reg_lambda": 1.0,
     },
-    {"learner": "forest", "extra": True, "n_estimators": 200, "max_features": 0.5, "min_samples_leaf": 3},
+    {"learner": "forest", "extra": True, "n_estimators": 100, "max_features": 0.5, "min_samples_leaf": 3},
     {"learner": "linear", "C": 0.05},
     {
         "learner": "xgboost", **STOP, "learning_rate": 0.05, "max_depth": 9, "subsample": 0.7,
         "colsample_bytree": 0.5, "min_child_weight": 2.0, "reg_lambda": 2.0,
     },
-    {"learner": "forest", "n_estimators": 150, "min_samples_leaf": 2},
+    {"learner": "forest", "n_estimators": 100, "min_samples_leaf": 3},
     {"learner": "mlp", "width": 384, "layers": 3, "dropout": 0.3, "learning_rate": 0.001},
 )  # fmt: skip
 FAMILIES = tuple(dict.fromkeys(each["learner"] for each in PORTFOLIO))
@@ -63,6 +65,15 @@ def _can_train(learner: str) -> bool:
 
     package = {"trees": "lightgbm", "xgboost": "xgboost", "mlp": "torch"}.get(learner, "sklearn")
     return find_spec(package) is not None
+
+
+def bounded(settings: Settings, rows: int, folds: int) -> Settings:
+    """The settings, with leaves of a forest so large that all its folds together have at most MOST_LEAVES of them: some
+    20 MB. A leaf of extremely randomised trees holds about 1.5 times its least rows."""
+    if settings["learner"] != "forest":
+        return settings
+    least = ceil(settings["n_estimators"] * folds * rows / (1.5 * MOST_LEAVES))
+    return {**settings, "min_samples_leaf": max(settings["min_samples_leaf"], least)}
 
 
 def propose(trial: optuna.Trial, names: Collection[str]) -> Settings:
@@ -99,10 +110,10 @@ def _xgboost(trial: optuna.Trial) -> Settings:
 
 def _forest(trial: optuna.Trial) -> Settings:
     return {
-        "n_estimators": 200,
+        "n_estimators": 100,
         "extra": trial.suggest_categorical("forest.extra", [False, True]),
         "max_features": trial.suggest_float("forest.max_features", 0.1, 1.0),
-        "min_samples_leaf": trial.suggest_int("forest.min_samples_leaf", 2, 20, log=True),
+        "min_samples_leaf": trial.suggest_int("forest.min_samples_leaf", 3, 20, log=True),
     }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.learning.blending import shares
-from lakewright.racing.portfolio import PORTFOLIO, Settings, propose
+from lakewright.racing.portfolio import PORTFOLIO, Settings, bounded, propose
 
 if TYPE_CHECKING:
     import optuna
@@ -77,7 +77,11 @@ class Race:
         self.all, self.first = tuple(range(folds)), tuple(range(min(first, folds)))
         self.held, self.truth_of, self.weights_of = held, truth_of, weights_of
         known = [each for each in PORTFOLIO if each["learner"] in learners][:most]
-        self.candidates = [Candidate(number, {**each}, "portfolio") for number, each in enumerate(known)]
+        self.rows_judged = sum(len(truth_of(fold)) for fold in self.all)
+        self.candidates = [
+            Candidate(number, bounded({**each}, self.rows_judged, folds), "portfolio")
+            for number, each in enumerate(known)
+        ]
         self.cost: dict[str, float] = {}  # learner → seconds of its last unit
         self.study = _study(seed)
         self._deep: tuple[int, list[Candidate]] = (-1, [])
@@ -185,7 +189,7 @@ class Race:
     def _asked(self, times: int) -> Iterator[tuple[Settings, optuna.trial.Trial]]:
         for _ in range(times):
             trial = self.study.ask()
-            yield propose(trial, self.learners), trial
+            yield bounded(propose(trial, self.learners), self.rows_judged, len(self.all)), trial
 
     def restore(self, settings: Settings, proposal: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
         """A proposal of an earlier attempt, and what its units gave."""
