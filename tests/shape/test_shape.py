@@ -158,7 +158,7 @@ def test_a_workspace_opened_below_api_would_be_seen(home: str, tmp_path: Path) -
     (tmp_path / home).mkdir()
     for name, line in lines.items():
         (tmp_path / home / f"{name}.py").write_text(f"def f(profile):\n    {line}\n")
-    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "tune", "cli") else []
+    seen = ["by_module", "handed_on", "plain", "renamed"] if home not in ("api", "tune", "automl", "cli") else []
     assert opening(tmp_path) == [f"{home}.{name}" for name in seen]
 
 
@@ -175,7 +175,7 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
     assert set(lakewright.__all__) == {
-        "LakewrightError", "Predictor", "Run", "Workspace", "load_profile", "load_project", "spaces", "tune",
+        "LakewrightError", "Predictor", "Run", "Workspace", "automl", "load_profile", "load_project", "spaces", "tune",
         *api.__all__,
     }  # fmt: skip
 
@@ -272,6 +272,7 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
     loads("import lakewright", *HEAVY, "pydantic", "typer")
     loads("import lakewright as lw; lw.spaces; lw.spaces.hyperopt", *HEAVY, "pydantic", "typer")
     loads("import lakewright as lw; lw.tune.minimize, lw.tune.fmin, lw.tune.search", *HEAVY, "optuna")
+    loads("import lakewright as lw; lw.automl.search, lw.automl.classify, lw.automl.AutoMLSummary", *HEAVY, "optuna")
     loads("import lakewright.cli", *HEAVY, "pydantic")
 
 

@@ -19,6 +19,7 @@ from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Column, Recipe
 from lakewright.model.tasks.classification import softmax
 from lakewright.settings.sections import LearnerSettings
+from lakewright.system.files import whole
 
 if TYPE_CHECKING:
     from lakewright.model.tasks import Task
@@ -101,9 +102,8 @@ def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
         values = _in_double(training.folder, training.task, training.validation)
     else:
         values = predicted(training.folder, member, training.task, training.validation, training.threads)
-    unfinished = training.folder / "held-unfinished.npy"
-    np.save(unfinished, values)
-    unfinished.replace(kept)
+    with whole(kept, training.folder / "held-unfinished.npy") as draft:
+        np.save(draft, values)
     return values
 
 
