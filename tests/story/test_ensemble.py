@@ -87,16 +87,16 @@ def test_a_killed_run_goes_on_with_the_members_that_are_trained(
     code = (
         "import os, lakewright as lw\n"
         "from lakewright.learning.learners import ensemble\n"
-        "real, seen = ensemble.train, []\n"
-        "def train(*given):\n"
+        "real, seen = ensemble.held_out, []\n"
+        "def held_out(*given):\n"
         "    seen.append(1)\n"
         "    if len(seen) == 4: os.kill(os.getpid(), 9)\n"
-        "    real(*given)\n"
-        "ensemble.train = train\n"
+        "    return real(*given)\n"
+        "ensemble.held_out = held_out\n"
         "lw.run('project.yml')\n"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
-    done = sorted(path.parent.name for path in Path(".lakewright", "work").rglob("done"))
+    done = sorted(path.parent.name for path in Path(".lakewright", "work").rglob("held.npy"))
     assert done == ["1_trees_0", "1_trees_1", "2_forest_0"]
     from lakewright.learning.learners.trees import BoostedTrees
 

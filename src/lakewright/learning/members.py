@@ -98,17 +98,16 @@ def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
     learner = plugins.LEARNERS.find(member.settings.learner)
     learner.fit(replace(training, settings=member.settings, recipe=member.recipe, checkpoints=checkpoints, log=None))
     shutil.rmtree(checkpoints)
-    if member.settings.learner == "linear":
-        values = _in_double(training.folder, training.task, training.validation)
-    else:
-        values = predicted(training.folder, member, training.task, training.validation, training.threads)
-    with whole(kept, training.folder / "held-unfinished.npy") as draft:
-        np.save(draft, values)
+    values = predicted(training.folder, member, training.task, training.validation, training.threads)
+    with whole(kept) as draft, draft.open("wb") as file:
+        np.save(file, values)
     return values
 
 
 def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
     """[rows, outputs] The member's probabilities of classes, or values."""
+    if member.settings.learner == "linear":
+        return _in_double(folder, task, rows)
     network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
     logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
     return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
