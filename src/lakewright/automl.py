@@ -144,6 +144,7 @@ def classify(
     default. Rows of a DataFrame are written to `data_dir`, the project file to `experiment_dir`. Raises UsageError for
     what cannot be honoured.
     """
+    from lakewright.api.places import opened
     from lakewright.racing.databricks_names import Call, run
 
     call = Call(
@@ -151,7 +152,7 @@ def classify(
         exclude_cols, exclude_frameworks, feature_store_lookups, imputers, pos_label, time_col, split_col,
         sample_weight_col, max_trials, timeout_minutes,
     )  # fmt: skip
-    return run(call, profile, lambda path, settings: searched(path, settings, profile, watch))
+    return run(call, opened(profile), lambda path, settings: searched(path, settings, profile, watch))
 
 
 def regress(
@@ -178,6 +179,7 @@ def regress(
 
     `primary_metric` is r2, mae, rmse, mse (which ranks as rmse does), or a metric's name here.
     """
+    from lakewright.api.places import opened
     from lakewright.racing.databricks_names import Call, run
 
     call = Call(
@@ -185,7 +187,7 @@ def regress(
         exclude_frameworks, feature_store_lookups, imputers, None, time_col, split_col, sample_weight_col,
         max_trials, timeout_minutes,
     )  # fmt: skip
-    return run(call, profile, lambda path, settings: searched(path, settings, profile, watch))
+    return run(call, opened(profile), lambda path, settings: searched(path, settings, profile, watch))
 
 
 def forecast(dataset: Any, **_: Any) -> NoReturn:

@@ -175,7 +175,7 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in lakewright.__all__:
         assert getattr(lakewright, name) is not None
     assert set(lakewright.__all__) == {
-        "LakewrightError", "Predictor", "Run", "Workspace", "load_profile", "load_project", "spaces", "tune",
+        "LakewrightError", "Predictor", "Run", "Workspace", "automl", "load_profile", "load_project", "spaces", "tune",
         *api.__all__,
     }  # fmt: skip
 
@@ -272,6 +272,7 @@ def test_importing_lakewright_and_its_command_line_is_light() -> None:
     loads("import lakewright", *HEAVY, "pydantic", "typer")
     loads("import lakewright as lw; lw.spaces; lw.spaces.hyperopt", *HEAVY, "pydantic", "typer")
     loads("import lakewright as lw; lw.tune.minimize, lw.tune.fmin, lw.tune.search", *HEAVY, "optuna")
+    loads("import lakewright as lw; lw.automl.search, lw.automl.classify, lw.automl.AutoMLSummary", *HEAVY, "optuna")
     loads("import lakewright.cli", *HEAVY, "pydantic")
 
 

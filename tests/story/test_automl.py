@@ -173,6 +173,7 @@ def test_a_second_ctrl_c_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
     assert before.items() <= outcomes(home).items()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk: the network of a large forest does not fit."""
     table = without(rows(3000), ["price", "size", "shop"])
@@ -203,7 +204,7 @@ def test_groups_rare_classes_and_texts(texts_search: Ended) -> None:
     assert set(folds["fold"]) == {0, 1, 2} and "rare" in set(folds["truth"])
     whole = pd.read_csv(texts_search.folder / "rows.csv")
     data = pd.read_parquet(texts_search.home / "notebooks" / "data.parquet")
-    joined = data.assign(fold=folds["fold"]).merge(whole, on="width")
+    joined = data.assign(fold=folds["fold"]).dropna(subset="width").merge(whole, on="width")
     assert joined.groupby("shop")["fold"].nunique().max() == 1
 
 

@@ -37,7 +37,7 @@ class World:
     def outcome(self, unit: Unit, seconds: float = 1.0) -> Outcome:
         candidate, fold = unit
         shares = self.held(candidate.number, fold)[np.arange(ROWS), self.truth[fold]]
-        return Outcome(candidate.number, fold, seconds, float(-np.log(shares).mean()))
+        return Outcome(candidate.number, fold, seconds, float(-np.log(np.maximum(shares, 1e-15)).mean()))
 
 
 def run(race: Race, world: World, units: int, left: float = 1e6, spent: float = 0.1) -> list[tuple[int, int]]:

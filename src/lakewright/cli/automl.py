@@ -48,7 +48,7 @@ def automl(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search for the best model of a project's rows, or of a table, and evaluate it.
+    """Search for the best model of a project or a table.
 
     The search takes its minutes, and Ctrl-C ends it with the best so far; a second Ctrl-C stops the command. The same
     command goes on with a search that was stopped.
@@ -178,9 +178,10 @@ def candidate(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a candidate of an automl search as a project: evaluate, gate, register.
+    """Run one candidate of an automl search.
 
-    Nothing is trained again: its networks are those of the search.
+    It is evaluated, passes the gate or not, and is registered. Nothing is trained again: its networks are those of the
+    search.
     """
     gc.set_threshold(ALLOCATIONS)
     from lakewright import automl as face

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lakewright.errors import DataError, UsageError, nearest
 from lakewright.racing.new_project import Dataset, dataset_of, distinct, write_project
 from lakewright.racing.summary import AutoMLSummary, summary_of
-from lakewright.settings.profile import load_profile
-from lakewright.workspace import Workspace
+from lakewright.system.files import put_in_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from lakewright.racing.glass_box import GlassBox
     from lakewright.racing.project_search import Recommended
     from lakewright.settings.yamlfile import Key
+    from lakewright.workspace import Workspace
 
 METRICS = {
     "classification": {
@@ -73,12 +73,11 @@ class Call:
     timeout_minutes: float | None
 
 
-def run(call: Call, profile: str | None, search: Search) -> AutoMLSummary:
+def run(call: Call, workspace: Workspace, search: Search) -> AutoMLSummary:
     """Writes the rows and the project, searches, and tells it in Databricks' words."""
     metric, warnings = _metric(call)
     settings = [f"automl.metric={metric}", *_budget(call)]
     _refuse(call)
-    workspace = Workspace.open(load_profile(profile))
     folder = Path(call.experiment_dir or ".")
     dataset = _dataset(call, workspace)
     written = write_project(
@@ -196,7 +195,7 @@ def _written(rows: pa.Table | pa.RecordBatchReader, call: Call, home: Path, with
             for batch in rows.to_batches() if isinstance(rows, pa.Table) else rows:
                 writer.write_batch(batch.select(names))
         path = home / f"{_name(call) or _of_content(Path(partial), call)}.parquet"
-        Path(partial).replace(path)
+        put_in_place(Path(partial), path)
     finally:
         Path(partial).unlink(missing_ok=True)
     return path

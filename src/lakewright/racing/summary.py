@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lakewright.errors import UsageError
-from lakewright.evaluation.metrics import written
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -74,6 +71,10 @@ class AutoMLSummary:
 def summary_of(
     found: Recommended, box: GlassBox | None, workspace: Workspace, metric: str, warnings: Sequence[str]
 ) -> AutoMLSummary:
+    import numpy as np
+
+    from lakewright.evaluation.metrics import written
+
     with workspace.tracking.client() as client:
         experiment = client.get_experiment(client.get_run(found.run_id).info.experiment_id)
         places = {

@@ -12,7 +12,7 @@ automl/NAME/notebooks/
 
 from __future__ import annotations
 
-import logging
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from lakewright.racing.project_search import Recommended
     from lakewright.settings.project import Project
     from lakewright.workspace import Workspace
-
-LOG = logging.getLogger("lakewright")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
         sequences |= encoding.sequences
     _write_rows(found, shared, workspace, folder, sorted(files), sequences)
     for path in folder.glob("*.parquet"):  # a notebook of Databricks looks beside itself, too
-        shutil.copy2(path, folder / "databricks" / path.name)
+        _link(path, folder / "databricks" / path.name)
     exploration = explore(project, cast(Prepared, found.run.records["prepare"]), workspace, profile, folder)
     missing = sorted({entry.learner for entry in complete if entry.learner not in LEARNERS})
     notes = [f"candidates of {name} have no script: only Lakewright trains them" for name in missing]
@@ -151,6 +149,13 @@ def _write_rows(
         lists = {"ids": encoded.ids.values, "weights": encoded.weights.values}
         columns = {name: pa.LargeListArray.from_arrays(offsets, np.asarray(values)) for name, values in lists.items()}
         pq.write_table(pa.table(columns), folder / "terms.parquet")
+
+
+def _link(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a disk without links
+        shutil.copy2(path, other)
 
 
 def _flat(column: Any) -> Any:
