@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lakewright.racing.project_search import Recommended
 
 SHOWN = 20  # candidates in the table
+UNTOLD = ("learner", "n_estimators", "early_stopping_rounds")  # settings that the table leaves to leaderboard.json
 PATIENCE = 600.0  # seconds after Ctrl-C: the best so far is evaluated and passes the gate
 
 
@@ -130,7 +131,7 @@ def _print(found: Recommended, box: GlassBox | None, project: str, out: str | No
     place = (
         Path(out) if out is not None else Path(project if Path(project).is_file() else Path(project) / "project.yml")
     )
-    print("\nnext:")
+    print("\nagain, or another candidate:")
     if out is None:
         best = place.with_name(f"{place.stem}.best.yml")
         print(f"  {shlex.join(['cp', str(found.project), str(best)])}")
@@ -149,14 +150,16 @@ def _row(rank: int, entry: Entry, found: Recommended) -> dict[str, Any]:
 
     number = f"{entry.number}{' =' if entry.tied else ''}"
     row: dict[str, Any] = {"rank": rank if entry.complete else "", "candidate": number, "learner": entry.learner}
-    error = f" ± {entry.error:.2g}" if entry.error is not None else ""
+    error = f" ± {written(found.metric, entry.error)}" if entry.error is not None else ""
     row[found.metric] = f"{shown(found.metric)}{error}"
     beside = "log_loss" if "log_loss" in found.entries[0].metrics else "mae"
     if beside != found.metric:
         row[beside] = shown(beside)
     row |= {"seconds": f"{entry.seconds:.1f}", "weight": f"{entry.weight:.2f}" if entry.weight else ""}
     incomplete = f"; {entry.failure}" if entry.failure else f"; {entry.folds} of {found.found.folds} folds"
-    return {**row, "why tried": entry.why + ("" if entry.complete else incomplete)}
+    row["why tried"] = entry.why + ("" if entry.complete else incomplete)
+    shown_settings = [f"{key}={value}" for key, value in entry.settings.items() if key not in UNTOLD]
+    return {**row, "settings": ", ".join(shown_settings)}
 
 
 def _folds(found: Recommended) -> str:

@@ -50,8 +50,8 @@ class Entry:
     def why(self) -> str:
         """Why it was tried."""
         if self.source == "portfolio":
-            return "a shape that is strong on many tables, and is tried first"
-        return "proposed by TPE, by the losses of the candidates before it"
+            return "of the portfolio: a shape that is strong on many tables"
+        return "proposed by TPE, by the losses before it"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "why": self.why}

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from lakewright import plugins
+from lakewright.errors import LakewrightError
 from lakewright.learning.examples import read_split
 from lakewright.learning.members import member_of
 from lakewright.model.trees import Trees
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 class GlassBox:
     folder: Path
     page: Path
-    exploration: Path  # a notebook
+    exploration: Path | None  # a notebook; None: the notes say why not
     scripts: Mapping[int, Path] = field(default_factory=dict)  # candidate → its script
     notebooks: Mapping[int, Path] = field(default_factory=dict)
     notes: Sequence[str] = ()  # what has no notebook, and why
@@ -55,7 +56,7 @@ class GlassBox:
         return {
             "folder": str(self.folder),
             "page": str(self.page),
-            "exploration": str(self.exploration),
+            "exploration": None if self.exploration is None else str(self.exploration),
             "scripts": {number: str(path) for number, path in self.scripts.items()},
             "notebooks": {number: str(path) for number, path in self.notebooks.items()},
             "notes": [*self.notes],
@@ -96,11 +97,17 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
     _write_rows(found, shared, workspace, folder, sorted(files), sequences)
     for path in folder.glob("*.parquet"):  # a notebook of Databricks looks beside itself, too
         _link(path, folder / "databricks" / path.name)
-    exploration = explore(project, cast(Prepared, found.run.records["prepare"]), workspace, profile, folder)
+    notes: list[str] = []
+    exploration = None
+    try:
+        exploration = explore(project, cast(Prepared, found.run.records["prepare"]), workspace, profile, folder)
+    except LakewrightError as failure:  # the search has ended, and its model stands
+        notes.append(f"the data exploration was not written: {failure.cause}; {failure.remedy}")
     missing = sorted({entry.learner for entry in complete if entry.learner not in LEARNERS})
-    notes = [f"candidates of {name} have no script: only Lakewright trains them" for name in missing]
+    notes += [f"candidates of {name} have no script: only Lakewright trains them" for name in missing]
     page = folder / "leaderboard.html"
     write_page(found.as_json(), [entry.as_json() for entry in found.entries], page)
+    workspace.send()
     return GlassBox(folder, page, exploration, scripts, notebooks, notes, time.monotonic() - began)
 
 

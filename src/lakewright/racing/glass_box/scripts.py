@@ -48,7 +48,7 @@ def cells(subject: Subject, task: Task, encoding: Encoding) -> list[Cell]:
     packages += {"trees": ["lightgbm"], "xgboost": ["xgboost"], "linear": ["scipy"]}.get(subject.learner, [])
     title = (
         f"# Candidate {subject.number} of {subject.search}: {subject.learner}\n\n"
-        f"Tried as {subject.why}. It needs {', '.join(packages)}. Beside this file lie data.parquet "
+        f"Why it was tried: {subject.why}. It needs {', '.join(packages)}. Beside this file lie data.parquet "
         "(the rows' inputs) and folds.parquet (their truth, weight and fold, row by row)."
     )
     return [
