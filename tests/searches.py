@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS = 240
-ALL = "trees,linear,forest,xgboost"
 
 
 @dataclass(frozen=True)

@@ -288,3 +288,10 @@ def test_every_metric_is_told_of() -> None:
     for scorer in scorers:
         for metric in scorer.metrics(np.ones(scorer.rows)):
             assert f"`{metric}`" in page, metric
+
+
+def test_the_automl_table_is_its_schema() -> None:
+    from lakewright.settings.sections import AutoML
+
+    schema = AutoML.model_json_schema()
+    assert table("### automl") == {f"automl.{key}": default for key, default in leaves(schema, schema)}

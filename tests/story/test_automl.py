@@ -231,6 +231,26 @@ def test_a_split_by_time_has_one_fold_and_python_has_databricks_names(
     assert "2 candidates by roc_auc" in summary.metric_distribution
 
 
+def test_a_table_is_regressed_without_some_of_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    without(rows(), ["good", "size", "shop"]).to_csv("rows.csv", index=False)
+    (tmp_path / "source.yml").write_text(
+        "{name: rows, schema: main.shop, task: regression, data: {source: rows.csv, columns: {label: price}}, "
+        "train: {learner: trees}}"
+    )
+    lw.stage("ingest", "source.yml", "once")
+    summary = automl.regress(
+        "main.shop.rows", target_col="price", primary_metric="mse", exclude_cols=["width", "sold"],
+        exclude_frameworks=["sklearn", "xgboost"], max_trials=1, timeout_minutes=4, experiment_name="prices",
+    )  # fmt: skip
+    assert summary.warnings[0].startswith("mse is shown as rmse") and len(summary.trials) == 1
+    assert {*summary.semantic_type_conversions.values()} == {"height", "colour"}
+    assert summary.best_trial.evaluation_metric_score == pytest.approx(summary.trials[0].metrics["val_rmse"])
+    assert summary.best_trial.load_model().predict([{"height": 1.0, "colour": "red"}])[0]["value"] > 100
+    with pytest.raises(LakewrightError, match="no such column"):
+        automl.regress("main.shop.rows", target_col="price", exclude_cols=["weight"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
