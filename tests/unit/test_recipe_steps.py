@@ -505,7 +505,7 @@ def test_steps_follow_one_another(tmp_path: Path) -> None:
     declared = Prepare.model_validate({"recipe": recipe}).recipe
     learner: Any = SimpleNamespace(name="trees", reads={"number": "native", "category": "native"})
     steps: list[Any] = []
-    for step, own, inputs in choose(learner, kinds, declared).values():
+    for step, own, inputs in choose([learner], kinds, declared).values():
         steps.append(step.fit([Recipe(tuple(steps)).transformed(values)], inputs, own, Wanted("row"))[0])
     fitted = Recipe(tuple(steps))
     assert [step.name for step in steps] == [own.get("step", name) for name, own in recipe.items()]

@@ -8,13 +8,14 @@ Results go to stdout (with --json: one JSON object and nothing else), progress a
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import traceback
 from typing import NoReturn
 
 from lakewright.cli import running, tuning, automl, deploying, predicting, scheduling, serving, deriving, looking  # noqa: F401 (as `--help` lists the commands)
 from lakewright.cli.app import app
-from lakewright.errors import LakewrightError, missing_package, of_disk
+from lakewright.errors import LakewrightError, Stopped, missing_package, of_disk
 from lakewright.system.secrets import concealed
 from lakewright.cli.show import complain, print_json
 
@@ -44,6 +45,9 @@ def main() -> NoReturn:
 
 
 def _end(error: LakewrightError) -> NoReturn:
+    if isinstance(error, Stopped):  # one more Ctrl-C must not change the exit code while the process ends
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     if "--json" in sys.argv:
         print_json({"error": error.as_json()})
     complain(error)

@@ -31,7 +31,9 @@ def tune(
     out: Annotated[str | None, typer.Option(help="also write the project file with the best settings here")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search for the settings that are best on validation, as the section tune of the project says.
+    """Search for the settings of a project that are best on validation.
+
+    What is searched says the section tune of the project.
 
     The test split is not read. The same command goes on with a search that was stopped.
     """
@@ -104,7 +106,7 @@ def params(
     learner: Annotated[str, typer.Argument(help="a learner's name: linear, trees, encoder, …")],
     as_json: AsJson = False,
 ) -> None:
-    """List the hyperparameters of a learner: type, default, range and meaning.
+    """List what a learner can be set to: type, default and range.
 
     Each is a setting under train of project.yml, and may be named in tune.space as train.NAME.
     """

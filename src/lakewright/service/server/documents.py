@@ -220,7 +220,7 @@ def _row(model: Model) -> Document:
         "text": STRING,
         "optional text": {"type": ["string", "null"]},
         "words": {"type": ["array", "null"], "items": STRING},
-        "number": {"type": ["number", "null"]},
+        "number": {"type": ["number", "boolean", "null"]},  # true is 1, as in a table
         "category": {"type": ["string", "number", "boolean", "null"]},
         "time": {"type": ["string", "null"], "format": "date-time"},
     }
