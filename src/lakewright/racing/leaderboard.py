@@ -50,8 +50,8 @@ class Entry:
     def why(self) -> str:
         """Why it was tried."""
         if self.source == "portfolio":
-            return "of the portfolio: a shape that is strong on many tables"
-        return "proposed by TPE, by the losses before it"
+            return "of the portfolio"
+        return "proposed by TPE"
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "why": self.why}
