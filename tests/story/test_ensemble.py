@@ -154,9 +154,12 @@ def test_settings_that_mean_nothing_are_refused(
         lw.plan(project(tmp_path, train))
 
 
-def test_a_member_that_alone_reads_the_text_may_have_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weights", [[1, 0], [1, 1], [0, 1], None])
+def test_a_member_that_alone_reads_the_text_may_have_any_weight(
+    weights: list[int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    path = project(tmp_path, {"members": [SMALL[0], "linear"], "weights": [1, 0], "folds": 2})
+    path = project(tmp_path, {"members": [SMALL[0], "linear"], "weights": weights, "folds": 2})
     written = [{**row, "text": f"a thing of {row['kind']} and {at}"} for at, row in enumerate(rows())]
     (tmp_path / "rows.json").write_text("\n".join(json.dumps(row) for row in written))
     described = yaml.safe_load(path.read_text())

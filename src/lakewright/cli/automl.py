@@ -111,6 +111,10 @@ def _print(found: Recommended, box: GlassBox | None, project: str, out: str | No
     marks = "= marks those not significantly worse than the recommended model"
     print(f"{complete} candidates predicted all {_folds(found)}; {marks}")
     print(f"recommended: {_members(found)}: {found.found.why}")
+    if found.metric in found.out_of_fold:
+        from lakewright.evaluation.metrics import written
+
+        print(f"out of fold: {found.metric} {written(found.metric, found.out_of_fold[found.metric], 4)}")
     small = found.cheapest
     alone = found.found.members[0].number if len(found.found.members) == 1 else None
     if small is None:

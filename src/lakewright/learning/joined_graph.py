@@ -64,12 +64,12 @@ def leave(
         nodes += model.graph.node
         constants |= {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
         outputs = [each.dim_value for each in model.graph.output[0].type.tensor_type.shape.dim][1]
-        constants[f"{prefix}weight"] = np.array(member.weight, np.float32)
+        constants[f"of_{prefix}mean"] = np.array(member.weight, np.float32)
         predicted = f"{prefix}logits"
         if calibration is not None:
             nodes.append(helper.make_node("Softmax", [predicted], [f"{prefix}probabilities"], axis=1))
             predicted = f"{prefix}probabilities"
-        nodes.append(helper.make_node("Mul", [predicted, f"{prefix}weight"], [f"{prefix}share"]))
+        nodes.append(helper.make_node("Mul", [predicted, f"of_{prefix}mean"], [f"{prefix}share"]))
         parts.append(f"{prefix}share")
     if calibration is None:
         nodes.append(helper.make_node("Sum", parts, ["logits"]))

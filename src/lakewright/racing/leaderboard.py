@@ -115,6 +115,16 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
     return metric, tuple(entries)
 
 
+def out_of_fold(folder: Path, found: Found) -> dict[str, float]:
+    """The metrics of the recommended model, by what its members predicted of the folds that they did not learn from;
+    before it is calibrated."""
+    shared, folds = Shared.open(folder / "shared"), tuple(range(found.folds))
+    held = np.concatenate([units.rows_of(shared, fold, found.folds)[1] for fold in folds])
+    weights = np.asarray(shared.examples.weights, np.float64)[held]
+    scorer = scorer_of(shared.task, units.truths(shared)[held], _mean(folder, found, folds))
+    return {name: value for name, value in scorer.metrics(weights).items() if value == value}
+
+
 def _predicted(folder: Path, candidate: int, folds: Sequence[int]) -> NDArray[np.float64]:
     return np.concatenate([np.load(unit_folder(folder, candidate, fold) / HELD) for fold in folds])
 

@@ -35,7 +35,7 @@ from lakewright.model.recipe import Recipe, is_encoding
 from lakewright.pipeline import Watch, check, execute_from, executed, skipping, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
-from lakewright.racing.leaderboard import Entry, cheapest, leaderboard
+from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
 from lakewright.racing.portfolio import families
 from lakewright.racing.race import Candidate
 from lakewright.racing.search import Found, search, unit_folder, warm_up
@@ -65,6 +65,7 @@ class Recommended:
     folder: Path
     project: Path  # best.yml
     run: Run
+    out_of_fold: Mapping[str, float]  # the metrics of the recommended model on the folds, before it is calibrated
     candidate_runs: Mapping[int, str] = field(default_factory=dict)  # candidate → its run in MLflow
 
     @property
@@ -86,6 +87,7 @@ class Recommended:
                 {"candidate": each.number, "weight": round(weight, 4)}
                 for each, weight in zip(self.found.members, self.found.weights, strict=True)
             ],
+            "out_of_fold": dict(self.out_of_fold),
             "cheapest": None if self.cheapest is None else self.cheapest.number,
             "candidates": [each.as_json() for each in self.entries],
             "project": str(self.project),
@@ -265,7 +267,8 @@ def _searched(
     watch("automl", "done", f"in {time.monotonic() - began:.1f} s: {found.why}")
     run = execute_from(records, best, workspace, watch)
     metric, entries = leaderboard(folder, found, settings.metric)
-    recommended = Recommended(folder.name, run_id, metric, entries, found, folder, folder / "best.yml", run)
+    measured = out_of_fold(folder, found)
+    recommended = Recommended(folder.name, run_id, metric, entries, found, folder, folder / "best.yml", run, measured)
     write_whole(folder / "leaderboard.json", jsonfile.text(recommended.as_json()))
     recommended = replace(recommended, candidate_runs=_track(recommended, workspace))
     if run.error is not None:

@@ -122,7 +122,7 @@ def _best(
 ) -> TrialInfo:
     members, run = found.found.members, found.run
     alone = members[0].number if len(members) == 1 else None
-    of_folds = next((trial.metrics for trial in trials if trial.candidate == alone), {})
+    of_folds = {f"val_{name}": value for name, value in found.out_of_fold.items()}
     test = {f"test_{name}": each.value for name, each in run.report.metrics.items()}
     shown = ", ".join(
         f"{weight:.2f} {each.learner} ({each.number})"
@@ -139,7 +139,7 @@ def _best(
         shown if alone is None else members[0].learner,
         f"{found.found.seconds + found.found.earlier:.1f} seconds",
         _steps(found),
-        of_folds.get(f"val_{metric}", test.get(f"test_{metric}")),
+        of_folds.get(f"val_{metric}"),
         found.name,
         alone,
     )

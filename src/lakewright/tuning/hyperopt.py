@@ -201,7 +201,7 @@ def fmin(
         progress=show_progressbar and verbose,
     )
     trials.made = found.trials
-    return dict(found.point) if return_argmin else None
+    return dict(found.point) if return_argmin else space_eval(space, found.point)
 
 
 def space_eval(space: Any, point: Mapping[str, Any]) -> Any:

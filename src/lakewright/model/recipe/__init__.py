@@ -231,7 +231,12 @@ class Recipe:
         """The rows, and what the network cannot read of them."""
         values = self.transformed(values)
         encoded = self._encoded(values)
-        return encoded, [shortfall for step in self.encodings for shortfall in step.shortfalls(encoded, values)]
+        # Two steps may read one input, and lack the same of it: that is lost once
+        lost: dict[tuple[str, str], Shortfall] = {}
+        for step in self.encodings:
+            for shortfall in step.shortfalls(encoded, values):
+                lost.setdefault((shortfall.name, shortfall.cause), shortfall)
+        return encoded, [*lost.values()]
 
     def cost(self, row: Row) -> int:
         """Characters that are read of the row's texts: most of the time that computing it takes."""
