@@ -52,7 +52,10 @@ def _linked(model: Any, link: Link, outputs: int) -> None:
         constants = {"least": np.array(LEAST, np.float32)}
         added = [
             helper.make_node("Max", ["margins", "least"], ["positive"]),
-            helper.make_node("Log", ["positive"], ["logits"]),
+            # A logarithm in float32 differs by its last digit from program to program
+            helper.make_node("Cast", ["positive"], ["positive_doubles"], to=TensorProto.DOUBLE),
+            helper.make_node("Log", ["positive_doubles"], ["logarithms"]),
+            helper.make_node("Cast", ["logarithms"], ["logits"], to=TensorProto.FLOAT),
         ]
     else:
         constants, added = {}, [helper.make_node("Exp", ["margins"], ["logits"])]

@@ -251,7 +251,7 @@ GIVES"""
 
 _FOREST_CLASSES = """\
     shares = forest.predict_proba(columns[held]).astype(np.float32)
-    return np.log(np.maximum(shares, np.float32(1e-15)))"""
+    return np.log(np.maximum(shares, np.float32(1e-15)).astype(np.float64))"""
 
 _FOREST_NUMBER = """\
     return forest.predict(columns[held])"""
