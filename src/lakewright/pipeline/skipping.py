@@ -24,6 +24,9 @@ from lakewright.system.files import write_whole
 from lakewright.workspace import Workspace
 
 
+BROUGHT = "brought.txt"  # in a stage's folder: why it has something already, though no attempt was interrupted
+
+
 @dataclass(frozen=True)
 class Step:
     """Whether a stage runs or is skipped, and why."""
@@ -46,8 +49,11 @@ def look_up(
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     path = _folder(project, workspace) / f"{stage}-{key}.json"
     if not path.exists():
-        interrupted = work_folder(workspace, stage, key).exists()
-        why = "was interrupted; goes on from there" if interrupted else _what_changed(path, stage, depends)
+        begun = work_folder(workspace, stage, key)
+        if (begun / BROUGHT).exists():
+            why = (begun / BROUGHT).read_text(encoding="utf-8")
+        else:
+            why = "was interrupted; goes on from there" if begun.exists() else _what_changed(path, stage, depends)
         return Step(stage, False, why, key, depends)
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))

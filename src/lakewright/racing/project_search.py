@@ -334,12 +334,14 @@ def _bring_networks(
     step = step_of(stage_named("train"), best, workspace, records)
     if step.skip:
         return
-    checkpoints = skipping.work_folder(workspace, "train", step.key) / "checkpoints"
+    work = skipping.work_folder(workspace, "train", step.key)
+    checkpoints = work / "checkpoints"
     for number, candidate in enumerate(members, start=1):
         for fold in range(folds):
             place = checkpoints / f"{number}_{candidate.learner}_{fold}"
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(unit_folder(folder, candidate.number, fold), place, copy_function=_link)
+    write_whole(work / skipping.BROUGHT, "the search trained its networks")
 
 
 def _link(source: str, target: str) -> None:
