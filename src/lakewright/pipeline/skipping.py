@@ -23,7 +23,6 @@ from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 from lakewright.workspace import Workspace
 
-
 BROUGHT = "brought.txt"  # in a stage's folder: why it has something already, though no attempt was interrupted
 
 
