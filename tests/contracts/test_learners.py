@@ -18,7 +18,6 @@ from lakewright.errors import UsageError
 from lakewright.learning.learners import gap
 from lakewright.model.folder import describe
 from lakewright.model.predictor import Predictor
-from lakewright.model.reasons.tree_shap import has_trees
 from lakewright.testing import FolderCase, FolderSuite
 
 PAIRS = [(learner, task) for learner in plugins.LEARNERS.names() for task in plugins.TASKS.names()]
@@ -155,10 +154,10 @@ class TestFolder(FolderSuite):
 
     def test_it_is_compared_in_all_runtimes_of_a_processor(self, case: FolderCase) -> None:
         every = [name for name in plugins.RUNTIMES.names() if name != "cuda"]
-        assert case.runtimes == (["onnx"] if has_trees(case.folder) else every)
+        assert case.runtimes == (["onnx"] if case.computes_trees else every)
 
     def test_a_runtime_that_cannot_compute_it_is_an_error_that_leads_out(self, case: FolderCase) -> None:
-        if has_trees(case.folder):
+        if case.computes_trees:
             with pytest.raises(UsageError, match="OpenVINO cannot compute"):
                 case.open("openvino")
 

@@ -35,7 +35,7 @@ def unbalanced(project: Path) -> None:
 def test_the_features_table(project: Path) -> None:
     prepared, rows = features()
     assert set(rows[0]) == {
-        "record_id", "event_time", "split", "row", "inputs", "truth", "ids", "weights", "target", "weight",
+        "record_id", "event_time", "split", "row", "inputs", "truth", "ids", "weights", "target", "weight", "part",
     }  # fmt: skip
     assert sum(prepared.splits.values()) == len(rows) == 300
     assert prepared.splits["test"] == pytest.approx(45, abs=2)

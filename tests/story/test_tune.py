@@ -468,7 +468,7 @@ def disk(tmp_path: Path, ran_once: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """A small file system of its own, with a project that has run."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)], check=False).returncode:
         pytest.skip("mounting takes root")
     try:
         shutil.copytree(ran_once, folder, dirs_exist_ok=True)

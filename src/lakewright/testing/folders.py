@@ -19,9 +19,8 @@ from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import ModelError, UsageError
 from lakewright.evaluation.changes import by_rows
 from lakewright.model.changed import ChangedRows
-from lakewright.model.folder import MANIFEST, MODEL, describe, sample_rows, samples_of, serving, verify
+from lakewright.model.folder import MANIFEST, MODEL, ONNX, describe, sample_rows, samples_of, serving, verify
 from lakewright.model.predictor import Predictor
-from lakewright.model.reasons.tree_shap import has_trees
 from lakewright.model.runtimes import Runtime
 
 SAFE = {".json", ".safetensors", ".onnx", ".xml", ".bin"}
@@ -47,12 +46,17 @@ class FolderCase:
         return hasattr(plugins.LEARNERS.named_in(self.folder / MODEL, describe(self.folder)["learner"]), "network")
 
     @property
+    def computes_trees(self) -> bool:
+        """Whether the network holds trees, which ONNX Runtime alone computes."""
+        return b"TreeEnsemble" in (self.folder / ONNX).read_bytes()
+
+    @property
     def runtimes(self) -> list[str]:
         """The runtimes that compute this folder on a processor in fp32."""
         served = (serving(self.folder, "throughput"), serving(self.folder, "latency"))
         int8 = {name for name, precision in served if precision == "int8"}
         lacking = {"cuda"} if self.has_network else {"cuda", "torch"}
-        if has_trees(self.folder):
+        if self.computes_trees:
             lacking.add("openvino")
         return [name for name in plugins.RUNTIMES.names() if name not in lacking | int8]
 
@@ -64,7 +68,7 @@ class FolderSuite:
         import pytest
 
         reference, *others = [case.open(runtime) for runtime in case.runtimes]
-        if not others and has_trees(case.folder):
+        if not others and case.computes_trees:
             pytest.skip("one runtime alone computes trees")
         assert others, "there is no second runtime to compare with"
         encoded = reference.recipe.encode(case.read(reference))

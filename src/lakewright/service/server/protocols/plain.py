@@ -47,6 +47,8 @@ def read(body: bytes) -> tuple[list[Any], bool, float | None, int]:
     if least is not None and (not isinstance(least, int | float) or isinstance(least, bool) or not 0 <= least <= 1):
         raise Refused("least_confidence is not a number from 0 to 1", "for example 0.7")
     reasons = values.get("explain", 0)
+    if isinstance(reasons, float) and reasons.is_integer():  # 3.0 is a whole number in JSON
+        reasons = int(reasons)
     if not isinstance(reasons, int) or isinstance(reasons, bool) or not 0 <= reasons <= MOST_REASONS:
         raise Refused(f"explain is not a whole number from 0 to {MOST_REASONS}", "for example 3")
     if reasons and len(values[form]) > MOST_EXPLAINED:
