@@ -177,7 +177,7 @@ def fmin(
     max_queue_len: int = 1,
     show_progressbar: bool = True,
     return_argmin: bool = True,
-) -> Point | None:
+) -> Any:
     """As Hyperopt's: label → value of the trial with the least loss, of a choice the index; `space_eval` makes the
     objective's argument of it. `minimize` does the work. An objective that raises is a failed trial, and an error only
     if all do."""
