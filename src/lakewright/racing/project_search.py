@@ -31,7 +31,7 @@ from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageErro
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.learning.examples import joined
 from lakewright.learning.planning import as_prepared
-from lakewright.model.recipe import Recipe, is_encoding
+from lakewright.model.recipe import Recipe
 from lakewright.pipeline import Watch, check, execute_from, executed, skipping, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
@@ -288,11 +288,8 @@ def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path
     project = as_prepared(base, prepared)
     task = plugins.TASKS.find(project.task.name).open(prepared.task)
     recipe = Recipe.open(Path(prepared.recipe))
-    kinds = {
-        name: kind for step, _, inputs in project.steps.values() if is_encoding(step) for name, kind in inputs.items()
-    }
     train, validation = (examples_of(prepared, split, task, recipe, workspace) for split in ("train", "validation"))
-    save(task, Path(prepared.recipe), kinds, joined(train, validation), len(train), folder / "shared")
+    save(task, Path(prepared.recipe), project.encoded_kinds, joined(train, validation), len(train), folder / "shared")
     write_whole(note, version)
 
 

@@ -80,7 +80,7 @@ def search(
         earlier = _replay(folder, race)
         left = seconds - earlier
         end = began + left - max(RESERVE * left, LEAST_RESERVE)
-        interrupted = _run(folder, race, pool, processes, folds, end, max(seconds, 1e-9), clock)
+        interrupted = _run(folder, race, pool, processes, folds, end, seconds, earlier, clock)
     return _chosen(race, folds, clock() - began, earlier, interrupted, seconds)
 
 
@@ -243,12 +243,12 @@ def _run(
     folds: int,
     end: float,
     seconds: float,
+    earlier: float,
     clock: Callable[[], float],
 ) -> bool:
     """Whether a person interrupted it."""
     running: dict[Future[units.Outcome], tuple[Candidate, int]] = {}
     began, done = clock(), 0
-    spent_before = float(_read(folder / SPENT, 0.0))
     try:
         with bar("automl", round(end - began)) as advance:
             while clock() < end:
@@ -269,7 +269,7 @@ def _run(
                 for future in finished:
                     running.pop(future)
                     race.tell(future.result())
-                write_whole(folder / SPENT, json.dumps(spent_before + clock() - began))
+                write_whole(folder / SPENT, json.dumps(earlier + clock() - began))
                 advance(max(0, round(clock() - began) - done), _progress(race))
                 done = round(clock() - began)
     except KeyboardInterrupt:

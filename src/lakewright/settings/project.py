@@ -55,6 +55,7 @@ from lakewright.settings.yamlfile import SET, Key, YamlFile, as_written, explain
 from lakewright.system.secrets import names_secret, secret_in
 
 if TYPE_CHECKING:
+    from lakewright.data.rows.kinds import Kind
     from lakewright.settings.recipe import Chosen
     from lakewright.settings.sections import StepSettings
 
@@ -160,6 +161,12 @@ class Project(Settings):
         own = getattr(learner, "members", None)
         learners = [learner] if own is None else [each for each, _ in own(self.train)]
         return choose(learners, task.inputs_of(self.data.columns.roles), self.prepare.recipe)
+
+    @property
+    def encoded_kinds(self) -> dict[str, Kind]:
+        """The kinds of the inputs that the recipe's encodings read, those that transforms make among them."""
+        encodings = [inputs for step, _, inputs in self.steps.values() if step.gives != "inputs"]
+        return {name: kind for inputs in encodings for name, kind in inputs.items()}
 
     def with_columns(self, columns: Columns, derive: StepSettings | None = None) -> Project:
         """The project with these columns in place of its own, and with the step `derive` before all others."""

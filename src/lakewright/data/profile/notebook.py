@@ -5,12 +5,11 @@ The format is nbformat 4.5: https://nbformat.readthedocs.io/en/latest/format_des
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.system.files import write_whole
+from lakewright.system import notebookfile
 
 if TYPE_CHECKING:
     from lakewright.data.profile import TableProfile
@@ -149,22 +148,24 @@ def write_notebook(
         "lake": workspace.profile.lake,
     }
     cells = [
-        _words(f"# {profile.table}\n\nThe main parts of profile.html, by `lakewright profile`: to run and to change."),
+        notebookfile.words(
+            f"# {profile.table}\n\nThe main parts of profile.html, by `lakewright profile`: to run and to change."
+        ),
         _code(SETTINGS, **places),
-        _words("## Columns"),
+        notebookfile.words("## Columns"),
         _code(COLUMNS),
         _code(NUMBERS),
     ]
     texts = [text for text in profile.texts if text.texts]
     if texts:
-        cells += [_words("## Texts"), _code(LENGTHS, text=texts[0].column)]
+        cells += [notebookfile.words("## Texts"), _code(LENGTHS, text=texts[0].column)]
         if profile.tokenizer is not None:
             cells.append(_code(TOKENS, base=profile.tokenizer, folder=places["folder"]))
         cells.append(_code(DUPLICATES, texts=profile.roles.text))
     labels, roles = profile.labels, profile.roles
     arguments = {"columns": roles.label, "role": roles.label_role, "names": roles.vector}
     if labels is not None and labels.rows:
-        cells.append(_words("## Labels"))
+        cells.append(notebookfile.words("## Labels"))
         if labels.kind == "multi":
             cells.append(_code(MULTILABEL, **arguments))
         else:
@@ -173,26 +174,16 @@ def write_notebook(
     if splits is not None and splits.source == "column" and profile.table.rows:
         by_label = labels is not None and labels.kind == "class" and labels.rows > 0
         shares = SHARES.format(label=labels.columns[0]) if labels is not None and by_label else ""
-        cells += [_words("## Splits"), _code(SPLITS, split=splits.by, shares=shares)]
+        cells += [notebookfile.words("## Splits"), _code(SPLITS, split=splits.by, shares=shares)]
     if profile.bias and labels is not None:
-        cells.append(_words("## Bias\n\nThe pre-training measures of SageMaker Clarify, each value against the rest."))
+        cells.append(
+            notebookfile.words(
+                "## Bias\n\nThe pre-training measures of SageMaker Clarify, each value against the rest."
+            )
+        )
         cells.append(_code(BIAS, **arguments, facets=list(facets)))
-    notebook = {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
-        "cells": [{"id": f"cell-{number}", **cell} for number, cell in enumerate(cells)],
-    }
-    write_whole(Path(profile.notebook), json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-def _words(text: str) -> dict[str, Any]:
-    return {"cell_type": "markdown", "metadata": {}, "source": text.splitlines(keepends=True)}
+    notebookfile.write(cells, Path(profile.notebook))
 
 
 def _code(template: str, **values: Any) -> dict[str, Any]:
-    source = template.format(**values).splitlines(keepends=True)
-    return {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+    return notebookfile.code(template.format(**values))

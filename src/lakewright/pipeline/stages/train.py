@@ -26,7 +26,7 @@ from lakewright.model.folder import (
     write_training,
 )
 from lakewright.model.predictor import Predictor
-from lakewright.model.recipe import Recipe, is_encoding
+from lakewright.model.recipe import Recipe
 from lakewright.model.tasks import Task
 from lakewright.records import Prepared, Trained
 from lakewright.settings.project import Project
@@ -69,12 +69,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         device=workspace.device,
         threads=workspace.threads,
         log=workspace.log,
-        kinds={
-            name: kind
-            for step, _, inputs in project.steps.values()
-            if is_encoding(step)
-            for name, kind in inputs.items()
-        },
+        kinds=project.encoded_kinds,
         watch=workspace.watch,
     )
     began = time.monotonic()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lakewright.racing.glass_box.scripts import Cell
+from lakewright.system import notebookfile
 from lakewright.system.files import write_whole
 
 
@@ -18,24 +17,8 @@ def write_script(cells: Sequence[Cell], path: Path) -> None:
 
 
 def write_notebook(cells: Sequence[Cell], path: Path) -> None:
-    written: list[dict[str, Any]] = []
-    for cell in cells:
-        written.append({"cell_type": "markdown", "metadata": {}, "source": cell.words.splitlines(keepends=True)})
-        if cell.code:
-            source = cell.code.splitlines(keepends=True)
-            written.append(
-                {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
-            )
-    notebook = {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        },
-        "cells": [{"id": f"cell-{number}", **cell} for number, cell in enumerate(written)],
-    }
-    write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    parts = [[notebookfile.words(cell.words), *([notebookfile.code(cell.code)] if cell.code else [])] for cell in cells]
+    notebookfile.write([part for both in parts for part in both], path)
 
 
 def write_databricks(cells: Sequence[Cell], path: Path) -> None:
