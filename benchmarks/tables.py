@@ -4,7 +4,8 @@
 
 DATA holds wine_quality/, churn/, telco/, credit_data/ and diamonds/. Rows that repeat all inputs of an earlier one are
 left out, and the rest is split 70/15/15 by three seeds. `trees` and `ensemble` with their defaults, LightGBM's and
-scikit-learn's (HistGradientBoosting) with theirs, and AutoGluon's LightGBM (PEERS/autogluon, if it is there) learn from
+scikit-learn's (HistGradientBoosting) with theirs, and AutoGluon's LightGBM (if PEERS is given:
+PEERS/autogluon, an environment with autogluon.tabular[lightgbm]) learn from
 the same train rows; ours and AutoGluon's stop by validation, and `ensemble` learns from it, too. Differences of each
 test row's log loss, or squared error, are tested by a paired bootstrap, all of them Holm-corrected. The library's own
 predictions are those of the very booster that the run made, from the float32 columns that the recipe gives.

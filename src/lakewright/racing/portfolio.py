@@ -68,8 +68,8 @@ def _can_train(learner: str) -> bool:
 
 
 def bounded(settings: Settings, rows: int, folds: int) -> Settings:
-    """The settings, with leaves of a forest so large that all its folds together have at most MOST_LEAVES of them: some
-    20 MB. A leaf of extremely randomised trees holds about 1.5 times its least rows."""
+    """The settings, with leaves of a forest so large that all its folds together have about MOST_LEAVES of them at
+    most, since a leaf holds more rows than its least."""
     if settings["learner"] != "forest":
         return settings
     least = ceil(settings["n_estimators"] * folds * rows / (1.5 * MOST_LEAVES))
