@@ -85,6 +85,16 @@ def member_of(number: int, settings: LearnerSettings, training: Training[Any]) -
     return Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
 
 
+def rows_of(examples: Examples, train: int, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to learn from, and those to predict, of examples whose first `train` rows are train's. One fold: train,
+    and validation."""
+    if folds == 1:
+        return np.arange(train), np.arange(train, len(examples))
+    assert examples.parts is not None, "rows without parts have one fold"
+    of_row = examples.parts % folds
+    return np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
+
+
 def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
     """[rows, outputs] What the member, trained on train, predicts of validation. The network and this lie in the
     training's folder, where an earlier attempt may have left them."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lakewright import plugins
 from lakewright.errors import LakewrightError
+from lakewright.learning import members
 from lakewright.learning.blending import log_losses, squared_errors
 from lakewright.learning.members import held_out, member_of
 from lakewright.racing.shared import Shared
@@ -72,12 +73,8 @@ def _loss(shared: Shared, settings: Mapping[str, Any], candidate: int, fold: int
 
 
 def rows_of(shared: Shared, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows to learn from, and those to predict. One fold: train, and validation."""
-    if folds == 1:
-        return np.arange(shared.train), np.arange(shared.train, len(shared.examples))
-    assert shared.examples.parts is not None, "rows without parts have one fold"
-    of_row = shared.examples.parts % folds
-    return np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
+    """The rows to learn from, and those to predict."""
+    return members.rows_of(shared.examples, shared.train, fold, folds)
 
 
 def truths(shared: Shared) -> NDArray[Any]:

@@ -9,7 +9,7 @@ members are trained once on train, and validation chooses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ from lakewright.errors import ProjectError, TrainingError, UsageError
 from lakewright.learning.blending import Calibration, calibrated, log_losses, shares, squared_errors
 from lakewright.learning.examples import joined
 from lakewright.learning.learners import Examples, Fitted, Learner, Training
-from lakewright.learning.members import Member, held_out, member_of, predicted
+from lakewright.learning.members import Member, held_out, member_of, predicted, rows_of
 from lakewright.model.predictor import Predictor
 from lakewright.model.tasks.classification import softmax
 from lakewright.settings.sections import LearnerSettings, validated
@@ -127,21 +127,21 @@ class Ensemble:
 
         settings, task = training.settings, training.task
         members = [member_of(number, each, training) for number, each in enumerate(settings.members, start=1)]
-        whole = joined(training.train, training.validation) if settings.folds else training.train
-        rounds = [*_rounds(training, whole)]
-        rows, truth, weights = _held_out(training, whole)
-        kept = {each.number: np.zeros((len(truth), task.outputs)) for each in members}
+        whole = joined(training.train, training.validation)
+        rounds = _rounds(training, whole)
+        judged = np.sort(np.concatenate([held for _, held in rounds]))
+        truth = whole.targets.values[judged].astype(np.int64 if task.truth == "class" else np.float64)
+        weights = whole.weights[judged].astype(np.float64)
+        each_of = []
         with bar("ensemble", len(members) * len(rounds)) as advance:
             for member in members:
-                own = member.view(whole)
-                validation = member.view(training.validation)
-                for place, learn, held in rounds:
+                own, kept = member.view(whole), np.zeros((len(whole), task.outputs))
+                for place, (learn, held) in enumerate(rounds):
                     folder = training.checkpoints / f"{member.name}_{place}"
-                    shown = own.take(held) if settings.folds else validation
-                    part = replace(training, train=own.take(learn), validation=shown, folder=folder)
-                    kept[member.number][held if settings.folds else rows] = held_out(part, member)
+                    part = replace(training, train=own.take(learn), validation=own.take(held), folder=folder)
+                    kept[held] = held_out(part, member)
                     advance(1, member.name)
-        each_of = [kept[member.number] for member in members]
+                each_of.append(kept[judged])
         share = np.array(settings.weights or shares(each_of, truth, weights), np.float64)
         share = share / share.sum()
         mean = np.tensordot(share, np.stack(each_of), axes=1)
@@ -154,7 +154,7 @@ class Ensemble:
                 training.checkpoints / f"{member.name}_{place}" / "model.onnx", member.places, weight / len(rounds)
             )
             for member, weight in zip(members, share.tolist(), strict=True)
-            for place, _, _ in rounds
+            for place in range(len(rounds))
             if weight > 0
         ]
         example = training.recipe.batch(training.train.encoded.take(np.array([0])), np.array([0]))
@@ -162,44 +162,27 @@ class Ensemble:
         _leave_weights(training.folder, share, calibration)
         _check(training, members, share, len(rounds), calibration)
         logits = mean if calibration is None else calibration.logits(mean)
-        validation_logits = list(logits[len(training.train) if settings.folds else 0 :].astype(np.float32))
+        validation_logits = list(logits[judged >= len(training.train)].astype(np.float32))
         return Fitted(
             details=_details(members, share, each_of, mean, truth, weights, calibration), validation=validation_logits
         )
 
 
-def _rounds(
-    training: Training[EnsembleSettings], whole: Examples
-) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """For each fold its number, the rows to learn from, and the others. Raises TrainingError where rows have no fold,
-    and where a fold is empty."""
+def _rounds(training: Training[EnsembleSettings], whole: Examples) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each fold the rows to learn from, and those to predict. Raises TrainingError where rows have no fold, and
+    where a fold is empty."""
     folds = training.settings.folds
-    if not folds:
-        yield 0, np.arange(len(whole)), np.empty(0, np.int64)
-        return
-    if whole.parts is None:
+    if folds and whole.parts is None:
         raise TrainingError(
             "the rows have no folds: they were split by time, or made by prepare.balance: smote",
             "set train.folds: 0, and validation chooses the weights",
         )
-    fold = whole.parts % folds
-    for place in range(folds):
-        learn, held = np.flatnonzero(fold != place), np.flatnonzero(fold == place)
-        if not len(held) or not len(learn):
-            raise TrainingError(
-                f"{len(whole)} rows are too few for {folds} folds: one is empty", "set fewer train.folds, or 0"
-            )
-        yield place, learn, held
-
-
-def _held_out(
-    training: Training[EnsembleSettings], whole: Examples
-) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[np.float64]]:
-    """The rows that choose: their places, truths and weights."""
-    examples = whole if training.settings.folds else training.validation
-    truth = examples.targets.values
-    kind = np.int64 if training.task.truth == "class" else np.float64
-    return np.arange(len(examples)), truth.astype(kind), examples.weights.astype(np.float64)
+    rounds = [rows_of(whole, len(training.train), fold, folds or 1) for fold in range(folds or 1)]
+    if folds and not all(len(learn) and len(held) for learn, held in rounds):
+        raise TrainingError(
+            f"{len(whole)} rows are too few for {folds} folds: one is empty", "set fewer train.folds, or 0"
+        )
+    return rounds
 
 
 def _check(
