@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, Settings, app, stoppable
-from lakewright.cli.running import ALLOCATIONS, KEPT
-from lakewright.cli.show import complain, note, print_json, print_rows, print_run, say, visible
+from lakewright.cli.running import ALLOCATIONS, KEPT, end_of
+from lakewright.cli.show import note, print_json, print_rows, print_run, say, visible
 from lakewright.errors import UsageError
 from lakewright.system.memory import give_back
 
@@ -196,10 +196,4 @@ def candidate(
     give_back()
     with redirect_stdout(sys.stderr), stoppable(KEPT):
         finished = face.run_candidate(name, number, profile=profile, watch=say)
-    if as_json:
-        print_json(finished.as_json())
-    else:
-        print_run(finished)
-    if finished.error is not None:
-        complain(finished.error)
-    raise typer.Exit(finished.exit_code)
+    end_of(finished, as_json)

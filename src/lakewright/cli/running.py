@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import redirect_stdout
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -13,6 +13,9 @@ from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, 
 from lakewright.cli.show import complain, note, print_json, print_rows, print_run, say
 from lakewright.errors import NotFound
 from lakewright.system.memory import give_back
+
+if TYPE_CHECKING:
+    from lakewright.pipeline.runs import Run
 
 KEPT = "the finished stages and the last checkpoint of training are kept"
 ALLOCATIONS = 10_000  # between two garbage collections; with Python's 700 they take a fifth of the time of imports
@@ -43,13 +46,18 @@ def run(
         stop = stoppable(f"the run on {target} continues there", f"lakewright runs follow --profile {place.name}")
     with redirect_stdout(sys.stderr), stop:  # a user's source may print; stdout is for results
         finished = execute(loaded, place, rerun=rerun, watch=say)
+    end_of(finished, as_json)
+
+
+def end_of(run: Run, as_json: bool) -> NoReturn:
+    """Prints a run and its error, and ends the command with its exit code."""
     if as_json:
-        print_json(finished.as_json())
+        print_json(run.as_json())
     else:
-        print_run(finished)
-    if finished.error is not None:
-        complain(finished.error)
-    raise typer.Exit(finished.exit_code)
+        print_run(run)
+    if run.error is not None:
+        complain(run.error)
+    raise typer.Exit(run.exit_code)
 
 
 @app.command(epilog="Example: lakewright plan banking77")
