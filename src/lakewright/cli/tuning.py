@@ -80,8 +80,8 @@ def _print(found: Found, project: str, settings: list[str]) -> None:
     for rank, trial in enumerate(found.ranked[:SHOWN], start=1):
         measured = {found.metric: value(found.metric, trial.metric) if trial.metric is not None else trial.status}
         own = " (the project's own)" if trial.number == 0 else ""
-        told = {"settings": f"{shown_values(trial.values)}{own}" if trial.metric is not None else trial.reason}
-        rows.append({"rank": rank, "trial": trial.number, **measured, "seconds": f"{trial.seconds:.1f}", **told})
+        values = {"settings": f"{shown_values(trial.values)}{own}" if trial.metric is not None else trial.reason}
+        rows.append({"rank": rank, "trial": trial.number, **measured, "seconds": f"{trial.seconds:.1f}", **values})
     print_rows(rows, False, "trials")
     if len(found.trials) > SHOWN:
         print(f"and {len(found.trials) - SHOWN} more: {found.folder / 'trials.json'}")

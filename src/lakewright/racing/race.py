@@ -41,7 +41,7 @@ class Candidate:
     settings: Settings
     source: str  # "portfolio" or "tpe"
     losses: dict[int, float] = field(default_factory=dict)  # by fold
-    asked: set[int] = field(default_factory=set)
+    started: set[int] = field(default_factory=set)
     seconds: dict[int, float] = field(default_factory=dict)
     failure: str = ""
     trial: optuna.trial.Trial | None = None  # of a proposal whose loss the study does not know yet
@@ -92,12 +92,12 @@ class Race:
         ways = (self._probe, self._deepen) if spent < PROBING else (self._deepen, self._probe)
         unit = next((unit for way in ways if (unit := way(left)) is not None), None) or self._propose(left)
         if unit is not None:
-            unit[0].asked.add(unit[1])
+            unit[0].started.add(unit[1])
         return unit
 
     def tell(self, outcome: Outcome) -> None:
         candidate = self.candidates[outcome.candidate]
-        candidate.asked.add(outcome.fold)
+        candidate.started.add(outcome.fold)
         candidate.seconds[outcome.fold] = self.cost[candidate.learner] = outcome.seconds
         if outcome.failure:
             candidate.failure = outcome.failure
@@ -107,7 +107,7 @@ class Race:
 
     def give_back(self, unit: Unit) -> None:
         """The unit was not computed."""
-        unit[0].asked.discard(unit[1])
+        unit[0].started.discard(unit[1])
 
     def complete(self) -> list[Candidate]:
         """The candidates that predicted every fold, the best first."""
@@ -131,14 +131,14 @@ class Race:
                 continue
             for fold in self.first:
                 whole = self.cost.get(candidate.learner, 0.0) * len(self.all) / self.processes
-                if fold not in candidate.asked and self._affords(candidate, 1, left) and whole < left / 2:
+                if fold not in candidate.started and self._affords(candidate, 1, left) and whole < left / 2:
                     return candidate, fold
         return None
 
     def _deepen(self, left: float) -> Unit | None:
         for candidate in self._worth_all():
-            todo = [fold for fold in self.all if fold not in candidate.asked]
-            begun = len(candidate.asked) > len(self.first)
+            todo = [fold for fold in self.all if fold not in candidate.started]
+            begun = len(candidate.started) > len(self.first)
             if todo and not candidate.failure and (begun or self._affords(candidate, len(todo), left)):
                 return candidate, todo[0]
         return None
@@ -169,7 +169,7 @@ class Race:
         for candidate in self.candidates:  # one that was proposed before, on its next first fold
             if candidate.source == "tpe" and not candidate.failure and self._affords(candidate, 1, left):
                 for fold in self.first:
-                    if fold not in candidate.asked:
+                    if fold not in candidate.started:
                         return candidate, fold
         if self.most is not None and len(self.candidates) >= self.most:
             return None
@@ -178,7 +178,7 @@ class Race:
             for learner in self.learners
             if learner in self.cost and self.cost[learner] * len(self.all) * MARGIN / self.processes < left
         ]
-        for settings, trial in self._asked(TRIES if affordable else 0):
+        for settings, trial in self._proposals(TRIES if affordable else 0):
             if settings["learner"] in affordable:
                 candidate = Candidate(len(self.candidates), settings, "tpe", trial=trial, proposal=_described(trial))
                 self.candidates.append(candidate)
@@ -186,7 +186,7 @@ class Race:
             self.study.tell(trial, state=_failed())
         return None
 
-    def _asked(self, times: int) -> Iterator[tuple[Settings, optuna.trial.Trial]]:
+    def _proposals(self, times: int) -> Iterator[tuple[Settings, optuna.trial.Trial]]:
         for _ in range(times):
             trial = self.study.ask()
             yield bounded(propose(trial, self.learners), self.rows_judged, len(self.all)), trial

@@ -306,7 +306,7 @@ def _chosen(race: Race, folds: int, took: float, earlier: float, interrupted: bo
     complete = race.complete()
     if not complete:
         failures = [each.failure for each in race.candidates if each.failure]
-        if failures and (all(each.failure for each in race.candidates if each.asked) or race.most == len(failures)):
+        if failures and (all(each.failure for each in race.candidates if each.started) or race.most == len(failures)):
             rows, more = len(race.rows(race.all)[0]), "" if folds == 1 else f" of {folds} folds"
             raise TrainingError(
                 f"no candidate could be trained on the {rows:,} rows{more}: {failures[0]}",

@@ -50,11 +50,11 @@ def run_trials(
 
     Raises what `compute` raises.
     """
-    told: list[Trial] = []
+    ended: list[Trial] = []
     drawn: list[Proposal] = []
 
     def tell(trial: Trial) -> None:
-        told.append(trial)
+        ended.append(trial)
         note(trial)
 
     def propose(number: int) -> Proposal | None:
@@ -62,20 +62,20 @@ def run_trials(
             return Proposal(number, recorded[number].point)
         seen = max(0, number - ahead + 1)
         if number < len(first):
-            return Proposal(number, first[number], known(told[:seen]))
-        point = sampler.propose(number, told[:seen], [each.point for each in drawn[seen:number]])
-        return None if point is None else Proposal(number, point, known(told[:seen]))
+            return Proposal(number, first[number], known(ended[:seen]))
+        point = sampler.propose(number, ended[:seen], [each.point for each in drawn[seen:number]])
+        return None if point is None else Proposal(number, point, known(ended[:seen]))
 
-    while len(told) in recorded and more(len(told), told):
-        drawn.append(Proposal(len(told), recorded[len(told)].point))
-        tell(recorded[len(told)])
+    while len(ended) in recorded and more(len(ended), ended):
+        drawn.append(Proposal(len(ended), recorded[len(ended)].point))
+        tell(recorded[len(ended)])
 
     def proposals() -> Iterator[Proposal]:
-        while more(len(drawn), told) and (proposal := propose(len(drawn))) is not None:
+        while more(len(drawn), ended) and (proposal := propose(len(drawn))) is not None:
             drawn.append(proposal)
             yield proposal
 
-    later = {number: trial for number, trial in recorded.items() if number >= len(told)}
+    later = {number: trial for number, trial in recorded.items() if number >= len(ended)}
 
     def computed(proposal: Proposal) -> Trial:
         return later[proposal.number] if proposal.number in later else compute(proposal)
@@ -85,7 +85,7 @@ def run_trials(
             try:
                 trial: Any = next(results)
             except StopIteration:
-                return told
+                return ended
             except WorkerDied as death:
-                trial = died(drawn[len(told)], death.cause)
+                trial = died(drawn[len(ended)], death.cause)
             tell(trial)

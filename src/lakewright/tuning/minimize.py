@@ -142,8 +142,8 @@ def minimize(
     def died(proposal: Proposal, cause: str) -> Trial:
         return finish(Trial(proposal.number, proposal.point, argument_of(proposal), "fail", reason=cause), 0.0)
 
-    def more(number: int, told: Sequence[Trial]) -> bool:
-        best = best_of(told)
+    def more(number: int, ended: Sequence[Trial]) -> bool:
+        best = best_of(ended)
         return (
             (max_evals is None or number < max_evals)
             and (timeout is None or time.monotonic() - began < timeout or number in recorded)

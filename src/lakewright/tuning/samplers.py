@@ -97,11 +97,11 @@ class TpeSampler:
         distributions = parameters(self.space)
         for point in filter(None, under_way):
             study.add_trial(_frozen(distributions, point, TrialState.RUNNING, None))
-        asked = study.ask()
+        drawn = study.ask()
 
         def ask(label: str, distribution: Distribution) -> Any:
             axis = _axis(distribution)
-            return axis.value(asked._suggest(label, axis.optuna))
+            return axis.value(drawn._suggest(label, axis.optuna))
 
         return draw(self.space, ask)
 

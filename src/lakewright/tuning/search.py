@@ -164,7 +164,7 @@ class _Search:
     name: str
     run_id: str
     report: Report
-    told: list[Trial]
+    ended: list[Trial]
 
     def run(self, open_workspace: Callable[[], Workspace]) -> Found:
         tune, workspace = self.tune, self.workspace
@@ -197,24 +197,24 @@ class _Search:
             values = values_of(self.project, space, proposal)
             return compute.finish(Trial(proposal.number, proposal.point, values, "fail", reason=cause), 0.0, workspace)
 
-        def more(number: int, told: Sequence[Trial]) -> bool:
-            best = best_of(told)
+        def more(number: int, ended: Sequence[Trial]) -> bool:
+            best = best_of(ended)
             until = tune.until.plateau if tune.until is not None else None
             return (
                 (tune.most_trials is None or number < tune.most_trials)
-                and (until is None or best is None or len(told) - 1 - best.number < until)
-                and (number in recorded or self._has_time(time.monotonic() - zero, told))
+                and (until is None or best is None or len(ended) - 1 - best.number < until)
+                and (number in recorded or self._has_time(time.monotonic() - zero, ended))
             )
 
         def note(trial: Trial) -> None:
-            self.told.append(trial)
-            best = best_of(self.told)
+            self.ended.append(trial)
+            best = best_of(self.ended)
             if trial.status != "ok":
                 LOG.warning("trial %d %s: %s", trial.number, HOW[trial.status], trial.reason)
             if best is trial:  # what there is so far, even if the process is ended at once
                 self._write_project(trial)
                 self.write()
-            folders.tidy(self.told, besides=[recorded[OWN]])
+            folders.tidy(self.ended, besides=[recorded[OWN]])
             self.report(trial, best)
 
         run_trials(
@@ -229,24 +229,24 @@ class _Search:
             known=curves if tune.prune != "none" else lambda trials: None,
             note=note,
         )
-        best = best_of(self.told)
+        best = best_of(self.ended)
         if best is None:
-            raise none_succeeded(self.told)
-        if len(self.told) == 1 and tune.minutes is not None:
-            own_results = self.told[0].results
-            raise self._too_short(max(self.told[0].seconds, own_results.get("training_seconds", 0.0)))
+            raise none_succeeded(self.ended)
+        if len(self.ended) == 1 and tune.minutes is not None:
+            own_results = self.ended[0].results
+            raise self._too_short(max(self.ended[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
         _, prepared, trained, _ = compute.trained(best.number, best.values, workspace)
-        now = json.loads(jsonfile.text([trial.as_json for trial in self.told], default=plain))
+        now = json.loads(jsonfile.text([trial.as_json for trial in self.ended], default=plain))
         verdict = earlier.get("verdict") if earlier.get("trials") == now else None
         if not isinstance(verdict, Verdict):
             verdict = self._verdict(best, metric, compute, (prepared, trained))
-        folders.tidy(self.told)
+        folders.tidy(self.ended)
         found = Found(
             self.name,
             self.run_id,
             metric,
-            tuple(self.told),
+            tuple(self.ended),
             best,
             verdict,
             self.folder.path,
@@ -257,18 +257,18 @@ class _Search:
         self._write_project(best)
         text = jsonfile.text(found.as_json(), default=plain)
         self.folder.write(self.folder.path / "trials.json", text)
-        self.folder.write(found.page, page(json.loads(text), tried_parameters(space, self.told)))
+        self.folder.write(found.page, page(json.loads(text), tried_parameters(space, self.ended)))
         assert best.metric is not None
-        summary = {f"best_validation_{metric}": best.metric, "best_trial": best.number, "trials": len(self.told)}
+        summary = {f"best_validation_{metric}": best.metric, "best_trial": best.number, "trials": len(self.ended)}
         workspace.tracking.finish(self.run_id, "FINISHED", summary, {"lakewright.verdict": verdict.sentence})
         return found
 
     def write(self) -> None:
         """What there is so far, of a search that was stopped."""
-        if not self.told:
+        if not self.ended:
             return
-        metric = str(self.told[0].results.get("metric") or self.tune.metric_name)
-        summary = _summary(self.name, self.run_id, metric, self.told)
+        metric = str(self.ended[0].results.get("metric") or self.tune.metric_name)
+        summary = _summary(self.name, self.run_id, metric, self.ended)
         self.folder.write(self.folder.path / "trials.json", jsonfile.text(summary, default=plain))
 
     def _earlier(self) -> dict[str, Any]:
@@ -281,10 +281,10 @@ class _Search:
             return {}
         return {"trials": found.get("trials"), "verdict": verdict}
 
-    def _has_time(self, spent: float, told: Sequence[Trial]) -> bool:
+    def _has_time(self, spent: float, ended: Sequence[Trial]) -> bool:
         if self.tune.minutes is None:
             return True
-        slowest = max((max(each.seconds, each.results.get("training_seconds", 0.0)) for each in told), default=0.0)
+        slowest = max((max(each.seconds, each.results.get("training_seconds", 0.0)) for each in ended), default=0.0)
         return spent + slowest <= self.tune.minutes * 60
 
     def _too_short(self, seconds: float) -> UsageError:
@@ -297,8 +297,8 @@ class _Search:
         )
 
     def _verdict(self, best: Trial, metric: str, compute: ProjectTrial, of_best: Any) -> Verdict:
-        own = self.told[OWN]
-        tried = sum(trial.loss is not None for trial in self.told[1:])
+        own = self.ended[OWN]
+        tried = sum(trial.loss is not None for trial in self.ended[1:])
         if best.number == OWN:
             return Verdict(f"No trial is better than the project's own settings, of {tried} that were measured.")
         if own.loss is None:

@@ -113,14 +113,14 @@ class Ensemble:
                 f"train.weights names {len(settings.weights)} weights, and there are {len(settings.members)} members",
                 "give one for each member, in their order, or leave weights out",
             )
-        found = [(plugins.LEARNERS.find(each.learner), each) for each in settings.members]
-        for learner, _ in found:
+        members = [(plugins.LEARNERS.find(each.learner), each) for each in settings.members]
+        for learner, _ in members:
             if learner.vocabulary is not None or isinstance(learner, Ensemble):
                 raise ProjectError(
                     f"train.members names the learner {learner.name}, which cannot be a member of an ensemble",
                     "name learners that read columns, such as trees, forest, xgboost and linear",
                 )
-        return found
+        return members
 
     def fit(self, training: Training[EnsembleSettings]) -> Fitted:
         from lakewright.learning import joined_graph

@@ -284,10 +284,10 @@ def _tokens(
 ) -> tuple[Tokens, dict[str, int]]:
     """The reader of all texts, and how many train has of each. Raises ProjectError for a max_length that the encoder
     cannot read, and for a text that no row of train has."""
-    given = settings.max_length
-    if given != "auto" and not 3 <= given <= vocabulary.longest:
+    max_length = settings.max_length
+    if max_length != "auto" and not 3 <= max_length <= vocabulary.longest:
         raise ProjectError(
-            f"prepare.recipe.{settings.step}.max_length is {given}, but {vocabulary.name} reads 3 to "
+            f"prepare.recipe.{settings.step}.max_length is {max_length}, but {vocabulary.name} reads 3 to "
             f"{vocabulary.longest} tokens",
             f"set it to at most {vocabulary.longest}, or to auto",
         )
