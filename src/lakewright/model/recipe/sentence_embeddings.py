@@ -304,7 +304,7 @@ def _tokens(
             f"prepare.recipe.{settings.step}: no row of train has a text in {lacking!r}",
             f"leave it out: data.exclude: [{lacking}]",
         )
-    most = suggest_max_length(np.concatenate(lengths), vocabulary.longest) if given == "auto" else given
+    most = suggest_max_length(np.concatenate(lengths), vocabulary.longest) if max_length == "auto" else max_length
     return _reader(vocabulary.tokenizer_json, most, vocabulary.pad_id, settings.long_texts), counts
 
 
