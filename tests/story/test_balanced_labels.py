@@ -112,6 +112,24 @@ def test_the_correction_after_every_way_to_balance(here: Path) -> None:
     assert weights[0] == weights[1], "the same network, whose logits are shifted"
 
 
+def test_fewer_rows_with_their_weights_need_no_correction(here: Path) -> None:
+    """The rows of each label are as many, and stand for as many as there were; the correction is refused."""
+    prepared, losses = {}, {}
+    for balance in ("none", "undersample", "weighted_undersample"):
+        run = lw.run(write(here, "linear", balance=balance))
+        prepared[balance], losses[balance] = run.records["prepare"], run.report.metrics["log_loss"].value
+    lake = lw.Workspace.open(lw.load_profile()).lake
+    train = [row for row in lake.read(prepared["weighted_undersample"].features).to_pylist() if row["split"] == "train"]
+    rows, weights = Counter(row["truth"] for row in train), Counter[str]()
+    for row in train:
+        weights[row["truth"]] += row["weight"]
+    assert rows["yes"] == rows["no"]
+    assert weights == pytest.approx(prepared["none"].label_counts["train"], rel=1e-5)
+    assert losses["weighted_undersample"] < losses["undersample"]
+    with pytest.raises(ProjectError, match="leaves the labels' frequencies as they are"):
+        lw.run(write(here, "linear", balance="weighted_undersample", correct_prior=True))
+
+
 def test_where_batches_end_does_not_change_synthetic_rows(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     for size in (50, 10_000):

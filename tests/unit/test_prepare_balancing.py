@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from lakewright.data.rows.balancing import class_weights, oversample, undersample
+from lakewright.data.rows.balancing import class_weights, oversample, undersample, undersampled_weights
 from lakewright.data.rows.keys import draw_keys
 
 labels_of_rows = st.lists(st.sampled_from("aaaaabbc"), min_size=1, max_size=60)
@@ -49,6 +49,17 @@ def test_undersample_brings_every_label_to_the_rarest(labels: list[str], seed: i
     for label in set(labels):
         mine = sorted((key, 10 * i) for i, (of, key) in enumerate(zip(labels, keys, strict=True)) if of == label)
         assert {row for _, row in mine[:rarest]} == {row for _, row in mine} & set(taken.tolist())
+
+
+@given(labels_of_rows, st.integers(0, 2**32))
+def test_the_weights_of_undersampled_rows_keep_the_frequencies(labels: list[str], seed: int) -> None:
+    indices = np.arange(len(labels))
+    kept = np.isin(indices, undersample(indices, labels, draw_keys(indices, seed, "balance")))
+    weights = undersampled_weights(labels, kept)
+    for label, rows in Counter(labels).items():
+        own = np.array(labels) == label
+        assert weights[kept & own].sum() == pytest.approx(rows, rel=1e-6)
+        assert len(set(weights[kept & own].tolist())) == 1
 
 
 def test_another_seed_draws_other_rows() -> None:

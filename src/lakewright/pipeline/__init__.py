@@ -153,10 +153,11 @@ def check(project: Project) -> None:
             f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} does not have",
             "set prepare.balance: none",
         )
-    if project.prepare.correct_prior and project.prepare.balance == "none":
+    if project.prepare.correct_prior and project.prepare.balance in ("none", "weighted_undersample"):
         raise ProjectError(
-            "prepare.correct_prior: true corrects what balancing changes, and prepare.balance is none",
-            "set prepare.balance, or remove prepare.correct_prior",
+            "prepare.correct_prior: true corrects what balancing changes, and prepare.balance: "
+            f"{project.prepare.balance} leaves the labels' frequencies as they are",
+            "set prepare.balance to another way, or remove prepare.correct_prior",
         )
     if project.prepare.correct_prior and not corrects_prior(task):
         raise ProjectError(

@@ -211,7 +211,7 @@ class Prepare(Settings):
     drop_missing: list[str] = Field(
         default=[], description="inputs: rows without a value in one of them are left out of all splits, and counted"
     )
-    balance: Literal["none", "weights", "oversample", "undersample", "smote"] = "none"
+    balance: Literal["none", "weights", "oversample", "undersample", "weighted_undersample", "smote"] = "none"
     correct_prior: bool = Field(
         default=False,
         description="true: the probabilities of a model that learned from balanced labels are corrected to the labels' "

@@ -1,5 +1,5 @@
 """Gives rare labels as much weight as frequent ones, in train only: by weights, copies, fewer rows, or synthetic ones
-(`smote.py`).
+(`smote.py`). Or leaves frequent labels their weight, and fewer rows to have it.
 
 Validation and test keep their labels' frequencies: metrics describe real data. A model that learned from balanced
 labels predicts as if all were equally frequent, until its logits are corrected (`prior_shift`).
@@ -60,3 +60,16 @@ def undersample(
     _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     stays: npt.NDArray[np.bool_] = ranks(label_of_row, keys) < counts.min()
     return indices[stays]
+
+
+def undersampled_weights(
+    labels: Sequence[str] | npt.NDArray[np.generic], kept: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """[rows] For how many rows of its label each kept row stands: rows of the label / kept rows of it; `kept` holds one
+    of each label. So the labels keep the frequencies that they had, and no probability needs a correction.
+
+    The weighting of King & Zeng (2001), where a case-control sample's rows are weighed by how they were drawn.
+    """
+    _, label_of_row, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    left = np.bincount(label_of_row[kept], minlength=len(counts))
+    return np.where(kept, (counts / left)[label_of_row], 1.0).astype(np.float32)

@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lakewright.data.rows.balancing import class_weights, oversample, prior_shift, undersample
+from lakewright.data.rows.balancing import (
+    class_weights,
+    oversample,
+    prior_shift,
+    undersample,
+    undersampled_weights,
+)
 from lakewright.data.rows.choosing import Chosen
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.facts import as_text
@@ -113,6 +119,8 @@ def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32
         resample = oversample if settings.balance == "oversample" else undersample
         keys = draw_keys(train if chosen.ids is None else chosen.ids[train], settings.split.seed, "balance")
         times[train] = np.bincount(resample(train, labels, keys), minlength=len(times))[train]
+        if settings.balance == "weighted_undersample":
+            weights[train] = undersampled_weights(labels, times[train] > 0)
     return weights, times
 
 
