@@ -41,6 +41,18 @@ def test_each_process_has_its_share_of_the_threads() -> None:
     assert list(share) == ["3", "3"]
 
 
+def test_each_process_has_its_part_of_the_memory() -> None:
+    def allocated(gigabytes: float) -> int:
+        return len(bytearray(int(gigabytes * 1e9)))
+
+    workers = LocalWorkers.open(LocalSettings(processes=2, memory=1.0), threads=2)
+    results = workers.map(allocated, iter([0.1, 0.6, 0.1]), ahead=3)
+    assert next(results) == 100_000_000
+    with pytest.raises(MemoryError):
+        next(results)
+    assert next(results) == 100_000_000
+
+
 def test_the_profile_picks_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert load_profile().workers == LocalSettings()

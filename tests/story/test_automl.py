@@ -133,6 +133,8 @@ def test_after_kill_9_it_goes_on_and_computes_nothing_twice(tmp_path: Path) -> N
     before = outcomes(home)
     spent = json.loads((home / "spent.json").read_text())
     process = start(tmp_path, *more)
+    until(tmp_path, len(before) + 1, process)
+    kill_one_of(process)  # as the system does when memory is short: the search goes on with others
     out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     found = json.loads(out)
@@ -140,6 +142,20 @@ def test_after_kill_9_it_goes_on_and_computes_nothing_twice(tmp_path: Path) -> N
     assert {path: after[path] for path in before} == before and len(after) > len(before)
     assert found["seconds"] >= spent  # the time before the kill counts
     assert {each["number"] for each in found["candidates"]} == {0, 1, 2, 3}
+
+
+def kill_one_of(search: subprocess.Popen[str]) -> None:
+    every = psutil.Process(search.pid).children(recursive=True)
+    computing = [each for each in every if each.ppid() != search.pid and not each.children()]
+    computing[0].kill()
+
+
+def test_a_limit_of_memory_is_an_error_with_its_remedy(tmp_path: Path) -> None:
+    profile = "profiles: {local: {workers: {name: local, processes: 2, memory: 0.02}}}"
+    (tmp_path / "profiles.yml").write_text(profile)
+    ended = search_in(tmp_path, without(rows(), ["price", "size", "shop"]), "good", "--learners", "trees", trials=2)
+    assert ended.code == 1 and "Traceback" not in ended.err
+    assert "memory is short" in ended.err, ended.err
 
 
 def test_ctrl_c_gives_the_best_so_far_and_the_search_goes_on(tmp_path: Path) -> None:

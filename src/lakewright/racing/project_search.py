@@ -37,8 +37,9 @@ from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
 from lakewright.racing.portfolio import families
+from lakewright.racing.processes import warm_up
 from lakewright.racing.race import Candidate
-from lakewright.racing.search import Found, search, unit_folder, warm_up
+from lakewright.racing.search import Found, search, unit_folder
 from lakewright.racing.shared import save
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
@@ -257,7 +258,8 @@ def _searched(
         folder,
         learners,
         settings.minutes * 60,
-        processes=_processes(workspace),
+        processes=(processes := _processes(workspace)),
+        memory=_memory(workspace, processes),
         folds=settings.folds,
         trials=settings.trials,
         seed=settings.seed,
@@ -296,6 +298,12 @@ def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path
 def _processes(workspace: Workspace) -> int:
     wanted = getattr(workspace.profile.workers, "processes", "auto")
     return min(workspace.threads, cores()) if wanted == "auto" else int(wanted)
+
+
+def _memory(workspace: Workspace, processes: int) -> int | None:
+    """Bytes of each process, where the profile says how much all may have."""
+    memory: float | None = getattr(workspace.profile.workers, "memory", None)
+    return None if memory is None else int(memory * 1e9 / processes)
 
 
 def _project_of(base: Project, found: Found, folder: Path, project: Project) -> Project:

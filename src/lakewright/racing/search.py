@@ -7,15 +7,12 @@ unit, so a search that is killed goes on from there, with the time that it has n
 from __future__ import annotations
 
 import json
-import multiprocessing
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,8 @@ from lakewright.errors import TrainingError
 from lakewright.learning.blending import log_losses, shares, squared_errors
 from lakewright.learning.members import HELD
 from lakewright.racing import units
-from lakewright.racing.race import Candidate, Race
+from lakewright.racing.processes import Processes
+from lakewright.racing.race import Candidate, Race, Unit
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
@@ -63,64 +61,27 @@ def search(
     seconds: float,
     *,
     processes: int,
+    memory: int | None = None,
     folds: int | None = None,
     trials: int | None = None,
     seed: int = 13,
     clock: Callable[[], float] = time.monotonic,
 ) -> Found:
-    """Searches in `folder`, where `shared/` holds the examples. `folds` None: as many as the time allows.
+    """Searches in `folder`, where `shared/` holds the examples. `folds` None: as many as the time allows; `memory`: the
+    bytes that each process may have.
 
     Raises TrainingError if no candidate came to its end.
     """
     shared = Shared.open(folder / "shared")
     began = clock()
-    with _Processes(processes) as pool:
-        folds = _folds(folder, shared, folds, seconds, pool, processes)
+    with Processes(processes, memory) as pool:
+        folds = _folds(folder, shared, folds, seconds, pool)
         race = _race(folder, shared, learners, folds, processes, seed, trials)
         earlier = _replay(folder, race)
         left = seconds - earlier
         end = began + left - max(RESERVE * left, LEAST_RESERVE)
-        interrupted = _run(folder, race, pool, processes, folds, end, seconds, earlier, clock)
+        interrupted = _run(folder, race, pool, folds, end, seconds, earlier, clock)
     return _chosen(race, folds, clock() - began, earlier, interrupted, seconds)
-
-
-def warm_up() -> None:
-    """Starts the server that makes the processes, which imports what a unit needs while rows are prepared."""
-    from multiprocessing import forkserver
-
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["lakewright.racing.ready"])
-    forkserver.ensure_running()
-
-
-@contextmanager
-def _main_aside() -> Iterator[None]:
-    """Inside, a process that is made does not run the main script again: a script or notebook has no guard for that."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-class _Processes:
-    """Processes with one thread each, made by a server that computes nothing itself."""
-
-    def __init__(self, count: int) -> None:
-        warm_up()
-        context = multiprocessing.get_context("forkserver")
-        self.pool = ProcessPoolExecutor(count, mp_context=context, initializer=units.alone)
-
-    def __enter__(self) -> ProcessPoolExecutor:
-        return self.pool
-
-    def __exit__(self, *_: object) -> None:
-        running = [*(self.pool._processes or {}).values()]
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in running:  # whatever still runs is not needed, and would compute for nobody
-            process.kill()
-        for process in running:
-            process.join(5)
 
 
 def _race(
@@ -154,14 +115,7 @@ def unit_folder(folder: Path, candidate: int, fold: int) -> Path:
     return folder / "units" / f"{candidate:03d}" / str(fold)
 
 
-def _folds(
-    folder: Path,
-    shared: Shared,
-    folds: int | None,
-    seconds: float,
-    pool: ProcessPoolExecutor,
-    processes: int,
-) -> int:
+def _folds(folder: Path, shared: Shared, folds: int | None, seconds: float, pool: Processes) -> int:
     """As many as the time allows: 8, 5 or 3, by what a few trees cost; 1 where rows have no parts."""
     if shared.examples.parts is None:
         return 1
@@ -177,10 +131,8 @@ def _folds(
         )
     if folds is None:
         # A start of few trees costs about an eighth of a whole candidate, and a portfolio has some ten
-        with _main_aside():
-            cost = pool.submit(_cost_of_trees, folder / "shared")
-        one = cost.result() * 8
-        able = (each for each in (8, 5) if one * each * 5 / processes < seconds / 2)
+        one = pool.submit(_cost_of_trees, folder / "shared").result() * 8
+        able = (each for each in (8, 5) if one * each * 5 / pool.count < seconds / 2)
         folds = next((each for each in able if each < 8 or len(shared.examples) < LARGE), 3)
         folds = next(each for each in reversed(known_folds) if each <= folds or each == known_folds[0])
     write_whole(folder / FOLDS, json.dumps(folds))
@@ -238,8 +190,7 @@ def _write_proposals(folder: Path, race: Race) -> None:
 def _run(
     folder: Path,
     race: Race,
-    pool: ProcessPoolExecutor,
-    processes: int,
+    pool: Processes,
     folds: int,
     end: float,
     seconds: float,
@@ -247,37 +198,60 @@ def _run(
     clock: Callable[[], float],
 ) -> bool:
     """Whether a person interrupted it."""
-    running: dict[Future[units.Outcome], tuple[Candidate, int]] = {}
+    running: dict[Future[units.Outcome], Unit] = {}
+    suspects: list[Unit] = []  # one of them has killed its process: each again, alone
     began, done = clock(), 0
     try:
         with bar("automl", round(end - began)) as advance:
             while clock() < end:
-                while len(running) < processes:
-                    unit = race.next(end - clock(), 1 - (end - clock()) / seconds)
+                while len(running) < (1 if suspects else pool.count):
+                    unit = suspects[0] if suspects else race.next(end - clock(), 1 - (end - clock()) / seconds)
                     if unit is None:
                         break
-                    candidate, fold = unit
-                    if candidate.proposal and not candidate.losses:
-                        _write_proposals(folder, race)
-                    place = unit_folder(folder, candidate.number, fold)
-                    arguments = (folder / "shared", candidate.settings, candidate.number, fold, folds, place)
-                    with _main_aside():
-                        running[pool.submit(units.run, *arguments)] = unit
+                    running[_submitted(pool, folder, race, unit, folds)] = unit
                 if not running:
                     break
                 finished, _ = wait(running, timeout=min(1.0, max(end - clock(), 0.0)), return_when=FIRST_COMPLETED)
+                died: list[Unit] = []
                 for future in finished:
-                    running.pop(future)
-                    race.tell(future.result())
+                    unit = running.pop(future)
+                    if unit in suspects:
+                        suspects.remove(unit)
+                    try:
+                        race.tell(future.result())
+                    except BrokenProcessPool:
+                        died.append(unit)
+                if died:
+                    died += running.values()
+                    running.clear()
+                    pool.renew()
+                    if len(died) == 1:
+                        race.tell(_killed(died[0]))
+                    else:
+                        suspects += died
                 write_whole(folder / SPENT, json.dumps(earlier + clock() - began))
                 advance(max(0, round(clock() - began) - done), _progress(race))
                 done = round(clock() - began)
     except KeyboardInterrupt:
         return True
     finally:
-        for unit in running.values():
+        for unit in [*running.values(), *suspects]:
             race.give_back(unit)
     return False
+
+
+def _submitted(pool: Processes, folder: Path, race: Race, unit: Unit, folds: int) -> Future[units.Outcome]:
+    candidate, fold = unit
+    if candidate.proposal and not candidate.losses:
+        _write_proposals(folder, race)
+    place = unit_folder(folder, candidate.number, fold)
+    return pool.submit(units.run, folder / "shared", candidate.settings, candidate.number, fold, folds, place)
+
+
+def _killed(unit: Unit) -> units.Outcome:
+    candidate, fold = unit
+    why = "its process was killed, which is how the system ends one when memory is short"
+    return units.Outcome(candidate.number, fold, 0.0, failure=why)
 
 
 def _progress(race: Race) -> str:

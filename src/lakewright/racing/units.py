@@ -28,6 +28,7 @@ from lakewright.learning.members import held_out, member_of
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
+from lakewright.system.memory import limit
 
 OUTCOME = "outcome.json"
 
@@ -52,7 +53,10 @@ def run(shared: Path, settings: Mapping[str, Any], candidate: int, fold: int, fo
         loss = _loss(Shared.open(shared), settings, candidate, fold, folds, folder)
     except LakewrightError as error:
         return Outcome(candidate, fold, time.monotonic() - began, failure=error.cause)
-    except (ValueError, MemoryError, FloatingPointError, ArithmeticError) as error:
+    except MemoryError:
+        why = "its memory is short: raise workers.memory, or run fewer processes (profiles.yml)"
+        return Outcome(candidate, fold, time.monotonic() - began, failure=why)
+    except (ValueError, ArithmeticError) as error:
         return Outcome(candidate, fold, time.monotonic() - began, failure=f"{type(error).__name__}: {error}")
     outcome = Outcome(candidate, fold, time.monotonic() - began, loss)
     write_whole(folder / OUTCOME, jsonfile.text(asdict(outcome)))
@@ -83,8 +87,9 @@ def truths(shared: Shared) -> NDArray[Any]:
     return np.asarray(shared.examples.targets.values).astype(kind)
 
 
-def alone() -> None:
-    """Makes this process one thread of the search: its libraries compute with one thread each."""
+def alone(memory: int | None = None) -> None:
+    """Makes this process one thread of the search: its libraries compute with one thread each. `memory`: the bytes that
+    it may have."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the search, which ends its processes
     threading.Thread(target=_end_with_the_search, name="parent", daemon=True).start()
     os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
@@ -94,6 +99,8 @@ def alone() -> None:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(1)
+    if memory is not None:
+        limit(memory)
 
 
 def _end_with_the_search() -> None:

@@ -1,4 +1,5 @@
-"""Freed memory: whether it goes back to the system, or stays in the process while a network trains.
+"""Memory of this process: how much it may have, and whether freed memory goes back to the system, or stays in the
+process while a network trains.
 
 glibc keeps freed memory, up to twice the largest block that it has seen; Arrow's and delta-rs's own allocators keep
 more: when a stage streams a table, memory seems to grow with the table. In training steps of long texts, however,
@@ -59,6 +60,16 @@ def keep_memory() -> Iterator[None]:
         libc.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
         libc.mallopt(M_TRIM_THRESHOLD, LARGE)
         trim()
+
+
+def limit(most: int) -> None:
+    """This process may have so many bytes of data: more raises MemoryError, or ends it where a library has no answer.
+
+    What files map is not counted (setrlimit(2), RLIMIT_DATA).
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from lakewright.errors import WorkerDied
 from lakewright.settings.profile import WorkersSettings
@@ -28,31 +28,37 @@ class LocalSettings(WorkersSettings):
     processes: PositiveInt | Literal["auto"] = Field(
         default="auto", description="parts computed at once, each in a process of its own; auto: one for each thread"
     )
+    memory: PositiveFloat | None = Field(
+        default=None,
+        description="GB for the data of all these processes together, each an equal part; null: as much as there is",
+    )
 
 
 @dataclass(frozen=True)
 class LocalWorkers:
     processes: int
     machine_threads: int  # of all processes together
+    memory: float | None = None  # GB, of all processes together
 
     settings: ClassVar[type[WorkersSettings]] = LocalSettings
 
     @classmethod
     def open(cls, settings: WorkersSettings, threads: int) -> Self:
         assert isinstance(settings, LocalSettings)
-        return cls(threads if settings.processes == "auto" else settings.processes, threads)
+        return cls(threads if settings.processes == "auto" else settings.processes, threads, settings.memory)
 
     def threads(self, ahead: int) -> int:
         return max(1, self.machine_threads // max(1, min(self.processes, ahead)))
 
     def map(self, function: Callable[[P], R], parts: Iterable[P], *, ahead: int) -> InThisProcess[P, R] | Pool[P, R]:
-        """With one process, or one part at a time, the parts are computed in this process."""
+        """With one process, or one part at a time, the parts are computed in this process, with no limit."""
         if ahead < 1:
             raise ValueError(f"ahead is {ahead}, and one part is drawn at least")
         at_once = min(self.processes, ahead)
         if at_once == 1:
             return InThisProcess(function, iter(parts), ahead)
-        return Pool(function, iter(parts), ahead, at_once, self.threads(ahead))
+        memory = None if self.memory is None else int(self.memory * 1e9 / at_once)
+        return Pool(function, iter(parts), ahead, at_once, self.threads(ahead), memory)
 
 
 @dataclass
@@ -91,7 +97,13 @@ class Pool(Generic[P, R]):
     """Processes that compute a function of one part after another."""
 
     def __init__(
-        self, function: Callable[[P], R], parts: Iterator[P], ahead: int, processes: int, threads: int
+        self,
+        function: Callable[[P], R],
+        parts: Iterator[P],
+        ahead: int,
+        processes: int,
+        threads: int,
+        memory: int | None = None,
     ) -> None:
         self._free: list[_Process] = []
         self._busy: list[_Process] = []
@@ -99,6 +111,7 @@ class Pool(Generic[P, R]):
 
         self._function = cloudpickle.dumps(function)
         self._parts, self._ahead, self._most, self._threads = parts, ahead, processes, threads
+        self._memory = memory  # bytes of each process
         self._waiting: list[tuple[int, bytes]] = []  # parts that no process has yet
         self._sent: dict[int, bytes] = {}
         self._attempts: dict[int, int] = {}
@@ -182,6 +195,7 @@ class Pool(Generic[P, R]):
     def _start(self) -> _Process:
         ours, theirs = Pipe()
         command = [sys.executable, "-m", "lakewright.workers.process", str(theirs.fileno()), str(self._threads)]
+        command += [] if self._memory is None else [str(self._memory)]
         # A session of its own, so that Ctrl-C in a terminal reaches this process alone, which ends the others.
         process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True

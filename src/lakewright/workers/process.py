@@ -1,4 +1,5 @@
-"""The process that computes parts, which workers/local.py starts: `python -m lakewright.workers.process FILE THREADS`.
+"""The process that computes parts, which workers/local.py starts: `python -m lakewright.workers.process FILE THREADS
+[BYTES]`.
 
 It ends when the process that started it does, even in the middle of a part: that one holds the other end of the pipe.
 """
@@ -19,10 +20,14 @@ from typing import Any
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def main(descriptor: int, threads: int) -> None:
+def main(descriptor: int, threads: int, memory: int | None = None) -> None:
     for of_library in THREADS:
         os.environ[of_library] = str(threads)  # before the libraries that read them are imported
     os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
+    if memory is not None:
+        from lakewright.system.memory import limit
+
+        limit(memory)
     os.dup2(2, 1)  # what a part prints belongs to no result
     connection: Connection[Any, Any] = Connection(descriptor)
     sys.path[:] = pickle.loads(connection.recv_bytes())
@@ -76,4 +81,4 @@ def _failed(error: BaseException) -> bytes:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))
