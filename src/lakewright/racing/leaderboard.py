@@ -16,8 +16,9 @@ from lakewright.learning.blending import log_losses, squared_errors
 from lakewright.learning.members import HELD
 from lakewright.model.tasks import Task
 from lakewright.racing import units
-from lakewright.racing.search import SURE, Found, unit_folder
+from lakewright.racing.selection import SURE, Found
 from lakewright.racing.shared import Shared
+from lakewright.racing.units import unit_folder
 
 RESAMPLES, RESAMPLES_OF_MANY, MANY = 60, 20, 20_000  # of the bootstrap; the second of so many rows
 SEED = 13

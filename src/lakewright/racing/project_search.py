@@ -39,8 +39,10 @@ from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_f
 from lakewright.racing.portfolio import families
 from lakewright.racing.processes import warm_up
 from lakewright.racing.race import Candidate
-from lakewright.racing.search import Found, search, unit_folder
+from lakewright.racing.search import search
+from lakewright.racing.selection import Found
 from lakewright.racing.shared import save
+from lakewright.racing.units import unit_folder
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
 from lakewright.settings.project import Project, changed

@@ -1,4 +1,4 @@
-"""The search itself: units in processes until the time is over, then the models that stay and their weights.
+"""The search itself: units in processes until the time is over.
 
 Nothing is fitted again at the end: the networks of the folds are the model. Whatever is done lies in the folder of its
 unit, so a search that is killed goes on from there, with the time that it has not used.
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.errors import TrainingError
-from lakewright.learning.blending import log_losses, shares, squared_errors
 from lakewright.learning.members import HELD
 from lakewright.racing import units
 from lakewright.racing.processes import Processes
-from lakewright.racing.race import Candidate, Race, Unit
+from lakewright.racing.race import Race, Unit
+from lakewright.racing.selection import Found, selected
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
 from lakewright.system.progress import bar
 
 LARGE, MEDIUM = 20_000, 3_000  # rows: from these on, one or two first folds tell candidates apart
-MOST_MEMBERS = 8  # of the mean
 RESERVE, LEAST_RESERVE = 0.04, 0.5  # share of the time, and seconds at least, for the end
 MOST_FOLDS = 8
 TRIAL_ROUNDS = 30  # trees that tell what a fold costs
 FOLDS, SPENT, PROPOSALS = "folds.json", "spent.json", "proposals.json"
-SURE = 1.64  # standard errors by which the mean of several must be better than the best alone: 5 %, one-sided
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a search found."""
-
-    candidates: Sequence[Candidate]
-    folds: int
-    members: Sequence[Candidate]  # of the recommended model, the heaviest first
-    weights: tuple[float, ...]
-    why: str  # of the choice between one candidate and several
-    loss: float  # of the recommended model on all folds
-    single: Candidate  # the best alone
-    seconds: float  # of this attempt
-    earlier: float = 0.0  # of attempts before it
-    interrupted: bool = False
-    ensemble: dict[int, float] = field(default_factory=dict)  # candidate → its share in the mean of several
 
 
 def search(
@@ -81,7 +61,7 @@ def search(
         left = seconds - earlier
         end = began + left - max(RESERVE * left, LEAST_RESERVE)
         interrupted = _run(folder, race, pool, folds, end, seconds, earlier, clock)
-    return _chosen(race, folds, clock() - began, earlier, interrupted, seconds)
+    return selected(folder, race, folds, clock() - began, earlier, interrupted, seconds)
 
 
 def _race(
@@ -95,7 +75,7 @@ def _race(
 
     def held(candidate: int, fold: int) -> NDArray[np.float64]:
         if (candidate, fold) not in kept:
-            kept[candidate, fold] = np.load(unit_folder(folder, candidate, fold) / HELD)
+            kept[candidate, fold] = np.load(units.unit_folder(folder, candidate, fold) / HELD)
         return kept[candidate, fold]
 
     return Race(
@@ -109,10 +89,6 @@ def _race(
         seed,
         trials,
     )
-
-
-def unit_folder(folder: Path, candidate: int, fold: int) -> Path:
-    return folder / "units" / f"{candidate:03d}" / str(fold)
 
 
 def _folds(folder: Path, shared: Shared, folds: int | None, seconds: float, pool: Processes) -> int:
@@ -174,7 +150,7 @@ def _replay(folder: Path, race: Race) -> float:
 
 
 def _outcomes(folder: Path, candidate: int, folds: Sequence[int]) -> list[units.Outcome]:
-    paths = (unit_folder(folder, candidate, fold) / units.OUTCOME for fold in folds)
+    paths = (units.unit_folder(folder, candidate, fold) / units.OUTCOME for fold in folds)
     return [units.Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in paths if path.exists()]
 
 
@@ -244,7 +220,7 @@ def _submitted(pool: Processes, folder: Path, race: Race, unit: Unit, folds: int
     candidate, fold = unit
     if candidate.proposal and not candidate.losses:
         _write_proposals(folder, race)
-    place = unit_folder(folder, candidate.number, fold)
+    place = units.unit_folder(folder, candidate.number, fold)
     return pool.submit(units.run, folder / "shared", candidate.settings, candidate.number, fold, folds, place)
 
 
@@ -259,63 +235,3 @@ def _progress(race: Race) -> str:
     tried = sum(bool(each.losses) for each in race.candidates)
     shown = f", best: {best[0].learner} {best[0].loss(race.all):.5g}" if best else ""
     return f"{tried} candidates{shown}"
-
-
-def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
-    """What would fit: all folds of the quickest candidate that began, or where none did, the start of processes."""
-    units_of = [np.mean([*each.seconds.values()]) for each in race.candidates if each.seconds]
-    whole = float(min(units_of)) * folds / race.processes if units_of else None
-    needed = max(2 * seconds, 30.0, 3 * whole if whole is not None else 0.0)
-    begun = (
-        "none had ended its first fold" if whole is None else f"the quickest takes about {whole:.2g} s for all folds"
-    )
-    return TrainingError(
-        f"no candidate came to its end within {seconds:.3g} s of {folds} folds: {begun}",
-        f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes), or fewer folds "
-        "(automl.folds: 3)",
-    )
-
-
-def _chosen(race: Race, folds: int, took: float, earlier: float, interrupted: bool, seconds: float) -> Found:
-    complete = race.complete()
-    if not complete:
-        failures = [each.failure for each in race.candidates if each.failure]
-        if failures and (all(each.failure for each in race.candidates if each.started) or race.most == len(failures)):
-            rows, more = len(race.rows(race.all)[0]), "" if folds == 1 else f" of {folds} folds"
-            raise TrainingError(
-                f"no candidate could be trained on the {rows:,} rows{more}: {failures[0]}",
-                "read the cause and mend it; more rows, of every label, if there are few",
-            )
-        if interrupted:
-            raise TrainingError(
-                "the search was stopped before a candidate came to its end",
-                "run the same command again: what is done is kept, and it goes on from there",
-            )
-        raise _too_short(race, folds, seconds)
-    pool: list[Candidate] = []
-    for each in complete:  # few of each learner: twins add nothing
-        if sum(other.learner == each.learner for other in pool) < 6:
-            pool.append(each)
-    predictions = race.predictions(pool, race.all)
-    truth, weights = race.rows(race.all)
-    share = shares(predictions, truth, weights)
-    heaviest = np.argsort(-share, kind="stable")[:MOST_MEMBERS]
-    share = np.where(np.isin(np.arange(len(share)), heaviest), share, 0.0)
-    share = share / share.sum()
-    mean = np.tensordot(share, np.stack(predictions), axes=1)
-    losses_of: Any = log_losses if np.issubdtype(truth.dtype, np.integer) else squared_errors
-    alone, together = losses_of(predictions[0], truth), losses_of(mean, truth)
-    gain = weights * (alone - together)
-    error = float(gain.std() * np.sqrt(len(gain)))
-    several, better = int((share > 0).sum()), float(gain.sum()) > SURE * error
-    if several > 1 and better:
-        order = [int(place) for place in heaviest if share[place] > 0]
-        members, chosen = [pool[place] for place in order], tuple(share[order].tolist())
-        why = f"the mean of {several} is significantly better than the best alone"
-        loss = float(np.average(together, weights=weights))
-    else:
-        members, chosen = [pool[0]], (1.0,)
-        loss = float(np.average(alone, weights=weights))
-        why = "no mean of several is significantly better than the best alone"
-    ensemble = {pool[place].number: float(share[place]) for place in np.flatnonzero(share)}
-    return Found(race.candidates, folds, members, chosen, why, loss, pool[0], took, earlier, interrupted, ensemble)

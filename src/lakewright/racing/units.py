@@ -44,6 +44,10 @@ class Outcome:
     failure: str = ""  # why it gave nothing
 
 
+def unit_folder(folder: Path, candidate: int, fold: int) -> Path:
+    return folder / "units" / f"{candidate:03d}" / str(fold)
+
+
 def run(shared: Path, settings: Mapping[str, Any], candidate: int, fold: int, folds: int, folder: Path) -> Outcome:
     """Trains and predicts, or finds what an earlier attempt left in the folder. A learner's own error is an outcome."""
     began = time.monotonic()

@@ -31,8 +31,8 @@ from lakewright.racing import units
 from lakewright.racing.glass_box.encoding import encoding_of
 from lakewright.racing.glass_box.notebooks import write_databricks, write_notebook, write_script
 from lakewright.racing.glass_box.scripts import LEARNERS, Subject, cells
-from lakewright.racing.search import unit_folder
 from lakewright.racing.shared import Shared
+from lakewright.racing.units import unit_folder
 from lakewright.records import Prepared
 
 if TYPE_CHECKING:
