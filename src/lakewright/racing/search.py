@@ -25,6 +25,7 @@ from lakewright.errors import TrainingError
 from lakewright.learning.blending import log_losses, shares, squared_errors
 from lakewright.learning.members import HELD
 from lakewright.racing import units
+from lakewright.racing.portfolio import ways_to_read
 from lakewright.racing.race import Candidate, Race
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
@@ -147,6 +148,8 @@ def _race(
         lambda fold: weights[held_rows[fold]],
         seed,
         trials,
+        ways_to_read(learners, shared.recipe, shared.task.outputs),
+        shared.task.outputs if shared.task.truth == "class" else 1,
     )
 
 
@@ -287,7 +290,11 @@ def _progress(race: Race) -> str:
     return f"{tried} candidates{shown}"
 
 
-def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
+class TooShort(TrainingError):
+    """No candidate came to its end in time."""
+
+
+def _too_short(race: Race, folds: int, seconds: float) -> TooShort:
     """What would fit: all folds of the quickest candidate that began, or where none did, the start of processes."""
     units_of = [np.mean([*each.seconds.values()]) for each in race.candidates if each.seconds]
     whole = float(min(units_of)) * folds / race.processes if units_of else None
@@ -295,7 +302,7 @@ def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
     begun = (
         "none had ended its first fold" if whole is None else f"the quickest takes about {whole:.2g} s for all folds"
     )
-    return TrainingError(
+    return TooShort(
         f"no candidate came to its end within {seconds:.3g} s of {folds} folds: {begun}",
         f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes), or fewer folds "
         "(automl.folds: 3)",
@@ -320,7 +327,7 @@ def _chosen(race: Race, folds: int, took: float, earlier: float, interrupted: bo
         raise _too_short(race, folds, seconds)
     pool: list[Candidate] = []
     for each in complete:  # few of each learner: twins add nothing
-        if sum(other.learner == each.learner for other in pool) < 6:
+        if sum(other.family == each.family for other in pool) < 6:
             pool.append(each)
     predictions = race.predictions(pool, race.all)
     truth, weights = race.rows(race.all)
