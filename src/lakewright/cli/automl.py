@@ -100,7 +100,7 @@ def _project(rows: str, label: str | None, task: str | None, name: str | None, p
 
 
 def _print(found: Recommended, box: GlassBox | None, project: str, out: str | None) -> None:
-    complete = sum(entry.complete for entry in found.entries)
+    complete = sum(entry.complete for entry in found.entries if entry.folds)
     if found.found.interrupted:
         print(f"stopped by Ctrl-C after {found.found.seconds:.0f} s: this is the best so far; the same command goes on")
     print_rows(
@@ -114,7 +114,12 @@ def _print(found: Recommended, box: GlassBox | None, project: str, out: str | No
     if found.metric in found.out_of_fold:
         from lakewright.evaluation.metrics import written
 
-        print(f"out of fold: {found.metric} {written(found.metric, found.out_of_fold[found.metric], 4)}")
+        where = "on validation" if found.verdict is not None and found.verdict.better else "out of fold"
+        print(f"{where}: {found.metric} {written(found.metric, found.out_of_fold[found.metric], 4)}")
+    if found.verdict is not None and not found.verdict.better:
+        print(found.verdict.why)
+    for line in found.notes:
+        print(f"note: {line}")
     small = found.cheapest
     alone = found.found.members[0].number if len(found.found.members) == 1 else None
     if small is None:

@@ -6,6 +6,7 @@ A network that is trained lies in a folder of its own, which a second attempt fi
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakewright import plugins
+from lakewright.errors import ProjectError, nearest
 from lakewright.learning.learners import Examples, Training
 from lakewright.model.predictor import Predictor
 from lakewright.model.recipe import Column, Recipe
@@ -64,25 +66,40 @@ class Member:
         return replace(examples, encoded=type(encoded).of_columns(columns))
 
 
-def member_of(number: int, settings: LearnerSettings, training: Training[Any]) -> Member:
+def member_of(number: int, settings: LearnerSettings, training: Training[Any], without: Sequence[str] = ()) -> Member:
     """What a member reads of the recipe: the columns by which its learner reads their inputs, and those of steps that
-    no learner reads by itself."""
+    no learner reads by itself; but nothing of the steps `without`.
+
+    Raises ProjectError if the recipe has none of these steps, and if nothing is left to read.
+    """
     learner = plugins.LEARNERS.find(settings.learner)
     own, places, at = {*learner.reads.values()}, list[int](), 0
     default = {step for name in plugins.LEARNERS.names() for step in plugins.LEARNERS.find(name).reads.values()}
     kinds = {**training.task.inputs, **training.kinds}
     steps = []
+    names = dict.fromkeys(step.name for step in training.recipe.steps if step.gives != "inputs")
+    if unknown := next((name for name in without if name not in names), None):
+        raise ProjectError(
+            f"train.without names the step {unknown!r}, and the recipe has none", nearest(unknown, [*names])
+        )
     for step in training.recipe.steps:
         if step.gives == "sequences":
-            if step.name in own:
+            if step.name in own and step.name not in without:
                 steps.append(step)
             continue
         steps.append(step)
         for column in getattr(step, "columns", ()):
-            if step.name not in default or learner.reads.get(kinds[column.input]) == step.name:
+            of_learner = step.name not in default or learner.reads.get(kinds[column.input]) == step.name
+            if of_learner and step.name not in without:
                 places.append(at)
             at += 1
-    return Member(number, settings, _Part(tuple(steps), tuple(places)), any(s.gives == "sequences" for s in steps))
+    sequences = any(step.gives == "sequences" for step in steps)
+    if without and not places and not sequences:
+        raise ProjectError(
+            f"the member {settings.learner} reads nothing without {', '.join(without)}",
+            "leave a step out of its list in train.without",
+        )
+    return Member(number, settings, _Part(tuple(steps), tuple(places)), sequences)
 
 
 def rows_of(examples: Examples, train: int, fold: int, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

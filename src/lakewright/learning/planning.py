@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.ragged import Ragged
     from lakewright.model.tasks import Task
     from lakewright.settings.project import Project
+    from lakewright.settings.sections import Columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +151,12 @@ def closed(
     project = project.with_columns(named, _derive(project, chosen))
     check_fit(project)
     return project
+
+
+def named_columns(project: Project, table: TableVersion, lake: Lake) -> Columns:
+    """data.columns with every input named. Raises DataError as `close` does."""
+    columns = project.data.columns
+    return close(columns, table, column_uses(project, table, lake))[0] if columns.is_open else columns
 
 
 def column_uses(project: Project, table: TableVersion, lake: Lake, method: Method | None = None) -> list[ColumnUse]:

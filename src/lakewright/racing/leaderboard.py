@@ -31,8 +31,8 @@ class Entry:
     number: int
     learner: str
     settings: Mapping[str, Any]
-    source: str  # "portfolio" or "tpe"
-    folds: int  # that it predicted
+    source: str  # "portfolio", "tpe", or, of texts, "fine-tuned" or "vectors"
+    folds: int  # that it predicted; 0: it was judged on validation
     loss: float | None  # over all rows: log loss or squared error
     metrics: Mapping[str, float]
     seconds: float
@@ -50,9 +50,11 @@ class Entry:
     @property
     def why(self) -> str:
         """Why it was tried."""
-        if self.source == "portfolio":
-            return "of the portfolio"
-        return "proposed by TPE"
+        return {
+            "portfolio": "of the portfolio",
+            "fine-tuned": "an encoder for the texts, judged on validation",
+            "vectors": "vectors of the texts by a frozen encoder",
+        }.get(self.source, "proposed by TPE")
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "why": self.why}
@@ -74,7 +76,7 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
     best: NDArray[np.float64] | None = None
     entries = []
     folds = tuple(range(found.folds))
-    recommended = losses_of(_mean(folder, found, folds), truth)
+    recommended = losses_of(mean_of(folder, found, folds), truth)
     tried = [each for each in found.candidates if each.losses or each.failure]
     for each in sorted(tried, key=lambda one: (not one.has(folds), one.loss(folds))):
         metrics: dict[str, float] = {}
@@ -90,7 +92,7 @@ def leaderboard(folder: Path, found: Found, metric: str) -> tuple[str, tuple[Ent
             best = losses if best is None else best
             worse = round(_standard_errors(weights * (losses - best)), 2)
             tied = _standard_errors(weights * (losses - recommended)) <= SURE
-            error = _error(scorer, metric, weights) if metric in metrics else None
+            error = metric_error(scorer, metric, weights) if metric in metrics else None
             size = sum((unit_folder(folder, each.number, fold) / "model.onnx").stat().st_size for fold in folds)
         entries.append(
             Entry(
@@ -122,7 +124,7 @@ def out_of_fold(folder: Path, found: Found) -> dict[str, float]:
     shared, folds = Shared.open(folder / "shared"), tuple(range(found.folds))
     held = np.concatenate([units.rows_of(shared, fold, found.folds)[1] for fold in folds])
     weights = np.asarray(shared.examples.weights, np.float64)[held]
-    scorer = scorer_of(shared.task, units.truths(shared)[held], _mean(folder, found, folds))
+    scorer = scorer_of(shared.task, units.truths(shared)[held], mean_of(folder, found, folds))
     return {name: value for name, value in scorer.metrics(weights).items() if value == value}
 
 
@@ -130,7 +132,7 @@ def _predicted(folder: Path, candidate: int, folds: Sequence[int]) -> NDArray[np
     return np.concatenate([np.load(unit_folder(folder, candidate, fold) / HELD) for fold in folds])
 
 
-def _mean(folder: Path, found: Found, folds: Sequence[int]) -> NDArray[np.float64]:
+def mean_of(folder: Path, found: Found, folds: Sequence[int]) -> NDArray[np.float64]:
     """What the recommended model predicts out of fold, before it is calibrated."""
     parts = [_predicted(folder, each.number, folds) for each in found.members]
     mean: NDArray[np.float64] = np.tensordot(np.array(found.weights), np.stack(parts), axes=1)
@@ -143,7 +145,7 @@ def _standard_errors(gaps: NDArray[np.float64]) -> float:
     return float(gaps.sum()) / error if error > 0 else 0.0
 
 
-def _error(scorer: Scorer, metric: str, weights: NDArray[np.float64]) -> float | None:
+def metric_error(scorer: Scorer, metric: str, weights: NDArray[np.float64]) -> float | None:
     """The standard deviation of the metric over draws of the rows, with replacement. None: a draw does not have it."""
     draw = np.random.default_rng(SEED)
     times = RESAMPLES if len(weights) < MANY else RESAMPLES_OF_MANY

@@ -6,7 +6,7 @@ search sees only the beginning.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,16 @@ from lakewright import plugins
 if TYPE_CHECKING:
     import optuna
 
+    from lakewright.model.recipe import Recipe
     from lakewright.model.tasks import Task
+    from lakewright.settings.sections import LearnerSettings
 
-Settings = dict[str, Any]
+Settings = dict[str, Any]  # of a learner, and `without`: the recipe's steps that it leaves out
+Ways = Mapping[str, Mapping[str, Sequence[str]]]  # learner → how it reads texts → the steps that it leaves out then
 MOST_LEAVES = 1_000_000
+VECTORS = "sentence_embeddings"
+MANY_CLASSES = 20  # of more, boosting grows so many trees a round that all other learners come first
+FEW_CLASSES = 5  # trees of more classes read hundreds of columns of vectors too slowly
 
 STOP = {"n_estimators": 3000, "early_stopping_rounds": 50}
 PORTFOLIO: tuple[Settings, ...] = (
@@ -50,6 +56,21 @@ PORTFOLIO: tuple[Settings, ...] = (
     {"learner": "mlp", "width": 384, "layers": 3, "dropout": 0.3, "learning_rate": 0.001},
 )  # fmt: skip
 FAMILIES = tuple(dict.fromkeys(each["learner"] for each in PORTFOLIO))
+# More, where a frozen encoder made vectors of the texts, each with how it reads them
+OVER_TEXTS: tuple[tuple[str, Settings], ...] = (
+    ("vectors", {"learner": "linear", "C": 10.0}),
+    ("own", {"learner": "linear", "C": 10.0}),
+    ("both", {"learner": "linear", "C": 10.0}),
+    ("vectors", {"learner": "linear", "C": 100.0}),
+    (
+        "both",
+        {
+            "learner": "trees", **STOP, "learning_rate": 0.05, "num_leaves": 16, "colsample_bytree": 0.3,
+            "subsample": 0.8, "reg_lambda": 5.0,
+        },
+    ),
+    ("vectors", {"learner": "mlp", "waves": 0, "dropout": 0.3}),
+)  # fmt: skip
 
 
 def families(task: type[Task] | Task, names: Collection[str] | None, without: Collection[str]) -> tuple[str, ...]:
@@ -57,6 +78,51 @@ def families(task: type[Task] | Task, names: Collection[str] | None, without: Co
     installed = [name for name in FAMILIES if name in plugins.LEARNERS.names() and _can_train(name)]
     able = [name for name in installed if task.truth in plugins.LEARNERS.find(name).truths]
     return tuple(name for name in able if (names is None or name in names) and name not in without)
+
+
+def portfolio(learners: Collection[str], ways: Ways, outputs: int) -> list[Settings]:
+    """What is tried first, in this order. `outputs`: classes, or 1 for a number."""
+    known = [{**each} for each in PORTFOLIO if each["learner"] in learners]
+    if outputs > MANY_CLASSES:
+        known.sort(key=lambda each: each["learner"] in ("trees", "xgboost"))
+    if not ways:
+        return known
+    own = [each | {"without": [*ways[each["learner"]]["own"]]} for each in known]
+    over_texts = [
+        {**settings, "without": [*ways[settings["learner"]][way]]}
+        for way, settings in OVER_TEXTS
+        if way in ways.get(settings["learner"], {})
+    ]
+    return [*over_texts[:1], *own[:2], *over_texts[1:], *own[2:]]
+
+
+def ways_to_read(learners: Collection[str], recipe: Recipe, outputs: int) -> Ways:
+    """How each learner may read texts of which a frozen encoder made vectors: by its own step, by the vectors, or by
+    both. Empty where there are no vectors, or where the project itself reads texts by them alone. `outputs`: classes,
+    or 1 for a number."""
+    steps = {step.name for step in recipe.steps}
+    own = {name: plugins.LEARNERS.find(name).reads["text"] for name in learners}
+    if VECTORS not in steps or not steps & {*own.values()}:
+        return {}
+    ways: dict[str, dict[str, Sequence[str]]] = {}
+    for name, step in own.items():
+        ways[name] = {"own": (VECTORS,)}
+        if name in ("linear", "mlp"):
+            ways[name] |= {"vectors": (step,), "both": ()}
+        elif outputs <= FEW_CLASSES:
+            ways[name] |= {"both": ()}
+    return ways
+
+
+def learner_of(settings: Mapping[str, Any]) -> tuple[LearnerSettings, list[str]]:
+    """A candidate's settings of its learner, and the steps of the recipe that it leaves out."""
+    own = {name: value for name, value in settings.items() if name != "without"}
+    return plugins.LEARNERS.find(str(own["learner"])).settings.model_validate(own), settings.get("without", [])
+
+
+def family_of(settings: Mapping[str, Any]) -> str:
+    """Candidates of one family cost about the same: those of one learner that read the same steps."""
+    return " without ".join([str(settings["learner"]), *settings.get("without", ())])
 
 
 def _can_train(learner: str) -> bool:
@@ -76,10 +142,16 @@ def bounded(settings: Settings, rows: int, folds: int) -> Settings:
     return {**settings, "min_samples_leaf": max(settings["min_samples_leaf"], least)}
 
 
-def propose(trial: optuna.Trial, names: Collection[str]) -> Settings:
+def propose(trial: optuna.Trial, names: Collection[str], ways: Ways) -> Settings:
     """Settings by a trial of Optuna; each learner's have names of their own."""
     learner = trial.suggest_categorical("learner", [*names])
-    return {"learner": learner, **_SPACES[learner](trial)}
+    settings = {"learner": learner, **_SPACES[learner](trial)}
+    if learner in ways:
+        way = trial.suggest_categorical(f"{learner}.texts", [*ways[learner]])
+        settings["without"] = [*ways[learner][way]]
+        if learner == "mlp" and way != "own":
+            settings["waves"] = 0  # of hundreds of numbers
+    return settings
 
 
 def _trees(trial: optuna.Trial) -> Settings:

@@ -2,7 +2,9 @@
 
 automl/NAME/            of the workspace; NAME tells the project and what is searched
   search.json           what is searched
+  vectors.json          whether a frozen encoder makes vectors of the texts, and why not
   shared/ units/        the examples, and each candidate's networks and predictions by fold
+  fine_tuned/           encoders of the texts, as fine_tuning.py has them
   leaderboard.json      all candidates, and the recommendation
   best.yml              the project file with the recommended learners
   origin.json           the project file that was searched, and what overrode it
@@ -21,8 +23,9 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import lakewright
@@ -35,15 +38,18 @@ from lakewright.model.recipe import Recipe
 from lakewright.pipeline import Watch, check, execute_from, executed, skipping, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
+from lakewright.racing.fine_tuning import FIRST, FineTuned, fine_tune, missing_packages, records_of
+from lakewright.racing.judging import SOURCE, Verdict, check_rows, judge, metrics_of, recommended, with_encoders
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
-from lakewright.racing.portfolio import families
+from lakewright.racing.portfolio import VECTORS, families
 from lakewright.racing.processes import warm_up
 from lakewright.racing.race import Candidate
 from lakewright.racing.search import search
-from lakewright.racing.selection import Found
+from lakewright.racing.selection import Found, TooShort
 from lakewright.racing.shared import save
 from lakewright.racing.units import unit_folder
-from lakewright.records import Prepared, Record
+from lakewright.racing.vectors import Vectors, decide, noted, recipe_of, wants, with_vectors
+from lakewright.records import Ingested, Prepared, Record
 from lakewright.settings.edited import edited
 from lakewright.settings.project import Project, changed
 from lakewright.settings.sections import AutoML
@@ -54,6 +60,9 @@ from lakewright.workspace import Workspace
 
 ORIGIN = "origin.json"
 LONGER = ("minutes", "trials")  # of automl: a search goes on when they change
+SHARE_OF_RACE = 0.4  # of the minutes, before encoders are fine-tuned; what these leave is the race's again
+LEAST_LEFT = 5.0  # seconds for which a race is worth its start
+OF_TEXTS = ("embedding", "encoder")  # learners that read texts alone, beside the race's
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +78,9 @@ class Recommended:
     project: Path  # best.yml
     run: Run
     out_of_fold: Mapping[str, float]  # the metrics of the recommended model on the folds, before it is calibrated
+    prepared: Prepared  # the rows that the race read
+    verdict: Verdict | None = None  # of the best encoder beside the race's model
+    notes: tuple[str, ...] = ()  # what was not tried, and why
     candidate_runs: Mapping[int, str] = field(default_factory=dict)  # candidate → its run in MLflow
 
     @property
@@ -92,6 +104,8 @@ class Recommended:
             ],
             "out_of_fold": dict(self.out_of_fold),
             "cheapest": None if self.cheapest is None else self.cheapest.number,
+            "encoder": None if self.verdict is None else asdict(self.verdict),
+            "notes": [*self.notes],
             "candidates": [each.as_json() for each in self.entries],
             "project": str(self.project),
         }
@@ -119,8 +133,12 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
         with log_into(folder / "log.txt", workspace) as log:
             try:
                 workspace.tracking.params(run_id, {"automl": settings.model_dump(mode="json")})
-                records = _prepared(base, workspace, run_id, watch)
-                recommended = _searched(project, base, settings, learners, records, workspace, folder, run_id, watch)
+                records = _prepared(base, workspace, run_id, watch, ("ingest",))
+                vectors = decide(project, base, settings, cast(Ingested, records["ingest"]).table, workspace, folder)
+                whole = with_vectors(base, vectors) if vectors.made else base
+                records = _prepared(whole, workspace, run_id, watch, ("prepare",), records)
+                work = _Work(project, base, vectors, settings, learners, workspace, folder, run_id, watch)
+                recommended = _searched(work, whole, records)
             except BaseException as failure:
                 stopped = isinstance(failure, KeyboardInterrupt)
                 with suppress(LakewrightError):
@@ -164,18 +182,22 @@ def run_candidate(
                 "choose one with a metric in the leaderboard, or give the search more time",
             )
         chosen = Candidate(number, entries[number]["settings"], entries[number]["source"])
-        train = _train_of([chosen], (1.0,), shown["folds"])
-        best = changed(base, {f"train.{key}": value for key, value in train.items()})
-        records: dict[str, Record] = {}
+        if chosen.source == SOURCE:
+            best, records = records_of(project, chosen.settings, workspace)
+            return execute_from(records, best, workspace, watch)
+        vectors = noted(folder)
+        whole = with_vectors(base, vectors) if vectors.made else base
+        records = {}
         for stage in ("ingest", "prepare"):
-            step = step_of(stage_named(stage), base, workspace, records)
+            step = step_of(stage_named(stage), whole, workspace, records)
             if step.record is None:
                 raise UsageError(
                     f"the prepared rows of {name} are not there: {step.why}",
                     f"run the search again, which prepares them: lakewright automl {project.path.name}",
                 )
             records[stage] = step.record
-        _bring_networks(best, [chosen], shown["folds"], records, workspace, folder)
+        work = _Work(project, base, vectors, settings, learners, workspace, folder, shown["run_id"], watch)
+        best, records = _brought(work, whole, records, [chosen], (1.0,), shown["folds"])
         return execute_from(records, best, workspace, watch)
 
 
@@ -209,14 +231,14 @@ def _learners(project: Project, settings: AutoML) -> tuple[str, ...]:
         )
     if settings.metric != "auto":
         higher_is_better(settings.metric)
-    able = families(task, None, ())
+    able = [*families(task, None, ()), *OF_TEXTS]
     for key, names in (("learners", settings.learners or ()), ("without", settings.without)):
         for name in names:
             if name not in able:
                 raise ProjectError(f"automl.{key} names {name!r}, which it does not try here", nearest(name, able))
     learners = families(task, settings.learners, settings.without)
     if not learners:
-        raise ProjectError("automl has no learner to try", f"leave one of {', '.join(able)} in")
+        raise ProjectError("automl has no learner to race", f"leave one of {', '.join(families(task, None, ()))} in")
     return learners
 
 
@@ -228,56 +250,125 @@ def _identity(project: Project, settings: AutoML, learners: Sequence[str], sourc
     return {"project": resolved, "automl": searched, "source": source, **versions}
 
 
-def _prepared(base: Project, workspace: Workspace, run_id: str, watch: Watch) -> dict[str, Record]:
-    records: dict[str, Record] = {}
-    for name in ("ingest", "prepare"):
+def _prepared(
+    project: Project,
+    workspace: Workspace,
+    run_id: str,
+    watch: Watch,
+    stages: Sequence[str],
+    before: Mapping[str, Record] = MappingProxyType({}),
+) -> dict[str, Record]:
+    records = {**before}
+    for name in stages:
         began, stage = time.monotonic(), stage_named(name)
-        step = step_of(stage, base, workspace, records)
+        step = step_of(stage, project, workspace, records)
         if not step.skip:
             watch(name, "run", step.why)
-        records[name] = executed(stage, step, base, workspace, run_id, records)
+        records[name] = executed(stage, step, project, workspace, run_id, records)
         took = f"in {time.monotonic() - began:.1f} s"
         watch(name, "skipped" if step.skip else "done", step.why if step.skip else took)
     return records
 
 
-def _searched(
-    project: Project,
-    base: Project,
-    settings: AutoML,
-    learners: Sequence[str],
-    records: Mapping[str, Record],
-    workspace: Workspace,
-    folder: Path,
-    run_id: str,
-    watch: Watch,
-) -> Recommended:
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A search that is under way."""
+
+    project: Project  # as it was named
+    base: Project  # the same with the learner `ensemble`
+    vectors: Vectors
+    settings: AutoML
+    learners: Sequence[str]
+    workspace: Workspace
+    folder: Path
+    run_id: str
+    watch: Watch
+
+    def reads_vectors(self, members: Sequence[Candidate]) -> bool:
+        return self.vectors.made and any(VECTORS not in each.settings.get("without", ()) for each in members)
+
+
+def _searched(work: _Work, whole: Project, records: dict[str, Record]) -> Recommended:
+    """`whole` is the project of the race, with vectors or without, and `records` are those of its rows."""
+    folder, settings, workspace, watch = work.folder, work.settings, work.workspace, work.watch
     prepared = cast(Prepared, records["prepare"])
-    _share(base, prepared, workspace, folder)
-    watch("automl", "run", f"{settings.minutes:g} minutes over {', '.join(learners)}")
+    _share(whole, prepared, workspace, folder)
+    encoders, notes = _of_encoders(work)
+    watch("automl", "run", f"{settings.minutes:g} minutes over {', '.join([*work.learners, *encoders])}")
     began = time.monotonic()
-    found = search(
-        folder,
-        learners,
-        settings.minutes * 60,
-        processes=(processes := _processes(workspace)),
-        memory=_memory(workspace, processes),
-        folds=settings.folds,
-        trials=settings.trials,
-        seed=settings.seed,
-    )
-    best = _project_of(base, found, folder, project)
-    _bring_networks(best, found.members, found.folds, records, workspace, folder)
+    try:
+        found = _raced(work, SHARE_OF_RACE if encoders else 1.0)
+    except TooShort:
+        if not encoders:
+            raise
+        encoders, notes = [], ["no encoder of texts is tried: the race needed all the time"]
+        found = _raced(work, 1.0)
+    tuned: list[FineTuned] = []
+    if encoders and not found.interrupted:
+        left = settings.minutes * 60 - found.seconds - found.earlier
+        tuned, stopped = fine_tune(work.project, work.vectors.base_model, workspace, folder, work.run_id, left)
+        spent = sum(each.seconds for each in tuned)
+        if not stopped and left - spent > LEAST_LEFT:
+            found = _raced(work, 1.0, spent)
+        found = replace(found, seconds=found.seconds + spent, interrupted=stopped or found.interrupted)
+    check_rows(prepared, tuned, workspace)
+    verdict = judge(folder, found, tuned)
+    metric, entries = leaderboard(folder, found, settings.metric)
+    entries = (*with_encoders(folder, metric, entries, tuned, verdict), *_without_vectors(work))
+    measured = out_of_fold(folder, found)
+    if verdict is not None and verdict.better:
+        winner = next(each for each in tuned if each.number == verdict.candidate)
+        assert winner.project is not None, "it was trained"
+        found, measured = recommended(found, verdict, tuned), metrics_of(folder, winner.held)
+        best, records = winner.project, dict(winner.records)
+        _write_project(work, dict(winner.settings), {})
+    else:
+        best, records = _brought(work, whole, records, found.members, found.weights, found.folds)
+        reads = work.reads_vectors(found.members)
+        train = _train_of(found.members, found.weights, found.folds, reads)
+        _write_project(work, train, recipe_of(work.base, work.vectors) if reads else {})
     watch("automl", "done", f"in {time.monotonic() - began:.1f} s: {found.why}")
     run = execute_from(records, best, workspace, watch)
-    metric, entries = leaderboard(folder, found, settings.metric)
-    measured = out_of_fold(folder, found)
-    recommended = Recommended(folder.name, run_id, metric, entries, found, folder, folder / "best.yml", run, measured)
-    write_whole(folder / "leaderboard.json", jsonfile.text(recommended.as_json()))
-    recommended = replace(recommended, candidate_runs=_track(recommended, workspace))
+    result = Recommended(
+        folder.name, work.run_id, metric, entries, found, folder, folder / "best.yml", run, measured, prepared,
+        verdict, tuple(notes),
+    )  # fmt: skip
+    write_whole(folder / "leaderboard.json", jsonfile.text(result.as_json()))
+    result = replace(result, candidate_runs=_track(result, workspace))
     if run.error is not None:
         raise run.error
-    return recommended
+    return result
+
+
+def _raced(work: _Work, share: float, spent: float = 0.0) -> Found:
+    """The race, until this share of the minutes has passed; `spent` seconds of them went elsewhere."""
+    return search(
+        work.folder,
+        work.learners,
+        share * work.settings.minutes * 60 - spent,
+        processes=(processes := _processes(work.workspace)),
+        memory=_memory(work.workspace, processes),
+        folds=work.settings.folds,
+        trials=work.settings.trials,
+        seed=work.settings.seed,
+    )
+
+
+def _of_encoders(work: _Work) -> tuple[list[str], list[str]]:
+    """The learners of encoders that are tried beside the race, and what is not tried of texts, and why."""
+    if not work.vectors.inputs:
+        return [], []
+    if missing := missing_packages():
+        return [], [f"no encoder of texts is tried: {missing} is not installed (pip install 'lakewright[train]')"]
+    return ["encoder"] if wants("encoder", work.settings) else [], []
+
+
+def _without_vectors(work: _Work) -> list[Entry]:
+    """Where an encoder's vectors were wanted and could not be made, an entry that says why."""
+    if work.vectors.made or not work.vectors.why or missing_packages() or not wants("embedding", work.settings):
+        return []
+    settings = {"learner": "embedding", "base_model": work.vectors.base_model}
+    return [Entry(FIRST - 1, "embedding", settings, "vectors", 0, None, {}, 0.0, 0.0, None, work.vectors.why)]
 
 
 def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path) -> None:
@@ -308,25 +399,45 @@ def _memory(workspace: Workspace, processes: int) -> int | None:
     return None if memory is None else int(memory * 1e9 / processes)
 
 
-def _project_of(base: Project, found: Found, folder: Path, project: Project) -> Project:
-    """best.yml: the project's own file with the recommended learners, and the same as settings."""
-    train = _train_of(found.members, found.weights, found.folds)
-    overrides = [setting.partition("=") for setting in project.overrides]
-    values: dict[Key, Any] = {tuple(name.strip().split(".")): value_of(text) for name, _, text in overrides}
-    values = {key: value for key, value in values.items() if key[0] not in ("train", "automl")}
-    text = project.path.read_text(encoding="utf-8")
-    write_whole(folder / "best.yml", edited(text, values | {("train",): train}))
-    return changed(base, {f"train.{name}": value for name, value in train.items()})
+def _brought(
+    work: _Work,
+    whole: Project,
+    records: Mapping[str, Record],
+    members: Sequence[Candidate],
+    weights: Sequence[float],
+    folds: int,
+) -> tuple[Project, dict[str, Record]]:
+    """The project of these candidates and the records of its rows, with the race's networks where its training finds
+    them. Where none of them reads vectors, its recipe has none: a model would compute them for every row."""
+    reads = work.reads_vectors(members)
+    train = _train_of(members, weights, folds, reads)
+    base = whole if reads else work.base
+    if work.vectors.made and not reads:
+        records = _prepared(base, work.workspace, work.run_id, work.watch, ("prepare",), {"ingest": records["ingest"]})
+    best = changed(base, {f"train.{name}": value for name, value in train.items()})
+    _bring_networks(best, members, folds, records, work.workspace, work.folder)
+    return best, dict(records)
 
 
-def _train_of(members: Sequence[Candidate], weights: Sequence[float], folds: int) -> dict[str, Any]:
-    """The section train of these candidates as one model."""
-    return {
+def _write_project(work: _Work, train: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    """best.yml: the project's own file with the section `train`, these steps more, and what overrode it."""
+    overrides = [setting.partition("=") for setting in work.project.overrides]
+    kept: dict[Key, Any] = {tuple(name.strip().split(".")): value_of(text) for name, _, text in overrides}
+    kept = {key: value for key, value in kept.items() if key[0] not in ("train", "automl")}
+    text = work.project.path.read_text(encoding="utf-8")
+    steps: dict[Key, Any] = {("prepare", "recipe", name): step for name, step in recipe.items()}
+    write_whole(work.folder / "best.yml", edited(text, kept | {("train",): dict(train)} | steps))
+
+
+def _train_of(members: Sequence[Candidate], weights: Sequence[float], folds: int, vectors: bool) -> dict[str, Any]:
+    """The section train of these candidates as one model; `vectors`: some of them read those of texts."""
+    train = {
         "learner": "ensemble",
-        "members": [each.settings for each in members],
+        "members": [{key: value for key, value in each.settings.items() if key != "without"} for each in members],
         "weights": [round(weight, 6) for weight in weights],
         "folds": 0 if folds == 1 else folds,
     }
+    return train | ({"without": [each.settings.get("without", []) for each in members]} if vectors else {})
 
 
 def _bring_networks(

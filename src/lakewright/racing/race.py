@@ -13,13 +13,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakewright.learning.blending import shares
-from lakewright.racing.portfolio import PORTFOLIO, Settings, bounded, propose
+from lakewright.racing.portfolio import Settings, Ways, bounded, family_of, portfolio, propose
 
 if TYPE_CHECKING:
     import optuna
@@ -51,6 +52,10 @@ class Candidate:
     def learner(self) -> str:
         return str(self.settings["learner"])
 
+    @property
+    def family(self) -> str:
+        return family_of(self.settings)
+
     def has(self, folds: Sequence[int]) -> bool:
         return not self.failure and all(fold in self.losses for fold in folds)
 
@@ -72,17 +77,18 @@ class Race:
         weights_of: Callable[[int], NDArray[np.float64]],
         seed: int,
         most: int | None = None,
+        ways: Ways = MappingProxyType({}),
+        outputs: int = 1,
     ) -> None:
-        self.learners, self.processes, self.most = learners, processes, most
+        self.learners, self.processes, self.most, self.ways = learners, processes, most, ways
         self.all, self.first = tuple(range(folds)), tuple(range(min(first, folds)))
         self.held, self.truth_of, self.weights_of = held, truth_of, weights_of
-        known = [each for each in PORTFOLIO if each["learner"] in learners][:most]
         self.rows_judged = sum(len(truth_of(fold)) for fold in self.all)
         self.candidates = [
             Candidate(number, bounded({**each}, self.rows_judged, folds), "portfolio")
-            for number, each in enumerate(known)
+            for number, each in enumerate(portfolio(learners, ways, outputs)[:most])
         ]
-        self.cost: dict[str, float] = {}  # learner → seconds of its last unit
+        self.cost: dict[str, float] = {}  # family → seconds of its last unit
         self.study = _study(seed)
         self._deep: tuple[int, list[Candidate]] = (-1, [])
 
@@ -98,7 +104,7 @@ class Race:
     def tell(self, outcome: Outcome) -> None:
         candidate = self.candidates[outcome.candidate]
         candidate.started.add(outcome.fold)
-        candidate.seconds[outcome.fold] = self.cost[candidate.learner] = outcome.seconds
+        candidate.seconds[outcome.fold] = self.cost[candidate.family] = outcome.seconds
         if outcome.failure:
             candidate.failure = outcome.failure
         else:
@@ -122,7 +128,7 @@ class Race:
         return np.concatenate([*map(self.truth_of, folds)]), np.concatenate([*map(self.weights_of, folds)])
 
     def _affords(self, candidate: Candidate, folds: int, left: float) -> bool:
-        seconds = [*candidate.seconds.values()] or [self.cost.get(candidate.learner, 0.0)]
+        seconds = [*candidate.seconds.values()] or [self.cost.get(candidate.family, 0.0)]
         return float(np.mean(seconds)) * MARGIN * max(1.0, folds / self.processes) < left
 
     def _probe(self, left: float) -> Unit | None:
@@ -130,7 +136,7 @@ class Race:
             if candidate.failure or candidate.source != "portfolio":
                 continue
             for fold in self.first:
-                whole = self.cost.get(candidate.learner, 0.0) * len(self.all) / self.processes
+                whole = self.cost.get(candidate.family, 0.0) * len(self.all) / self.processes
                 if fold not in candidate.started and self._affords(candidate, 1, left) and whole < left / 2:
                     return candidate, fold
         return None
@@ -157,10 +163,10 @@ class Race:
             worth = [candidate for own, candidate in in_order if own > 0]
             losses = [each.loss(self.first) for each in pool]
             bound = min(losses) + NEAR * float(np.std(losses))
-            for learner in self.learners:
-                own_pool = [each for each in pool if each.learner == learner]
-                best = min(own_pool, key=lambda each: each.loss(self.first), default=None)
-                if best is not None and best.loss(self.first) <= bound:
+            for name in dict.fromkeys(each.family for each in pool):
+                own_pool = [each for each in pool if each.family == name]
+                best = min(own_pool, key=lambda each: each.loss(self.first))
+                if best.loss(self.first) <= bound:
                     worth.append(best)
         self._deep = (len(pool), [*dict.fromkeys(worth)])
         return self._deep[1]
@@ -173,13 +179,9 @@ class Race:
                         return candidate, fold
         if self.most is not None and len(self.candidates) >= self.most:
             return None
-        affordable = [
-            learner
-            for learner in self.learners
-            if learner in self.cost and self.cost[learner] * len(self.all) * MARGIN / self.processes < left
-        ]
+        affordable = [name for name, cost in self.cost.items() if cost * len(self.all) * MARGIN / self.processes < left]
         for settings, trial in self._proposals(TRIES if affordable else 0):
-            if settings["learner"] in affordable:
+            if family_of(settings) in affordable:
                 candidate = Candidate(len(self.candidates), settings, "tpe", trial=trial, proposal=_described(trial))
                 self.candidates.append(candidate)
                 return candidate, self.first[0]
@@ -189,7 +191,7 @@ class Race:
     def _proposals(self, times: int) -> Iterator[tuple[Settings, optuna.trial.Trial]]:
         for _ in range(times):
             trial = self.study.ask()
-            yield bounded(propose(trial, self.learners), self.rows_judged, len(self.all)), trial
+            yield bounded(propose(trial, self.learners, self.ways), self.rows_judged, len(self.all)), trial
 
     def restore(self, settings: Settings, proposal: dict[str, Any], outcomes: Sequence[Outcome]) -> None:
         """A proposal of an earlier attempt, and what its units gave."""

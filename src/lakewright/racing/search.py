@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lakewright.errors import TrainingError
 from lakewright.learning.members import HELD
 from lakewright.racing import units
+from lakewright.racing.portfolio import ways_to_read
 from lakewright.racing.processes import Processes
 from lakewright.racing.race import Race, Unit
 from lakewright.racing.selection import Found, selected
@@ -88,6 +89,8 @@ def _race(
         lambda fold: weights[held_rows[fold]],
         seed,
         trials,
+        ways_to_read(learners, shared.recipe, shared.task.outputs),
+        shared.task.outputs if shared.task.truth == "class" else 1,
     )
 
 

@@ -16,7 +16,7 @@ from lakewright.racing.race import Candidate, Race
 from lakewright.racing.units import unit_folder
 
 MOST_MEMBERS, MOST_BYTES = 8, 28_000_000  # of the mean
-MOST_OF_A_LEARNER = 6  # candidates that may be mixed: twins add nothing
+MOST_OF_A_FAMILY = 6  # candidates that may be mixed: twins add nothing
 SURE = 1.64  # standard errors by which the mean of several must be better than the best alone: 5 %, one-sided
 
 
@@ -37,7 +37,11 @@ class Found:
     ensemble: dict[int, float] = field(default_factory=dict)  # candidate → its share in the mean of several
 
 
-def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
+class TooShort(TrainingError):
+    """No candidate came to its end in time."""
+
+
+def _too_short(race: Race, folds: int, seconds: float) -> TooShort:
     """What would fit: all folds of the quickest candidate that began, or where none did, the start of processes."""
     units_of = [np.mean([*each.seconds.values()]) for each in race.candidates if each.seconds]
     whole = float(min(units_of)) * folds / race.processes if units_of else None
@@ -45,7 +49,7 @@ def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
     begun = (
         "none had ended its first fold" if whole is None else f"the quickest takes about {whole:.2g} s for all folds"
     )
-    return TrainingError(
+    return TooShort(
         f"no candidate came to its end within {seconds:.3g} s of {folds} folds: {begun}",
         f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes), or fewer folds "
         "(automl.folds: 3)",
@@ -76,7 +80,7 @@ def selected(
         raise _too_short(race, folds, seconds)
     pool: list[Candidate] = []
     for each in complete:
-        if sum(other.learner == each.learner for other in pool) < MOST_OF_A_LEARNER:
+        if sum(other.family == each.family for other in pool) < MOST_OF_A_FAMILY:
             pool.append(each)
     truth, weights = race.rows(race.all)
     pool, share = _mixed(folder, race, pool)

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakewright import plugins
 from lakewright.errors import LakewrightError
 from lakewright.learning import members
 from lakewright.learning.blending import log_losses, squared_errors
 from lakewright.learning.members import held_out, member_of
+from lakewright.racing.portfolio import learner_of
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
@@ -69,8 +69,8 @@ def run(shared: Path, settings: Mapping[str, Any], candidate: int, fold: int, fo
 
 def _loss(shared: Shared, settings: Mapping[str, Any], candidate: int, fold: int, folds: int, folder: Path) -> float:
     training = shared.training(folder)
-    own = plugins.LEARNERS.find(str(settings["learner"])).settings.model_validate(settings)
-    member = member_of(candidate, own, training)
+    own, without = learner_of(settings)
+    member = member_of(candidate, own, training, without)
     view = member.view(shared.examples)
     learn, held = rows_of(shared, fold, folds)
     shown = view.take(held)

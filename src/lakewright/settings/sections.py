@@ -312,6 +312,10 @@ class AutoML(Settings):
     trials: int | None = Field(default=None, ge=1, description="candidates at most; null: as many as there is time for")
     learners: list[str] | None = Field(default=None, min_length=1, description="these alone; null: all that can")
     without: list[str] = Field(default=[], description="learners that are left out")
+    base_model: str | None = Field(
+        default=None,
+        description="the pretrained encoder of candidates that read texts by one; null: train.base_model",
+    )
     folds: Literal[3, 4, 5, 6, 7, 8] | None = Field(
         default=None,
         description="parts of train and validation, each predicted by models that did not learn from it; "

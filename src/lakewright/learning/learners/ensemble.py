@@ -70,6 +70,11 @@ class EnsembleSettings(LearnerSettings):
     weights: list[float] | None = Field(
         default=None, description="one for each member, in their order; null: chosen by their predictions"
     )
+    without: list[list[str]] | None = Field(
+        default=None,
+        description="for each member, in their order, the steps of the recipe that it does not read; null: each reads "
+        "its learner's own steps, and those that are no learner's own",
+    )
     calibrate: bool = Field(default=True, description="scale the probabilities by the same predictions")
 
     @field_validator("members", mode="before")
@@ -113,6 +118,12 @@ class Ensemble:
                 f"train.weights names {len(settings.weights)} weights, and there are {len(settings.members)} members",
                 "give one for each member, in their order, or leave weights out",
             )
+        if settings.without is not None and len(settings.without) != len(settings.members):
+            raise ProjectError(
+                f"train.without has {len(settings.without)} lists of steps, and there are {len(settings.members)} "
+                "members",
+                "give a list for each member, in their order, or leave without out",
+            )
         members = [(plugins.LEARNERS.find(each.learner), each) for each in settings.members]
         for learner, _ in members:
             if learner.vocabulary is not None or isinstance(learner, Ensemble):
@@ -126,7 +137,12 @@ class Ensemble:
         from lakewright.learning import joined_graph
 
         settings, task = training.settings, training.task
-        members = [member_of(number, each, training) for number, each in enumerate(settings.members, start=1)]
+        members = [
+            member_of(number, each, training, without)
+            for number, (each, without) in enumerate(
+                zip(settings.members, settings.without or [[]] * len(settings.members), strict=True), start=1
+            )
+        ]
         whole = joined(training.train, training.validation)
         rounds = _rounds(training, whole)
         judged = np.sort(np.concatenate([held for _, held in rounds]))

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from lakewright import plugins
 from lakewright.errors import LakewrightError
 from lakewright.learning.examples import read_split
 from lakewright.learning.members import member_of
@@ -31,6 +30,7 @@ from lakewright.racing import units
 from lakewright.racing.glass_box.encoding import encoding_of
 from lakewright.racing.glass_box.notebooks import write_databricks, write_notebook, write_script
 from lakewright.racing.glass_box.scripts import LEARNERS, Subject, cells
+from lakewright.racing.portfolio import learner_of
 from lakewright.racing.shared import Shared
 from lakewright.racing.units import unit_folder
 from lakewright.records import Prepared
@@ -82,8 +82,8 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
     for entry in complete:
         if entry.learner not in LEARNERS:
             continue
-        settings = plugins.LEARNERS.find(entry.learner).settings.model_validate(entry.settings)
-        member = member_of(entry.number, settings, shared.training(folder))
+        settings, without = learner_of(entry.settings)
+        member = member_of(entry.number, settings, shared.training(folder), without)
         encoding = encoding_of(shared.recipe, member)
         subject = _subject(entry, found, shared, settings.model_dump(mode="json"))
         parts = cells(subject, shared.task, encoding)
@@ -132,7 +132,7 @@ def _write_rows(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    prepared = cast(Prepared, found.run.records["prepare"])
+    prepared = found.prepared
     splits = [
         read_split(workspace.lake, prepared.features, split, ["inputs", "truth"]) for split in ("train", "validation")
     ]
