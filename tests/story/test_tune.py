@@ -576,3 +576,17 @@ def test_errors_are_raised_from_python(ran: Path) -> None:
         lw.tune.search(ran)
     with pytest.raises(LakewrightError):
         lw.tune.search(write_linear_project(ran.parent / "none").parent / "nothing.yml")
+
+
+def test_a_small_space_is_tried_once_and_the_end_is_told(ran: Path, call: Call) -> None:
+    space = {"train.C": {"choice": [0.1, 10]}, "train.max_iter": {"choice": [30, 1000]}}
+    with_tune(ran, metric={"name": "macro_f1", "folds": 2}, trials=30, space=space)
+    found = searched(call)
+    values = [tuple(trial["values"].values()) for trial in found["trials"]]
+    assert values[0] == (10.0, 1000) and len(values) == 4 == len({*values})
+    assert found["note"] == "the space holds no other settings: the search ended after 4 of 30 trials"
+    grid = searched(call, "--set", "tune.sampler=grid", "--set", "tune.trials=null")
+    assert [tuple(trial["values"].values()) for trial in grid["trials"]] == [
+        (10.0, 1000), (0.1, 30), (0.1, 1000), (10, 30),
+    ]  # fmt: skip
+    assert grid["note"] == ""

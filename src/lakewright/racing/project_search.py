@@ -27,7 +27,7 @@ from typing import Any, cast
 
 import lakewright
 from lakewright import plugins
-from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, nearest, of_disk
+from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, nearest, nearest_number, of_disk
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.learning.examples import joined
 from lakewright.learning.planning import as_prepared
@@ -36,6 +36,7 @@ from lakewright.pipeline import Watch, check, execute_from, executed, skipping, 
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
+from lakewright.racing.new_project import LEADERBOARD, ORIGIN, digest_of
 from lakewright.racing.portfolio import families
 from lakewright.racing.race import Candidate
 from lakewright.racing.search import Found, search, unit_folder, warm_up
@@ -49,7 +50,6 @@ from lakewright.system import jsonfile
 from lakewright.system.files import cores, write_whole
 from lakewright.workspace import Workspace
 
-ORIGIN = "origin.json"
 LONGER = ("minutes", "trials")  # of automl: a search goes on when they change
 
 
@@ -109,7 +109,8 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
         folder = workspace.folder / "automl" / name
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "search.json", jsonfile.text(identity))
-        origin = {"project": str(project.path), "settings": [*project.overrides]}
+        digest = digest_of(project.path.read_text(encoding="utf-8"))
+        origin = {"project": str(project.path), "settings": [*project.overrides], "digest": digest}
         write_whole(folder / ORIGIN, jsonfile.text(origin))
         about = {"lakewright.kind": "automl", "lakewright.version": lakewright.__version__}
         run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", f"automl-{name}", about)
@@ -150,10 +151,10 @@ def run_candidate(
                 f"the project of {name}, or its rows, changed since the search",
                 f"search again: lakewright automl {project.path.name}",
             )
-        shown = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+        shown = json.loads((folder / LEADERBOARD).read_text(encoding="utf-8"))
         entries = {each["number"]: each for each in shown["candidates"]}
         if number not in entries:
-            raise NotFound(f"{name} has no candidate {number}", nearest(str(number), map(str, entries)))
+            raise NotFound(f"{name} has no candidate {number}", nearest_number(number, entries))
         if entries[number]["loss"] is None:
             why = entries[number]["failure"] or f"it predicted {entries[number]['folds']} of {shown['folds']} folds"
             raise UsageError(
@@ -269,7 +270,7 @@ def _searched(
     metric, entries = leaderboard(folder, found, settings.metric)
     measured = out_of_fold(folder, found)
     recommended = Recommended(folder.name, run_id, metric, entries, found, folder, folder / "best.yml", run, measured)
-    write_whole(folder / "leaderboard.json", jsonfile.text(recommended.as_json()))
+    write_whole(folder / LEADERBOARD, jsonfile.text(recommended.as_json()))
     recommended = replace(recommended, candidate_runs=_track(recommended, workspace))
     if run.error is not None:
         raise run.error

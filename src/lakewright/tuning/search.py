@@ -70,7 +70,7 @@ class Found:
     folder: Path
     project: Path  # best.yml: the project file with the best settings
     model_folder: Path  # of the best trial
-    note: str = ""  # where processes had nothing to do
+    note: str = ""  # where processes had nothing to do, or the space had no other settings
 
     @property
     def page(self) -> Path:
@@ -173,7 +173,8 @@ class _Search:
         clock = max((trial.ended for trial in recorded.values()), default=0.0)
         zero = time.monotonic() - clock
         workers = workers_of(workspace)
-        sampler = sampler_of(tune.sampler, space, tune.seed, first=1)
+        own = Proposal(OWN, own_point(self.project, space))
+        sampler = sampler_of(tune.sampler, space, tune.seed, [own.point], may_repeat=False)
         ahead = ahead_of(sampler, workers, tune.queue)
         compute = ProjectTrial(
             self.project,
@@ -187,7 +188,6 @@ class _Search:
             tune.folds,
             zero,
         )
-        own = Proposal(OWN, own_point(self.project, space))
         if OWN not in recorded:  # alone: how long a trial takes is known before others start
             recorded[OWN] = compute(own)
         metric = str(recorded[OWN].results.get("metric") or tune.metric_name)
@@ -232,7 +232,8 @@ class _Search:
         best = best_of(self.ended)
         if best is None:
             raise none_succeeded(self.ended)
-        if len(self.ended) == 1 and tune.minutes is not None:
+        exhausted = more(len(self.ended), self.ended)  # a trial more was wanted, and the sampler had none
+        if len(self.ended) == 1 and tune.minutes is not None and not exhausted:
             own_results = self.ended[0].results
             raise self._too_short(max(self.ended[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
@@ -252,7 +253,10 @@ class _Search:
             self.folder.path,
             self.folder.path / "best.yml",
             Path(trained.model_folder),
-            _idle(workers.processes, ahead) if "processes" in workspace.profile.workers.model_fields_set else "",
+            _note(
+                _idle(workers.processes, ahead) if "processes" in workspace.profile.workers.model_fields_set else "",
+                _exhausted(len(self.ended), tune) if exhausted else "",
+            ),
         )
         self._write_project(best)
         text = jsonfile.text(found.as_json(), default=plain)
@@ -372,6 +376,17 @@ def _idle(processes: int, ahead: int) -> str:
         f"{processes - ahead} of {processes} processes had nothing to do: tune.queue is {ahead}, so that no more "
         f"trials are proposed at once; tune.queue: {processes} uses all, and tpe knows less when it proposes"
     )
+
+
+def _exhausted(trials: int, tune: Tune) -> str:
+    if (tune.most_trials, tune.minutes, tune.until) == (None, None, None):
+        return ""  # the end of a grid
+    of = f" of {tune.most_trials}" if tune.most_trials is not None else ""
+    return f"the space holds no other settings: the search ended after {trials}{of} trials"
+
+
+def _note(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _identity(project: Project, tune: Tune, source: str) -> dict[str, Any]:
