@@ -156,9 +156,7 @@ def _key(point: Point) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(point.items()))
 
 
-def sampler_of(
-    name: str, space: Space, seed: int, first: Sequence[Point] = (), *, may_repeat: bool = True
-) -> Sampler:
+def sampler_of(name: str, space: Space, seed: int, first: Sequence[Point] = (), *, may_repeat: bool = True) -> Sampler:
     """`first`: the points that are tried before the sampler's; `may_repeat`: whether a point may be proposed twice.
     Raises UsageError for an unknown name, and for a space that has no grid."""
     if name == "grid":

@@ -43,7 +43,7 @@ from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.minimize import none_succeeded
 from lakewright.tuning.model_folders import ModelFolders
 from lakewright.tuning.project_trial import OWN, ProjectTrial, is_here, own_point, values_of
-from lakewright.tuning.pruning import curves
+from lakewright.tuning.pruning import KNOWN, RULES
 from lakewright.tuning.samplers import sampler_of
 from lakewright.tuning.trials import Trial, TrialFolder, best_of, plain
 from lakewright.tuning.verdict import Verdict, compare
@@ -175,7 +175,7 @@ class _Search:
         workers = workers_of(workspace)
         own = Proposal(OWN, own_point(self.project, space))
         sampler = sampler_of(tune.sampler, space, tune.seed, [own.point], may_repeat=False)
-        ahead = ahead_of(sampler, workers, tune.queue)
+        ahead = ahead_of(sampler, workers, tune.queue, tune.prune != "none")
         compute = ProjectTrial(
             self.project,
             space,
@@ -184,7 +184,7 @@ class _Search:
             self.folder,
             self.run_id,
             workspace.threads,
-            tune.prune != "none",
+            tune.prune,
             tune.folds,
             zero,
         )
@@ -226,7 +226,7 @@ class _Search:
             first=[own.point],
             recorded=recorded,
             died=died,
-            known=curves if tune.prune != "none" else lambda trials: None,
+            known=KNOWN.get(tune.prune, lambda trials: None),
             note=note,
         )
         best = best_of(self.ended)
@@ -362,7 +362,7 @@ def _check(project: Project, tune: Tune) -> None:
         except UsageError as error:
             shown = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ProjectError(f"tune.space, with {shown}: {error.cause}", error.remedy) from None
-    if tune.prune != "none" and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
+    if tune.prune in RULES and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
         raise ProjectError(
             f"tune.prune: {' and '.join(sorted(learners))} cannot be ended early: nothing is measured while it learns",
             "remove tune.prune",
