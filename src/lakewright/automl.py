@@ -79,7 +79,7 @@ def run_candidate(name: str, candidate: int, *, profile: str | None = None, watc
     import json
 
     from lakewright.api.places import located, opened, opener
-    from lakewright.racing.project_search import ORIGIN
+    from lakewright.racing.new_project import LEADERBOARD, ORIGIN
     from lakewright.racing.project_search import run_candidate as run
 
     home = opened(profile).folder / "automl"
@@ -90,7 +90,7 @@ def run_candidate(name: str, candidate: int, *, profile: str | None = None, watc
             nearest(name, names) if names else "search first: lakewright automl project.yml",
         )
     origin = json.loads((home / name / ORIGIN).read_text(encoding="utf-8"))
-    if not (home / name / "leaderboard.json").exists():
+    if not (home / name / LEADERBOARD).exists():
         raise UsageError(f"the search {name} has not ended", f"go on with it: lakewright automl {origin['project']}")
     loaded, place = located(origin["project"], origin["settings"], profile)
     finished = run(loaded, name, candidate, opener(place)(), watch=watch)
@@ -109,7 +109,8 @@ def new_project(
     profile: str | None = None,
 ) -> Written:
     """Write the project file NAME.yml for a table or a file of rows, with `label` as the truth. `task` None: as the
-    label's values show. Raises UsageError if the file is there with other content."""
+    label's values show. A file that an earlier call wrote is replaced while no search of it has ended; raises
+    UsageError for one of other content."""
     from lakewright.api.places import opened
     from lakewright.racing.new_project import dataset_of, write_project
 

@@ -175,6 +175,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"{suggestion}known: {', '.join(ordered) or '(none)'}"
 
 
+def nearest_number(number: int, numbers: Iterable[int]) -> str:
+    """As `nearest`, for a number of which there is none."""
+    known = sorted(numbers)
+    close = min(known, key=lambda each: abs(each - number), default=None)
+    suggestion = f"did you mean {close}? " if close is not None else ""
+    return f"{suggestion}known: {', '.join(map(str, known)) or '(none)'}"
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

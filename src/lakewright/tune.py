@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakewright.errors import UsageError
-from lakewright.tuning.hyperopt import SparkTrials, Trials, fmin, hp, rand, space_eval, tpe
+from lakewright.tuning.hyperopt import SparkTrials, Trials, fmin, hp, no_progress_loss, rand, space_eval, tpe
 from lakewright.tuning.minimize import STATUS_FAIL, STATUS_OK, Minimum, minimize
 from lakewright.tuning.trials import Trial
 
@@ -31,6 +31,7 @@ __all__ = [
     "fmin",
     "hp",
     "minimize",
+    "no_progress_loss",
     "rand",
     "search",
     "space_eval",

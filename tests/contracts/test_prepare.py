@@ -82,6 +82,18 @@ def test_where_batches_end_changes_nothing(task: str, in_both: Any, tiny_base: P
     assert {"exact_duplicates"} <= {finding["name"] for finding in told["findings"]}
 
 
+@pytest.mark.parametrize(("duplicates", "fate"), [("drop", ": dropped, and the first"), ("keep", ": all stay, as")])
+def test_the_findings_on_duplicates_say_what_becomes_of_them(duplicates: str, fate: str, tmp_path: Path) -> None:
+    rows, columns = task_rows("text_classification", sentences(60))
+    rows += [rows[3], {**rows[4], "text": f" {rows[4]['text'].upper()} "}]
+    told, features = outcome(
+        tmp_path / "w", rows, columns, "text_classification", {"learner": "linear"}, duplicates=duplicates
+    )
+    found = {finding["name"]: finding["detail"] for finding in told["findings"]}
+    assert fate in found["exact_duplicates"] and fate in found["normalised_duplicates"]
+    assert len(features) == (60 if duplicates == "drop" else 62)
+
+
 @pytest.mark.parametrize("balance", ["weights", "oversample", "undersample"])
 def test_nor_does_it_change_what_is_balanced_grouped_and_left_out(balance: str, in_both: Any) -> None:
     rows: Rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -20,7 +21,7 @@ import yaml
 
 import lakewright as lw
 from lakewright import automl
-from lakewright.errors import LakewrightError, NotFound, UsageError
+from lakewright.errors import Busy, LakewrightError, NotFound, UsageError
 from searches import Ended, call_in, command, environment, rows, search_in, without
 
 
@@ -126,7 +127,8 @@ def test_after_kill_9_it_goes_on_and_computes_nothing_twice(tmp_path: Path) -> N
     until(tmp_path, 3, process)
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
-    process.communicate()
+    _, err = process.communicate()
+    assert "leaked" not in err  # semaphores are removed, and nobody needs to know
     psutil.wait_procs(children, 30)
     assert not [each for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
     (home,) = tmp_path.glob(".lakewright/automl/*")
@@ -350,3 +352,34 @@ def test_the_task_follows_from_the_label(tmp_path: Path, monkeypatch: pytest.Mon
     assert automl.new_project("t.parquet", "few", task="regression", name="other").why == "it was named"
     with pytest.raises(UsageError, match="no project of the task"):
         automl.new_project("t.parquet", "few", task="tagging", name="tagged")
+
+
+def test_a_corrected_call_replaces_what_an_unfinished_one_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"x": np.arange(60) % 7, "y": [True, False] * 30, "z": ["a", "b", "c"] * 20})
+    table.to_parquet("t.parquet")
+    with pytest.raises(UsageError, match="has no metric 'rmse'"):
+        automl.classify("t.parquet", target_col="y", primary_metric="rmse", exclude_cols=["x"])
+    refused = Path("t.yml").read_text()
+    assert automl.new_project("t.parquet", "y").replaced and "exclude" not in Path("t.yml").read_text()
+    second = automl.new_project("t.parquet", "z")  # another label
+    assert second.replaced and yaml.safe_load(second.path.read_text())["data"]["columns"] == {"label": "z"}
+    assert not automl.new_project("t.parquet", "z").replaced  # the same call
+
+    workspace = lw.Workspace.open(lw.load_profile())
+    with workspace.lock("main.default.t", "searching"), pytest.raises(Busy):
+        automl.new_project("t.parquet", "y")
+    search = workspace.folder / "automl" / "t-0"
+    search.mkdir(parents=True)
+    (search / "leaderboard.json").write_text("{}")
+    written = second.path.read_text()
+    (search / "origin.json").write_text(json.dumps({"digest": hashlib.sha256(written.encode()).hexdigest()}))
+    with pytest.raises(UsageError, match="holds another project"):  # a search of it has ended
+        automl.new_project("t.parquet", "y")
+    shutil.rmtree(search)
+    second.path.write_text(f"{written}# mine\n")
+    with pytest.raises(UsageError, match="holds another project"):  # somebody changed it
+        automl.new_project("t.parquet", "y")
+    assert refused.startswith("# Written by lakewright automl. classification")

@@ -417,7 +417,8 @@ WRONG = {
         "rows are split by time",
         "tune.metric: NAME",
     ),
-    "pruned folds": ({"metric": {"folds": 3}, "prune": "median"}, "over folds is not ended early", "remove tune.prune"),
+    "pruned folds": ({"metric": {"folds": 3}, "prune": "median"}, "over folds is not ended early", "wilcoxon"),
+    "few folds": ({"metric": {"folds": 4}, "prune": "wilcoxon"}, "needs 5 folds or more", "folds: 5"),
     "one fold": ({"metric": {"folds": 1}}, "tune.metric", ""),
     "pruning": ({"prune": "median"}, "tune.prune: linear cannot be ended early", "remove tune.prune"),
 }
@@ -554,15 +555,18 @@ def test_a_project_of_columns(columns: Path, call: Call) -> None:
     assert found["verdict"]["sentence"]
 
 
-def test_a_training_far_behind_is_ended_early(columns: Path, call: Call) -> None:
+@pytest.mark.parametrize(
+    ("prune", "why"), [("median", "half of 4 earlier trainings"), ("hyperband", "the 6th of 6, and 2 go on")]
+)
+def test_a_training_far_behind_is_ended_early(columns: Path, call: Call, prune: str, why: str) -> None:
     rates = [0.1, 0.12, 0.15, 0.2, 0.0001, 0.3]
-    with_tune(columns, sampler="grid", prune="median", space={"train.learning_rate": {"choice": rates}})
+    with_tune(columns, sampler="grid", prune=prune, space={"train.learning_rate": {"choice": rates}})
     (columns.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
     found = searched(call)
     by_rate = {trial["values"]["train.learning_rate"]: trial for trial in found["trials"]}
     pruned, whole = by_rate[0.0001], by_rate[0.2]
     assert (pruned["status"], pruned["metric"], pruned["loss"]) == ("pruned", None, None)
-    assert "half of 4 earlier trainings" in pruned["reason"] or "half of 5 earlier trainings" in pruned["reason"]
+    assert why in pruned["reason"] or why.replace("4", "5") in pruned["reason"]
     assert len(pruned["results"]["curve"]) < len(whole["results"]["curve"]) and whole["status"] == "ok"
     run = nested(found["run_id"])[f"trial {pruned['number']:05d}"]
     assert run.info.status == "FINISHED" and run.data.tags["lakewright.reason"] == pruned["reason"]
@@ -571,8 +575,35 @@ def test_a_training_far_behind_is_ended_early(columns: Path, call: Call) -> None
     assert searched(call) == found
 
 
+def test_a_trial_whose_folds_are_worse_ends_after_the_fourth(ran: Path, call: Call) -> None:
+    metric, space = {"name": "log_loss", "folds": 6}, {"train.C": {"choice": [0.0001, 10, 1]}}
+    with_tune(ran, sampler="grid", prune="wilcoxon", metric=metric, space=space)
+    found = searched(call)
+    own, worse, third = found["trials"]
+    assert own["status"] == "ok" and len(own["results"]["folds"]) == 6
+    assert (worse["status"], worse["metric"], worse["values"]) == ("pruned", None, {"train.C": 0.0001})
+    assert len(worse["results"]["folds"]) == 4
+    assert worse["reason"].startswith("ended after fold 4 of 6: 4 folds are worse than the best trial's")
+    assert third["number"] == 2
+    assert searched(call) == found
+
+
 def test_errors_are_raised_from_python(ran: Path) -> None:
     with pytest.raises(UsageError, match="no section tune"):
         lw.tune.search(ran)
     with pytest.raises(LakewrightError):
         lw.tune.search(write_linear_project(ran.parent / "none").parent / "nothing.yml")
+
+
+def test_a_small_space_is_tried_once_and_the_end_is_told(ran: Path, call: Call) -> None:
+    space = {"train.C": {"choice": [0.1, 10]}, "train.max_iter": {"choice": [30, 1000]}}
+    with_tune(ran, metric={"name": "macro_f1", "folds": 2}, trials=30, space=space)
+    found = searched(call)
+    values = [tuple(trial["values"].values()) for trial in found["trials"]]
+    assert values[0] == (10.0, 1000) and len(values) == 4 == len({*values})
+    assert found["note"] == "the space holds no other settings: the search ended after 4 of 30 trials"
+    grid = searched(call, "--set", "tune.sampler=grid", "--set", "tune.trials=null")
+    assert [tuple(trial["values"].values()) for trial in grid["trials"]] == [
+        (10.0, 1000), (0.1, 30), (0.1, 1000), (10, 30),
+    ]  # fmt: skip
+    assert grid["note"] == ""

@@ -300,3 +300,34 @@ def test_what_is_drawn_is_as_hyperopt_draws_it() -> None:
     assert done.returncode == 0, done.stderr
     for name, distances in json.loads(done.stdout).items():  # Kolmogorov and Smirnov's, 0.09 by chance in 1 of 1,000
         assert max(distances) < 0.1, (name, distances)
+
+
+def test_distributions_are_placed_anywhere_in_a_structure() -> None:
+    structure = [{"uniform": [0, 1]}, {"a": {"b": spaces.Uniform(2, 3)}, "n": 3}, ({"choice": ["x", "y"]}, [1, 2])]
+    placed = spaces.placed(structure)
+    assert [*spaces.parameters(placed)] == ["0", "1/a/b", "2/0"]
+    filled = spaces.fill(placed, {"0": 0.5, "1/a/b": 2.5, "2/0": 1})
+    assert filled == [0.5, {"a": {"b": 2.5}, "n": 3}, ("y", [1, 2])]
+    with_option = {"kind": {"choice": ["a", {"b": {"C": {"uniform": [0, 1]}}}]}, "fixed": 3}
+    filled = spaces.fill(spaces.placed(with_option), {"kind": 1, "kind=b/C": 0.5})
+    assert filled == {"kind": "b", "C": 0.5, "fixed": 3}
+    constant = {"x": spaces.Uniform(0, 1), "net": {"layers": [1, 2]}}  # no name of a distribution: a plain value
+    assert spaces.fill(spaces.placed(constant), {"x": 0.5}) == {"x": 0.5, "net": {"layers": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("space", "place", "what"),
+    [
+        ({"x": {"uniformm": [0, 1]}}, "x", "did you mean 'uniform'"),
+        ({"x": {"uniform": [0, 1]}, "y": {"layers": [1, 2]}}, "y", "no distribution 'layers'"),
+        ({"x": spaces.Uniform(0, 1), "y": {"Log_Uniform": [1, 2]}}, "y", "'Log_Uniform'"),
+        ([{"unifrom": [0, 1]}], "0", "did you mean 'uniform'"),
+        ({"x": {"choice": {"a": 1}}}, "x.choice", "is not a list"),
+        ({"a": {"b": {"uniform": 3}}}, "a.b.uniform", "is not a list"),
+        ({"m": {"choice": ["a", {"b": {"C": {"uniform": [0, 1]}}}]}, "C": spaces.Uniform(0, 1)}, "C", "beside m"),
+    ],
+)
+def test_a_distribution_that_is_none_is_named_with_its_place(space: Any, place: str, what: str) -> None:
+    with pytest.raises(spaces.Unreadable) as refused:
+        spaces.placed(space)
+    assert str(refused.value).startswith(f"{place}: ") and what in str(refused.value)

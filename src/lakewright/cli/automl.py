@@ -95,7 +95,8 @@ def _project(rows: str, label: str | None, task: str | None, name: str | None, p
             f"name it: lakewright automl {shlex.quote(rows)} --label COLUMN",
         )
     written = face.new_project(rows, label, task=task, name=name, profile=profile)
-    note(visible(f"project file: {written.path} ({written.task}: {written.why})"))
+    replaced = "; in place of that of an earlier call, whose search has not ended" if written.replaced else ""
+    note(visible(f"project file: {written.path} ({written.task}: {written.why}){replaced}"))
     return str(written.path)
 
 

@@ -6,10 +6,12 @@ numbers to predict.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 FEW = 20  # whole numbers of at most so many values are classes
 TASKS = ("classification", "regression")
+HEADER = "# Written by lakewright automl."
+ORIGIN, LEADERBOARD = "origin.json", "leaderboard.json"  # in a search's folder: which file was searched; its end
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Written:
     path: Path
     task: str
     why: str  # of the task
+    replaced: bool = False  # a file of an earlier call, whose search has not ended
 
 
 def dataset_of(name: str) -> Dataset:
@@ -75,10 +80,11 @@ def write_project(
     name: str | None = None,
     more: Mapping[Key, Any] = {},
 ) -> Written:
-    """Writes NAME.yml into the folder. `more` are further settings by key.
+    """Writes NAME.yml into the folder. `more` are further settings by key. A file of other content is replaced only if
+    automl wrote it, nobody changed it since, and no search of it has ended: an earlier call was refused or stopped.
 
     Raises UsageError for a name that is none, for a file that holds another project, and for a label that is neither
-    classes nor numbers; DataError for a column that is not there.
+    classes nor numbers; DataError for a column that is not there; Busy if the other project is being searched.
     """
     called = name or dataset.name
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", called):
@@ -103,18 +109,45 @@ def write_project(
         if key[0] == "task" and isinstance(values["task"], str):
             values["task"] = {"name": task}
         lay(values, key, value)
-    written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    text = f"# Written by lakewright automl. {task}: {why}.\n{written}"
+    text = f"{HEADER} {task}: {why}.\n{_dumped(values)}"
     path = folder / f"{called}.yml"
-    if path.exists() and _values(path) != values:
-        raise UsageError(
-            f"{path} holds another project, or is another file",
-            f"choose another name, or search that project: lakewright automl {path}",
-        )
+    before = _values(path) if path.exists() else None
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
+    elif before != values:
+        if not _is_leftover(path, before, workspace):
+            raise UsageError(
+                f"{path} holds another project, or is another file",
+                f"choose another name, or search that project: lakewright automl {path}",
+            )
+        with workspace.lock(f"{before['schema']}.{before['name']}", "searching this project"):
+            write_whole(path, text)
+        return Written(path, task, why, replaced=True)
     return Written(path, task, why)
+
+
+def _is_leftover(path: Path, values: Any, workspace: Workspace) -> bool:
+    """Whether automl wrote the file, as it is, for a search that has not ended."""
+    text = path.read_text(encoding="utf-8")
+    header, _, rest = text.partition("\n")
+    if not header.startswith(HEADER) or rest != _dumped(values):
+        return False
+    for origin in (workspace.folder / "automl").glob(f"{values['name']}-*/{ORIGIN}"):
+        with suppress(OSError, ValueError):
+            searched = json.loads(origin.read_text(encoding="utf-8")).get("digest")
+            if searched == digest_of(text) and (origin.parent / LEADERBOARD).exists():
+                return False
+    return True
+
+
+def digest_of(text: str) -> str:
+    """Of a project file."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dumped(values: Any) -> str:
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def distinct(dataset: Dataset, column: str, workspace: Workspace, folder: Path, most: int) -> list[Any]:

@@ -7,6 +7,7 @@ A process that the system kills, because memory is short, takes its unit with it
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -20,9 +21,21 @@ R = TypeVar("R")
 
 
 def warm_up() -> None:
-    """Starts the server that makes the processes, which imports what a unit needs while rows are prepared."""
-    from multiprocessing import forkserver
+    """Starts the server that makes the processes, which imports what a unit needs while rows are prepared.
 
+    Before it starts the process that removes the semaphores of a killed search: its warning that it did would stand in
+    the terminal of whoever killed it.
+    """
+    from multiprocessing import forkserver, resource_tracker
+
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker")))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
     multiprocessing.get_context("forkserver").set_forkserver_preload(["lakewright.racing.ready"])
     forkserver.ensure_running()
 

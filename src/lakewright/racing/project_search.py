@@ -30,7 +30,7 @@ from typing import Any, cast
 
 import lakewright
 from lakewright import plugins
-from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, nearest, of_disk
+from lakewright.errors import LakewrightError, NotFound, ProjectError, UsageError, nearest, nearest_number, of_disk
 from lakewright.evaluation.metrics import higher_is_better
 from lakewright.learning.examples import joined
 from lakewright.learning.planning import as_prepared
@@ -41,6 +41,7 @@ from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.fine_tuning import FIRST, FineTuned, fine_tune, missing_packages, records_of
 from lakewright.racing.judging import SOURCE, Verdict, check_rows, judge, metrics_of, recommended, with_encoders
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
+from lakewright.racing.new_project import LEADERBOARD, ORIGIN, digest_of
 from lakewright.racing.portfolio import VECTORS, families
 from lakewright.racing.processes import warm_up
 from lakewright.racing.race import Candidate
@@ -58,7 +59,6 @@ from lakewright.system import jsonfile
 from lakewright.system.files import cores, write_whole
 from lakewright.workspace import Workspace
 
-ORIGIN = "origin.json"
 LONGER = ("minutes", "trials")  # of automl: a search goes on when they change
 SHARE_OF_RACE = 0.4  # of the minutes, before encoders are fine-tuned; what these leave is the race's again
 LEAST_LEFT = 5.0  # seconds for which a race is worth its start
@@ -126,7 +126,8 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
         folder = workspace.folder / "automl" / name
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "search.json", jsonfile.text(identity))
-        origin = {"project": str(project.path), "settings": [*project.overrides]}
+        digest = digest_of(project.path.read_text(encoding="utf-8"))
+        origin = {"project": str(project.path), "settings": [*project.overrides], "digest": digest}
         write_whole(folder / ORIGIN, jsonfile.text(origin))
         about = {"lakewright.kind": "automl", "lakewright.version": lakewright.__version__}
         run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", f"automl-{name}", about)
@@ -171,10 +172,10 @@ def run_candidate(
                 f"the project of {name}, or its rows, changed since the search",
                 f"search again: lakewright automl {project.path.name}",
             )
-        shown = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+        shown = json.loads((folder / LEADERBOARD).read_text(encoding="utf-8"))
         entries = {each["number"]: each for each in shown["candidates"]}
         if number not in entries:
-            raise NotFound(f"{name} has no candidate {number}", nearest(str(number), map(str, entries)))
+            raise NotFound(f"{name} has no candidate {number}", nearest_number(number, entries))
         if entries[number]["loss"] is None:
             why = entries[number]["failure"] or f"it predicted {entries[number]['folds']} of {shown['folds']} folds"
             raise UsageError(
@@ -333,7 +334,7 @@ def _searched(work: _Work, whole: Project, records: dict[str, Record]) -> Recomm
         folder.name, work.run_id, metric, entries, found, folder, folder / "best.yml", run, measured, prepared,
         verdict, tuple(notes),
     )  # fmt: skip
-    write_whole(folder / "leaderboard.json", jsonfile.text(result.as_json()))
+    write_whole(folder / LEADERBOARD, jsonfile.text(result.as_json()))
     result = replace(result, candidate_runs=_track(result, workspace))
     if run.error is not None:
         raise run.error

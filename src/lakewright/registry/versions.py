@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError, nearest
+from lakewright.errors import LakewrightError, ModelError, NotFound, UsageError, nearest_number
 from lakewright.model import pyfunc
 from lakewright.model.folder import verify
 from lakewright.records import ModelVersion
@@ -154,7 +154,7 @@ def set_alias(tracking: Tracking, name: str, alias: str, version: int) -> ModelV
         registry = MlflowRegistry(client)
         _, versions = aliases_and_versions(registry, name)
         if version not in versions:
-            raise NotFound(f"the model {name} has no version {version}", nearest(str(version), map(str, versions)))
+            raise NotFound(f"the model {name} has no version {version}", nearest_number(version, versions))
         try:
             client.set_registered_model_alias(name, alias, str(version))
         except MlflowException:  # MLflow's insert failed, as another process made the alias at that moment,

@@ -324,6 +324,9 @@ class AutoML(Settings):
     seed: int = Field(default=13, ge=0)
 
 
+LEAST_FOLDS = 5  # for tune.prune: wilcoxon. Four that are all worse are the first with a p below 0.1; then one is saved
+
+
 class Folds(Settings):
     """A metric as the mean over folds: each trial is trained once for each."""
 
@@ -353,10 +356,12 @@ class Tune(Settings):
         description="tpe: learns from the trials so far; random; grid: every combination of options, whole numbers "
         "and steps",
     )
-    prune: Literal["none", "median"] = Field(
+    prune: Literal["none", "median", "hyperband", "wilcoxon"] = Field(
         default="none",
         description="median: a training ends early that is worse on validation than half of the earlier ones of its "
-        "learner were at the same epoch, or number of trees",
+        "learner were at the same epoch, or number of trees; hyperband: at 1/27, 1/9 and 1/3 of the way the best third "
+        "goes on; wilcoxon: a trial ends after a fold where its folds are worse than the best trial's, by a "
+        "signed-rank test",
     )
     queue: int = Field(
         default=1,
@@ -388,9 +393,16 @@ class Tune(Settings):
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        if self.folds and self.prune != "none":
+        if self.folds and self.prune in ("median", "hyperband"):
             raise Refused(
-                "a trial over folds is not ended early by prune", "remove tune.prune, or the folds of tune.metric"
+                f"a trial over folds is not ended early by prune: {self.prune}",
+                "set tune.prune: wilcoxon, which compares folds, or remove the folds of tune.metric",
+            )
+        if self.prune == "wilcoxon" and self.folds < LEAST_FOLDS:
+            raise Refused(
+                f"prune: wilcoxon needs {LEAST_FOLDS} folds or more: no test of fewer than {LEAST_FOLDS - 1} folds "
+                "says that a trial is worse",
+                f"set tune.metric: {{name: auto, folds: {LEAST_FOLDS}}}, or remove tune.prune",
             )
         return self
 

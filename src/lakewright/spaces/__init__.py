@@ -39,7 +39,7 @@ from lakewright.spaces.drawing import (
     sample,
 )
 from lakewright.spaces.hyperopt import from_hyperopt, is_hyperopt
-from lakewright.spaces.reading import DISTRIBUTIONS, Unreadable, is_written, read, written
+from lakewright.spaces.reading import DISTRIBUTIONS, Unreadable, placed, read, written
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -68,9 +68,9 @@ __all__ = [
     "from_hyperopt",
     "grid",
     "is_hyperopt",
-    "is_written",
     "middle",
     "parameters",
+    "placed",
     "point_in",
     "read",
     "sample",

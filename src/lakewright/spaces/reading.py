@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any
 
 from lakewright.errors import UsageError, nearest, shown
 from lakewright.spaces.distributions import NUMBERS, Choice, Distribution, PChoice
-from lakewright.spaces.drawing import Option, Parameter, parameters
+from lakewright.spaces.drawing import Option, Parameter, Space, Whole, parameters
 
 DISTRIBUTIONS = ("choice", "pchoice", *NUMBERS)
 SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 reads 1e-5, without a point, as text
@@ -50,13 +51,46 @@ def written(space: Mapping[str, Parameter]) -> dict[str, Any]:
     return {key: _written(parameter.distribution) for key, parameter in space.items()}
 
 
-def is_written(space: object) -> bool:
-    """Whether `read` would try it: a mapping, every value of which names one distribution."""
-    return (
-        isinstance(space, Mapping)
-        and bool(space)
-        and all(isinstance(each, Mapping) and len(each) == 1 and {*each} <= {*DISTRIBUTIONS} for each in space.values())
-    )
+def placed(space: object) -> Space:
+    """The space with a parameter wherever a distribution stands in it, as an object or in YAML's form, at any depth of
+    mappings, lists and tuples. Its label is the way to it: `model/C`, `0`; `value` where the space is the distribution.
+
+    A mapping of one name to a list, which is no distribution, is a plain value only in a space of objects alone, and
+    if its name is not nearly that of one. Else it raises Unreadable.
+    """
+    odd: list[tuple[tuple[str | int, ...], Mapping[Any, Any]]] = []
+    has_parameter = has_form = False
+
+    def place(inner: Any, at: tuple[str | int, ...]) -> Any:
+        nonlocal has_parameter, has_form
+        label = "/".join(map(str, at)) or "value"
+        if isinstance(inner, Mapping) and len(inner) == 1 and isinstance(name := next(iter(inner)), str):
+            if name in DISTRIBUTIONS and not isinstance(inner[name], Mapping | Parameter | Distribution):
+                has_parameter = has_form = True
+                return Parameter(label, _distribution(inner, at, label))
+            if name in DISTRIBUTIONS or isinstance(inner[name], list | tuple):
+                odd.append((at, inner))
+        if isinstance(inner, Distribution):
+            has_parameter = True
+            return Parameter(label, inner)
+        if isinstance(inner, Mapping):
+            found = {key: place(each, (*at, key)) for key, each in inner.items()}
+            _check_beside({key: each for key, each in found.items() if isinstance(each, Parameter)}, at)
+            return found
+        if isinstance(inner, list | tuple):
+            return type(inner)(place(each, (*at, i)) for i, each in enumerate(inner))
+        has_parameter |= isinstance(inner, Parameter | Whole)
+        return inner
+
+    found = place(space, ())
+    for at, form in odd:
+        if not has_parameter or ({*form}.isdisjoint(DISTRIBUTIONS) and (has_form or _is_nearly_one(form))):
+            _distribution(form, at, "")  # raises
+    return found
+
+
+def _is_nearly_one(form: Mapping[Any, Any]) -> bool:
+    return bool(get_close_matches(str(next(iter(form))).lower(), DISTRIBUTIONS, n=1, cutoff=0.8))
 
 
 def _parameters(space: Mapping[Any, Any], at: tuple[str | int, ...], above: str) -> dict[str, Parameter]:
@@ -64,6 +98,11 @@ def _parameters(space: Mapping[Any, Any], at: tuple[str | int, ...], above: str)
     for key, form in space.items():
         label = f"{above}{key}"
         found[str(key)] = Parameter(label, _distribution(form, (*at, str(key)), label))
+    _check_beside(found, at)
+    return found
+
+
+def _check_beside(found: Mapping[Any, Parameter], at: tuple[str | int, ...]) -> None:
     for key, parameter in found.items():
         for inside in _beside(parameter.distribution):
             if inside in found:
@@ -72,7 +111,6 @@ def _parameters(space: Mapping[Any, Any], at: tuple[str | int, ...], above: str)
                     f"it stands beside {key}, and inside one of its options",
                     "write it in one of the two places",
                 )
-    return found
 
 
 def _beside(distribution: Distribution) -> set[str]:

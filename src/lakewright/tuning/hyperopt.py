@@ -12,15 +12,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
+from pathlib import Path
 from typing import Any
 
-from lakewright.errors import UsageError
-from lakewright.spaces import Choice, Parameter, PChoice, Point, Space, fill, point_in
+from lakewright.errors import UsageError, shown
+from lakewright.spaces import Choice, Parameter, PChoice, Point, Space, fill, parameters, point_in
 from lakewright.spaces.hyperopt import distribution_of
 from lakewright.system.files import cores
 from lakewright.tuning.minimize import Minimum, minimize, structure_of
 from lakewright.tuning.samplers import STARTUP, RandomSampler, Sampler, TpeSampler
 from lakewright.tuning.trials import Trial, best_of
+
+Stop = Callable[..., tuple[bool, list[Any]]]
 
 
 class hp:  # noqa: N801 (Hyperopt's name)
@@ -97,6 +101,7 @@ class Trials:
     """The trials of one `fmin`, or of several in a row: a second call with the same object goes on."""
 
     made: tuple[Trial, ...] = ()
+    labels: tuple[str, ...] = ()  # of the space, also those that no trial has drawn
 
     def __len__(self) -> int:
         return len(self.made)
@@ -106,15 +111,19 @@ class Trials:
 
     @property
     def trials(self) -> list[dict[str, Any]]:
-        return [_as_hyperopt(trial) for trial in self.made]
+        return [self._document(trial) for trial in self.made]
 
     @property
     def results(self) -> list[dict[str, Any]]:
         return [_result(trial) for trial in self.made]
 
     @property
+    def miscs(self) -> list[dict[str, Any]]:
+        return [document["misc"] for document in self.trials]
+
+    @property
     def best_trial(self) -> dict[str, Any]:
-        return _as_hyperopt(self._best())
+        return self._document(self._best())
 
     @property
     def argmin(self) -> Point:
@@ -126,14 +135,34 @@ class Trials:
 
     @property
     def vals(self) -> dict[str, list[Any]]:
-        labels = dict.fromkeys(label for trial in self.made for label in trial.point)
-        return {label: [each.point[label] for each in self.made if label in each.point] for label in labels}
+        """Label → its values, of the trials that drew it."""
+        return {label: [each.point[label] for each in self.made if label in each.point] for label in self._labels()}
+
+    @property
+    def idxs(self) -> dict[str, list[int]]:
+        """Label → the numbers of the trials that drew it."""
+        return {label: [each.number for each in self.made if label in each.point] for label in self._labels()}
 
     def losses(self) -> list[float | None]:
         return [trial.loss for trial in self.made]
 
     def statuses(self) -> list[str]:
         return [trial.status for trial in self.made]
+
+    def _labels(self) -> list[str]:
+        return [*dict.fromkeys((*self.labels, *(label for trial in self.made for label in trial.point)))]
+
+    def _document(self, trial: Trial) -> dict[str, Any]:
+        """As Hyperopt writes a trial: what was not drawn has an empty list."""
+        drawn = {label: label in trial.point for label in self._labels()}
+        vals = {label: [trial.point[label]] if here else [] for label, here in drawn.items()}
+        idxs = {label: [trial.number] if here else [] for label, here in drawn.items()}
+        return {
+            "tid": trial.number,
+            "state": 2 if trial.status == "ok" else 3,
+            "result": _result(trial),
+            "misc": {"tid": trial.number, "vals": vals, "idxs": idxs},
+        }
 
     def _best(self) -> Trial:
         best = best_of(self.made)
@@ -163,6 +192,24 @@ class SparkTrials(Trials):
         return self.parallelism or cores()
 
 
+def no_progress_loss(iteration_stop_count: int = 20, percent_increase: float = 0.0) -> Stop:
+    """For `fmin(early_stop_fn=…)`: ends the search after so many trials in a row whose loss is not below the least one
+    by more than `percent_increase` percent. Before the first better one, the first trial counts."""
+
+    def stop(trials: Trials, least: float | None = None, waited: int = 0) -> tuple[bool, list[Any]]:
+        loss = trials.losses()[-1]
+        if least is None:
+            waited += 1
+            least = loss
+        elif loss is not None and loss < least - abs(least) * percent_increase / 100:
+            least, waited = loss, 0
+        else:
+            waited += 1
+        return waited >= iteration_stop_count, [least, waited]
+
+    return stop
+
+
 def fmin(
     fn: Callable[[Any], Any],
     space: Any,
@@ -172,20 +219,44 @@ def fmin(
     loss_threshold: float | None = None,
     trials: Trials | None = None,
     rstate: Any = None,
+    allow_trials_fmin: bool = True,
+    pass_expr_memo_ctrl: bool | None = None,
+    catch_eval_exceptions: bool = True,
     verbose: bool = True,
+    return_argmin: bool = True,
     points_to_evaluate: Sequence[Mapping[str, Any]] | None = None,
     max_queue_len: int = 1,
     show_progressbar: bool = True,
-    return_argmin: bool = True,
+    early_stop_fn: Stop | None = None,
+    trials_save_file: str | Path = "",
 ) -> Any:
     """As Hyperopt's: label → value of the trial with the least loss, of a choice the index; `space_eval` makes the
-    objective's argument of it. `minimize` does the work. An objective that raises is a failed trial, and an error only
-    if all do."""
+    objective's argument of it. `minimize` does the work.
+
+    An objective that raises is a failed trial, and an error only if all do; with `catch_eval_exceptions=False` it ends
+    the search. `early_stop_fn` gets the trials after each, and what it returned before; it returns whether to stop, and
+    a list for its next call. `trials_save_file` is a folder, which keeps each trial as JSON; the same call goes on from
+    there. `allow_trials_fmin` changes nothing. Raises UsageError for what is not offered.
+    """
+    _refuse(fn, pass_expr_memo_ctrl, trials, points_to_evaluate, trials_save_file)
     trials = trials if trials is not None else Trials()
+    trials.labels = (*parameters(structure_of(space)[0]),)
     parallel = trials.processes if isinstance(trials, SparkTrials) else 1
     if isinstance(trials, SparkTrials):
         timeout = trials.timeout if timeout is None else timeout
         loss_threshold = trials.loss_threshold if loss_threshold is None else loss_threshold
+    if (max_evals, timeout, loss_threshold, early_stop_fn) == (None,) * 4:
+        raise UsageError("the search has no end", "set max_evals, timeout, loss_threshold or early_stop_fn")
+    earlier, state = trials.made, list[Any]()
+
+    def stop(ended: Sequence[Trial]) -> bool:
+        nonlocal state
+        trials.made = tuple(ended)  # now, so that a search that is stopped leaves them
+        if early_stop_fn is None:
+            return False
+        stops, state = early_stop_fn(trials, *state)
+        return bool(stops)
+
     found: Minimum = minimize(
         fn,
         space,
@@ -196,12 +267,36 @@ def fmin(
         timeout=timeout,
         loss_threshold=loss_threshold,
         points=points_to_evaluate or (),
+        folder=trials_save_file or None,
         workers=parallel,
-        trials=trials.made,
-        progress=show_progressbar and verbose,
+        trials=earlier,
+        progress=bool(show_progressbar and verbose),
+        stop=stop,
+        catch=catch_eval_exceptions,
     )
-    trials.made = found.trials
     return dict(found.point) if return_argmin else space_eval(space, found.point)
+
+
+def _refuse(fn: Any, pass_expr_memo_ctrl: bool | None, trials: Any, points: Any, trials_save_file: str | Path) -> None:
+    """Raises UsageError for what Hyperopt takes and this `fmin` does not."""
+    if pass_expr_memo_ctrl or (pass_expr_memo_ctrl is None and getattr(fn, "fmin_pass_expr_memo_ctrl", False)):
+        raise UsageError(
+            "pass_expr_memo_ctrl: an objective gets what was drawn, and no expression, memo and ctrl of Hyperopt's",
+            "write it as a function of the drawn values; what it is to keep beside its loss it returns in a dict",
+        )
+    if trials is not None and not isinstance(trials, Trials):
+        raise UsageError(
+            f"trials is a {type(trials).__name__}, which is not of lakewright.tune",
+            "make it by its Trials() or SparkTrials()",
+        )
+    if points is not None and (isinstance(points, Mapping | str) or not isinstance(points, Sequence)):
+        raise UsageError(f"points_to_evaluate is {shown(points)}", "write a list of points: [{'label': value}, …]")
+    if trials_save_file and Path(trials_save_file).is_file():
+        raise UsageError(
+            f"trials_save_file: {trials_save_file} is a file, and trials are kept here in a folder, as JSON; a pickle "
+            "of Hyperopt's is not read",
+            "name another path",
+        )
 
 
 def space_eval(space: Any, point: Mapping[str, Any]) -> Any:
@@ -229,9 +324,11 @@ def _sampler(algo: Any) -> Any:
 def _seed(rstate: Any) -> int:
     if rstate is None:
         return 13
-    if isinstance(rstate, int):
-        return rstate
-    draw = rstate.integers if hasattr(rstate, "integers") else rstate.randint  # numpy's Generator, or RandomState
+    if isinstance(rstate, Integral):
+        return int(rstate)
+    draw = getattr(rstate, "integers", None) or getattr(rstate, "randint", None)  # numpy's Generator, or RandomState
+    if draw is None:
+        raise UsageError(f"rstate is {shown(rstate)}", "give numpy.random.default_rng(13), or a whole number")
     return int(draw(2**31 - 1))
 
 
@@ -239,14 +336,3 @@ def _result(trial: Trial) -> dict[str, Any]:
     loss = {} if trial.loss is None else {"loss": trial.loss}
     reason = {"reason": trial.reason} if trial.reason else {}
     return {**loss, "status": trial.status, **reason, **trial.results}
-
-
-def _as_hyperopt(trial: Trial) -> dict[str, Any]:
-    vals = {label: [value] for label, value in trial.point.items()}
-    idxs = {label: [trial.number] for label in trial.point}
-    return {
-        "tid": trial.number,
-        "state": 2 if trial.status == "ok" else 3,
-        "result": _result(trial),
-        "misc": {"tid": trial.number, "vals": vals, "idxs": idxs},
-    }

@@ -25,9 +25,10 @@ class Proposal:
     earlier: Any = None  # what the trial may know of those before it
 
 
-def ahead_of(sampler: Sampler, workers: Workers, queue: int) -> int:
-    """How many trials are proposed ahead: where proposals do not depend on trials, enough for all processes."""
-    return queue if sampler.learns else max(queue, workers.processes)
+def ahead_of(sampler: Sampler, workers: Workers, queue: int, prunes: bool = False) -> int:
+    """How many trials are proposed ahead: where neither proposals nor the ends of trials depend on earlier ones, enough
+    for all processes."""
+    return queue if sampler.learns or prunes else max(queue, workers.processes)
 
 
 def run_trials(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,6 @@ from uuid import uuid4
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.spaces import (
     Choice,
-    Distribution,
     Parameter,
     PChoice,
     Point,
@@ -24,10 +24,9 @@ from lakewright.spaces import (
     fill,
     from_hyperopt,
     is_hyperopt,
-    is_written,
     parameters,
+    placed,
     point_in,
-    read,
 )
 from lakewright.system import jsonfile
 from lakewright.system.files import cores
@@ -82,6 +81,8 @@ def minimize(
     tracking: str | None = None,
     trials: Sequence[Trial] = (),
     progress: bool = True,
+    stop: Callable[[Sequence[Trial]], bool] | None = None,
+    catch: bool = True,
 ) -> Minimum:
     """Search the space for the arguments with the least loss.
 
@@ -94,24 +95,25 @@ def minimize(
     needs one alone. Without a `timeout` (seconds; no trial starts after it) the trials do not depend on `workers`.
     A `folder` keeps each trial as it ends; the same call goes on from there. `trials` are earlier ones, which count.
     `experiment`: the name of an MLflow experiment, in which a run of this search gets one nested run a trial; at
-    `tracking`, by default where MLflow logs.
+    `tracking`, by default where MLflow logs. `stop` gets the trials so far after each, and ends the search where it
+    returns True.
 
-    A trial whose `fn` raises, or whose loss is no finite number, failed. Raises LakewrightError if all did, and
-    UsageError for arguments that mean nothing.
+    A trial whose `fn` raises, or whose loss is no finite number, failed; without `catch`, what `fn` raises ends the
+    search. Raises LakewrightError if all trials failed, and UsageError for arguments that mean nothing.
     """
     structure, bare = structure_of(space)
     parameters(structure)  # raises UsageError
     first = [_checked_point(structure, point) for point in points]
-    sampler = algo(structure, seed, len(first)) if callable(algo) else sampler_of(algo, structure, seed, len(first))
-    if max_evals is None and timeout is None and loss_threshold is None and sampler.name != "grid":
+    sampler = algo(structure, seed, len(first)) if callable(algo) else sampler_of(algo, structure, seed, first)
+    if (max_evals, timeout, loss_threshold, stop) == (None,) * 4 and sampler.name != "grid":
         raise UsageError("the search has no end", "set max_evals, timeout or loss_threshold")
     for name, value, least in (
         ("max_evals", max_evals, 1),
         ("max_queue_len", max_queue_len, 1),
         ("timeout", timeout, 0),
     ):
-        if value is not None and value < least:
-            raise UsageError(f"{name} is {value}", f"set it to {least} or more")
+        if value is not None and not (isinstance(value, Real) and value >= least):
+            raise UsageError(f"{name} is {value!r}", f"set it to {least} or more")
     identity = {"space": _shape(structure), "sampler": sampler.name, "seed": seed, "points": first}
     recorded = {trial.number: trial for trial in trials}
     home = TrialFolder(Path(folder)) if folder is not None else None
@@ -130,6 +132,8 @@ def minimize(
         try:
             trial = _judged(proposal, argument, fn(argument))
         except Exception as failure:
+            if not catch:
+                raise
             trial = Trial(proposal.number, proposal.point, argument, "fail", reason=_reason(failure))
         return finish(trial, time.monotonic() - started)
 
@@ -148,8 +152,10 @@ def minimize(
             (max_evals is None or number < max_evals)
             and (timeout is None or time.monotonic() - began < timeout or number in recorded)
             and (loss_threshold is None or best is None or best.loss is None or best.loss > loss_threshold)
+            and not stopped
         )
 
+    stopped = False
     pool = _workers(workers)
     ahead = ahead_of(sampler, pool, max_queue_len)
     if ahead < pool.processes:
@@ -162,7 +168,9 @@ def minimize(
     with bar("trials", max_evals) if progress else nullcontext(_unseen) as advance:
 
         def note(trial: Trial) -> None:
+            nonlocal stopped
             best_so_far.append(trial)
+            stopped = stopped or (stop is not None and stop(best_so_far))
             if trial.status != "ok":
                 LOG.warning("trial %d failed: %s", trial.number, trial.reason)
             if runs is not None:
@@ -225,21 +233,8 @@ def structure_of(space: Any) -> tuple[Space, bool]:
     """The space in our objects, and whether the objective gets its one value alone."""
     if is_hyperopt(space):
         space = from_hyperopt(space)
-    if _is_distribution(space):
-        return {"value": Parameter("value", space)}, True
-    if is_written(space):
-        return read(space), False
-    if isinstance(space, Mapping) and any(_is_distribution(inner) for inner in space.values()):
-        return {
-            key: Parameter(str(key), inner) if _is_distribution(inner) else inner for key, inner in space.items()
-        }, False
-    if isinstance(space, Mapping):
-        return space, False
-    return {"value": space}, True
-
-
-def _is_distribution(value: Any) -> bool:
-    return isinstance(value, Distribution)
+    structure = placed(space)
+    return (structure, False) if isinstance(structure, Mapping) else ({"value": structure}, True)
 
 
 def _checked_point(structure: Space, point: Mapping[str, Any]) -> Point:

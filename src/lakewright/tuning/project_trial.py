@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from lakewright.settings.project import Project, changed
 from lakewright.spaces import Choice, Option, Parameter, PChoice, Point, Space, fill
 from lakewright.tuning.loop import Proposal
 from lakewright.tuning.nested_runs import name_of
-from lakewright.tuning.pruning import MedianRule, Pruned
+from lakewright.tuning.pruning import RULES, Pruned, Watched, worse_over_folds
 from lakewright.tuning.trials import Trial, TrialFolder
 from lakewright.workspace import Workspace
 
@@ -46,7 +46,7 @@ class ProjectTrial:
     folder: TrialFolder
     run_id: str
     threads: int
-    prunes: bool
+    prune: str  # as tune.prune
     folds: int  # 0: the project's own validation split
     zero: float  # where the search's clock stood at 0, by time.monotonic
 
@@ -54,12 +54,12 @@ class ProjectTrial:
         workspace, elsewhere = self._workspace()
         began = time.monotonic()
         values = values_of(self.project, self.space, proposal)
-        rule = MedianRule((), prunes=self.prunes)
+        watched = Watched(RULES.get(self.prune), proposal.number)
         with log_into(self.folder.path / "log.txt", workspace) if elsewhere else nullcontext():
             try:
-                trial = self._tried(proposal, values, workspace, rule)
+                trial = self._tried(proposal, values, workspace, watched)
             except Pruned as pruned:
-                results = {"curve": rule.recorded, "learner": self._learner(proposal.number, values)}
+                results = {"curve": watched.recorded, "learner": self._learner(proposal.number, values)}
                 trial = Trial(proposal.number, proposal.point, values, "pruned", reason=pruned.cause, results=results)
             except (Exception, SystemExit) as failure:
                 reason = _reason(failure)
@@ -114,11 +114,11 @@ class ProjectTrial:
             raise
         return project, cast(Prepared, records["prepare"]), cast(Trained, trained), step.record is None
 
-    def _tried(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace, rule: MedianRule) -> Trial:
+    def _tried(self, proposal: Proposal, values: Mapping[str, Any], workspace: Workspace, watched: Watched) -> Trial:
         if self.folds:
             return self._over_folds(proposal, values, workspace)
-        rule.earlier = (proposal.earlier or {}).get(self._learner(proposal.number, values), ())
-        _, prepared, trained, now = self.trained(proposal.number, values, workspace, rule)
+        watched.earlier = (proposal.earlier or {}).get(self._learner(proposal.number, values), ())
+        _, prepared, trained, now = self.trained(proposal.number, values, workspace, watched)
         metric = self.metric if self.metric != "auto" else primary_of(workspace, prepared, trained)
         results: dict[str, Any] = {
             "metrics": trained.validation,
@@ -128,7 +128,7 @@ class ProjectTrial:
         }
         if not now:  # for the estimate of how long a trial takes
             results["training_seconds"] = trained.details.get("training_seconds", 0.0)
-        results |= {"learner": trained.learner} | ({"curve": rule.recorded} if rule.curve else {})
+        results |= {"learner": trained.learner} | ({"curve": watched.recorded} if watched.curve else {})
         if metric not in trained.validation:
             why = f"{metric} is not defined on the validation rows"
             return Trial(proposal.number, proposal.point, values, "fail", reason=why, results=results)
@@ -146,6 +146,10 @@ class ProjectTrial:
             measured.append(trained.validation)
             if now:
                 shutil.rmtree(trained.model_folder)
+            if fold < self.folds and (why := self._worse(measured, metric, proposal)):
+                results = {"metric": metric, "learner": trained.learner, "folds": [each[metric] for each in measured]}
+                reason = f"ended after fold {fold} of {self.folds}: {why}"
+                return Trial(proposal.number, proposal.point, values, "pruned", reason=reason, results=results)
         shared = set.intersection(*({*each} for each in measured))
         means = {name: fmean(each[name] for each in measured) for name in measured[0] if name in shared}
         results: dict[str, Any] = {"metrics": means, "metric": metric, "learner": trained.learner}
@@ -155,6 +159,13 @@ class ProjectTrial:
         results["folds"] = [each[metric] for each in measured]
         loss = -means[metric] if higher_is_better(metric) else means[metric]
         return Trial(proposal.number, proposal.point, values, "ok", loss=loss, metric=means[metric], results=results)
+
+    def _worse(self, measured: Sequence[Mapping[str, float]], metric: str, proposal: Proposal) -> str:
+        """Why no more folds are needed; empty where they are."""
+        if self.prune != "wilcoxon" or not proposal.earlier or not all(metric in each for each in measured):
+            return ""
+        sign = 1 if higher_is_better(metric) else -1
+        return worse_over_folds([sign * each[metric] for each in measured], [sign * each for each in proposal.earlier])
 
     def _learner(self, number: int, values: Mapping[str, Any]) -> str:
         return changed(self.project, {} if number == OWN else values).train.learner

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from lakewright.errors import UsageError, nearest
@@ -35,11 +36,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STARTUP = 10  # trials at random before TPE learns from them
+TRIES = 200  # to draw a point that was not proposed before
 
 
 class Sampler(Protocol):
-    name: ClassVar[str]
-    learns: ClassVar[bool]  # whether a proposal depends on earlier trials
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def learns(self) -> bool:
+        """Whether a proposal depends on earlier trials."""
 
     def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
         """The point of this number; None where the space is exhausted."""
@@ -106,16 +112,59 @@ class TpeSampler:
         return draw(self.space, ask)
 
 
-def sampler_of(name: str, space: Space, seed: int, first: int = 0) -> Sampler:
-    """`first`: how many points are tried before the sampler's. Raises UsageError for an unknown name, and for a space
-    that has no grid."""
-    if name == "tpe":
-        return TpeSampler(space, seed)
-    if name == "random":
-        return RandomSampler(space, seed)
+@dataclass(frozen=True)
+class NewPoints:
+    """As `sampler`, but never a point that was proposed before: in its place comes another one at random. None where
+    every point was proposed, or `TRIES` random ones in a row, of a space whose points cannot be listed."""
+
+    sampler: Sampler
+    space: Space
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return self.sampler.name
+
+    @property
+    def learns(self) -> bool:
+        return self.sampler.learns
+
+    def propose(self, number: int, ended: Sequence[Trial], under_way: Sequence[Point]) -> Point | None:
+        before = {_key(trial.point) for trial in ended} | {_key(point) for point in under_way}
+        point = self.sampler.propose(number, ended, under_way)
+        if point is None or _key(point) not in before:
+            return point
+        import numpy as np
+
+        random = np.random.default_rng([self.seed, number, 1])  # the sampler's own begins without the 1
+        for _ in range(TRIES):
+            if _key(point := sample(self.space, random)) not in before:
+                return point
+        left = [point for point in self._all if _key(point) not in before]
+        return left[random.integers(len(left))] if left else None
+
+    @cached_property
+    def _all(self) -> Sequence[Point]:
+        """Of a space that has a grid."""
+        try:
+            return grid(self.space)
+        except UsageError:
+            return ()
+
+
+def _key(point: Point) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(point.items()))
+
+
+def sampler_of(name: str, space: Space, seed: int, first: Sequence[Point] = (), *, may_repeat: bool = True) -> Sampler:
+    """`first`: the points that are tried before the sampler's; `may_repeat`: whether a point may be proposed twice.
+    Raises UsageError for an unknown name, and for a space that has no grid."""
     if name == "grid":
-        return GridSampler(grid(space), first)
-    raise UsageError(f"there is no sampler {name!r}", nearest(name, ("tpe", "random", "grid")))
+        return GridSampler([point for point in grid(space) if may_repeat or point not in first], len(first))
+    if name not in ("tpe", "random"):
+        raise UsageError(f"there is no sampler {name!r}", nearest(name, ("tpe", "random", "grid")))
+    sampler = TpeSampler(space, seed) if name == "tpe" else RandomSampler(space, seed)
+    return sampler if may_repeat else NewPoints(sampler, space, seed)
 
 
 def study_of(

@@ -43,7 +43,7 @@ from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.minimize import none_succeeded
 from lakewright.tuning.model_folders import ModelFolders
 from lakewright.tuning.project_trial import OWN, ProjectTrial, is_here, own_point, values_of
-from lakewright.tuning.pruning import curves
+from lakewright.tuning.pruning import KNOWN, RULES
 from lakewright.tuning.samplers import sampler_of
 from lakewright.tuning.trials import Trial, TrialFolder, best_of, plain
 from lakewright.tuning.verdict import Verdict, compare
@@ -70,7 +70,7 @@ class Found:
     folder: Path
     project: Path  # best.yml: the project file with the best settings
     model_folder: Path  # of the best trial
-    note: str = ""  # where processes had nothing to do
+    note: str = ""  # where processes had nothing to do, or the space had no other settings
 
     @property
     def page(self) -> Path:
@@ -173,8 +173,9 @@ class _Search:
         clock = max((trial.ended for trial in recorded.values()), default=0.0)
         zero = time.monotonic() - clock
         workers = workers_of(workspace)
-        sampler = sampler_of(tune.sampler, space, tune.seed, first=1)
-        ahead = ahead_of(sampler, workers, tune.queue)
+        own = Proposal(OWN, own_point(self.project, space))
+        sampler = sampler_of(tune.sampler, space, tune.seed, [own.point], may_repeat=False)
+        ahead = ahead_of(sampler, workers, tune.queue, tune.prune != "none")
         compute = ProjectTrial(
             self.project,
             space,
@@ -183,11 +184,10 @@ class _Search:
             self.folder,
             self.run_id,
             workspace.threads,
-            tune.prune != "none",
+            tune.prune,
             tune.folds,
             zero,
         )
-        own = Proposal(OWN, own_point(self.project, space))
         if OWN not in recorded:  # alone: how long a trial takes is known before others start
             recorded[OWN] = compute(own)
         metric = str(recorded[OWN].results.get("metric") or tune.metric_name)
@@ -226,13 +226,14 @@ class _Search:
             first=[own.point],
             recorded=recorded,
             died=died,
-            known=curves if tune.prune != "none" else lambda trials: None,
+            known=KNOWN.get(tune.prune, lambda trials: None),
             note=note,
         )
         best = best_of(self.ended)
         if best is None:
             raise none_succeeded(self.ended)
-        if len(self.ended) == 1 and tune.minutes is not None:
+        exhausted = more(len(self.ended), self.ended)  # a trial more was wanted, and the sampler had none
+        if len(self.ended) == 1 and tune.minutes is not None and not exhausted:
             own_results = self.ended[0].results
             raise self._too_short(max(self.ended[0].seconds, own_results.get("training_seconds", 0.0)))
         metric = str(best.results["metric"])
@@ -252,7 +253,10 @@ class _Search:
             self.folder.path,
             self.folder.path / "best.yml",
             Path(trained.model_folder),
-            _idle(workers.processes, ahead) if "processes" in workspace.profile.workers.model_fields_set else "",
+            _note(
+                _idle(workers.processes, ahead) if "processes" in workspace.profile.workers.model_fields_set else "",
+                _exhausted(len(self.ended), tune) if exhausted else "",
+            ),
         )
         self._write_project(best)
         text = jsonfile.text(found.as_json(), default=plain)
@@ -358,7 +362,7 @@ def _check(project: Project, tune: Tune) -> None:
         except UsageError as error:
             shown = ", ".join(f"{name}={value}" for name, value in settings.items())
             raise ProjectError(f"tune.space, with {shown}: {error.cause}", error.remedy) from None
-    if tune.prune != "none" and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
+    if tune.prune in RULES and not any(getattr(plugins.LEARNERS.find(name), "watched", False) for name in learners):
         raise ProjectError(
             f"tune.prune: {' and '.join(sorted(learners))} cannot be ended early: nothing is measured while it learns",
             "remove tune.prune",
@@ -372,6 +376,17 @@ def _idle(processes: int, ahead: int) -> str:
         f"{processes - ahead} of {processes} processes had nothing to do: tune.queue is {ahead}, so that no more "
         f"trials are proposed at once; tune.queue: {processes} uses all, and tpe knows less when it proposes"
     )
+
+
+def _exhausted(trials: int, tune: Tune) -> str:
+    if (tune.most_trials, tune.minutes, tune.until) == (None, None, None):
+        return ""  # the end of a grid
+    of = f" of {tune.most_trials}" if tune.most_trials is not None else ""
+    return f"the space holds no other settings: the search ended after {trials}{of} trials"
+
+
+def _note(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _identity(project: Project, tune: Tune, source: str) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def plain(value: Any) -> Any:
 
 
 def number_of(value: Any) -> float | None:
-    """A loss as a float, if it is a finite number."""
+    """A loss as a float, if it is a finite number, or an array that holds one."""
     try:
-        number = float(value)
+        number = float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None

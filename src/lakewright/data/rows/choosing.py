@@ -104,13 +104,14 @@ def choose(
 
     # No text twice, if we make the split
     duplicates = duplicates_of(facts.text, facts.truth)
-    findings += check_duplicates(duplicates, columns=columns, rows=facts.rows)
+    coarse = settings.duplicates == "auto" and not {*TEXTS} & {*reading.inputs.values()} and duplicates.are_coarse
+    drop, published = settings.duplicates != "keep" and not coarse, method == "predefined"
+    fate = _fate(coarse, drop, published)
+    findings += check_duplicates(duplicates, columns=columns, rows=facts.rows, fate=fate)
     parts = np.zeros(reading.table.rows, np.int16)
     parts[facts.rows] = parts_of(facts.text["high"], facts.group, settings.split.seed)
     facts = replace(facts, text=facts.text[:0].copy())  # the hashes are not needed any more: two thirds of the memory
     groups, first = duplicates.group_of_row, np.ones(len(facts.rows), dtype=np.bool_)
-    coarse = settings.duplicates == "auto" and not {*TEXTS} & {*reading.inputs.values()} and duplicates.are_coarse
-    drop, published = settings.duplicates != "keep" and not coarse, method == "predefined"
     if coarse:
         findings.append(coarse_rows(duplicates))
     if drop and not published:
@@ -167,3 +168,14 @@ def choose(
         ids = np.zeros(reading.table.rows, np.int64)
         ids[facts.rows] = facts.ids
     return Chosen(place, labels, facts.names, ids, parts)
+
+
+def _fate(coarse: bool, drop: bool, published: bool) -> str:
+    """What becomes of rows that repeat an earlier one, for their findings."""
+    if coarse:
+        return ": all stay (equal_rows_kept)"
+    if not drop:
+        return ": all stay, as prepare.duplicates is keep"
+    if published:
+        return ": dropped, except those of the published test split, which stays whole"
+    return ": dropped, and the first of each stays"

@@ -175,22 +175,23 @@ def check_constant(counts: Mapping[str, int], rows: int, *, columns: Columns) ->
     return [Finding(name="constant_label", count=len(constant), detail=detail, rows=constant[:EXAMPLES])]
 
 
-def check_duplicates(duplicates: Duplicates, *, columns: Columns, rows: Rows | None = None) -> list[Noticed]:
-    """Findings about repeated texts, and about texts with different truths."""
+def check_duplicates(
+    duplicates: Duplicates, *, columns: Columns, rows: Rows | None = None, fate: str = ""
+) -> list[Noticed]:
+    """Findings about repeated texts, and about texts with different truths. `fate`: what becomes of repeated ones."""
     number = _numbers(rows, len(duplicates.group_of_row))
     text_column, truth_column = input_names(columns, "and"), truth_name(columns)
     noticed = noticed_rows(
         "exact_duplicates",
         number[duplicates.exact],
-        f"repeating the {content(columns)} of an earlier row in column {text_column} exactly: where "
-        "prepare.duplicates drops them, train and validation keep the first.",
+        f"repeating the {content(columns)} of an earlier row in column {text_column} exactly{fate}.",
         with_truth,
     )
     noticed += noticed_rows(
         "normalised_duplicates",
         number[np.setdiff1d(duplicates.normalised, duplicates.exact)],
         f"repeating the {content(columns)} of an earlier row in column {text_column} except for case, white space or "
-        "Unicode form: where prepare.duplicates drops them, train and validation keep the first.",
+        f"Unicode form{fate}.",
         with_truth,
     )
     noticed += noticed_rows(
