@@ -36,7 +36,7 @@ from lakewright.system.files import whole
 
 FEW = 2000  # rows of train and validation
 FOLDS = 3
-BATCHES = (10, 20, 40)  # of pairs, one after another while the folds' log loss falls
+BATCHES = (5, 10, 20, 40)  # of pairs, one after another while the folds' log loss falls
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # of the squared weights, each fit from the last
 
 LOG = logging.getLogger("lakewright")
