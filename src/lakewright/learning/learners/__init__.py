@@ -97,14 +97,20 @@ class Fitted:
     history: list[dict[str, float]] = field(default_factory=list)  # step, loss, validation metrics …
     details: dict[str, float | int | str] = field(default_factory=dict)
     validation: Logits | None = None  # what the network that serves many rows says of validation, where that is known
+    task: Task | None = None  # its thresholds fitted, where the learner had more rows for that than validation has
 
 
 def tuned(training: Training[LearnerSettings], logits: Logits) -> tuple[Task, Scorer]:
     """The task with its thresholds fitted on validation, and its scorer there; `logits` are the network's."""
     examples = training.validation
     task = training.task.tune(logits, examples.encoded, examples.rows, examples.truths)
+    return task, scored(task, examples, logits)
+
+
+def scored(task: Task, examples: Examples, logits: Logits) -> Scorer:
+    """The scorer of what these logits predict of the examples."""
     predictions = task.decode(logits, examples.encoded, examples.rows)
-    return task, task.scorer(examples.truths, predictions, examples.rows)
+    return task.scorer(examples.truths, predictions, examples.rows)
 
 
 def direction(metric: str) -> float:

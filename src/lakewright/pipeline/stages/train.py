@@ -13,7 +13,7 @@ import numpy as np
 from lakewright import plugins
 from lakewright.data.rows.objects import Objects
 from lakewright.learning.examples import from_columns, read_split
-from lakewright.learning.learners import Examples, Fitted, Training, tuned
+from lakewright.learning.learners import Examples, Fitted, Training, scored, tuned
 from lakewright.learning.planning import as_prepared
 from lakewright.learning.synthetic import with_synthetic
 from lakewright.model.folder import (
@@ -81,7 +81,10 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
     network = plugins.RUNTIMES.find(runtime_name)(folder, workspace.threads, "throughput")
     predictor = Predictor(folder, "", task, recipe, network)
     logits = predictor.logits(training.validation.encoded) if fitted.validation is None else fitted.validation
-    task, scorer = tuned(training, logits)
+    if fitted.task is None:
+        task, scorer = tuned(training, logits)
+    else:
+        task, scorer = fitted.task, scored(fitted.task, training.validation, logits)
     predictor = replace(predictor, task=task)
     validation = scorer.metrics(np.ones(scorer.rows))
 

@@ -10,6 +10,8 @@ loop       the training loop             interpolation  a part of the way back
 export     ONNX                          pruning   fewer neurons for int8
 serving    int8 where it pays, and in which runtime
 rounded    a head that learns from int8
+few_rows   the choices by folds where rows are few
+contrastive  pairs of rows before the head
 """
 
 from __future__ import annotations
@@ -64,6 +66,8 @@ class Encoder:
     def fit(self, training: Training[Any]) -> Fitted:
         import torch
 
+        from lakewright.learning.learners.encoder.contrastive import contrast
+        from lakewright.learning.learners.encoder.few_rows import folds_of
         from lakewright.learning.learners.encoder.forward import use_bf16
         from lakewright.learning.learners.encoder.frozen import remember
         from lakewright.learning.learners.encoder.interpolation import SHARES, interpolate
@@ -76,6 +80,8 @@ class Encoder:
 
         settings: EncoderSettings = training.settings
         torch.set_num_threads(training.threads)
+        if folds := folds_of(training):
+            return _from_few_rows(training, folds)
         network = untrained(training, settings.dropout).to(training.device)
         learning = remember(network, in_deviations(training))
         results: dict[str, float | int | str] = {}
@@ -84,6 +90,8 @@ class Encoder:
         )
         at_start = training.checkpoints / "start.pt"
         if not at_start.exists():
+            if batches := settings.contrastive_batches(0):
+                contrast(network, learning, learning.train, batches, training.checkpoints / "pairs.pt")
             if probe and training.task.level != "vector":
                 loss = settings.loss_of(training.task)
                 results, _ = fit_head(network, learning, loss, settings.seed, settings.head_start_rows)
@@ -117,6 +125,17 @@ class Encoder:
         from lakewright.learning.learners.encoder.network import EncoderNetwork
 
         return EncoderNetwork.open(folder)
+
+
+def _from_few_rows(training: Training[EncoderSettings], folds: int) -> Fitted:
+    from lakewright.learning.learners.encoder.few_rows import learn, thrifty
+    from lakewright.learning.learners.encoder.serving import leave
+
+    network = untrained(training, training.settings.dropout or 0.0).to(training.device)
+    learned = learn(network, thrifty(training, network), folds)
+    served = leave(network, training)
+    details = learned.details | served.details
+    return Fitted(learned.history, details, learned.validation, learned.task)
 
 
 def untrained(training: Training[PretrainedSettings], dropout: float | None) -> EncoderNetwork:

@@ -43,6 +43,55 @@ class _Head:
     logits: Logits  # of validation
 
 
+class Probe:
+    """Rows that heads learn from, one head for each penalty; each fit starts from the last."""
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor,
+        training: Training[PretrainedSettings],
+        loss: Loss,
+        outputs: int,
+    ) -> None:
+        """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]."""
+        self._mean, self._scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
+        self._inputs, self._targets, self._weights = (inputs - self._mean) / self._scale, targets, weights
+        self._task, self._loss = training.task, loss
+        self._weight = torch.zeros(outputs, inputs.shape[1], requires_grad=True)
+        self._bias = torch.zeros(outputs, requires_grad=True)
+        squared = training.unit is not None and loss.name == "l2"
+        self._ridge = Ridge(self._inputs, targets, weights) if squared else None
+
+    def head(self, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """weight [outputs, width] and bias [outputs] of the least mean loss + penalty · |weight|² ÷ 2, the weight there
+        that of inputs scaled to a deviation of 1."""
+        if self._ridge is not None:
+            least, offset = self._ridge.head(penalty)
+        else:
+            least, offset = self._weight, self._bias
+            optimizer = torch.optim.LBFGS([least, offset], max_iter=50, line_search_fn="strong_wolfe")
+            optimizer.step(lambda: self._objective(penalty, optimizer))
+        with torch.no_grad():
+            weight = least / self._scale
+            return weight, offset - weight @ self._mean
+
+    def _objective(self, penalty: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+        optimizer.zero_grad()
+        logits, targets = self._inputs @ self._weight.T + self._bias, self._targets
+        # A tagging task's loss is over the tokens of a sequence: here all of them are one.
+        losses = (
+            self._task.loss(logits[None], targets[None], self._loss)[0]
+            if self._task.level == "token"
+            else self._task.loss(logits, targets, self._loss)
+        )
+        mean = (losses * self._weights).sum() / self._weights.sum()
+        value: torch.Tensor = mean + penalty * self._weight.square().sum() / 2
+        value.backward()
+        return value
+
+
 def fit_head(
     network: EncoderNetwork,
     training: Training[PretrainedSettings],
@@ -60,40 +109,13 @@ def fit_head(
     task, examples, unit = training.task, training.train, training.unit
     if limit is not None and limit < len(examples):
         examples = examples.take(np.sort(np.random.default_rng(seed).permutation(len(examples))[:limit]))
-    features = _features(network, training, examples, reader)
-    inputs, targets, weights = _stacked(features, examples, task.level == "token", seed)
-    validation = _features(network, training, training.validation, reader)
-    mean, scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
-    inputs = (inputs - mean) / scale
-    weight = torch.zeros(network.head.out_features, inputs.shape[1], requires_grad=True)
-    bias = torch.zeros(network.head.out_features, requires_grad=True)
-    ridge = Ridge(inputs, targets, weights) if unit is not None and loss.name == "l2" else None
-
-    def objective(penalty: float, optimizer: torch.optim.Optimizer) -> torch.Tensor:
-        optimizer.zero_grad()
-        logits = inputs @ weight.T + bias
-        # A tagging task's loss is over the tokens of a sequence: here all of them are one.
-        losses = (
-            task.loss(logits[None], targets[None], loss)[0]
-            if task.level == "token"
-            else task.loss(logits, targets, loss)
-        )
-        value: torch.Tensor = (losses * weights).sum() / weights.sum() + penalty * weight.square().sum() / 2
-        value.backward()
-        return value
-
-    def minimum(penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
-        if ridge is not None:
-            return ridge.head(penalty)
-        optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
-        optimizer.step(lambda: objective(penalty, optimizer))
-        return weight, bias
+    features = features_of(network, training, examples, reader)
+    rows = _stacked(features, examples, task.level == "token", seed)
+    validation = features_of(network, training, training.validation, reader)
+    probe = Probe(*rows, training, loss, network.head.out_features)
 
     def fitted(penalty: float) -> _Head:
-        least, offset = minimum(penalty)
-        with torch.no_grad():
-            scaled = least / scale
-            head = scaled, offset - scaled @ mean
+        head = probe.head(penalty)
         logits: Logits = [values @ head[0].numpy().T + head[1].numpy() for values in validation]
         if unit is not None:
             logits = unit.outside(logits)
@@ -121,7 +143,7 @@ def fit_head(
     return {"probe_validation": best.primary, "probe_penalty": best.penalty}, best.logits
 
 
-def _features(
+def features_of(
     network: EncoderNetwork, training: Training[PretrainedSettings], examples: Examples, reader: Runtime | None
 ) -> list[NDArray[np.float32]]:
     """What the head reads of each row [width], or of each sequence [tokens, width]."""

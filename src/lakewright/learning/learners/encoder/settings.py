@@ -71,6 +71,18 @@ class EncoderSettings(PretrainedSettings):
         description="the probe is fitted on at most so many rows of train",
     )
 
+    contrastive: Literal["auto", "never"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto",
+        description="batches in which pairs of rows teach the encoder before the head learns; auto: where rows are few "
+        "and it helps, by folds of them; class and labels alone",
+    )
+    folds: Literal["auto", 0, 2, 3, 4, 5, 6, 7, 8] = Field(
+        default="auto",
+        description="parts of train and validation that choose how few rows are learned from; all are learned from in "
+        "the end. 0: validation chooses, and is not learned from; auto: 3 for at most 2,000 rows of classes or labels, "
+        "where num_train_epochs is auto",
+    )
+
     num_train_epochs: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
         default="auto", description="auto: by the rows of train; 4 for 10,000, more for fewer and fewer for more"
     )
@@ -134,6 +146,12 @@ class EncoderSettings(PretrainedSettings):
             return self.num_train_epochs
         return float(min(10, max(1, round(4 * (10_000 / rows) ** 0.5))))
 
+    def contrastive_batches(self, auto: int) -> int:
+        """Batches of pairs; `auto`: how many where the setting is auto."""
+        if self.contrastive == "auto":
+            return auto
+        return 0 if self.contrastive == "never" else self.contrastive
+
     def loss_of(self, task: Task) -> Loss:
         name = task.losses[0] if self.loss == "auto" else self.loss
         return Loss(name, self.label_smoothing_factor, self.focal_gamma, self.similarity_scale)
@@ -148,6 +166,13 @@ class EncoderSettings(PretrainedSettings):
         if sum(ways.values()) > 1:
             names = " and ".join(name for name, used in ways.items() if used)
             raise ValueError(f"{names} each choose what is trained; set only one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_teach_weights(self) -> Self:
+        named = {"contrastive": isinstance(self.contrastive, int), "folds": self.folds not in ("auto", 0)}
+        if self.lora_rank and (names := " and ".join(name for name, used in named.items() if used)):
+            raise ValueError(f"{names} cannot be set beside lora_rank: pairs of rows change the weights themselves")
         return self
 
     @model_validator(mode="after")

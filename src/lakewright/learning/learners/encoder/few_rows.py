@@ -1,0 +1,197 @@
+"""A model from few rows: it learns from train and validation both, and folds of them make its choices.
+
+Of a few hundred rows a validation split is a few dozen: which epoch, penalty or threshold is best there is chance, and
+its rows are missing where every row counts. So the rows are cut into folds, and each is predicted by an encoder and a
+head that did not learn from it. By the log loss of these predictions the head's penalty is chosen, and how many batches
+of pairs teach the encoder first, if any (contrastive.py). The task's thresholds and the validation metrics are
+theirs too. Then encoder and head learn once more, in the chosen way, from all rows: the model.
+
+That model is measured by the test split alone; the folds measure the way it is made, from two rows in three.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lakewright.errors import TrainingError
+from lakewright.learning.examples import joined
+from lakewright.learning.learners import Examples, Training
+from lakewright.learning.learners.encoder import packed
+from lakewright.learning.learners.encoder.batches import padded
+from lakewright.learning.learners.encoder.contrastive import contrast
+from lakewright.learning.learners.encoder.frozen import remember
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.probe import Probe, features_of
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.tasks import Logits, Loss, Task
+from lakewright.system.files import whole
+
+FEW = 2000  # rows of train and validation
+FOLDS = 3
+BATCHES = (5, 10, 20, 40)  # of pairs, one after another while the folds' log loss falls
+PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # of the squared weights, each fit from the last
+
+LOG = logging.getLogger("lakewright")
+Features = NDArray[np.float32]  # [rows, width]
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What the folds decided. The network holds the model."""
+
+    task: Task  # its thresholds fitted on the rows' predictions by folds
+    validation: Logits  # those of validation's rows
+    history: list[dict[str, float]]  # the contrastive loss of each batch
+    details: dict[str, float | int | str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """One way to learn, measured by folds."""
+
+    loss: float  # the task's, the mean over rows
+    penalty: float
+    logits: NDArray[np.float32]  # [rows, outputs], each by a head that did not learn from the row
+
+
+def folds_of(training: Training[EncoderSettings]) -> int:
+    """How many folds make the choices; 0: validation makes them. Raises TrainingError where folds are set and cannot
+    be."""
+    settings, task = training.settings, training.task
+    rows = len(training.train) + len(training.validation)
+    left_open = settings.num_train_epochs == "auto" and settings.head_start != "random"
+    without = next((why for why, true in {
+        f"the truths are {task.truth}": task.truth not in ("class", "labels") or task.level != "row",
+        "the rows have no folds: they were split by time, or made by prepare.balance: smote":
+            training.train.parts is None or training.validation.parts is None,
+        "a row may be several sequences (long_texts: windows)": training.train.encoded.rows is not None,
+    }.items() if true), "")  # fmt: skip
+    if settings.folds == "auto":
+        return FOLDS if left_open and not without and rows <= FEW else 0
+    if settings.folds and without:
+        raise TrainingError(f"train.folds cannot be {settings.folds}: {without}", "set train.folds: 0")
+    return settings.folds
+
+
+def thrifty(training: Training[EncoderSettings], network: EncoderNetwork) -> Training[EncoderSettings]:
+    """The training as few rows want it: the lower half of the encoder frozen, unless the settings say what is trained.
+    What it says of each row is then the same in every fold, and computed once (frozen.py)."""
+    settings = training.settings
+    if settings.freeze_layers or settings.train_layers != "all" or not packed.is_packed(network.encoder):
+        return training
+    layers = int(network.encoder.config.num_hidden_layers)
+    return replace(training, settings=settings.model_copy(update={"freeze_layers": 1 + layers // 2}))
+
+
+def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: int) -> Learned:
+    """Leaves the model in the network. Raises TrainingError where a fold is empty."""
+    settings, rows = training.settings, joined(training.train, training.validation)
+    examples = remember(network, replace(training, train=rows)).train
+    assert examples.parts is not None
+    of_row = examples.parts % folds
+    if min(np.bincount(of_row, minlength=folds)) == 0:
+        raise TrainingError(
+            f"{len(examples)} rows are too few for {folds} folds: one is empty", "set fewer train.folds, or 0"
+        )
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def taught(fold: int, batches: int) -> Features:
+        """All rows' features by an encoder that learned from pairs of the rows outside the fold."""
+        network.load_state_dict(start)
+        if batches:
+            learn = examples.take(np.flatnonzero(of_row != fold))
+            contrast(network, training, learn, batches, training.checkpoints / f"pairs_{fold}.pt")
+        return _features(network, training, examples)
+
+    def way(batches: int) -> _Way:
+        of_folds = [
+            _kept(training.checkpoints / f"features_{fold}_{batches}.npy", partial(taught, fold, batches))
+            for fold in (range(folds) if batches else range(1))
+        ]
+        measured = _measured(training, examples, of_folds if batches else of_folds * folds, of_row)
+        LOG.info("%d batches of pairs: log loss by folds %.4f, penalty %g", batches, measured.loss, measured.penalty)
+        return measured
+
+    automatic = settings.contrastive == "auto"
+    ways = {0: way(0)}
+    for batches in BATCHES if automatic else filter(None, [settings.contrastive_batches(0)]):
+        ways[batches] = way(batches)
+        if ways[batches].loss > min(each.loss for each in ways.values()):
+            break  # more of them only lead further away
+    chosen = min(ways, key=lambda batches: ways[batches].loss) if automatic else max(ways)
+    LOG.info(
+        "%d rows are few: validation is learned from, too, and folds choose %d batches of pairs", len(examples), chosen
+    )
+    network.load_state_dict(start)
+    losses = contrast(network, training, examples, chosen, training.checkpoints / "pairs.pt") if chosen else []
+    weight, bias = _probe(training, examples, _features(network, training, examples)).head(ways[chosen].penalty)
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(bias)
+    return Learned(
+        *_tuned(training, examples, ways[chosen]),
+        [{"step": step, "contrastive_loss": loss} for step, loss in enumerate(losses, start=1)],
+        {
+            "folds": folds,
+            "rows_of_folds": len(examples),
+            "contrastive_batches": chosen,
+            **{f"log_loss_after_{batches}": round(each.loss, 5) for batches, each in ways.items()},
+            "probe_penalty": ways[chosen].penalty,
+        },
+    )
+
+
+def _kept(path: Path, compute: Callable[[], Features]) -> Features:
+    """What a resumed run need not compute again."""
+    if not path.exists():
+        with whole(path, path.with_suffix(".partial")) as draft, draft.open("wb") as file:
+            np.save(file, compute())
+    features: Features = np.load(path)
+    return features
+
+
+def _features(network: EncoderNetwork, training: Training[EncoderSettings], examples: Examples) -> Features:
+    return np.stack(features_of(network, training, examples, None))
+
+
+def _probe(training: Training[EncoderSettings], examples: Examples, features: Features) -> Probe:
+    targets = torch.from_numpy(padded(examples.targets, np.arange(len(examples))))
+    weights = torch.from_numpy(examples.weights)
+    loss = training.settings.loss_of(training.task)
+    return Probe(torch.from_numpy(features), targets, weights, training, loss, training.task.outputs)
+
+
+def _measured(
+    training: Training[EncoderSettings], examples: Examples, features: Sequence[Features], of_row: NDArray[np.int16]
+) -> _Way:
+    """The best penalty by the log loss of rows that heads did not learn from. `features` [folds]: all rows' by the
+    encoder that did not learn from the fold."""
+    logits = np.zeros((len(PENALTIES), len(examples), training.task.outputs), np.float32)
+    for fold, inputs in enumerate(features):
+        learn, held = np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
+        probe = _probe(training, examples.take(learn), inputs[learn])
+        for place, penalty in enumerate(PENALTIES):
+            weight, bias = (part.numpy() for part in probe.head(penalty))
+            logits[place, held] = inputs[held] @ weight.T + bias
+    targets = torch.from_numpy(padded(examples.targets, np.arange(len(examples))))
+    loss = Loss(training.task.losses[0])
+    losses = [
+        float(np.average(training.task.loss(torch.from_numpy(each), targets, loss).numpy(), weights=examples.weights))
+        for each in logits
+    ]
+    best = int(np.argmin(losses))
+    return _Way(losses[best], PENALTIES[best], logits[best])
+
+
+def _tuned(training: Training[EncoderSettings], examples: Examples, way: _Way) -> tuple[Task, Logits]:
+    logits: Logits = [*way.logits]
+    task = training.task.tune(logits, examples.encoded, examples.rows, examples.truths)
+    return task, logits[len(training.train) :]

@@ -1,0 +1,199 @@
+"""Few rows: pairs that teach the encoder, and folds that choose, of which no row is judged by what learned from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import sentences
+from lakewright.errors import TrainingError
+from lakewright.learning.learners import Examples, Training
+from lakewright.learning.learners.encoder import contrastive, few_rows
+from lakewright.learning.learners.encoder.base import load_encoder
+from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.recipe import Recipe
+from lakewright.model.tasks.classification import TextClassification
+from lakewright.model.tasks.multilabel import MultilabelClassification
+from recipes import tokens
+
+KINDS = ("animal", "plant", "stone")
+
+
+def training(base: Path, folder: Path, truth: str = "class", rows: int = 60, **settings: Any) -> Training:
+    folder.mkdir(exist_ok=True)
+    recipe = Recipe((tokens(base, 32),))
+    task: Any = TextClassification(KINDS) if truth == "class" else MultilabelClassification(KINDS, (0.5,) * 3)
+
+    def examples(count: int, seed: int) -> Examples:
+        drawn = sentences(count, seed=seed)
+        texts = [row["text"] for row in drawn]
+        truths: list[Any] = [row["label"] for row in drawn]
+        if truth == "labels":
+            truths = [[label] if at % 5 else [] for at, label in enumerate(truths)]
+        encoded = recipe.encode([{"text": text} for text in texts])
+        parts = np.arange(count, dtype=np.int16)
+        ones = np.ones(count, dtype=np.float32)
+        return Examples(encoded, task.targets(truths, encoded, texts), ones, texts, truths, parts)
+
+    return Training(
+        task=task,
+        settings=EncoderSettings(base_model=str(base), per_device_train_batch_size=8, **settings),
+        recipe=recipe,
+        train=examples(rows, 1),
+        validation=examples(rows // 6, 2),
+        folder=folder,
+        checkpoints=folder,
+        base=base,
+        device="cpu",
+        threads=1,
+    )
+
+
+def network(base: Path, dropout: float = 0.0) -> EncoderNetwork:
+    torch.manual_seed(1)
+    return EncoderNetwork(load_encoder(base, dropout, 1), 3, "row", "mean", dropout)
+
+
+def weights(of: EncoderNetwork) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in of.state_dict().values() if value.is_floating_point()])
+
+
+def test_the_loss_is_the_papers() -> None:
+    vectors, labels = torch.randn(5, 4, generator=torch.Generator().manual_seed(3)), [0, 1, 0, 1, 2]
+    unit = (vectors / vectors.norm(dim=1, keepdim=True)).double().numpy()
+    each = []
+    for i in range(4):  # the last is like no other
+        scores = {j: unit[i] @ unit[j] / contrastive.TEMPERATURE for j in range(5) if j != i}
+        total = np.log(sum(np.exp(score) for score in scores.values()))
+        each.append(-np.mean([scores[j] - total for j in scores if labels[j] == labels[i]]))
+    alike = torch.from_numpy(contrastive.alike(np.array(labels)[:, None]))
+    of_weights = torch.tensor([1.0, 2.0, 1.0, 2.0, 9.0])
+    loss = contrastive.contrastive_loss(vectors, alike, of_weights)
+    assert float(loss) == pytest.approx(np.average(each, weights=[1, 2, 1, 2]), rel=1e-5)
+
+
+def test_labels_are_alike_by_their_share_in_common() -> None:
+    alike = contrastive.alike(np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]]))
+    assert alike.tolist() == [[1, 0.5, 0, 0], [0.5, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("size", [4, 32])
+def test_a_batch_holds_rows_of_like_class_however_many_classes_there_are(size: int) -> None:
+    targets = np.repeat(np.arange(50), 3)[:, None]
+    for step in range(5):
+        rows = contrastive.drawn(targets, size, 13, step)
+        _, counts = np.unique(targets[rows], return_counts=True)
+        assert len(rows) <= size and len(set(rows.tolist())) == len(rows) and counts.min() >= 2
+    assert not np.array_equal(contrastive.drawn(targets, size, 13, 0), contrastive.drawn(targets, size, 13, 1))
+
+
+@pytest.mark.parametrize("truth", ["class", "labels"])
+def test_pairs_bring_rows_of_like_truth_together(tiny_base: Path, tmp_path: Path, truth: str) -> None:
+    given = training(tiny_base, tmp_path, truth)
+    of = network(tiny_base)
+    head = of.head.weight.clone()
+    losses = contrastive.contrast(of, given, given.train, 30, tmp_path / "pairs.pt")
+    assert len(losses) == 30 and np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert torch.equal(of.head.weight, head)
+
+
+@pytest.mark.parametrize("killed_at", [1, 3, 7])
+def test_pairs_resumed_end_with_the_same_weights(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """With dropout and a checkpoint after every batch; the process is gone in the middle of a batch, and the rest comes
+    in two calls."""
+    given = training(tiny_base, tmp_path, save_seconds=1e-9)
+    undisturbed = network(tiny_base, 0.3)
+    expected = contrastive.contrast(undisturbed, given, given.train, 8, tmp_path / "whole.pt")
+    loss, calls = contrastive.contrastive_loss, 0
+
+    def dies(*arguments: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == killed_at:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    monkeypatch.setattr(contrastive, "contrastive_loss", dies)
+    with pytest.raises(KeyboardInterrupt):
+        contrastive.contrast(network(tiny_base, 0.3), given, given.train, 8, tmp_path / "parted.pt")
+    monkeypatch.setattr(contrastive, "contrastive_loss", loss)
+    resumed = network(tiny_base, 0.3)
+    contrastive.contrast(resumed, given, given.train, 7, tmp_path / "parted.pt")
+    assert contrastive.contrast(resumed, given, given.train, 8, tmp_path / "parted.pt") == expected
+    assert torch.equal(weights(resumed), weights(undisturbed))
+
+
+def test_folds_choose_for_few_rows_alone(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = training(tiny_base, tmp_path)
+    assert few_rows.folds_of(few) == few_rows.FOLDS
+    assert few_rows.folds_of(training(tiny_base, tmp_path, num_train_epochs=1)) == 0
+    assert few_rows.folds_of(training(tiny_base, tmp_path, folds=0)) == 0
+    by_time = replace(few, train=replace(few.train, parts=None))
+    assert few_rows.folds_of(by_time) == 0
+    with pytest.raises(TrainingError, match="split by time"):
+        few_rows.folds_of(replace(by_time, settings=EncoderSettings(folds=3)))
+    monkeypatch.setattr(few_rows, "FEW", 69)
+    assert few_rows.folds_of(few) == 0
+    assert few_rows.folds_of(training(tiny_base, tmp_path, folds=5)) == 5
+
+
+@pytest.mark.parametrize("truth", ["class", "labels"])
+def test_no_row_is_judged_by_what_learned_from_it(tiny_base: Path, tmp_path: Path, truth: str) -> None:
+    """A row's prediction by folds stays when its truth changes; that of another fold's rows does not."""
+    given = training(tiny_base, tmp_path / "a", truth, contrastive=4)
+    row = 2
+    truths = [*given.train.truths]
+    truths[row] = {"animal": "stone"}.get(truths[row], "animal") if truth == "class" else [*KINDS]
+    targets = given.task.targets(truths, given.train.encoded, given.train.rows)
+    changed = replace(given, train=replace(given.train, truths=truths, targets=targets), checkpoints=tmp_path / "b")
+    changed.checkpoints.mkdir()
+    kept: list[Any] = []
+    for one in (given, changed):
+        few_rows.learn(network(tiny_base), one, 3)
+        folds = (np.load(one.checkpoints / f"features_{fold}_4.npy") for fold in range(3))
+        kept.append([*folds])
+    fold = row % 3
+    assert np.array_equal(kept[0][fold], kept[1][fold])
+    assert not np.array_equal(kept[0][(fold + 1) % 3], kept[1][(fold + 1) % 3])
+
+
+def test_a_killed_choice_goes_on_to_the_same_model(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_rows, "BATCHES", (3, 6))
+    undisturbed = network(tiny_base)
+    expected = few_rows.learn(undisturbed, training(tiny_base, tmp_path / "whole"), 3)
+    measured, calls = few_rows._measured, 0
+
+    def dies(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return measured(*arguments)
+
+    monkeypatch.setattr(few_rows, "_measured", dies)
+    with pytest.raises(KeyboardInterrupt):
+        few_rows.learn(network(tiny_base), training(tiny_base, tmp_path / "parted"), 3)
+    monkeypatch.setattr(few_rows, "_measured", measured)
+    resumed = network(tiny_base)
+    found = few_rows.learn(resumed, training(tiny_base, tmp_path / "parted"), 3)
+    assert found.details == expected.details and found.history == expected.history
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert np.array_equal(np.stack(found.validation), np.stack(expected.validation))
+
+
+def test_an_empty_fold_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
+    given = training(tiny_base, tmp_path)
+    alike = replace(given, train=replace(given.train, parts=np.zeros(60, np.int16)))
+    alike = replace(alike, validation=replace(alike.validation, parts=np.zeros(10, np.int16)))
+    with pytest.raises(TrainingError, match="too few for 3 folds"):
+        few_rows.learn(network(tiny_base), alike, 3)
