@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,15 @@ def test_no_cpu_in_place_of_a_gpu_that_was_asked_for(tmp_path: Path, monkeypatch
     workspace = Workspace.open(load_profile().model_copy(update={"device": "cuda"}))
     with pytest.raises(UsageError, match="torch finds no GPU"):
         _ = workspace.device
+
+
+def test_a_machine_without_a_gpu_is_known_without_torch(tmp_path: Path) -> None:
+    """torch's import takes seconds, which a run of trees would wait for."""
+    if any(Path("/dev").glob("nvidia*")):
+        pytest.skip("this machine has a GPU")
+    script = (
+        "import sys; from lakewright.settings.profile import load_profile; from lakewright.workspace import Workspace; "
+        "print(Workspace.open(load_profile()).device, 'torch' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == ["cpu", "False"]

@@ -96,7 +96,8 @@ class Race:
         """A unit for which `left` seconds are enough; `spent` is the share of the time that has passed. None: there is
         none, now."""
         ways = (self._probe, self._deepen) if spent < PROBING else (self._deepen, self._probe)
-        unit = next((unit for way in ways if (unit := way(left)) is not None), None) or self._propose(left)
+        ways = (*ways, self._propose, self._complete_others)
+        unit = next((unit for way in ways if (unit := way(left)) is not None), None)
         if unit is not None:
             unit[0].started.add(unit[1])
         return unit
@@ -142,7 +143,16 @@ class Race:
         return None
 
     def _deepen(self, left: float) -> Unit | None:
-        for candidate in self._worth_all():
+        return self._rest_of(self._worth_all(), left)
+
+    def _complete_others(self, left: float) -> Unit | None:
+        """For the seconds at the end in which nothing new comes to its end."""
+        pool = [each for each in self.candidates if each.has(self.first)]
+        return self._rest_of(sorted(pool, key=lambda each: each.loss(self.first)), left)
+
+    def _rest_of(self, candidates: Sequence[Candidate], left: float) -> Unit | None:
+        """The next fold of the first of these that can come to its end."""
+        for candidate in candidates:
             todo = [fold for fold in self.all if fold not in candidate.started]
             begun = len(candidate.started) > len(self.first)
             if todo and not candidate.failure and (begun or self._affords(candidate, len(todo), left)):

@@ -30,7 +30,7 @@ from lakewright.system.files import write_whole
 from lakewright.system.progress import bar
 
 LARGE, MEDIUM = 20_000, 3_000  # rows: from these on, one or two first folds tell candidates apart
-RESERVE, LEAST_RESERVE = 0.04, 0.5  # share of the time, and seconds at least, for the end
+RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 0.5, 6.0  # share of the time, and seconds, for the end: joining networks
 MOST_FOLDS = 8
 TRIAL_ROUNDS = 30  # trees that tell what a fold costs
 FOLDS, SPENT, PROPOSALS = "folds.json", "spent.json", "proposals.json"
@@ -60,7 +60,7 @@ def search(
         race = _race(folder, shared, learners, folds, processes, seed, trials)
         earlier = _replay(folder, race)
         left = seconds - earlier
-        end = began + left - max(RESERVE * left, LEAST_RESERVE)
+        end = began + left - min(max(RESERVE * left, LEAST_RESERVE), MOST_RESERVE)
         interrupted = _run(folder, race, pool, folds, end, seconds, earlier, clock)
     return selected(folder, race, folds, clock() - began, earlier, interrupted, seconds)
 

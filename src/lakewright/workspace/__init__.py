@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,8 +135,8 @@ class Workspace:
     def device(self) -> str:
         """The torch device. Raises UsageError when a GPU is asked for and there is none: no silent CPU in its place."""
         requested = self.profile.device
-        if requested == "cpu":
-            return requested
+        if requested == "cpu" or (requested == "auto" and not _may_have_gpu()):
+            return "cpu"
         import torch
 
         if torch.cuda.is_available():
@@ -206,3 +208,12 @@ class Workspace:
 def copy_of(uri: str) -> Path:
     """The folder in which the copy of the workspace at `uri` lies."""
     return user_cache() / hashlib.sha256(uri.rstrip("/").encode()).hexdigest()[:16]
+
+
+def _may_have_gpu() -> bool:
+    """Whether it is worth the seconds that torch's import takes: on Linux a GPU that torch can use has a file in /dev,
+    of NVIDIA's driver (servers, Jetson), AMD's, or Windows' below WSL."""
+    if find_spec("torch") is None:
+        return False
+    names = ("nvidia*", "nvhost*", "nvgpu*", "kfd", "dxg")
+    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in names)
