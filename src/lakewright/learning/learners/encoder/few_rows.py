@@ -63,21 +63,24 @@ class _Way:
 
 
 def folds_of(training: Training[EncoderSettings]) -> int:
-    """How many folds make the choices; 0: validation makes them. Raises TrainingError where folds are set and cannot
-    be."""
-    settings, task = training.settings, training.task
-    rows = len(training.train) + len(training.validation)
-    left_open = settings.num_train_epochs == "auto" and settings.head_start != "random"
-    without = next((why for why, true in {
-        f"the truths are {task.truth}": task.truth not in ("class", "labels") or task.level != "row",
-        "the rows have no folds: they were split by time, or made by prepare.balance: smote":
-            training.train.parts is None or training.validation.parts is None,
-        "a row may be several sequences (long_texts: windows)": training.train.encoded.rows is not None,
-    }.items() if true), "")  # fmt: skip
+    """How many folds make the choices; 0: validation makes them. Raises TrainingError where pairs or folds are set and
+    cannot be."""
+    settings, task, train = training.settings, training.task, training.train
+    no_pairs = no_folds = ""
+    if task.truth not in ("class", "labels") or task.level != "row":
+        no_pairs = f"{task.name} has neither classes nor several labels of a row"
+    elif train.encoded.rows is not None:
+        no_pairs = "a row may be several sequences (long_texts: windows)"
+    if train.parts is None or training.validation.parts is None:
+        no_folds = "the rows have no folds: they were split by time, or made by prepare.balance: smote"
+    if isinstance(settings.contrastive, int) and no_pairs:
+        raise TrainingError(f"train.contrastive cannot be {settings.contrastive}: {no_pairs}", "leave it out")
     if settings.folds == "auto":
-        return FOLDS if left_open and not without and rows <= FEW else 0
-    if settings.folds and without:
-        raise TrainingError(f"train.folds cannot be {settings.folds}: {without}", "set train.folds: 0")
+        left_open = settings.num_train_epochs == "auto" and settings.head_start != "random" and not settings.lora_rank
+        few = len(train) + len(training.validation) <= FEW
+        return FOLDS if left_open and few and not (no_pairs or no_folds) else 0
+    if settings.folds and (why := no_pairs or no_folds):
+        raise TrainingError(f"train.folds cannot be {settings.folds}: {why}", "set train.folds: 0")
     return settings.folds
 
 
