@@ -20,6 +20,7 @@ from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.model.recipe import Recipe
 from lakewright.model.tasks.classification import TextClassification
 from lakewright.model.tasks.multilabel import MultilabelClassification
+from lakewright.model.tasks.regression import Regression
 from recipes import tokens
 
 KINDS = ("animal", "plant", "stone")
@@ -140,6 +141,12 @@ def test_folds_choose_for_few_rows_alone(tiny_base: Path, tmp_path: Path, monkey
     assert few_rows.folds_of(by_time) == 0
     with pytest.raises(TrainingError, match="split by time"):
         few_rows.folds_of(replace(by_time, settings=EncoderSettings(folds=3)))
+    number = replace(few, task=Regression({"text": "text"}))
+    assert few_rows.folds_of(number) == 0
+    with pytest.raises(TrainingError, match="contrastive cannot be 4: regression"):
+        few_rows.folds_of(replace(number, settings=EncoderSettings(contrastive=4)))
+    with pytest.raises(ValueError, match="lora_rank"):
+        EncoderSettings(contrastive=4, lora_rank=8)
     monkeypatch.setattr(few_rows, "FEW", 69)
     assert few_rows.folds_of(few) == 0
     assert few_rows.folds_of(training(tiny_base, tmp_path, folds=5)) == 5

@@ -37,7 +37,7 @@ from lakewright.system.files import whole
 FEW = 2000  # rows of train and validation
 FOLDS = 3
 BATCHES = (5, 10, 20, 40)  # of pairs, one after another while the folds' log loss falls
-PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # of the squared weights, each fit from the last
+PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
 
 LOG = logging.getLogger("lakewright")
 Features = NDArray[np.float32]  # [rows, width]
@@ -63,21 +63,24 @@ class _Way:
 
 
 def folds_of(training: Training[EncoderSettings]) -> int:
-    """How many folds make the choices; 0: validation makes them. Raises TrainingError where folds are set and cannot
-    be."""
-    settings, task = training.settings, training.task
-    rows = len(training.train) + len(training.validation)
-    left_open = settings.num_train_epochs == "auto" and settings.head_start != "random"
-    without = next((why for why, true in {
-        f"the truths are {task.truth}": task.truth not in ("class", "labels") or task.level != "row",
-        "the rows have no folds: they were split by time, or made by prepare.balance: smote":
-            training.train.parts is None or training.validation.parts is None,
-        "a row may be several sequences (long_texts: windows)": training.train.encoded.rows is not None,
-    }.items() if true), "")  # fmt: skip
+    """How many folds make the choices; 0: validation makes them. Raises TrainingError where pairs or folds are set and
+    cannot be."""
+    settings, task, train = training.settings, training.task, training.train
+    no_pairs = no_folds = ""
+    if task.truth not in ("class", "labels") or task.level != "row":
+        no_pairs = f"{task.name} has neither classes nor several labels of a row"
+    elif train.encoded.rows is not None:
+        no_pairs = "a row may be several sequences (long_texts: windows)"
+    if train.parts is None or training.validation.parts is None:
+        no_folds = "the rows have no folds: they were split by time, or made by prepare.balance: smote"
+    if isinstance(settings.contrastive, int) and no_pairs:
+        raise TrainingError(f"train.contrastive cannot be {settings.contrastive}: {no_pairs}", "leave it out")
     if settings.folds == "auto":
-        return FOLDS if left_open and not without and rows <= FEW else 0
-    if settings.folds and without:
-        raise TrainingError(f"train.folds cannot be {settings.folds}: {without}", "set train.folds: 0")
+        left_open = settings.num_train_epochs == "auto" and settings.head_start != "random" and not settings.lora_rank
+        few = len(train) + len(training.validation) <= FEW
+        return FOLDS if left_open and few and not (no_pairs or no_folds) else 0
+    if settings.folds and (why := no_pairs or no_folds):
+        raise TrainingError(f"train.folds cannot be {settings.folds}: {why}", "set train.folds: 0")
     return settings.folds
 
 
@@ -163,10 +166,8 @@ def _features(network: EncoderNetwork, training: Training[EncoderSettings], exam
 
 
 def _probe(training: Training[EncoderSettings], examples: Examples, features: Features) -> Probe:
-    targets = torch.from_numpy(padded(examples.targets, np.arange(len(examples))))
-    weights = torch.from_numpy(examples.weights)
-    loss = training.settings.loss_of(training.task)
-    return Probe(torch.from_numpy(features), targets, weights, training, loss, training.task.outputs)
+    weights, loss = torch.from_numpy(examples.weights), training.settings.loss_of(training.task)
+    return Probe(torch.from_numpy(features), _targets(examples), weights, training, loss, training.task.outputs)
 
 
 def _measured(
@@ -174,21 +175,29 @@ def _measured(
 ) -> _Way:
     """The best penalty by the log loss of rows that heads did not learn from. `features` [folds]: all rows' by the
     encoder that did not learn from the fold."""
-    logits = np.zeros((len(PENALTIES), len(examples), training.task.outputs), np.float32)
-    for fold, inputs in enumerate(features):
-        learn, held = np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
-        probe = _probe(training, examples.take(learn), inputs[learn])
-        for place, penalty in enumerate(PENALTIES):
-            weight, bias = (part.numpy() for part in probe.head(penalty))
-            logits[place, held] = inputs[held] @ weight.T + bias
-    targets = torch.from_numpy(padded(examples.targets, np.arange(len(examples))))
-    loss = Loss(training.task.losses[0])
-    losses = [
-        float(np.average(training.task.loss(torch.from_numpy(each), targets, loss).numpy(), weights=examples.weights))
-        for each in logits
+    sides = [(np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)) for fold in range(len(features))]
+    probes = [
+        _probe(training, examples.take(learn), inputs[learn])
+        for inputs, (learn, _) in zip(features, sides, strict=True)
     ]
-    best = int(np.argmin(losses))
-    return _Way(losses[best], PENALTIES[best], logits[best])
+    targets, loss = _targets(examples), Loss(training.task.losses[0])
+    best: _Way | None = None
+    for penalty in PENALTIES:
+        logits = np.zeros((len(examples), training.task.outputs), np.float32)
+        for probe, inputs, (_, held) in zip(probes, features, sides, strict=True):
+            weight, bias = (part.numpy() for part in probe.head(penalty))
+            logits[held] = inputs[held] @ weight.T + bias
+        each = training.task.loss(torch.from_numpy(logits), targets, loss).numpy()
+        measured = _Way(float(np.average(each, weights=examples.weights)), penalty, logits)
+        if best is not None and measured.loss > best.loss:
+            break  # weaker ones only fit closer to what was learned from, and take the most steps
+        best = measured
+    assert best is not None
+    return best
+
+
+def _targets(examples: Examples) -> torch.Tensor:
+    return torch.from_numpy(padded(examples.targets, np.arange(len(examples))))
 
 
 def _tuned(training: Training[EncoderSettings], examples: Examples, way: _Way) -> tuple[Task, Logits]:
