@@ -3,11 +3,11 @@
     python benchmarks/text_automl.py --data FOLDER --out runs.jsonl [--sets banking77 imdb …] [--draws 0 1 2]
 
 FOLDER holds banking77/, imdb/ and womens_clothing_reviews/, each with parquet files by split. Of the first two each
-draw has 1,000 rows of train, and the same rows for both systems; test is Banking77's own, and 2,000 rows of IMDB's. The
-example is run as it is, and `automl` has so many minutes that it stays below twice the example's processor seconds. Of
-the clothing reviews, text and columns, `automl` has 40 processor seconds of search: a third of a minute in two
-processes. Each process computes with one thread. A run is a line in the file, and the same command goes on after the
-last one; without runs to make it writes the table alone.
+draw has 1,000 rows of train, and the same rows for both systems; 1,500 rows of test are drawn once. The example is run
+as it is. What counts is processor seconds, of all processes: `automl` may have twice the example's, and of the clothing
+reviews, text and columns, 40 in the processes of its search. Its minutes are a clock's, so on a machine that others use
+they are more: --minutes. Each process computes with one thread. A run is a line in the file, and the same command goes
+on after the last one; without runs to make it writes the table alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ class Set:
 
 
 SETS = {
-    "banking77": Set("banking77", "banking77", "accuracy", 0.9, 1000, None),
-    "imdb": Set("imdb", "imdb", "accuracy", 3.0, 1000, 2000),
+    "banking77": Set("banking77", "banking77", "accuracy", 0.7, 1000, 1500),
+    "imdb": Set("imdb", "imdb", "accuracy", 3.0, 1000, 1500),
     "clothing_recommended": Set(
         "clothing_recommended", "womens_clothing_reviews", "roc_auc", 1 / 3, None, None, ("example", "automl")
     ),
@@ -88,8 +88,8 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(name: str, system: str, draw: int, data: Path) -> dict[str, Any]:
-    chosen = SETS[name]
+def measure(name: str, system: str, draw: int, data: Path, minutes: float | None) -> dict[str, Any]:
+    chosen = SETS[name] if minutes is None else replace(SETS[name], minutes=minutes)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         source = drawn(data / chosen.folder, chosen, draw, folder / "rows")
@@ -106,7 +106,8 @@ def measure(name: str, system: str, draw: int, data: Path) -> dict[str, Any]:
                 command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **threads}
             )
             out = done.stdout.read() if done.stdout is not None else ""
-            code = done.wait()
+            _, status, own = os.wait4(done.pid, 0)  # of the command, without the processes of its search
+        code = done.returncode = os.waitstatus_to_exitcode(status)
         spent, wall = processor_seconds() - before, time.monotonic() - began
         if code not in (0, BELOW_THE_GATE):
             raise SystemExit(f"{name} {system} ended with {code}: {(folder / 'log.txt').read_text()[-2000:]}")
@@ -118,7 +119,8 @@ def measure(name: str, system: str, draw: int, data: Path) -> dict[str, Any]:
         "low": value["low"], "high": value["high"], "processor": spent, "wall": wall, "commit": page.commit(),
     }  # fmt: skip
     if system == "automl":
-        line |= {"minutes": chosen.minutes, "recommended": recommended(told), "encoder": told["encoder"]}
+        line |= {"search": spent - own.ru_utime - own.ru_stime, "minutes": chosen.minutes}
+        line |= {"recommended": recommended(told), "encoder": told["encoder"]}
         line |= {"not tried": [each["failure"] for each in told["candidates"] if each["failure"]]}
     return line
 
@@ -134,7 +136,9 @@ def recommended(told: dict[str, Any]) -> str:
 
 
 def table(lines: list[dict[str, Any]]) -> list[str]:
-    rows = ["| set | draw | metric | example, 95 % interval | automl | recommended | processor seconds | ratio |"]
+    rows = [
+        "| set | draw | metric | example, 95 % interval | automl | recommended | processor seconds (of the search alone) | ratio |"
+    ]
     rows.append("| --- " * 8 + "|")
     of = {(each["set"], each["draw"], each["system"]): each for each in lines}
     for name, draw in dict.fromkeys((each["set"], each["draw"]) for each in lines):
@@ -144,7 +148,7 @@ def table(lines: list[dict[str, Any]]) -> list[str]:
         rows.append(
             f"| {name} | {draw} | {automl['metric']} | {example['value']:.4f} ({example['low']:.4f}–"
             f"{example['high']:.4f}) | {automl['value']:.4f} | {automl['recommended']} | {example['processor']:.0f} → "
-            f"{automl['processor']:.0f} | {automl['processor'] / example['processor']:.2f} |"
+            f"{automl['processor']:.0f} ({automl['search']:.0f}) | {automl['processor'] / example['processor']:.2f} |"
         )
     return rows
 
@@ -155,6 +159,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--minutes", type=float, help="of automl, in place of the set's own")
     arguments = parser.parse_args()
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     out: Path = arguments.out
@@ -165,7 +170,7 @@ def main() -> None:
             for system in SETS[name].systems:
                 if (name, system, draw) in done:
                     continue
-                lines.append(measure(name, system, draw, arguments.data.resolve()))
+                lines.append(measure(name, system, draw, arguments.data.resolve(), arguments.minutes))
                 with out.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
                 print(name, system, draw, f"{lines[-1]['value']:.4f}, {lines[-1]['processor']:.0f} s", flush=True)

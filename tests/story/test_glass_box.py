@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from searches import Ended
+from searches import Ended, rows, search_in, without
 
 LEARNERS = ("trees", "linear", "forest", "xgboost")
 SEARCHES = ("classes_search", "number_search", "texts_search")
@@ -45,6 +46,37 @@ def test_each_script_gives_the_metrics_of_the_leaderboard(name: str, request: py
         assert shared <= got.keys()
         for metric in got.keys() & each["metrics"].keys():
             assert got[metric] == pytest.approx(each["metrics"][metric], rel=1e-9, abs=1e-9), (each["learner"], metric)
+
+
+@pytest.mark.parametrize("label", ["good", "price"])
+def test_a_networks_script_gives_the_metrics_of_the_leaderboard(label: str, tmp_path: Path) -> None:
+    others = {"good", "price", "size", "shop"} - {label}
+    ended = search_in(tmp_path, without(rows(), [*others]), label, "--learners", "mlp", trials=1)
+    (each,) = complete(ended.json)
+    got = printed(Path(ended.json["glass_box"]["scripts"]["0"]))
+    shared = {"rmse", "mae", "r2"} if label == "price" else {"accuracy", "macro_f1", "roc_auc", "log_loss"}
+    for metric in shared:
+        assert got[metric] == pytest.approx(each["metrics"][metric], rel=1e-9, abs=1e-9), metric
+
+
+def test_shapley_values_are_one_variable_away(classes_search: Ended, tmp_path: Path) -> None:
+    found = classes_search.json
+    for learner in ("trees", "xgboost"):
+        number = next((each["number"] for each in complete(found) if each["learner"] == learner), None)
+        if number is None:
+            continue
+        script = Path(found["glass_box"]["scripts"][str(number)])
+        text = script.read_text()
+        assert text.count("SHAP = False") == 1
+        folder = tmp_path / learner
+        folder.mkdir()
+        for path in script.parent.glob("*.parquet"):
+            shutil.copy(path, folder)
+        (folder / script.name).write_text(text.replace("SHAP = False", "SHAP = True"))
+        ended = subprocess.run([sys.executable, folder / script.name], capture_output=True, text=True, timeout=300)
+        assert ended.returncode == 0, ended.stderr
+        first = ended.stdout.partition("log_loss")[2].splitlines()[1].split()  # the columns, the farthest first
+        assert first[0] in ("height", "colour"), ended.stdout
 
 
 def test_a_script_holds_numbers_and_no_search(classes_search: Ended) -> None:

@@ -6,7 +6,7 @@ A network that is trained lies in a folder of its own, which a second attempt fi
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from lakewright.settings.sections import LearnerSettings
 from lakewright.system.files import whole
 
 if TYPE_CHECKING:
+    from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.tasks import Task
 
 HELD = "held.npy"  # what a network predicted of its fold, in its folder: it is trained
@@ -133,28 +134,41 @@ def held_out(training: Training[Any], member: Member) -> NDArray[np.float64]:
 
 def predicted(folder: Path, member: Member, task: Task, rows: Examples, threads: int) -> NDArray[np.float64]:
     """[rows, outputs] The member's probabilities of classes, or values."""
-    if member.settings.learner == "linear":
-        return _in_double(folder, task, rows)
+    if member.settings.learner in ("linear", "mlp"):
+        return _in_double(folder, member.settings.learner, task, rows)
     network = plugins.RUNTIMES.find("onnx")(folder, threads, "throughput")
     logits = np.stack(Predictor(folder, "", task, member.recipe, network).logits(rows.encoded))
     return softmax(logits) if task.truth == "class" else logits.astype(np.float64)
 
 
-def _in_double(folder: Path, task: Task, rows: Examples) -> NDArray[np.float64]:
-    """[rows, outputs] What a linear network predicts, its sums in double as those of trees are.
+def _in_double(folder: Path, learner: str, task: Task, rows: Examples) -> NDArray[np.float64]:
+    """[rows, outputs] What a network of `linear` or `mlp` predicts, its sums in double as those of trees are.
 
     In float32 they depend on the kernel and on the number of rows, and no plain script would give the same again.
     """
     from safetensors.numpy import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    logits = _linear(weights, rows.encoded) if learner == "linear" else _mlp(weights, rows.encoded)
+    rounded = logits.astype(np.float32)
+    return softmax(rounded) if task.truth == "class" else rounded.astype(np.float64)
+
+
+def _mlp(weights: Mapping[str, NDArray[Any]], encoded: Encoded) -> NDArray[np.float64]:
+    from lakewright.learning.learners.mlp import in_double
+
+    assert encoded.columns is not None, "mlp reads columns"
+    return in_double(weights, encoded.columns)
+
+
+def _linear(stored: Mapping[str, NDArray[Any]], encoded: Encoded) -> NDArray[np.float64]:
     from scipy.sparse import csr_matrix
 
-    weights = {name: values.astype(np.float64) for name, values in load_file(folder / "model.safetensors").items()}
-    logits = np.tile(weights["bias"], (len(rows), 1))
-    encoded = rows.encoded
+    weights = {name: values.astype(np.float64) for name, values in stored.items()}
+    logits: NDArray[np.float64] = np.tile(weights["bias"], (len(encoded), 1))
     if encoded.columns is not None:
         logits += encoded.columns.astype(np.float64) @ weights["columns"]
     if encoded.weights is not None:
         terms = (encoded.weights.values.astype(np.float64), encoded.ids.values, encoded.ids.offsets)
-        logits += csr_matrix(terms, shape=(len(rows), len(weights["weight"]))) @ weights["weight"]
-    rounded = logits.astype(np.float32)
-    return softmax(rounded) if task.truth == "class" else rounded.astype(np.float64)
+        logits += csr_matrix(terms, shape=(len(encoded), len(weights["weight"]))) @ weights["weight"]
+    return logits

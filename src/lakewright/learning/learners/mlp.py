@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from lakewright.data.rows.kinds import Kind
 
+BEST_EPOCH = "best_epoch"  # in the metadata of model.safetensors
 WARMUP = 50  # steps
 OF_WAVES = 4  # numbers that the waves of one input become
 AT_ONCE = 8192  # rows predicted at once
@@ -87,13 +88,13 @@ class Mlp:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(training.settings.seed)
-                network, history = _fitted(training)
+                network, history, best = _fitted(training)
         finally:
             torch.set_num_threads(threads)
         if training.unit is not None:
             training.unit.fold_into(network.head)
         weights = {name: values.detach().contiguous() for name, values in network.state_dict().items()}
-        save_file(weights, training.folder / "model.safetensors")
+        save_file(weights, training.folder / "model.safetensors", {BEST_EPOCH: str(best)})
         _export({name: values.numpy() for name, values in weights.items()}, training.folder / "model.onnx")
         return Fitted(history, {"epochs": len(history), "weights": sum(each.numel() for each in weights.values())})
 
@@ -106,8 +107,28 @@ class Mlp:
         return network
 
 
-def _fitted(training: Training[MlpSettings]) -> tuple[Any, list[dict[str, float]]]:
-    """The network of the best epoch on validation, and the losses of every epoch."""
+def in_double(weights: Mapping[str, NDArray[Any]], columns: NDArray[np.float32]) -> NDArray[np.float64]:
+    """[rows, outputs] The network's logits, its sums in double: so they depend neither on a kernel nor on the number of
+    rows, and plain code gives the same again."""
+    own = {name: values.astype(np.float64) for name, values in weights.items() if name != "numbers"}
+    if len(columns) > AT_ONCE:
+        return np.concatenate(
+            [in_double(weights, columns[at : at + AT_ONCE]) for at in range(0, len(columns), AT_ONCE)]
+        )
+    hidden = columns.astype(np.float64)
+    if own["frequencies"].size:
+        waves = np.cos(hidden[:, weights["numbers"], None] * own["frequencies"] + own["phases"])
+        mixed = np.maximum(np.einsum("rnw,nwm->rnm", waves, own["mixing"]), 0.0)
+        hidden = np.concatenate([hidden, mixed.reshape(len(hidden), -1)], axis=1)
+    for layer in _layers(weights):
+        summed = hidden @ own[f"{layer}.weight"].T + own[f"{layer}.bias"]
+        hidden = summed / (1 + np.exp(-summed))
+    logits: NDArray[np.float64] = hidden @ own["head.weight"].T + own["head.bias"]
+    return logits
+
+
+def _fitted(training: Training[MlpSettings]) -> tuple[Any, list[dict[str, float]], int]:
+    """The network of the best epoch on validation, the losses of every epoch, and the best one's number."""
     import torch
 
     settings, rows = training.settings, len(training.train)
@@ -126,6 +147,7 @@ def _fitted(training: Training[MlpSettings]) -> tuple[Any, list[dict[str, float]
     draw = torch.Generator().manual_seed(settings.seed)
     best, state, waited = math.inf, copy.deepcopy(network.state_dict()), 0
     history: list[dict[str, float]] = []
+    chosen = 0
     with bar("mlp", epochs) as advance:
         for epoch in range(epochs):
             network.train()
@@ -150,13 +172,13 @@ def _fitted(training: Training[MlpSettings]) -> tuple[Any, list[dict[str, float]
             else:
                 better = True
             if better:
-                state = copy.deepcopy(network.state_dict())
+                state, chosen = copy.deepcopy(network.state_dict()), epoch + 1
             advance(1, " ".join(f"{name} {value:.4g}" for name, value in history[-1].items() if name != "step"))
             if settings.early_stopping_patience and waited >= settings.early_stopping_patience:
                 break
     network.load_state_dict(state)
     network.eval()
-    return network, history
+    return network, history, chosen
 
 
 def _tensors(examples: Examples) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

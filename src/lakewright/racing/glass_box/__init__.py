@@ -24,6 +24,7 @@ import numpy as np
 
 from lakewright.errors import LakewrightError
 from lakewright.learning.examples import read_split
+from lakewright.learning.learners.mlp import BEST_EPOCH
 from lakewright.learning.members import member_of
 from lakewright.model.trees import Trees
 from lakewright.racing import units
@@ -76,6 +77,7 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
     shared = Shared.open(found.folder / "shared")
     scripts: dict[int, Path] = {}
     notebooks: dict[int, Path] = {}
+    notes: list[str] = []
     files: set[int] = set()
     sequences = False
     complete = [entry for entry in found.entries if entry.complete]
@@ -85,7 +87,11 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
         settings, without = learner_of(entry.settings)
         member = member_of(entry.number, settings, shared.training(folder), without)
         encoding = encoding_of(shared.recipe, member)
-        subject = _subject(entry, found, shared, settings.model_dump(mode="json"))
+        names = [column.name for column in member.recipe.columns]
+        subject = _subject(entry, found, shared, settings.model_dump(mode="json"), names)
+        if not all(subject.epochs):
+            notes.append(f"candidate {entry.number} has no script: an older Lakewright trained its networks")
+            continue
         parts = cells(subject, shared.task, encoding)
         name = f"{entry.number:03d}_{entry.learner}"
         scripts[entry.number], notebooks[entry.number] = folder / f"{name}.py", folder / f"{name}.ipynb"
@@ -97,7 +103,6 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
     _write_rows(found, shared, workspace, folder, sorted(files), sequences)
     for path in folder.glob("*.parquet"):  # a notebook of Databricks looks beside itself, too
         _link(path, folder / "databricks" / path.name)
-    notes: list[str] = []
     exploration = None
     try:
         exploration = explore(project, cast(Prepared, found.run.records["prepare"]), workspace, profile, folder)
@@ -111,10 +116,15 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
     return GlassBox(folder, page, exploration, scripts, notebooks, notes, time.monotonic() - began)
 
 
-def _subject(entry: Entry, found: Recommended, shared: Shared, settings: dict[str, Any]) -> Subject:
+def _subject(
+    entry: Entry, found: Recommended, shared: Shared, settings: dict[str, Any], columns: Sequence[str]
+) -> Subject:
     folds = range(found.found.folds)
     trees: list[int] = []
     bases: list[list[float]] = []
+    epochs: list[int] = []
+    if entry.learner == "mlp":
+        epochs = [_best_epoch(unit_folder(found.folder, entry.number, fold)) for fold in folds]
     if entry.learner in ("trees", "xgboost"):
         classes = shared.task.outputs if shared.task.truth == "class" and shared.task.outputs > 2 else 1
         for fold in folds:
@@ -122,8 +132,16 @@ def _subject(entry: Entry, found: Recommended, shared: Shared, settings: dict[st
             trees.append(len(grown.root) // classes)
             bases.append(grown.base.tolist())
     return Subject(
-        found.name, entry.number, entry.learner, settings, entry.why, entry.metrics, found.found.folds, trees, bases
+        found.name, entry.number, entry.learner, settings, entry.why, entry.metrics, found.found.folds, trees, bases,
+        epochs, columns,
     )  # fmt: skip
+
+
+def _best_epoch(folder: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", "numpy") as file:
+        return int((file.metadata() or {}).get(BEST_EPOCH, 0))
 
 
 def _write_rows(

@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lakewright.racing.glass_box import mlp_script
 from lakewright.racing.glass_box.encoding import Encoding
 
 if TYPE_CHECKING:
     from lakewright.model.tasks import Task
 
-LEARNERS = ("trees", "forest", "linear", "xgboost")  # that have a script
+LEARNERS = ("trees", "forest", "linear", "xgboost", "mlp")  # that have a script
+BOOSTED = ("trees", "xgboost")
 FILES = ("data.parquet", "folds.parquet", "features.parquet", "terms.parquet")
 
 
@@ -40,12 +42,16 @@ class Subject:
     folds: int
     trees: Sequence[int]  # of each fold as trained; none of `linear`
     bases: Sequence[Sequence[float]]  # the margins without trees, of each fold
+    epochs: Sequence[int] = ()  # of `mlp`: the best of each fold
+    columns: Sequence[str] = ()  # the names of the columns
 
 
 def cells(subject: Subject, task: Task, encoding: Encoding) -> list[Cell]:
     classes = task.truth == "class"
     packages = ["numpy", "pandas", "pyarrow", "scikit-learn"]
-    packages += {"trees": ["lightgbm"], "xgboost": ["xgboost"], "linear": ["scipy"]}.get(subject.learner, [])
+    packages += {"trees": ["lightgbm"], "xgboost": ["xgboost"], "linear": ["scipy"], "mlp": ["torch"]}.get(
+        subject.learner, []
+    )
     title = (
         f"# Candidate {subject.number} of {subject.search}: {subject.learner}\n\n"
         f"Why it was tried: {subject.why}. It needs {', '.join(packages)}. Beside this file lie data.parquet "
@@ -61,12 +67,24 @@ def cells(subject: Subject, task: Task, encoding: Encoding) -> list[Cell]:
             f"## Out of fold\n\nThe leaderboard has {_shown(subject.metrics)}.",
             _class_metrics(task) if classes else _NUMBER_METRICS,
         ),
+        *_shapley(subject),
         Cell(
             "## As a model\n\n"
             f"`lakewright candidate {subject.search} {subject.number}` evaluates this candidate on test, and registers "
             "it."
         ),
     ]
+
+
+def _shapley(subject: Subject) -> list[Cell]:
+    """How far each column moves the predictions, by the libraries' own values for trees (Lundberg et al. 2020)."""
+    if subject.learner not in BOOSTED:
+        return []
+    words = (
+        "## Which columns move the predictions\n\nShapley values of the first fold's model, on at most 500 of the rows "
+        "that it predicts. They take a while: set SHAP = True at the top."
+    )
+    return [Cell(words, f"NAMES = {_written(list(subject.columns))}\n{_SHAPLEY}")]
 
 
 def _class_metrics(task: Task) -> str:
@@ -90,8 +108,11 @@ def _start(learner: str, encoding: Encoding) -> str:
             "from scipy.sparse import csr_matrix, hstack",
             "from sklearn.linear_model import LogisticRegression, Ridge",
         ],
+        "mlp": mlp_script.IMPORTS,
     }[learner]
     lines += ["from sklearn import metrics as scores", ""]
+    if learner in BOOSTED:
+        lines += ["SHAP = False  # True: the last cell says which columns move the predictions", ""]
     lines += ['HERE = Path(__file__).parent if "__file__" in globals() else Path.cwd()']
     lines += ['data = pd.read_parquet(HERE / "data.parquet")', 'folds = pd.read_parquet(HERE / "folds.parquet")']
     if encoding.features:
@@ -129,6 +150,9 @@ def _settings(subject: Subject, task: Task) -> str:
         own = {name: settings[name] for name in names} | {"random_state": settings["seed"], "n_jobs": 1}
         own["max_features"] = None if own["max_features"] == "all" else own["max_features"]
         lines += [f"SETTINGS = {_written(own)}"]
+    elif subject.learner == "mlp":
+        lines += [f"SETTINGS = {_written(mlp_script.settings_of(settings))}"]
+        lines += [f"BEST = {_written(list(subject.epochs))}  # the epoch of each fold whose network stayed"]
     elif task.truth == "class":
         own = {"C": settings["C"], "max_iter": settings["max_iter"], "random_state": settings["seed"]}
         lines += [f"SETTINGS = {_written(own)}"]
@@ -180,6 +204,7 @@ def _training(subject: Subject, task: Task, encoding: Encoding) -> str:
         "xgboost": _XGBOOST,
         "forest": _FOREST,
         "linear": _LINEAR_CLASSES if classes else _LINEAR_NUMBER,
+        "mlp": mlp_script.training_of(subject.settings, task) if subject.learner == "mlp" else "",
     }[subject.learner]
     kind = "Extra" if subject.settings.get("extra") else "Random"
     forest = f"{'ExtraTrees' if kind == 'Extra' else 'RandomForest'}{'Classifier' if classes else 'Regressor'}"
@@ -205,13 +230,20 @@ def _written(value: Any) -> str:
 
 
 _TREES = """\
-def logits_of(number, learn, held):
+def booster_of(number, learn):
     train = lightgbm.Dataset(
         columns[learn], label=truth[learn], weight=weight[learn], categorical_feature=CATEGORIES,
         feature_name=[f"c{place}" for place in range(columns.shape[1])], params={"verbosity": -1},
     )
-    booster = lightgbm.train(SETTINGS, train, num_boost_round=ROUNDS[number])
-    return booster.predict(columns[held], raw_score=True)"""
+    return lightgbm.train(SETTINGS, train, num_boost_round=ROUNDS[number])
+
+
+def logits_of(number, learn, held):
+    return booster_of(number, learn).predict(columns[held], raw_score=True)
+
+
+def contributions(booster, rows):
+    return booster.predict(columns[rows], pred_contrib=True)"""
 
 _XGBOOST = """\
 KINDS = ["c" if place in CATEGORIES else "q" for place in range(columns.shape[1])]
@@ -224,8 +256,16 @@ def matrix(rows):
     )
 
 
+def booster_of(number, learn):
+    return xgboost.train(SETTINGS, matrix(learn), num_boost_round=ROUNDS[number])
+
+
+def contributions(booster, rows):
+    return booster.predict(matrix(rows), pred_contribs=True)
+
+
 def logits_of(number, learn, held):
-    booster = xgboost.train(SETTINGS, matrix(learn), num_boost_round=ROUNDS[number])
+    booster = booster_of(number, learn)
     # The leaves are summed in double; XGBoost itself would sum them in float32
     model = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]
     leaves = booster.predict(matrix(held), pred_leaf=True).reshape(len(held), -1).astype(int)
@@ -242,6 +282,13 @@ _XGBOOST_SUMS_CLASSES = """\
     for place, (tree, output) in enumerate(zip(model["trees"], model["tree_info"])):
         margins[:, output] += np.array(tree["split_conditions"], np.float32)[leaves[:, place]]
     return margins"""
+
+_SHAPLEY = """\
+if SHAP:
+    rows = np.flatnonzero(fold == 0)[:500]
+    parts = contributions(booster_of(0, np.flatnonzero(fold != 0)), rows).reshape(len(rows), -1, len(NAMES) + 1)
+    far = np.abs(parts[:, :, :-1]).mean(axis=0).sum(axis=0)  # over the rows, and the classes
+    print(pd.Series(far, index=NAMES).sort_values(ascending=False).head(20))"""
 
 _FOREST = """\
 def logits_of(number, learn, held):
