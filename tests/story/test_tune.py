@@ -576,12 +576,12 @@ def test_a_training_far_behind_is_ended_early(columns: Path, call: Call, prune: 
 
 
 def test_a_trial_whose_folds_are_worse_ends_after_the_fourth(ran: Path, call: Call) -> None:
-    metric, space = {"name": "log_loss", "folds": 6}, {"train.C": {"choice": [0.0001, 10, 1]}}
+    metric, space = {"name": "log_loss", "folds": 6}, {"train.C": {"choice": [1e8, 10, 1]}}
     with_tune(ran, sampler="grid", prune="wilcoxon", metric=metric, space=space)
     found = searched(call)
     own, worse, third = found["trials"]
     assert own["status"] == "ok" and len(own["results"]["folds"]) == 6
-    assert (worse["status"], worse["metric"], worse["values"]) == ("pruned", None, {"train.C": 0.0001})
+    assert (worse["status"], worse["metric"], worse["values"]) == ("pruned", None, {"train.C": 1e8})
     assert len(worse["results"]["folds"]) == 4
     assert worse["reason"].startswith("ended after fold 4 of 6: 4 folds are worse than the best trial's")
     assert third["number"] == 2
