@@ -451,10 +451,11 @@ def test_a_budget_too_small_for_a_trial_says_what_fits(ran: Path, call: Call) ->
     assert re.search(r"set tune.minutes to [\d.e-]+ for one more trial", ended.err)
 
 
-def test_a_search_runs_on_this_machine_alone(tuned: Path, call: Call) -> None:
+def test_nothing_is_started_elsewhere_while_check_finds_an_error(tuned: Path, call: Call) -> None:
     (tuned.parent / "profiles.yml").write_text("profiles: {far: {target: {name: databricks}}}")
     ended = call("tune", "--profile", "far")
-    assert ended.code == 2 and "runs stages on databricks, and a search runs on this machine alone" in ended.err
+    assert ended.code == 2 and "which machines cannot share" in ended.err
+    assert not list((tuned.parent / ".lakewright").glob("tune"))
 
 
 def test_while_a_run_works_on_the_project_it_waits_for_nobody(tuned: Path, call: Call) -> None:
