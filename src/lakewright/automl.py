@@ -22,8 +22,19 @@ if TYPE_CHECKING:
     from lakewright.racing.glass_box import GlassBox
     from lakewright.racing.new_project import Written
     from lakewright.racing.project_search import Recommended
+    from lakewright.targets import Execution
 
-__all__ = ["AutoMLSummary", "TrialInfo", "classify", "forecast", "new_project", "regress", "run_candidate", "search"]
+__all__ = [
+    "AutoMLSummary",
+    "TrialInfo",
+    "classify",
+    "forecast",
+    "new_project",
+    "regress",
+    "run_candidate",
+    "search",
+    "start",
+]
 
 
 def search(
@@ -49,16 +60,12 @@ def searched(
     project: str | Path, settings: Sequence[str], profile: str | None, watch: Watch, glass_box: bool = True
 ) -> tuple[Recommended, GlassBox | None]:
     """As `search`; with the glass box that was written."""
-    from lakewright.api.places import located, opener
+    from lakewright.api.places import located, opener, refuse_elsewhere
     from lakewright.racing.glass_box import write
     from lakewright.racing.project_search import automl
 
     loaded, place = located(project, settings, profile)
-    if place.target.name != "local":
-        raise UsageError(
-            f"the profile {place.name} runs stages on {place.target.name}, and a search runs on this machine alone",
-            "name a profile whose target is local (--profile)",
-        )
+    refuse_elsewhere(place, "automl")
     workspace = opener(place)()
     recommended = automl(loaded, workspace, watch=watch)
     if not glass_box:
@@ -67,6 +74,15 @@ def searched(
     box = write(loaded, recommended, workspace, profile)
     watch("notebooks", "done", f"in {box.seconds:.1f} s, beside the search's minutes")
     return recommended, box
+
+
+def start(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> Execution:
+    """Start the search on the profile's target, a platform: one job, which leaves what it finds in the workspace's
+    folder `automl`, and the recommended model in the registry. The project needs a section `automl`, of which all keys
+    are optional. Raises as `tune.start` does."""
+    from lakewright.api.places import start_search
+
+    return start_search("automl", project, settings, profile)
 
 
 def run_candidate(name: str, candidate: int, *, profile: str | None = None, watch: Watch = lambda *_: None) -> Run:

@@ -272,6 +272,18 @@ class ModelVersion(Record):
         return f"models:/{self.name}/{self.version}"
 
 
+class Searched(Record):
+    """What a search found, when a target ran it."""
+
+    search: str  # tune or automl
+    name: str  # in the workspace's folder tune or automl
+    metric: str
+    best: dict[str, Any]  # the settings: of tune those of the best trial, of automl the section train
+    why: str
+    project: Place  # best.yml
+    model_folder: Place
+
+
 Status = Literal["done", "skipped", "failed"]
 
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lakewright.errors import UsageError
 from lakewright.tuning.hyperopt import SparkTrials, Trials, fmin, hp, no_progress_loss, rand, space_eval, tpe
 from lakewright.tuning.minimize import STATUS_FAIL, STATUS_OK, Minimum, minimize
 from lakewright.tuning.trials import Trial
 
 if TYPE_CHECKING:
     from lakewright.pipeline import Watch
+    from lakewright.targets import Execution
     from lakewright.tuning.search import Found, Report
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "rand",
     "search",
     "space_eval",
+    "start",
     "tpe",
 ]
 
@@ -53,14 +54,19 @@ def search(
     share, `report` with each trial and the best so far. The same call goes on with a search that was stopped. Raises
     UsageError for a search that means nothing or has too little time, and LakewrightError if every trial failed.
     """
-    from lakewright.api.places import located, opener
+    from lakewright.api.places import located, opener, refuse_elsewhere
     from lakewright.tuning.search import search as searched
 
     loaded, place = located(project, settings, profile)
-    if place.target.name != "local":
-        raise UsageError(
-            f"the profile {place.name} runs stages on {place.target.name}, and a search runs on this machine alone",
-            "name a profile whose target is local (--profile)",
-        )
+    refuse_elsewhere(place, "tune")
     opens = opener(place)
     return searched(loaded, opens(), opens, watch=watch, report=report)
+
+
+def start(project: str | Path, *, settings: Sequence[str] = (), profile: str | None = None) -> Execution:
+    """Start the search on the profile's target, a platform: one job, which leaves what it finds in the workspace's
+    folder `tune`. A second start goes on with the trials that are there. Raises UsageError for a target that is local,
+    ProfileError for what the platform cannot run."""
+    from lakewright.api.places import start_search
+
+    return start_search("tune", project, settings, profile)

@@ -451,10 +451,11 @@ def test_a_budget_too_small_for_a_trial_says_what_fits(ran: Path, call: Call) ->
     assert re.search(r"set tune.minutes to [\d.e-]+ for one more trial", ended.err)
 
 
-def test_a_search_runs_on_this_machine_alone(tuned: Path, call: Call) -> None:
+def test_nothing_is_started_elsewhere_while_check_finds_an_error(tuned: Path, call: Call) -> None:
     (tuned.parent / "profiles.yml").write_text("profiles: {far: {target: {name: databricks}}}")
     ended = call("tune", "--profile", "far")
-    assert ended.code == 2 and "runs stages on databricks, and a search runs on this machine alone" in ended.err
+    assert ended.code == 2 and "which machines cannot share" in ended.err
+    assert not list((tuned.parent / ".lakewright").glob("tune"))
 
 
 def test_while_a_run_works_on_the_project_it_waits_for_nobody(tuned: Path, call: Call) -> None:
@@ -576,12 +577,12 @@ def test_a_training_far_behind_is_ended_early(columns: Path, call: Call, prune: 
 
 
 def test_a_trial_whose_folds_are_worse_ends_after_the_fourth(ran: Path, call: Call) -> None:
-    metric, space = {"name": "log_loss", "folds": 6}, {"train.C": {"choice": [0.0001, 10, 1]}}
+    metric, space = {"name": "log_loss", "folds": 6}, {"train.C": {"choice": [1e8, 10, 1]}}
     with_tune(ran, sampler="grid", prune="wilcoxon", metric=metric, space=space)
     found = searched(call)
     own, worse, third = found["trials"]
     assert own["status"] == "ok" and len(own["results"]["folds"]) == 6
-    assert (worse["status"], worse["metric"], worse["values"]) == ("pruned", None, {"train.C": 0.0001})
+    assert (worse["status"], worse["metric"], worse["values"]) == ("pruned", None, {"train.C": 1e8})
     assert len(worse["results"]["folds"]) == 4
     assert worse["reason"].startswith("ended after fold 4 of 6: 4 folds are worse than the best trial's")
     assert third["number"] == 2

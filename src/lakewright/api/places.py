@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakewright.errors import UsageError
+
 if TYPE_CHECKING:
     from lakewright.settings.profile import Profile
     from lakewright.settings.project import Project
-    from lakewright.targets import OpenWorkspace
+    from lakewright.targets import Execution, OpenWorkspace
     from lakewright.workspace import Workspace
 
 
@@ -20,6 +22,16 @@ def opened(profile: str | None) -> Workspace:
     from lakewright.workspace import Workspace
 
     return Workspace.open(load_profile(profile))
+
+
+def refuse_elsewhere(profile: Profile, search: str) -> None:
+    """Raises UsageError if the profile's stages, and so its searches, run on a platform."""
+    if profile.target.name != "local":
+        raise UsageError(
+            f"the profile {profile.name} runs stages on {profile.target.name}, and this search would run here",
+            f"start it there, lakewright.{search}.start(…) or lakewright {search} --profile {profile.name}; or name a "
+            "profile whose target is local",
+        )
 
 
 def opener(profile: Profile) -> OpenWorkspace:
@@ -36,3 +48,17 @@ def located(project: str | Path, settings: Sequence[str], profile: str | None) -
 
     loaded = load_project(project, settings)
     return loaded, load_profile(profile, loaded.folder)
+
+
+def start_search(search: str, project: str | Path, settings: Sequence[str], profile: str | None) -> Execution:
+    """What `tune.start` and `automl.start` do."""
+    from lakewright import plugins
+    from lakewright.targets.remote import start_search as started
+    from lakewright.targets.searches import searches
+
+    loaded, place = located(project, settings, profile)
+    if search == "automl" and loaded.automl is None:  # all its keys are optional
+        loaded, place = located(project, [*settings, "automl={}"], profile)
+    if search not in searches(loaded):
+        raise UsageError(f"{loaded.path.name} has no section {search}", f"add one: {search}: {{…}} (docs/projects.md)")
+    return started(plugins.TARGETS.find(place.target.name), search, loaded, place, opener(place))

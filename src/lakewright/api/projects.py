@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from lakewright.pipeline import Watch
     from lakewright.pipeline.runs import Run
     from lakewright.pipeline.skipping import Step
-    from lakewright.records import Record
+    from lakewright.records import Record, Searched
     from lakewright.settings.profile import Profile
     from lakewright.settings.project import Project
+    from lakewright.workspace import Workspace
 
 
 def run(
@@ -79,7 +80,7 @@ def uses(project: str | Path, *, settings: Sequence[str] = (), profile: str | No
 def stage(
     name: str,
     project: str | Path,
-    run: str,
+    run: str | None = None,
     *,
     settings: Sequence[str] = (),
     profile: str | None = None,
@@ -88,17 +89,57 @@ def stage(
     """Run one stage of the run called `run`, an id or a platform's own name; `ingest` begins a run. Returns None if the
     stage is left out, below the gate. `before` is called after the files are read and before the stage runs.
 
-    Raises NotFound if the run does not exist or an earlier stage has not run.
+    `tune` and `automl` run the search of the project's section on this machine, whatever the profile's target; they
+    have no run. The same call goes on with a search that was stopped. Raises UsageError without a run for any other
+    stage, NotFound if the run does not exist or an earlier stage has not run.
     """
     from lakewright import plugins
-    from lakewright.pipeline import run_stage
+    from lakewright.pipeline import SEARCHES, run_stage
 
+    if (run is None) != (name in SEARCHES):
+        raise UsageError(
+            f"the stage {name} belongs to a run, and none is named" if run is None else f"{name} has no run",
+            "name the run: --run RUN" if run is None else "leave --run out",
+        )
     loaded, place = located(project, settings, profile)
     workspace = opener(place)()
     before()
-    record = run_stage(name, loaded, workspace, run)
+    record = _searched(name, loaded, place, workspace) if run is None else run_stage(name, loaded, workspace, run)
     plugins.TARGETS.find(place.target.name).note(name, record, workspace)
     return record
+
+
+def _searched(name: str, project: Project, place: Profile, workspace: Workspace) -> Searched:
+    from lakewright.records import Searched
+
+    if name == "tune":
+        from lakewright.tuning.search import search
+
+        found = search(project, workspace, opener(place))
+        return Searched(
+            search=name,
+            name=found.name,
+            metric=found.metric,
+            best=found.settings,
+            why=found.verdict.sentence,
+            project=str(found.project),
+            model_folder=str(found.model_folder),
+        )
+    from lakewright.racing.glass_box import write
+    from lakewright.racing.project_search import automl
+
+    recommended = automl(project, workspace)
+    write(project, recommended, workspace, place.name)
+    workspace.send()
+    return Searched(
+        search=name,
+        name=recommended.name,
+        metric=recommended.metric,
+        best={"members": [each.settings for each in recommended.found.members]},
+        why=recommended.found.why,
+        project=str(recommended.project),
+        model_folder=str(recommended.run.model_folder),
+    )
 
 
 def compare(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, Settings, app, stoppable
+from lakewright.cli.elsewhere import started_elsewhere
 from lakewright.cli.running import ALLOCATIONS, KEPT, end_of
 from lakewright.cli.show import note, print_json, print_rows, print_run, say, visible
 from lakewright.errors import UsageError
@@ -65,6 +66,9 @@ def automl(
     kept = "what is done is kept, and the search goes on with the time that it has not used"
     with redirect_stdout(sys.stderr), stoppable(kept, patience=PATIENCE):
         project = _project(rows, label, task, name, profile)
+    if started_elsewhere("automl", project, [*settings, *overrides], profile, out, as_json):
+        return
+    with redirect_stdout(sys.stderr), stoppable(kept, patience=PATIENCE):
         found, box = face.searched(project, [*settings, *overrides], profile, say)
     if out is not None:
         shutil.copyfile(found.project, out)

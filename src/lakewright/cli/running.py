@@ -93,15 +93,19 @@ def plan(
 
 @app.command(epilog="Example: lakewright stage train --project banking77/project.yml --run nightly")
 def stage(
-    name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register")],
+    name: Annotated[str, typer.Argument(help="ingest, prepare, train, evaluate, gate or register; tune or automl")],
     project: Annotated[str, typer.Option(help="project.yml")],
-    run_id: Annotated[str, typer.Option("--run", help="the run of the stage: its id, or a name; ingest begins a run")],
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", help="the run of the stage: its id, or a name; ingest begins a run; a search has none"),
+    ] = None,
     settings: Settings = [],  # noqa: B006
     profile: ProfileName = None,
 ) -> None:
     """Run one stage of a run and print its record.
 
-    A platform runs this command for each stage, on a separate machine.
+    A platform runs this command for each stage, on a separate machine. tune and automl run the search of the project's
+    section here, whatever the profile's target.
     """
     gc.set_threshold(ALLOCATIONS)
     from lakewright import api

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, stoppable
+from lakewright.cli.elsewhere import started_elsewhere
 from lakewright.cli.running import ALLOCATIONS
 from lakewright.cli.show import note, print_json, print_rows, say, visible
 from lakewright.system.memory import give_back
@@ -42,6 +43,8 @@ def tune(
 
     give_back()
     kept = "the trials that ended are kept, and the best so far is best.yml in the workspace's folder tune"
+    if started_elsewhere("tune", project, settings, profile, out, as_json):
+        return
     with redirect_stdout(sys.stderr), stoppable(kept):
         found = tuning.search(project, settings=settings, profile=profile, watch=say, report=_line)
     if out is not None:

@@ -103,6 +103,8 @@ STAGES = (
     Stage("register", ModelVersion, PREPARED | TRAINED | REPORT | DECISION, _settings("register"), unless=_refusal),
 )
 
+SEARCHES = ("tune", "automl")  # `lakewright stage` runs them as well: one job of a target
+
 
 def steps(project: Project, workspace: Workspace, rerun: str | None = None) -> list[Step]:
     """Each stage, whether it runs or is skipped, and why. Raises UsageError for mistakes that show before any work."""

@@ -117,13 +117,12 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
     What an earlier call with the same settings did is kept, and its time counts. Raises UsageError for a search that
     means nothing, and TrainingError if no candidate came to its end.
     """
-    settings = project.automl or AutoML()
-    learners = _learners(project, settings)
-    base = _base(project, learners)
+    settings, learners, base = check_race(project)
     warm_up()
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
         name, identity = _name(project, base, settings, learners, workspace)
         folder = workspace.folder / "automl" / name
+        workspace.bring(str(folder))
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "search.json", jsonfile.text(identity))
         digest = digest_of(project.path.read_text(encoding="utf-8"))
@@ -162,9 +161,7 @@ def run_candidate(
     `project` is the one that was searched. Raises NotFound for a candidate that does not exist, UsageError for one that
     did not predict every fold, and if the project or its rows have changed since.
     """
-    settings = project.automl or AutoML()
-    learners = _learners(project, settings)
-    base = _base(project, learners)
+    settings, learners, base = check_race(project)
     folder = workspace.folder / "automl" / name
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
         if _name(project, base, settings, learners, workspace)[0] != name:
@@ -200,6 +197,14 @@ def run_candidate(
         work = _Work(project, base, vectors, settings, learners, workspace, folder, shown["run_id"], watch)
         best, records = _brought(work, whole, records, [chosen], (1.0,), shown["folds"])
         return execute_from(records, best, workspace, watch)
+
+
+def check_race(project: Project) -> tuple[AutoML, tuple[str, ...], Project]:
+    """The settings of the search, its learners, and the project that it prepares. Raises UsageError for a search that
+    means nothing."""
+    settings = project.automl or AutoML()
+    learners = _learners(project, settings)
+    return settings, learners, _base(project, learners)
 
 
 def _base(project: Project, learners: Sequence[str]) -> Project:

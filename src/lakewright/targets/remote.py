@@ -22,10 +22,13 @@ ENDED = ("done", "failed", "stopped")
 
 
 class Away(Target, Protocol):
-    """A target whose platform runs the stages."""
+    """A target whose platform runs the stages; with `runs_searches = True`, searches as well."""
 
-    def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
-        """Starts the deployed stages once, with these values (name → value) in place of the parameters' defaults."""
+    def start(
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+    ) -> Execution:
+        """Starts the deployed stages once, with these values (name → value) in place of the parameters' defaults; or
+        the job of the search `tune` or `automl`, which has no parameters."""
 
 
 def run_away(
@@ -62,6 +65,19 @@ def run_away(
             f"read its log: lakewright runs follow --profile {profile.name}",
         )
     return Run(note.run_id if note else last.id, stages, dict(records), error)
+
+
+def start_search(target: Away, search: str, project: Project, profile: Profile, workspace: OpenWorkspace) -> Execution:
+    """Deploys the project and starts its search, which goes on by itself. Raises UsageError if the target has no job
+    for it."""
+    if not getattr(target, "runs_searches", False):
+        raise UsageError(
+            f"the target {target.name} runs no searches", "name a profile whose target is local (--profile)"
+        )
+    refuse(problems(project, profile))
+    for _ in target.deploy(target.deployment(project, profile), project, profile, workspace):
+        pass
+    return target.start(project, profile, search=search)
 
 
 def follow(

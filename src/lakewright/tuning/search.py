@@ -121,13 +121,14 @@ def search(
             "add one: tune: {trials: 20, space: {train.SETTING: {loguniform: [0.01, 100]}}}; `lakewright params "
             f"{project.train.learner}` lists the settings",
         )
-    _check(project, tune)
+    check_search(project, tune)
     with workspace.lock(f"{project.schema_}.{project.name}", "running or tuning this project"):
         ingest = step_of(stage_named("ingest"), project, workspace, {})
         identity = _identity(project, tune, ingest.key)
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
         name = f"{project.name}-{digest[:8]}"
         folder = TrialFolder(workspace.folder / "tune" / name)
+        workspace.bring(str(folder.path))
         folder.begin(identity)
         about = {"lakewright.kind": "tune", "lakewright.version": lakewright.__version__}
         run_id = workspace.tracking.start(f"{project.schema_}.{project.name}", f"tune-{name}", about)
@@ -215,6 +216,8 @@ class _Search:
                 self._write_project(trial)
                 self.write()
             folders.tidy(self.ended, besides=[recorded[OWN]])
+            if trial.number not in recorded:
+                workspace.send("tune")  # so that another machine goes on from here
             self.report(trial, best)
 
         run_trials(
@@ -339,7 +342,7 @@ def workers_of(workspace: Workspace) -> Workers:
     return plugins.WORKERS.find(settings.name).open(settings, workspace.threads)
 
 
-def _check(project: Project, tune: Tune) -> None:
+def check_search(project: Project, tune: Tune) -> None:
     """Raises UsageError for what can be known before anything runs."""
     task = plugins.TASKS.find(project.task.name)
     measures = task.measures(project.task, project.data.columns.roles)

@@ -32,7 +32,7 @@ from lakewright import plugins
 from lakewright.errors import Busy, ProfileError, UsageError, of_disk
 from lakewright.settings.profile import Profile
 from lakewright.system.files import cores, user_cache
-from lakewright.workspace.mirror import Mirror
+from lakewright.workspace.mirror import SEND_ORDER, Mirror
 from lakewright.workspace.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ class Workspace:
             self.mirror is not None and Path(place).is_relative_to(self.folder) and self.mirror.has(Path(place))
         )
 
-    def send(self) -> None:
-        """What is new, to where the workspace lies."""
+    def send(self, *tops: str) -> None:
+        """What is new, in these folders or in all, to where the workspace lies."""
         if self.mirror is not None:
-            self.mirror.send()
+            self.mirror.send(tops or SEND_ORDER)
 
     @property
     def run_folder(self) -> RunFolder:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 LOG = logging.getLogger("lakewright")
-SEND_ORDER = ("recipes", "models", "ledger", "runs", "records")
+SEND_ORDER = ("recipes", "models", "ledger", "tune", "automl", "runs", "records")
 SMALL = ("ledger", "runs", "records")  # whose JSON files are brought at once
 CHUNK = 1 << 24
 
@@ -56,10 +56,10 @@ class Mirror:
         system, root = self._store()
         return bool(_files(system, f"{root}/{place.relative_to(self.folder).as_posix()}"))
 
-    def send(self) -> None:
-        """What is new or changed in the copy."""
+    def send(self, tops: Sequence[str] = SEND_ORDER) -> None:
+        """What is new or changed in these folders of the copy."""
         system, root = self._store()
-        for top in SEND_ORDER:
+        for top in tops:
             stamps = {path.relative_to(self.folder).as_posix(): _stamp(path) for path in _paths(self.folder / top)}
             new = {inside: stamp for inside, stamp in stamps.items() if self._stamps.get(inside) != stamp}
             remote = {info.path: info for info in _files(system, f"{root}/{top}")} if new else {}

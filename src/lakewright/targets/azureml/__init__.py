@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 class AzureMLTarget:
     name = "azureml"
     settings: type[TargetSettings] = AzureMLSettings
+    runs_searches = True
 
     def run(
         self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
@@ -62,7 +63,9 @@ class AzureMLTarget:
         with sending.answered(settings):
             yield from sending.send(client, deployment, project, workspace, settings)
 
-    def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
+    def start(
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+    ) -> Execution:
         from lakewright.targets.azureml import pipeline, sending
 
         settings = _of(profile)
@@ -70,7 +73,7 @@ class AzureMLTarget:
         files["pipeline.yml"]["inputs"] = pipeline.quoted(project, settings, values)
         client = sending.connect(settings)
         with sending.answered(settings):
-            return sending.start(client, files)
+            return sending.start(client, files, "pipeline.yml" if search is None else f"{search}.yml")
 
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.targets.azureml import sending

@@ -27,6 +27,7 @@ from lakewright.targets.azureml.settings import AzureMLSettings
 from lakewright.targets.owned import TAG, full_name
 from lakewright.targets.parameters import Parameter, override_settings, parameters, unmistakable
 from lakewright.targets.project_files import shipped
+from lakewright.targets.searches import searches, words
 
 SCHEMAS = "https://azuremlschemas.azureedge.net/latest"
 RUN = '"${AZUREML_ROOT_RUN_ID:?}"'  # the shell stops if it is not set
@@ -43,6 +44,7 @@ def files(project: Project, profile: Profile, settings: AzureMLSettings) -> dict
             f"components/{stage.name}.yml": _component(stage, project, profile, values, environment) for stage in STAGES
         },
         "pipeline.yml": _pipeline(project, settings, values),
+        **{f"{search}.yml": _search(search, project, profile, settings) for search in searches(project)},
         **_schedule(project, settings),
     }
 
@@ -182,6 +184,29 @@ def _step(stage: Stage, settings: AzureMLSettings, parameters: Sequence[Paramete
     if settings.environment.variables:
         step["environment_variables"] = dict(settings.environment.variables)
     return step
+
+
+def _search(search: str, project: Project, profile: Profile, settings: AzureMLSettings) -> dict[str, Any]:
+    """The search `tune` or `automl`, as a command job on the cluster of train:
+    https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command. It is no run of the pipeline, so its
+    tag is another."""
+    command = ["lakewright", *words(search, project, profile, project.path.name)]
+    job: dict[str, Any] = {
+        "$schema": f"{SCHEMAS}/commandJob.schema.json",
+        "type": "command",
+        "display_name": search,
+        "experiment_name": full_name(project).replace(".", "-"),
+        "tags": {TAG: f"{full_name(project)} {search}"},
+        "identity": {"type": "managed"},
+        "code": "code",
+        "environment": environment_named("environment.yml", settings),
+        "command": shlex.join(command),
+        "compute": f"azureml:{(settings.gpu or settings.cpu).name}",
+        "limits": {"timeout": settings.timeout_minutes * 60},
+    }
+    if settings.environment.variables:
+        job["environment_variables"] = dict(settings.environment.variables)
+    return job
 
 
 def _schedule(project: Project, settings: AzureMLSettings) -> dict[str, Any]:

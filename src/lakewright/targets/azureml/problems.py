@@ -21,6 +21,7 @@ from lakewright.targets.checks import (
     variable_problems,
 )
 from lakewright.targets.machines import AZURE
+from lakewright.targets.searches import search_problems
 
 # As azure-ai-ml checks it (constants/_endpoint.py, EndpointConfigurations)
 ENDPOINT_NAME = re.compile(r"[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -47,6 +48,8 @@ def problems(project: Project, profile: Profile, settings: AzureMLSettings) -> I
     yield from gpu_problems(profile, train, remedy, AZURE)
     yield from _environment(profile, settings)
     yield from _pipeline(project, profile, settings)
+    packages, minutes = settings.environment.packages, float(settings.timeout_minutes)
+    yield from search_problems(project, profile, packages, "environment.packages", minutes, "timeout_minutes")
     if settings.online is not None:
         yield from _online(settings.online, profile)
     if settings.batch is not None:

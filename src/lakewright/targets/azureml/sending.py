@@ -204,12 +204,12 @@ def registered(client: MLClient, project: Project, workspace: Workspace, name: s
     return f"model asset {name}:{asset.version}, from {version}"
 
 
-def start(client: MLClient, files: Mapping[str, Any]) -> Execution:
+def start(client: MLClient, files: Mapping[str, Any], file: str) -> Execution:
     from azure.ai.ml import load_job
 
     with TemporaryDirectory() as scratch:
         write(Deployment(files), Path(scratch))
-        job = client.jobs.create_or_update(load_job(Path(scratch) / "pipeline.yml"))
+        job = client.jobs.create_or_update(load_job(Path(scratch) / file))
     return Execution(job.name, STATUS[job.status or "NotStarted"], _began(job), page=job.studio_url or "")
 
 

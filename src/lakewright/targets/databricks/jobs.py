@@ -16,6 +16,7 @@ from lakewright.settings.project import Project
 from lakewright.targets.databricks.settings import DatabricksSettings, Machines
 from lakewright.targets.owned import full_name
 from lakewright.targets.parameters import Parameter, as_text, override_settings, parameters
+from lakewright.targets.searches import words
 
 RUN = "{{job.run_id}}"
 PASSED = "passed"  # the gate's task value, and the condition on it
@@ -84,6 +85,29 @@ def stages_job(project: Project, profile: Profile, settings: DatabricksSettings)
     if settings.timeout_minutes is not None:
         job["timeout_seconds"] = settings.timeout_minutes * 60
     return {**job, **({"email_notifications": recipients} if recipients else {})}
+
+
+def search_job(search: str, project: Project, profile: Profile, settings: DatabricksSettings) -> dict[str, Any]:
+    """The search `tune` or `automl`: one task, on the machine of train."""
+    place = f"{folder_of(project, settings)}/{project.path.name}"
+    task = {
+        "task_key": search,
+        "python_wheel_task": {
+            "package_name": "lakewright",
+            "entry_point": settings.name,
+            "parameters": words(search, project, profile, place),
+        },
+        "max_retries": settings.retries.times,
+        "min_retry_interval_millis": settings.retries.wait_seconds * 1000,
+        "retry_on_timeout": settings.retries.after_timeout,
+        **_machine(settings, project, gpu=True),
+    }
+    job = {"name": search_name(search, project), "tasks": [task], **_machines(settings, project), **_runs_as(settings)}
+    return job if settings.timeout_minutes is None else {**job, "timeout_seconds": settings.timeout_minutes * 60}
+
+
+def search_name(search: str, project: Project) -> str:
+    return f"{name_of(project)} {search}"
 
 
 def base_models_job(project: Project, settings: DatabricksSettings) -> dict[str, Any]:

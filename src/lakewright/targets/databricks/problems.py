@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +27,7 @@ from lakewright.targets.databricks.bundle import endpoint_name
 from lakewright.targets.databricks.settings import DatabricksSettings
 from lakewright.targets.databricks.settings import Machines as ClusterMachines
 from lakewright.targets.machines import AZURE, Machines, has_gpu
+from lakewright.targets.searches import search_problems
 
 # A workspace is in one of three clouds, whose machines have different names.
 CLOUDS = (
@@ -58,6 +60,10 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     yield from _permitted(project, profile, settings)
     yield from _environment(profile, settings)
     yield from _base_models(project, profile, settings)
+    minutes = float(settings.timeout_minutes or inf)
+    yield from search_problems(
+        project, profile, [settings.package, *settings.requirements], "package", minutes, "timeout_minutes"
+    )
 
 
 def _reached(profile: Profile, settings: DatabricksSettings) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 class SageMakerTarget:
     name = "sagemaker"
     settings: type[TargetSettings] = SageMakerSettings
+    runs_searches = True
 
     def run(
         self, project: Project, profile: Profile, workspace: OpenWorkspace, watch: Watch, rerun: str | None = None
@@ -48,23 +49,32 @@ class SageMakerTarget:
         from lakewright.targets.sagemaker import endpoint
         from lakewright.targets.sagemaker.code import prefix, project_files
         from lakewright.targets.sagemaker.names import described_pipeline, name_of, settings_of
-        from lakewright.targets.sagemaker.pipeline import definition
+        from lakewright.targets.sagemaker.pipeline import definition, search_definition
+        from lakewright.targets.searches import searches
 
         files = project_files(project, profile)
         code = prefix(files, project, profile)
         pipeline = definition(project, profile, code)
-        create = {
-            "PipelineName": name_of(project),
-            "PipelineDescription": described_pipeline(project),
-            "PipelineDefinition": json.dumps(pipeline),
-            "RoleArn": settings_of(profile).role,
-        }
+        pipelines = {name_of(project): pipeline}
+        found = {search: search_definition(search, project, profile, code) for search in searches(project)}
+        pipelines |= {name_of(project, search): each for search, each in found.items()}
+        described = {"PipelineDescription": described_pipeline(project), "RoleArn": settings_of(profile).role}
         batch = endpoint.transform(project, profile)
         return Deployment(
-            files={"pipeline.json": pipeline, **({"transform.json": batch} if batch else {})},
+            files={
+                "pipeline.json": pipeline,
+                **{f"{search}.json": each for search, each in found.items()},
+                **({"transform.json": batch} if batch else {}),
+            },
             requests=[
                 endpoint.group(project, profile),
-                Request("sagemaker.create_pipeline", create),
+                *(
+                    Request(
+                        "sagemaker.create_pipeline",
+                        {"PipelineName": name, "PipelineDefinition": json.dumps(each), **described},
+                    )
+                    for name, each in pipelines.items()
+                ),
                 *endpoint.endpoint(project, profile),
             ],
             uploads={f"{code}/{name}": path for name, path in files.items()},
@@ -78,11 +88,13 @@ class SageMakerTarget:
 
         return send(deployment, project, profile, workspace, clients(settings_of(profile)))
 
-    def start(self, project: Project, profile: Profile, values: Mapping[str, str] = {}) -> Execution:
+    def start(
+        self, project: Project, profile: Profile, values: Mapping[str, str] = {}, search: str | None = None
+    ) -> Execution:
         from lakewright.targets.sagemaker.names import settings_of
         from lakewright.targets.sagemaker.sending import clients, start
 
-        return start(project, profile, values, clients(settings_of(profile)))
+        return start(project, profile, values, clients(settings_of(profile)), search)
 
     def executions(self, project: Project, profile: Profile, workspace: OpenWorkspace) -> list[Execution]:
         from lakewright.targets.sagemaker.names import settings_of

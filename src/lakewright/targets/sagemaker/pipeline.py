@@ -10,6 +10,7 @@ of the API's own requests (CreateProcessingJob, CreateTrainingJob, CreateModelPa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from lakewright.errors import ProfileError
@@ -19,6 +20,7 @@ from lakewright.settings.project import Project
 from lakewright.targets.parameters import Parameter, override_settings, parameters
 from lakewright.targets.sagemaker.names import approval_of, described, environment, group_of, settings_of, store_of, vpc
 from lakewright.targets.sagemaker.settings import Endpoint, Machine, SageMakerSettings
+from lakewright.targets.searches import words
 
 Json = dict[str, Any]
 CONTAINER = ["python", "-m", "lakewright.targets.sagemaker.container"]
@@ -56,6 +58,21 @@ def definition(project: Project, profile: Profile, code: str) -> Json:
     }
 
 
+def search_definition(search: str, project: Project, profile: Profile, code: str) -> Json:
+    """The pipeline of the search `tune` or `automl`: one processing job, on the machine of train."""
+    settings = settings_of(profile)
+    own = _own_parameters(project, settings)
+    return {
+        "Version": "2020-12-01",
+        "Metadata": {},
+        "Parameters": [
+            {"Name": name, "Type": _kind(own[name]), "DefaultValue": own[name]}
+            for name in ("TrainingInstanceType", "TrainingInstanceCount")
+        ],
+        "Steps": [_Steps(project, profile, code, []).search(search)],
+    }
+
+
 def _own_parameters(project: Project, settings: SageMakerSettings) -> dict[str, str | int]:
     endpoint = settings.endpoint.instance_type if settings.endpoint else Endpoint.model_fields["instance_type"].default
     return {
@@ -90,14 +107,34 @@ class _Steps:
             step["CacheConfig"] = {"Enabled": True, "ExpireAfter": self.settings.step_cache}
         return step | _retried(self.settings)
 
+    def search(self, name: str) -> Json:
+        command = words(name, self.project, self.profile, self.project.path.name)
+        arguments = self._job(command, self._machine("Training", self.settings.training), self.settings.training.hours)
+        return {"Name": name, "Type": "Processing", "Arguments": arguments} | _retried(self.settings)
+
     def _processing(self, name: str) -> Json:
         settings = self.settings
         command: list[Any] = ["stage", name, "--project", self.project.path.name, "--profile", self.profile.name]
         command += ["--run", EXECUTION]
         command += [part for setting in override_settings(self.project) for part in ("--set", setting)]
         command += [part for each in self.parameters for part in ("--set", _join(f"{each.setting}=", _value(each)))]
+        arguments = self._job(command, self._machine("Processing", settings.processing), settings.processing.hours)
+        if name in PROPERTY_FILES:
+            output = PROPERTY_FILES[name][0]
+            sent = {
+                "S3Uri": _join(f"{self.store}/executions/", EXECUTION, f"/{output}"),
+                "LocalPath": f"{PROCESSING}/output/{output}",
+                "S3UploadMode": "EndOfJob",
+            }
+            key = {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
+            outputs = [{"OutputName": output, "S3Output": sent}]
+            arguments["ProcessingOutputConfig"] = {"Outputs": outputs, **key}
+        return arguments
+
+    def _job(self, command: Sequence[Any], machine: Json, hours: float) -> Json:
+        settings = self.settings
         arguments: Json = {
-            "ProcessingResources": {"ClusterConfig": self._machine("Processing", settings.processing)},
+            "ProcessingResources": {"ClusterConfig": machine},
             "AppSpecification": {
                 "ImageUri": settings.image,
                 "ContainerEntrypoint": CONTAINER,
@@ -118,18 +155,8 @@ class _Steps:
                     },
                 }
             ],
-            "StoppingCondition": {"MaxRuntimeInSeconds": _seconds(settings.processing.hours)},
+            "StoppingCondition": {"MaxRuntimeInSeconds": _seconds(hours)},
         }
-        if name in PROPERTY_FILES:
-            output = PROPERTY_FILES[name][0]
-            sent = {
-                "S3Uri": _join(f"{self.store}/executions/", EXECUTION, f"/{output}"),
-                "LocalPath": f"{PROCESSING}/output/{output}",
-                "S3UploadMode": "EndOfJob",
-            }
-            key = {"KmsKeyId": settings.kms_key} if settings.kms_key else {}
-            outputs = [{"OutputName": output, "S3Output": sent}]
-            arguments["ProcessingOutputConfig"] = {"Outputs": outputs, **key}
         if settings.network:
             arguments["NetworkConfig"] = {"VpcConfig": vpc(settings)}
         return arguments

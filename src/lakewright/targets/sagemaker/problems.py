@@ -22,6 +22,7 @@ from lakewright.targets.machines import Machines
 from lakewright.targets.parameters import override_settings, parameters, stage_settings
 from lakewright.targets.sagemaker.names import group_of, settings_of
 from lakewright.targets.sagemaker.settings import Endpoint, SageMakerSettings
+from lakewright.targets.searches import search_problems
 
 # P2, M4: https://github.com/aws/deep-learning-containers/pull/3950. The API's lists still have them.
 MACHINES = Machines(
@@ -49,6 +50,8 @@ def problems(project: Project, profile: Profile) -> Iterator[Problem]:
     yield from variable_problems(profile, VARIABLES)
     yield from _secrets(profile, settings)
     yield from _places(project, profile, settings)
+    # What the image holds is not known
+    yield from search_problems(project, profile, (), "image", settings.training.hours * 60, "training.hours")
 
 
 def _machines(profile: Profile, settings: SageMakerSettings) -> Iterator[Problem]:

@@ -155,10 +155,12 @@ def made(operation: str, body: Mapping[str, Any], clients: Clients) -> str:
     return f"changed {thing}"
 
 
-def start(project: Project, profile: Profile, values: Mapping[str, str], clients: Clients) -> Execution:
+def start(
+    project: Project, profile: Profile, values: Mapping[str, str], clients: Clients, search: str | None = None
+) -> Execution:
     with answering():
         answer = clients("sagemaker").start_pipeline_execution(
-            PipelineName=name_of(project),
+            PipelineName=name_of(project, search),
             PipelineParameters=[{"Name": name, "Value": value} for name, value in values.items()],
         )
     return Execution(_id(answer["PipelineExecutionArn"]), "running", datetime.now(UTC).isoformat(timespec="seconds"))
