@@ -122,8 +122,16 @@ def test_candidates_are_proposed_when_the_portfolio_is_done_and_only_affordable_
         unit = race.next(100.0, 0.9)
         if unit is None:
             break
+        begun = unit[0].has(race.first)  # its own folds showed what one costs
         race.tell(world.outcome(unit))
-        assert unit[0].learner == "linear"
+        assert unit[0].learner == "linear" or begun
+
+
+def test_what_was_begun_is_completed_where_nothing_new_can_end() -> None:
+    world = World()
+    race = world.race(most=4)
+    run(race, world, 200, spent=0.5)
+    assert len(race.complete()) == len(race.candidates) == 4
 
 
 def test_most_candidates_are_kept_to() -> None:
