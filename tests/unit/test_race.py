@@ -117,8 +117,8 @@ def test_candidates_are_proposed_when_the_portfolio_is_done_and_only_affordable_
     run(race, world, 200, spent=0.5)
     proposed = [each for each in race.candidates if each.source == "tpe"]
     assert proposed and all(each.proposal["params"] for each in proposed)
-    race.cost["trees"] = 1e5
     for _ in range(8):
+        race.cost["trees"] = 1e5
         unit = race.next(100.0, 0.9)
         if unit is None:
             break
