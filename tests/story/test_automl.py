@@ -273,7 +273,7 @@ def test_a_table_is_regressed_without_some_of_its_columns(tmp_path: Path, monkey
     ("arguments", "cause"),
     [
         ({"feature_store_lookups": [{"table_name": "a"}]}, "no feature tables"),
-        ({"sample_weight_col": "width"}, "no weights from a column"),
+        ({"sample_weight_col": "colour"}, "holds string, not numbers"),
         ({"exclude_frameworks": ["torch"]}, "exclude_frameworks names 'torch'"),
         ({"primary_metric": "rmse"}, "has no metric 'rmse'"),
         ({"imputers": {"width": "knn"}}, "imputers: 'width'"),

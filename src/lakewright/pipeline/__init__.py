@@ -155,6 +155,11 @@ def check(project: Project) -> None:
             f"prepare.balance: {project.prepare.balance} needs one label a row, which {task.name} does not have",
             "set prepare.balance: none",
         )
+    if project.data.columns.weight and project.prepare.balance == "smote":
+        raise UsageError(
+            "prepare.balance: smote makes rows, which would have no weight in data.columns.weight",
+            "set prepare.balance: weights or oversample, or remove data.columns.weight",
+        )
     if project.prepare.correct_prior and project.prepare.balance in ("none", "weighted_undersample"):
         raise ProjectError(
             "prepare.correct_prior: true corrects what balancing changes, and prepare.balance: "

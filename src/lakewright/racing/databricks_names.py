@@ -99,11 +99,6 @@ def _refuse(call: Call) -> None:
             "feature_store_lookups: there are no feature tables yet",
             "join the features to the rows first: lakewright sql 'create table a.b.c as select …'",
         )
-    if call.sample_weight_col is not None:
-        raise UsageError(
-            f"sample_weight_col: rows have no weights from a column, and {call.sample_weight_col!r} would be one",
-            "leave it out, and weigh classes by prepare.balance: weights in the project; or repeat rows in SQL",
-        )
     if call.time_col is not None and call.split_col is not None:
         raise UsageError("time_col and split_col both decide the split", "name one of them")
 
@@ -204,7 +199,7 @@ def _written(rows: pa.Table | pa.RecordBatchReader, call: Call, home: Path, with
 def _of_content(path: Path, call: Call) -> str:
     decides = (
         *(call.task, call.target_col, call.exclude_cols, call.imputers),
-        *(call.pos_label, call.time_col, call.split_col),
+        *(call.pos_label, call.time_col, call.split_col, call.sample_weight_col),
     )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -221,6 +216,8 @@ def _sections(call: Call, dataset: Dataset, workspace: Workspace, folder: Path) 
     if call.time_col is not None:
         more["data", "columns", "event_time"] = call.time_col
         more["prepare", "split", "method"] = "time"
+    if call.sample_weight_col is not None:
+        more["data", "columns", "weight"] = call.sample_weight_col
     if call.split_col is not None:
         values = distinct(dataset, call.split_col, workspace, folder, len(SPLITS))
         strange = [value for value in values if value not in SPLITS]

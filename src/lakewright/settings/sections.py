@@ -67,12 +67,18 @@ class Columns(Settings):
     group: str | None = Field(default=None, description="rows of one group stay in one split")
     event_time: str | None = None
     split: str | None = Field(default=None, description="a published split: train, validation (or dev), test")
+    weight: str | None = Field(
+        default=None,
+        description="how much a row counts in what is learned and chosen: numbers above 0, of which only the ratios "
+        "matter; metrics count every row once",
+    )
 
     truths: ClassVar[tuple[str, ...]] = ()  # the roles that hold the truth; all others of a task are inputs
     written: ClassVar[tuple[str, ...]] = ("label", "id", "group", "categories")  # roles whose values are codes …
     numeric: ClassVar[tuple[str, ...]] = (
         "numbers",
         "score",
+        "weight",
     )  # … and whose values are numbers, if a source has no types
 
     @property

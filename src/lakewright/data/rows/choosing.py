@@ -22,7 +22,7 @@ from lakewright.data.rows.quality import (
     coarse_rows,
     counted,
 )
-from lakewright.data.rows.splits import NO_GROUP, SPLITS, Method, assign, folded
+from lakewright.data.rows.splits import NO_GROUP, SPLITS, TRAIN, Method, assign, folded
 from lakewright.data.rows.spread import check_numbers
 from lakewright.errors import ProjectError, nearest
 from lakewright.records import Finding
@@ -37,13 +37,14 @@ LEFT_OUT = -1
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """All rows of the table, [rows] each: 7 bytes a row, and 8 more with an id column."""
+    """All rows of the table, [rows] each: 7 bytes a row, 8 more with an id column, and 4 with one of weights."""
 
     split: npt.NDArray[np.int8]  # the index into SPLITS, or LEFT_OUT
     labels: npt.NDArray[np.int32]  # the index into `names`, if the row stays
     names: list[tuple[str, ...]]
     ids: npt.NDArray[np.int64] | None  # digests of the record ids, if the row stays and a column holds them
     parts: npt.NDArray[np.int16]  # as in `parts_of`, if the row stays; their folds follow from them
+    weights: npt.NDArray[np.float32] | None = None  # if the row stays and a column holds them; their mean in train is 1
 
     def of(self, split: str) -> npt.NDArray[np.bool_]:
         """A split's rows."""
@@ -167,7 +168,11 @@ def choose(
     if facts.ids is not None:
         ids = np.zeros(reading.table.rows, np.int64)
         ids[facts.rows] = facts.ids
-    return Chosen(place, labels, facts.names, ids, parts)
+    weights = None
+    if facts.weight is not None:
+        weights = np.ones(reading.table.rows, np.float32)
+        weights[facts.rows] = facts.weight / facts.weight[stay[split == TRAIN]].mean()
+    return Chosen(place, labels, facts.names, ids, parts, weights)
 
 
 def _fate(coarse: bool, drop: bool, published: bool) -> str:

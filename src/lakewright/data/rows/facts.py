@@ -1,8 +1,8 @@
 """The facts that prepare keeps of each row while it streams the table: hashes and numbers, never the text.
 
 A usable row takes 36 bytes: its number (8), its text's identity (24) and its labels (4). 8 more if a row's truth is not
-one label, 8 if it is a number, and 8 for each named column of id, group and event_time (of id and group, a digest); 4
-for a published split.
+one label, 8 if it is a number, and 8 for each named column of id, group, event_time and weight (of id and group, a
+digest); 4 for a published split.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Facts:
     group: npt.NDArray[np.int64] | None = None  # equal for equal groups; NO_GROUP without one
     time: npt.NDArray[Any] | None = None
     published: list[str | None] | None = None  # the split, from a column
+    weight: npt.NDArray[np.float64] | None = None  # above 0
 
 
 def gather(
@@ -62,6 +63,7 @@ def gather(
     truth = labels if one_label else np.empty(size, np.int64)
     number = np.empty(size, np.float64) if reading.task.truth in NUMERIC else None
     group = np.empty(size, np.int64) if columns.group else None
+    weight = np.empty(size, np.float64) if columns.weight else None
     split = np.empty(size, np.int32) if method == "predefined" else None
     times: list[npt.NDArray[Any]] = []
     numbers: dict[tuple[str, ...], int] = {}
@@ -102,6 +104,8 @@ def gather(
             number[window] = np.array(usable_truths, np.float64)[places]
         if group is not None:
             group[window] = group_numbers(batch.table[columns.group].take(usable).to_pylist())
+        if weight is not None:
+            weight[window] = check.weights(batch.rows[usable], batch.table[columns.weight].take(usable))
         if method == "time" and columns.event_time:
             times.append(as_times(batch.table[columns.event_time]).take(usable).to_numpy())
         if split is not None:
@@ -122,6 +126,7 @@ def gather(
         group=None if group is None else group[:used],
         time=np.concatenate(times) if times else None,
         published=None if split is None else [split_names[code] for code in split[:used].tolist()],
+        weight=None if weight is None else weight[:used],
     ), findings
 
 

@@ -19,6 +19,8 @@ from lakewright.errors import DataError
 from lakewright.records import Finding
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from lakewright.data.rows.contents import Contents
     from lakewright.settings.sections import Columns
 
@@ -61,6 +63,7 @@ class Usable:
     infinite: dict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))  # by role and column
     broken: dict[str, Tally] = field(default_factory=lambda: {name: Tally() for name in BROKEN})
     ids: list[npt.NDArray[np.int64]] = field(default_factory=list)  # their digests
+    without_weight: Tally = field(default_factory=Tally)
 
     def usable_rows(
         self,
@@ -93,6 +96,21 @@ class Usable:
         self.both += int(usable.sum())
         return usable
 
+    def weights(self, rows: Rows, column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+        """[rows] Those of `columns.weight`. Raises DataError for a column that holds no numbers."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = column.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            raise DataError(
+                f"the column {self.columns.weight!r} (data.columns.weight) holds {kind}, not numbers",
+                "name a column of numbers above 0",
+            )
+        weights = np.asarray(pc.fill_null(pc.cast(column, pa.float64()), np.nan).to_numpy(), np.float64)
+        self.without_weight.add(rows, ~(np.isfinite(weights) & (weights > 0)), column.to_pylist())
+        return weights
+
     def findings(self, ids_at: Callable[[Rows], Sequence[Hashable]]) -> list[Finding]:
         """Raises DataError for an empty table, for missing or repeated ids, for columns without any value, for infinite
         numbers, and if no row has both a text and a truth. `ids_at` returns the ids of these rows (ascending); it is
@@ -108,6 +126,13 @@ class Usable:
                     f"the column {name!r} (data.columns.{role}) is empty in all {counted(count, 'row')}",
                     f"remove it from data.columns.{role}, or check how the source was read (data.options)",
                 )
+        if self.without_weight.count:
+            examples = ", ".join(f"row {row}: {value}" for row, value in self.without_weight.first)
+            raise DataError(
+                f"the column {self.columns.weight!r} (data.columns.weight) has no number above 0 in "
+                f"{counted(self.without_weight.count, 'row')} ({examples})",
+                "give them one, or leave these rows out in SQL",
+            )
         for (role, name), tally in self.infinite.items():
             if tally.count:
                 examples = ", ".join(f"row {row}: {value}" for row, value in tally.first)

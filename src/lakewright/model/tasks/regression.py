@@ -47,7 +47,7 @@ class RegressionColumns(TableColumns):
 
     truths: ClassVar[tuple[str, ...]] = ("label",)
     written: ClassVar[tuple[str, ...]] = ("id", "group", "categories")
-    numeric: ClassVar[tuple[str, ...]] = ("numbers", "label")
+    numeric: ClassVar[tuple[str, ...]] = ("numbers", "label", "weight")
 
 
 @dataclass(frozen=True)

@@ -104,23 +104,25 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
 
 
 def _balanced(chosen: Chosen, settings: Prepare) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-    """The weight of each row and its number of copies, both [rows]; 1 for all rows outside train."""
+    """The weight of each row and its number of copies, both [rows]. Outside train, copies are 1 and weights those of
+    `columns.weight`, if there are any, else 1."""
     rows = len(chosen.split)
+    weights = np.broadcast_to(np.float32(1), rows) if chosen.weights is None else chosen.weights
     if settings.balance in ("none", "smote"):  # smote: train makes the rows, of encoded ones
-        return np.broadcast_to(np.float32(1), rows), np.broadcast_to(np.int32(1), rows)
-    weights, times = np.ones(rows, np.float32), np.ones(rows, np.int32)
+        return weights, np.broadcast_to(np.int32(1), rows)
+    weights, times = weights.copy(), np.ones(rows, np.int32)
     train = np.flatnonzero(chosen.of(TRAIN))
     numbered = np.argsort(np.argsort([label for (label,) in chosen.names]))  # label → its place among the sorted labels
     labels = numbered[chosen.labels[train]]
     if settings.balance == "weights":
         by_label = class_weights(labels)
-        weights[train] = np.array([by_label.get(label, 1.0) for label in range(len(numbered))])[labels]
+        weights[train] *= np.array([by_label.get(label, 1.0) for label in range(len(numbered))])[labels]
     else:
         resample = oversample if settings.balance == "oversample" else undersample
         keys = draw_keys(train if chosen.ids is None else chosen.ids[train], settings.split.seed, "balance")
         times[train] = np.bincount(resample(train, labels, keys), minlength=len(times))[train]
         if settings.balance == "weighted_undersample":
-            weights[train] = undersampled_weights(labels, times[train] > 0)
+            weights[train] *= undersampled_weights(labels, times[train] > 0)
     return weights, times
 
 
