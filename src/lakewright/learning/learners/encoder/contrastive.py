@@ -23,7 +23,7 @@ from lakewright.errors import TrainingError
 from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder.batches import Rows, padded
 from lakewright.learning.learners.encoder.forward import inputs_of, mixed_precision
-from lakewright.learning.learners.encoder.loop import save_whole
+from lakewright.learning.learners.encoder.loop import is_out_of_memory, save_whole
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import make_optimizer
 from lakewright.learning.learners.encoder.settings import EncoderSettings
@@ -64,16 +64,25 @@ def contrast(
             rows = drawn(targets, settings.per_device_train_batch_size, settings.seed, step)
             torch.manual_seed(settings.seed * 1_000_003 + step)
             network.train()
-            with autocast:
-                vectors = network.features(**inputs(rows))[:, :width]
-            weights = torch.from_numpy(examples.weights[rows]).to(device)
-            loss = contrastive_loss(vectors.float(), torch.from_numpy(alike(targets[rows])).to(device), weights)
-            if not math.isfinite(value := float(loss.detach())):
+            try:
+                with autocast:
+                    vectors = network.features(**inputs(rows))[:, :width]
+                weights = torch.from_numpy(examples.weights[rows]).to(device)
+                loss = contrastive_loss(vectors.float(), torch.from_numpy(alike(targets[rows])).to(device), weights)
+                value = float(loss.detach())
+                loss.backward()
+            except RuntimeError as failure:
+                if not is_out_of_memory(failure):
+                    raise
+                raise TrainingError(
+                    f"memory ran out in batch {step + 1} of pairs, which compares {len(rows)} rows with each other",
+                    "lower train.per_device_train_batch_size or prepare.recipe.tokens.max_length, or freeze layers",
+                ) from None
+            if not math.isfinite(value):
                 raise TrainingError(
                     f"the contrastive loss became {value}: training diverged",
                     f"lower train.learning_rate (now {settings.learning_rate}), or set train.contrastive: never",
                 )
-            loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -87,8 +96,8 @@ def contrast(
 
 
 def drawn(targets: NDArray[np.int64], size: int, seed: int, step: int) -> Rows:
-    """At most `size` rows of one batch. Of classes (targets [rows, 1]) as many of each class as of every other, and two
-    at least where a class has them: rows drawn from all would seldom meet one of their own among many classes."""
+    """The rows of one batch: at most `size`, or 4. Of classes (targets [rows, 1]) as many of each class as of every
+    other, and two at least where a class has them: rows drawn from all would seldom meet their like."""
     random = np.random.default_rng([seed, step])
     if targets.shape[1] > 1:
         return np.sort(random.permutation(len(targets))[:size])

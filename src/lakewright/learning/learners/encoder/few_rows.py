@@ -139,6 +139,9 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     with torch.no_grad():
         network.head.weight.copy_(weight)
         network.head.bias.copy_(bias)
+    if training.log is not None:
+        for step, loss in enumerate(losses, start=1):
+            training.log.metrics({"contrastive_loss": loss}, step)
     return Learned(
         *_tuned(training, examples, ways[chosen]),
         [{"step": step, "contrastive_loss": loss} for step, loss in enumerate(losses, start=1)],

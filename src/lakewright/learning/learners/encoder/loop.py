@@ -175,7 +175,7 @@ def _backward_within_memory(
         try:
             return _backward(network, training, inputs, batches, state.max_tokens, autocast)
         except RuntimeError as failure:
-            if not _is_out_of_memory(failure):
+            if not is_out_of_memory(failure):
                 raise
             longest = max(int(training.train.encoded.lengths[rows].max()) for rows in batches)
             whole = training.task.level == "vector"  # its loss compares the rows of a batch with each other
@@ -193,7 +193,7 @@ def _backward_within_memory(
         state.max_tokens = max(1, state.max_tokens // 2)
 
 
-def _is_out_of_memory(failure: RuntimeError) -> bool:
+def is_out_of_memory(failure: RuntimeError) -> bool:
     text = str(failure)
     return isinstance(failure, torch.OutOfMemoryError) or "can't allocate memory" in text or "not enough memory" in text
 
