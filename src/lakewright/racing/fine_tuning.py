@@ -49,6 +49,7 @@ PASSES = 8  # forward passes over validation behind the epochs: between start an
 FORWARD = 1 / 3  # of a step's time, about
 TOP_LAYERS = 2
 RATE_OF_TOP = 8e-4  # for a hidden size of 384 (examples/banking77)
+SERVES = ("pooling", "bf16", "quantize")
 SLACK = 1.3  # a training may take so much longer than its estimate
 
 
@@ -95,7 +96,7 @@ def fine_tune(
             done.append(_resumed(plain, home / f"{number}", workspace, run_id, left))
             left -= done[-1].seconds
         began = time.monotonic()
-        own = _project(plain, {"learner": "encoder", "base_model": base_model})
+        own = _project(plain, _of_project(plain) | {"base_model": base_model})
         records = _prepared(own, workspace, run_id)
         training = _training(own, cast(Prepared, records["prepare"]), workspace)
         start: Start | None = None
@@ -137,8 +138,16 @@ def _planned(home: Path) -> list[int]:
     return sorted(int(path.parent.name) for path in home.glob(f"*/{PLAN}"))
 
 
+def _of_project(plain: Project) -> dict[str, Any]:
+    """What is not searched: the form in which an encoder serves, as the project has it if it names one."""
+    own = plain.train.model_dump(mode="json", include=plain.train.model_fields_set & {*SERVES})
+    return {"learner": "encoder", "quantize": "static", **own}  # static: in seconds
+
+
 def _project(plain: Project, settings: Mapping[str, Any]) -> Project:
-    project = changed(plain, {f"train.{name}": value for name, value in settings.items()})
+    """With these settings of `train` alone: another learner between takes the project's own away."""
+    other = changed(plain, {"train.learner": "linear"})
+    project = changed(other, {f"train.{name}": value for name, value in settings.items()})
     check(project)
     return project
 
@@ -209,8 +218,7 @@ def _plan(
 
 
 def _settings(layers: str, project: Project) -> dict[str, Any]:
-    settings: dict[str, Any] = {"learner": "encoder", "base_model": project.train.base_model}  # type: ignore[attr-defined]
-    settings |= {"quantize": "static"}  # in seconds
+    settings: dict[str, Any] = project.train.model_dump(mode="json", include=project.train.model_fields_set)
     if layers == "top":
         rate = RATE_OF_TOP * 384 / _described(project).get("hidden_size", 384)
         settings |= {"train_layers": TOP_LAYERS, "learning_rate": round(rate, 8), "dropout": 0.0}

@@ -7,6 +7,7 @@ automl/NAME/notebooks/
   NNN_learner.py           each complete candidate as a script, …
   NNN_learner.ipynb        as a notebook of Jupyter, …
   databricks/NNN_learner.py  and of Databricks
+  NNN_encoder.parquet      the rows of an encoder's script
   leaderboard.html
 """
 
@@ -28,13 +29,17 @@ from lakewright.learning.learners.mlp import BEST_EPOCH
 from lakewright.learning.members import member_of
 from lakewright.model.trees import Trees
 from lakewright.racing import units
+from lakewright.racing.fine_tuning import records_of
+from lakewright.racing.glass_box.encoder_script import encoder_cells, write_rows
 from lakewright.racing.glass_box.encoding import encoding_of
 from lakewright.racing.glass_box.notebooks import write_databricks, write_notebook, write_script
-from lakewright.racing.glass_box.scripts import LEARNERS, Subject, cells
+from lakewright.racing.glass_box.rows import inputs_of
+from lakewright.racing.glass_box.scripts import LEARNERS, Cell, Subject, cells
+from lakewright.racing.judging import SOURCE
 from lakewright.racing.portfolio import learner_of
 from lakewright.racing.shared import Shared
 from lakewright.racing.units import unit_folder
-from lakewright.records import Prepared
+from lakewright.records import Prepared, Trained
 
 if TYPE_CHECKING:
     from lakewright.racing.leaderboard import Entry
@@ -82,6 +87,17 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
     sequences = False
     complete = [entry for entry in found.entries if entry.complete]
     for entry in complete:
+        if entry.source == SOURCE:
+            name = f"{entry.number:03d}_{entry.learner}"
+            own, records = records_of(project, entry.settings, workspace)
+            if "train" not in records:
+                notes.append(f"candidate {entry.number} has no script: its model is gone")
+                continue
+            prepared, trained = cast(Prepared, records["prepare"]), cast(Trained, records["train"])
+            write_rows(prepared, workspace, folder / f"{name}.parquet")
+            parts = encoder_cells(found.name, entry, own, prepared, trained, workspace.threads)
+            scripts[entry.number], notebooks[entry.number] = _write_cells(parts, folder, name)
+            continue
         if entry.learner not in LEARNERS:
             continue
         settings, without = learner_of(entry.settings)
@@ -94,10 +110,7 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
             continue
         parts = cells(subject, shared.task, encoding)
         name = f"{entry.number:03d}_{entry.learner}"
-        scripts[entry.number], notebooks[entry.number] = folder / f"{name}.py", folder / f"{name}.ipynb"
-        write_script(parts, scripts[entry.number])
-        write_notebook(parts, notebooks[entry.number])
-        write_databricks(parts, folder / "databricks" / f"{name}.py")
+        scripts[entry.number], notebooks[entry.number] = _write_cells(parts, folder, name)
         files |= {*encoding.features}
         sequences |= encoding.sequences
     _write_rows(found, shared, workspace, folder, sorted(files), sequences)
@@ -108,12 +121,21 @@ def write(project: Project, found: Recommended, workspace: Workspace, profile: s
         exploration = explore(project, cast(Prepared, found.run.records["prepare"]), workspace, profile, folder)
     except LakewrightError as failure:  # the search has ended, and its model stands
         notes.append(f"the data exploration was not written: {failure.cause}; {failure.remedy}")
-    missing = sorted({entry.learner for entry in complete if entry.learner not in LEARNERS})
+    missing = sorted({entry.learner for entry in complete if entry.learner not in LEARNERS and entry.source != SOURCE})
     notes += [f"candidates of {name} have no script: only Lakewright trains them" for name in missing]
     page = folder / "leaderboard.html"
     write_page(found.as_json(), [entry.as_json() for entry in found.entries], page)
     workspace.send()
     return GlassBox(folder, page, exploration, scripts, notebooks, notes, time.monotonic() - began)
+
+
+def _write_cells(cells: Sequence[Cell], folder: Path, name: str) -> tuple[Path, Path]:
+    """The script and the notebook; a notebook of Databricks lies below."""
+    script, notebook = folder / f"{name}.py", folder / f"{name}.ipynb"
+    write_script(cells, script)
+    write_notebook(cells, notebook)
+    write_databricks(cells, folder / "databricks" / f"{name}.py")
+    return script, notebook
 
 
 def _subject(
@@ -155,11 +177,7 @@ def _write_rows(
         read_split(workspace.lake, prepared.features, split, ["inputs", "truth"]) for split in ("train", "validation")
     ]
     rows = pa.concat_tables(splits)
-    inputs = rows["inputs"].combine_chunks()
-    names = [inputs.type.field(place).name for place in range(inputs.type.num_fields)]
-    pq.write_table(
-        pa.table({name: _flat(inputs.field(place)) for place, name in enumerate(names)}), folder / "data.parquet"
-    )
+    pq.write_table(pa.table(inputs_of(rows)), folder / "data.parquet")
     fold = np.full(rows.num_rows, -1, np.int16)
     for number in range(found.found.folds):
         fold[units.rows_of(shared, number, found.found.folds)[1]] = number
@@ -181,10 +199,3 @@ def _link(path: Path, other: Path) -> None:
         os.link(path, other)
     except OSError:  # a disk without links
         shutil.copy2(path, other)
-
-
-def _flat(column: Any) -> Any:
-    """Times without their zone, UTC: so pandas holds them as numpy's."""
-    import pyarrow as pa
-
-    return column.cast(pa.timestamp("us")) if pa.types.is_timestamp(column.type) else column

@@ -64,7 +64,7 @@ def cells(subject: Subject, task: Task, encoding: Encoding) -> list[Cell]:
         Cell("## Settings\n\nAs trained, every one; no search is left.", _settings(subject, task)),
         Cell("## The models of the folds", _training(subject, task, encoding)),
         Cell(
-            f"## Out of fold\n\nThe leaderboard has {_shown(subject.metrics)}.",
+            f"## Out of fold\n\nThe leaderboard has {shown(subject.metrics)}.",
             _class_metrics(task) if classes else _NUMBER_METRICS,
         ),
         *_shapley(subject),
@@ -93,7 +93,7 @@ def _class_metrics(task: Task) -> str:
     return _CLASS_METRICS.replace("SHOWN", shown)
 
 
-def _shown(metrics: Mapping[str, float]) -> str:
+def shown(metrics: Mapping[str, float]) -> str:
     names = ("accuracy", "macro_f1", "roc_auc", "log_loss", "rmse", "mae", "r2")
     return ", ".join(f"{name} {metrics[name]:.12g}" for name in names if name in metrics)
 

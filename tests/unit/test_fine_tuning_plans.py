@@ -1,0 +1,55 @@
+"""How much of an encoder a search trains in the time that is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.racing.fine_tuning import Start, _plan
+
+
+class Rows:
+    def __init__(self, rows: int, tokens: int) -> None:
+        self.encoded = SimpleNamespace(lengths=np.full(rows, tokens))
+
+    def __len__(self) -> int:
+        return len(self.encoded.lengths)
+
+
+def planned(layers: str, left: float, base: Path) -> tuple[dict[str, Any], str]:
+    settings = EncoderSettings(base_model=str(base))
+    training: Any = SimpleNamespace(settings=settings, train=Rows(10_000, 20), validation=Rows(1000, 20))
+    project: Any = SimpleNamespace(train=settings, folder=base)
+    return _plan(layers, Start(token=1e-3, once=10.0), training, project, left)
+
+
+def test_with_time_enough_all_epochs_are_trained(tiny_base: Path) -> None:
+    settings, estimate = planned("all", 5000, tiny_base)
+    assert settings["num_train_epochs"] == 4 and "train_layers" not in settings and estimate.startswith("about ")
+
+
+def test_with_less_time_fewer_epochs_are(tiny_base: Path) -> None:
+    full = float(planned("all", 5000, tiny_base)[1].split()[1])
+    settings, estimate = planned("all", full - 200, tiny_base)
+    assert settings["num_train_epochs"] == 3 and float(estimate.split()[1]) <= full - 200
+
+
+@pytest.mark.parametrize("layers", ["all", "top"])
+def test_what_does_not_fit_is_not_begun_and_says_what_it_needs(layers: str, tiny_base: Path) -> None:
+    settings, why = planned(layers, 60, tiny_base)
+    assert settings == {} and "10,000 rows take about" in why and "60 s are left" in why
+
+
+def test_an_estimate_grows_with_the_epochs_and_never_passes_what_is_left(tiny_base: Path) -> None:
+    seen = []
+    for left in range(100, 2000, 50):
+        settings, estimate = planned("all", left, tiny_base)
+        if settings:
+            seen.append(settings["num_train_epochs"])
+            assert float(estimate.split()[1]) <= left + 1
+    assert seen == sorted(seen) and {*seen} == {2, 3, 4}
