@@ -35,7 +35,7 @@ from lakewright.system.progress import bar
 LARGE, MEDIUM = 20_000, 3_000  # rows: from these on, one or two first folds tell candidates apart
 MOST_MEMBERS = 8  # of the mean
 RESERVE, LEAST_RESERVE = 0.04, 0.5  # share of the time, and seconds at least, for the end
-MOST_FOLDS = 8
+MOST_FOLDS, LEAST_FOLDS = 8, 3
 TRIAL_ROUNDS = 30  # trees that tell what a fold costs
 FOLDS, SPENT, PROPOSALS = "folds.json", "spent.json", "proposals.json"
 SURE = 1.64  # standard errors by which the mean of several must be better than the best alone: 5 %, one-sided
@@ -308,10 +308,10 @@ def _too_short(race: Race, folds: int, seconds: float) -> TrainingError:
     begun = (
         "none had ended its first fold" if whole is None else f"the quickest takes about {whole:.2g} s for all folds"
     )
+    fewer = ", or fewer folds (automl.folds: 3)" if folds > LEAST_FOLDS else ""
     return TrainingError(
         f"no candidate came to its end within {seconds:.3g} s of {folds} folds: {begun}",
-        f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes), or fewer folds "
-        "(automl.folds: 3)",
+        f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes){fewer}",
     )
 
 
