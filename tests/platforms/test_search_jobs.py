@@ -10,6 +10,7 @@ import pytest
 import yaml
 from databricks.bundles.jobs import Job
 
+import lakewright as lw
 from conftest import one_object
 from lakewright import automl, tune
 from lakewright.errors import UsageError
@@ -22,7 +23,7 @@ from lakewright.targets.files import write
 from lakewright.targets.owned import TAG
 from platforms.databricks.given import SMALL as DATABRICKS
 from platforms.databricks.work import check_job
-from platforms.everywhere import ROOT
+from platforms.everywhere import ROOT, Everywhere
 from platforms.sagemaker.given import DOCKERFILE
 from platforms.sagemaker.given import TARGET as SAGEMAKER
 from platforms.sagemaker.runner import Runner
@@ -187,3 +188,30 @@ def test_a_stage_runs_the_search_whatever_the_target(tmp_path: Path, call: Call)
     assert call("stage", "tune", "--project", str(project), "--run", "x", "--set", section).code == 2
     without = call("stage", "train", "--project", str(project))
     assert without.code == 2 and "belongs to a run" in without.err
+
+
+@pytest.mark.slow
+def test_another_machine_goes_on_with_the_trials(everywhere: Everywhere, tmp_path: Path) -> None:
+    """Of a search that was killed: what it left is its trials, not its end."""
+    everywhere.profile("away", {"name": "local"})
+    section = "tune={trials: TRIALS, space: {train.C: {loguniform: [0.1, 10]}}}"
+    trials = []
+    for machine, most in (("a", 2), ("b", 3)):
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+            if machine == "a":  # killed before the end, when everything is sent
+                environment.setattr("lakewright.tuning.search._Search._verdict", killed)
+            settings = [section.replace("TRIALS", str(most))]
+            if machine == "a":
+                with pytest.raises(SystemExit):
+                    lw.stage("tune", everywhere.project, settings=settings, profile="away")
+            else:
+                lw.stage("tune", everywhere.project, settings=settings, profile="away")
+        (home,) = (tmp_path / machine).glob("lakewright/*/tune/*")
+        trials.append([json.loads(path.read_text()) for path in sorted(home.glob("trials/*.json"))])
+    assert len(trials[0]) == 2 and len(trials[1]) == 3
+    assert trials[1][:2] == trials[0]  # to the second that they took
+
+
+def killed(*_: Any) -> None:
+    raise SystemExit(137)

@@ -383,3 +383,24 @@ def test_a_corrected_call_replaces_what_an_unfinished_one_wrote(
     with pytest.raises(UsageError, match="holds another project"):  # somebody changed it
         automl.new_project("t.parquet", "y")
     assert refused.startswith("# Written by lakewright automl. classification")
+
+
+@pytest.mark.parametrize(
+    ("named", "what"),
+    [
+        ({"target_col": None}, "target_col is None"),
+        ({"exclude_cols": "age"}, r"write a list of names: ['age']"),
+        ({"exclude_frameworks": "sklearn"}, r"write a list of names: ['sklearn']"),
+        ({"exclude_frameworks": ["sklear"]}, "did you mean 'sklearn'? known: forest, lightgbm, linear, mlp, sklearn, "),
+        ({"timeout_minutes": "5"}, "timeout_minutes is '5'"),
+        ({"max_trials": True}, "max_trials is True"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(
+    named: dict[str, Any], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"x": [1.0, 2.0], "y": ["a", "b"]})
+    with pytest.raises(UsageError) as refused:
+        automl.classify(table, **{"target_col": "y", **named})
+    assert what in str(refused.value) and not list(tmp_path.glob("*.parquet"))

@@ -11,10 +11,11 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lakewright.errors import DataError, UsageError, nearest
+from lakewright.errors import DataError, UsageError, nearest, shown
 from lakewright.racing.new_project import Dataset, dataset_of, distinct, write_project
 from lakewright.racing.summary import AutoMLSummary, summary_of
 from lakewright.system.files import put_in_place
@@ -75,6 +76,7 @@ class Call:
 
 def run(call: Call, workspace: Workspace, search: Search) -> AutoMLSummary:
     """Writes the rows and the project, searches, and tells it in Databricks' words."""
+    _check_types(call)
     metric, warnings = _metric(call)
     settings = [f"automl.metric={metric}", *_budget(call)]
     _refuse(call)
@@ -91,6 +93,20 @@ def run(call: Call, workspace: Workspace, search: Search) -> AutoMLSummary:
     )
     found, box = search(written.path, settings)
     return summary_of(found, box, workspace, found.metric, warnings)
+
+
+def _check_types(call: Call) -> None:
+    for name in ("target_col", "primary_metric"):
+        if not isinstance(getattr(call, name), str):
+            raise UsageError(f"{name} is {shown(getattr(call, name))}", "write a name: 'churn'")
+    for name in ("exclude_cols", "exclude_frameworks"):
+        value = getattr(call, name)
+        if isinstance(value, str):
+            raise UsageError(f"{name} is the text {value!r}", f"write a list of names: [{value!r}]")
+    for name in ("timeout_minutes", "max_trials"):
+        value = getattr(call, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise UsageError(f"{name} is {shown(value)}", "write a number above 0")
 
 
 def _refuse(call: Call) -> None:
@@ -119,7 +135,7 @@ def _budget(call: Call) -> list[str]:
     for name in call.exclude_frameworks or ():
         if name not in FRAMEWORKS and name not in LEARNERS:
             raise UsageError(
-                f"exclude_frameworks names {name!r}, which automl does not try", nearest(name, (*FRAMEWORKS, *LEARNERS))
+                f"exclude_frameworks names {name!r}, which automl does not try", nearest(name, {*FRAMEWORKS, *LEARNERS})
             )
         without += FRAMEWORKS.get(name, (name,))
     if without:

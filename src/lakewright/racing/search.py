@@ -23,7 +23,7 @@ from lakewright.racing import units
 from lakewright.racing.portfolio import ways_to_read
 from lakewright.racing.processes import Processes
 from lakewright.racing.race import Race, Unit
-from lakewright.racing.selection import Found, selected
+from lakewright.racing.selection import LEAST_FOLDS, Found, selected
 from lakewright.racing.shared import Shared
 from lakewright.system import jsonfile
 from lakewright.system.files import write_whole
@@ -122,7 +122,7 @@ def _without_an_empty_one(shared: Shared) -> list[int]:
     """The numbers of folds that leave no fold without rows, ascending."""
     parts = shared.examples.parts
     assert parts is not None
-    return [count for count in range(3, MOST_FOLDS + 1) if len(np.unique(np.asarray(parts) % count)) == count]
+    return [count for count in range(LEAST_FOLDS, MOST_FOLDS + 1) if len(np.unique(np.asarray(parts) % count)) == count]
 
 
 def _cost_of_trees(shared: Path) -> float:

@@ -15,6 +15,7 @@ from lakewright.learning.blending import log_losses, shares, squared_errors
 from lakewright.racing.race import Candidate, Race
 from lakewright.racing.units import unit_folder
 
+LEAST_FOLDS = 3
 MOST_MEMBERS, MOST_BYTES = 8, 28_000_000  # of the mean
 MOST_OF_A_FAMILY = 6  # candidates that may be mixed: twins add nothing
 SURE = 1.64  # standard errors by which the mean of several must be better than the best alone: 5 %, one-sided
@@ -49,10 +50,10 @@ def _too_short(race: Race, folds: int, seconds: float) -> TooShort:
     begun = (
         "none had ended its first fold" if whole is None else f"the quickest takes about {whole:.2g} s for all folds"
     )
+    fewer = ", or fewer folds (automl.folds: 3)" if folds > LEAST_FOLDS else ""
     return TooShort(
         f"no candidate came to its end within {seconds:.3g} s of {folds} folds: {begun}",
-        f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes), or fewer folds "
-        "(automl.folds: 3)",
+        f"give it more time, {needed / 60:.2g} minutes or more (--minutes, automl.minutes){fewer}",
     )
 
 
