@@ -95,8 +95,8 @@ class Race:
     def next(self, left: float, spent: float) -> Unit | None:
         """A unit for which `left` seconds are enough; `spent` is the share of the time that has passed. None: there is
         none, now."""
-        ways = (self._probe, self._deepen) if spent < PROBING else (self._deepen, self._probe)
-        ways = (*ways, self._propose, self._complete_others)
+        first = (self._probe, self._deepen) if spent < PROBING else (self._deepen, self._probe)
+        ways = (*first, self._propose, self._complete_others)
         unit = next((unit for way in ways if (unit := way(left)) is not None), None)
         if unit is not None:
             unit[0].started.add(unit[1])
