@@ -9,7 +9,7 @@ DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-requests bench-importance clean
+.PHONY: demo test axe chromium curl nginx node strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -109,6 +109,9 @@ bench-peers: $(DEV)  ## DATA=folder of parquet sets, PEERS=folder of environment
 
 bench-tables: $(DEV)  ## DATA=folder of parquet sets of tables, PEERS=folder of environments or none; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/tables.py --data $(DATA) $(if $(PEERS),--peers $(PEERS))
+
+bench-automl: $(DEV)  ## DATA=folder of parquet sets, PEERS=folder of environments, WORK=folder that keeps runs; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/automl.py --data $(DATA) --peers $(PEERS) --work $(WORK)
 
 bench-requests: $(DEV)  ## DATA=folder that holds diamonds/; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/requests_of_many.py --data $(DATA)

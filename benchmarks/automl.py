@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--systems", nargs="+", default=SYSTEMS)
     parser.add_argument("--seconds", type=int, choices=(SHORT_SECONDS, LONG_SECONDS), help="this budget alone")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md, though it is not the whole")
     arguments = parser.parse_args()
     for place in ("data", "peers", "work"):
         setattr(arguments, place, getattr(arguments, place).resolve())
@@ -289,7 +290,7 @@ def main() -> None:
         sets = [name for name in arguments.sets if name in LONG]
         lines += ["", *table_of(arguments, sets, arguments.seeds, LONG_SECONDS, systems)]
     whole = (tuple(arguments.sets), tuple(arguments.seeds), tuple(arguments.systems)) == (SETS, SEEDS, SYSTEMS)
-    if whole:
+    if whole or arguments.write:
         page.write("automl", [*lines, page.stamp("make bench-automl DATA=… PEERS=…")])
     print("\n".join(lines))
 
