@@ -175,6 +175,7 @@ def test_no_row_is_judged_by_what_learned_from_it(tiny_base: Path, tmp_path: Pat
 def test_a_killed_choice_goes_on_to_the_same_model(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(few_rows, "USUAL", 3)
     monkeypatch.setattr(few_rows, "BATCHES", (3, 6))
     undisturbed = network(tiny_base)
     expected = few_rows.learn(undisturbed, training(tiny_base, tmp_path / "whole"), 3)
@@ -198,9 +199,23 @@ def test_a_killed_choice_goes_on_to_the_same_model(
     assert np.array_equal(np.stack(found.validation), np.stack(expected.validation))
 
 
+@pytest.mark.parametrize(("rows", "chosen"), [(20, 10), (2000, 20)])
+def test_few_rows_cannot_tell_and_more_can(rows: int, chosen: int) -> None:
+    """The same small advantage of 20 batches, with the same noise."""
+    random = np.random.default_rng(3)
+    losses = random.normal(1.0, 0.3, rows)
+    better = losses - 0.02 + random.normal(0, 0.2, rows)
+    ways = {
+        batches: few_rows._Way(each, float(each.mean()), 1.0, np.zeros((rows, 2), np.float32))
+        for batches, each in ((0, losses + 0.5), (10, losses), (20, better - (better - losses + 0.02).mean()))
+    }
+    assert few_rows._chosen(ways) == chosen
+
+
 def test_an_empty_fold_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
     given = training(tiny_base, tmp_path)
     alike = replace(given, train=replace(given.train, parts=np.zeros(60, np.int16)))
     alike = replace(alike, validation=replace(alike.validation, parts=np.zeros(10, np.int16)))
+    assert few_rows.folds_of(alike) == 0
     with pytest.raises(TrainingError, match="too few for 3 folds"):
         few_rows.learn(network(tiny_base), alike, 3)

@@ -106,7 +106,7 @@ class ProjectTrial:
         stage = stage_named("train")
         step = step_of(stage, project, workspace, records)
         try:
-            watched = replace(workspace, watch=watch)
+            watched = replace(workspace, watch=watch, shared=shared_folder(workspace, self.folder))
             title = f"{name_of(number)} fold {fold}" if fold else name_of(number)
             trained = executed(stage, step, project, watched, self.run_id, records, title=title)
         except Pruned:
@@ -180,6 +180,11 @@ class ProjectTrial:
             _ELSEWHERE.add(key)
         profile = workspace.profile.model_copy(update={"threads": self.threads})
         return replace(workspace, profile=profile), key in _ELSEWHERE
+
+
+def shared_folder(workspace: Workspace, folder: TrialFolder) -> Path:
+    """What the trainings of a search share, until it ends: never sent to where the workspace lies."""
+    return workspace.folder / "work" / f"tune-{folder.path.name}"
 
 
 _ELSEWHERE: set[tuple[int, str]] = set()

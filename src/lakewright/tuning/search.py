@@ -42,7 +42,7 @@ from lakewright.tuning.importance import tried_parameters
 from lakewright.tuning.loop import Proposal, ahead_of, run_trials
 from lakewright.tuning.minimize import none_succeeded
 from lakewright.tuning.model_folders import ModelFolders
-from lakewright.tuning.project_trial import OWN, ProjectTrial, is_here, own_point, values_of
+from lakewright.tuning.project_trial import OWN, ProjectTrial, is_here, own_point, shared_folder, values_of
 from lakewright.tuning.pruning import KNOWN, RULES
 from lakewright.tuning.samplers import sampler_of
 from lakewright.tuning.trials import Trial, TrialFolder, best_of, plain
@@ -150,6 +150,7 @@ def search(
                 elif (full := of_disk(failure, folder.path)) is not None:
                     raise full from None
                 raise
+        shutil.rmtree(shared_folder(workspace, folder), ignore_errors=True)
     workspace.send()
     return found
 

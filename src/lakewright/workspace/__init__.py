@@ -51,6 +51,7 @@ class Workspace:
     log: StageLog | None = None  # this stage's own MLflow run
     again: bool = False  # this stage is to do its work anew, whatever is there
     watch: Callable[[float, float], None] | None = None  # of a training: learning/learners/__init__.py
+    shared: Path | None = None  # of the trainings of a search, as there
     mirror: Mirror | None = None  # where the workspace lies elsewhere, and this folder is a copy
 
     @classmethod

@@ -90,6 +90,7 @@ class Training(Generic[S]):
     # Called with an epoch, or a number of trees, and how good the network is on validation then (more is better). What
     # it raises ends the training. Learners that call it have `watched = True`.
     watch: Callable[[float, float], None] | None = None
+    shared: Path | None = None  # a folder for what several trainings of one search would compute alike
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         log=workspace.log,
         kinds=project.encoded_kinds,
         watch=workspace.watch,
+        shared=workspace.shared,
     )
     began = time.monotonic()
     fitted: Fitted = learner.fit(training)

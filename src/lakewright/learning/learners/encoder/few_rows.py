@@ -12,7 +12,7 @@ That model is measured by the test split alone; the folds measure the way it is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,8 @@ from lakewright.system.files import whole
 
 FEW = 2000  # rows of train and validation
 FOLDS = 3
-BATCHES = (5, 10, 20, 40)  # of pairs, one after another while the folds' log loss falls
+USUAL = 10  # batches of pairs, where the rows are too few to tell
+BATCHES = (USUAL, 20, 40)  # one after another while the folds' log loss falls
 PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
 
 LOG = logging.getLogger("lakewright")
@@ -57,9 +58,10 @@ class Learned:
 class _Way:
     """One way to learn, measured by folds."""
 
-    loss: float  # the task's, the mean over rows
+    losses: NDArray[np.float64]  # [rows], the task's, each of a head that did not learn from the row
+    loss: float  # their mean
     penalty: float
-    logits: NDArray[np.float32]  # [rows, outputs], each by a head that did not learn from the row
+    logits: NDArray[np.float32]  # [rows, outputs]
 
 
 def folds_of(training: Training[EncoderSettings]) -> int:
@@ -78,10 +80,17 @@ def folds_of(training: Training[EncoderSettings]) -> int:
     if settings.folds == "auto":
         left_open = settings.num_train_epochs == "auto" and settings.head_start != "random" and not settings.lora_rank
         few = len(train) + len(training.validation) <= FEW
-        return FOLDS if left_open and few and not (no_pairs or no_folds) else 0
+        apply = left_open and few and not (no_pairs or no_folds)
+        return FOLDS if apply and _sizes(training, FOLDS).min() > 0 else 0
     if settings.folds and (why := no_pairs or no_folds):
         raise TrainingError(f"train.folds cannot be {settings.folds}: {why}", "set train.folds: 0")
     return settings.folds
+
+
+def _sizes(training: Training[EncoderSettings], folds: int) -> NDArray[np.int64]:
+    """[folds] The rows of each."""
+    parts = [each.parts % folds for each in (training.train, training.validation) if each.parts is not None]
+    return np.bincount(np.concatenate(parts), minlength=folds)
 
 
 def thrifty(training: Training[EncoderSettings], network: EncoderNetwork) -> Training[EncoderSettings]:
@@ -100,7 +109,7 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     examples = remember(network, replace(training, train=rows)).train
     assert examples.parts is not None
     of_row = examples.parts % folds
-    if min(np.bincount(of_row, minlength=folds)) == 0:
+    if _sizes(training, folds).min() == 0:
         raise TrainingError(
             f"{len(examples)} rows are too few for {folds} folds: one is empty", "set fewer train.folds, or 0"
         )
@@ -129,7 +138,7 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
         ways[batches] = way(batches)
         if ways[batches].loss > min(each.loss for each in ways.values()):
             break  # more of them only lead further away
-    chosen = min(ways, key=lambda batches: ways[batches].loss) if automatic else max(ways)
+    chosen = _chosen(ways) if automatic else max(ways)
     LOG.info(
         "%d rows are few: validation is learned from, too, and folds choose %d batches of pairs", len(examples), chosen
     )
@@ -153,6 +162,14 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
             "probe_penalty": ways[chosen].penalty,
         },
     )
+
+
+def _chosen(ways: Mapping[int, _Way]) -> int:
+    """The number of batches with the least log loss, but USUAL where that is within one standard error of the least:
+    which is the best of a few dozen rows is chance."""
+    best = min(ways, key=lambda batches: ways[batches].loss)
+    worse = ways[USUAL].losses - ways[best].losses
+    return USUAL if worse.mean() <= worse.std() / np.sqrt(len(worse)) else best
 
 
 def _kept(path: Path, compute: Callable[[], Features]) -> Features:
@@ -190,8 +207,8 @@ def _measured(
         for probe, inputs, (_, held) in zip(probes, features, sides, strict=True):
             weight, bias = (part.numpy() for part in probe.head(penalty))
             logits[held] = inputs[held] @ weight.T + bias
-        each = training.task.loss(torch.from_numpy(logits), targets, loss).numpy()
-        measured = _Way(float(np.average(each, weights=examples.weights)), penalty, logits)
+        each = training.task.loss(torch.from_numpy(logits), targets, loss).double().numpy()
+        measured = _Way(each, float(np.average(each, weights=examples.weights)), penalty, logits)
         if best is not None and measured.loss > best.loss:
             break  # weaker ones only fit closer to what was learned from, and take the most steps
         best = measured

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from lakewright.learning.learners import Examples, Training
-from lakewright.learning.learners.encoder import packed
-from lakewright.learning.learners.encoder.forward import mixed_precision, on_device
+from lakewright.learning.learners.encoder import packed, shared_layers
+from lakewright.learning.learners.encoder.forward import mixed_precision, on_device, use_bf16
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.optimizer import lowest_trained
 from lakewright.learning.learners.encoder.settings import EncoderSettings
@@ -48,10 +48,22 @@ def remember(network: EncoderNetwork, training: Training[EncoderSettings]) -> Tr
     network.frozen = frozen
     with bar("frozen layers", tokens) as advance:
         train, validation = (
-            _remembered(network, training, examples, training.checkpoints / f"frozen-{name}.f32", advance)
+            _remembered(network, training, examples, _place(network, training, name, examples), advance)
             for name, examples in zip(("train", "validation"), splits, strict=True)
         )
     return replace(training, train=train, validation=validation)
+
+
+def _place(network: EncoderNetwork, training: Training[EncoderSettings], name: str, examples: Examples) -> Path:
+    """In the folder that trainings share, if there is one; else with this training's checkpoints."""
+    own = training.checkpoints / f"frozen-{name}.f32"
+    if training.shared is None or own.exists():
+        return own
+    device = next(network.parameters()).device
+    precision = "bf16" if use_bf16(training.settings, device) else "fp32"
+    file = shared_layers.name_of(network.encoder, examples.encoded, network.frozen, device.type, precision)
+    size = 4 * len(examples.encoded.ids.values) * int(network.encoder.config.hidden_size)
+    return shared_layers.place_in(training.shared, file, size) or own
 
 
 def _without_dropout(network: EncoderNetwork) -> bool:
@@ -66,7 +78,7 @@ def _remembered(
     encoded = examples.encoded
     shape = (len(encoded.ids.values), int(network.encoder.config.hidden_size))
     if not path.exists():  # a resumed run has it
-        with whole(path, path.with_suffix(".partial")) as draft:
+        with whole(path, path.with_suffix(".partial") if path.parent == training.checkpoints else None) as draft:
             _write(network, training, encoded, np.memmap(draft, np.float32, "w+", shape=shape), advance)
     return replace(examples, encoded=replace(encoded, hidden=np.memmap(path, np.float32, "r", shape=shape)))
 
