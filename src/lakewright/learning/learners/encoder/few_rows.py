@@ -38,7 +38,7 @@ FEW = 2000  # rows of train and validation
 FOLDS = 3
 USUAL = 5  # batches of pairs, where the rows are too few to tell
 BATCHES = (USUAL, 10, 20, 40)  # one after another while the folds' log loss falls
-PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
+PENALTIES = (60.0, 12.0, 3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
 
 LOG = logging.getLogger("lakewright")
 Features = NDArray[np.float32]  # [rows, width]
