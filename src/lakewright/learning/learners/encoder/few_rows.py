@@ -36,9 +36,10 @@ from lakewright.system.files import whole
 
 FEW = 2000  # rows of train and validation
 FOLDS = 3
-USUAL = 10  # batches of pairs, where the rows are too few to tell
-BATCHES = (USUAL, 20, 40)  # one after another while the folds' log loss falls
+USUAL = 5  # batches of pairs, where the rows are too few to tell
+BATCHES = (USUAL, 10, 20, 40)  # one after another while the folds' log loss falls
 PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
+STRONGER = (60.0, 12.0)  # tried before them for classes: thresholds of several labels need probabilities that differ
 
 LOG = logging.getLogger("lakewright")
 Features = NDArray[np.float32]  # [rows, width]
@@ -202,7 +203,7 @@ def _measured(
     ]
     targets, loss = _targets(examples), Loss(training.task.losses[0])
     best: _Way | None = None
-    for penalty in PENALTIES:
+    for penalty in (*STRONGER, *PENALTIES) if training.task.truth == "class" else PENALTIES:
         logits = np.zeros((len(examples), training.task.outputs), np.float32)
         for probe, inputs, (_, held) in zip(probes, features, sides, strict=True):
             weight, bias = (part.numpy() for part in probe.head(penalty))
