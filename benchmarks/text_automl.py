@@ -137,7 +137,7 @@ def recommended(told: dict[str, Any]) -> str:
 
 def table(lines: list[dict[str, Any]]) -> list[str]:
     rows = [
-        "| set | draw | metric | example, 95 % interval | automl | recommended | processor seconds (of the search) | × |"
+        "| set | draw | metric | example, 95 % interval | automl | recommended | processor seconds (the search) | × |"
     ]
     rows.append("| --- " * 8 + "|")
     of = {(each["set"], each["draw"], each["system"]): each for each in lines}

@@ -121,6 +121,31 @@ def test_an_encoder_that_wins_is_an_ordinary_project(
     assert again.stages["train"].status == "skipped" and again.model_folder == found.run.model_folder
 
 
+def test_a_number_follows_from_a_text_and_columns(tmp_path: Path, tiny_base: Path) -> None:
+    lengths = {"animal": 1.0, "plant": 2.0, "stone": 4.0}
+    rows = [
+        {"text": row["text"], "kind": f"{at % 5}", "price": f"{lengths[row['label']] + at % 5}"}
+        for at, row in enumerate(sentences(150))
+    ]
+    write_csv(tmp_path / "rows.csv", rows)
+    described = {
+        "name": "notes",
+        "task": "regression",
+        "data": {"source": "rows.csv", "columns": {"label": "price", "text": "text", "categories": ["kind"]}},
+        "automl": {"minutes": 5, "trials": 2, "folds": 3, "base_model": str(tiny_base), "without": ["mlp"]},
+        "evaluate": {"resamples": 100},
+        "gate": {"champion": False},
+    }
+    (tmp_path / "notes.yml").write_text(yaml.safe_dump(described))
+    found = search(tmp_path, tiny_base)
+    assert {each.learner for each in found.entries if each.complete} == {"linear", "trees", "encoder"}
+    assert found.verdict is not None and "squared error" in found.verdict.why
+    assert all(each.metrics["rmse"] > 0 for each in found.entries if each.complete)
+    (tmp_path / "best.yml").write_text(Path(found.project).read_text())
+    ran = lw.run(tmp_path / "best.yml")
+    assert ran.report.metrics["rmse"].value == pytest.approx(found.run.report.metrics["rmse"].value, rel=1e-5)
+
+
 def test_without_an_encoder_the_search_goes_on(tmp_path: Path) -> None:
     found = search(tmp_path, tmp_path / "nothing" / "here")
     (vectors_entry,), (encoder,) = of_learner(found, "embedding"), of_learner(found, "encoder")

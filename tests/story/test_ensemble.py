@@ -168,3 +168,19 @@ def test_a_member_that_alone_reads_the_text_may_have_any_weight(
     run = lw.run(path)
     row = {"a": 1.0, "b": 1.0, "kind": "x", "when": None, "text": "a thing of x"}
     assert Predictor.open(Path(run.model_folder)).predict([row])[0]["label"] == "high"
+
+
+def test_a_member_leaves_out_the_steps_that_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    members = [{"learner": "linear"}, {"learner": "linear"}]
+    recipe = {"prepare": {"recipe": {"one_hot": {"inputs": ["kind"]}}}}
+    ran = lw.run(project(tmp_path, {"members": members, "folds": 2, "without": [["dense"], []]}, **recipe))
+    details = ran.records["train"].details  # type: ignore[attr-defined]
+    assert details["loss_1_linear"] > details["loss_2_linear"] + 0.05  # the first sees less
+    for without, cause in (
+        ([["dense"]], "train.without has 1 lists of steps, and there are 2 members"),
+        ([["dence"], []], "train.without names the step 'dence'"),
+        ([["dense", "one_hot"], []], "reads nothing without dense, one_hot"),
+    ):
+        with pytest.raises(ProjectError, match=cause):
+            lw.run(project(tmp_path, {"members": members, "folds": 2, "without": without}, **recipe))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lakewright.learning.learners.encoder.settings import EncoderSettings
-from lakewright.racing.fine_tuning import Start, _plan
+from lakewright.racing.fine_tuning import Start, _plan, out_of_reach
+from lakewright.settings.project import load_project
 
 
 class Rows:
@@ -43,6 +44,17 @@ def test_with_less_time_fewer_epochs_are(tiny_base: Path) -> None:
 def test_what_does_not_fit_is_not_begun_and_says_what_it_needs(layers: str, tiny_base: Path) -> None:
     settings, why = planned(layers, 60, tiny_base)
     assert settings == {} and "10,000 rows take about" in why and "60 s are left" in why
+
+
+def test_what_is_out_of_reach_is_seen_without_a_start(tmp_path: Path) -> None:
+    (tmp_path / "notes.yml").write_text(
+        "{name: notes, task: text_classification, data: {source: a.csv, columns: {text: text, label: label}}}"
+    )
+    project = load_project(tmp_path / "notes.yml")
+    (entry,) = out_of_reach(project, "package:none", 10_000, 0.01, 150)
+    assert entry.number == 901 and "2 epochs of 10,000 rows take more than 200 s" in entry.failure
+    assert out_of_reach(project, "package:none", 10_000, 0.01, 250) == []
+    assert out_of_reach(project, "package:none", 10_000, 0.0, 1) == []  # what a text takes was not measured
 
 
 def test_an_estimate_grows_with_the_epochs_and_never_passes_what_is_left(tiny_base: Path) -> None:

@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from lakewright.learning.learners import Examples
     from lakewright.workspace import Workspace
 
+FAILURES = (LakewrightError, ImportError, MemoryError, RuntimeError, ValueError)  # of a candidate, not of the search
 FIRST = 901  # the number of the first: the race's candidates have lower ones
 PLAN, OUTCOME, HELD = "plan.json", "outcome.json", "held.npy"
 SAMPLE_TOKENS, LEAST_ROWS, MOST_ROWS = 3000, 16, 96  # of train, in the short start; a third of it of validation
 PASSES = 8  # forward passes over validation behind the epochs: between start and end, int8
 FORWARD = 1 / 3  # of a step's time, about
 TOP_LAYERS = 2
+LEAST_OF_TOP = 0.5  # of a pass over all layers: an epoch of the top ones takes more
 RATE_OF_TOP = 8e-4  # for a hidden size of 384 (examples/banking77)
 SERVES = ("pooling", "bf16", "quantize")
 SLACK = 1.3  # a training may take so much longer than its estimate
@@ -96,7 +98,7 @@ def fine_tune(
             done.append(_resumed(plain, home / f"{number}", workspace, run_id, left))
             left -= done[-1].seconds
         began = time.monotonic()
-        own = _project(plain, _of_project(plain) | {"base_model": base_model})
+        own = _project(plain, encoder_of(plain, base_model))
         records = _prepared(own, workspace, run_id)
         training = _training(own, cast(Prepared, records["prepare"]), workspace)
         start: Start | None = None
@@ -114,12 +116,24 @@ def fine_tune(
             place.mkdir(parents=True, exist_ok=True)
             write_whole(place / PLAN, jsonfile.text({"train": settings, "estimate": estimate}))
             done.append(_resumed(plain, place, workspace, run_id, left - (time.monotonic() - began)))
-    except LakewrightError as failure:
+    except FAILURES as failure:
         tried = {"learner": "encoder", "base_model": base_model}
-        done.append(FineTuned(FIRST, tried, time.monotonic() - began, f"{failure.cause}; {failure.remedy}"))
+        done.append(FineTuned(FIRST, tried, time.monotonic() - began, _why(failure)))
     except KeyboardInterrupt:
         return done, True
     return done, False
+
+
+def out_of_reach(plain: Project, base_model: str, rows: int, seconds: float, left: float) -> list[FineTuned]:
+    """An entry that says so, where no encoder of `rows` rows of train can end in `left` seconds, and nothing needs to
+    be tried to see it: a pass over train takes `seconds` a row, and half of the epochs are the least."""
+    own = _project(plain, encoder_of(plain, base_model))
+    epochs = int(np.ceil(own.train.epochs(rows) / 2))  # type: ignore[attr-defined]
+    least = rows * seconds * (1 + epochs * LEAST_OF_TOP)
+    if least <= left:
+        return []
+    why = f"not begun: {epochs} epochs of {rows:,} rows take more than {least:.0f} s, and it could have {left:.0f} s"
+    return [FineTuned(FIRST, _settings("all", own), failure=why)]
 
 
 def records_of(plain: Project, settings: Mapping[str, Any], workspace: Workspace) -> tuple[Project, dict[str, Record]]:
@@ -138,10 +152,10 @@ def _planned(home: Path) -> list[int]:
     return sorted(int(path.parent.name) for path in home.glob(f"*/{PLAN}"))
 
 
-def _of_project(plain: Project) -> dict[str, Any]:
-    """What is not searched: the form in which an encoder serves, as the project has it if it names one."""
+def encoder_of(plain: Project, base_model: str) -> dict[str, Any]:
+    """What is not searched of an encoder: its base model, and its form, as the project has it if it names one."""
     own = plain.train.model_dump(mode="json", include=plain.train.model_fields_set & {*SERVES})
-    return {"learner": "encoder", "quantize": "static", **own}  # static: in seconds
+    return {"learner": "encoder", "base_model": base_model, "quantize": "static", **own}  # static: in seconds
 
 
 def _project(plain: Project, settings: Mapping[str, Any]) -> Project:
@@ -269,8 +283,8 @@ def _resumed(plain: Project, place: Path, workspace: Workspace, run_id: str, lef
         held = _held(place, cast(Prepared, records["prepare"]), cast(Trained, records["train"]), project, workspace)
     except _Overran as error:  # with more minutes it goes on
         return FineTuned(number, planned["train"], spent(), error.cause)
-    except LakewrightError as error:
-        failure = error.cause
+    except FAILURES as error:
+        failure = _why(error)
     seconds = earlier if outcome.get("done") else spent()
     write_whole(place / OUTCOME, jsonfile.text({"seconds": seconds, "done": not failure, "failure": failure}))
     return FineTuned(number, planned["train"], seconds, failure, project, records, held)
@@ -295,6 +309,12 @@ def _held(
     with whole(kept) as draft, draft.open("wb") as file:
         np.save(file, values)
     return values
+
+
+def _why(failure: Exception) -> str:
+    if isinstance(failure, LakewrightError):
+        return f"{failure.cause}; {failure.remedy}"
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,14 +18,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import lakewright
@@ -35,26 +33,32 @@ from lakewright.evaluation.metrics import higher_is_better
 from lakewright.learning.examples import joined
 from lakewright.learning.planning import as_prepared
 from lakewright.model.recipe import Recipe
-from lakewright.pipeline import Watch, check, execute_from, executed, skipping, stage_named, step_of
+from lakewright.pipeline import Watch, check, execute_from, stage_named, step_of
 from lakewright.pipeline.runs import Run, log_into
 from lakewright.pipeline.stages.train import examples_of
-from lakewright.racing.fine_tuning import FIRST, FineTuned, fine_tune, missing_packages, records_of
+from lakewright.racing.as_project import Work, as_project, prepare_rows, train_of, write_project
+from lakewright.racing.fine_tuning import (
+    FIRST,
+    FineTuned,
+    encoder_of,
+    fine_tune,
+    missing_packages,
+    out_of_reach,
+    records_of,
+)
 from lakewright.racing.judging import SOURCE, Verdict, check_rows, judge, metrics_of, recommended, with_encoders
 from lakewright.racing.leaderboard import Entry, cheapest, leaderboard, out_of_fold
 from lakewright.racing.new_project import LEADERBOARD, ORIGIN, digest_of
-from lakewright.racing.portfolio import VECTORS, families
+from lakewright.racing.portfolio import families
 from lakewright.racing.processes import warm_up
 from lakewright.racing.race import Candidate
 from lakewright.racing.search import search
 from lakewright.racing.selection import Found, TooShort
 from lakewright.racing.shared import save
-from lakewright.racing.units import unit_folder
-from lakewright.racing.vectors import Vectors, decide, noted, recipe_of, wants, with_vectors
+from lakewright.racing.vectors import base_model_of, decide, noted, recipe_of, wants, with_vectors
 from lakewright.records import Ingested, Prepared, Record
-from lakewright.settings.edited import edited
 from lakewright.settings.project import Project, changed
 from lakewright.settings.sections import AutoML
-from lakewright.settings.yamlfile import Key, value_of
 from lakewright.system import jsonfile
 from lakewright.system.files import cores, write_whole
 from lakewright.workspace import Workspace
@@ -133,11 +137,11 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
         with log_into(folder / "log.txt", workspace) as log:
             try:
                 workspace.tracking.params(run_id, {"automl": settings.model_dump(mode="json")})
-                records = _prepared(base, workspace, run_id, watch, ("ingest",))
+                records = prepare_rows(base, workspace, run_id, watch, ("ingest",))
                 vectors = decide(project, base, settings, cast(Ingested, records["ingest"]).table, workspace, folder)
                 whole = with_vectors(base, vectors) if vectors.made else base
-                records = _prepared(whole, workspace, run_id, watch, ("prepare",), records)
-                work = _Work(project, base, vectors, settings, learners, workspace, folder, run_id, watch)
+                records = prepare_rows(whole, workspace, run_id, watch, ("prepare",), records)
+                work = Work(project, base, vectors, settings, learners, workspace, folder, run_id, watch)
                 recommended = _searched(work, whole, records)
             except BaseException as failure:
                 stopped = isinstance(failure, KeyboardInterrupt)
@@ -194,8 +198,8 @@ def run_candidate(
                     f"run the search again, which prepares them: lakewright automl {project.path.name}",
                 )
             records[stage] = step.record
-        work = _Work(project, base, vectors, settings, learners, workspace, folder, shown["run_id"], watch)
-        best, records = _brought(work, whole, records, [chosen], (1.0,), shown["folds"])
+        work = Work(project, base, vectors, settings, learners, workspace, folder, shown["run_id"], watch)
+        best, records = as_project(work, whole, records, [chosen], (1.0,), shown["folds"])
         return execute_from(records, best, workspace, watch)
 
 
@@ -253,53 +257,21 @@ def _identity(project: Project, settings: AutoML, learners: Sequence[str], sourc
     searched = settings.model_dump(mode="json", exclude={*LONGER})
     resolved = {name: value for name, value in project.resolved.items() if name not in ("train", "gate", "register")}
     versions = {"lakewright": lakewright.__version__, "learners": [*learners]}
-    return {"project": resolved, "automl": searched, "source": source, **versions}
+    encoder = encoder_of(project, base_model_of(project, settings))
+    return {"project": resolved, "automl": searched, "source": source, "encoder": encoder, **versions}
 
 
-def _prepared(
-    project: Project,
-    workspace: Workspace,
-    run_id: str,
-    watch: Watch,
-    stages: Sequence[str],
-    before: Mapping[str, Record] = MappingProxyType({}),
-) -> dict[str, Record]:
-    records = {**before}
-    for name in stages:
-        began, stage = time.monotonic(), stage_named(name)
-        step = step_of(stage, project, workspace, records)
-        if not step.skip:
-            watch(name, "run", step.why)
-        records[name] = executed(stage, step, project, workspace, run_id, records)
-        took = f"in {time.monotonic() - began:.1f} s"
-        watch(name, "skipped" if step.skip else "done", step.why if step.skip else took)
-    return records
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """A search that is under way."""
-
-    project: Project  # as it was named
-    base: Project  # the same with the learner `ensemble`
-    vectors: Vectors
-    settings: AutoML
-    learners: Sequence[str]
-    workspace: Workspace
-    folder: Path
-    run_id: str
-    watch: Watch
-
-    def reads_vectors(self, members: Sequence[Candidate]) -> bool:
-        return self.vectors.made and any(VECTORS not in each.settings.get("without", ()) for each in members)
-
-
-def _searched(work: _Work, whole: Project, records: dict[str, Record]) -> Recommended:
+def _searched(work: Work, whole: Project, records: dict[str, Record]) -> Recommended:
     """`whole` is the project of the race, with vectors or without, and `records` are those of its rows."""
     folder, settings, workspace, watch = work.folder, work.settings, work.workspace, work.watch
     prepared = cast(Prepared, records["prepare"])
     _share(whole, prepared, workspace, folder)
     encoders, notes = _of_encoders(work)
+    tuned: list[FineTuned] = []
+    if encoders:
+        seconds, left = work.vectors.seconds * len(work.vectors.inputs), (1 - SHARE_OF_RACE) * settings.minutes * 60
+        tuned = out_of_reach(work.project, work.vectors.base_model, prepared.splits["train"], seconds, left)
+        encoders = [] if tuned else encoders
     watch("automl", "run", f"{settings.minutes:g} minutes over {', '.join([*work.learners, *encoders])}")
     began = time.monotonic()
     try:
@@ -309,7 +281,6 @@ def _searched(work: _Work, whole: Project, records: dict[str, Record]) -> Recomm
             raise
         encoders, notes = [], ["no encoder of texts is tried: the race needed all the time"]
         found = _raced(work, 1.0)
-    tuned: list[FineTuned] = []
     if encoders and not found.interrupted:
         left = settings.minutes * 60 - found.seconds - found.earlier
         tuned, stopped = fine_tune(work.project, work.vectors.base_model, workspace, folder, work.run_id, left)
@@ -327,12 +298,12 @@ def _searched(work: _Work, whole: Project, records: dict[str, Record]) -> Recomm
         assert winner.project is not None, "it was trained"
         found, measured = recommended(found, verdict, tuned), metrics_of(folder, winner.held)
         best, records = winner.project, dict(winner.records)
-        _write_project(work, dict(winner.settings), {})
+        write_project(work, dict(winner.settings), {})
     else:
-        best, records = _brought(work, whole, records, found.members, found.weights, found.folds)
+        best, records = as_project(work, whole, records, found.members, found.weights, found.folds)
         reads = work.reads_vectors(found.members)
-        train = _train_of(found.members, found.weights, found.folds, reads)
-        _write_project(work, train, recipe_of(work.base, work.vectors) if reads else {})
+        train = train_of(found.members, found.weights, found.folds, reads)
+        write_project(work, train, recipe_of(work.base, work.vectors) if reads else {})
     watch("automl", "done", f"in {time.monotonic() - began:.1f} s: {found.why}")
     run = execute_from(records, best, workspace, watch)
     result = Recommended(
@@ -346,7 +317,7 @@ def _searched(work: _Work, whole: Project, records: dict[str, Record]) -> Recomm
     return result
 
 
-def _raced(work: _Work, share: float, spent: float = 0.0) -> Found:
+def _raced(work: Work, share: float, spent: float = 0.0) -> Found:
     """The race, until this share of the minutes has passed; `spent` seconds of them went elsewhere."""
     return search(
         work.folder,
@@ -360,7 +331,7 @@ def _raced(work: _Work, share: float, spent: float = 0.0) -> Found:
     )
 
 
-def _of_encoders(work: _Work) -> tuple[list[str], list[str]]:
+def _of_encoders(work: Work) -> tuple[list[str], list[str]]:
     """The learners of encoders that are tried beside the race, and what is not tried of texts, and why."""
     if not work.vectors.inputs:
         return [], []
@@ -369,7 +340,7 @@ def _of_encoders(work: _Work) -> tuple[list[str], list[str]]:
     return ["encoder"] if wants("encoder", work.settings) else [], []
 
 
-def _without_vectors(work: _Work) -> list[Entry]:
+def _without_vectors(work: Work) -> list[Entry]:
     """Where an encoder's vectors were wanted and could not be made, an entry that says why."""
     if work.vectors.made or not work.vectors.why or missing_packages() or not wants("embedding", work.settings):
         return []
@@ -403,76 +374,6 @@ def _memory(workspace: Workspace, processes: int) -> int | None:
     """Bytes of each process, where the profile says how much all may have."""
     memory: float | None = getattr(workspace.profile.workers, "memory", None)
     return None if memory is None else int(memory * 1e9 / processes)
-
-
-def _brought(
-    work: _Work,
-    whole: Project,
-    records: Mapping[str, Record],
-    members: Sequence[Candidate],
-    weights: Sequence[float],
-    folds: int,
-) -> tuple[Project, dict[str, Record]]:
-    """The project of these candidates and the records of its rows, with the race's networks where its training finds
-    them. Where none of them reads vectors, its recipe has none: a model would compute them for every row."""
-    reads = work.reads_vectors(members)
-    train = _train_of(members, weights, folds, reads)
-    base = whole if reads else work.base
-    if work.vectors.made and not reads:
-        records = _prepared(base, work.workspace, work.run_id, work.watch, ("prepare",), {"ingest": records["ingest"]})
-    best = changed(base, {f"train.{name}": value for name, value in train.items()})
-    _bring_networks(best, members, folds, records, work.workspace, work.folder)
-    return best, dict(records)
-
-
-def _write_project(work: _Work, train: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
-    """best.yml: the project's own file with the section `train`, these steps more, and what overrode it."""
-    overrides = [setting.partition("=") for setting in work.project.overrides]
-    kept: dict[Key, Any] = {tuple(name.strip().split(".")): value_of(text) for name, _, text in overrides}
-    kept = {key: value for key, value in kept.items() if key[0] not in ("train", "automl")}
-    text = work.project.path.read_text(encoding="utf-8")
-    steps: dict[Key, Any] = {("prepare", "recipe", name): step for name, step in recipe.items()}
-    write_whole(work.folder / "best.yml", edited(text, kept | {("train",): dict(train)} | steps))
-
-
-def _train_of(members: Sequence[Candidate], weights: Sequence[float], folds: int, vectors: bool) -> dict[str, Any]:
-    """The section train of these candidates as one model; `vectors`: some of them read those of texts."""
-    train = {
-        "learner": "ensemble",
-        "members": [{key: value for key, value in each.settings.items() if key != "without"} for each in members],
-        "weights": [round(weight, 6) for weight in weights],
-        "folds": 0 if folds == 1 else folds,
-    }
-    return train | ({"without": [each.settings.get("without", []) for each in members]} if vectors else {})
-
-
-def _bring_networks(
-    best: Project,
-    members: Sequence[Candidate],
-    folds: int,
-    records: Mapping[str, Record],
-    workspace: Workspace,
-    folder: Path,
-) -> None:
-    """Puts the race's networks where the learner `ensemble` finds those that are trained."""
-    step = step_of(stage_named("train"), best, workspace, records)
-    if step.skip:
-        return
-    work = skipping.work_folder(workspace, "train", step.key)
-    checkpoints = work / "checkpoints"
-    for number, candidate in enumerate(members, start=1):
-        for fold in range(folds):
-            place = checkpoints / f"{number}_{candidate.learner}_{fold}"
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(unit_folder(folder, candidate.number, fold), place, copy_function=_link)
-    write_whole(work / skipping.BROUGHT, "the search trained its networks")
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or a disk without links
-        shutil.copy2(source, target)
 
 
 def _track(recommended: Recommended, workspace: Workspace) -> dict[int, str]:

@@ -92,7 +92,7 @@ def summary_of(
         trials,
         _best(found, trials, notebooks, place, metric),
         distribution,
-        [*warnings, *_findings(found)],
+        [*warnings, *_findings(found), *found.notes],
         _kinds(found),
         None,
         found,
