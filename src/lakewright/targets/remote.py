@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.pipeline.runs import Run, noted_runs
@@ -67,7 +67,9 @@ def run_away(
     return Run(note.run_id if note else last.id, stages, dict(records), error)
 
 
-def start_search(target: Away, search: str, project: Project, profile: Profile, workspace: OpenWorkspace) -> Execution:
+def start_search(
+    target: Target, search: str, project: Project, profile: Profile, workspace: OpenWorkspace
+) -> Execution:
     """Deploys the project and starts its search, which goes on by itself. Raises UsageError if the target has no job
     for it."""
     if not getattr(target, "runs_searches", False):
@@ -77,7 +79,7 @@ def start_search(target: Away, search: str, project: Project, profile: Profile, 
     refuse(problems(project, profile))
     for _ in target.deploy(target.deployment(project, profile), project, profile, workspace):
         pass
-    return target.start(project, profile, search=search)
+    return cast(Away, target).start(project, profile, search=search)
 
 
 def follow(

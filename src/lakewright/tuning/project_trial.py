@@ -147,9 +147,9 @@ class ProjectTrial:
             if now:
                 shutil.rmtree(trained.model_folder)
             if fold < self.folds and (why := self._worse(measured, metric, proposal)):
-                results = {"metric": metric, "learner": trained.learner, "folds": [each[metric] for each in measured]}
+                so_far = {"metric": metric, "learner": trained.learner, "folds": [each[metric] for each in measured]}
                 reason = f"ended after fold {fold} of {self.folds}: {why}"
-                return Trial(proposal.number, proposal.point, values, "pruned", reason=reason, results=results)
+                return Trial(proposal.number, proposal.point, values, "pruned", reason=reason, results=so_far)
         shared = set.intersection(*({*each} for each in measured))
         means = {name: fmean(each[name] for each in measured) for name in measured[0] if name in shared}
         results: dict[str, Any] = {"metrics": means, "metric": metric, "learner": trained.learner}

@@ -104,7 +104,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
     for size in sizes:
         sums = _added(sums, twice[size])
     reached = sum(twice[abs(each)] for each in differences if each > 0)
-    return sum(ways for total, ways in sums.items() if total <= reached) / 2 ** len(sizes)
+    return float(sum(ways for total, ways in sums.items() if total <= reached) / 2 ** len(sizes))
 
 
 def _added(sums: Mapping[int, int], rank: int) -> dict[int, int]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lakewright.model.recipe.encoded import Encoded
@@ -58,6 +59,4 @@ def place_in(folder: Path, name: str, size: int) -> Path | None:
 
 
 def _bytes(array: Any) -> memoryview:
-    import numpy as np
-
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
