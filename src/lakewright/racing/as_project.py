@@ -19,8 +19,8 @@ from lakewright.model.recipe import Recipe
 from lakewright.pipeline import Watch, executed, skipping, stage_named, step_of
 from lakewright.racing.portfolio import VECTORS, learner_of
 from lakewright.racing.race import Candidate
-from lakewright.racing.search import unit_folder
 from lakewright.racing.shared import Shared
+from lakewright.racing.units import unit_folder
 from lakewright.racing.vectors import Vectors
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
