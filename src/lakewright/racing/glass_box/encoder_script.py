@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from lakewright.settings.project import Project
     from lakewright.workspace import Workspace
 
-TRUTH, SPLIT = "truth", "split"  # columns of the rows; `truth` is no input's name, and a column `split` is none either
+# Columns of the rows; `truth` is no input's name, a column `split` is none either, and the last has one of three words
+TRUTH, SPLIT, WEIGHT = "truth", "split", "weight in loss"
 
 
 def encoder_cells(
@@ -56,9 +57,9 @@ def write_rows(prepared: Prepared, workspace: Workspace, path: Path) -> None:
 
     parts = []
     for split in ("train", "validation"):
-        table = read_split(workspace.lake, prepared.features, split, ["inputs", "truth"])
+        table = read_split(workspace.lake, prepared.features, split, ["inputs", "truth", "weight"])
         marks = pa.array([split] * table.num_rows)
-        parts.append(pa.table({**inputs_of(table), TRUTH: table["truth"], SPLIT: marks}))
+        parts.append(pa.table({**inputs_of(table), TRUTH: table["truth"], SPLIT: marks, WEIGHT: table["weight"]}))
     pq.write_table(pa.concat_tables(parts), path)
 
 
@@ -70,18 +71,17 @@ def _project(number: int, project: Project, prepared: Prepared, trained: Trained
     columns |= {role: role for role in ("text", "text_pair") if role in columns}
     if "others" in type(closed.data.columns).model_fields:
         columns["others"] = False
-    balance = resolved["prepare"]["balance"]
     train = dict(resolved["train"])
     if trained.details.get("precision") == "fp32":
         train["quantize"] = "never"  # int8 was no gain on this machine
     return {
         "name": f"candidate_{number}",
         "task": {key: value for key, value in resolved["task"].items() if key != "merge"},
-        "data": {"source": rows, "columns": {**columns, "label": TRUTH, "split": SPLIT}},
+        "data": {"source": rows, "columns": {**columns, "label": TRUTH, "split": SPLIT, "weight": WEIGHT}},
         "prepare": {
             "split": {"method": "predefined"},
             "duplicates": "keep",
-            "balance": balance if balance == "weights" else "none",  # repeated rows stand in the file as often
+            "balance": "none",  # repeated rows stand in the file as often, and weights beside them
             "recipe": resolved["prepare"]["recipe"],
         },
         "train": train,
