@@ -5,11 +5,9 @@
 DATA holds banking77/, semeval2018_ec_en/, womens_clothing_reviews/ and imdb/. SetFit has an environment of its own,
 PEERS/setfit, as in benchmarks/peers.py. Rows are drawn from train alone, so many of each class (of several labels: rows
 in a random order that still bring a label of which there are too few), anew in each draw; all systems learn from the
-same rows and predict the same test rows. Every run is a line of the file --out, and is not run again. SetFit may train
-for three times the processor seconds that `now` took from the rows to a trained model.
-
-The table is written to docs/benchmarks.md from all lines. Lines that are there already are not run again; --table runs
-nothing.
+same rows and predict the same test rows. SetFit may train for three times the processor seconds that `encoder` took
+from the rows to a trained model. Every run is a line of the file --out, and is not run again; the table in
+docs/benchmarks.md is written from all lines. --table runs nothing.
 """
 
 from __future__ import annotations
@@ -329,11 +327,7 @@ def main() -> None:
             file.write(json.dumps(by_key[key]) + "\n")
         sums = counts(test["label"].tolist(), result["predicted"]).sum(axis=0)
         print(name, count, draw, system, f"{sums[0] / sums[1]:.4f}, {result['seconds']:.0f} s", flush=True)
-    table(
-        list(by_key.values()),
-        data,
-        "python benchmarks/few_rows.py --data folder --peers folder --out runs.jsonl --rows 8 16 64",
-    )
+    table(list(by_key.values()), data, "python benchmarks/few_rows.py --data folder --peers folder --out runs.jsonl")
 
 
 if __name__ == "__main__":

@@ -112,7 +112,8 @@ def alike(targets: NDArray[np.int64]) -> NDArray[np.float32]:
     """[rows, rows] How alike the truths of two rows are, 0 to 1: of classes (targets [rows, 1]) whether they are the
     same; of several labels (0 and 1, [rows, labels]) the share of labels in common, 1 for two rows without any."""
     if targets.shape[1] == 1:
-        return (targets == targets.T).astype(np.float32)
+        same: NDArray[np.float32] = (targets == targets.T).astype(np.float32)
+        return same
     hot = targets.astype(np.float32)
     both = hot @ hot.T
     either = hot.sum(axis=1)[:, None] + hot.sum(axis=1) - both
