@@ -181,6 +181,8 @@ def test_ctrl_c_gives_the_races_model_and_the_encoder_goes_on(
     plan = found.folder / "fine_tuned" / "901" / "plan.json"
     before = plan.stat().st_mtime_ns
     monkeypatch.setattr(fine_tuning, "executed", real)
+    start = (found.folder / "fine_tuned" / "start.json").read_bytes()
     again = search(tmp_path, tiny_base, "automl.without=[embedding]")
+    assert (found.folder / "fine_tuned" / "start.json").read_bytes() == start
     assert again.folder == found.folder and plan.stat().st_mtime_ns == before
     assert not again.found.interrupted and {each.number for each in of_learner(again, "encoder")} == {901, 902}

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from lakewright.learning.learners.encoder.settings import EncoderSettings
@@ -14,19 +13,10 @@ from lakewright.racing.fine_tuning import Start, _plan, out_of_reach
 from lakewright.settings.project import load_project
 
 
-class Rows:
-    def __init__(self, rows: int, tokens: int) -> None:
-        self.encoded = SimpleNamespace(lengths=np.full(rows, tokens))
-
-    def __len__(self) -> int:
-        return len(self.encoded.lengths)
-
-
 def planned(layers: str, left: float, base: Path) -> tuple[dict[str, Any], str]:
     settings = EncoderSettings(base_model=str(base))
-    training: Any = SimpleNamespace(settings=settings, train=Rows(10_000, 20), validation=Rows(1000, 20))
     project: Any = SimpleNamespace(train=settings, folder=base)
-    return _plan(layers, Start(token=1e-3, once=10.0), training, project, left)
+    return _plan(layers, Start(token=1e-3, once=10.0, rows=10_000, train=2e5, validation=2e4), project, left)
 
 
 def test_with_time_enough_all_epochs_are_trained(tiny_base: Path) -> None:
@@ -65,3 +55,12 @@ def test_an_estimate_grows_with_the_epochs_and_never_passes_what_is_left(tiny_ba
             seen.append(settings["num_train_epochs"])
             assert float(estimate.split()[1]) <= left + 1
     assert seen == sorted(seen) and {*seen} == {2, 3, 4}
+
+
+def test_columns_that_an_encoder_cannot_read_are_a_failed_candidate(tmp_path: Path) -> None:
+    (tmp_path / "notes.yml").write_text(
+        "{name: notes, task: text_classification, "
+        "data: {source: a.csv, columns: {text: text, times: [sold], label: label}}, train: {learner: linear}}"
+    )
+    (entry,) = out_of_reach(load_project(tmp_path / "notes.yml"), "package:none", 100, 0.0, 100)
+    assert "no step reads the input 'sold'" in entry.failure

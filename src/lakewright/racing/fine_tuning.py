@@ -4,10 +4,11 @@ A short start on a few rows shows what an epoch costs. How many layers and epoch
 is left, and an encoder that does not fit is not begun. What was chosen lies in the search's folder before training
 begins, so that a search that was killed goes on with the same training, from its last checkpoint.
 
-automl/NAME/fine_tuned/NNN/
-  plan.json      the section `train`, and the estimate
-  outcome.json   how long it took, and why it failed if it did
-  held.npy       what it predicts of validation
+automl/NAME/fine_tuned/
+  start.json       what the short start showed
+  NNN/plan.json    the section `train`, and the estimate
+  NNN/outcome.json how long it took, and why it failed if it did
+  NNN/held.npy     what it predicts of validation
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 FAILURES = (LakewrightError, ImportError, MemoryError, RuntimeError, ValueError)  # of a candidate, not of the search
 FIRST = 901  # the number of the first: the race's candidates have lower ones
-PLAN, OUTCOME, HELD = "plan.json", "outcome.json", "held.npy"
+START, PLAN, OUTCOME, HELD = "start.json", "plan.json", "outcome.json", "held.npy"
 SAMPLE_TOKENS, LEAST_ROWS, MOST_ROWS = 3000, 16, 96  # of train, in the short start; a third of it of validation
 PASSES = 8  # forward passes over validation behind the epochs: between start and end, int8
 FORWARD = 1 / 3  # of a step's time, about
@@ -70,10 +71,13 @@ class FineTuned:
 
 @dataclass(frozen=True)
 class Start:
-    """What a short start showed, in seconds: of a token in an epoch over all layers, and of what comes once."""
+    """What a short start showed."""
 
-    token: float
-    once: float
+    token: float  # seconds, of one in an epoch over all layers
+    once: float  # seconds, whatever is trained
+    rows: int  # of train
+    train: float  # tokens
+    validation: float
 
 
 class _Overran(TrainingError):
@@ -99,15 +103,10 @@ def fine_tune(
             left -= done[-1].seconds
         began = time.monotonic()
         own = _project(plain, encoder_of(plain, base_model))
-        records = _prepared(own, workspace, run_id)
-        training = _training(own, cast(Prepared, records["prepare"]), workspace)
-        start: Start | None = None
-        for number, layers in enumerate(("all", "top"), start=FIRST):
-            if number in (each.number for each in done):
-                continue
+        for number, layers in _numbered(done):
             begun = time.monotonic()
-            start = start or _short_start(training)
-            settings, estimate = _plan(layers, start, training, own, left - (time.monotonic() - began))
+            start = _started(home, own, workspace, run_id)
+            settings, estimate = _plan(layers, start, own, left - (time.monotonic() - began))
             if not settings:
                 why = f"not begun: {estimate}"
                 done.append(FineTuned(number, _settings(layers, own), time.monotonic() - begun, why))
@@ -117,8 +116,7 @@ def fine_tune(
             write_whole(place / PLAN, jsonfile.text({"train": settings, "estimate": estimate}))
             done.append(_resumed(plain, place, workspace, run_id, left - (time.monotonic() - began)))
     except FAILURES as failure:
-        tried = {"learner": "encoder", "base_model": base_model}
-        done.append(FineTuned(FIRST, tried, time.monotonic() - began, _why(failure)))
+        done += [_failed(plain, base_model, number, failure) for number, _ in _numbered(done)[:1]]
     except KeyboardInterrupt:
         return done, True
     return done, False
@@ -127,7 +125,10 @@ def fine_tune(
 def out_of_reach(plain: Project, base_model: str, rows: int, seconds: float, left: float) -> list[FineTuned]:
     """An entry that says so, where no encoder of `rows` rows of train can end in `left` seconds, and nothing needs to
     be tried to see it: a pass over train takes `seconds` a row, and half of the epochs are the least."""
-    own = _project(plain, encoder_of(plain, base_model))
+    try:
+        own = _project(plain, encoder_of(plain, base_model))
+    except FAILURES as failure:
+        return [_failed(plain, base_model, FIRST, failure)]
     epochs = int(np.ceil(own.train.epochs(rows) / 2))  # type: ignore[attr-defined]
     least = rows * seconds * (1 + epochs * LEAST_OF_TOP)
     if least <= left:
@@ -146,6 +147,16 @@ def records_of(plain: Project, settings: Mapping[str, Any], workspace: Workspace
             break
         records[name] = step.record
     return project, records
+
+
+def _numbered(done: Sequence[FineTuned]) -> list[tuple[int, str]]:
+    """The encoders that are left to try: the number, and the layers that are trained."""
+    known = {each.number for each in done}
+    return [(number, layers) for number, layers in enumerate(("all", "top"), start=FIRST) if number not in known]
+
+
+def _failed(plain: Project, base_model: str, number: int, failure: Exception) -> FineTuned:
+    return FineTuned(number, encoder_of(plain, base_model), failure=_why(failure))
 
 
 def _planned(home: Path) -> list[int]:
@@ -186,6 +197,15 @@ def _training(project: Project, prepared: Prepared, workspace: Workspace) -> Tra
     )  # fmt: skip
 
 
+def _started(home: Path, project: Project, workspace: Workspace, run_id: str) -> Start:
+    """What the short start showed, now or in an earlier attempt."""
+    if not (home / START).exists():
+        records = _prepared(project, workspace, run_id)
+        start = _short_start(_training(project, cast(Prepared, records["prepare"]), workspace))
+        write_whole(home / START, jsonfile.text(asdict(start)))
+    return Start(**_read(home / START))
+
+
 def _short_start(training: Training[Any]) -> Start:
     """Trains all layers on a few rows for two epochs: the second shows what a token costs, the rest what comes once."""
     train, validation = _some(training.train, SAMPLE_TOKENS), _some(training.validation, SAMPLE_TOKENS / 3)
@@ -201,7 +221,8 @@ def _short_start(training: Training[Any]) -> Start:
     at.append(time.monotonic())
     epoch = at[2] - at[1] if len(at) == 4 else (at[-1] - at[0]) / 2
     tokens = _tokens(train) + FORWARD * _tokens(validation)
-    return Start(epoch / tokens, max(0.0, at[-1] - at[0] - 2 * epoch))
+    once = max(0.0, at[-1] - at[0] - 2 * epoch)
+    return Start(epoch / tokens, once, len(training.train), _tokens(training.train), _tokens(training.validation))
 
 
 def _some(examples: Examples, tokens: float) -> Examples:
@@ -213,19 +234,17 @@ def _tokens(examples: Examples) -> float:
     return float(examples.encoded.lengths.sum())
 
 
-def _plan(
-    layers: str, start: Start, training: Training[Any], project: Project, left: float
-) -> tuple[dict[str, Any], str]:
+def _plan(layers: str, start: Start, project: Project, left: float) -> tuple[dict[str, Any], str]:
     """The section `train` of an encoder that ends in time, and the estimate; empty, with the reason, if none does."""
-    wanted = training.settings.epochs(len(training.train))
+    wanted = project.train.epochs(start.rows)  # type: ignore[attr-defined]
     share = 1.0 if layers == "all" else _share_of_top(project)
-    train, validation = _tokens(training.train) * start.token, _tokens(training.validation) * start.token
+    train, validation = start.train * start.token, start.validation * start.token
     epoch = share * train + FORWARD * validation
     once = start.once + FORWARD * (train + PASSES * validation)
     epochs = int(min(wanted, (left - once) / max(epoch, 1e-9)))
     least = int(np.ceil(wanted / 2))
     if epochs < least:
-        return {}, f"{least} epochs of {len(training.train):,} rows take about {once + least * epoch:.0f} s, and " + (
+        return {}, f"{least} epochs of {start.rows:,} rows take about {once + least * epoch:.0f} s, and " + (
             f"{max(left, 0):.0f} s are left"
         )
     return _settings(layers, project) | {"num_train_epochs": epochs}, f"about {once + epochs * epoch:.0f} s"

@@ -120,7 +120,7 @@ def of_validation(folder: Path, found: Found) -> NDArray[np.float64]:
     shared, folds = Shared.open(folder / "shared"), tuple(range(found.folds))
     held = np.concatenate([units.rows_of(shared, fold, found.folds)[1] for fold in folds])
     order = np.argsort(held)
-    return cast("NDArray[np.float64]", mean_of(folder, found, folds)[order][held[order] >= shared.train])
+    return mean_of(folder, found, folds)[order][held[order] >= shared.train]
 
 
 def metrics_of(folder: Path, held: NDArray[np.float64]) -> dict[str, float]:

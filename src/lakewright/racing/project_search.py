@@ -283,8 +283,9 @@ def _searched(work: Work, whole: Project, records: dict[str, Record]) -> Recomme
         found = _raced(work, 1.0)
     if encoders and not found.interrupted:
         left = settings.minutes * 60 - found.seconds - found.earlier
+        begun = time.monotonic()
         tuned, stopped = fine_tune(work.project, work.vectors.base_model, workspace, folder, work.run_id, left)
-        spent = sum(each.seconds for each in tuned)
+        spent = max(time.monotonic() - begun, sum(each.seconds for each in tuned))  # of earlier attempts, too
         if not stopped and left - spent > LEAST_LEFT:
             found = _raced(work, 1.0, spent)
         found = replace(found, seconds=found.seconds + spent, interrupted=stopped or found.interrupted)

@@ -90,7 +90,7 @@ def wants(learner: str, settings: AutoML) -> bool:
 
 def base_model_of(project: Project, settings: AutoML) -> str:
     """The pretrained encoder that the search uses."""
-    named = settings.base_model or getattr(project.train, "base_model", SMALL)
+    named = settings.base_model or str(getattr(project.train, "base_model", SMALL))
     return f"package:{ITS_PACKAGE}" if named == SMALL and find_spec(ITS_PACKAGE) is not None else named
 
 

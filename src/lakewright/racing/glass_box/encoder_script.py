@@ -67,7 +67,7 @@ def _project(number: int, project: Project, prepared: Prepared, trained: Trained
     closed = as_prepared(project, prepared)
     resolved = closed.resolved
     kept = ("text", "text_pair", "numbers", "categories", "times")
-    columns = {role: name for role, name in closed.data.columns.roles.items() if role in kept}
+    columns: dict[str, Any] = {role: name for role, name in closed.data.columns.roles.items() if role in kept}
     columns |= {role: role for role in ("text", "text_pair") if role in columns}
     if "others" in type(closed.data.columns).model_fields:
         columns["others"] = False
