@@ -404,3 +404,9 @@ def test_an_argument_of_another_type_is_named(
     with pytest.raises(UsageError) as refused:
         automl.classify(table, **{"target_col": "y", **named})
     assert what in str(refused.value) and not list(tmp_path.glob("*.parquet"))
+
+
+def test_the_nearest_number_is_one(classes_search: Ended) -> None:
+    numbers = sorted(each["number"] for each in classes_search.json["candidates"])
+    ended = call_in(classes_search.folder, "candidate", classes_search.json["name"], "77")
+    assert ended.code == 1 and f"did you mean {numbers[-1]}? known: {', '.join(map(str, numbers))}" in ended.err
