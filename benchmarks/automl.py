@@ -33,6 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from scipy.stats import rankdata
+from tables import holm
 
 SETS = ("wine_quality", "churn", "telco", "credit_data", "diamonds", "clothing")
 LONG = ("wine_quality", "churn", "diamonds")
@@ -217,14 +218,6 @@ def worse(ours: Result, peer: Result) -> float:
             own, other = (area(truth, rankdata(each.predictions[drawn])) for each in (ours, peer))
             count += own >= other
     return (count + 1) / (RESAMPLES + 1)
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    order, corrected, most = np.argsort(values), [0.0] * len(values), 0.0
-    for rank, at in enumerate(order):
-        most = max(most, min(1.0, values[at] * (len(values) - rank)))
-        corrected[at] = most
-    return corrected
 
 
 def table_of(
