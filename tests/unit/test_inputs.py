@@ -75,6 +75,17 @@ def test_the_kinds_of_columns(lake: Any) -> None:
     assert rows["inputs"] == [f"{name}: {kind}" for name, (_, kind) in COLUMNS.items() if kind]
 
 
+@pytest.mark.parametrize("first", ["note", "body"])
+def test_of_several_texts_the_one_with_the_most_words_is_read(lake: Any, first: str) -> None:
+    longer = [f"{text}, and it sleeps all day" for text in COLUMNS["note"][0]]
+    texts = {"note": COLUMNS["note"][0], "body": longer, "same": ["one long text that is the same in every row"] * ROWS}
+    ordered = {first: texts[first], **texts}
+    table = lake.write(f"main.t.{first}", pa.table({"label": ["a", "b"] * 30, **ordered}))
+    columns, findings = close(ClassificationColumns(label="label"), lake, table, ("number", "text"))
+    assert columns.text == "body"
+    assert {each.name: each.rows for each in findings}["other_texts"] == ["note"]
+
+
 def test_a_text_is_read_by_a_learner_that_reads_texts(lake: Any) -> None:
     table = lake.write("main.t.texts", pa.table({"label": ["a", "b"] * 30, "note": COLUMNS["note"][0]}))
     columns, _ = close(ClassificationColumns(label="label"), lake, table, ("number", "text"))

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+from lakewright import plugins
 from lakewright.errors import TrainingError
 from lakewright.learning.members import member_of
 from lakewright.learning.planning import as_prepared
@@ -21,7 +22,7 @@ from lakewright.racing.portfolio import VECTORS, learner_of
 from lakewright.racing.race import Candidate
 from lakewright.racing.shared import Shared
 from lakewright.racing.units import unit_folder
-from lakewright.racing.vectors import Vectors
+from lakewright.racing.vectors import Vectors, recipe_of
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
 from lakewright.settings.project import Project, changed
@@ -45,8 +46,17 @@ class Work:
     run_id: str
     watch: Watch
 
-    def reads_vectors(self, members: Sequence[Candidate]) -> bool:
-        return self.vectors.made and any(VECTORS not in each.settings.get("without", ()) for each in members)
+    def recipe_for(self, members: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
+        """The steps that read the texts for these members, as `prepare.recipe` names them: a model would compute any
+        other for every row, and for nothing. Empty where no member reads vectors: its learners' own steps are right."""
+        if not self.vectors.made:
+            return {}
+        read = set[str]()
+        for each in members:
+            own = plugins.LEARNERS.find(each.learner).reads["text"]
+            read |= {own, VECTORS} - {*each.settings.get("without", ())}
+        steps = recipe_of(self.base, self.vectors)
+        return {name: step for name, step in steps.items() if name in read} if VECTORS in read else {}
 
 
 def prepare_rows(
@@ -71,18 +81,17 @@ def prepare_rows(
 
 def as_project(
     work: Work,
-    whole: Project,
     records: Mapping[str, Record],
     members: Sequence[Candidate],
     weights: Sequence[float],
     folds: int,
 ) -> tuple[Project, dict[str, Record]]:
     """The project of these candidates and the records of its rows, with the race's networks where its training finds
-    them. Where none of them reads vectors, its recipe has none: a model would compute them for every row."""
-    reads = work.reads_vectors(members)
-    train = train_of(members, weights, folds, reads)
-    base = whole if reads else work.base
-    if work.vectors.made and not reads:
+    them. Its recipe has the steps that they read."""
+    recipe = work.recipe_for(members)
+    train = train_of(members, weights, folds, recipe)
+    base = changed(work.base, {f"prepare.recipe.{name}": step for name, step in recipe.items()})
+    if work.vectors.made and len(recipe) < len(recipe_of(work.base, work.vectors)):
         records = prepare_rows(
             base, work.workspace, work.run_id, work.watch, ("prepare",), {"ingest": records["ingest"]}
         )
@@ -93,13 +102,13 @@ def as_project(
 
 
 def _check_columns(work: Work, members: Sequence[Candidate], narrow: Prepared, base: Project) -> None:
-    """Raises TrainingError where a network would read other columns of the recipe without vectors than it learned
+    """Raises TrainingError where a network would read other columns of a recipe with fewer steps than it learned
     from."""
     shared = Shared.open(work.folder / "shared").training(work.folder)
     own = replace(shared, recipe=Recipe.open(Path(narrow.recipe)), kinds=as_prepared(base, narrow).encoded_kinds)
     for each in members:
         settings, without = learner_of(each.settings)
-        kept = [name for name in without if name != VECTORS]
+        kept = [name for name in without if name in {step.name for step in own.recipe.steps}]
         before = member_of(each.number, settings, shared, without).recipe.columns
         if before != member_of(each.number, settings, own, kept).recipe.columns:
             raise TrainingError(
@@ -118,15 +127,18 @@ def write_project(work: Work, train: Mapping[str, Any], recipe: Mapping[str, Any
     write_whole(work.folder / "best.yml", edited(text, kept | {("train",): dict(train)} | steps))
 
 
-def train_of(members: Sequence[Candidate], weights: Sequence[float], folds: int, vectors: bool) -> dict[str, Any]:
-    """The section train of these candidates as one model; `vectors`: some of them read those of texts."""
+def train_of(
+    members: Sequence[Candidate], weights: Sequence[float], folds: int, recipe: Collection[str]
+) -> dict[str, Any]:
+    """The section train of these candidates as one model; `recipe`: the steps that it names for their texts."""
     train = {
         "learner": "ensemble",
         "members": [{key: value for key, value in each.settings.items() if key != "without"} for each in members],
         "weights": [round(weight, 6) for weight in weights],
         "folds": 0 if folds == 1 else folds,
     }
-    return train | ({"without": [each.settings.get("without", []) for each in members]} if vectors else {})
+    without = [[name for name in each.settings.get("without", []) if name in recipe] for each in members]
+    return train | ({"without": without} if recipe else {})
 
 
 def _bring_networks(

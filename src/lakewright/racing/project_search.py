@@ -55,7 +55,7 @@ from lakewright.racing.race import Candidate
 from lakewright.racing.search import search
 from lakewright.racing.selection import Found, TooShort
 from lakewright.racing.shared import save
-from lakewright.racing.vectors import base_model_of, decide, noted, recipe_of, wants, with_vectors
+from lakewright.racing.vectors import base_model_of, decide, noted, wants, with_vectors
 from lakewright.records import Ingested, Prepared, Record
 from lakewright.settings.project import Project, changed
 from lakewright.settings.sections import AutoML
@@ -199,7 +199,7 @@ def run_candidate(
                 )
             records[stage] = step.record
         work = Work(project, base, vectors, settings, learners, workspace, folder, shown["run_id"], watch)
-        best, records = as_project(work, whole, records, [chosen], (1.0,), shown["folds"])
+        best, records = as_project(work, records, [chosen], (1.0,), shown["folds"])
         return execute_from(records, best, workspace, watch)
 
 
@@ -301,10 +301,9 @@ def _searched(work: Work, whole: Project, records: dict[str, Record]) -> Recomme
         best, records = winner.project, dict(winner.records)
         write_project(work, dict(winner.settings), {})
     else:
-        best, records = as_project(work, whole, records, found.members, found.weights, found.folds)
-        reads = work.reads_vectors(found.members)
-        train = train_of(found.members, found.weights, found.folds, reads)
-        write_project(work, train, recipe_of(work.base, work.vectors) if reads else {})
+        best, records = as_project(work, records, found.members, found.weights, found.folds)
+        recipe = work.recipe_for(found.members)
+        write_project(work, train_of(found.members, found.weights, found.folds, recipe), recipe)
     watch("automl", "done", f"in {time.monotonic() - began:.1f} s: {found.why}")
     run = execute_from(records, best, workspace, watch)
     result = Recommended(

@@ -35,6 +35,8 @@ LEFT_OUT = {
     "data.columns.numbers or categories if its value means something",
     "unread_columns": "of a kind that the recipe does not read: no inputs; name a step that reads them "
     "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
+    "other_texts": "of texts, beside the one with the most words, which the model reads: no inputs. Join them "
+    "in SQL (concat(title, ' ', body) as text), or name another one under data.columns.text",
 }
 NOTICED = {
     "numbers_in_text": "with numbers or times written as text, read as such",
@@ -91,7 +93,9 @@ def uses(
     sources = {source: name for name in derived for source in derived[name]}
     numbers = [name for name in names if name in getattr(columns, "numbers", ())]
     measured = {each.name: each for each in measure(lake, table, list(dict.fromkeys([*unnamed, *numbers])))}
-    free = "text" in reads and getattr(columns, "text", None) is None  # the model reads one column of texts
+    text = getattr(columns, "text", None)
+    if text is None and "text" in reads:  # the model reads one column of texts
+        text = _with_most_words([measured[name] for name in unnamed])
     chosen: list[ColumnUse] = []
     for name in names:
         if name in roles:
@@ -105,16 +109,22 @@ def uses(
         elif name in leave or not is_open:
             chosen.append(ColumnUse(column=name, use="no input", why=leave.get(name, "data.columns does not name it")))
         else:
-            use = _use_of(measured[name], table.rows, reads, free, single)
+            use = _use_of(measured[name], table.rows, reads, text, single)
             if use.use == "no input" and name in sources and use.kind in ROLES:
                 why = f"{use.why}: no input, but the derived {sources[name]} needs it"
                 use = ColumnUse(column=name, use="read by derive", kind=use.kind, why=why)
-            free = free and use.kind != "text"
             chosen.append(use)
     return chosen
 
 
-def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, single: bool) -> ColumnUse:
+def _with_most_words(columns: Sequence[Measured]) -> str | None:
+    """The column of texts that has the most to learn from; the first of those that have as much."""
+    texts = [each for each in columns if each.kind == "text" and not each.is_identifier and each.distinct > 1]
+    longest = max(texts, key=lambda each: each.words * each.values, default=None)
+    return None if longest is None else longest.name
+
+
+def _use_of(column: Measured, rows: int, reads: Collection[Kind], text: str | None, single: bool) -> ColumnUse:
     kind, name = column.kind, column.name
 
     noticed = {}
@@ -131,9 +141,10 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], free: bool, si
         return no_input("identifier_columns", f"{column.why}, another in every row, as identifiers have")
     if kind is None:
         return no_input("unread_columns", "a list or a structure")
-    if kind not in reads or (kind == "text" and not free):
-        more = "the recipe reads no such kind" if kind not in reads else "the model reads another column of texts"
-        return no_input("unread_columns", f"{column.why}: {kind}; {more}")
+    if kind not in reads:
+        return no_input("unread_columns", f"{column.why}: {kind}; the recipe reads no such kind")
+    if kind == "text" and name != text:
+        return no_input("other_texts", f"{column.why}; the model reads one column of texts, {text}")
     if column.is_written_otherwise:
         noticed["numbers_in_text"] = str(kind)
     noticed |= _numbers_noticed(column, single)
