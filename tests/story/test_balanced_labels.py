@@ -151,7 +151,7 @@ def refused(file: Path, error: type[Exception], *parts: str) -> None:
 
 def test_what_cannot_be_balanced_so_is_refused(here: Path) -> None:
     refused(write(here, "encoder", balance="smote"), ProjectError, "encoder reads texts", "oversample")
-    refused(write(here, correct_prior=True), ProjectError, "prepare.balance is none")
+    refused(write(here, correct_prior=True), ProjectError, "prepare.balance: none leaves the labels")
     refused(write(here, task="regression", balance="smote"), UsageError, "needs one label a row")
     texts = visits().append_column("remark", pa.array([f"{i} {'good' if i % 3 else 'bad'} words" for i in range(ROWS)]))
     pq.write_table(texts, here / "visits.parquet")
