@@ -115,15 +115,15 @@ def _searched(name: str, project: Project, place: Profile, workspace: Workspace)
     if name == "tune":
         from lakewright.tuning.search import search
 
-        found = search(project, workspace, opener(place))
+        tuned = search(project, workspace, opener(place))
         return Searched(
             search=name,
-            name=found.name,
-            metric=found.metric,
-            best=found.settings,
-            why=found.verdict.sentence,
-            project=str(found.project),
-            model_folder=str(found.model_folder),
+            name=tuned.name,
+            metric=tuned.metric,
+            best=tuned.settings,
+            why=tuned.verdict.sentence,
+            project=str(tuned.project),
+            model_folder=str(tuned.model_folder),
         )
     from lakewright.racing.glass_box import write
     from lakewright.racing.project_search import automl

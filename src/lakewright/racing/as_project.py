@@ -106,9 +106,10 @@ def _check_columns(work: Work, members: Sequence[Candidate], narrow: Prepared, b
     from."""
     shared = Shared.open(work.folder / "shared").training(work.folder)
     own = replace(shared, recipe=Recipe.open(Path(narrow.recipe)), kinds=as_prepared(base, narrow).encoded_kinds)
+    steps = {step.name for step in own.recipe.steps}
     for each in members:
         settings, without = learner_of(each.settings)
-        kept = [name for name in without if name in {step.name for step in own.recipe.steps}]
+        kept = [name for name in without if name in steps]
         before = member_of(each.number, settings, shared, without).recipe.columns
         if before != member_of(each.number, settings, own, kept).recipe.columns:
             raise TrainingError(

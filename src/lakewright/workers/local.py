@@ -30,7 +30,8 @@ class LocalSettings(WorkersSettings):
     )
     memory: PositiveFloat | None = Field(
         default=None,
-        description="GB for the data of all these processes together, each an equal part; null: as much as there is",
+        description="GB for the data of all these processes together, each an equal part; trials one at a time run "
+        "without a process of their own, and without this limit; null: as much as there is",
     )
 
 

@@ -35,8 +35,8 @@ LEFT_OUT = {
     "data.columns.numbers or categories if its value means something",
     "unread_columns": "of a kind that the recipe does not read: no inputs; name a step that reads them "
     "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
-    "other_texts": "of texts, beside the one with the most words, which the model reads: no inputs. Join them "
-    "in SQL (concat(title, ' ', body) as text), or name another one under data.columns.text",
+    "other_texts": "of texts, beside the one that the model reads (the one with the most words, unless "
+    "data.columns.text names another): no inputs. Join them in SQL (concat(title, ' ', body) as text)",
 }
 NOTICED = {
     "numbers_in_text": "with numbers or times written as text, read as such",

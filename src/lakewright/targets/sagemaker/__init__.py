@@ -56,14 +56,14 @@ class SageMakerTarget:
         code = prefix(files, project, profile)
         pipeline = definition(project, profile, code)
         pipelines = {name_of(project): pipeline}
-        found = {search: search_definition(search, project, profile, code) for search in searches(project)}
-        pipelines |= {name_of(project, search): each for search, each in found.items()}
+        of_searches = {search: search_definition(search, project, profile, code) for search in searches(project)}
+        pipelines |= {name_of(project, search): each for search, each in of_searches.items()}
         described = {"PipelineDescription": described_pipeline(project), "RoleArn": settings_of(profile).role}
         batch = endpoint.transform(project, profile)
         return Deployment(
             files={
                 "pipeline.json": pipeline,
-                **{f"{search}.json": each for search, each in found.items()},
+                **{f"{search}.json": each for search, each in of_searches.items()},
                 **({"transform.json": batch} if batch else {}),
             },
             requests=[
