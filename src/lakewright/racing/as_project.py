@@ -22,7 +22,7 @@ from lakewright.racing.portfolio import VECTORS, learner_of
 from lakewright.racing.race import Candidate
 from lakewright.racing.shared import Shared
 from lakewright.racing.units import unit_folder
-from lakewright.racing.vectors import Vectors, recipe_of
+from lakewright.racing.vectors import Vectors, recipe_of, with_steps
 from lakewright.records import Prepared, Record
 from lakewright.settings.edited import edited
 from lakewright.settings.project import Project, changed
@@ -90,7 +90,7 @@ def as_project(
     them. Its recipe has the steps that they read."""
     recipe = work.recipe_for(members)
     train = train_of(members, weights, folds, recipe)
-    base = changed(work.base, {f"prepare.recipe.{name}": step for name, step in recipe.items()})
+    base = with_steps(work.base, recipe)
     if work.vectors.made and len(recipe) < len(recipe_of(work.base, work.vectors)):
         records = prepare_rows(
             base, work.workspace, work.run_id, work.watch, ("prepare",), {"ingest": records["ingest"]}

@@ -55,7 +55,7 @@ from lakewright.racing.race import Candidate
 from lakewright.racing.search import search
 from lakewright.racing.selection import Found, TooShort
 from lakewright.racing.shared import save
-from lakewright.racing.vectors import base_model_of, decide, noted, wants, with_vectors
+from lakewright.racing.vectors import base_model_of, decide, noted, recipe_of, wants, with_steps
 from lakewright.records import Ingested, Prepared, Record
 from lakewright.settings.project import Project, changed
 from lakewright.settings.sections import AutoML
@@ -139,7 +139,7 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
                 workspace.tracking.params(run_id, {"automl": settings.model_dump(mode="json")})
                 records = prepare_rows(base, workspace, run_id, watch, ("ingest",))
                 vectors = decide(project, base, settings, cast(Ingested, records["ingest"]).table, workspace, folder)
-                whole = with_vectors(base, vectors) if vectors.made else base
+                whole = with_steps(base, recipe_of(base, vectors)) if vectors.made else base
                 records = prepare_rows(whole, workspace, run_id, watch, ("prepare",), records)
                 work = Work(project, base, vectors, settings, learners, workspace, folder, run_id, watch)
                 recommended = _searched(work, whole, records)
@@ -188,7 +188,7 @@ def run_candidate(
             best, records = records_of(project, chosen.settings, workspace)
             return execute_from(records, best, workspace, watch)
         vectors = noted(folder)
-        whole = with_vectors(base, vectors) if vectors.made else base
+        whole = with_steps(base, recipe_of(base, vectors)) if vectors.made else base
         records = {}
         for stage in ("ingest", "prepare"):
             step = step_of(stage_named(stage), whole, workspace, records)

@@ -69,10 +69,9 @@ def noted(folder: Path) -> Vectors:
     return Vectors(**json.loads((folder / NOTE).read_text(encoding="utf-8")))
 
 
-def with_vectors(base: Project, vectors: Vectors) -> Project:
-    """`base`, a project of the learner `ensemble`, with the steps by which its members read texts named, and the
-    vectors beside them."""
-    return changed(base, {f"prepare.recipe.{name}": step for name, step in recipe_of(base, vectors).items()})
+def with_steps(base: Project, steps: Mapping[str, Mapping[str, Any]]) -> Project:
+    """`base` with these steps in its recipe, by which its members read texts."""
+    return changed(base, {f"prepare.recipe.{name}": step for name, step in steps.items()})
 
 
 def recipe_of(base: Project, vectors: Vectors) -> dict[str, dict[str, Any]]:
