@@ -145,6 +145,8 @@ def search(rows: Path, folder: Path, kind: str, seconds: float, seed: int) -> No
     predictor = Predictor.open(found.run.model_folder, threads=1)
     table = pd.read_parquet(rows)
     test = table[table["split"] == "test"].drop(columns=["split", "target"])
+    if "text" in predictor.task.inputs:  # what a model calls the one text that it reads
+        test = test.assign(text=test["review_text"])
     values = test.astype(object).where(test.notna(), None).to_dict("records")
     predictions = predictor.predict(values)
     answer = [each["value"] if number else each["probabilities"]["1"] for each in predictions]

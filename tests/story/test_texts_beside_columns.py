@@ -102,6 +102,7 @@ def test_whether_a_flat_is_taken(here: Path) -> None:
     for row, cause in (
         ({"size": 80.0, "seller": "seller 1"}, "row 0 has no 'text'"),
         ({"text": None, "size": 80.0}, "row 0 has no 'seller'"),
+        ({"remark": "a", "size": 80.0, "seller": "seller 1"}, "has 'remark', the name in the table of .* calls 'text'"),
         ({"txet": "a", "size": 80.0, "seller": "seller 1"}, "has 'txet', which is not an input, and has no 'text'"),
     ):
         with pytest.raises(DataError, match=cause):

@@ -20,8 +20,18 @@ from lakewright import plugins
 from lakewright.data.rows.gathered import Gathered
 from lakewright.data.rows.kinds import Kind, Row
 from lakewright.data.rows.request import lacks, read_row
-from lakewright.errors import ModelError
-from lakewright.model.folder import MODEL, SERVING, TRAIN_AGAIN, describe, open_recipe, serving, verify, working
+from lakewright.errors import DataError, ModelError
+from lakewright.model.folder import (
+    MODEL,
+    SERVING,
+    TRAIN_AGAIN,
+    describe,
+    open_recipe,
+    project_of,
+    serving,
+    verify,
+    working,
+)
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import longest_first
@@ -123,8 +133,23 @@ class Predictor:
         return predictions
 
     def _read(self, rows: Sequence[Row | str], numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-        numbered = zip(range(len(rows)) if numbers is None else numbers, rows, strict=True)
-        return [read_row(self.task.inputs, row, number) for number, row in numbered]
+        read = []
+        for number, row in zip(range(len(rows)) if numbers is None else numbers, rows, strict=True):
+            try:
+                read.append(read_row(self.task.inputs, row, number))
+            except DataError as error:
+                raise self._named_as_in_the_table(row, number) or error from None
+        return read
+
+    def _named_as_in_the_table(self, row: Row | str, number: int) -> DataError | None:
+        """What is wrong with a row that has the column which an input was learned from, and not the input."""
+        columns = project_of(self.folder)["data"]["columns"]
+        for name in self.task.inputs:
+            column = columns.get(name)
+            if isinstance(column, str) and isinstance(row, Mapping) and name not in row and column in row:
+                cause = f"row {number} has {column!r}, the name in the table of what the model calls {name!r}"
+                return DataError(cause, f"name it {name!r}")
+        return None
 
     def explain(
         self,
