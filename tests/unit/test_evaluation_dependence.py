@@ -17,7 +17,7 @@ from lakewright.evaluation import dependence
 from lakewright.evaluation.changes import Predict, by_rows
 from lakewright.evaluation.dependence import CATEGORIES, INPUTS, ROWS, ROWS_OF_TEXTS, STEPS, grid
 from lakewright.evaluation.scorers.regression import RegressionScorer
-from lakewright.pages import pictures
+from lakewright.pages.pictures import canvas, of_inputs
 from lakewright.pages.report import write_html
 from lakewright.pages.report.context import ReportContext
 from lakewright.records import Dependence, Report
@@ -160,7 +160,7 @@ def test_the_page_shows_them(tmp_path: Path, classes: Sequence[str], scale: floa
 def test_odd_values_are_drawn(kind: str, values: list[float | str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "<svg" in pictures.svg(pictures.dependence([curve(kind, values)], "mean prediction"), "dependence")
+        assert "<svg" in canvas.svg(of_inputs.dependence([curve(kind, values)], "mean prediction"), "dependence")
 
 
 def test_a_report_of_before_has_none() -> None:

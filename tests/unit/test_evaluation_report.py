@@ -29,8 +29,8 @@ from lakewright.evaluation.scorers.ordinal import OrdinalScorer
 from lakewright.evaluation.scorers.regression import RegressionScorer
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
 from lakewright.evaluation.slices import by_slice
-from lakewright.pages import pictures
 from lakewright.pages.parts import Piece
+from lakewright.pages.pictures import canvas, of_answers, of_classes, of_numbers, of_training
 from lakewright.pages.report import with_decision, write_html
 from lakewright.pages.report.context import ReportContext
 from lakewright.pages.report.mistakes import (
@@ -692,76 +692,78 @@ def figures() -> dict[str, object]:
     labels = [f"a <label> & $formula_{i}$ with a long name" for i in range(60)]
     confidence = random.random(200)
     return {
-        "two": pictures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["no", "yes"]),
-        "many": pictures.confusion_matrix(many, labels),
-        "reliability": pictures.reliability_diagram(reliability(confidence, random.random(200) < confidence)),
-        "curve": pictures.learning_curve(HISTORY),
-        "only loss": pictures.learning_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]),
-        "nothing": pictures.learning_curve([]),
-        "lengths": pictures.length_histogram([(1, 2, 4), (3, 4, 9)], 3),
-        "together": pictures.co_occurrence(random.random((90, 60)) < 0.05, labels),
-        "labels": pictures.labels_a_row(random.poisson(2, 50), random.poisson(1, 50)),
-        "distance": pictures.error_distance(random.integers(-3, 4, 50)),
-        "all right": pictures.error_distance(np.zeros(5, dtype=int)),
-        "expected": pictures.expected_by_truth(random.integers(0, 3, 50), 2 * random.random(50), ["$1", "2", "<3>"]),
-        "scores": pictures.score_scatter(random.random(5000), random.random(5000)),
-        "errors": pictures.score_errors(random.normal(size=50)),
-        "predicted": pictures.predicted_by_true(random.gamma(2, 1, 9000), random.gamma(2, 1, 9000)),
-        "few predicted": pictures.predicted_by_true(random.random(9), random.random(9)),
-        "residuals": pictures.residuals(random.normal(size=9000), random.normal(size=9000)),
-        "residual histogram": pictures.residual_histogram(np.append(random.normal(size=500), 1e6)),
-        "intervals": pictures.interval_coverage([0.9, 1.0, 0.0], [100, 3, 1], 0.9),
-        "ranks": pictures.rank_histogram(random.integers(1, 3000, 500)),
-        "gain": pictures.gain(np.array([0, 0.5, 1]), np.array([0, 0.8, 1]), 0.3),
-        "cost": pictures.cost_by_threshold(random.random(5000), random.random(5001), {"a": (0.1, 0.3), "b": (0.5, 0)}),
-        "recall": pictures.recall_curve(random.integers(1, 3000, 500)),
-        "one row": pictures.recall_curve(np.array([1])),
-        "n best": pictures.coverage([0.4, 0.5], [0.6, 0.7]),
+        "two": of_classes.confusion_matrix(np.array([[3, 1], [0, 0]]), ["no", "yes"]),
+        "many": of_classes.confusion_matrix(many, labels),
+        "reliability": of_classes.reliability_diagram(reliability(confidence, random.random(200) < confidence)),
+        "curve": of_training.learning_curve(HISTORY),
+        "only loss": of_training.learning_curve([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]),
+        "nothing": of_training.learning_curve([]),
+        "lengths": of_training.length_histogram([(1, 2, 4), (3, 4, 9)], 3),
+        "together": of_classes.co_occurrence(random.random((90, 60)) < 0.05, labels),
+        "labels": of_classes.labels_a_row(random.poisson(2, 50), random.poisson(1, 50)),
+        "distance": of_classes.error_distance(random.integers(-3, 4, 50)),
+        "all right": of_classes.error_distance(np.zeros(5, dtype=int)),
+        "expected": of_classes.expected_by_truth(random.integers(0, 3, 50), 2 * random.random(50), ["$1", "2", "<3>"]),
+        "scores": of_numbers.score_scatter(random.random(5000), random.random(5000)),
+        "errors": of_numbers.score_errors(random.normal(size=50)),
+        "predicted": of_numbers.predicted_by_true(random.gamma(2, 1, 9000), random.gamma(2, 1, 9000)),
+        "few predicted": of_numbers.predicted_by_true(random.random(9), random.random(9)),
+        "residuals": of_numbers.residuals(random.normal(size=9000), random.normal(size=9000)),
+        "residual histogram": of_numbers.residual_histogram(np.append(random.normal(size=500), 1e6)),
+        "intervals": of_numbers.interval_coverage([0.9, 1.0, 0.0], [100, 3, 1], 0.9),
+        "ranks": of_answers.rank_histogram(random.integers(1, 3000, 500)),
+        "gain": of_classes.gain(np.array([0, 0.5, 1]), np.array([0, 0.8, 1]), 0.3),
+        "cost": of_classes.cost_by_threshold(
+            random.random(5000), random.random(5001), {"a": (0.1, 0.3), "b": (0.5, 0)}
+        ),
+        "recall": of_answers.recall_curve(random.integers(1, 3000, 500)),
+        "one row": of_answers.recall_curve(np.array([1])),
+        "n best": of_answers.coverage([0.4, 0.5], [0.6, 0.7]),
     }
 
 
 def test_pictures_are_small_well_formed_and_take_the_pages_ink(tmp_path: Path) -> None:
     for name, figure in figures().items():
-        text = pictures.svg(figure, f'the "{name}" <picture>')
+        text = canvas.svg(figure, f'the "{name}" <picture>')
         root = ElementTree.fromstring(text)
         assert root.attrib["aria-label"] == f'the "{name}" <picture>'
         assert len(text) < 250_000
-        assert "currentColor" in text and pictures.INK not in text
+        assert "currentColor" in text and canvas.INK not in text
         assert "<metadata" not in text and "<image" not in text
         assert set(re.findall(r'href="([^"]*)"', text)) <= {f"#{id_}" for id_ in re.findall(r'id="([^"]*)"', text)}
-    pictures.png(figure, tmp_path / "picture.png")
+    canvas.png(figure, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_only_the_most_confused_classes_are_drawn_and_the_picture_says_so() -> None:
     counts = 5.0 * np.eye(40)
     counts[3, 30] = counts[30, 7] = 4
-    drawn = pictures.svg(pictures.confusion_matrix(counts, [f"class-{i}" for i in range(40)], limit=3), "matrix")
+    drawn = canvas.svg(of_classes.confusion_matrix(counts, [f"class-{i}" for i in range(40)], limit=3), "matrix")
     assert "the 3 most confused of 40 classes" in drawn
     assert {int(i) for i in re.findall(r"class-(\d+)<", drawn)} == {3, 7, 30}
 
 
 def test_a_long_learning_curve_stays_small_and_keeps_its_shape() -> None:
     history = [{"step": step, "loss": 3 - step / 5000} for step in range(10_000)]
-    figure = pictures.learning_curve(history)
+    figure = of_training.learning_curve(history)
     raw, smoothed = figure.axes[0].lines
     for line in (raw, smoothed):
         assert len(line.get_xdata()) == 300
         middle = slice(10, -10)  # at its ends a moving mean has neighbours on one side
         steps, losses = np.asarray(line.get_xdata())[middle], np.asarray(line.get_ydata())[middle]
         assert np.allclose(losses, 3 - steps / 5000)
-    assert len(pictures.svg(figure, "curve")) < 40_000
+    assert len(canvas.svg(figure, "curve")) < 40_000
 
 
 def test_a_noisy_loss_stands_faintly_behind_its_moving_mean() -> None:
     losses = np.random.default_rng(0).normal(1, 0.3, 200)
-    figure = pictures.learning_curve([{"step": step, "loss": loss} for step, loss in enumerate(losses)])
+    figure = of_training.learning_curve([{"step": step, "loss": loss} for step, loss in enumerate(losses)])
     raw, smoothed = figure.axes[0].lines
     assert raw.get_alpha() < 0.5 and smoothed.get_alpha() is None
     assert np.array_equal(raw.get_ydata(), losses)
     means = [losses[max(0, step - 5) : step + 6].mean() for step in range(200)]
     assert np.allclose(smoothed.get_ydata(), means)
-    (few,) = pictures.learning_curve([{"epoch": epoch, "loss": 1.0} for epoch in range(9)]).axes[0].lines
+    (few,) = of_training.learning_curve([{"epoch": epoch, "loss": 1.0} for epoch in range(9)]).axes[0].lines
     assert few.get_alpha() is None  # few points are drawn as they are
 
 
@@ -769,13 +771,13 @@ def test_a_noisy_loss_stands_faintly_behind_its_moving_mean() -> None:
 def test_validation_has_the_whole_axis_and_its_best_value_in_words(worst: float, lowest: float) -> None:
     history = [{"epoch": epoch, "validation_accuracy": value} for epoch, value in enumerate([worst, 0.9412, 0.94])]
     history.append({"epoch": 3, "validation_accuracy": float("nan")})  # not defined at that point
-    (axes,) = pictures.learning_curve(history).axes
+    (axes,) = of_training.learning_curve(history).axes
     assert axes.get_ylim() == (lowest, 1.02)
     assert axes.get_legend().get_texts()[0].get_text() == "validation_accuracy, best 0.941"
 
 
 def test_the_learning_curve_draws_losses_and_followed_metrics_only() -> None:
-    drawn = pictures.svg(pictures.learning_curve(HISTORY), "curve")
+    drawn = canvas.svg(of_training.learning_curve(HISTORY), "curve")
     assert (
         "validation_macro_f1" in drawn
         and "validation_loss" in drawn

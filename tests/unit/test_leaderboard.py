@@ -16,7 +16,7 @@ from lakewright.errors import UsageError
 from lakewright.evaluation.leaderboard import Entry, Leaderboard, holm, pareto_front, rank
 from lakewright.evaluation.scorers.classification import ClassificationScorer
 from lakewright.evaluation.significance import compare
-from lakewright.pages import pictures
+from lakewright.pages.pictures import canvas, of_models
 from lakewright.records import Metric
 
 ROWS = 300
@@ -150,7 +150,7 @@ def test_what_cannot_be_ranked() -> None:
 
 def test_the_picture_numbers_every_run_once() -> None:
     found = ranked(*(entry(f"run {i}", range(3 * i), 0.03 * (i + 1), 10**6 * (i + 1)) for i in range(4)))
-    drawn = pictures.svg(pictures.trade_off(found), "runs")
+    drawn = canvas.svg(of_models.trade_off(found), "runs")
     labels = re.findall(r">(\d★?)</text>", drawn)
     assert sorted(labels) == ["1★", "2", "3", "4"]
     assert "seconds for 1,000 rows" in drawn and ">0.1<" in drawn
@@ -161,7 +161,7 @@ def test_labels_in_a_crowd_cover_neither_each_other_nor_a_point() -> None:
     random = np.random.default_rng(0)
     centres = np.vstack([random.uniform(0, 60, (6, 2)), [[300, 100]] * 3])
     radii = np.array([3.0] * 6 + [12.0] * 3)
-    labels = centres + pictures._label_offsets(centres, radii)
+    labels = centres + of_models._label_offsets(centres, radii)
     half = 8
     for a, b in itertools.combinations(labels, 2):
         assert np.abs(a - b).max() >= 2 * half

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lakewright.evaluation.metrics import quantity
 from lakewright.evaluation.scorers.entities import Outcome
-from lakewright.pages import pictures
+from lakewright.pages.pictures import canvas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -130,7 +130,7 @@ def drawing(figure: Figure, description: str, caption: str = "", wide: bool = Fa
     """`description` is what a screen reader says."""
     from markupsafe import Markup
 
-    return Drawing(Markup(pictures.svg(figure, description)), caption, wide)
+    return Drawing(Markup(canvas.svg(figure, description)), caption, wide)
 
 
 def percent(share: float) -> str:

@@ -16,7 +16,7 @@ def write_page(search: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], 
     """`search` and `entries` are those of leaderboard.json."""
     from lakewright.pages import rendered
     from lakewright.pages.parts import drawing
-    from lakewright.pages.pictures import metric_by_seconds
+    from lakewright.pages.pictures.of_models import metric_by_seconds
 
     metric = search["metric"]
     complete = [each for each in entries if each["loss"] is not None]

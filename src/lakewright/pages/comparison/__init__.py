@@ -13,7 +13,8 @@ def page(comparison: Mapping[str, Any], leaderboard: Leaderboard) -> str:
     from markupsafe import Markup
 
     from lakewright.pages import rendered
-    from lakewright.pages.pictures import svg, trade_off
+    from lakewright.pages.pictures.canvas import svg
+    from lakewright.pages.pictures.of_models import trade_off
 
     description = f"{leaderboard.metric} of each run by the seconds it takes for 1,000 rows"
     picture = Markup(svg(trade_off(leaderboard), description))

@@ -18,8 +18,9 @@ from lakewright.evaluation import attribution
 from lakewright.evaluation.metrics import higher_is_better, meaning
 from lakewright.evaluation.scorers import Scorer
 from lakewright.model.folder import describe, described_steps, history_of, open_recipe
-from lakewright.pages import pictures, rendered
+from lakewright.pages import rendered
 from lakewright.pages.parts import Column, Section, Table, drawing
+from lakewright.pages.pictures import of_training
 from lakewright.pages.report.context import ReportContext
 from lakewright.pages.report.sections import dependence, inputs, page_of, reasons, recipe, words
 from lakewright.pages.report.verdict import SECOND, verdict
@@ -104,7 +105,7 @@ def write_html(
         shown=[name for name in _primary_first(report) if name not in folded],
         folded=folded,
         sections=_sections(scorer, report, context),
-        curve=drawing(pictures.learning_curve(context.history), "learning curves").svg if context.history else None,
+        curve=drawing(of_training.learning_curve(context.history), "learning curves").svg if context.history else None,
         length_histogram=_length_histogram(context),
         label_counts=_label_counts(context),
     )
@@ -195,7 +196,7 @@ def _length_histogram(context: ReportContext) -> Any:
     prepared = context.prepared
     if prepared is None or not prepared.length_histogram:
         return None
-    return drawing(pictures.length_histogram(prepared.length_histogram, prepared.max_length), "encoded lengths").svg
+    return drawing(of_training.length_histogram(prepared.length_histogram, prepared.max_length), "encoded lengths").svg
 
 
 def _label_counts(context: ReportContext) -> Table | None:

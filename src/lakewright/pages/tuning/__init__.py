@@ -25,7 +25,7 @@ def page(search: Mapping[str, Any], parameters: Sequence[TriedParameter]) -> str
     from markupsafe import Markup
 
     from lakewright.pages import rendered
-    from lakewright.pages.pictures import svg
+    from lakewright.pages.pictures.canvas import svg
     from lakewright.pages.tuning.drawings import history, metric_by_seconds, parallel_coordinates
 
     metric, trials = search["metric"], search["trials"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lakewright.evaluation.leaderboard import pareto_front
-from lakewright.pages.pictures import INK, RIGHT, _figure
+from lakewright.pages.pictures.canvas import INK, RIGHT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ BEST = 0.1  # share of the trials that are drawn in blue
 
 def history(trials: Sequence[Mapping[str, Any]], metric: str, better: int) -> Figure:
     """Each trial's metric, in their order, and the best so far as a line."""
-    figure, axes = _figure(7.6, 3.2)
+    figure, axes = new_figure(7.6, 3.2)
     numbers = [trial["number"] for trial in trials]
     values = np.array([trial["metric"] for trial in trials])
     axes.scatter(numbers, values, s=14, color=INK, alpha=0.45, linewidth=0)
@@ -32,7 +32,7 @@ def history(trials: Sequence[Mapping[str, Any]], metric: str, better: int) -> Fi
 def parallel_coordinates(parameters: Sequence[TriedParameter], ranked: Sequence[Mapping[str, Any]]) -> Figure:
     """A line a trial through the places of its settings, the best tenth in blue; it is broken where a trial lacks a
     parameter."""
-    figure, axes = _figure(max(4.0, 1.5 * len(parameters) + 1), 3.6)
+    figure, axes = new_figure(max(4.0, 1.5 * len(parameters) + 1), 3.6)
     best = max(1, round(BEST * len(ranked)))
     for rank, trial in reversed(list(enumerate(ranked))):
         heights = [each.places.get(trial["number"], np.nan) for each in parameters]
@@ -51,7 +51,7 @@ def parallel_coordinates(parameters: Sequence[TriedParameter], ranked: Sequence[
 
 def metric_by_seconds(trials: Sequence[Mapping[str, Any]], metric: str, better: int) -> Figure:
     """Blue and numbered: on the Pareto front, no other trial being as good and as fast and better in one of the two."""
-    figure, axes = _figure(7.6, 3.2)
+    figure, axes = new_figure(7.6, 3.2)
     seconds, values = (np.array([trial[key] for trial in trials]) for key in ("seconds", "metric"))
     front = np.array(pareto_front([(float(s), float(-better * v)) for s, v in zip(seconds, values, strict=True)]))
     axes.scatter(seconds, values, s=18, color=INK, alpha=0.35, linewidth=0)

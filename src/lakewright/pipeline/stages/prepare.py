@@ -39,7 +39,7 @@ from lakewright.model.folder import content_of
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.tokens import Tokens, TokensSettings
 from lakewright.model.tasks import Task, corrects_prior
-from lakewright.pages.pictures import length_histogram
+from lakewright.pages.pictures.of_training import length_histogram
 from lakewright.records import Finding, Ingested, Prepared
 from lakewright.settings.project import DERIVED, Project
 from lakewright.settings.sections import Columns, Prepare

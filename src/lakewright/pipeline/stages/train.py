@@ -121,7 +121,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         workspace.log.metrics({f"best_validation_{name}": value for name, value in validation.items()})
         workspace.log.params({"fitted": details})
         if len(fitted.history) > 1:
-            from lakewright.pages.pictures import learning_curve
+            from lakewright.pages.pictures.of_training import learning_curve
 
             workspace.log.picture(learning_curve(fitted.history), "learning_curve")
     shutil.rmtree(checkpoints)

@@ -13,7 +13,6 @@ from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.scorers import Mask
 from lakewright.evaluation.scorers.answers import AnswersScorer, exact_match, f1
 from lakewright.evaluation.slices import OTHER, slices
-from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -30,7 +29,8 @@ from lakewright.pages.parts import (
     row_id,
     shortened,
 )
-from lakewright.pages.pictures import coverage
+from lakewright.pages.pictures import of_classes
+from lakewright.pages.pictures.of_answers import coverage
 from lakewright.pages.report.mistakes import confident_wrong_answers, marked_answer
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage
@@ -162,7 +162,7 @@ def _lines(row: int, context: ReportContext) -> list[Line]:
 
 def figures(scorer: AnswersScorer) -> dict[str, Figure]:
     bins = reliability(scorer.confidence, scorer.correct())
-    return {"reliability": pictures.reliability_diagram(bins, right="share exactly right", sure="score")}
+    return {"reliability": of_classes.reliability_diagram(bins, right="share exactly right", sure="score")}
 
 
 def verdict(phrases: Phrases) -> str:

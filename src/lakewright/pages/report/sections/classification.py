@@ -9,7 +9,6 @@ import numpy as np
 
 from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.scorers.classification import ClassificationScorer
-from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -27,6 +26,7 @@ from lakewright.pages.parts import (
     shortened,
     texts_of,
 )
+from lakewright.pages.pictures import of_classes
 from lakewright.pages.report.mistakes import Mistake, confident_mistakes, confused_pairs
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage, two_classes
@@ -56,8 +56,8 @@ def sections(scorer: ClassificationScorer, report: Report, context: ReportContex
 
 def figures(scorer: ClassificationScorer) -> dict[str, Figure]:
     return {
-        "confusion_matrix": pictures.confusion_matrix(scorer.confusion(), scorer.labels),
-        "reliability": pictures.reliability_diagram(reliability(scorer.confidence, scorer.correct())),
+        "confusion_matrix": of_classes.confusion_matrix(scorer.confusion(), scorer.labels),
+        "reliability": of_classes.reliability_diagram(reliability(scorer.confidence, scorer.correct())),
         **two_classes.figures(scorer),
     }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lakewright.pages import pictures
 from lakewright.pages.parts import Section, drawing
+from lakewright.pages.pictures.of_inputs import dependence
 
 if TYPE_CHECKING:
     from lakewright.records import Report
@@ -28,5 +28,5 @@ def sections(report: Report) -> list[Section]:
         "the most frequent ones. Where inputs hang together, some of these rows are such as never occur (a small house "
         "of ten rooms), and the curve says what the model would answer, not what is so. It is no effect of a cause."
     )
-    picture = drawing(pictures.dependence(curves, upwards), "mean prediction by the value of an input", wide=True)
+    picture = drawing(dependence(curves, upwards), "mean prediction by the value of an input", wide=True)
     return [Section("dependence", "Dependence", "How the prediction changes with an input", words, [picture])]

@@ -22,7 +22,7 @@ from lakewright.pages.parts import (
     percent,
     row_id,
 )
-from lakewright.pages.pictures import reliability_diagram
+from lakewright.pages.pictures.of_classes import reliability_diagram
 from lakewright.pages.report.mistakes import MarkedRow, marked_mistakes
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage

@@ -9,7 +9,6 @@ import numpy as np
 from lakewright.evaluation.calibration import reliability
 from lakewright.evaluation.scorers.multilabel import MultilabelScorer
 from lakewright.evaluation.scorers.ranking import divide
-from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Column,
@@ -27,6 +26,7 @@ from lakewright.pages.parts import (
     percent,
     row_id,
 )
+from lakewright.pages.pictures import of_classes
 from lakewright.pages.report.mistakes import LabelMistake, confident_label_mistakes, swapped_labels
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage
@@ -100,9 +100,9 @@ def _card(mistake: LabelMistake, context: ReportContext) -> Card:
 def figures(scorer: MultilabelScorer) -> dict[str, Figure]:
     bins = reliability(scorer.probabilities.ravel(), scorer.truth.ravel())
     return {
-        "labels_a_row": pictures.labels_a_row(scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1)),
-        "co_occurrence": pictures.co_occurrence(scorer.truth, scorer.labels),
-        "reliability": pictures.reliability_diagram(
+        "labels_a_row": of_classes.labels_a_row(scorer.truth.sum(axis=1), scorer.predicted.sum(axis=1)),
+        "co_occurrence": of_classes.co_occurrence(scorer.truth, scorer.labels),
+        "reliability": of_classes.reliability_diagram(
             bins, right="share true", sure="probability of the label", counted="decisions"
         ),
     }

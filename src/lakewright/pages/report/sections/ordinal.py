@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lakewright.evaluation.scorers.ordinal import OrdinalScorer
-from lakewright.pages import pictures
 from lakewright.pages.parts import Section, classes_section, drawing, mistakes_section, percent
+from lakewright.pages.pictures import of_classes
 from lakewright.pages.report.mistakes import furthest_mistakes
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage, classification, two_classes
@@ -41,8 +41,8 @@ def sections(scorer: OrdinalScorer, report: Report, context: ReportContext) -> l
 def figures(scorer: OrdinalScorer) -> dict[str, Figure]:
     places = scorer.probabilities @ np.arange(len(scorer.labels))
     return classification.figures(scorer) | {
-        "error_distance": pictures.error_distance(scorer.predicted - scorer.truth),
-        "expected": pictures.expected_by_truth(scorer.truth, places, scorer.labels),
+        "error_distance": of_classes.error_distance(scorer.predicted - scorer.truth),
+        "expected": of_classes.expected_by_truth(scorer.truth, places, scorer.labels),
     }
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from lakewright.evaluation.metrics import quantity, written
 from lakewright.evaluation.scorers.regression import RegressionScorer
-from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -24,6 +23,7 @@ from lakewright.pages.parts import (
     percent,
     row_id,
 )
+from lakewright.pages.pictures import of_numbers
 from lakewright.pages.report.mistakes import largest_errors
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage
@@ -62,15 +62,15 @@ def figures(scorer: RegressionScorer) -> dict[str, Figure]:
     if not scorer.rows:
         return {}
     drawn = {
-        "predicted": pictures.predicted_by_true(scorer.truth, scorer.predicted),
-        "residuals": pictures.residuals(scorer.predicted, scorer.errors),
-        "residual_histogram": pictures.residual_histogram(scorer.errors),
+        "predicted": of_numbers.predicted_by_true(scorer.truth, scorer.predicted),
+        "residuals": of_numbers.residuals(scorer.predicted, scorer.errors),
+        "residual_histogram": of_numbers.residual_histogram(scorer.errors),
     }
     if scorer.inside is not None:
         groups = groups_of(scorer.predicted)
         shares = [float(scorer.inside[group].mean()) for group in groups]
         rows = [len(group) for group in groups]
-        drawn["interval_coverage"] = pictures.interval_coverage(shares, rows, scorer.level)
+        drawn["interval_coverage"] = of_numbers.interval_coverage(shares, rows, scorer.level)
     return drawn
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lakewright.evaluation.scorers.similarity import SimilarityScorer
-from lakewright.pages import pictures
 from lakewright.pages.parts import (
     Card,
     Cell,
@@ -25,6 +24,7 @@ from lakewright.pages.parts import (
     row_id,
     shortened,
 )
+from lakewright.pages.pictures import of_answers, of_numbers
 from lakewright.pages.report.mistakes import RankedQuery, worst_pairs, worst_ranked
 from lakewright.pages.report.phrases import Phrases
 from lakewright.pages.report.sections import TruthPage
@@ -121,11 +121,11 @@ def _query_card(query: RankedQuery, context: ReportContext) -> Card:
 def figures(scorer: SimilarityScorer) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
     if scorer.truth is not None:
-        drawn["scores"] = pictures.score_scatter(scorer.truth, scorer.scores)
-        drawn["errors"] = pictures.score_errors(scorer.scores - scorer.truth)
+        drawn["scores"] = of_numbers.score_scatter(scorer.truth, scorer.scores)
+        drawn["errors"] = of_numbers.score_errors(scorer.scores - scorer.truth)
     if scorer.ranks is not None:
-        drawn["ranks"] = pictures.rank_histogram(scorer.ranks)
-        drawn["recall"] = pictures.recall_curve(scorer.ranks)
+        drawn["ranks"] = of_answers.rank_histogram(scorer.ranks)
+        drawn["recall"] = of_answers.recall_curve(scorer.ranks)
     return drawn
 
 

@@ -9,8 +9,8 @@ from lakewright.evaluation.costs import cost_by_threshold
 from lakewright.evaluation.gain import by_tenth, gains
 from lakewright.evaluation.metrics import quantity
 from lakewright.evaluation.scorers.classification import ClassificationScorer
-from lakewright.pages import pictures
 from lakewright.pages.parts import Cell, Code, Column, Part, Section, Table, Words, drawing, percent
+from lakewright.pages.pictures import of_classes
 from lakewright.settings.sections import Cost
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def figures(scorer: ClassificationScorer) -> dict[str, Figure]:
     if len(scorer.labels) != 2 or not truth.any():
         return {}
     rows, positives = gains(scorer.probabilities[:, 1], truth)
-    return {"gain": pictures.gain(rows / scorer.rows, positives / truth.sum(), float(truth.mean()))}
+    return {"gain": of_classes.gain(rows / scorer.rows, positives / truth.sum(), float(truth.mean()))}
 
 
 def _threshold(scorer: ClassificationScorer, report: Report, costs: Costs, context: ReportContext) -> Section:
@@ -76,7 +76,7 @@ def _threshold(scorer: ClassificationScorer, report: Report, costs: Costs, conte
         if choice.threshold is not None
     }
     caption = f"On the test rows. Precision and recall are those of “{second}”."
-    picture = drawing(pictures.cost_by_threshold(*curve, marks), "cost by threshold", caption)
+    picture = drawing(of_classes.cost_by_threshold(*curve, marks), "cost by threshold", caption)
     return Section(
         "threshold", "Threshold", "Threshold and cost", words, [Table(columns, rows), picture, *_line(scorer, costs)]
     )
