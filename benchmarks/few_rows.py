@@ -1,6 +1,6 @@
 """How good a model is that learns from few rows: 8, 16, 64 … of each class, beside a linear probe and SetFit.
 
-    python benchmarks/few_rows.py --data folder --peers folder --out runs.jsonl --rows 8 16
+    python benchmarks/few_rows.py --data folder --peers folder --out runs.jsonl --rows 8 16 --first 3
 
 DATA holds banking77/, semeval2018_ec_en/, womens_clothing_reviews/ and imdb/. SetFit has an environment of its own,
 PEERS/setfit, as in benchmarks/peers.py. Rows are drawn from train alone, so many of each class (of several labels: rows
@@ -293,6 +293,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=["8"], help="of each class; all: every row")
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--table", action="store_true", help="write the table, run nothing")
     given = parser.parse_args()
     data, out, python = given.data.resolve(), given.out.resolve(), given.peers.absolute() / "setfit" / "bin" / "python"
@@ -301,7 +302,7 @@ def main() -> None:
     jobs = [
         (name, None if rows == "all" else int(rows), draw, system)
         for rows in given.rows
-        for draw in range(given.draws)
+        for draw in range(given.first, given.first + given.draws)
         for name in given.sets
         for system in given.systems
     ]

@@ -1,4 +1,4 @@
-"""The suite for model folders over every learner and every task it does, each learned by a whole run."""
+"""The suite for model folders over every learner and every task it does."""
 
 from __future__ import annotations
 
@@ -77,11 +77,29 @@ LEARNED = [
 ]
 
 
+def small_run(folder: Path, learner: str, task: str, base: Path, mlflow_template: Path) -> None:
+    """project.yml of a pair and its rows, in the folder."""
+    (folder / ".lakewright").mkdir()
+    shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
+    rows, columns = task_rows(task, sentences(200))
+    described = small_project(base) | {"task": task}
+    described["data"] = {"source": "things.json", "columns": columns}
+    described["train"] = {"learner": learner}
+    if learner in PRETRAINED:
+        described["train"] |= {"base_model": str(base), "quantize": "never"}
+    if learner == "encoder":
+        described["train"] |= {"num_train_epochs": 2}
+    described["prepare"] = {"recipe": {"tokens": LAYOUT.get(task, {})}} if learner in PRETRAINED else {}
+    described |= {"gate": {}, "evaluate": {"resamples": 100}}
+    (folder / "things.json").write_text("\n".join(json.dumps(row) for row in rows))
+    (folder / "project.yml").write_text(yaml.safe_dump(described))
+
+
 @pytest.fixture(scope="module")
 def folders(
     tiny_base: Path, mlflow_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[tuple[str, str], Path]]:
-    """One trained model folder per pair of learner and task, made by a whole run each."""
+    """One trained model folder per pair of learner and task."""
     import lakewright as lw
 
     made: dict[tuple[str, str], Path] = {}
@@ -89,22 +107,24 @@ def folders(
         for learner, task in LEARNED:
             folder = tmp_path_factory.mktemp(f"{learner}-{task}")
             patch.chdir(folder)
-            (folder / ".lakewright").mkdir()
-            shutil.copy(mlflow_template, folder / ".lakewright" / "mlflow.db")
-            rows, columns = task_rows(task, sentences(200))
-            described = small_project(tiny_base) | {"task": task}
-            described["data"] = {"source": "things.json", "columns": columns}
-            described["train"] = {"learner": learner}
-            if learner in PRETRAINED:
-                described["train"] |= {"base_model": str(tiny_base), "quantize": "never"}
-            if learner == "encoder":
-                described["train"] |= {"num_train_epochs": 2}
-            described["prepare"] = {"recipe": {"tokens": LAYOUT.get(task, {})}} if learner in PRETRAINED else {}
-            described |= {"gate": {}, "evaluate": {"resamples": 100}}
-            (folder / "things.json").write_text("\n".join(json.dumps(row) for row in rows))
-            (folder / "project.yml").write_text(yaml.safe_dump(described))
-            made[learner, task] = lw.run("project.yml").model_folder
+            small_run(folder, learner, task, tiny_base, mlflow_template)
+            for stage in ("ingest", "prepare", "train"):
+                record = lw.stage(stage, "project.yml", "run")
+            made[learner, task] = Path(record.model_folder)  # type: ignore[attr-defined]
         yield made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("learner", "task"), LEARNED)
+def test_a_whole_run_of_every_pair(
+    learner: str, task: str, tiny_base: Path, mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lakewright as lw
+
+    monkeypatch.chdir(tmp_path)
+    small_run(tmp_path, learner, task, tiny_base, mlflow_template)
+    run = lw.run("project.yml")
+    assert run.error is None and "register" in run.records
 
 
 def test_a_gap_says_whether_it_will_be_filled() -> None:

@@ -46,8 +46,8 @@ COLUMNS: dict[str, tuple[Any, str | None]] = {  # name → values, and the kind;
 }
 
 
-def close(columns: Any, lake: Any, table: Any, reads: Any) -> Any:
-    return closed(columns, table, uses(columns, lake, table, reads, {}))
+def close(columns: Any, lake: Any, table: Any, reads: Any, most_texts: int | None = None) -> Any:
+    return closed(columns, table, uses(columns, lake, table, reads, {}, most_texts=most_texts))
 
 
 @pytest.fixture
@@ -76,13 +76,18 @@ def test_the_kinds_of_columns(lake: Any) -> None:
 
 
 @pytest.mark.parametrize("first", ["note", "body"])
-def test_of_several_texts_the_one_with_the_most_words_is_read(lake: Any, first: str) -> None:
+def test_of_several_texts_the_one_with_the_most_words_leads(lake: Any, first: str) -> None:
     longer = [f"{text}, and it sleeps all day" for text in COLUMNS["note"][0]]
     texts = {"note": COLUMNS["note"][0], "body": longer, "same": ["one long text that is the same in every row"] * ROWS}
     ordered = {first: texts[first], **texts}
     table = lake.write(f"main.t.{first}", pa.table({"label": ["a", "b"] * 30, **ordered}))
     columns, findings = close(ClassificationColumns(label="label"), lake, table, ("number", "text"))
-    assert columns.text == "body"
+    assert columns.text == "body" and columns.texts == ["note"]
+    assert "other_texts" not in {each.name for each in findings}
+    columns, _ = close(ClassificationColumns(label="label", text="note"), lake, table, ("number", "text"))
+    assert columns.text == "note" and columns.texts == ["body"]
+    columns, findings = close(ClassificationColumns(label="label"), lake, table, ("number", "text"), 1)
+    assert columns.text == "body" and columns.texts == []
     assert {each.name: each.rows for each in findings}["other_texts"] == ["note"]
 
 

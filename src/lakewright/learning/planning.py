@@ -93,7 +93,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
 def _of_open(error: LakewrightError, names: Collection[str]) -> tuple[str, str]:
     """The cause and the remedy where the error is one of a column that the project leaves open: nobody wrote its
     role."""
-    for name, role in itertools.product(names, (*ROLES.values(), "text")):
+    for name, role in itertools.product(names, (*ROLES.values(), "texts", "text")):
         place = f"the column {name!r} (data.columns.{role})"
         if place in error.cause:
             cause = error.cause.replace(place, f"the column {name!r} (an input, since no role names it)")
@@ -181,7 +181,10 @@ def column_uses(project: Project, table: TableVersion, lake: Lake, method: Metho
         leave[columns.split or "split"] = "the published split"
     roles = {name for _, name in columns.names}
     computed = {name: derived[name] for name in derived if columns.is_open and name not in {*roles, *leave}}
-    chosen = uses(columns, lake, table, reads, leave, computed, single)
+    steps = [learner.reads.get("text"), *(settings.step for settings in project.prepare.recipe.values())]
+    most = [getattr(plugins.STEPS.find(step), "most_texts", None) for step in steps if step is not None]
+    most_texts = min((each for each in most if each is not None), default=None)
+    chosen = uses(columns, lake, table, reads, leave, computed, single, most_texts)
     for each in chosen:
         if not each.column and each.use != "no input":
             raise ProjectError(

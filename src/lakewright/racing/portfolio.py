@@ -55,6 +55,7 @@ PORTFOLIO: tuple[Settings, ...] = (
     {"learner": "forest", "n_estimators": 100, "min_samples_leaf": 3},
     {"learner": "mlp", "width": 384, "layers": 3, "dropout": 0.3, "learning_rate": 0.001},
 )  # fmt: skip
+OF_TERMS = {1.0: 10.0, 0.05: 1.0}  # C of `linear`: so many terms, each in few rows, want a weaker penalty
 FAMILIES = tuple(dict.fromkeys(each["learner"] for each in PORTFOLIO))
 # More, where a frozen encoder made vectors of the texts, each with how it reads them
 OVER_TEXTS: tuple[tuple[str, Settings], ...] = (
@@ -80,9 +81,11 @@ def families(task: type[Task] | Task, names: Collection[str] | None, without: Co
     return tuple(name for name in able if (names is None or name in names) and name not in without)
 
 
-def portfolio(learners: Collection[str], ways: Ways, outputs: int) -> list[Settings]:
-    """What is tried first, in this order. `outputs`: classes, or 1 for a number."""
+def portfolio(learners: Collection[str], ways: Ways, outputs: int, terms: bool = False) -> list[Settings]:
+    """What is tried first, in this order. `outputs`: classes, or 1 for a number; `terms`: texts are read by theirs."""
     known = [{**each} for each in PORTFOLIO if each["learner"] in learners]
+    if terms:
+        known = [each | {"C": OF_TERMS[each["C"]]} if each["learner"] == "linear" else each for each in known]
     if outputs > MANY_CLASSES:
         known.sort(key=lambda each: each["learner"] in ("trees", "xgboost"))
     if not ways:

@@ -11,7 +11,7 @@ This decides, and computes nothing: no process, no clock, no file.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,7 @@ class Race:
         most: int | None = None,
         ways: Ways = MappingProxyType({}),
         outputs: int = 1,
+        terms: bool = False,
     ) -> None:
         self.learners, self.processes, self.most, self.ways = learners, processes, most, ways
         self.all, self.first = tuple(range(folds)), tuple(range(min(first, folds)))
@@ -86,7 +87,7 @@ class Race:
         self.rows_judged = sum(len(truth_of(fold)) for fold in self.all)
         self.candidates = [
             Candidate(number, bounded({**each}, self.rows_judged, folds), "portfolio")
-            for number, each in enumerate(portfolio(learners, ways, outputs)[:most])
+            for number, each in enumerate(portfolio(learners, ways, outputs, terms)[:most])
         ]
         self.cost: dict[str, float] = {}  # family → seconds of its last unit
         self.study = _study(seed)
@@ -96,7 +97,7 @@ class Race:
         """A unit for which `left` seconds are enough; `spent` is the share of the time that has passed. None: there is
         none, now."""
         first = (self._probe, self._deepen) if spent < PROBING else (self._deepen, self._probe)
-        ways = (*first, self._propose, self._complete_others)
+        ways = (*first, self._propose, self._complete_others, self._probe_more)
         unit = next((unit for way in ways if (unit := way(left)) is not None), None)
         if unit is not None:
             unit[0].started.add(unit[1])
@@ -133,8 +134,18 @@ class Race:
         return float(np.mean(seconds)) * MARGIN * max(1.0, folds / self.processes) < left
 
     def _probe(self, left: float) -> Unit | None:
+        """One unit shows what a family costs: two at once of a slow one could take half of a short search."""
+        return self._probe_but(
+            {each.family for each in self.candidates if each.started and each.family not in self.cost}, left
+        )
+
+    def _probe_more(self, left: float) -> Unit | None:
+        """For processes that would be idle until the costs are known."""
+        return self._probe_but(set(), left)
+
+    def _probe_but(self, families: Set[str], left: float) -> Unit | None:
         for candidate in self.candidates:
-            if candidate.failure or candidate.source != "portfolio":
+            if candidate.failure or candidate.source != "portfolio" or candidate.family in families:
                 continue
             for fold in self.first:
                 whole = self.cost.get(candidate.family, 0.0) * len(self.all) / self.processes

@@ -32,6 +32,7 @@ from lakewright.system.progress import bar
 LARGE, MEDIUM = 20_000, 3_000  # rows: from these on, one or two first folds tell candidates apart
 RESERVE, LEAST_RESERVE, MOST_RESERVE = 0.08, 0.5, 6.0  # share of the time, and seconds, for the end: joining networks
 MOST_FOLDS = 8
+TERMS = "terms"
 TRIAL_ROUNDS = 30  # trees that tell what a fold costs
 FOLDS, SPENT, PROPOSALS = "folds.json", "spent.json", "proposals.json"
 
@@ -91,6 +92,7 @@ def _race(
         trials,
         ways_to_read(learners, shared.recipe, shared.task.outputs),
         shared.task.outputs if shared.task.truth == "class" else 1,
+        any(step.name == TERMS for step in shared.recipe.steps),
     )
 
 

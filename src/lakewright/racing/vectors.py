@@ -141,7 +141,8 @@ def _seconds(
     from lakewright.learning.sentence_encoders import frozen_encoder
     from lakewright.model.recipe.sentence_embeddings import SentenceEmbeddings, SentenceEmbeddingsSettings
 
-    batch = next(iter(workspace.lake.scan(table, [roles[name] for name in texts])))
+    named = [roles[name] if isinstance(roles.get(name), str) else name for name in texts]  # by a role, or as the column
+    batch = next(iter(workspace.lake.scan(table, named)))
     written = [text for column in batch.columns for text in column.to_pylist() if not missing(text)]
     if not written:
         return 0.0

@@ -35,7 +35,7 @@ LEFT_OUT = {
     "data.columns.numbers or categories if its value means something",
     "unread_columns": "of a kind that the recipe does not read: no inputs; name a step that reads them "
     "under prepare.recipe, another train.learner, or leave them out (data.exclude)",
-    "other_texts": "of texts, beside the one that the model reads (the one with the most words, unless "
+    "other_texts": "of texts, beside those that the model reads (the ones with the most words, unless "
     "data.columns.text names another): no inputs. Join them in SQL (concat(title, ' ', body) as text)",
 }
 NOTICED = {
@@ -67,6 +67,7 @@ class ColumnUse(Record):
     use: Literal["input", "derived", "read by derive", "no input", "role"]
     kind: Kind | None = None  # None: of no role that is read, or a list or a structure
     why: str
+    leads: bool = False  # of the texts that no role names: the one with the most words
     finding: str = ""  # that names the column because it is no input
     noticed: dict[str, str] = Field(default={})  # findings on how the column is written or filled → what it has
 
@@ -79,23 +80,24 @@ def uses(
     leave: Mapping[str, str] = EMPTY,
     derived: Mapping[str, Collection[str]] = EMPTY,
     single: bool = False,
+    most_texts: int | None = None,
 ) -> list[ColumnUse]:
     """Each column of the table, in its order. `reads` are the kinds that the recipe reads; `leave` names further
     columns that are no inputs, with the reason; `derived` those that the recipe computes, each of which columns.
-    `single`: the learner reads numbers as they are, in float32."""
+    `single`: the learner reads numbers as they are, in float32; `most_texts`: so many columns of texts at most."""
     roles: dict[str, str] = {}
     for role, name in columns.names:
         roles[name] = f"{roles[name]}, {role}" if name in roles else role
     names = lake.scan(table).schema.names
-    by_role = {role: kind for kind, role in ROLES.items()} | {"text": "text", "text_pair": "text"}
+    by_role = {role: kind for kind, role in ROLES.items()} | dict.fromkeys(("text", "texts", "text_pair"), "text")
     is_open = columns.is_open
     unnamed = [name for name in names if is_open and name not in {*roles, *leave, *derived}]
     sources = {source: name for name in derived for source in derived[name]}
     numbers = [name for name in names if name in getattr(columns, "numbers", ())]
     measured = {each.name: each for each in measure(lake, table, list(dict.fromkeys([*unnamed, *numbers])))}
-    text = getattr(columns, "text", None)
-    if text is None and "text" in reads:  # the model reads one column of texts
-        text = _with_most_words([measured[name] for name in unnamed])
+    named = [name for role, name in columns.names if role in ("text", "texts", "text_pair")]
+    texts = _by_words([measured[name] for name in unnamed]) if "text" in reads else []
+    texts = [*named, *texts][:most_texts]
     chosen: list[ColumnUse] = []
     for name in names:
         if name in roles:
@@ -109,7 +111,7 @@ def uses(
         elif name in leave or not is_open:
             chosen.append(ColumnUse(column=name, use="no input", why=leave.get(name, "data.columns does not name it")))
         else:
-            use = _use_of(measured[name], table.rows, reads, text, single)
+            use = _use_of(measured[name], table.rows, reads, texts, single)
             if use.use == "no input" and name in sources and use.kind in ROLES:
                 why = f"{use.why}: no input, but the derived {sources[name]} needs it"
                 use = ColumnUse(column=name, use="read by derive", kind=use.kind, why=why)
@@ -117,14 +119,13 @@ def uses(
     return chosen
 
 
-def _with_most_words(columns: Sequence[Measured]) -> str | None:
-    """The column of texts that has the most to learn from; the first of those that have as much."""
+def _by_words(columns: Sequence[Measured]) -> list[str]:
+    """The columns of texts, those with the most to learn from first."""
     texts = [each for each in columns if each.kind == "text" and not each.is_identifier and each.distinct > 1]
-    longest = max(texts, key=lambda each: each.words * each.values, default=None)
-    return None if longest is None else longest.name
+    return [each.name for each in sorted(texts, key=lambda each: -each.words * each.values)]
 
 
-def _use_of(column: Measured, rows: int, reads: Collection[Kind], text: str | None, single: bool) -> ColumnUse:
+def _use_of(column: Measured, rows: int, reads: Collection[Kind], texts: Sequence[str], single: bool) -> ColumnUse:
     kind, name = column.kind, column.name
 
     noticed = {}
@@ -143,8 +144,8 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], text: str | No
         return no_input("unread_columns", "a list or a structure")
     if kind not in reads:
         return no_input("unread_columns", f"{column.why}: {kind}; the recipe reads no such kind")
-    if kind == "text" and name != text:
-        return no_input("other_texts", f"{column.why}; the model reads one column of texts, {text}")
+    if kind == "text" and name not in texts:
+        return no_input("other_texts", f"{column.why}; the model reads no more texts than {', '.join(texts)}")
     if column.is_written_otherwise:
         noticed["numbers_in_text"] = str(kind)
     noticed |= _numbers_noticed(column, single)
@@ -153,7 +154,8 @@ def _use_of(column: Measured, rows: int, reads: Collection[Kind], text: str | No
     if kind == "category" and column.distinct > MANY_VALUES and column.hides is None:
         noticed["many_values"] = f"{column.distinct:,}"
     missing = f"; {1 - column.values / rows:.0%} of the rows have none" if "mostly_missing" in noticed else ""
-    return ColumnUse(column=name, use="input", kind=kind, why=f"{column.why}{missing}", noticed=noticed)
+    leads = kind == "text" and name == texts[0]
+    return ColumnUse(column=name, use="input", kind=kind, why=f"{column.why}{missing}", leads=leads, noticed=noticed)
 
 
 def _hidden(column: Measured) -> str:
@@ -198,8 +200,12 @@ def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) ->
         role: [*getattr(columns, role), *(each.column for each in read if each.kind == kind)]
         for kind, role in ROLES.items()
     }
-    text = next((each.column for each in added if each.kind == "text"), getattr(columns, "text", None))
-    if not text and not any(roles.values()):
+    main = next((each.column for each in added if each.leads), getattr(columns, "text", None))
+    more = [
+        *getattr(columns, "texts", ()),
+        *(each.column for each in added if each.kind == "text" and each.column != main),
+    ]
+    if not main and not more and not any(roles.values()):
         beside = sorted(taken | {each.column for each in chosen if each.use == "no input" and not each.finding})
         others = [f"{cut(each.column)}: {each.why}" for each in chosen if each.finding]
         left_out = f"; left out: {', '.join(others[:EXAMPLES])}{', …' * (len(others) > EXAMPLES)}" if others else ""
@@ -207,7 +213,7 @@ def close(columns: Columns, table: TableVersion, chosen: Sequence[ColumnUse]) ->
             f"{table} has no column to learn from beside {', '.join(beside) or 'none'}{left_out}",
             "name columns under data.columns (numbers, categories, times), or see how the source was read",
         )
-    named = columns.model_copy(update={**roles, "text": text, "others": False})
+    named = columns.model_copy(update={**roles, "text": main, "texts": more, "others": False})
     return named, [*_left_out(chosen), *_of_inputs(added), *noticed_in(chosen)]
 
 

@@ -74,7 +74,8 @@ class Column:
 
 class Step(Protocol):
     """A step that needs a package beside numpy and tokenizers for predictions names it in a tuple `packages`. A
-    transform that may make an input of several others has `of_several` set. An encoding that gives numbers and learns
+    transform that may make an input of several others has `of_several` set. One that reads so many texts together at
+    most names their number in `most_texts`. An encoding that gives numbers and learns
     from the truth has `learns_truth` set."""
 
     name: ClassVar[str]

@@ -94,6 +94,7 @@ class Tokens:
     reads: ClassVar[tuple[Kind, ...]] = ("text", "optional text", "words")
     gives: ClassVar[Literal["inputs", "sequences", "numbers"]] = "sequences"
     columns: ClassVar[tuple[Column, ...]] = ()
+    most_texts: ClassVar[int] = 2
 
     @classmethod
     def make(

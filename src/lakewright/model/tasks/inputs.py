@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from lakewright.data.rows.columns import column, needed, number_column, text_column, time_column
-from lakewright.data.rows.kinds import Kind
+from lakewright.data.rows.kinds import TEXTS, Kind
 from lakewright.data.rows.request import category
 from lakewright.errors import ProjectError
 from lakewright.settings.sections import Columns
@@ -31,6 +31,7 @@ class TableColumns(InputColumns):
     """The columns of a task over any table: what no role names is an input, too."""
 
     text: str | None = Field(default=None, description="a column of texts to learn from")
+    texts: list[str] = Field(default=[], description="more columns of texts to learn from")
     others: bool = Field(
         default=True, description="all other columns of the table are inputs, of the kind that their values show"
     )
@@ -49,9 +50,12 @@ def inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
 
 
 def table_inputs_of(columns: Mapping[str, Any]) -> dict[str, Kind]:
-    """The same for a task over any table: beside other columns a row may lack its texts."""
+    """The same for a task over any table: beside other columns, or other texts, a row may lack a text."""
     inputs = inputs_of(columns)
-    beside = not {*inputs.values()} <= {"text"}
+    more: dict[str, Kind] = dict.fromkeys(columns.get("texts", ()), "text")
+    beside = bool(more) or not {*inputs.values()} <= {"text"}
+    texts = {name: kind for name, kind in inputs.items() if kind == "text"}
+    inputs = {**texts, **more, **inputs}
     return {name: "optional text" if kind == "text" and beside else kind for name, kind in inputs.items()}
 
 
@@ -65,13 +69,15 @@ def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.Chu
     for role in ("text", "text_pair"):
         if role in columns:
             read[role] = text_column(table, columns[role], role)
-    for role in ("numbers", "categories", "times"):
+    for role in ("texts", "numbers", "categories", "times"):
         for name in columns.get(role, ()):
             if name in RESERVED:
                 raise reserved(name, f"data.columns.{role}")
             if name in read:
                 raise ProjectError(f"data.columns.{role} names {name!r} a second time", "name a column once")
-            if role == "numbers":
+            if role == "texts":
+                read[name] = text_column(table, name, role)
+            elif role == "numbers":
                 read[name] = number_column(table, name, role, in_text=True)
             elif role == "times":
                 read[name] = time_column(table, name, role)
@@ -95,8 +101,8 @@ def reserved(name: str, why: str) -> ProjectError:
 
 def sample_rows(inputs: Mapping[str, Kind]) -> list[dict[str, Any]]:
     """Neutral texts; the recipe adds neutral values for all other inputs."""
-    texts = {
-        "text": ("A short example.", "Another example, a little longer than the first one."),
-        "text_pair": ("What it is compared with.",) * 2,
+    both = ("A short example.", "Another example, a little longer than the first one.")
+    texts = {name: both for name, kind in inputs.items() if kind in TEXTS} | {
+        name: ("What it is compared with.",) * 2 for name in inputs if name == "text_pair"
     }
-    return [{name: both[i] for name, both in texts.items() if name in inputs} for i in range(2)]
+    return [{name: each[i] for name, each in texts.items()} for i in range(2)]

@@ -66,7 +66,7 @@ def write_rows(prepared: Prepared, workspace: Workspace, path: Path) -> None:
 def _project(number: int, project: Project, prepared: Prepared, trained: Trained, rows: str) -> dict[str, Any]:
     closed = as_prepared(project, prepared)
     resolved = closed.resolved
-    kept = ("text", "text_pair", "numbers", "categories", "times")
+    kept = ("text", "texts", "text_pair", "numbers", "categories", "times")
     columns: dict[str, Any] = {role: name for role, name in closed.data.columns.roles.items() if role in kept}
     columns |= {role: role for role in ("text", "text_pair") if role in columns}
     if "others" in type(closed.data.columns).model_fields:
