@@ -144,3 +144,50 @@ def test_a_column_of_texts_without_a_text_is_refused(here: Path) -> None:
     file.write_text(yaml.safe_dump(described))
     with pytest.raises(DataError, match="'remark'"):
         lw.run(file)
+
+
+def with_headlines() -> pa.Table:
+    """The flats, whose headline alone tells whether one is taken."""
+    table = flats()
+    draw = np.random.default_rng(3)
+    headlines = [
+        None if i % 13 == 0 else f"{'a gem' if taken else 'a wreck'} for {draw.integers(900)} days on the market"
+        for i, taken in enumerate(table["taken"].to_pylist())
+    ]
+    return table.append_column("headline", pa.array(headlines))
+
+
+@pytest.mark.parametrize("learner", ["linear", "trees"])
+def test_every_column_of_texts_is_read(here: Path, learner: str) -> None:
+    pq.write_table(with_headlines(), here / "flats.parquet")
+    run = lw.run(project(here, "classification", learner))
+    inputs = {"text": "optional text", "headline": "optional text", "size": "number", "seller": "category"}
+    assert describe(run.model_folder)["task"]["inputs"] == inputs
+    assert run.report.metrics["roc_auc"].value > 0.98
+    predictor = Predictor.open(run.model_folder)
+    row = {"text": None, "headline": "a gem for 9 days on the market", "size": 60.0, "seller": "seller 1"}
+    gem, wreck = predictor.predict([row, {**row, "headline": "a wreck for 9 days on the market"}])
+    assert (gem["label"], wreck["label"]) == ("true", "false")
+    lw.score(run.model_folder, "main.homes.flats")
+    lake = lw.Workspace.open(lw.load_profile()).lake
+    scored = lake.read(lake.version("main.homes.flats_predictions"))
+    taken = lake.read(lake.version("main.homes.flats"), ["taken"])["taken"].to_pylist()
+    assert (
+        np.mean([(each == "true") == was for each, was in zip(scored["label"].to_pylist(), taken, strict=True)]) > 0.9
+    )
+
+
+def test_an_encoder_reads_two_columns_of_texts_as_a_pair(here: Path, tiny_base: Path) -> None:
+    table = with_headlines()
+    third = pa.array([f"{each} and so on" for each in table["headline"].to_pylist()])
+    pq.write_table(table.append_column("third", third), here / "flats.parquet")
+    train = {"learner": "encoder", "base_model": str(tiny_base), "num_train_epochs": 1, "quantize": "never"}
+    file = project(here, "classification", "encoder", train=train, prepare={})
+    for stage in ("ingest", "prepare", "train"):
+        record = lw.stage(stage, str(file), "once")
+        if stage == "prepare":
+            findings = {each.name: each.rows for each in record.findings}
+    assert findings["other_texts"] == ["headline"]
+    predictor = Predictor.open(Path(record.model_folder))
+    assert predictor.recipe.steps[0].inputs == ("text", "headline")
+    assert {*predictor.task.inputs} == {"text", "headline"}
