@@ -189,5 +189,5 @@ def test_an_encoder_reads_two_columns_of_texts_as_a_pair(here: Path, tiny_base: 
             findings = {each.name: each.rows for each in record.findings}
     assert findings["other_texts"] == ["headline"]
     predictor = Predictor.open(Path(record.model_folder))
-    assert predictor.recipe.steps[0].inputs == ("text", "headline")
-    assert {*predictor.task.inputs} == {"text", "headline"}
+    assert predictor.recipe.steps[0].inputs == ("text", "remark")  # "third" has the most words, and leads
+    assert {*predictor.task.inputs} == {"text", "remark"}
