@@ -190,4 +190,4 @@ def test_an_encoder_reads_two_columns_of_texts_as_a_pair(here: Path, tiny_base: 
     assert findings["other_texts"] == ["headline"]
     predictor = Predictor.open(Path(record.model_folder))
     assert predictor.recipe.steps[0].inputs == ("text", "remark")  # "third" has the most words, and leads
-    assert {*predictor.task.inputs} == {"text", "remark"}
+    assert {*predictor.task.inputs} == {"text", "remark", "size", "seller"}
