@@ -33,7 +33,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Unlabeled:
-    """The rows that are kept: `rows` are their numbers in the reading's table, in the order in which they were drawn."""
+    """The rows that are kept: `rows` are their numbers in the reading's table, in the order in which they are drawn."""
 
     reading: Reading
     rows: Rows

@@ -201,9 +201,8 @@ class _Features:
     def reader(self) -> pa.RecordBatchReader:
         batches = self._batches()
         first = next(batches)
-        return pa.RecordBatchReader.from_batches(
-            first.schema, chain([first], batches, self._batches_of_unlabeled(first.schema))
-        )
+        unlabeled = [*self._batches_of_unlabeled(first.schema)]  # few, and no table can be opened while one is written
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches, unlabeled))
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns, splits = self.columns, pa.array(SPLITS)

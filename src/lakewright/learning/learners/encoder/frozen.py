@@ -53,7 +53,12 @@ def remember(network: EncoderNetwork, training: Training[EncoderSettings]) -> Tr
             name: _remembered(network, training, examples, _place(network, training, name, examples), advance)
             for name, examples in parts.items()
         }
-    return replace(training, **remembered)
+    return replace(
+        training,
+        train=remembered["train"],
+        validation=remembered["validation"],
+        unlabeled=remembered.get("unlabeled"),
+    )
 
 
 def _place(network: EncoderNetwork, training: Training[EncoderSettings], name: str, examples: Examples) -> Path:

@@ -60,8 +60,8 @@ def head_beside(
     """weight [outputs, width] and bias [outputs] of the head that learns from both; `penalty` is that of the labelled
     rows alone.
 
-    `labelled`: features [rows, width], targets [rows, 1], weights [rows]; `sure`: features and classes of rows without a
-    label, which weigh as much as the labelled ones, one by one and together at most.
+    `labelled`: features [rows, width], targets [rows, 1], weights [rows]; `sure`: features [rows, width] and classes
+    [rows] of rows without a label, which weigh as much as the labelled ones, one by one and together at most.
     """
     features, targets, weights = labelled
     more, classes = sure
