@@ -24,6 +24,7 @@ from lakewright.pipeline.stages.prepare import prepare
 from lakewright.pipeline.stages.train import examples_of
 from lakewright.racing.project_search import check_race
 from lakewright.records import Ingested, Prepared
+from lakewright.settings.project import Project
 
 OWN, OTHER = "main.demo.things", "main.demo.unread"
 Rows = list[dict[str, Any]]
@@ -42,7 +43,7 @@ class Place:
     def write(self, name: str, rows: Rows) -> None:
         self.workspace.lake.write(name, pa.Table.from_pylist(rows))
 
-    def project(self, unread: str | None = OTHER, **sections: Any) -> lw.Project:
+    def project(self, unread: str | None = OTHER, **sections: Any) -> Project:
         columns = sections.pop("columns", {"text": "text", "label": "label"})
         values = {
             "name": "things",
@@ -55,7 +56,7 @@ class Place:
         (self.folder / "project.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
         return lw.load_project(self.folder / "project.yml")
 
-    def prepared(self, project: lw.Project) -> Prepared:
+    def prepared(self, project: Project) -> Prepared:
         check(project)
         ingested = ingest(project, self.workspace)
         return prepare(project, self.workspace, ingested=ingested)
@@ -166,17 +167,17 @@ def test_when_nothing_is_left_it_is_said(place: Place) -> None:
 
 
 def test_a_table_or_a_column_that_is_not_there(place: Place) -> None:
-    with pytest.raises(NotFound, match="data.unlabeled: there is no table main.demo.unread") as missing:
+    with pytest.raises(NotFound, match=r"data\.unlabeled: there is no table main\.demo\.unread") as missing:
         place.prepared(place.project())
     assert (
         "did you mean 'main.demo.things'" in missing.value.remedy or "known: main.demo.things" in missing.value.remedy
     )
     assert "remove data.unlabeled" in missing.value.remedy
     place.write(OTHER, [{"texts": "an oak"}])
-    with pytest.raises(DataError, match="data.unlabeled: main.demo.unread@v0 has no column 'text'") as column:
+    with pytest.raises(DataError, match=r"data\.unlabeled: main\.demo\.unread@v0 has no column 'text'") as column:
         place.prepared(place.project())
     assert "did you mean 'texts'" in column.value.remedy and "lakewright sql" in column.value.remedy
-    with pytest.raises(ProjectError, match="data.unlabeled: 'unread' is not the name of a table"):
+    with pytest.raises(ProjectError, match=r"data\.unlabeled: 'unread' is not the name of a table"):
         check(place.project("unread"))
 
 
