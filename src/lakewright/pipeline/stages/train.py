@@ -58,6 +58,9 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         real, examples = len(examples), with_synthetic(examples, recipe.columns, ids, project.prepare.split.seed)
         made = {"synthetic_rows": len(examples) - real}
         LOG.info("train: %d synthetic rows beside %d real ones", len(examples) - real, real)
+    if prepared.unlabeled is not None and not prepared.unlabeled_rows:  # the finding unlabeled_none
+        made |= {"unlabeled_rows": 0, "unlabeled_used": 0, "unlabeled_unused": "prepare left out every row"}
+        LOG.warning("train: prepare left out every row of %s (data.unlabeled)", prepared.unlabeled)
     training = Training(
         task=task,
         settings=project.train,

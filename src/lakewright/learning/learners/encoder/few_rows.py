@@ -182,10 +182,13 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     if beside.sure is not None and beside.way is not None and unlabeled is not None:
         more = _kept(training.checkpoints / "unlabeled.npy", partial(_features, network, training, unlabeled))
         places, classes = beside.sure.of(more @ weight.numpy().T + bias.numpy())
-        labelled = inputs, _targets(examples), examples.weights
-        weight, bias = head_beside(training, taken.penalty, labelled, (more[places], classes))
-        taken, beside.details["unlabeled_used"] = beside.way, len(places)
-        LOG.info("%d of %d rows without a label are learned from, too", len(places), len(unlabeled))
+        if len(places):
+            labelled = inputs, _targets(examples), examples.weights
+            weight, bias = head_beside(training, taken.penalty, labelled, (more[places], classes))
+            taken, beside.details["unlabeled_used"] = beside.way, len(places)
+            LOG.info("%d of %d rows without a label are learned from, too", len(places), len(unlabeled))
+        else:
+            beside = _not_used(beside.details, "of no row the head is sure")
     with torch.no_grad():
         network.head.weight.copy_(weight)
         network.head.bias.copy_(bias)
