@@ -119,7 +119,7 @@ def draw(
         (
             "unlabeled_not_drawn",
             rows[drawn[MOST:]],
-            f"left out: {MOST:,} are drawn by prepare.split.seed, and more would hardly add to them.",
+            f"left out: {MOST:,} are drawn by prepare.split.seed.",
         ),
     )
     shown = reading.texts({row for _, left_out, _ in kinds for row in left_out[:EXAMPLES].tolist()})

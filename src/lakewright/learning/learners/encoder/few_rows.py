@@ -173,8 +173,8 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     taken, beside = ways[chosen], _Beside({})
     if unlabeled is not None:
         pairs = "pairs" if chosen == max(ways) else "chosen"  # those of most batches lie in pairs_FOLD.pt
-        features = by_folds("features", chosen, examples), by_folds("unlabeled", chosen, unlabeled, pairs)
-        beside = _beside(training, examples, taken, *features, of_row)
+        of_unlabeled = by_folds("unlabeled", chosen, unlabeled, pairs)
+        beside = _beside(training, examples, taken, by_folds("features", chosen, examples), of_unlabeled, of_row)
     network.load_state_dict(start)
     losses = contrast(network, training, examples, chosen, training.checkpoints / "pairs.pt") if chosen else []
     inputs = _features(network, training, examples)
