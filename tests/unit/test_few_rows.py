@@ -243,7 +243,7 @@ def clear(given: Training) -> Training:
 
     def of(examples: Examples, seed: int) -> Examples:
         draw = random.Random(seed)
-        truths = [KINDS[at % 3] for at in range(len(examples))]
+        truths = [draw.choice(KINDS) for _ in range(len(examples))]
         words = [draw.choice(THINGS[truth][:2]) for truth in truths]
         texts = [f"{word} {word} {word} {word} {draw.randrange(10_000)}" for word in words]
         encoded = given.recipe.encode([{"text": text} for text in texts])
