@@ -173,8 +173,9 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     taken, beside = ways[chosen], _Beside({})
     if unlabeled is not None:
         pairs = "pairs" if chosen == max(ways) else "chosen"  # those of most batches lie in pairs_FOLD.pt
-        of_unlabeled = by_folds("unlabeled", chosen, unlabeled, pairs)
-        beside = _beside(training, examples, taken, by_folds("features", chosen, examples), of_unlabeled, of_row)
+        of_unlabeled = partial(by_folds, "unlabeled", chosen, unlabeled, pairs)
+        of_labelled = by_folds("features", chosen, examples)
+        beside = _beside(training, examples, taken, of_labelled, len(unlabeled), of_unlabeled, of_row)
     network.load_state_dict(start)
     losses = contrast(network, training, examples, chosen, training.checkpoints / "pairs.pt") if chosen else []
     inputs = _features(network, training, examples)
@@ -223,21 +224,23 @@ def _beside(
     examples: Examples,
     way: _Way,
     features: Sequence[Features],
-    unlabeled: Sequence[Features],
+    rows: int,
+    unlabeled: Callable[[], Sequence[Features]],
     of_row: NDArray[np.int16],
 ) -> _Beside:
-    """The way with the rows without a label of whose class a head is sure. Both features [folds]: by the encoder that
-    did not learn from the fold. Two numbers alone come from all folds: the slope and the threshold of `Sure`."""
+    """The way with the `rows` without a label of whose class a head is sure. Both features [folds]: by the encoder that
+    did not learn from the fold; those of `unlabeled` are computed if they are needed. Two numbers alone come from all
+    folds: the slope and the threshold of `Sure`."""
     targets, loss = _targets(examples), Loss(training.task.losses[0])
     sure = Sure.by(way.logits, targets[:, 0].numpy(), examples.weights)
-    details: dict[str, float | int | str] = {"unlabeled_rows": len(unlabeled[0]), "unlabeled_used": 0}
+    details: dict[str, float | int | str] = {"unlabeled_rows": rows, "unlabeled_used": 0}
     if sure.threshold is None:
         why = f"at no confidence {RIGHT:.0%} of {LEAST} labelled rows or more are right"
         return _not_used(details, why)
     details["unlabeled_threshold"] = round(sure.threshold, 4)
-    logits = np.zeros_like(way.logits)
+    logits, of_unlabeled = np.zeros_like(way.logits), unlabeled()
     with bar("rows without a label", len(features)) as advance:
-        for fold, (inputs, more) in enumerate(zip(features, unlabeled, strict=True)):
+        for fold, (inputs, more) in enumerate(zip(features, of_unlabeled, strict=True)):
             learn, held = np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
             weight, bias = _probe(training, examples.take(learn), inputs[learn]).head(way.penalty)
             places, classes = sure.of(more @ weight.numpy().T + bias.numpy())
