@@ -343,7 +343,7 @@ def test_no_row_is_judged_by_rows_that_its_own_label_labelled(tiny_base: Path, t
     """The features of rows without a label, by the encoder that did not learn from a fold, do not change with it."""
     kept = []
     for name, other in (("a", False), ("b", True)):
-        given = without_labels(training(tiny_base, tmp_path / name, contrastive=4))
+        given = clear(without_labels(training(tiny_base, tmp_path / name, contrastive=4)))
         if other:
             truths = [*given.train.truths]
             truths[2] = {"animal": "stone"}.get(truths[2], "animal")
