@@ -108,12 +108,15 @@ class Ingested(Record):
     table: TableVersion
     source: str
     fingerprint: str = Field(description="changes when the content of the source changes")
+    unlabeled: TableVersion | None = Field(default=None, description="data.unlabeled, at the version that is read")
     findings: list[Finding] = []
 
 
 class Prepared(Record):
     table: TableVersion
     features: TableVersion
+    unlabeled: TableVersion | None = Field(default=None, description="data.unlabeled, at the version that was read")
+    unlabeled_rows: int = Field(default=0, description="rows of it among the features")
     recipe: Place = Field(
         validation_alias=AliasChoices("recipe", "encoding"),  # the name in older runs
         description="folder of the fitted steps that turn a row into network inputs (recipe.json, …)",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,18 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import KINDS as THINGS
 from conftest import sentences
+from lakewright import plugins
 from lakewright.errors import TrainingError
 from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder import contrastive, few_rows
 from lakewright.learning.learners.encoder.base import load_encoder
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.learning.learners.encoder.sure import Sure, head_beside
 from lakewright.model.recipe import Recipe
+from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks.classification import TextClassification
 from lakewright.model.tasks.multilabel import MultilabelClassification
 from lakewright.model.tasks.regression import Regression
@@ -202,9 +208,9 @@ def test_a_killed_choice_goes_on_to_the_same_model(
 @pytest.mark.parametrize(("rows", "chosen"), [(20, 5), (2000, 20)])
 def test_few_rows_cannot_tell_and_more_can(rows: int, chosen: int) -> None:
     """The same small advantage of 20 batches, with the same noise."""
-    random = np.random.default_rng(3)
-    losses = random.normal(1.0, 0.3, rows)
-    better = losses - 0.02 + random.normal(0, 0.2, rows)
+    draw = np.random.default_rng(3)
+    losses = draw.normal(1.0, 0.3, rows)
+    better = losses - 0.02 + draw.normal(0, 0.2, rows)
     ways = {
         batches: few_rows._Way(each, float(each.mean()), 1.0, np.zeros((rows, 2), np.float32))
         for batches, each in ((0, losses + 0.5), (5, losses), (20, better - (better - losses + 0.02).mean()))
@@ -219,3 +225,141 @@ def test_an_empty_fold_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
     assert few_rows.folds_of(alike) == 0
     with pytest.raises(TrainingError, match="too few for 3 folds"):
         few_rows.learn(network(tiny_base), alike, 3)
+
+
+def without_labels(given: Training, rows: int = 90, order: int | None = None) -> Training:
+    """The training with rows without a label beside its own; `order` shuffles them."""
+    texts = [row["text"] for row in sentences(rows, seed=7)]
+    if order is not None:
+        texts = [texts[at] for at in np.random.default_rng(order).permutation(rows)]
+    encoded = given.recipe.encode([{"text": text} for text in texts])
+    none = Ragged(np.empty(0, np.int32), np.zeros(rows + 1, np.int64))
+    unlabeled = Examples(encoded, none, np.ones(rows, np.float32), texts, [None] * rows)
+    return replace(given, unlabeled=unlabeled)
+
+
+def clear(given: Training) -> Training:
+    """The training with texts that a random encoder tells apart: one word, four times."""
+
+    def of(examples: Examples, seed: int) -> Examples:
+        draw = random.Random(seed)
+        truths = [draw.choice(KINDS) for _ in range(len(examples))]
+        words = [draw.choice(THINGS[truth][:2]) for truth in truths]
+        texts = [f"{word} {word} {word} {word} {draw.randrange(10_000)}" for word in words]
+        encoded = given.recipe.encode([{"text": text} for text in texts])
+        if not len(examples.targets.values):
+            return replace(examples, encoded=encoded, rows=texts)
+        targets = given.task.targets(truths, encoded, texts)
+        return replace(examples, encoded=encoded, rows=texts, truths=truths, targets=targets)
+
+    assert given.unlabeled is not None
+    train, validation, unlabeled = of(given.train, 1), of(given.validation, 2), of(given.unlabeled, 3)
+    return replace(given, train=train, validation=validation, unlabeled=unlabeled)
+
+
+def test_how_sure_is_sure_follows_from_rows_of_known_class() -> None:
+    """Of 100 rows the surest 40 are all right, the next 40 are right every second time, the others more seldom."""
+    confidence = np.linspace(0.99, 0.4, 100)
+    right = np.array([True] * 40 + [True, False] * 20 + [True, False, False] * 6 + [False, False])
+    said = np.where(right, 0, 1)
+    probabilities = np.repeat((1 - confidence)[:, None] / 2, 3, axis=1)
+    probabilities[np.arange(100), said] = confidence
+    logits = np.log(probabilities).astype(np.float32)
+    nought, ones = np.zeros(100, np.int64), np.ones(100, np.float32)
+    rows, classes = Sure.by(logits, nought, ones).of(logits)
+    assert rows.tolist() == [*range(51)] and np.array_equal(classes, said[:51])
+    assert right[:51].mean() >= 0.9 > right[:53].mean()
+    few = Sure.by(logits[:9], nought[:9], ones[:9])  # all right, but nine are too few
+    assert few.threshold is None and len(few.of(logits)[0]) == 0
+
+
+def test_rows_that_are_not_sure_are_not_learned_from(tiny_base: Path, tmp_path: Path) -> None:
+    """Of labels by chance no confidence is right: the model is that without them, and its details say why."""
+    given = training(tiny_base, tmp_path / "a", contrastive="never")
+    truths = [KINDS[at] for at in np.random.default_rng(3).integers(0, 3, len(given.train))]
+    targets = given.task.targets(truths, given.train.encoded, given.train.rows)
+    given = replace(given, train=replace(given.train, truths=truths, targets=targets))
+    models = []
+    for one in (given, replace(without_labels(given), checkpoints=tmp_path / "b")):
+        one.checkpoints.mkdir(exist_ok=True)
+        model = network(tiny_base)
+        learned = few_rows.learn(model, one, 3)
+        models.append(weights(model))
+    assert learned.details["unlabeled_rows"] == 90 and learned.details["unlabeled_used"] == 0
+    assert "unlabeled_unused" in learned.details
+    assert torch.equal(*models)
+
+
+def test_sure_rows_weigh_as_much_as_labelled_ones_at_most(tiny_base: Path, tmp_path: Path) -> None:
+    """A thousand copies of the labelled rows leave the head where it was: they weigh as much as these, no more."""
+    given = training(tiny_base, tmp_path)
+    draw = np.random.default_rng(1)
+    features = draw.normal(size=(60, 8)).astype(np.float32)
+    classes = draw.integers(0, 3, 60)
+    ones = np.ones(60, np.float32)
+    labelled = features, torch.from_numpy(classes[:, None]), ones
+    heads = [
+        torch.cat([part.flatten() for part in head_beside(given, 0.1, labelled, (np.tile(features, (n, 1)), rows))])
+        for n, rows in ((1, classes), (20, np.tile(classes, 20)))
+    ]
+    assert torch.allclose(*heads, atol=0.02) and not torch.allclose(heads[0], 0 * heads[0], atol=0.1)
+
+
+@pytest.mark.parametrize("contrastive", ["never", "auto"])
+def test_a_killed_training_with_rows_without_labels_goes_on_to_the_same_model(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contrastive: str
+) -> None:
+    monkeypatch.setattr(few_rows, "USUAL", 2)
+    monkeypatch.setattr(few_rows, "BATCHES", (2, 4))
+
+    def beside(name: str) -> Training:
+        return clear(without_labels(training(tiny_base, tmp_path / name, contrastive=contrastive)))
+
+    undisturbed = network(tiny_base)
+    expected = few_rows.learn(undisturbed, beside("whole"), 3)
+    assert 0 < int(expected.details["unlabeled_used"]) <= 90
+    for at in (1, 3, 5):
+        features, calls = few_rows._features, 0
+
+        def dies(*arguments: Any, at: int = at, features: Any = features) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise KeyboardInterrupt
+            return features(*arguments)
+
+        monkeypatch.setattr(few_rows, "_features", dies)
+        with suppress(KeyboardInterrupt):
+            few_rows.learn(network(tiny_base), beside("parted"), 3)
+        monkeypatch.setattr(few_rows, "_features", features)
+    resumed = network(tiny_base)
+    found = few_rows.learn(resumed, beside("parted"), 3)
+    assert found.details == expected.details
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert np.array_equal(np.stack(found.validation), np.stack(expected.validation))
+
+
+def test_no_row_is_judged_by_rows_that_its_own_label_labelled(tiny_base: Path, tmp_path: Path) -> None:
+    """The features of rows without a label, by the encoder that did not learn from a fold, do not change with it."""
+    kept = []
+    for name, other in (("a", False), ("b", True)):
+        given = clear(without_labels(training(tiny_base, tmp_path / name, contrastive=4)))
+        if other:
+            truths = [*given.train.truths]
+            truths[2] = {"animal": "stone"}.get(truths[2], "animal")
+            targets = given.task.targets(truths, given.train.encoded, given.train.rows)
+            given = replace(given, train=replace(given.train, truths=truths, targets=targets))
+        few_rows.learn(network(tiny_base), given, 3)
+        kept.append([np.load(given.checkpoints / f"unlabeled_{fold}_4.npy") for fold in range(3)])
+    assert np.array_equal(kept[0][2], kept[1][2]) and not np.array_equal(kept[0][0], kept[1][0])
+
+
+@pytest.mark.parametrize(("settings", "why"), [({"folds": 0}, "train.folds is 0"), ({}, "sets num_train_epochs")])
+def test_many_rows_learn_nothing_from_them_and_say_so(
+    tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], why: str
+) -> None:
+    given = training(tiny_base, tmp_path, rows=30, num_train_epochs=1, quantize="never", **settings)
+    fitted = plugins.LEARNERS.find("encoder").fit(without_labels(given))
+    assert (fitted.details["unlabeled_rows"], fitted.details["unlabeled_used"]) == (90, 0)
+    assert why in fitted.details["unlabeled_unused"]
+    assert any(why in record.getMessage() and record.levelname == "WARNING" for record in caplog.records)

@@ -95,7 +95,7 @@ def calibrated(probabilities: NDArray[np.float64], truth: NDArray[np.int64], wei
         target = np.where(truth == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
         slope, shift = _platt(logs[:, 1] - logs[:, 0], target, weights)
         return Calibration(slope, np.array([0.0, shift]))
-    return Calibration(_temperature(probabilities, truth, weights), np.zeros(classes))
+    return Calibration(temperature(probabilities, truth, weights), np.zeros(classes))
 
 
 def _platt(margin: NDArray[np.float64], target: NDArray[np.float64], weights: Losses) -> tuple[float, float]:
@@ -123,7 +123,7 @@ def _platt(margin: NDArray[np.float64], target: NDArray[np.float64], weights: Lo
     return (float(fitted[0]), float(fitted[1])) if fitted[0] > 0 else (1.0, 0.0)
 
 
-def _temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64], weights: Losses) -> float:
+def temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64], weights: Losses) -> float:
     """By golden-section search of its logarithm: the loss is convex in the slope."""
     logs = np.log(np.maximum(probabilities, LEAST))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,16 @@ from lakewright.data.rows.inputs import ROLES, ColumnUse, close, noticed_in, use
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import Noticed, check_absent, check_constant, check_test, check_train, cut
+from lakewright.data.rows.quality import Noticed, check_absent, check_constant, check_test, check_train, counted, cut
 from lakewright.data.rows.reading import Batch, Reading
 from lakewright.data.rows.splits import SPLITS, TRAIN, Method
+from lakewright.data.rows.unlabeled import Unlabeled, check_columns, draw, known
 from lakewright.data.sources.derived import columns_of
 from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.learners import check_fit
 from lakewright.learning.recipes import STORED, FittedRecipe, fit_recipe
 from lakewright.model.recipe.derive import Derive, DeriveSettings
+from lakewright.model.tasks import reads_inputs
 from lakewright.model.tasks.inputs import RESERVED, reserved
 from lakewright.records import Finding, Prepared, TableVersion
 from lakewright.settings.project import DERIVED
@@ -135,6 +137,37 @@ def _plan(table: TableVersion, project: Project, lake: Lake, method: Method, fin
     # The recipe, from train
     fitted = fit_recipe(learner, task, train, chosen.parts[chosen.of(TRAIN)] % FOLDS, project)
     return Plan(project, reading, method, chosen, task, fitted)
+
+
+def unlabeled_rows(
+    version: TableVersion, planned: Plan, project: Project, findings: list[Finding | Noticed]
+) -> Unlabeled:
+    """The rows of data.unlabeled that a learner may learn from; `project` has every input named. Adds to the findings.
+
+    Of the project's own table these are the rows without a truth; of another one all rows, whatever columns it has
+    beside the inputs. Raises DataError where it lacks a column.
+    """
+    reading, columns = planned.reading, project.data.columns
+    own, task = version.name == reading.table.name, reading.task
+    needed = {name for _, name in (columns.names if own else columns.inputs)}
+    named = replace(reading, table=version, columns=sorted(needed), selection=None)
+    check_columns(named, columns)
+    if not own:
+        assert reads_inputs(task), "check_fit refused it"
+        named = replace(named, inputs_alone=task.read_inputs)
+    settings = project.prepare
+    unlabeled, more = draw(named, known(reading), columns, settings.drop_missing, settings.split.seed)
+    if own:  # they are learned from after all
+        for place, each in enumerate(findings):
+            if each.name == "missing_label" and isinstance(each, Finding):
+                findings[place] = each.model_copy(
+                    update={
+                        "detail": f"{counted(each.count, 'row')} without a label in no split: data.unlabeled reads "
+                        "them."
+                    }
+                )
+    findings += more
+    return unlabeled
 
 
 def closed(

@@ -64,11 +64,25 @@ class Choice:
 
 
 def write_description(
-    folder: Path, *, name: str, task: Mapping[str, Any], learner: str, table: str, features: str, run: str
+    folder: Path,
+    *,
+    name: str,
+    task: Mapping[str, Any],
+    learner: str,
+    table: str,
+    features: str,
+    run: str,
+    unlabeled: str | None = None,
 ) -> None:
-    """model.json: `task` is the task's description; table and features are pinned at their versions."""
+    """model.json: `task` is the task's description; table, features and the table of rows without a truth, if there is
+    one, are pinned at their versions."""
     header = {"format": FORMAT, "lakewright": lakewright.__version__}
-    origin = {"table": table, "features": features, "run": run}
+    origin = {
+        "table": table,
+        **({} if unlabeled is None else {"unlabeled": unlabeled}),
+        "features": features,
+        "run": run,
+    }
     _write(folder / MODEL, {**header, "name": name, "task": task, "learner": learner, **origin})
 
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from lakewright import plugins
+from lakewright.data.lake.names import TableName
 from lakewright.errors import (
     LakewrightError,
     NotFound,
@@ -65,10 +66,15 @@ class Stage:
 
 
 def _source(project: Project, workspace: Workspace) -> dict[str, Any]:
-    from lakewright.pipeline.stages.ingest import fingerprint
+    from lakewright.pipeline.stages.ingest import fingerprint, unlabeled
 
     data = project.data.model_dump(mode="json", include={"source", "format", "options", "exclude", "derive", "columns"})
-    return {"settings": {"data": data, "table": project.table}, "source": fingerprint(project, workspace)}
+    settings: dict[str, Any] = {"data": data, "table": project.table}
+    depends = {"settings": settings, "source": fingerprint(project, workspace)}
+    if project.data.unlabeled is not None:
+        settings["unlabeled"] = project.data.unlabeled
+        depends["table of rows without a label"] = str(unlabeled(project, workspace) or "the project's own")
+    return depends
 
 
 def _preparation(project: Project, workspace: Workspace) -> dict[str, Any]:
@@ -138,6 +144,11 @@ def check(project: Project) -> None:
         raise ProjectError(
             f"evaluate.cost is of errors between two classes, and {task.name} predicts none", "remove evaluate.cost"
         )
+    if project.data.unlabeled is not None:
+        try:
+            TableName.parse(project.data.unlabeled)
+        except UsageError as error:
+            raise ProjectError(f"data.unlabeled: {error.cause}", error.remedy) from None
     named = getattr(project.task, "labels", None) or getattr(project.task, "order", None)
     if project.evaluate.cost is not None and named and len(named) != 2:
         raise ProjectError(

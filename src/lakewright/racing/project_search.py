@@ -207,6 +207,11 @@ def check_race(project: Project) -> tuple[AutoML, tuple[str, ...], Project]:
     """The settings of the search, its learners, and the project that it prepares. Raises UsageError for a search that
     means nothing."""
     settings = project.automl or AutoML()
+    if project.data.unlabeled is not None:
+        raise UsageError(
+            "automl does not search with rows without a label (data.unlabeled)",
+            "search without them (--set data.unlabeled=null), and name them again for the learner encoder",
+        )
     learners = _learners(project, settings)
     return settings, learners, _base(project, learners)
 

@@ -146,6 +146,8 @@ class Project(Settings):
         values = self.model_dump(mode="json", by_alias=True, exclude={"tune", "automl"})
         if self.prepare.split.fold is None:
             del values["prepare"]["split"]["fold"]  # so that what is stored and hashed is as before there were folds
+        if self.data.unlabeled is None:
+            del values["data"]["unlabeled"]  # likewise
         if not self.data.columns.is_open:
             steps = self.steps.items()
             values["prepare"]["recipe"] = {name: own.model_dump(mode="json") for name, (_, own, _) in steps}

@@ -137,6 +137,11 @@ class Data(Settings):
         "python:module:function; null: the table exists already",
     )
     table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
+    unlabeled: str | None = Field(
+        default=None,
+        description="catalog.schema.table[@vN] of rows without a label, which encoder learns from beside few labelled "
+        "ones; may be the project's own table",
+    )
     format: str | None = Field(
         default=None, description="csv, json, parquet or delta, if the source's name does not show it"
     )

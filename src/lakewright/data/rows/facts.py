@@ -79,7 +79,7 @@ def gather(
         held, truths = contents(batch, reading.inputs), batch.truths
         ids = batch.table[columns.id].to_pylist() if columns.id else None
         has_truth = ~missing_rows(batch.task_columns["truth"])
-        lacking = _lacking(batch, required)
+        lacking = lacking_inputs(batch, required)
         usable = np.flatnonzero(check.usable_rows(batch.rows, held, truths, has_truth, ids, lacking))
         window = slice(used, used + len(usable))
         used += len(usable)
@@ -138,7 +138,7 @@ def _columns_to_check(columns: Columns, has_text: bool) -> list[tuple[str, str]]
     return inputs + [each for each in columns.truth if each[0] in several]
 
 
-def _lacking(batch: Batch, required: Sequence[str]) -> list[str]:
+def lacking_inputs(batch: Batch, required: Sequence[str]) -> list[str]:
     """The required inputs that each row lacks, joined; empty if it has all. [rows]"""
     if not required:
         return []

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Purpose = Literal["split", "balance", "between", "fold"]
+Purpose = Literal["split", "balance", "between", "fold", "unlabeled"]
 
 
 def digest(text: str, size: int = 8) -> bytes:

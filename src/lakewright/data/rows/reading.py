@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,8 @@ class Reading:
     inputs: Mapping[str, Kind]
     columns: Sequence[str]  # all columns to read
     selection: npt.NDArray[np.bool_] | None = field(default=None)  # the table's rows to read; None: all
+    # Reads the inputs of a table without a column of truths: every truth is null then. None: the task reads both.
+    inputs_alone: Callable[[pa.Table, Mapping[str, Any]], Mapping[str, pa.ChunkedArray]] | None = None
 
     def only(self, selection: npt.NDArray[np.bool_]) -> Reading:
         return replace(self, selection=selection)
@@ -80,7 +82,7 @@ class Reading:
 
         first = 0
         with bar(f"reading {self.table}", self.table.rows) as advance:
-            for task_columns in self.task.read(tables(), self.roles, self.settings):
+            for task_columns in self._read(tables()):
                 table = waiting.popleft()
                 rows = np.arange(first, first + len(table))
                 first += len(table)
@@ -114,6 +116,13 @@ class Reading:
             values += batch.column(0).take(pa.array(rows[start:end] - first)).to_pylist()
             first += len(batch)
         return values
+
+    def _read(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """For each table the columns as the task reads them."""
+        read = self.inputs_alone
+        if read is None:
+            return self.task.read(tables, self.roles, self.settings)
+        return (pa.table({**read(each, self.roles), "truth": pa.nulls(len(each), pa.string())}) for each in tables)
 
     def _tables(self) -> Iterator[pa.Table]:
         """At least one table; one without rows if the table has none."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Method = Literal["random", "grouped", "time", "predefined"]
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+UNLABELED = "unlabeled"  # in the features' column `split`: rows without a truth, in no split
 SPELLINGS = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval"), VALIDATION),

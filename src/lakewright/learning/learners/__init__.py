@@ -17,6 +17,7 @@ from lakewright import plugins
 from lakewright.data.rows.objects import Objects
 from lakewright.errors import ProjectError, UsageError, nearest
 from lakewright.evaluation.metrics import higher_is_better
+from lakewright.model.tasks import reads_inputs
 from lakewright.settings.sections import LearnerSettings
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Training(Generic[S]):
     # Called with an epoch, or a number of trees, and how good the network is on validation then (more is better). What
     # it raises ends the training. Learners that call it have `watched = True`.
     watch: Callable[[float, float], None] | None = None
+    unlabeled: Examples | None = None  # rows without a truth, for learners that learn from them (`Learner.unlabeled`)
     shared: Path | None = None  # a folder for what several trainings of one search would compute alike
 
 
@@ -137,6 +139,8 @@ class Learner(Protocol):
     # def members(self, settings: Any) -> Sequence[tuple[Learner, LearnerSettings]]
     # May be left out: whether it calls `Training.watch`.
     # watched: bool
+    # May be left out: the kinds of truth of a row that it learns from rows without one, too (`Training.unlabeled`).
+    # unlabeled: Collection[str]
 
     @property
     def truths(self) -> Collection[str]:
@@ -171,6 +175,30 @@ def gap(learner: Learner, task: type[Task]) -> str:
     return learner.gaps.get(task.truth, f"not-yet: the kinds of truth that it learns are {', '.join(learner.truths)}")
 
 
+def learns_unlabeled(learner: Learner, task: type[Task]) -> bool:
+    """Whether the learner learns the task from rows without a truth, too."""
+    return task.level == "row" and task.truth in getattr(learner, "unlabeled", ()) and reads_inputs(task)
+
+
+def _check_unlabeled(learner: Learner, task: type[Task]) -> None:
+    """Raises ProjectError where rows without a truth are named, and nothing learns from them."""
+    if learns_unlabeled(learner, task):
+        return
+    learners = [plugins.LEARNERS.find(name) for name in plugins.LEARNERS.names()]
+    able = [each.name for each in learners if learns_unlabeled(each, task)]
+    if able:
+        raise ProjectError(
+            f"data.unlabeled: the learner {learner.name} does not learn from rows without a label",
+            f"set train.learner to one that does ({', '.join(able)}), or remove data.unlabeled",
+        )
+    kinds = sorted({kind for each in learners for kind in getattr(each, "unlabeled", ())})
+    raise ProjectError(
+        f"data.unlabeled: no learner learns {task.name} from rows without a label",
+        f"remove data.unlabeled; it is for tasks whose truth is {' or '.join(map(repr, kinds))} of a row, such as "
+        "text_classification",
+    )
+
+
 def check_fit(project: Project) -> None:
     """Raises UsageError where the project's learner does not learn its task, ProjectError where the steps do not read
     its inputs, or have settings that mean nothing to the task."""
@@ -182,6 +210,8 @@ def check_fit(project: Project) -> None:
             f"learners that do: {', '.join(able)} (--set train.learner=NAME)",
         )
     _check_smote(project, learner)
+    if project.data.unlabeled is not None:
+        _check_unlabeled(learner, task)
     for each, settings in members_of(learner, project.train):
         _check_loss(each, settings, task)
         if each is not learner and (why := gap(each, task)):

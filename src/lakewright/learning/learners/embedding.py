@@ -31,6 +31,7 @@ class Embedding(Encoder):
     name = "embedding"
     settings = EmbeddingSettings
     sizes: Mapping[str, Mapping[str, Any]] = {"instant": {"base_model": SMALL, "quantize": "static"}}
+    unlabeled = ()
     truths = ("class", "labels", "number", "spans", "likeness")
     gaps: Mapping[str, str] = {
         "answers": "never: an encoder that was not trained for it does not show where an answer begins",

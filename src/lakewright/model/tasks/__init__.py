@@ -154,6 +154,18 @@ def corrects_prior(task: Task | type[Task]) -> TypeGuard[PriorTask]:
     return getattr(task, "shifted", None) is not None
 
 
+class InputsTask(Task, Protocol):
+    """A task that reads rows without a truth, too, so that a learner may learn from them."""
+
+    @staticmethod
+    def read_inputs(table: pa.Table, columns: Mapping[str, Any]) -> dict[str, pa.ChunkedArray]:
+        """The inputs' columns, as `read` gives them. Raises ProjectError and DataError as `read` does."""
+
+
+def reads_inputs(task: type[Task]) -> TypeGuard[type[InputsTask]]:
+    return getattr(task, "read_inputs", None) is not None
+
+
 def abstains(task: Task, prediction: Prediction, least: float) -> bool:
     """Whether the model is less sure of the row than `least`, or predicts nothing for it."""
     if "abstain" in prediction:

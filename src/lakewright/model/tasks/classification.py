@@ -103,6 +103,8 @@ class Classification:
     one_label: ClassVar[bool] = True
     losses: ClassVar[tuple[str, ...]] = ("cross_entropy", "focal", "earth_mover")
 
+    read_inputs = staticmethod(read_inputs)
+
     @classmethod
     def measures(cls, settings: TaskSettings, roles: Collection[str]) -> tuple[str, ...]:
         assert isinstance(settings, ClassSettings)

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 import lakewright
+from lakewright.data.lake.names import TableName
 from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.data.sources import Intake, Source
 from lakewright.data.sources.derived import with_derived
 from lakewright.data.sources.opening import open_source
-from lakewright.errors import DataError, nearest
-from lakewright.records import Finding, Ingested, plain
+from lakewright.errors import DataError, NotFound, nearest
+from lakewright.records import Finding, Ingested, TableVersion, plain
 from lakewright.settings.project import Project
 from lakewright.settings.sections import Data
 from lakewright.system.progress import Advance, bar
@@ -33,11 +34,35 @@ def fingerprint(project: Project, workspace: Workspace) -> str:
     return _fingerprint(source, source.fingerprint(uri, data.options, secrets, _intake(project, [])), data)
 
 
+def unlabeled(project: Project, workspace: Workspace) -> TableVersion | None:
+    """The version of data.unlabeled that a run reads now: the newest one, or the one that it names. None where it names
+    the project's own table, whose version follows from the source. Raises NotFound where there is no such table."""
+    if project.data.unlabeled is None:
+        return None
+    name, version = TableName.parse(project.data.unlabeled)
+    if version is None and name == TableName.parse(project.table)[0]:
+        return None
+    try:
+        return workspace.lake.version(project.data.unlabeled)
+    except NotFound as error:
+        raise NotFound(
+            f"data.unlabeled: {error.cause}",
+            f"{error.remedy}; write the table first (lakewright sql 'create table … as select …'), or remove "
+            "data.unlabeled",
+        ) from None
+
+
 def ingest(project: Project, workspace: Workspace) -> Ingested:
     data, lake = project.data, workspace.lake
+    other = unlabeled(project, workspace)  # before anything is written
     if data.source is None:
         table = lake.version(project.table)
-        return Ingested(table=table, source=str(table), fingerprint=str(table))
+        return Ingested(
+            table=table,
+            source=str(table),
+            fingerprint=str(table),
+            unlabeled=_own(data, table) if other is None else other,
+        )
 
     findings: list[Finding] = []
     secrets, intake = workspace.profile.secrets(), _intake(project, findings)
@@ -56,7 +81,18 @@ def ingest(project: Project, workspace: Workspace) -> Ingested:
         workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
     stored = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
     findings = [Finding.model_validate(finding) for finding in json.loads(stored)]
-    return Ingested(table=committed, source=data.source, fingerprint=content, findings=findings)
+    return Ingested(
+        table=committed,
+        source=data.source,
+        fingerprint=content,
+        unlabeled=_own(data, committed) if other is None else other,
+        findings=findings,
+    )
+
+
+def _own(data: Data, table: TableVersion) -> TableVersion | None:
+    """The project's own table, where data.unlabeled names it."""
+    return None if data.unlabeled is None else table
 
 
 def _intake(project: Project, findings: list[Finding]) -> Intake:

@@ -7,9 +7,11 @@ row are in memory, and never the texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +28,21 @@ from lakewright.data.rows.choosing import Chosen
 from lakewright.data.rows.columns import as_times
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.keys import draw_keys
+from lakewright.data.rows.kinds import whole_rows
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import EXAMPLES, Noticed, counted, with_texts
+from lakewright.data.rows.quality import EXAMPLES, Noticed, counted, cut, with_texts
 from lakewright.data.rows.smote import LEAST
-from lakewright.data.rows.splits import SPLITS, TRAIN
+from lakewright.data.rows.splits import SPLITS, TRAIN, UNLABELED
+from lakewright.data.rows.unlabeled import Unlabeled
 from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.examples import as_columns
-from lakewright.learning.planning import Plan, plan
+from lakewright.learning.planning import Plan, plan, unlabeled_rows
+from lakewright.learning.recipes import STORED
 from lakewright.learning.synthetic import to_add
 from lakewright.model.folder import content_of
 from lakewright.model.recipe import Recipe
+from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.tokens import Tokens, TokensSettings
 from lakewright.model.tasks import Task, corrects_prior
 from lakewright.pages.pictures.of_training import length_histogram
@@ -63,16 +69,27 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     chosen, recipe, whole = planned.chosen, planned.recipe, planned.fitted.lengths
     task = _corrected(planned.task, chosen, settings)
     findings += _synthetic(chosen, settings)
-    features = _Features(planned, columns, *_balanced(chosen, settings))
+    unlabeled = None
+    if ingested.unlabeled is not None:
+        unlabeled = unlabeled_rows(ingested.unlabeled, planned, project, findings)
+    features = _Features(planned, columns, *_balanced(chosen, settings), unlabeled)
     version = workspace.lake.write(
         project.features_table,
         features.reader(),
-        properties={"table": str(ingested.table), "run": workspace.run_id},
+        properties={
+            "table": str(ingested.table),
+            "run": workspace.run_id,
+            **({} if ingested.unlabeled is None else {"unlabeled": str(ingested.unlabeled)}),
+        },
         comment=f"Encoded examples of {ingested.table.name}",
         ordered=False,  # readers of a split sort it by row
     )
 
     findings += features.shortfalls.findings()
+    findings += [
+        each.model_copy(update={"name": f"unlabeled_{each.name}", "detail": f"data.unlabeled: {each.detail}"})
+        for each in features.shortfalls_of_unlabeled.findings()
+    ]
     max_length = next((step.max_length for step in recipe.steps if isinstance(step, Tokens)), None)
     if max_length is not None and _is_set(project):
         suggested = suggest_max_length(whole, model_max=max(max_length, 512))
@@ -85,11 +102,16 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         workspace.log.table(ingested.table, "source")
         workspace.log.params({"prepare": project.resolved["prepare"], "split_method": planned.method})
         workspace.log.metrics({f"rows_{name}": count for name, count in chosen.counts.items()})
+        if unlabeled is not None:
+            workspace.log.table(unlabeled.reading.table, UNLABELED)
+            workspace.log.metrics({"rows_unlabeled": len(unlabeled.rows)})
         if len(whole):
             workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
     return Prepared(
         table=ingested.table,
         features=version,
+        unlabeled=ingested.unlabeled,
+        unlabeled_rows=0 if unlabeled is None else len(unlabeled.rows),
         recipe=str(_store(recipe, workspace)),
         task=task.describe(),
         columns=columns.model_dump(mode="json"),
@@ -165,16 +187,22 @@ class _Features:
     """
 
     def __init__(
-        self, planned: Plan, columns: Columns, weights: npt.NDArray[np.float32], times: npt.NDArray[np.int32]
+        self,
+        planned: Plan,
+        columns: Columns,
+        weights: npt.NDArray[np.float32],
+        times: npt.NDArray[np.int32],
+        unlabeled: Unlabeled | None,
     ) -> None:
         self.planned, self.columns, self.split = planned, columns, planned.chosen.split
-        self.weights, self.times = weights, times
-        self.shortfalls = Shortfalls()
+        self.weights, self.times, self.unlabeled = weights, times, unlabeled
+        self.shortfalls, self.shortfalls_of_unlabeled = Shortfalls(), Shortfalls((UNLABELED,))
 
     def reader(self) -> pa.RecordBatchReader:
         batches = self._batches()
         first = next(batches)
-        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+        unlabeled = [*self._batches_of_unlabeled(first.schema)]  # few, and no table can be opened while one is written
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches, unlabeled))
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns, splits = self.columns, pa.array(SPLITS)
@@ -200,6 +228,33 @@ class _Features:
                 table = table.take(pa.array(np.repeat(np.arange(len(here)), self.times[here])))
             yield from table.combine_chunks().to_batches()
         self.shortfalls.check()
+
+    def _batches_of_unlabeled(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Rows without a truth, in a split of their own, encoded by the recipe as a prediction would be. Their `row` is
+        their place in the draw, so that what learns from them does not depend on the order of their table."""
+        if self.unlabeled is None:
+            return
+        places, fitted = self.unlabeled.places, self.planned.fitted
+        for batch in self.unlabeled.reading.only(places >= 0):
+            count, texts = len(batch.rows), whole_rows(batch.task_columns, batch.kinds)
+            encoded, lost = fitted.encoded_with_shortfalls(batch.values, np.full(count, STORED, np.int16))
+            show = partial(_excerpt, texts)
+            self.shortfalls_of_unlabeled.add(batch.rows, np.zeros(count, np.int64), lost, show)
+            nothing = np.empty(0, schema.field("target").type.value_type.to_pandas_dtype())
+            columns: dict[str, Any] = {
+                "record_id": pa.array(map(str, batch.rows.tolist()), pa.string()),
+                "split": pa.array([UNLABELED] * count),
+                "row": pa.array(places[batch.rows]),
+                "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),
+                **as_columns(encoded, Ragged(nothing, np.zeros(count + 1, np.int64))),
+                "weight": pa.array(np.ones(count, np.float32)),
+            }
+            absent = {field.name: pa.nulls(count, field.type) for field in schema if field.name not in columns}
+            yield from pa.table(columns | absent).select(schema.names).cast(schema).combine_chunks().to_batches()
+
+
+def _excerpt(texts: Sequence[str | None], at: int) -> str:
+    return cut(texts[at] or "")
 
 
 def _is_set(project: Project) -> bool:

@@ -29,6 +29,7 @@ def register(
         "lakewright.version": lakewright.__version__,
         "lakewright.approval": project.register_.approval,
         "lakewright.table": str(prepared.table),
+        **({} if prepared.unlabeled is None else {"lakewright.unlabeled": str(prepared.unlabeled)}),
         "lakewright.features": str(prepared.features),
         "lakewright.project": project.digest,
         "lakewright.git": git_revision(project.folder),

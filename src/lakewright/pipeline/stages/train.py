@@ -12,6 +12,7 @@ import numpy as np
 
 from lakewright import plugins
 from lakewright.data.rows.objects import Objects
+from lakewright.data.rows.splits import UNLABELED
 from lakewright.learning.examples import from_columns, read_split
 from lakewright.learning.learners import Examples, Fitted, Training, scored, tuned
 from lakewright.learning.planning import as_prepared
@@ -57,12 +58,16 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         real, examples = len(examples), with_synthetic(examples, recipe.columns, ids, project.prepare.split.seed)
         made = {"synthetic_rows": len(examples) - real}
         LOG.info("train: %d synthetic rows beside %d real ones", len(examples) - real, real)
+    if prepared.unlabeled is not None and not prepared.unlabeled_rows:  # the finding unlabeled_none
+        made |= {"unlabeled_rows": 0, "unlabeled_used": 0, "unlabeled_unused": "prepare left out every row"}
+        LOG.warning("train: prepare left out every row of %s (data.unlabeled)", prepared.unlabeled)
     training = Training(
         task=task,
         settings=project.train,
         recipe=recipe,
         train=examples,
         validation=examples_of(prepared, "validation", task, recipe, workspace),
+        unlabeled=examples_of(prepared, UNLABELED, task, recipe, workspace) if prepared.unlabeled_rows else None,
         folder=folder,
         checkpoints=checkpoints,
         base=project.folder,
@@ -98,6 +103,7 @@ def train(project: Project, workspace: Workspace, *, prepared: Prepared) -> Trai
         learner=learner.name,
         table=str(prepared.table),
         features=str(prepared.features),
+        unlabeled=None if prepared.unlabeled is None else str(prepared.unlabeled),
         run=workspace.run_id,
     )
     write_project(folder, project.resolved)

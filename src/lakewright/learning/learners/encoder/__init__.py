@@ -12,11 +12,14 @@ serving    int8 where it pays, and in which runtime
 rounded    a head that learns from int8
 few_rows   the choices by folds where rows are few
 contrastive  pairs of rows before the head
+sure       rows without a label beside few rows
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.tokens import Vocabulary
 
 
+LOG = logging.getLogger("lakewright")
+
+
 class Encoder:
     name = "encoder"
     watched = True
@@ -47,6 +53,7 @@ class Encoder:
         **dict.fromkeys(("text", "optional text", "words"), "tokens"),
         **dict.fromkeys(("number", "category"), "dense"),
     }
+    unlabeled: Collection[str] = ("class",)
     truths: Collection[str] = ("class", "labels", "number", "spans", "answers", "likeness")
     losses: Mapping[str, Sequence[str]] = {"number": ("l2", "l1", "huber")}
     gaps: Mapping[str, str] = {}
@@ -67,7 +74,7 @@ class Encoder:
         import torch
 
         from lakewright.learning.learners.encoder.contrastive import contrast
-        from lakewright.learning.learners.encoder.few_rows import folds_of
+        from lakewright.learning.learners.encoder.few_rows import folds_of, why_no_folds
         from lakewright.learning.learners.encoder.forward import use_bf16
         from lakewright.learning.learners.encoder.frozen import remember
         from lakewright.learning.learners.encoder.interpolation import SHARES, interpolate
@@ -82,6 +89,8 @@ class Encoder:
         torch.set_num_threads(training.threads)
         if folds := folds_of(training):
             return _from_few_rows(training, folds)
+        unused = _unused(training, why_no_folds(training))
+        training = replace(training, unlabeled=None)
         network = untrained(training, settings.dropout).to(training.device)
         learning = remember(network, in_deviations(training))
         results: dict[str, float | int | str] = {}
@@ -107,6 +116,7 @@ class Encoder:
         results |= interpolate(network, start, learning, state.best, shares)
         details: dict[str, float | int | str] = {
             **results,
+            **unused,
             "learning_rate": body_rate(network, settings),
             "num_train_epochs": settings.epochs(len(training.train)),
             "steps": state.step,
@@ -125,6 +135,15 @@ class Encoder:
         from lakewright.learning.learners.encoder.network import EncoderNetwork
 
         return EncoderNetwork.open(folder)
+
+
+def _unused(training: Training[Any], why: str) -> dict[str, float | int | str]:
+    """The details on rows without a label that nothing is learned from."""
+    if training.unlabeled is None:
+        return {}
+    why = f"they are learned from beside few rows alone, and {why}"
+    LOG.warning("rows without a label are not learned from: %s", why)
+    return {"unlabeled_rows": len(training.unlabeled), "unlabeled_used": 0, "unlabeled_unused": why}
 
 
 def _from_few_rows(training: Training[EncoderSettings], folds: int) -> Fitted:

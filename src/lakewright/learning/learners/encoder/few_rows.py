@@ -6,6 +6,9 @@ head that did not learn from it. By the log loss of these predictions the head's
 of pairs teach the encoder first, if any (contrastive.py). The task's thresholds and the validation metrics are
 theirs too. Then encoder and head learn once more, in the chosen way, from all rows: the model.
 
+Where there are rows without a label, the head learns also from those of whose class it is sure (sure.py), unless the
+folds' log loss rises by that.
+
 That model is measured by the test split alone; the folds measure the way it is made, from two rows in three.
 """
 
@@ -31,8 +34,10 @@ from lakewright.learning.learners.encoder.frozen import remember
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.probe import Probe, features_of
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.learning.learners.encoder.sure import LEAST, RIGHT, Sure, head_beside
 from lakewright.model.tasks import Logits, Loss, Task
 from lakewright.system.files import whole
+from lakewright.system.progress import bar
 
 FEW = 2000  # rows of train and validation
 FOLDS = 3
@@ -68,24 +73,42 @@ class _Way:
 def folds_of(training: Training[EncoderSettings]) -> int:
     """How many folds make the choices; 0: validation makes them. Raises TrainingError where pairs or folds are set and
     cannot be."""
-    settings, task, train = training.settings, training.task, training.train
-    no_pairs = no_folds = ""
-    if task.truth not in ("class", "labels") or task.level != "row":
-        no_pairs = f"{task.name} has neither classes nor several labels of a row"
-    elif train.encoded.rows is not None:
-        no_pairs = "a row may be several sequences (long_texts: windows)"
-    if train.parts is None or training.validation.parts is None:
-        no_folds = "the rows have no folds: they were split by time, or made by prepare.balance: smote"
+    settings = training.settings
+    no_pairs, no_folds = _no_pairs(training), _no_folds(training)
     if isinstance(settings.contrastive, int) and no_pairs:
         raise TrainingError(f"train.contrastive cannot be {settings.contrastive}: {no_pairs}", "leave it out")
     if settings.folds == "auto":
-        left_open = settings.num_train_epochs == "auto" and settings.head_start != "random" and not settings.lora_rank
-        few = len(train) + len(training.validation) <= FEW
-        apply = left_open and few and not (no_pairs or no_folds)
-        return FOLDS if apply and _sizes(training, FOLDS).min() > 0 else 0
+        return 0 if why_no_folds(training) else FOLDS
     if settings.folds and (why := no_pairs or no_folds):
         raise TrainingError(f"train.folds cannot be {settings.folds}: {why}", "set train.folds: 0")
     return settings.folds
+
+
+def why_no_folds(training: Training[EncoderSettings]) -> str:
+    """Why validation makes the choices, where train.folds is auto or 0; empty: folds do."""
+    settings, rows = training.settings, len(training.train) + len(training.validation)
+    if settings.folds == 0:
+        return "train.folds is 0"
+    if settings.num_train_epochs != "auto" or settings.head_start == "random" or settings.lora_rank:
+        return "train sets num_train_epochs, lora_rank or head_start: random"
+    if rows > FEW:
+        return f"train and validation have {rows:,} rows, and {FEW:,} are few"
+    if why := _no_pairs(training) or _no_folds(training):
+        return why
+    return "" if _sizes(training, FOLDS).min() > 0 else f"of {rows} rows one of {FOLDS} folds is empty"
+
+
+def _no_pairs(training: Training[EncoderSettings]) -> str:
+    task = training.task
+    if task.truth not in ("class", "labels") or task.level != "row":
+        return f"{task.name} has neither classes nor several labels of a row"
+    return "" if training.train.encoded.rows is None else "a row may be several sequences (long_texts: windows)"
+
+
+def _no_folds(training: Training[EncoderSettings]) -> str:
+    if training.train.parts is not None and training.validation.parts is not None:
+        return ""
+    return "the rows have no folds: they were split by time, or made by prepare.balance: smote"
 
 
 def _sizes(training: Training[EncoderSettings], folds: int) -> NDArray[np.int64]:
@@ -107,7 +130,8 @@ def thrifty(training: Training[EncoderSettings], network: EncoderNetwork) -> Tra
 def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: int) -> Learned:
     """Leaves the model in the network. Raises TrainingError where a fold is empty."""
     settings, rows = training.settings, joined(training.train, training.validation)
-    examples = remember(network, replace(training, train=rows)).train
+    remembered = remember(network, replace(training, train=rows))
+    examples, unlabeled = remembered.train, remembered.unlabeled
     assert examples.parts is not None
     of_row = examples.parts % folds
     if _sizes(training, folds).min() == 0:
@@ -116,20 +140,23 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
         )
     start = {name: value.clone() for name, value in network.state_dict().items()}
 
-    def taught(fold: int, batches: int) -> Features:
-        """All rows' features by an encoder that learned from pairs of the rows outside the fold."""
+    def taught(fold: int, batches: int, of: Examples, pairs: str = "pairs") -> Features:
+        """The rows' features by an encoder that learned from pairs of the rows outside the fold."""
         network.load_state_dict(start)
         if batches:
             learn = examples.take(np.flatnonzero(of_row != fold))
-            contrast(network, training, learn, batches, training.checkpoints / f"pairs_{fold}.pt")
-        return _features(network, training, examples)
+            contrast(network, training, learn, batches, training.checkpoints / f"{pairs}_{fold}.pt")
+        return _features(network, training, of)
 
-    def way(batches: int) -> _Way:
-        of_folds = [
-            _kept(training.checkpoints / f"features_{fold}_{batches}.npy", partial(taught, fold, batches))
+    def by_folds(name: str, batches: int, of: Examples, pairs: str = "pairs") -> list[Features]:
+        found = [
+            _kept(training.checkpoints / f"{name}_{fold}_{batches}.npy", partial(taught, fold, batches, of, pairs))
             for fold in (range(folds) if batches else range(1))
         ]
-        measured = _measured(training, examples, of_folds if batches else of_folds * folds, of_row)
+        return found if batches else found * folds
+
+    def way(batches: int) -> _Way:
+        measured = _measured(training, examples, by_folds("features", batches, examples), of_row)
         LOG.info("%d batches of pairs: log loss by folds %.4f, penalty %g", batches, measured.loss, measured.penalty)
         return measured
 
@@ -143,9 +170,26 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     LOG.info(
         "%d rows are few: validation is learned from, too, and folds choose %d batches of pairs", len(examples), chosen
     )
+    taken, beside = ways[chosen], _Beside({})
+    if unlabeled is not None:
+        pairs = "pairs" if chosen == max(ways) else "chosen"  # those of most batches lie in pairs_FOLD.pt
+        of_unlabeled = partial(by_folds, "unlabeled", chosen, unlabeled, pairs)
+        of_labelled = by_folds("features", chosen, examples)
+        beside = _beside(training, examples, taken, of_labelled, len(unlabeled), of_unlabeled, of_row)
     network.load_state_dict(start)
     losses = contrast(network, training, examples, chosen, training.checkpoints / "pairs.pt") if chosen else []
-    weight, bias = _probe(training, examples, _features(network, training, examples)).head(ways[chosen].penalty)
+    inputs = _features(network, training, examples)
+    weight, bias = _probe(training, examples, inputs).head(taken.penalty)
+    if beside.sure is not None and beside.way is not None and unlabeled is not None:
+        more = _kept(training.checkpoints / "unlabeled.npy", partial(_features, network, training, unlabeled))
+        places, classes = beside.sure.of(more @ weight.numpy().T + bias.numpy())
+        if len(places):
+            labelled = inputs, _targets(examples), examples.weights
+            weight, bias = head_beside(training, taken.penalty, labelled, (more[places], classes))
+            taken, beside.details["unlabeled_used"] = beside.way, len(places)
+            LOG.info("%d of %d rows without a label are learned from, too", len(places), len(unlabeled))
+        else:
+            beside = _not_used(beside.details, "of no row the head is sure")
     with torch.no_grad():
         network.head.weight.copy_(weight)
         network.head.bias.copy_(bias)
@@ -153,16 +197,69 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
         for step, loss in enumerate(losses, start=1):
             training.log.metrics({"contrastive_loss": loss}, step)
     return Learned(
-        *_tuned(training, examples, ways[chosen]),
+        *_tuned(training, examples, taken),
         [{"step": step, "contrastive_loss": loss} for step, loss in enumerate(losses, start=1)],
         {
             "folds": folds,
             "rows_of_folds": len(examples),
             "contrastive_batches": chosen,
             **{f"log_loss_after_{batches}": round(each.loss, 5) for batches, each in ways.items()},
-            "probe_penalty": ways[chosen].penalty,
+            "probe_penalty": taken.penalty,
+            **beside.details,
         },
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Beside:
+    """What the folds say of rows without a label."""
+
+    details: dict[str, float | int | str]
+    way: _Way | None = None  # with them; None: they are not learned from
+    sure: Sure | None = None
+
+
+def _beside(
+    training: Training[EncoderSettings],
+    examples: Examples,
+    way: _Way,
+    features: Sequence[Features],
+    rows: int,
+    unlabeled: Callable[[], Sequence[Features]],
+    of_row: NDArray[np.int16],
+) -> _Beside:
+    """The way with the `rows` without a label of whose class a head is sure. Both features [folds]: by the encoder that
+    did not learn from the fold; those of `unlabeled` are computed if they are needed. Two numbers alone come from all
+    folds: the slope and the threshold of `Sure`."""
+    targets, loss = _targets(examples), Loss(training.task.losses[0])
+    sure = Sure.by(way.logits, targets[:, 0].numpy(), examples.weights)
+    details: dict[str, float | int | str] = {"unlabeled_rows": rows, "unlabeled_used": 0}
+    if sure.threshold is None:
+        why = f"at no confidence {RIGHT:.0%} of {LEAST} labelled rows or more are right"
+        return _not_used(details, why)
+    details["unlabeled_threshold"] = round(sure.threshold, 4)
+    logits, of_unlabeled = np.zeros_like(way.logits), unlabeled()
+    with bar("rows without a label", len(features)) as advance:
+        for fold, (inputs, more) in enumerate(zip(features, of_unlabeled, strict=True)):
+            learn, held = np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
+            weight, bias = _probe(training, examples.take(learn), inputs[learn]).head(way.penalty)
+            places, classes = sure.of(more @ weight.numpy().T + bias.numpy())
+            labelled = inputs[learn], targets[learn], examples.weights[learn]
+            weight, bias = head_beside(training, way.penalty, labelled, (more[places], classes))
+            logits[held] = inputs[held] @ weight.numpy().T + bias.numpy()
+            advance(1, f"{len(places)} of {len(more)}")
+    each = training.task.loss(torch.from_numpy(logits), targets, loss).double().numpy()
+    beside = _Way(each, float(np.average(each, weights=examples.weights)), way.penalty, logits)
+    details["log_loss_with_unlabeled"] = round(beside.loss, 5)
+    rise = each - way.losses
+    if rise.mean() > rise.std() / np.sqrt(len(rise)):
+        return _not_used(details, f"with them the log loss by folds rises from {way.loss:.4f} to {beside.loss:.4f}")
+    return _Beside(details, beside, sure)
+
+
+def _not_used(details: Mapping[str, float | int | str], why: str) -> _Beside:
+    LOG.warning("rows without a label are not learned from: %s", why)
+    return _Beside({**details, "unlabeled_unused": why})
 
 
 def _chosen(ways: Mapping[int, _Way]) -> int:

@@ -31,7 +31,7 @@ DISK = 0.5  # of what is free may be taken
 
 
 def remember(network: EncoderNetwork, training: Training[EncoderSettings]) -> Training[EncoderSettings]:
-    """The training with what its frozen layers say of both splits; the network then begins above them.
+    """The training with what its frozen layers say of all its rows; the network then begins above them.
 
     Unchanged where that would not be the same (dropout below, LoRA), would not pay (no layer is frozen, but perhaps the
     embeddings), or would not fit on the disk.
@@ -39,19 +39,26 @@ def remember(network: EncoderNetwork, training: Training[EncoderSettings]) -> Tr
     settings = training.settings
     frozen = lowest_trained(network, settings)
     layers = int(network.encoder.config.num_hidden_layers)
-    splits = (training.train, training.validation)
-    tokens = sum(len(examples.encoded.ids.values) for examples in splits)
+    parts = {"train": training.train, "validation": training.validation}
+    if training.unlabeled is not None:
+        parts["unlabeled"] = training.unlabeled
+    tokens = sum(len(examples.encoded.ids.values) for examples in parts.values())
     size = 4 * tokens * int(network.encoder.config.hidden_size)
     exact = packed.is_packed(network.encoder) and not settings.lora_rank and _without_dropout(network)
     if not exact or not 2 <= frozen <= layers + 1 or size > DISK * shutil.disk_usage(training.checkpoints).free:
         return training
     network.frozen = frozen
     with bar("frozen layers", tokens) as advance:
-        train, validation = (
-            _remembered(network, training, examples, _place(network, training, name, examples), advance)
-            for name, examples in zip(("train", "validation"), splits, strict=True)
-        )
-    return replace(training, train=train, validation=validation)
+        remembered = {
+            name: _remembered(network, training, examples, _place(network, training, name, examples), advance)
+            for name, examples in parts.items()
+        }
+    return replace(
+        training,
+        train=remembered["train"],
+        validation=remembered["validation"],
+        unlabeled=remembered.get("unlabeled"),
+    )
 
 
 def _place(network: EncoderNetwork, training: Training[EncoderSettings], name: str, examples: Examples) -> Path:
