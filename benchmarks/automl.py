@@ -115,10 +115,15 @@ def run(system: str, rows: Path, folder: Path, number: bool, seconds: int, seed:
     environment = os.environ | more | patient | {"PYTHONPATH": path, "LAKEWRIGHT_CORES": "2"}
     given = [str(each) for each in (rows, folder, "number" if number else "class", seconds, seed)]
     with (folder / "log.txt").open("w") as log:
-        subprocess.run(
+        ended = subprocess.run(
             [python, script, *(["--search"] if system == "Lakewright" else []), *given],
-            check=True, env=environment, stdout=log, stderr=log,
+            env=environment, stdout=log, stderr=log,
         )  # fmt: skip
+    if ended.returncode:
+        last = (folder / "log.txt").read_text().strip().splitlines()[-1:]
+        if "No models were trained" not in "".join(last):
+            raise SystemExit(f"{system} failed: {''.join(last)} ({folder}/log.txt)")
+        (folder / "result.json").write_text(json.dumps({"failed": last[0]}))
 
 
 def search(rows: Path, folder: Path, kind: str, seconds: float, seed: int) -> None:
@@ -170,8 +175,10 @@ def search(rows: Path, folder: Path, kind: str, seconds: float, seed: int) -> No
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def results(arguments: argparse.Namespace, name: str, seed: int, seconds: int, systems: Sequence[str]) -> list[Result]:
-    """Of each system on one set, read where it ran before."""
+def results(
+    arguments: argparse.Namespace, name: str, seed: int, seconds: int, systems: Sequence[str]
+) -> list[Result | None]:
+    """Of each system on one set, read where it ran before; None: it ended in time without a model."""
     table, number = loaded(arguments.data, name)
     split = split_of(len(table), seed)
     truth = table["target"][split == "test"].to_numpy(np.float64)
@@ -180,12 +187,16 @@ def results(arguments: argparse.Namespace, name: str, seed: int, seconds: int, s
     if not rows.exists():
         place.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pandas(table.assign(split=split), preserve_index=False), rows)
-    every = []
+    every: list[Result | None] = []
     for system in systems:
         folder = place / system.replace(" ", "-").lower()
         if not (folder / "result.json").exists():
             run(system, rows, folder, number, seconds, seed, arguments.peers)
         kept: dict[str, Any] = json.loads((folder / "result.json").read_text())
+        if "failed" in kept:
+            print(f"{name} {seed} {seconds} s: {system} {kept['failed']}", flush=True)
+            every.append(None)
+            continue
         predictions = np.load(folder / "predictions.npy")
         result = Result(
             truth, predictions, number, kept["seconds"], kept.get("other", 0.0),
@@ -222,11 +233,36 @@ def worse(ours: Result, peer: Result) -> float:
     return (count + 1) / (RESAMPLES + 1)
 
 
+def needed(result: Result | None) -> Result:
+    assert result is not None, "Lakewright ended without a model"
+    return result
+
+
+def worst_last(result: Result, by_score: bool) -> float:
+    if not by_score:
+        return _loss(result)
+    return result.score if result.number else -result.score
+
+
+def mean_of(results: Sequence[Result | None]) -> str:
+    """Of the seeds: the score, and of classes the log loss."""
+    models = [each for each in results if each is not None]
+    lacking = f" ({len(results) - len(models)} of {len(results)} without a model)" * (len(models) < len(results))
+    if not models:
+        return "no model"
+    score, loss = (np.mean([value(each) for each in models]) for value in (lambda one: one.score, _loss))
+    return f"{score:.4g}" + ("" if models[0].number else f" / {loss:.3f}") + lacking
+
+
+def _loss(result: Result) -> float:
+    return float(result.losses.mean())
+
+
 def table_of(
     arguments: argparse.Namespace, names: Sequence[str], seeds: Sequence[int], seconds: int, systems: Sequence[str]
 ) -> list[str]:
     measured = {(name, seed): results(arguments, name, seed, seconds, systems) for name in names for seed in seeds}
-    ps = [[worse(each[0], peer) for peer in each[1:]] for each in measured.values()]
+    ps = [[1.0 if peer is None else worse(needed(each[0]), peer) for peer in each[1:]] for each in measured.values()]
     corrected = iter(holm([p for row in ps for p in row]))
     by_row = {place: [next(corrected) for _ in row] for place, row in zip(measured, ps, strict=True)}
     lines = [
@@ -235,30 +271,25 @@ def table_of(
     ]
     for name in names:
         every = [measured[name, seed] for seed in seeds]
-        shown = [
-            f"{np.mean([each[at].score for each in every]):.4g}"
-            + ("" if every[0][at].number else f" / {np.mean([each[at].losses.mean() for each in every]):.3f}")
-            for at in range(len(systems))
-        ]
+        shown = [mean_of([each[at] for each in every]) for at in range(len(systems))]
         least = min((p for seed in seeds for p in by_row[name, seed]), default=1.0)
-        lines.append(f"| {name} ({len(every[0][0].truth):,}) | {' | '.join(shown)} | {least:.2g} |")
+        lines.append(f"| {name} ({len(needed(every[0][0]).truth):,}) | {' | '.join(shown)} | {least:.2g} |")
     for what, better in (("mean rank by score", 1), ("mean rank by log loss or squared error", 0)):
         ranks = []
         for each in measured.values():
-            if better:
-                ranks.append(rankdata([-one.score if not one.number else one.score for one in each]))
-            else:
-                ranks.append(rankdata([one.losses.mean() for one in each]))
+            ranks.append(rankdata([np.inf if one is None else worst_last(one, bool(better)) for one in each]))
         lines.append(f"| {what} | {' | '.join(f'{rank:.2f}' for rank in np.mean(ranks, axis=0))} | |")
     for label, value in (
         ("two-core seconds of the search, median (most)", lambda one: one.seconds),
         ("processor ms for one row, median (most)", lambda one: one.row * 1e3),
         ("MB of the model, median (most)", lambda one: one.bytes / 1e6),
     ):
-        columns = [[value(each[at]) for each in measured.values()] for at in range(len(systems))]
+        columns = [
+            [value(one) for each in measured.values() if (one := each[at]) is not None] for at in range(len(systems))
+        ]
         shown = [f"{statistics.median(column):.3g} ({max(column):.3g})" for column in columns]
         lines.append(f"| {label} | {' | '.join(shown)} | |")
-    packages = ", ".join(each.package for each in next(iter(measured.values())))
+    packages = ", ".join(each.package for each in next(iter(measured.values())) if each is not None)
     return [*lines, "", f"{len(measured)} sets × seeds; {packages}."]
 
 
