@@ -65,6 +65,7 @@ def test_run_again_it_computes_nothing_again(classes_search: Ended) -> None:
     assert again.json["run"]["model_folder"] == classes_search.json["run"]["model_folder"]
 
 
+@pytest.mark.slow
 def test_best_yml_gives_the_same_predictions_from_the_rows(classes_search: Ended, tmp_path: Path) -> None:
     shutil.copy(classes_search.folder / "rows.csv", tmp_path)
     shutil.copy(classes_search.json["project"], tmp_path / "best.yml")
@@ -152,6 +153,7 @@ def kill_one_of(search: subprocess.Popen[str]) -> None:
     computing[0].kill()
 
 
+@pytest.mark.slow
 def test_a_limit_of_memory_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     profile = "profiles: {local: {workers: {name: local, processes: 2, memory: 0.02}}}"
     (tmp_path / "profiles.yml").write_text(profile)
@@ -160,6 +162,7 @@ def test_a_limit_of_memory_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     assert "memory is short" in ended.err, ended.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_gives_the_best_so_far_and_the_search_goes_on(tmp_path: Path) -> None:
     more = ("--minutes", "6", "--learners", "trees,linear", "--set", "evaluate.resamples=100")
     process = start(tmp_path, *more)
@@ -179,6 +182,7 @@ def test_ctrl_c_gives_the_best_so_far_and_the_search_goes_on(tmp_path: Path) -> 
     assert {path: when for path, when in outcomes(home).items() if path in before} == before
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
     process = start(tmp_path, "--minutes", "6", "--learners", "trees,linear")
     before = until(tmp_path, 4, process)
@@ -214,6 +218,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     assert len(again.json["candidates"]) == 2 and before.items() <= outcomes(home).items()
 
 
+@pytest.mark.slow
 def test_groups_rare_classes_and_texts(texts_search: Ended) -> None:
     found = texts_search.json
     assert {each["learner"] for each in found["candidates"] if each["loss"] is not None} == {"trees", "linear"}

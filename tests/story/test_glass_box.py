@@ -48,6 +48,7 @@ def test_each_script_gives_the_metrics_of_the_leaderboard(name: str, request: py
             assert got[metric] == pytest.approx(each["metrics"][metric], rel=1e-9, abs=1e-9), (each["learner"], metric)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["good", "price"])
 def test_a_networks_script_gives_the_metrics_of_the_leaderboard(label: str, tmp_path: Path) -> None:
     others = {"good", "price", "size", "shop"} - {label}

@@ -180,6 +180,7 @@ def test_if_every_trial_fails_the_first_cause_is_shown(tuned: Path, call: Call) 
     assert ended.code != 0 and "none" in ended.err and "log:" in ended.err
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_trials_of_one(tuned: Path, call: Call, tmp_path: Path) -> None:
     (tuned.parent / "profiles.yml").write_text("profiles: {local: {workers: {name: local, processes: 1}}}")
     one = searched(call, "--set", "tune.queue=2")
@@ -243,6 +244,7 @@ def nested_of(folder: Path, run_id: str) -> dict[str, Any]:
     return nested(run_id)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_best_so_far(ran: Path, call: Call) -> None:
     with_tune(ran, trials=40, space=SLOW)
     process = start(ran.parent)
