@@ -143,7 +143,10 @@ class Predictor:
 
     def _named_as_in_the_table(self, row: Row | str, number: int) -> DataError | None:
         """What is wrong with a row that has the column which an input was learned from, and not the input."""
-        columns = project_of(self.folder)["data"]["columns"]
+        data = project_of(self.folder).get("data")
+        columns = data.get("columns") if isinstance(data, Mapping) else None
+        if not isinstance(columns, Mapping):  # of a folder that no run of ours made
+            return None
         for name in self.task.inputs:
             column = columns.get(name)
             if isinstance(column, str) and isinstance(row, Mapping) and name not in row and column in row:
