@@ -168,6 +168,8 @@ def test_every_column_of_texts_is_read(here: Path, learner: str) -> None:
     row = {"text": None, "headline": "a gem for 9 days on the market", "size": 60.0, "seller": "seller 1"}
     gem, wreck = predictor.predict([row, {**row, "headline": "a wreck for 9 days on the market"}])
     assert (gem["label"], wreck["label"]) == ("true", "false")
+    with pytest.raises(DataError, match="has 'remark', the name in the table"):  # and not predicted without it
+        predictor.predict([{"remark": "sunny", **{name: row[name] for name in row if name != "text"}}])
     lw.score(run.model_folder, "main.homes.flats")
     lake = lw.Workspace.open(lw.load_profile()).lake
     scored = lake.read(lake.version("main.homes.flats_predictions"))

@@ -227,18 +227,18 @@ def test_an_empty_fold_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
         few_rows.learn(network(tiny_base), alike, 3)
 
 
-def without_labels(given: Training, rows: int = 90, order: int | None = None) -> Training:
+def without_labels(one_training: Training, rows: int = 90, order: int | None = None) -> Training:
     """The training with rows without a label beside its own; `order` shuffles them."""
     texts = [row["text"] for row in sentences(rows, seed=7)]
     if order is not None:
         texts = [texts[at] for at in np.random.default_rng(order).permutation(rows)]
-    encoded = given.recipe.encode([{"text": text} for text in texts])
+    encoded = one_training.recipe.encode([{"text": text} for text in texts])
     none = Ragged(np.empty(0, np.int32), np.zeros(rows + 1, np.int64))
     unlabeled = Examples(encoded, none, np.ones(rows, np.float32), texts, [None] * rows)
-    return replace(given, unlabeled=unlabeled)
+    return replace(one_training, unlabeled=unlabeled)
 
 
-def clear(given: Training) -> Training:
+def clear(one_training: Training) -> Training:
     """The training with texts that a random encoder tells apart: one word, four times."""
 
     def of(examples: Examples, seed: int) -> Examples:
@@ -246,28 +246,32 @@ def clear(given: Training) -> Training:
         truths = [draw.choice(KINDS) for _ in range(len(examples))]
         words = [draw.choice(THINGS[truth][:2]) for truth in truths]
         texts = [f"{word} {word} {word} {word} {draw.randrange(10_000)}" for word in words]
-        encoded = given.recipe.encode([{"text": text} for text in texts])
+        encoded = one_training.recipe.encode([{"text": text} for text in texts])
         if not len(examples.targets.values):
             return replace(examples, encoded=encoded, rows=texts)
-        targets = given.task.targets(truths, encoded, texts)
+        targets = one_training.task.targets(truths, encoded, texts)
         return replace(examples, encoded=encoded, rows=texts, truths=truths, targets=targets)
 
-    assert given.unlabeled is not None
-    train, validation, unlabeled = of(given.train, 1), of(given.validation, 2), of(given.unlabeled, 3)
-    return replace(given, train=train, validation=validation, unlabeled=unlabeled)
+    assert one_training.unlabeled is not None
+    train, validation, unlabeled = (
+        of(one_training.train, 1),
+        of(one_training.validation, 2),
+        of(one_training.unlabeled, 3),
+    )
+    return replace(one_training, train=train, validation=validation, unlabeled=unlabeled)
 
 
 def test_how_sure_is_sure_follows_from_rows_of_known_class() -> None:
     """Of 100 rows the surest 40 are all right, the next 40 are right every second time, the others more seldom."""
     confidence = np.linspace(0.99, 0.4, 100)
     right = np.array([True] * 40 + [True, False] * 20 + [True, False, False] * 6 + [False, False])
-    said = np.where(right, 0, 1)
+    labels_of_folds = np.where(right, 0, 1)
     probabilities = np.repeat((1 - confidence)[:, None] / 2, 3, axis=1)
-    probabilities[np.arange(100), said] = confidence
+    probabilities[np.arange(100), labels_of_folds] = confidence
     logits = np.log(probabilities).astype(np.float32)
     nought, ones = np.zeros(100, np.int64), np.ones(100, np.float32)
     rows, classes = Sure.by(logits, nought, ones).of(logits)
-    assert rows.tolist() == [*range(51)] and np.array_equal(classes, said[:51])
+    assert rows.tolist() == [*range(51)] and np.array_equal(classes, labels_of_folds[:51])
     assert right[:51].mean() >= 0.9 > right[:53].mean()
     few = Sure.by(logits[:9], nought[:9], ones[:9])  # all right, but nine are too few
     assert few.threshold is None and len(few.of(logits)[0]) == 0
@@ -275,12 +279,12 @@ def test_how_sure_is_sure_follows_from_rows_of_known_class() -> None:
 
 def test_rows_that_are_not_sure_are_not_learned_from(tiny_base: Path, tmp_path: Path) -> None:
     """Of labels by chance no confidence is right: the model is that without them, and its details say why."""
-    given = training(tiny_base, tmp_path / "a", contrastive="never")
-    truths = [KINDS[at] for at in np.random.default_rng(3).integers(0, 3, len(given.train))]
-    targets = given.task.targets(truths, given.train.encoded, given.train.rows)
-    given = replace(given, train=replace(given.train, truths=truths, targets=targets))
+    one_training = training(tiny_base, tmp_path / "a", contrastive="never")
+    truths = [KINDS[at] for at in np.random.default_rng(3).integers(0, 3, len(one_training.train))]
+    targets = one_training.task.targets(truths, one_training.train.encoded, one_training.train.rows)
+    one_training = replace(one_training, train=replace(one_training.train, truths=truths, targets=targets))
     models = []
-    for one in (given, replace(without_labels(given), checkpoints=tmp_path / "b")):
+    for one in (one_training, replace(without_labels(one_training), checkpoints=tmp_path / "b")):
         one.checkpoints.mkdir(exist_ok=True)
         model = network(tiny_base)
         learned = few_rows.learn(model, one, 3)
@@ -292,14 +296,16 @@ def test_rows_that_are_not_sure_are_not_learned_from(tiny_base: Path, tmp_path: 
 
 def test_sure_rows_weigh_as_much_as_labelled_ones_at_most(tiny_base: Path, tmp_path: Path) -> None:
     """A thousand copies of the labelled rows leave the head where it was: they weigh as much as these, no more."""
-    given = training(tiny_base, tmp_path)
+    one_training = training(tiny_base, tmp_path)
     draw = np.random.default_rng(1)
     features = draw.normal(size=(60, 8)).astype(np.float32)
     classes = draw.integers(0, 3, 60)
     ones = np.ones(60, np.float32)
     labelled = features, torch.from_numpy(classes[:, None]), ones
     heads = [
-        torch.cat([part.flatten() for part in head_beside(given, 0.1, labelled, (np.tile(features, (n, 1)), rows))])
+        torch.cat(
+            [part.flatten() for part in head_beside(one_training, 0.1, labelled, (np.tile(features, (n, 1)), rows))]
+        )
         for n, rows in ((1, classes), (20, np.tile(classes, 20)))
     ]
     assert torch.allclose(*heads, atol=0.02) and not torch.allclose(heads[0], 0 * heads[0], atol=0.1)
@@ -343,14 +349,14 @@ def test_no_row_is_judged_by_rows_that_its_own_label_labelled(tiny_base: Path, t
     """The features of rows without a label, by the encoder that did not learn from a fold, do not change with it."""
     kept = []
     for name, other in (("a", False), ("b", True)):
-        given = clear(without_labels(training(tiny_base, tmp_path / name, contrastive=4)))
+        one_training = clear(without_labels(training(tiny_base, tmp_path / name, contrastive=4)))
         if other:
-            truths = [*given.train.truths]
+            truths = [*one_training.train.truths]
             truths[2] = {"animal": "stone"}.get(truths[2], "animal")
-            targets = given.task.targets(truths, given.train.encoded, given.train.rows)
-            given = replace(given, train=replace(given.train, truths=truths, targets=targets))
-        few_rows.learn(network(tiny_base), given, 3)
-        kept.append([np.load(given.checkpoints / f"unlabeled_{fold}_4.npy") for fold in range(3)])
+            targets = one_training.task.targets(truths, one_training.train.encoded, one_training.train.rows)
+            one_training = replace(one_training, train=replace(one_training.train, truths=truths, targets=targets))
+        few_rows.learn(network(tiny_base), one_training, 3)
+        kept.append([np.load(one_training.checkpoints / f"unlabeled_{fold}_4.npy") for fold in range(3)])
     assert np.array_equal(kept[0][2], kept[1][2]) and not np.array_equal(kept[0][0], kept[1][0])
 
 
@@ -358,8 +364,8 @@ def test_no_row_is_judged_by_rows_that_its_own_label_labelled(tiny_base: Path, t
 def test_many_rows_learn_nothing_from_them_and_say_so(
     tiny_base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], why: str
 ) -> None:
-    given = training(tiny_base, tmp_path, rows=30, num_train_epochs=1, quantize="never", **settings)
-    fitted = plugins.LEARNERS.find("encoder").fit(without_labels(given))
+    one_training = training(tiny_base, tmp_path, rows=30, num_train_epochs=1, quantize="never", **settings)
+    fitted = plugins.LEARNERS.find("encoder").fit(without_labels(one_training))
     assert (fitted.details["unlabeled_rows"], fitted.details["unlabeled_used"]) == (90, 0)
     assert why in fitted.details["unlabeled_unused"]
     assert any(why in record.getMessage() and record.levelname == "WARNING" for record in caplog.records)

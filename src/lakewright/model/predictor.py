@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from lakewright import plugins
 from lakewright.data.rows.gathered import Gathered
-from lakewright.data.rows.kinds import Kind, Row
+from lakewright.data.rows.kinds import TEXTS, Kind, Row, requires_text
 from lakewright.data.rows.request import lacks, read_row
 from lakewright.errors import DataError, ModelError
 from lakewright.model.folder import (
     MODEL,
+    PROJECT,
     SERVING,
     TRAIN_AGAIN,
     describe,
@@ -133,26 +134,31 @@ class Predictor:
         return predictions
 
     def _read(self, rows: Sequence[Row | str], numbers: Sequence[int] | None) -> list[dict[str, Any]]:
-        read = []
-        for number, row in zip(range(len(rows)) if numbers is None else numbers, rows, strict=True):
-            try:
-                read.append(read_row(self.task.inputs, row, number))
-            except DataError as error:
-                raise self._named_as_in_the_table(row, number) or error from None
-        return read
+        numbered = zip(range(len(rows)) if numbers is None else numbers, rows, strict=True)
+        return [self._read_one(row, number) for number, row in numbered]
 
-    def _named_as_in_the_table(self, row: Row | str, number: int) -> DataError | None:
-        """What is wrong with a row that has the column which an input was learned from, and not the input."""
+    def _read_one(self, row: Row | str, number: int) -> dict[str, Any]:
+        for name, column in self._renamed.items():
+            if isinstance(row, Mapping) and name not in row and column in row:
+                cause = f"row {number} has {column!r}, the name in the table of what the model calls {name!r}"
+                raise DataError(cause, f"name it {name!r}")
+        return read_row(self.task.inputs, row, number)
+
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """Text → the column of the table that it was learned from, where that has another name. A row of a table may
+        lack one text of several, so one under the column's name would be lost in silence."""
+        inputs = self.task.inputs
+        kinds = ("text",) if requires_text(inputs) else TEXTS
+        texts = [name for name, kind in inputs.items() if kind in kinds]
+        if not texts or not (self.folder / PROJECT).exists():  # a folder is whole once it is sealed
+            return {}
         data = project_of(self.folder).get("data")
         columns = data.get("columns") if isinstance(data, Mapping) else None
-        if not isinstance(columns, Mapping):  # of a folder that no run of ours made
-            return None
-        for name in self.task.inputs:
-            column = columns.get(name)
-            if isinstance(column, str) and isinstance(row, Mapping) and name not in row and column in row:
-                cause = f"row {number} has {column!r}, the name in the table of what the model calls {name!r}"
-                return DataError(cause, f"name it {name!r}")
-        return None
+        if not isinstance(columns, Mapping):  # a folder that no run of ours made
+            return {}
+        named = {name: columns.get(name) for name in texts}
+        return {name: column for name, column in named.items() if isinstance(column, str) and column not in inputs}
 
     def explain(
         self,

@@ -60,11 +60,11 @@ def check_columns(reading: Reading, columns: Columns) -> None:
 
 def known(reading: Reading) -> npt.NDArray[np.void]:
     """The identities (duplicates.py) of the rows that have a truth, in whichever split or in none."""
-    found = [np.empty(0, IDENTITY)]
+    identities = [np.empty(0, IDENTITY)]
     for batch in reading:
         held = contents(batch, reading.inputs)
-        found.append(held.identities[held.is_usable & ~missing_rows(batch.task_columns["truth"])])
-    return np.concatenate(found)
+        identities.append(held.identities[held.is_usable & ~missing_rows(batch.task_columns["truth"])])
+    return np.concatenate(identities)
 
 
 def draw(

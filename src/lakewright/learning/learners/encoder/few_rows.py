@@ -149,11 +149,11 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
         return _features(network, training, of)
 
     def by_folds(name: str, batches: int, of: Examples, pairs: str = "pairs") -> list[Features]:
-        found = [
+        features = [
             _kept(training.checkpoints / f"{name}_{fold}_{batches}.npy", partial(taught, fold, batches, of, pairs))
             for fold in (range(folds) if batches else range(1))
         ]
-        return found if batches else found * folds
+        return features if batches else features * folds
 
     def way(batches: int) -> _Way:
         measured = _measured(training, examples, by_folds("features", batches, examples), of_row)

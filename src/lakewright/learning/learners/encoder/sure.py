@@ -17,6 +17,7 @@ from lakewright.learning.blending import temperature
 from lakewright.learning.learners import Training
 from lakewright.learning.learners.encoder.probe import Probe
 from lakewright.learning.learners.encoder.settings import EncoderSettings
+from lakewright.model.tasks.classification import softmax
 
 RIGHT = 0.9  # of the labelled rows of at least a confidence, so that it is sure
 LEAST = 10  # labelled rows of at least this confidence: of fewer, nine in ten is chance
@@ -33,8 +34,8 @@ class Sure:
     def by(cls, logits: NDArray[np.float32], classes: NDArray[np.int64], weights: NDArray[np.float32]) -> Self:
         """From the logits [rows, classes] of rows of known classes [rows], each by a head that did not learn from the
         row: the slope of the least log loss, and the lowest confidence from which on RIGHT of the rows are right."""
-        slope = temperature(_softmax(logits), classes, weights.astype(np.float64))
-        probabilities = _softmax(slope * logits)
+        slope = temperature(softmax(logits), classes, weights.astype(np.float64))
+        probabilities = softmax(slope * logits)
         confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
         order = np.argsort(-confidence, kind="stable")
         confidence, count = confidence[order], np.arange(1, len(order) + 1)
@@ -45,7 +46,7 @@ class Sure:
 
     def of(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows of whose class a head of these logits [rows, classes] is sure, and the classes."""
-        probabilities = _softmax(self.slope * logits)
+        probabilities = softmax(self.slope * logits)
         least = np.inf if self.threshold is None else self.threshold
         rows = np.flatnonzero(probabilities.max(axis=1) >= least)
         return rows, probabilities[rows].argmax(axis=1)
@@ -77,9 +78,3 @@ def head_beside(
     )
     # The penalty stands beside a mean of losses: of more rows, each counts less
     return probe.head(penalty * float(total / (total + each * len(more))))
-
-
-def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    result: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return result
