@@ -20,6 +20,7 @@ from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder import contrastive, few_rows
 from lakewright.learning.learners.encoder.base import load_encoder
 from lakewright.learning.learners.encoder.network import EncoderNetwork
+from lakewright.learning.learners.encoder.probe import Choice
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.learning.learners.encoder.sure import Sure, head_beside
 from lakewright.model.recipe import Recipe
@@ -212,7 +213,7 @@ def test_few_rows_cannot_tell_and_more_can(rows: int, chosen: int) -> None:
     losses = draw.normal(1.0, 0.3, rows)
     better = losses - 0.02 + draw.normal(0, 0.2, rows)
     ways = {
-        batches: few_rows._Way(each, float(each.mean()), 1.0, np.zeros((rows, 2), np.float32))
+        batches: few_rows._Way(each, float(each.mean()), Choice(1.0), np.zeros((rows, 2), np.float32))
         for batches, each in ((0, losses + 0.5), (5, losses), (20, better - (better - losses + 0.02).mean()))
     }
     assert few_rows._chosen(ways) == chosen
@@ -304,7 +305,10 @@ def test_sure_rows_weigh_as_much_as_labelled_ones_at_most(tiny_base: Path, tmp_p
     labelled = features, torch.from_numpy(classes[:, None]), ones
     heads = [
         torch.cat(
-            [part.flatten() for part in head_beside(one_training, 0.1, labelled, (np.tile(features, (n, 1)), rows))]
+            [
+                part.flatten()
+                for part in head_beside(one_training, Choice(0.1), labelled, (np.tile(features, (n, 1)), rows))
+            ]
         )
         for n, rows in ((1, classes), (20, np.tile(classes, 20)))
     ]

@@ -124,14 +124,17 @@ def _platt(margin: NDArray[np.float64], target: NDArray[np.float64], weights: Lo
 
 
 def temperature(probabilities: NDArray[np.float64], truth: NDArray[np.int64], weights: Losses) -> float:
-    """By golden-section search of its logarithm: the loss is convex in the slope."""
+    """The slope, by golden-section search of its logarithm: the loss is convex in the slope."""
     logs = np.log(np.maximum(probabilities, LEAST))
+    doubt = 1 / (len(truth) + 2)  # Platt's: the share of the truth that the other classes get
 
     def loss(power: float) -> float:
         logits = logs * np.exp(power)
         largest = logits.max(axis=1, keepdims=True)
         sums = np.log(np.exp(logits - largest).sum(axis=1)) + largest[:, 0]
-        return float(np.average(sums - logits[np.arange(len(truth)), truth], weights=weights))
+        right = logits[np.arange(len(truth)), truth]
+        others = (logits.sum(axis=1) - right) / max(1, logits.shape[1] - 1)
+        return float(np.average(sums - (1 - doubt) * right - doubt * others, weights=weights))
 
     low, high, ratio = np.log(0.05), np.log(20.0), (np.sqrt(5) - 1) / 2
     for _ in range(STEPS):

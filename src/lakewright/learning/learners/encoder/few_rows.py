@@ -2,9 +2,9 @@
 
 Of a few hundred rows a validation split is a few dozen: which epoch, penalty or threshold is best there is chance, and
 its rows are missing where every row counts. So the rows are cut into folds, and each is predicted by an encoder and a
-head that did not learn from it. By the log loss of these predictions the head's penalty is chosen, and how many batches
-of pairs teach the encoder first, if any (contrastive.py). The task's thresholds and the validation metrics are
-theirs too. Then encoder and head learn once more, in the chosen way, from all rows: the model.
+head that did not learn from it. By the log loss of these predictions the head is chosen, logistic or of least squares
+and with which penalty, and how many batches of pairs teach the encoder first, if any (contrastive.py). The task's
+thresholds and the validation metrics are theirs too. Then encoder and head learn once more, in the chosen way, from all rows: the model.
 
 Where there are rows without a label, the head learns also from those of whose class it is sure (sure.py), unless the
 folds' log loss rises by that.
@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from lakewright.errors import TrainingError
+from lakewright.learning.blending import temperature
 from lakewright.learning.examples import joined
 from lakewright.learning.learners import Examples, Training
 from lakewright.learning.learners.encoder import packed
@@ -32,10 +33,11 @@ from lakewright.learning.learners.encoder.batches import padded
 from lakewright.learning.learners.encoder.contrastive import contrast
 from lakewright.learning.learners.encoder.frozen import remember
 from lakewright.learning.learners.encoder.network import EncoderNetwork
-from lakewright.learning.learners.encoder.probe import Probe, features_of
+from lakewright.learning.learners.encoder.probe import Choice, Probe, features_of
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.learning.learners.encoder.sure import LEAST, RIGHT, Sure, head_beside
 from lakewright.model.tasks import Logits, Loss, Task
+from lakewright.model.tasks.classification import softmax
 from lakewright.system.files import whole
 from lakewright.system.progress import bar
 
@@ -45,6 +47,7 @@ USUAL = 5  # batches of pairs, where the rows are too few to tell
 BATCHES = (USUAL, 10, 20, 40)  # one after another while the folds' log loss falls
 PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
 STRONGER = (60.0, 12.0)  # tried before them for classes: thresholds of several labels need probabilities that differ
+KINDS = ("logistic", "ridge")  # heads, of which the second is for classes
 
 LOG = logging.getLogger("lakewright")
 Features = NDArray[np.float32]  # [rows, width]
@@ -66,7 +69,7 @@ class _Way:
 
     losses: NDArray[np.float64]  # [rows], the task's, each of a head that did not learn from the row
     loss: float  # their mean
-    penalty: float
+    choice: Choice
     logits: NDArray[np.float32]  # [rows, outputs]
 
 
@@ -157,7 +160,8 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
 
     def way(batches: int) -> _Way:
         measured = _measured(training, examples, by_folds("features", batches, examples), of_row)
-        LOG.info("%d batches of pairs: log loss by folds %.4f, penalty %g", batches, measured.loss, measured.penalty)
+        kind, penalty = KINDS[measured.choice.ridge], measured.choice.penalty
+        LOG.info("%d batches of pairs: log loss by folds %.4f, %s, penalty %g", batches, measured.loss, kind, penalty)
         return measured
 
     automatic = settings.contrastive == "auto"
@@ -179,13 +183,13 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
     network.load_state_dict(start)
     losses = contrast(network, training, examples, chosen, training.checkpoints / "pairs.pt") if chosen else []
     inputs = _features(network, training, examples)
-    weight, bias = _probe(training, examples, inputs).head(taken.penalty)
+    weight, bias = _head(training, examples, inputs, taken.choice)
     if beside.sure is not None and beside.way is not None and unlabeled is not None:
         more = _kept(training.checkpoints / "unlabeled.npy", partial(_features, network, training, unlabeled))
         places, classes = beside.sure.of(more @ weight.numpy().T + bias.numpy())
         if len(places):
             labelled = inputs, _targets(examples), examples.weights
-            weight, bias = head_beside(training, taken.penalty, labelled, (more[places], classes))
+            weight, bias = head_beside(training, taken.choice, labelled, (more[places], classes))
             taken, beside.details["unlabeled_used"] = beside.way, len(places)
             LOG.info("%d of %d rows without a label are learned from, too", len(places), len(unlabeled))
         else:
@@ -204,7 +208,8 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
             "rows_of_folds": len(examples),
             "contrastive_batches": chosen,
             **{f"log_loss_after_{batches}": round(each.loss, 5) for batches, each in ways.items()},
-            "probe_penalty": taken.penalty,
+            "head": KINDS[taken.choice.ridge],
+            "probe_penalty": taken.choice.penalty,
             **beside.details,
         },
     )
@@ -242,14 +247,14 @@ def _beside(
     with bar("rows without a label", len(features)) as advance:
         for fold, (inputs, more) in enumerate(zip(features, of_unlabeled, strict=True)):
             learn, held = np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
-            weight, bias = _probe(training, examples.take(learn), inputs[learn]).head(way.penalty)
+            weight, bias = _head(training, examples.take(learn), inputs[learn], way.choice)
             places, classes = sure.of(more @ weight.numpy().T + bias.numpy())
             labelled = inputs[learn], targets[learn], examples.weights[learn]
-            weight, bias = head_beside(training, way.penalty, labelled, (more[places], classes))
+            weight, bias = head_beside(training, way.choice, labelled, (more[places], classes))
             logits[held] = inputs[held] @ weight.numpy().T + bias.numpy()
             advance(1, f"{len(places)} of {len(more)}")
     each = training.task.loss(torch.from_numpy(logits), targets, loss).double().numpy()
-    beside = _Way(each, float(np.average(each, weights=examples.weights)), way.penalty, logits)
+    beside = _Way(each, float(np.average(each, weights=examples.weights)), way.choice, logits)
     details["log_loss_with_unlabeled"] = round(beside.loss, 5)
     rise = each - way.losses
     if rise.mean() > rise.std() / np.sqrt(len(rise)):
@@ -283,35 +288,71 @@ def _features(network: EncoderNetwork, training: Training[EncoderSettings], exam
     return np.stack(features_of(network, training, examples, None))
 
 
-def _probe(training: Training[EncoderSettings], examples: Examples, features: Features) -> Probe:
+def _probe(training: Training[EncoderSettings], examples: Examples, features: Features, ridge: bool = False) -> Probe:
     weights, loss = torch.from_numpy(examples.weights), training.settings.loss_of(training.task)
-    return Probe(torch.from_numpy(features), _targets(examples), weights, training, loss, training.task.outputs)
+    inputs, targets = torch.from_numpy(features), _targets(examples)
+    return Probe(inputs, targets, weights, training, loss, training.task.outputs, ridge)
+
+
+def _head(
+    training: Training[EncoderSettings], examples: Examples, features: Features, choice: Choice
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return choice.scaled(_probe(training, examples, features, choice.ridge).head(choice.penalty))
 
 
 def _measured(
     training: Training[EncoderSettings], examples: Examples, features: Sequence[Features], of_row: NDArray[np.int16]
 ) -> _Way:
-    """The best penalty by the log loss of rows that heads did not learn from. `features` [folds]: all rows' by the
-    encoder that did not learn from the fold."""
+    """The best head by the log loss of rows that heads did not learn from. `features` [folds]: all rows' by the encoder
+    that did not learn from the fold.
+
+    Of classes, each head's logits are first multiplied by what makes their log loss least. A strong penalty keeps the
+    direction that few rows show and makes all probabilities alike: this gives their spread back. And least squares,
+    whose logits are of no scale, is then a second kind of head: where a few rows of each class lie together in many
+    dimensions it often finds the better direction."""
+    usual = training.settings.loss == "auto" and training.settings.label_smoothing_factor == 0
+    ridges = (False, True) if training.task.truth == "class" and usual else (False,)
+    return min((_best(training, examples, features, of_row, ridge) for ridge in ridges), key=lambda each: each.loss)
+
+
+def _best(
+    training: Training[EncoderSettings],
+    examples: Examples,
+    features: Sequence[Features],
+    of_row: NDArray[np.int16],
+    ridge: bool,
+) -> _Way:
+    """Of one kind of head, that of the best penalty."""
     sides = [(np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)) for fold in range(len(features))]
     probes = [
-        _probe(training, examples.take(learn), inputs[learn])
+        _probe(training, examples.take(learn), inputs[learn], ridge)
         for inputs, (learn, _) in zip(features, sides, strict=True)
     ]
-    targets, loss = _targets(examples), Loss(training.task.losses[0])
+    targets, loss, classes = _targets(examples), Loss(training.task.losses[0]), training.task.truth == "class"
     best: _Way | None = None
-    for penalty in (*STRONGER, *PENALTIES) if training.task.truth == "class" else PENALTIES:
+    for penalty in (*STRONGER, *PENALTIES) if classes else PENALTIES:
         logits = np.zeros((len(examples), training.task.outputs), np.float32)
         for probe, inputs, (_, held) in zip(probes, features, sides, strict=True):
             weight, bias = (part.numpy() for part in probe.head(penalty))
             logits[held] = inputs[held] @ weight.T + bias
+        choice = Choice(penalty, ridge)
+        if classes:
+            choice = replace(choice, slope=_slope(logits, targets[:, 0].numpy(), examples.weights))
+            logits *= np.float32(choice.slope)
         each = training.task.loss(torch.from_numpy(logits), targets, loss).double().numpy()
-        measured = _Way(each, float(np.average(each, weights=examples.weights)), penalty, logits)
-        if best is not None and measured.loss > best.loss:
+        measured = _Way(each, float(np.average(each, weights=examples.weights)), choice, logits)
+        if best is None or measured.loss <= best.loss:
+            best = measured
+        elif not ridge:
             break  # weaker ones only fit closer to what was learned from, and take the most steps
-        best = measured
     assert best is not None
     return best
+
+
+def _slope(logits: NDArray[np.float32], classes: NDArray[np.int64], weights: NDArray[np.float32]) -> float:
+    """What the logits [rows, classes], of any scale, are multiplied by so that their log loss is least."""
+    spread = max(float(logits.std()), 1e-6)
+    return temperature(softmax(logits / spread), classes, weights.astype(np.float64)) / spread
 
 
 def _targets(examples: Examples) -> torch.Tensor:

@@ -43,6 +43,18 @@ class _Head:
     logits: Logits  # of validation
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A head that is chosen by rows which it did not learn from."""
+
+    penalty: float
+    ridge: bool = False
+    slope: float = 1.0  # its logits are multiplied by it: how sure they may be
+
+    def scaled(self, head: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        return head[0] * self.slope, head[1] * self.slope
+
+
 class Probe:
     """Rows that heads learn from, one head for each penalty; each fit starts from the last."""
 
@@ -54,15 +66,18 @@ class Probe:
         training: Training[PretrainedSettings],
         loss: Loss,
         outputs: int,
+        ridge: bool = False,
     ) -> None:
-        """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]."""
+        """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]. `ridge`: of classes, least squares of 0
+        and 1 for each class (ridge.py) in place of the loss; its logits are of no scale."""
         self._mean, self._scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
         self._inputs, self._targets, self._weights = (inputs - self._mean) / self._scale, targets, weights
         self._task, self._loss = training.task, loss
         self._weight = torch.zeros(outputs, inputs.shape[1], requires_grad=True)
         self._bias = torch.zeros(outputs, requires_grad=True)
-        squared = training.unit is not None and loss.name == "l2"
-        self._ridge = Ridge(self._inputs, targets, weights) if squared else None
+        numbers = torch.nn.functional.one_hot(targets[:, 0], outputs) if ridge else targets
+        squared = ridge or (training.unit is not None and loss.name == "l2")
+        self._ridge = Ridge(self._inputs, numbers, weights) if squared else None
 
     def head(self, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
         """weight [outputs, width] and bias [outputs] of the least mean loss + penalty · |weight|² ÷ 2, the weight there

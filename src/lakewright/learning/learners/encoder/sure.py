@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lakewright.learning.blending import temperature
 from lakewright.learning.learners import Training
-from lakewright.learning.learners.encoder.probe import Probe
+from lakewright.learning.learners.encoder.probe import Choice, Probe
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.model.tasks.classification import softmax
 
@@ -54,11 +54,11 @@ class Sure:
 
 def head_beside(
     training: Training[EncoderSettings],
-    penalty: float,
+    choice: Choice,
     labelled: tuple[NDArray[np.float32], torch.Tensor, NDArray[np.float32]],
     sure: tuple[NDArray[np.float32], NDArray[np.int64]],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """weight [outputs, width] and bias [outputs] of the head that learns from both; `penalty` is that of the labelled
+    """weight [outputs, width] and bias [outputs] of the head that learns from both; `choice` is that of the labelled
     rows alone.
 
     `labelled`: features [rows, width], targets [rows, 1], weights [rows]; `sure`: features [rows, width] and classes
@@ -75,6 +75,7 @@ def head_beside(
         training,
         training.settings.loss_of(training.task),
         training.task.outputs,
+        choice.ridge,
     )
     # The penalty stands beside a mean of losses: of more rows, each counts less
-    return probe.head(penalty * float(total / (total + each * len(more))))
+    return choice.scaled(probe.head(choice.penalty * float(total / (total + each * len(more)))))
