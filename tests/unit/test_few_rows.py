@@ -219,6 +219,33 @@ def test_few_rows_cannot_tell_and_more_can(rows: int, chosen: int) -> None:
     assert few_rows._chosen(ways) == chosen
 
 
+def test_folds_choose_the_kind_of_head_and_how_sure_it_is(tiny_base: Path, tmp_path: Path) -> None:
+    """Classes whose centres differ, among directions that vary much and say nothing: least squares. One number whose
+    middle is a class: logistic, as least squares never finds the middle one."""
+    given = training(tiny_base, tmp_path, rows=120)
+    given = replace(given, settings=given.settings.model_copy(update={"contrastive": "never"}))
+    draw = np.random.default_rng(5)
+    classes, of_row = np.repeat([0, 1, 2], 40), np.arange(120) % 3
+    targets = given.task.targets([KINDS[at] for at in classes], given.train.encoded, given.train.rows)
+    examples = replace(given.train, targets=targets)
+    wide = draw.normal(size=(120, 300)) + 10 * draw.normal(size=(120, 20)) @ draw.normal(size=(20, 300))
+    wide[np.arange(120), classes] += 6
+    wide = wide.astype(np.float32)
+    line = (classes + draw.normal(size=120) * 0.15).astype(np.float32)[:, None] * np.ones(4, np.float32)
+    ways = {}
+    for name, features in (("wide", wide), ("line", line)):
+        way = ways[name] = few_rows._measured(given, examples, [features] * 3, of_row.astype(np.int16))
+        stretched = [few_rows._slope(way.logits * factor, classes, examples.weights) for factor in (1, 100)]
+        assert stretched[0] == pytest.approx(1, rel=0.01) and stretched[1] == pytest.approx(0.01, rel=0.01)
+        weight, bias = few_rows._head(given, examples, features, way.choice)
+        right = (features @ weight.numpy().T + bias.numpy()).argmax(axis=1) == classes
+        assert right.mean() > 0.9 and way.loss < np.log(3)
+    assert ways["wide"].choice.ridge and not ways["line"].choice.ridge
+    smooth = given.settings.model_copy(update={"label_smoothing_factor": 0.1})  # a loss of the user's own: no other
+    alone = few_rows._measured(replace(given, settings=smooth), examples, [wide] * 3, of_row.astype(np.int16))
+    assert not alone.choice.ridge
+
+
 def test_an_empty_fold_is_an_error(tiny_base: Path, tmp_path: Path) -> None:
     given = training(tiny_base, tmp_path)
     alike = replace(given, train=replace(given.train, parts=np.zeros(60, np.int16)))

@@ -2,9 +2,10 @@
 
 Of a few hundred rows a validation split is a few dozen: which epoch, penalty or threshold is best there is chance, and
 its rows are missing where every row counts. So the rows are cut into folds, and each is predicted by an encoder and a
-head that did not learn from it. By the log loss of these predictions the head is chosen, logistic or of least squares
-and with which penalty, and how many batches of pairs teach the encoder first, if any (contrastive.py). The task's
-thresholds and the validation metrics are theirs too. Then encoder and head learn once more, in the chosen way, from all rows: the model.
+head that did not learn from it. By the log loss of these predictions the head is chosen (logistic or least squares, and
+the penalty), and how many batches of pairs teach the encoder first, if any (contrastive.py). The task's thresholds and
+the validation metrics are theirs too. Then encoder and head learn once more, in the chosen way, from all rows: the
+model.
 
 Where there are rows without a label, the head learns also from those of whose class it is sure (sure.py), unless the
 folds' log loss rises by that.

@@ -68,8 +68,10 @@ class Probe:
         outputs: int,
         ridge: bool = False,
     ) -> None:
-        """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n]. `ridge`: of classes, least squares of 0
-        and 1 for each class (ridge.py) in place of the loss; its logits are of no scale."""
+        """inputs [n, width], targets [n, numbers] (of tokens: [n]), weights [n].
+
+        `ridge`: of classes, least squares of 0 and 1 for each class (ridge.py) in place of the loss; its logits are of
+        no scale."""
         self._mean, self._scale = inputs.mean(dim=0), inputs.std(dim=0).mean().clamp(min=1e-6)
         self._inputs, self._targets, self._weights = (inputs - self._mean) / self._scale, targets, weights
         self._task, self._loss = training.task, loss
