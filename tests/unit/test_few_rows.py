@@ -213,7 +213,7 @@ def test_few_rows_cannot_tell_and_more_can(rows: int, chosen: int) -> None:
     losses = draw.normal(1.0, 0.3, rows)
     better = losses - 0.02 + draw.normal(0, 0.2, rows)
     ways = {
-        batches: few_rows._Way(each, float(each.mean()), Choice(1.0), np.zeros((rows, 2), np.float32))
+        batches: few_rows._Way(each, Choice(1.0), np.zeros((rows, 2), np.float32))
         for batches, each in ((0, losses + 0.5), (5, losses), (20, better - (better - losses + 0.02).mean()))
     }
     assert few_rows._chosen(ways) == chosen

@@ -46,8 +46,9 @@ FEW = 2000  # rows of train and validation
 FOLDS = 3
 USUAL = 5  # batches of pairs, where the rows are too few to tell
 BATCHES = (USUAL, 10, 20, 40)  # one after another while the folds' log loss falls
-PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, while the folds' log loss falls
+PENALTIES = (3.0, 0.5, 0.1, 0.02, 0.004, 0.0008)  # of the squared weights, until the folds' log loss clearly rises
 STRONGER = (60.0, 12.0)  # tried before them for classes: thresholds of several labels need probabilities that differ
+UNSURE = 2  # standard errors: a head that is worse by less may be as good
 KINDS = ("logistic", "ridge")  # heads, of which the second is for classes
 
 LOG = logging.getLogger("lakewright")
@@ -68,10 +69,13 @@ class Learned:
 class _Way:
     """One way to learn, measured by folds."""
 
-    losses: NDArray[np.float64]  # [rows], the task's, each of a head that did not learn from the row
-    loss: float  # their mean
+    losses: NDArray[np.float64]  # [rows], the task's × the row's weight, each of a head that did not learn from the row
     choice: Choice
     logits: NDArray[np.float32]  # [rows, outputs]
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
 
 
 def folds_of(training: Training[EncoderSettings]) -> int:
@@ -237,7 +241,7 @@ def _beside(
     """The way with the `rows` without a label of whose class a head is sure. Both features [folds]: by the encoder that
     did not learn from the fold; those of `unlabeled` are computed if they are needed. Two numbers alone come from all
     folds: the slope and the threshold of `Sure`."""
-    targets, loss = _targets(examples), Loss(training.task.losses[0])
+    targets = _targets(examples)
     sure = Sure.by(way.logits, targets[:, 0].numpy(), examples.weights)
     details: dict[str, float | int | str] = {"unlabeled_rows": rows, "unlabeled_used": 0}
     if sure.threshold is None:
@@ -254,11 +258,9 @@ def _beside(
             weight, bias = head_beside(training, way.choice, labelled, (more[places], classes))
             logits[held] = inputs[held] @ weight.numpy().T + bias.numpy()
             advance(1, f"{len(places)} of {len(more)}")
-    each = training.task.loss(torch.from_numpy(logits), targets, loss).double().numpy()
-    beside = _Way(each, float(np.average(each, weights=examples.weights)), way.choice, logits)
+    beside = _Way(_losses(training, examples, logits), way.choice, logits)
     details["log_loss_with_unlabeled"] = round(beside.loss, 5)
-    rise = each - way.losses
-    if rise.mean() > rise.std() / np.sqrt(len(rise)):
+    if not _no_worse(beside, way, 1):
         return _not_used(details, f"with them the log loss by folds rises from {way.loss:.4f} to {beside.loss:.4f}")
     return _Beside(details, beside, sure)
 
@@ -272,8 +274,7 @@ def _chosen(ways: Mapping[int, _Way]) -> int:
     """The number of batches with the least log loss, but USUAL where that is within one standard error of the least:
     which is the best of a few dozen rows is chance."""
     best = min(ways, key=lambda batches: ways[batches].loss)
-    worse = ways[USUAL].losses - ways[best].losses
-    return USUAL if worse.mean() <= worse.std() / np.sqrt(len(worse)) else best
+    return USUAL if _no_worse(ways[USUAL], ways[best], 1) else best
 
 
 def _kept(path: Path, compute: Callable[[], Features]) -> Features:
@@ -307,30 +308,42 @@ def _measured(
     """The best head by the log loss of rows that heads did not learn from. `features` [folds]: all rows' by the encoder
     that did not learn from the fold.
 
-    Of classes, each head's logits are first multiplied by what makes their log loss least. A strong penalty keeps the
-    direction that few rows show and makes all probabilities alike: this gives their spread back. And least squares,
-    whose logits are of no scale, is then a second kind of head: where a few rows of each class lie together in many
-    dimensions it often finds the better direction."""
+    Of classes, each head's logits are first multiplied by what makes their log loss least: a strong penalty keeps the
+    direction that few rows show but makes all probabilities alike, and least squares has logits of no scale. And of the
+    heads that are no worse than the best as far as the folds can tell, the one of the strongest penalty is taken, least
+    squares before logistic: which is the best of a few dozen rows is chance.
+    """
     usual = training.settings.loss == "auto" and training.settings.label_smoothing_factor == 0
-    ridges = (False, True) if training.task.truth == "class" and usual else (False,)
-    return min((_best(training, examples, features, of_row, ridge) for ridge in ridges), key=lambda each: each.loss)
+    ridges = (True, False) if training.task.truth == "class" and usual else (False,)
+    heads = [each for ridge in ridges for each in _heads(training, examples, features, of_row, ridge)]
+    best = min(heads, key=lambda each: each.loss)
+    if training.task.truth != "class":
+        return best
+    heads.sort(key=lambda each: -each.choice.penalty)  # stable: ridge stays before logistic
+    return next(each for each in heads if _no_worse(each, best, UNSURE))
 
 
-def _best(
+def _no_worse(way: _Way, best: _Way, errors: float) -> bool:
+    """Whether its mean loss is at most so many standard errors of the difference above the best."""
+    worse = way.losses - best.losses
+    return bool(worse.mean() <= errors * worse.std() / np.sqrt(len(worse)))
+
+
+def _heads(
     training: Training[EncoderSettings],
     examples: Examples,
     features: Sequence[Features],
     of_row: NDArray[np.int16],
     ridge: bool,
-) -> _Way:
-    """Of one kind of head, that of the best penalty."""
+) -> list[_Way]:
+    """Of one kind, one for each penalty, the strongest first."""
     sides = [(np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)) for fold in range(len(features))]
     probes = [
         _probe(training, examples.take(learn), inputs[learn], ridge)
         for inputs, (learn, _) in zip(features, sides, strict=True)
     ]
-    targets, loss, classes = _targets(examples), Loss(training.task.losses[0]), training.task.truth == "class"
-    best: _Way | None = None
+    classes = training.task.truth == "class"
+    ways: list[_Way] = []
     for penalty in (*STRONGER, *PENALTIES) if classes else PENALTIES:
         logits = np.zeros((len(examples), training.task.outputs), np.float32)
         for probe, inputs, (_, held) in zip(probes, features, sides, strict=True):
@@ -338,16 +351,21 @@ def _best(
             logits[held] = inputs[held] @ weight.T + bias
         choice = Choice(penalty, ridge)
         if classes:
-            choice = replace(choice, slope=_slope(logits, targets[:, 0].numpy(), examples.weights))
+            choice = replace(choice, slope=_slope(logits, _targets(examples)[:, 0].numpy(), examples.weights))
             logits *= np.float32(choice.slope)
-        each = training.task.loss(torch.from_numpy(logits), targets, loss).double().numpy()
-        measured = _Way(each, float(np.average(each, weights=examples.weights)), choice, logits)
-        if best is None or measured.loss <= best.loss:
-            best = measured
-        elif not ridge:
+        ways.append(_Way(_losses(training, examples, logits), choice, logits))
+        if not _no_worse(ways[-1], min(ways, key=lambda way: way.loss), UNSURE):
             break  # weaker ones only fit closer to what was learned from, and take the most steps
-    assert best is not None
-    return best
+    return ways
+
+
+def _losses(
+    training: Training[EncoderSettings], examples: Examples, logits: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    loss, weights = Loss(training.task.losses[0]), examples.weights.astype(np.float64)
+    each = training.task.loss(torch.from_numpy(logits), _targets(examples), loss).double().numpy()
+    weighted: NDArray[np.float64] = each * weights / weights.mean()
+    return weighted
 
 
 def _slope(logits: NDArray[np.float32], classes: NDArray[np.int64], weights: NDArray[np.float32]) -> float:
