@@ -156,6 +156,7 @@ EXTRAS = {
     "usearch": "search",
     **dict.fromkeys(("lightgbm", "optuna"), "tables"),
     "xgboost": "xgboost",
+    **dict.fromkeys(("grpc", "pyspark"), "spark"),
 }
 
 

@@ -8,6 +8,8 @@ upper end, and `fmin` returns label → value, of a choice the index.
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from lakewright.system.files import cores
 from lakewright.tuning.minimize import Minimum, minimize, structure_of
 from lakewright.tuning.samplers import STARTUP, RandomSampler, Sampler, TpeSampler
 from lakewright.tuning.trials import Trial, best_of
+from lakewright.workers import Workers
+from lakewright.workers.local import LocalWorkers
 
 Stop = Callable[..., tuple[bool, list[Any]]]
 
@@ -172,24 +176,41 @@ class Trials:
 
 
 class SparkTrials(Trials):
-    """Trials in `parallelism` processes of this machine. Spark is not used, and a warning says so."""
+    """Trials as tasks of a Spark cluster: of `spark_session`, else of the session that is active. Where there is none,
+    `parallelism` processes of this machine compute them, and a warning says so.
+
+    `parallelism` None: as many at once as the cluster, or this machine, has cores for.
+    """
 
     def __init__(
         self,
         parallelism: int | None = None,
         timeout: float | None = None,
         loss_threshold: float | None = None,
-        spark_session: object = None,
+        spark_session: Any = None,
     ) -> None:
         super().__init__()
         self.parallelism, self.timeout, self.loss_threshold = parallelism, timeout, loss_threshold
-        warnings.warn(
-            f"SparkTrials runs {self.processes} processes of this machine: there are no Spark workers yet", stacklevel=2
-        )
+        session = spark_session if spark_session is not None else _active_session()
+        self.workers: Workers = LocalWorkers(parallelism or cores(), cores())
+        if session is not None:
+            from lakewright.workers.spark import SparkWorkers
 
-    @property
-    def processes(self) -> int:
-        return self.parallelism or cores()
+            self.workers = SparkWorkers.of(session, parallelism)
+        else:
+            warnings.warn(
+                f"SparkTrials runs {self.workers.processes} processes of this machine: no Spark session is active",
+                stacklevel=2,
+            )
+
+
+def _active_session() -> Any:
+    """Spark's session of this process, if it has one; without pyspark there is none."""
+    if "pyspark" not in sys.modules and "DATABRICKS_RUNTIME_VERSION" not in os.environ:
+        return None
+    from pyspark.sql import SparkSession
+
+    return SparkSession.getActiveSession()
 
 
 def no_progress_loss(iteration_stop_count: int = 20, percent_increase: float = 0.0) -> Stop:
@@ -241,8 +262,9 @@ def fmin(
     _refuse(fn, pass_expr_memo_ctrl, trials, points_to_evaluate, trials_save_file)
     trials = trials if trials is not None else Trials()
     trials.labels = (*parameters(structure_of(space)[0]),)
-    parallel = trials.processes if isinstance(trials, SparkTrials) else 1
+    workers: Workers | None = None
     if isinstance(trials, SparkTrials):
+        workers = trials.workers
         timeout = trials.timeout if timeout is None else timeout
         loss_threshold = trials.loss_threshold if loss_threshold is None else loss_threshold
     if (max_evals, timeout, loss_threshold, early_stop_fn) == (None,) * 4:
@@ -262,13 +284,13 @@ def fmin(
         space,
         algo=_sampler(algo),
         max_evals=max_evals,
-        max_queue_len=max(max_queue_len, parallel),
+        max_queue_len=max(max_queue_len, workers.processes if workers else 1),
         seed=_seed(rstate),
         timeout=timeout,
         loss_threshold=loss_threshold,
         points=points_to_evaluate or (),
         folder=trials_save_file or None,
-        workers=parallel,
+        workers=workers or 1,
         trials=earlier,
         progress=bool(show_progressbar and verbose),
         stop=stop,

@@ -1,7 +1,8 @@
-"""The process that computes parts, which workers/local.py starts: `python -m lakewright.workers.process FILE THREADS
-[BYTES]`.
+"""What computes a part, in the process where it is computed: one that workers/local.py starts by `python -m
+lakewright.workers.process FILE THREADS [BYTES]`, or one of a cluster.
 
-It ends when the process that started it does, even in the middle of a part: that one holds the other end of the pipe.
+The first ends when the process that started it does, even in the middle of a part: that one holds the other end of the
+pipe.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+ONE = threading.Lock()  # a cache alone lets two threads load twice
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def main(descriptor: int, threads: int, memory: int | None = None) -> None:
-    for of_library in THREADS:
-        os.environ[of_library] = str(threads)  # before the libraries that read them are imported
-    os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
+    prepare(threads)
     if memory is not None:
         from lakewright.system.memory import limit
 
@@ -44,6 +45,22 @@ def main(descriptor: int, threads: int, memory: int | None = None) -> None:
     threading.Thread(target=listen, name="parts", daemon=True).start()
     while True:
         connection.send_bytes(_answer(function, parts.get()))
+
+
+def answer(function: bytes, part: bytes, threads: int) -> bytes:
+    """In a process that somebody else has started, and may start several parts in."""
+    with ONE:
+        prepare(threads)
+        loaded = partial(_loaded, function)
+        with suppress(Exception):  # as an error of the part, below
+            loaded()
+    return _answer(loaded, part)
+
+
+def prepare(threads: int) -> None:
+    for of_library in THREADS:
+        os.environ[of_library] = str(threads)  # before the libraries that read them are imported
+    os.environ["TTY_COMPATIBLE"] = "0"  # no progress bar: several processes would draw over each other
 
 
 @cache
