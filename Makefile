@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 TORCH := torch==2.13.0
+SPARK := 'pyspark[connect]==4.2.0' pysail==0.7.2
 DEMO := $(VENV)/.demo
 DEV := $(VENV)/.dev
 AXE := axe-core-4.14.1
 
-.PHONY: demo test axe chromium curl nginx node strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance clean
+.PHONY: demo test axe chromium curl nginx node spark strace systemd test-slow test-demo check lock bench-accuracy bench-training bench-scoring bench-serving bench-peers bench-growth bench-columns bench-gpu bench-tables bench-automl bench-requests bench-importance clean
 .NOTPARALLEL:  # one pip, and one apt-get, at a time
 
 # One folder and a stamp for each of two environments: what the examples need, and with the rest of [dev].
@@ -33,7 +34,7 @@ demo: $(DEMO)  ## a real run, from PyPI's data and encoder to a registered model
 test: $(DEV) axe chromium curl nginx systemd  ## the whole suite but its slow part
 	$(BIN)/python -m pytest -q -m 'not slow' --numprocesses 2 --dist loadfile --durations=8
 
-test-slow: $(DEV) node strace
+test-slow: $(DEV) node strace spark
 	$(BIN)/python -m pytest -q -m slow
 
 # The examples run in an environment of their own, with what `make demo` installs and nothing else.
@@ -69,6 +70,10 @@ nginx:  # Debian starts it: a tester's machine is to have the program, not a web
 
 node:
 	$(call debian,npx,npm,compose.yml will not be checked and Azure's storage not be emulated)
+
+spark: $(DEV)  # pyspark is 450 MB, so it is in no other environment
+	$(PIP) --constraint constraints.txt $(SPARK)
+	$(call debian,java,openjdk-17-jre-headless,the tests on Spark will be skipped)
 
 strace:
 	$(call debian,strace,strace,the tests that kill at a system call will be skipped)

@@ -21,7 +21,8 @@ CASES = {"local": [LocalWorkers(2, 2), LocalWorkers(1, 2)]}
 
 
 def test_every_kind_of_workers_has_a_case() -> None:
-    assert {*CASES} == {*plugins.WORKERS.names()}
+    """spark's are in test_spark_workers.py: they need Java and a cluster."""
+    assert {*CASES, "spark"} == {*plugins.WORKERS.names()}
 
 
 class TestWorkers(WorkersSuite):

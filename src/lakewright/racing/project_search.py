@@ -122,6 +122,7 @@ def automl(project: Project, workspace: Workspace, *, watch: Watch = lambda *_: 
     means nothing, and TrainingError if no candidate came to its end.
     """
     settings, learners, base = check_race(project)
+    _processes(workspace)  # raises for workers of another kind before anything is read
     warm_up()
     with workspace.lock(f"{project.schema_}.{project.name}", "running or searching this project"):
         name, identity = _name(project, base, settings, learners, workspace)
@@ -371,6 +372,11 @@ def _share(base: Project, prepared: Prepared, workspace: Workspace, folder: Path
 
 
 def _processes(workspace: Workspace) -> int:
+    if (name := workspace.profile.workers.name) != "local":
+        raise UsageError(
+            f"automl races in processes of one machine, and the profile's workers are {name!r}",
+            "set workers: {name: local} in the profile for this search; tune uses the others",
+        )
     wanted = getattr(workspace.profile.workers, "processes", "auto")
     return min(workspace.threads, cores()) if wanted == "auto" else int(wanted)
 

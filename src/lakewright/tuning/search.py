@@ -175,6 +175,7 @@ class _Search:
         clock = max((trial.ended for trial in recorded.values()), default=0.0)
         zero = time.monotonic() - clock
         workers = workers_of(workspace)
+        workers.reach(workspace.folder)
         own = Proposal(OWN, own_point(self.project, space))
         sampler = sampler_of(tune.sampler, space, tune.seed, [own.point], may_repeat=False)
         ahead = ahead_of(sampler, workers, tune.queue, tune.prune != "none")

@@ -7,6 +7,7 @@ parts, however many are computed at once. A profile picks them: `workers: {name:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import ClassVar, Protocol, Self, TypeVar
 
 from lakewright.settings.profile import WorkersSettings
@@ -33,6 +34,9 @@ class Workers(Protocol):
     @property
     def processes(self) -> int:
         """How many parts are computed at once, at most."""
+
+    def reach(self, folder: Path) -> None:
+        """Raises UsageError where a worker does not see a folder of this machine that parts read or write."""
 
     def threads(self, ahead: int) -> int:
         """The threads that each part may use where `ahead` parts are drawn before their turn."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -47,6 +48,9 @@ class LocalWorkers:
     def open(cls, settings: WorkersSettings, threads: int) -> Self:
         assert isinstance(settings, LocalSettings)
         return cls(threads if settings.processes == "auto" else settings.processes, threads, settings.memory)
+
+    def reach(self, folder: Path) -> None:
+        """Processes of this machine see what it sees."""
 
     def threads(self, ahead: int) -> int:
         return max(1, self.machine_threads // max(1, min(self.processes, ahead)))

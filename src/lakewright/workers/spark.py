@@ -92,6 +92,22 @@ class SparkWorkers:
         opened._check()
         return cls(session, processes or _parallelism(session), opened.task_threads)
 
+    def reach(self, folder: Path) -> None:
+        """Asks as many workers as compute at once, of which one that sees the folder may be asked twice."""
+        mark = folder / f".seen-{uuid4().hex}"
+        mark.touch()
+        try:
+            answers = self.map(partial(_sees, mark), range(self.processes), ahead=self.processes)
+            blind = sorted({host for host, sees in answers if not sees})
+        finally:
+            mark.unlink()
+        if blind:
+            raise UsageError(
+                f"the Spark workers on {', '.join(blind)} do not see the folder {folder} of this machine",
+                "put the workspace and the lake where all machines reach them: a mounted folder, s3:// or abfss:// "
+                "(profiles.yml: workspace, lake)",
+            )
+
     def threads(self, ahead: int) -> int:
         return self.task_threads
 
@@ -230,6 +246,10 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def _sees(mark: Path, _: int) -> tuple[str, bool]:
+    return socket.gethostname(), mark.exists()
 
 
 def _described(_: None) -> dict[str, str | None]:

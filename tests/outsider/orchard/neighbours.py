@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -29,6 +30,9 @@ class Neighbours:
     def open(cls, settings: WorkersSettings, threads: int) -> Self:
         assert isinstance(settings, NeighboursSettings)
         return cls(settings.neighbours, threads)
+
+    def reach(self, folder: Path) -> None:
+        """They are in this process."""
 
     def threads(self, ahead: int) -> int:
         return max(1, self.at_home // min(self.processes, ahead))
