@@ -102,11 +102,15 @@ def test_whether_a_flat_is_taken(here: Path) -> None:
     for row, cause in (
         ({"size": 80.0, "seller": "seller 1"}, "row 0 has no 'text'"),
         ({"text": None, "size": 80.0}, "row 0 has no 'seller'"),
-        ({"remark": "a", "size": 80.0, "seller": "seller 1"}, "has 'remark', the name in the table of .* calls 'text'"),
         ({"txet": "a", "size": 80.0, "seller": "seller 1"}, "has 'txet', which is not an input, and has no 'text'"),
     ):
         with pytest.raises(DataError, match=cause):
             predictor.predict([row])
+    with pytest.raises(DataError, match="rows is a DataFrame") as refused:
+        predictor.predict(pa.Table.from_pylist(SAMPLES).to_pandas())
+    assert "to_dict('records')" in refused.value.remedy
+    by_column = {"remark" if name == "text" else name: value for name, value in SAMPLES[0].items()}
+    assert predictor.predict([by_column]) == predictor.predict(SAMPLES[:1])  # as the table calls it
     assert predictor.predict([SAMPLES[0]["text"]]) == predictor.predict([{"text": SAMPLES[0]["text"]}])
 
     model = mlflow.pyfunc.load_model(run.records["register"].uri)  # type: ignore[attr-defined]
@@ -168,8 +172,9 @@ def test_every_column_of_texts_is_read(here: Path, learner: str) -> None:
     row = {"text": None, "headline": "a gem for 9 days on the market", "size": 60.0, "seller": "seller 1"}
     gem, wreck = predictor.predict([row, {**row, "headline": "a wreck for 9 days on the market"}])
     assert (gem["label"], wreck["label"]) == ("true", "false")
-    with pytest.raises(DataError, match="has 'remark', the name in the table"):  # and not predicted without it
-        predictor.predict([{"remark": "sunny", **{name: row[name] for name in row if name != "text"}}])
+    without = {name: row[name] for name in row if name != "text"}
+    by_column, by_name = {"remark": "sunny", **without}, {"text": "sunny", **without}
+    assert predictor.predict([by_column]) == predictor.predict([by_name]) != predictor.predict([row])
     lw.score(run.model_folder, "main.homes.flats")
     lake = lw.Workspace.open(lw.load_profile()).lake
     scored = lake.read(lake.version("main.homes.flats_predictions"))

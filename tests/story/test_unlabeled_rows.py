@@ -13,6 +13,7 @@ import yaml
 
 import lakewright as lw
 from conftest import KINDS, write_csv
+from lakewright.errors import DataError, NotFound
 
 TABLE = "main.demo.unread"
 
@@ -61,6 +62,26 @@ def few(project: Path) -> Path:
 
 def write(rows: list[dict[str, Any]], name: str = TABLE) -> None:
     lw.Workspace.open(lw.load_profile()).lake.write(name, pa.Table.from_pylist(rows))
+
+
+def test_rows_without_a_label_come_from_a_file(few: Path) -> None:
+    """As a table of their own, which is written again when the file changes, and only then."""
+    write_csv(few.with_name("unread.csv"), unlabelled(150))
+    settings = ("data.unlabeled=unread.csv", "train.num_train_epochs=auto")
+    run = lw.run(few, settings=settings)
+    ingested = run.records["ingest"]
+    assert ingested.unlabeled.name == f"{ingested.table.name}_unlabeled"  # type: ignore[attr-defined]
+    assert run.records["train"].details["unlabeled_rows"] == 150  # type: ignore[attr-defined]
+    assert lw.run(few, settings=settings).records["ingest"].unlabeled.version == 0  # type: ignore[attr-defined]
+    write_csv(few.with_name("unread.csv"), unlabelled(90, seed=6))
+    again = lw.run(few, settings=settings)
+    assert again.records["ingest"].unlabeled.version == 1  # type: ignore[attr-defined]
+    assert again.records["train"].details["unlabeled_rows"] == 90  # type: ignore[attr-defined]
+    write_csv(few.with_name("other.csv"), [{"words": "a"}])
+    with pytest.raises(DataError, match=r"other\.csv has no column 'text'"):
+        lw.run(few, settings=("data.unlabeled=other.csv",))
+    with pytest.raises(NotFound, match=r"gone\.csv"):
+        lw.run(few, settings=("data.unlabeled=gone.csv",))
 
 
 def test_rows_without_a_label_teach_words_that_no_labelled_row_has(few: Path) -> None:

@@ -352,6 +352,45 @@ def test_fmin_takes_one_parameter_and_what_hyperopt_takes() -> None:
         fmin(lambda x: x, x, algo="anneal", max_evals=2)
 
 
+def test_a_folder_keeps_no_losses_of_another_objective(tmp_path: Path) -> None:
+    """The same code goes on, wherever it stands; other code is refused, unless nothing of it was kept."""
+    space = {"x": {"uniform": [0, 1]}}
+    folder = tmp_path / "kept"
+
+    def near(values: dict[str, float]) -> float:
+        return abs(values["x"]) + ("a" in {"b", "c"})
+
+    first = minimize(near, space, max_evals=4, folder=folder)
+    assert minimize(near, space, max_evals=4, folder=folder) == first
+    with pytest.raises(UsageError, match="the losses of 4 trials, and the objective is another function") as refused:
+        minimize(lambda values: 100 + values["x"], space, max_evals=4, folder=folder)
+    assert '"code"' in refused.value.remedy
+    with pytest.raises(UsageError, match="another function"):
+        fmin(lambda x: -x, hp.uniform("x", 0, 1), max_evals=4, trials_save_file=folder_of(tmp_path), verbose=False)
+
+
+def folder_of(tmp_path: Path) -> Path:
+    fmin(lambda x: x, hp.uniform("x", 0, 1), max_evals=3, trials_save_file=tmp_path / "fmin", verbose=False)
+    return tmp_path / "fmin"
+
+
+def test_failed_trials_are_tried_again_once_their_cause_is_corrected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    space, data = {"x": {"uniform": [0, 1]}}, tmp_path / "data.txt"
+
+    def reads(values: dict[str, float]) -> float:
+        return values["x"] + float(data.read_text())
+
+    with pytest.raises(LakewrightError, match="all 3 trials failed"):
+        minimize(reads, space, max_evals=3, folder=tmp_path / "kept")
+    data.write_text("1")
+    found = minimize(reads, space, max_evals=3, folder=tmp_path / "kept")
+    assert [trial.status for trial in found.trials] == ["ok"] * 3
+    assert "3 trials of an earlier call failed, and are tried again" in caplog.text
+    assert found.trials[0].point == minimize(reads, space, max_evals=3).trials[0].point
+
+
 def test_spark_trials_run_here_and_say_so() -> None:
     with pytest.warns(UserWarning, match="SparkTrials runs 2 processes of this machine"):
         trials = SparkTrials(parallelism=2)

@@ -16,6 +16,7 @@ from lakewright.cli.app import AsJson, ProfileName, Settings, app, stoppable
 from lakewright.cli.elsewhere import started_elsewhere
 from lakewright.cli.running import ALLOCATIONS, KEPT, end_of
 from lakewright.cli.show import note, print_json, print_rows, print_run, say, visible
+from lakewright.cli.tuning import check_out
 from lakewright.errors import UsageError
 from lakewright.system.memory import give_back
 
@@ -59,6 +60,7 @@ def automl(
     from lakewright import automl as face
 
     give_back()
+    check_out(out, rows)
     options = {"minutes": minutes, "metric": metric, "trials": trials}
     lists = {"learners": learners, "without": without}
     overrides = [f"automl.{key}={value}" for key, value in options.items() if value is not None]

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app, 
 from lakewright.cli.elsewhere import started_elsewhere
 from lakewright.cli.running import ALLOCATIONS
 from lakewright.cli.show import note, print_json, print_rows, say, visible
+from lakewright.errors import UsageError
 from lakewright.system.memory import give_back
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def tune(
     from lakewright import tune as tuning
 
     give_back()
+    check_out(out, project)
     kept = "the trials that ended are kept, and the best so far is best.yml in the workspace's folder tune"
     if started_elsewhere("tune", project, settings, profile, out, as_json):
         return
@@ -53,6 +56,31 @@ def tune(
         print_json(found.as_json())
     else:
         _print(found, project, settings)
+
+
+def check_out(out: str | None, project: str) -> None:
+    """Raises UsageError before a search for a file that its end could not write, or that holds something else."""
+    if out is None:
+        return
+    path = Path(out)
+    if path.suffix not in (".yml", ".yaml") or path.is_dir():
+        raise UsageError(f"--out {out}: a project file is written there", "name a file that ends in .yml")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {path.parent}", "make it, or name another file")
+    if path.exists() and not is_project(path):
+        raise UsageError(f"--out {out} exists and is no project file", "name another file, or delete it")
+    searched = Path(project) / "project.yml" if Path(project).is_dir() else Path(project)
+    if searched.exists() and path.exists() and path.samefile(searched):
+        raise UsageError(f"--out {out} is the project that is searched", "name another file")
+
+
+def is_project(path: Path) -> bool:
+    from lakewright.settings.yamlfile import read_yaml
+
+    try:
+        return {"name", "task"} <= {*read_yaml(path, UsageError).values}
+    except UsageError:
+        return False
 
 
 def _line(trial: Trial, best: Trial | None) -> None:

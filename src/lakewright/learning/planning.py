@@ -20,9 +20,18 @@ from lakewright.data.rows.inputs import ROLES, ColumnUse, close, noticed_in, use
 from lakewright.data.rows.kinds import whole_row
 from lakewright.data.rows.leaks import check_alone
 from lakewright.data.rows.lost import Shortfalls
-from lakewright.data.rows.quality import Noticed, check_absent, check_constant, check_test, check_train, counted, cut
+from lakewright.data.rows.quality import (
+    Noticed,
+    check_absent,
+    check_constant,
+    check_size_of_test,
+    check_test,
+    check_train,
+    counted,
+    cut,
+)
 from lakewright.data.rows.reading import Batch, Reading
-from lakewright.data.rows.splits import SPLITS, TRAIN, Method
+from lakewright.data.rows.splits import SPLITS, TEST, TRAIN, Method
 from lakewright.data.rows.unlabeled import Unlabeled, check_columns, draw, known
 from lakewright.data.sources.derived import columns_of
 from lakewright.errors import DataError, LakewrightError, ProjectError
@@ -116,6 +125,7 @@ def _plan(table: TableVersion, project: Project, lake: Lake, method: Method, fin
     # Split first, before anything is fitted
     chosen = choose(reading, method, settings, columns, findings)
     train = reading.only(chosen.of(TRAIN))
+    findings += check_size_of_test(chosen.counts[TEST])
 
     if Kind.level == "row":
         findings += check_alone(train, inputs)

@@ -111,11 +111,18 @@ class Predictor:
         numbers: Sequence[int] | None = None,
     ) -> list[Prediction]:
         """One JSON-ready prediction a row, in the rows' order; `no_prediction` if a text is blank. A row is a mapping
-        of the task's inputs, or a text if a row needs no other input. `progress` is called with the number of rows
+        of the task's inputs, or a text if a row needs no other input; a text may have its column's name in the table
+        that was learned from. `progress` is called with the number of rows
         predicted since its last call. `numbers` are the rows' numbers in messages; by default 0, 1, 2, ….
 
         Raises DataError, which names the first row that lacks an input.
         """
+        if hasattr(rows, "columns"):
+            raise DataError(
+                f"rows is a {type(rows).__name__}, and they are a list of mappings",
+                "of pandas: predict(rows.to_dict('records')), or predict_table(pyarrow.Table.from_pandas(rows)); "
+                "mlflow.pyfunc.load_model(MODEL).predict(rows) takes it as it is",
+            )
         parsed = self._read(rows, numbers)
         blank = [lacks(self.task.inputs, row) for row in parsed]
         complete = [row for row, nothing in zip(parsed, blank, strict=True) if not nothing]
@@ -138,16 +145,16 @@ class Predictor:
         return [self._read_one(row, number) for number, row in numbered]
 
     def _read_one(self, row: Row | str, number: int) -> dict[str, Any]:
-        for name, column in self._renamed.items():
-            if isinstance(row, Mapping) and name not in row and column in row:
-                cause = f"row {number} has {column!r}, the name in the table of what the model calls {name!r}"
-                raise DataError(cause, f"name it {name!r}")
+        if isinstance(row, Mapping):
+            for name, column in self._renamed.items():
+                if name not in row and column in row:
+                    row = {**row, name: row[column]}
         return read_row(self.task.inputs, row, number)
 
     @cached_property
     def _renamed(self) -> dict[str, str]:
-        """Text → the column of the table that it was learned from, where that has another name. A row of a table may
-        lack one text of several, so one under the column's name would be lost in silence."""
+        """Text → the column of the table that it was learned from, where that has another name: a row may name it so,
+        too. One text of several may be lacking, and under an unknown name it would be lost in silence."""
         inputs = self.task.inputs
         kinds = ("text",) if requires_text(inputs) else TEXTS
         texts = [name for name, kind in inputs.items() if kind in kinds]

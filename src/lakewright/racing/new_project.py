@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lakewright.data.lake.names import TableName
-from lakewright.errors import DataError, LakewrightError, UsageError, nearest
+from lakewright.data.sources import format_of_file
+from lakewright.errors import DataError, LakewrightError, NotFound, UsageError, nearest
 from lakewright.settings.yamlfile import Key, lay
 from lakewright.system.files import write_whole
 
@@ -66,6 +67,10 @@ def dataset_of(name: str) -> Dataset:
     try:
         TableName.parse(name)
     except UsageError as error:
+        if "/" in name or format_of_file(name) is not None:
+            folder = Path(name).parent
+            beside = [each.name for each in folder.iterdir() if format_of_file(each.name)] if folder.is_dir() else []
+            raise NotFound(f"there is no file {name}", nearest(Path(name).name, beside)) from None
         raise UsageError(f"{name} is no file, and not the name of a table", error.remedy) from None
     return Dataset(table=name)
 
@@ -186,7 +191,7 @@ def _check_label(schema: pa.Schema, dataset: Dataset, label: str) -> Any:
     """The label's type."""
     if label not in schema.names:
         where = dataset.table or dataset.source
-        raise DataError(f"{where} has no column {label!r}, which --label names", nearest(label, schema.names))
+        raise DataError(f"{where} has no column {label!r}, which is to be predicted", nearest(label, schema.names))
     return schema.field(label).type
 
 

@@ -96,7 +96,8 @@ def portfolio(learners: Collection[str], ways: Ways, outputs: int, terms: bool =
         for way, settings in OVER_TEXTS
         if way in ways.get(settings["learner"], {})
     ]
-    return [*over_texts[:1], *own[:2], *over_texts[1:], *own[2:]]
+    every = [*over_texts[:1], *own[:2], *over_texts[1:], *own[2:]]
+    return [each for at, each in enumerate(every) if each not in every[:at]]
 
 
 def ways_to_read(learners: Collection[str], recipe: Recipe, outputs: int) -> Ways:

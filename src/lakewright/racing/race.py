@@ -90,7 +90,7 @@ class Race:
             for number, each in enumerate(portfolio(learners, ways, outputs, terms)[:most])
         ]
         self.cost: dict[str, float] = {}  # family → seconds of its last unit
-        self.study = _study(seed)
+        self.seed, self.study = seed, _study(seed)
         self._deep: tuple[int, list[Candidate]] = (-1, [])
 
     def next(self, left: float, spent: float) -> Unit | None:
@@ -201,8 +201,9 @@ class Race:
         if self.most is not None and len(self.candidates) >= self.most:
             return None
         affordable = [name for name, cost in self.cost.items() if cost * len(self.all) * MARGIN / self.processes < left]
+        known = [each.settings for each in self.candidates]
         for settings, trial in self._proposals(TRIES if affordable else 0):
-            if family_of(settings) in affordable:
+            if family_of(settings) in affordable and settings not in known:
                 candidate = Candidate(len(self.candidates), settings, "tpe", trial=trial, proposal=_described(trial))
                 self.candidates.append(candidate)
                 return candidate, self.first[0]
@@ -222,6 +223,8 @@ class Race:
             self.tell(outcome)
         if candidate.has(self.first):
             self.study.add_trial(_trial_of(proposal, candidate.loss(self.first)))
+        # With the seed of the earlier attempt it would draw what that drew
+        self.study.sampler = _sampler(self.seed + len(self.candidates))
 
     def _tell_study(self, candidate: Candidate) -> None:
         if candidate.trial is None:
@@ -238,12 +241,17 @@ def _study(seed: int) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.create_study(direction="minimize", sampler=_sampler(seed))
+
+
+def _sampler(seed: int) -> optuna.samplers.TPESampler:
+    import optuna
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that `group` may change its form
-        sampler = optuna.samplers.TPESampler(
+        return optuna.samplers.TPESampler(
             seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=5
         )
-        return optuna.create_study(direction="minimize", sampler=sampler)
 
 
 def _described(trial: optuna.trial.Trial) -> dict[str, Any]:

@@ -139,8 +139,8 @@ class Data(Settings):
     table: str | None = Field(default=None, description="catalog.schema.table[@vN]; default {schema}.{name}")
     unlabeled: str | None = Field(
         default=None,
-        description="catalog.schema.table[@vN] of rows without a label, which encoder learns from beside few labelled "
-        "ones; may be the project's own table",
+        description="catalog.schema.table[@vN], or a source as above, of rows without a label, which encoder learns "
+        "from beside few labelled ones; may be the project's own table",
     )
     format: str | None = Field(
         default=None, description="csv, json, parquet or delta, if the source's name does not show it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -93,7 +94,8 @@ def minimize(
 
     `max_queue_len` proposals are made ahead. `workers`: so many processes compute trials; with `max_queue_len` 1, tpe
     needs one alone. Without a `timeout` (seconds; no trial starts after it) the trials do not depend on `workers`.
-    A `folder` keeps each trial as it ends; the same call goes on from there. `trials` are earlier ones, which count.
+    A `folder` keeps each trial as it ends; the same call goes on from there, and tries those that failed again. An `fn`
+    whose own code has changed is refused there; what it calls is not compared. `trials` are earlier ones, which count.
     `experiment`: the name of an MLflow experiment, in which a run of this search gets one nested run a trial; at
     `tracking`, by default where MLflow logs. `stop` gets the trials so far after each, and ends the search where it
     returns True.
@@ -118,8 +120,11 @@ def minimize(
     recorded = {trial.number: trial for trial in trials}
     home = TrialFolder(Path(folder)) if folder is not None else None
     if home is not None:
-        home.begin(identity)
-        recorded = home.read() | recorded
+        home.begin(identity, _code_of(fn))
+        kept = home.read()
+        if kept:
+            LOG.info("%d trials are taken from %s", len(kept), home.path)
+        recorded = kept | recorded
     _check_recorded(structure, recorded)
     began = time.monotonic()
 
@@ -295,6 +300,21 @@ def _shape(space: Space) -> Any:
     if hasattr(space, "__dataclass_fields__"):
         return {name: _shape(inner) for name, inner in vars(space).items()}
     return json.loads(jsonfile.text(space, default=plain))
+
+
+def _code_of(fn: Any) -> str:
+    """A digest of a function's own code, by the Python that compiled it; empty for another callable."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return ""
+
+    def described(value: Any) -> Any:
+        if hasattr(value, "co_code"):
+            return [value.co_code.hex(), [*value.co_names], [described(each) for each in value.co_consts]]
+        return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"{version}:{_digest(json.dumps(described(code)))}"
 
 
 def _digest(text: str) -> str:

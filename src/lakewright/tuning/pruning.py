@@ -17,6 +17,7 @@ from lakewright.errors import TrainingError
 from lakewright.tuning.trials import Trial, best_of
 
 LEAST = 4  # earlier trainings that came as far: with fewer none is ended
+WARM = 0.1  # of the median length of earlier trainings
 POINTS = 200  # of a curve that is recorded
 KEPT = 3  # hyperband: one of so many goes on past a rung
 BRACKETS = 4  # hyperband: the first rung is at 1/27, 1/9 or 1/3 of the longest training; the last bracket has none
@@ -54,9 +55,11 @@ class Watched:
 
 def below_median(curve: Curve, earlier: Sequence[Curve], number: int) -> str:
     """The best that the training reached so far is below the median of what the earlier ones had reached at that time:
-    the median stopping rule of Golovin et al., "Google Vizier" (2017)."""
+    the median stopping rule of Golovin et al., "Google Vizier" (2017). Not in the first tenth of their usual length,
+    where a small learning rate is behind whatever it comes to."""
     best, others = _standing(curve, earlier)
-    if len(others) < LEAST or best >= median(others):
+    lengths = [each[-1][0] for each in earlier if each]
+    if len(others) < LEAST or curve[-1][0] < WARM * median(lengths) or best >= median(others):
         return ""
     return f"{best:.4g}, and half of {len(others)} earlier trainings had reached {median(others):.4g}"
 

@@ -51,10 +51,10 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
 class TrialFolder:
     path: Path
 
-    def begin(self, identity: Mapping[str, Any]) -> None:
-        """Raises UsageError where the folder holds another search."""
+    def begin(self, identity: Mapping[str, Any], code: str = "") -> None:
+        """Raises UsageError where the folder holds another search, or the losses of an objective of other `code`."""
         here = self.path / "search.json"
-        wanted = json.loads(jsonfile.text(dict(identity), default=str))
+        wanted = json.loads(jsonfile.text(dict(identity) | ({"code": code} if code else {}), default=str))
         try:
             before = json.loads(here.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -63,16 +63,26 @@ class TrialFolder:
             raise UsageError(f"{here} is damaged", "delete the folder to search anew") from None
         if before is None:
             self.write(here, jsonfile.text(wanted))
-        elif before != wanted:
-            changed = sorted(key for key in {*before, *wanted} if before.get(key) != wanted.get(key))
+        elif before | {"code": code} != wanted | {"code": code}:
+            changed = sorted(key for key in {*before, *wanted} - {"code"} if before.get(key) != wanted.get(key))
             raise UsageError(
                 f"{self.path} holds the trials of another search: {', '.join(changed)} changed",
                 "name another folder, or delete this one",
             )
+        elif (compiled := before.get("code", code)) != code:
+            same_python = compiled.partition(":")[0] == code.partition(":")[0]
+            if same_python and (kept := len(self.read())):
+                raise UsageError(
+                    f"{self.path} holds the losses of {kept} trials, and the objective is another function since",
+                    f"name another folder, or delete this one; where it gives the same losses, delete the line "
+                    f'"code" of {here}',
+                )
+            self.write(here, jsonfile.text(wanted))
 
     def read(self) -> dict[int, Trial]:
-        """The trials that are there, by number; a damaged one is left out, and so is tried again."""
-        trials = {}
+        """The trials that are there, by number. One that failed is left out, and so is tried again: its cause may be
+        corrected. So is a damaged one."""
+        trials, failed = {}, 0
         for path in sorted((self.path / "trials").glob("[0-9]*.json")):
             try:
                 values = json.loads(path.read_text(encoding="utf-8"))
@@ -82,7 +92,12 @@ class TrialFolder:
             except (ValueError, TypeError):
                 LOG.warning("%s is damaged and left out", path)
                 continue
-            trials[trial.number] = trial
+            if trial.status == "fail":
+                failed += 1
+            else:
+                trials[trial.number] = trial
+        if failed:
+            LOG.warning("%d trials of an earlier call failed, and are tried again", failed)
         return trials
 
     def record(self, trial: Trial) -> None:

@@ -38,6 +38,11 @@ class TableName:
         return TableName(catalog, schema, table), None if match[4] is None else int(match[4])
 
 
+def is_table(text: str) -> bool:
+    """Whether the text has the form of a table's name."""
+    return _REFERENCE.fullmatch(text.strip()) is not None
+
+
 def check_folder(folder: str) -> None:
     """Raises UsageError for a local folder whose path delta-rs or MLflow would read as another one."""
     unsupported = _UNSUPPORTED.search(folder)

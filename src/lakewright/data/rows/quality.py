@@ -30,6 +30,7 @@ from lakewright.records import Finding
 if TYPE_CHECKING:
     from lakewright.settings.sections import Columns
 
+FEW_TEST_ROWS = 30  # of fewer, resampling tells little of the rows that were not drawn
 EXAMPLES = 5
 CUT = 80  # characters of an example
 WORDS_FOR_NOTHING = {*PLACEHOLDERS} - {"none", "unknown", "missing", "xxx", "todo", "tbd", "_", "."}  # may be classes
@@ -181,6 +182,8 @@ def check_duplicates(
     """Findings about repeated texts, and about texts with different truths. `fate`: what becomes of repeated ones."""
     number = _numbers(rows, len(duplicates.group_of_row))
     text_column, truth_column = input_names(columns, "and"), truth_name(columns)
+    if content(columns) == "text" and any(isinstance(columns.roles[role], list) for role, _ in columns.inputs):
+        text_column += " and all other inputs"  # rows are equal by all of them
     noticed = noticed_rows(
         "exact_duplicates",
         number[duplicates.exact],
@@ -265,6 +268,18 @@ def check_splits(split: npt.NDArray[np.generic]) -> None:
                 f"{name} has no rows after duplicates are dropped",
                 "set prepare.duplicates: keep, give it a larger share under prepare.split, or add rows",
             )
+
+
+def check_size_of_test(rows: int) -> list[Finding]:
+    """The finding `few_test_rows`."""
+    if rows >= FEW_TEST_ROWS:
+        return []
+    detail = (
+        f"{counted(rows, 'row')} of test: too few for a metric to mean much. Its interval is of resampled rows, and as "
+        "narrow as they are alike; one error more or less changes what the gate reads. Add rows, or give test a larger "
+        "share (prepare.split.test)."
+    )
+    return [Finding(name="few_test_rows", count=rows, detail=detail)]
 
 
 def check_test(counts: Mapping[str, Mapping[str, int]], *, columns: Columns) -> list[Finding]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import pyarrow as pa
 
 import lakewright
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.names import TableName, is_table
 from lakewright.data.lake.tables import FINGERPRINT
 from lakewright.data.sources import Intake, Source
 from lakewright.data.sources.derived import with_derived
@@ -26,18 +28,58 @@ FINDINGS = "findings"
 
 def fingerprint(project: Project, workspace: Workspace) -> str:
     """A text that changes with the source's content and with how it is read. Without a source: the table's version."""
-    data = project.data
-    if data.source is None:
+    if project.data.source is None:
         return str(workspace.lake.version(project.table))
-    secrets = workspace.profile.secrets()
-    source, uri = open_source(data.source, data.format, secrets, project.folder)
-    return _fingerprint(source, source.fingerprint(uri, data.options, secrets, _intake(project, [])), data)
+    return _Reading.of(project, workspace, project.data).content
 
 
-def unlabeled(project: Project, workspace: Workspace) -> TableVersion | None:
-    """The version of data.unlabeled that a run reads now: the newest one, or the one that it names. None where it names
-    the project's own table, whose version follows from the source. Raises NotFound where there is no such table."""
-    if project.data.unlabeled is None:
+def unlabeled(project: Project, workspace: Workspace) -> str | None:
+    """What the rows of data.unlabeled depend on: a table's version, the newest one or the one that is named, or a
+    source's fingerprint. None where it names the project's own table, whose version follows from the source."""
+    if (data := _of_unlabeled(project)) is not None:
+        return _Reading.of(project, workspace, data).content
+    table = _table_of_unlabeled(project, workspace)
+    return None if table is None else str(table)
+
+
+def ingest(project: Project, workspace: Workspace) -> Ingested:
+    data = project.data
+    other, apart = _table_of_unlabeled(project, workspace), _of_unlabeled(project)  # before anything is written
+    beside = None if apart is None else _Reading.of(project, workspace, apart)
+    if data.source is None:
+        table, content, findings = workspace.lake.version(project.table), "", list[Finding]()
+    else:
+        table, content, findings = _written(_Reading.of(project, workspace, data), project.table, workspace)
+    if beside is not None:
+        other, _, noticed = _written(beside, f"{_unpinned(project.table)}_unlabeled", workspace)
+        findings += [
+            each.model_copy(update={"name": f"unlabeled_{each.name}", "detail": f"data.unlabeled: {each.detail}"})
+            for each in noticed
+        ]
+    if workspace.log is not None and data.source is not None:
+        workspace.log.params({"source": data.source, "table": str(table), "rows": table.rows})
+    return Ingested(
+        table=table,
+        source=data.source or str(table),
+        fingerprint=content or str(table),
+        unlabeled=table if other is None and data.unlabeled is not None else other,
+        findings=findings,
+    )
+
+
+def _of_unlabeled(project: Project) -> Data | None:
+    """data.unlabeled as a source, where it names no table: read as the project's own, without what only that has."""
+    data = project.data
+    if data.unlabeled is None or (is_table(data.unlabeled) and not (project.folder / data.unlabeled).exists()):
+        return None
+    inputs = {name for _, name in data.columns.inputs}
+    derive = {name: sql for name, sql in data.derive.items() if name in inputs}
+    return data.model_copy(update={"source": data.unlabeled, "exclude": [], "derive": derive})
+
+
+def _table_of_unlabeled(project: Project, workspace: Workspace) -> TableVersion | None:
+    """The version of another table that data.unlabeled names. Raises NotFound where there is no such table."""
+    if project.data.unlabeled is None or _of_unlabeled(project) is not None:
         return None
     name, version = TableName.parse(project.data.unlabeled)
     if version is None and name == TableName.parse(project.table)[0]:
@@ -47,60 +89,65 @@ def unlabeled(project: Project, workspace: Workspace) -> TableVersion | None:
     except NotFound as error:
         raise NotFound(
             f"data.unlabeled: {error.cause}",
-            f"{error.remedy}; write the table first (lakewright sql 'create table … as select …'), or remove "
-            "data.unlabeled",
+            f"{error.remedy}; write the table first (lakewright sql 'create table … as select …'), name a file of "
+            "rows, or remove data.unlabeled",
         ) from None
 
 
-def ingest(project: Project, workspace: Workspace) -> Ingested:
-    data, lake = project.data, workspace.lake
-    other = unlabeled(project, workspace)  # before anything is written
-    if data.source is None:
-        table = lake.version(project.table)
-        return Ingested(
-            table=table,
-            source=str(table),
-            fingerprint=str(table),
-            unlabeled=_own(data, table) if other is None else other,
-        )
+def _unpinned(table: str) -> str:
+    return str(TableName.parse(table)[0])
 
-    findings: list[Finding] = []
-    secrets, intake = workspace.profile.secrets(), _intake(project, findings)
-    source, uri = open_source(data.source, data.format, secrets, project.folder)
-    content = _fingerprint(source, source.fingerprint(uri, data.options, secrets, intake), data)
-    committed = None if workspace.again else lake.ingested(project.table, content)
+
+@dataclass(frozen=True)
+class _Reading:
+    """A source, opened, and what was noticed."""
+
+    data: Data
+    source: Source
+    uri: str
+    secrets: dict[str, str]
+    intake: Intake
+    findings: list[Finding]
+
+    @classmethod
+    def of(cls, project: Project, workspace: Workspace, data: Data) -> Self:
+        assert data.source is not None
+        secrets, findings = workspace.profile.secrets(), list[Finding]()
+        source, uri = open_source(data.source, data.format, secrets, project.folder)
+        return cls(data, source, uri, secrets, _intake(project, data, findings), findings)
+
+    @property
+    def content(self) -> str:
+        own = self.source.fingerprint(self.uri, self.data.options, self.secrets, self.intake)
+        return _fingerprint(self.source, own, self.data)
+
+    def rows(self) -> pa.RecordBatchReader:
+        opened = self.source.open(self.uri, self.data.options, self.secrets, self.intake)
+        return with_derived(opened, self.data.derive)
+
+
+def _written(reading: _Reading, name: str, workspace: Workspace) -> tuple[TableVersion, str, list[Finding]]:
+    """The table's version that holds the source's rows, their fingerprint, and what was noticed of them."""
+    lake, content = workspace.lake, reading.content
+    committed = None if workspace.again else lake.ingested(name, content)
     if committed is None:
-        reader = with_derived(source.open(uri, data.options, secrets, intake), data.derive)
-        _check_columns(data, reader.schema.names, intake)
-        properties = {FINGERPRINT: content, "source": data.source, "run": workspace.run_id}
-        if findings:  # in the commit: an unchanged source is not read again
-            properties[FINDINGS] = json.dumps([plain(finding) for finding in findings])
-        with bar(f"writing {project.table}", None) as advance:
-            committed = lake.write(project.table, _counted(reader, advance), properties=properties)
-    if workspace.log is not None:
-        workspace.log.params({"source": data.source, "table": str(committed), "rows": committed.rows})
+        reader = reading.rows()
+        _check_columns(reading.data, reader.schema.names, reading.intake)
+        properties = {FINGERPRINT: content, "source": str(reading.data.source), "run": workspace.run_id}
+        if reading.findings:  # in the commit: an unchanged source is not read again
+            properties[FINDINGS] = json.dumps([plain(finding) for finding in reading.findings])
+        with bar(f"writing {name}", None) as advance:
+            committed = lake.write(name, _counted(reader, advance), properties=properties)
     stored = lake.history(str(committed))[0]["properties"].get(FINDINGS, "[]")
-    findings = [Finding.model_validate(finding) for finding in json.loads(stored)]
-    return Ingested(
-        table=committed,
-        source=data.source,
-        fingerprint=content,
-        unlabeled=_own(data, committed) if other is None else other,
-        findings=findings,
-    )
+    return committed, content, [Finding.model_validate(finding) for finding in json.loads(stored)]
 
 
-def _own(data: Data, table: TableVersion) -> TableVersion | None:
-    """The project's own table, where data.unlabeled names it."""
-    return None if data.unlabeled is None else table
-
-
-def _intake(project: Project, findings: list[Finding]) -> Intake:
-    columns = project.data.columns
+def _intake(project: Project, data: Data, findings: list[Finding]) -> Intake:
+    columns = data.columns
     time = columns.event_time if project.prepare.split.method == "time" else None
     return Intake(
         as_written=frozenset(columns.as_written),
-        exclude=frozenset(project.data.exclude),
+        exclude=frozenset(data.exclude),
         numbers={name: role for role, name in columns.names if role in columns.numeric},
         times={time: "event_time"} if time else {},
         notice=findings.append,
@@ -116,7 +163,8 @@ def _fingerprint(source: Source, content: str, data: Data) -> str:
 
 def _check_columns(data: Data, names: Sequence[str], intake: Intake) -> None:
     """Raises DataError if the project names a column that the source lacks."""
-    for role, name in data.columns.names:
+    of_unlabeled = data.source == data.unlabeled
+    for role, name in data.columns.inputs if of_unlabeled else data.columns.names:
         if name not in names:
             raise DataError(f"{data.source} has no column {name!r} (data.columns.{role})", nearest(name, names))
     for name in sorted(intake.exclude - intake.left_out):
