@@ -218,20 +218,20 @@ def counts(truth: Sequence[Any], predicted: Sequence[Any]) -> NDArray[np.float64
 
 
 def difference(ours: Sequence[NDArray[np.float64]], theirs: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    """The mean over draws of our metric minus theirs, and p that it is so low by chance: the paired bootstrap over test
-    rows, the same rows in every draw; the draws are as they are."""
+    """The mean over draws of our metric minus theirs, and p that it is so low by chance: the paired bootstrap over the
+    draws and over test rows, the same rows in every draw. With one draw over the rows alone."""
 
-    def mean(of: Sequence[NDArray[np.float64]], rows: NDArray[np.int64]) -> float:
-        sums = [each[rows].sum(axis=0) for each in of]
+    def mean(of: Sequence[NDArray[np.float64]], draws: NDArray[np.int64], rows: NDArray[np.int64]) -> float:
+        sums = [of[draw][rows].sum(axis=0) for draw in draws]
         return float(np.mean([top / max(bottom, 1e-9) for top, bottom in sums]))
 
     random, rows = np.random.default_rng(0), len(ours[0])
-    every = np.arange(rows)
-    value = mean(ours, every) - mean(theirs, every)
+    every, all_draws = np.arange(rows), np.arange(len(ours))
+    value = mean(ours, all_draws, every) - mean(theirs, all_draws, every)
     resampled = []
     for _ in range(RESAMPLES):
-        taken = random.integers(rows, size=rows)
-        resampled.append(mean(ours, taken) - mean(theirs, taken))
+        draws, taken = random.integers(len(ours), size=len(ours)), random.integers(rows, size=rows)
+        resampled.append(mean(ours, draws, taken) - mean(theirs, draws, taken))
     return value, (1 + sum(each >= 0 for each in resampled)) / (1 + RESAMPLES)
 
 

@@ -19,14 +19,14 @@ TABLE = "main.demo.unread"
 
 
 def labelled(rows: int, words: slice, split: str, seed: int) -> list[dict[str, str]]:
-    """Each names a thing three times, and one of another kind; of train's, one label in twelve is wrong."""
+    """Each names a thing three times, and one of another kind; of train's, one label in five is drawn anew."""
     draw = random.Random(seed)
     made = []
     for place in range(rows):
         label = sorted(KINDS)[place % len(KINDS)]
         word, other = draw.choice(KINDS[label][words]), draw.choice(KINDS[draw.choice(sorted(KINDS))][words])
         text = f"{word} {word} {word} {other} {place + 1000 * seed}"
-        if split == "train" and place % 12 == 5:
+        if split == "train" and place % 5 == 2:
             label = draw.choice(sorted(KINDS))
         made.append({"text": text, "label": label, "split": split})
     return made
@@ -48,7 +48,7 @@ def few(project: Path) -> Path:
     """The project with 48 labelled rows that name two things of each kind, and test rows that name two others."""
     values = yaml.safe_load(project.read_text(encoding="utf-8"))
     values["train"] = {name: values["train"][name] for name in ("learner", "base_model", "quantize")}
-    values["train"]["contrastive"] = "never"
+    values["train"] |= {"contrastive": "never"}
     values["data"]["columns"] = {"text": "text", "label": "label"}
     values["prepare"] = {"split": {"method": "predefined"}}
     values["gate"] = {"minimum": {}}

@@ -22,7 +22,7 @@ from lakewright.learning.learners.encoder.base import load_encoder
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.probe import Choice
 from lakewright.learning.learners.encoder.settings import EncoderSettings
-from lakewright.learning.learners.encoder.sure import Sure, head_beside
+from lakewright.learning.learners.encoder.sure import Sure, probe_beside
 from lakewright.model.recipe import Recipe
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.tasks.classification import TextClassification
@@ -330,16 +330,14 @@ def test_sure_rows_weigh_as_much_as_labelled_ones_at_most(tiny_base: Path, tmp_p
     classes = draw.integers(0, 3, 60)
     ones = np.ones(60, np.float32)
     labelled = features, torch.from_numpy(classes[:, None]), ones
-    heads = [
-        torch.cat(
-            [
-                part.flatten()
-                for part in head_beside(one_training, Choice(0.1), labelled, (np.tile(features, (n, 1)), rows))
-            ]
-        )
-        for n, rows in ((1, classes), (20, np.tile(classes, 20)))
-    ]
-    assert torch.allclose(*heads, atol=0.02) and not torch.allclose(heads[0], 0 * heads[0], atol=0.1)
+    for ridge in (False, True):
+        heads = []
+        for n in (1, 20):
+            probe, share = probe_beside(
+                one_training, ridge, labelled, (np.tile(features, (n, 1)), np.tile(classes, n))
+            )
+            heads.append(torch.cat([part.flatten() for part in probe.head(0.1 * share)]))
+        assert torch.allclose(*heads, atol=0.02) and not torch.allclose(heads[0], 0 * heads[0], atol=0.1)
 
 
 @pytest.mark.parametrize("contrastive", ["never", "auto"])

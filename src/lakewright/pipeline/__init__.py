@@ -19,7 +19,8 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from lakewright import plugins
-from lakewright.data.lake.names import TableName
+from lakewright.data.lake.names import TableName, is_table
+from lakewright.data.sources import format_of_file
 from lakewright.errors import (
     LakewrightError,
     NotFound,
@@ -144,11 +145,14 @@ def check(project: Project) -> None:
         raise ProjectError(
             f"evaluate.cost is of errors between two classes, and {task.name} predicts none", "remove evaluate.cost"
         )
-    if project.data.unlabeled is not None:
-        try:
-            TableName.parse(project.data.unlabeled)
-        except UsageError as error:
-            raise ProjectError(f"data.unlabeled: {error.cause}", error.remedy) from None
+    if (unlabeled := project.data.unlabeled) is not None and not is_table(unlabeled):
+        is_source = ":" in unlabeled or "/" in unlabeled or format_of_file(unlabeled) is not None
+        if not is_source and not (project.folder / unlabeled).exists():
+            try:
+                TableName.parse(unlabeled)
+            except UsageError as error:
+                remedy = f"{error.remedy}; or name a file or folder of rows"
+                raise ProjectError(f"data.unlabeled: {error.cause}, and there is no such file", remedy) from None
     named = getattr(project.task, "labels", None) or getattr(project.task, "order", None)
     if project.evaluate.cost is not None and named and len(named) != 2:
         raise ProjectError(

@@ -36,7 +36,7 @@ from lakewright.learning.learners.encoder.frozen import remember
 from lakewright.learning.learners.encoder.network import EncoderNetwork
 from lakewright.learning.learners.encoder.probe import Choice, Probe, features_of
 from lakewright.learning.learners.encoder.settings import EncoderSettings
-from lakewright.learning.learners.encoder.sure import LEAST, RIGHT, Sure, head_beside
+from lakewright.learning.learners.encoder.sure import LEAST, RIGHT, Sure, probe_beside
 from lakewright.model.tasks import Logits, Loss, Task
 from lakewright.model.tasks.classification import softmax
 from lakewright.system.files import whole
@@ -53,6 +53,7 @@ KINDS = ("logistic", "ridge")  # heads, of which the second is for classes
 
 LOG = logging.getLogger("lakewright")
 Features = NDArray[np.float32]  # [rows, width]
+SureRows = tuple[Features, NDArray[np.int64]]  # of rows without a label, and their classes [rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +194,9 @@ def learn(network: EncoderNetwork, training: Training[EncoderSettings], folds: i
         more = _kept(training.checkpoints / "unlabeled.npy", partial(_features, network, training, unlabeled))
         places, classes = beside.sure.of(more @ weight.numpy().T + bias.numpy())
         if len(places):
-            labelled = inputs, _targets(examples), examples.weights
-            weight, bias = head_beside(training, taken.choice, labelled, (more[places], classes))
+            choice, labelled = beside.way.choice, (inputs, _targets(examples), examples.weights)
+            probe, share = probe_beside(training, choice.ridge, labelled, (more[places], classes))
+            weight, bias = choice.scaled(probe.head(choice.penalty * share))
             taken, beside.details["unlabeled_used"] = beside.way, len(places)
             LOG.info("%d of %d rows without a label are learned from, too", len(places), len(unlabeled))
         else:
@@ -248,19 +250,17 @@ def _beside(
         why = f"at no confidence {RIGHT:.0%} of {LEAST} labelled rows or more are right"
         return _not_used(details, why)
     details["unlabeled_threshold"] = round(sure.threshold, 4)
-    logits, of_unlabeled = np.zeros_like(way.logits), unlabeled()
+    more: list[SureRows] = []
     with bar("rows without a label", len(features)) as advance:
-        for fold, (inputs, more) in enumerate(zip(features, of_unlabeled, strict=True)):
-            learn, held = np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)
+        for fold, (inputs, others) in enumerate(zip(features, unlabeled(), strict=True)):
+            learn = np.flatnonzero(of_row != fold)
             weight, bias = _head(training, examples.take(learn), inputs[learn], way.choice)
-            places, classes = sure.of(more @ weight.numpy().T + bias.numpy())
-            labelled = inputs[learn], targets[learn], examples.weights[learn]
-            weight, bias = head_beside(training, way.choice, labelled, (more[places], classes))
-            logits[held] = inputs[held] @ weight.numpy().T + bias.numpy()
-            advance(1, f"{len(places)} of {len(more)}")
-    beside = _Way(_losses(training, examples, logits), way.choice, logits)
+            places, classes = sure.of(others @ weight.numpy().T + bias.numpy())
+            more.append((others[places], classes))
+            advance(1, f"{len(places)} of {len(others)}")
+    beside = _measured(training, examples, features, of_row, more)
     details["log_loss_with_unlabeled"] = round(beside.loss, 5)
-    if not _no_worse(beside, way, 1):
+    if not _no_worse(beside, way, UNSURE):
         return _not_used(details, f"with them the log loss by folds rises from {way.loss:.4f} to {beside.loss:.4f}")
     return _Beside(details, beside, sure)
 
@@ -303,10 +303,14 @@ def _head(
 
 
 def _measured(
-    training: Training[EncoderSettings], examples: Examples, features: Sequence[Features], of_row: NDArray[np.int16]
+    training: Training[EncoderSettings],
+    examples: Examples,
+    features: Sequence[Features],
+    of_row: NDArray[np.int16],
+    more: Sequence[SureRows] | None = None,
 ) -> _Way:
     """The best head by the log loss of rows that heads did not learn from. `features` [folds]: all rows' by the encoder
-    that did not learn from the fold.
+    that did not learn from the fold; `more` [folds]: rows that its heads learn from beside.
 
     Of classes, each head's logits are first multiplied by what makes their log loss least: a strong penalty keeps the
     direction that few rows show but makes all probabilities alike, and least squares has logits of no scale. And of the
@@ -315,7 +319,7 @@ def _measured(
     """
     usual = training.settings.loss == "auto" and training.settings.label_smoothing_factor == 0
     ridges = (True, False) if training.task.truth == "class" and usual else (False,)
-    heads = [each for ridge in ridges for each in _heads(training, examples, features, of_row, ridge)]
+    heads = [each for ridge in ridges for each in _heads(training, examples, features, of_row, ridge, more)]
     best = min(heads, key=lambda each: each.loss)
     if training.task.truth != "class":
         return best
@@ -335,19 +339,24 @@ def _heads(
     features: Sequence[Features],
     of_row: NDArray[np.int16],
     ridge: bool,
+    more: Sequence[SureRows] | None,
 ) -> list[_Way]:
     """Of one kind, one for each penalty, the strongest first."""
     sides = [(np.flatnonzero(of_row != fold), np.flatnonzero(of_row == fold)) for fold in range(len(features))]
-    probes = [
-        _probe(training, examples.take(learn), inputs[learn], ridge)
-        for inputs, (learn, _) in zip(features, sides, strict=True)
-    ]
+    probes: list[tuple[Probe, float]] = []
+    for fold, (inputs, (learn, _)) in enumerate(zip(features, sides, strict=True)):
+        of_fold = examples.take(learn)
+        if more is None:
+            probes.append((_probe(training, of_fold, inputs[learn], ridge), 1.0))
+        else:
+            labelled = inputs[learn], _targets(of_fold), of_fold.weights
+            probes.append(probe_beside(training, ridge, labelled, more[fold]))
     classes = training.task.truth == "class"
     ways: list[_Way] = []
     for penalty in (*STRONGER, *PENALTIES) if classes else PENALTIES:
         logits = np.zeros((len(examples), training.task.outputs), np.float32)
-        for probe, inputs, (_, held) in zip(probes, features, sides, strict=True):
-            weight, bias = (part.numpy() for part in probe.head(penalty))
+        for (probe, share), inputs, (_, held) in zip(probes, features, sides, strict=True):
+            weight, bias = (part.numpy() for part in probe.head(penalty * share))
             logits[held] = inputs[held] @ weight.T + bias
         choice = Choice(penalty, ridge)
         if classes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lakewright.learning.blending import temperature
 from lakewright.learning.learners import Training
-from lakewright.learning.learners.encoder.probe import Choice, Probe
+from lakewright.learning.learners.encoder.probe import Probe
 from lakewright.learning.learners.encoder.settings import EncoderSettings
 from lakewright.model.tasks.classification import softmax
 
@@ -52,14 +52,14 @@ class Sure:
         return rows, probabilities[rows].argmax(axis=1)
 
 
-def head_beside(
+def probe_beside(
     training: Training[EncoderSettings],
-    choice: Choice,
+    ridge: bool,
     labelled: tuple[NDArray[np.float32], torch.Tensor, NDArray[np.float32]],
     sure: tuple[NDArray[np.float32], NDArray[np.int64]],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """weight [outputs, width] and bias [outputs] of the head that learns from both; `choice` is that of the labelled
-    rows alone.
+) -> tuple[Probe, float]:
+    """Heads that learn from both, and by what a penalty is multiplied that means the same as for the labelled rows
+    alone: it stands beside a mean of losses, and of more rows each counts less.
 
     `labelled`: features [rows, width], targets [rows, 1], weights [rows]; `sure`: features [rows, width] and classes
     [rows] of rows without a label, which weigh as much as the labelled ones, one by one and together at most.
@@ -75,7 +75,6 @@ def head_beside(
         training,
         training.settings.loss_of(training.task),
         training.task.outputs,
-        choice.ridge,
+        ridge,
     )
-    # The penalty stands beside a mean of losses: of more rows, each counts less
-    return choice.scaled(probe.head(choice.penalty * float(total / (total + each * len(more)))))
+    return probe, float(total / (total + each * len(more)))
