@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lakewright.tuning.hyperopt import SparkTrials, Trials, fmin, hp, no_progress_loss, rand, space_eval, tpe
 from lakewright.tuning.minimize import STATUS_FAIL, STATUS_OK, Minimum, minimize
@@ -38,6 +38,23 @@ __all__ = [
     "start",
     "tpe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Raises ImportError for a name of Hyperopt's that is not offered, with what to use in its place: an AttributeError
+    would be lost in `from lakewright.tune import …`."""
+    instead = {
+        "anneal": "algo=tpe.suggest or algo=rand.suggest",
+        "mix": "algo=tpe.suggest or algo=rand.suggest",
+        "atpe": "algo=tpe.suggest",
+        "pyll": "hp, and space_eval for values",
+        "scope": "hp.quniform, hp.uniformint or hp.randint for whole numbers",
+        "base": "Trials, STATUS_OK and STATUS_FAIL",
+        "partial": "functools.partial",
+    }
+    if name in instead:
+        raise ImportError(f"lakewright.tune has no {name!r}; take {instead[name]}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def search(

@@ -333,9 +333,7 @@ def test_sure_rows_weigh_as_much_as_labelled_ones_at_most(tiny_base: Path, tmp_p
     for ridge in (False, True):
         heads = []
         for n in (1, 20):
-            probe, share = probe_beside(
-                one_training, ridge, labelled, (np.tile(features, (n, 1)), np.tile(classes, n))
-            )
+            probe, share = probe_beside(one_training, ridge, labelled, (np.tile(features, (n, 1)), np.tile(classes, n)))
             heads.append(torch.cat([part.flatten() for part in probe.head(0.1 * share)]))
         assert torch.allclose(*heads, atol=0.02) and not torch.allclose(heads[0], 0 * heads[0], atol=0.1)
 

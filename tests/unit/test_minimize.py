@@ -391,6 +391,19 @@ def test_failed_trials_are_tried_again_once_their_cause_is_corrected(
     assert found.trials[0].point == minimize(reads, space, max_evals=3).trials[0].point
 
 
+def test_names_of_hyperopt_that_are_not_offered_name_others() -> None:
+    from lakewright import tune
+
+    with pytest.raises(ImportError, match=r"take algo=tpe\.suggest"):
+        from lakewright.tune import anneal  # noqa: F401
+    with pytest.raises(AttributeError, match="no attribute 'minimise'"):
+        _ = tune.minimise
+    trials = Trials()
+    fmin(lambda x: x, hp.uniform("x", 1, 2), max_evals=3, trials=trials, verbose=False)
+    trials.refresh()
+    assert trials.average_best_error() == min(loss for loss in trials.losses() if loss is not None)
+
+
 def test_spark_trials_run_here_and_say_so() -> None:
     with pytest.warns(UserWarning, match="SparkTrials runs 2 processes of this machine"):
         trials = SparkTrials(parallelism=2)

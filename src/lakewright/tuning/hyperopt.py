@@ -147,6 +147,13 @@ class Trials:
         """Label → the numbers of the trials that drew it."""
         return {label: [each.number for each in self.made if label in each.point] for label in self._labels()}
 
+    def average_best_error(self) -> float:
+        """The least loss: losses have no variances here."""
+        return float(self._best().loss or 0.0)
+
+    def refresh(self) -> None:
+        """Nothing is behind: the trials are told as they end."""
+
     def losses(self) -> list[float | None]:
         return [trial.loss for trial in self.made]
 

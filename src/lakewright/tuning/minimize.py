@@ -197,8 +197,11 @@ def minimize(
                 note=note,
             )
         except BaseException as failure:
+            stopped_by_hand = isinstance(failure, KeyboardInterrupt)
             if runs is not None:
-                runs.end(best_of(best_so_far), "KILLED" if isinstance(failure, KeyboardInterrupt) else "FAILED")
+                runs.end(best_of(best_so_far), "KILLED" if stopped_by_hand else "FAILED")
+            if stopped_by_hand and home is not None:
+                LOG.warning("stopped: %d trials are kept in %s, and the same call goes on", len(best_so_far), home.path)
             raise
     best = best_of(made)
     if runs is not None:
