@@ -32,7 +32,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")  # stopped before a session of Connect begins
 def on_cluster(master: str) -> Iterator[SparkWorkers]:
     workers = SparkWorkers.open(SparkSettings(url=master), 2)
     yield workers
@@ -72,6 +72,13 @@ def the_same_in_one_process() -> dict[str, Any]:
     return dict(found.point)
 
 
+class Hidden(type(Path())):  # type: ignore[misc]
+    """A folder of another machine: what is made in it is not there on the workers."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path, (f"/not-here{self}",)
+
+
 class TestStandalone(WorkersSuite):
     @pytest.fixture
     def case(self, on_cluster: SparkWorkers, tmp_path: Path) -> WorkersCase:
@@ -84,6 +91,17 @@ class TestStandalone(WorkersSuite):
         best, pids = finds_a_minimum(SparkTrials(spark_session=on_cluster.session))
         assert abs(best["x"] - 3) < 1 and os.getpid() not in pids
         assert best == the_same_in_one_process()
+
+    def test_a_session_of_another_cluster_is_refused(self, on_cluster: SparkWorkers) -> None:
+        with pytest.raises(UsageError, match=r"a session of Spark at spark://.* already, and local\[2\] is asked for"):
+            SparkWorkers.open(SparkSettings(url="local[2]"), 2)
+
+    def test_a_worker_that_does_not_see_a_folder(self, on_cluster: SparkWorkers, tmp_path: Path) -> None:
+        on_cluster.reach(tmp_path)
+        assert not list(tmp_path.iterdir())
+        with pytest.raises(UsageError, match="do not see the folder"):
+            on_cluster.reach(Hidden(tmp_path))
+        assert not list(tmp_path.iterdir())
 
     def test_the_active_session_is_found(self, on_cluster: SparkWorkers) -> None:
         assert isinstance(SparkTrials().workers, SparkWorkers)

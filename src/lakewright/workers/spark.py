@@ -132,7 +132,7 @@ class SparkWorkers:
 
 
 def session_of(settings: SparkSettings) -> SparkSession:
-    """The Spark session of these settings; the one that there is already, of the same cluster.
+    """The Spark session of these settings; without Connect the one that there is already, if it is of this cluster.
 
     Raises UsageError where Java, the master or the server is not there.
     """
@@ -160,17 +160,34 @@ def session_of(settings: SparkSettings) -> SparkSession:
         builder = SparkSession.builder.master(settings.url).appName("lakewright")
         config = {**_own(settings), **config}
     try:
-        session = builder.config(map=config).getOrCreate()
+        builder = builder.config(map=config)
+        # getOrCreate would give a session of another server, if this process has one
+        session = builder.create() if settings.url.startswith("sc://") else builder.getOrCreate()
         _ = session.version  # a Connect server is asked for the first time
     except Exception as failure:
         raise UsageError(
             f"no Spark session at {settings.url}: {_short(failure)}",
             "read the log of the master or the server; docs/scale.md says what it needs",
         ) from failure
+    context = _context(session)
+    if context is None:
+        _give_up_sooner(session)
+    if context is not None and settings.url != "databricks" and context.master != settings.url:
+        raise UsageError(
+            f"this process has a session of Spark at {context.master} already, and {settings.url} is asked for",
+            "stop it first (session.stop()), or name the same cluster",
+        )
     _check_version(session, settings.url)
     if settings.url.startswith("sc://") and settings.archives:
         session.addArtifacts(*settings.archives, archive=True)
     return session
+
+
+def _give_up_sooner(session: Any) -> None:
+    """A server that is gone is an error after 45 seconds: PySpark's own policy tries for ten minutes."""
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    session.client.set_retry_policies([DefaultPolicy(max_retries=12, max_backoff=5000)])
 
 
 def _own(settings: SparkSettings) -> dict[str, str]:
@@ -310,7 +327,10 @@ class Jobs(Generic[P, R]):
             self._waiting.append(self._pool.submit(self._compute, part))
 
     def _compute(self, part: bytes) -> bytes:
-        self._session.addTag(self._tag)  # of this thread
+        if (context := _context(self._session)) is not None:  # the tag is of this thread
+            context.addJobTag(self._tag)
+        else:
+            self._session.addTag(self._tag)
         task = partial(_answers, self._function, part, self._threads)
         for again in (True, False):
             try:
@@ -329,9 +349,17 @@ class Jobs(Generic[P, R]):
         self._waiting.clear()
         while any(not each.done() for each in running):
             with suppress(Exception):  # the cluster may be gone
-                self._session.interruptTag(self._tag)
+                if (context := _context(self._session)) is not None:
+                    context.cancelJobsWithTag(self._tag)
+                else:
+                    self._session.interruptTag(self._tag)
             wait(running, timeout=0.5)
         self._pool.shutdown(wait=False)
+
+
+def _context(session: SparkSession) -> Any:
+    """The SparkContext of a session in this process, whose own tags cancel jobs; None: of Connect, the session's do."""
+    return session.sparkContext if hasattr(session, "_jsparkSession") else None
 
 
 def _answers(function: bytes, part: bytes, threads: int, batches: Iterable[Any]) -> Iterator[Any]:
