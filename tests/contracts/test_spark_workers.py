@@ -6,6 +6,7 @@ The standalone cluster comes first: once a process has had a session of Connect,
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import clusters
+from conftest import write_csv
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.testing import WorkersCase, WorkersSuite
-from lakewright.tune import SparkTrials, fmin, hp, minimize
+from lakewright.tune import SparkTrials, fmin, hp, minimize, search
 from lakewright.workers.spark import SparkSettings, SparkWorkers
 
 pytestmark = [
@@ -91,6 +94,34 @@ class TestStandalone(WorkersSuite):
         best, pids = finds_a_minimum(SparkTrials(spark_session=on_cluster.session))
         assert abs(best["x"] - 3) < 1 and os.getpid() not in pids
         assert best == the_same_in_one_process()
+
+    def test_a_projects_trials_are_those_of_this_machine(
+        self, master: str, on_cluster: SparkWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        draw = random.Random(3)
+        rows = [{"size": draw.gauss(0, 1), "kind": draw.choice("abc")} for _ in range(300)]
+        write_csv(
+            tmp_path / "rows.csv", [{**row, "label": str(row["size"] + draw.gauss(0, 1) > 0).lower()} for row in rows]
+        )
+        space = {"train.C": {"loguniform": [0.01, 100]}}
+        project = {
+            "name": "kinds",
+            "schema": "main.demo",
+            "task": "classification",
+            "data": {"source": "rows.csv", "columns": {"label": "label"}},
+            "train": {"learner": "linear"},
+            "tune": {"trials": 6, "sampler": "random", "space": space},
+        }
+        (tmp_path / "project.yml").write_text(yaml.safe_dump(project), encoding="utf-8")
+        own = {"workspace": str(tmp_path / "here")}
+        there = {"workspace": str(tmp_path / "there"), "workers": {"name": "spark", "url": master}}
+        (tmp_path / "profiles.yml").write_text(yaml.safe_dump({"profiles": {"local": own, "spark": there}}), "utf-8")
+        monkeypatch.chdir(tmp_path)
+        here, on_spark = (search("project.yml", profile=profile) for profile in ("local", "spark"))
+        assert len(on_spark.trials) == 6 and {trial.status for trial in on_spark.trials} == {"ok"}
+        assert [(each.values, each.metric) for each in on_spark.trials] == [
+            (each.values, each.metric) for each in here.trials
+        ]
 
     def test_a_session_of_another_cluster_is_refused(self, on_cluster: SparkWorkers) -> None:
         with pytest.raises(UsageError, match=r"a session of Spark at spark://.* already, and local\[2\] is asked for"):
