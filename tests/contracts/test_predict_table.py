@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import greeting_model
-from lakewright.data.lake.types import python_rows, storable
+from lakewright.data.lake.types import python_rows
 from lakewright.data.rows.arrays import read_columns
 from lakewright.data.rows.coded import Coded
 from lakewright.data.rows.kinds import Prediction
@@ -403,9 +403,8 @@ def test_scoring_writes_the_same_either_way(models: Callable[[str, str], Predict
     odd = pa.table({**{name: pa.nulls(2, rows.schema.field(name).type) for name in INPUTS}, **nothing})
     table = pa.concat_tables([rows, odd]).combine_chunks()
     inputs = {name: table[name].chunk(0) for name in INPUTS}
-    schema = storable(predictor.predict_table(table).schema)
     least = 0.0 if isinstance(predictor.task, Regression) else 0.5
-    job = scoring.Scoring(predictor, "model", scoring.Columns({n: n for n in INPUTS}, None, ()), schema, least)
+    job = scoring.Scoring(predictor, scoring.Columns({n: n for n in INPUTS}, None, ()), least)
     by_column, by_row = job._predict_columns(inputs), job._predict_rows(inputs)
     assert all(one.equals(other) for one, other in zip(by_column, by_row, strict=True))
     assert by_row[2].true_count < by_row[1].true_count

@@ -19,7 +19,7 @@ from lakewright.data.lake.tables import Lake
 from lakewright.errors import Busy
 from lakewright.model.folder import seal
 from lakewright.service.scoring import Scored
-from lakewright.service.scoring.predictions import Scoring
+from lakewright.service.scoring.work import Done, Work
 
 NAME = "main.demo.new"
 SCHEMA = pa.schema({"i": pa.int64()})
@@ -106,14 +106,14 @@ def test_two_scorers_of_two_workspaces_into_a_new_table(
     def score(profile: str) -> Scored:
         return lw.score(model, "main.demo.posts", commit_rows=20, profile=profile)
 
-    batches = Scoring.batches
+    call = Work.__call__
 
-    def another_first(self: Scoring, *given: Any) -> Iterator[pa.RecordBatch]:
-        monkeypatch.setattr(Scoring, "batches", batches)
+    def another_first(self: Work, given: Any) -> Done:
+        monkeypatch.setattr(Work, "__call__", call)
         meanwhile(lambda: score("other"))
-        yield from batches(self, *given)
+        return call(self, given)
 
-    monkeypatch.setattr(Scoring, "batches", another_first)
+    monkeypatch.setattr(Work, "__call__", another_first)
     with pytest.raises(Busy):
         score("one")
     assert score("one").rows == 0

@@ -77,7 +77,7 @@ def test_what_is_predicted_together_hangs_on_the_table_alone(
 ) -> None:
     """Not on how much is committed at once, nor on a kill in between: so not even the last digit changes."""
     together: list[int] = []
-    predict, write = Predictor.predict, Lake.write
+    predict, write = Predictor.predict, Lake.add_files
 
     def recorded(self: Predictor, rows: list[Any], **options: Any) -> list[Any]:
         together.append(len(rows))
@@ -97,10 +97,10 @@ def test_what_is_predicted_together_hangs_on_the_table_alone(
         windows.append(together.copy())
         together.clear()
     assert windows[0] == windows[1] == windows[2] and sorted(windows[0]) == [952, 1200, 2048]
-    monkeypatch.setattr(Lake, "write", killed)
+    monkeypatch.setattr(Lake, "add_files", killed)
     with pytest.raises(KeyboardInterrupt):
         lw.score(trained, INPUT, "main.demo.killed", commit_rows=700)
-    monkeypatch.setattr(Lake, "write", write)
+    monkeypatch.setattr(Lake, "add_files", write)
     assert 0 < lake.version("main.demo.killed").rows < 4200
     together.clear()
     lw.score(trained, INPUT, "main.demo.killed", commit_rows=25_000)
@@ -310,18 +310,18 @@ def test_a_scorer_of_another_workspace_is_refused_at_its_next_commit(
 ) -> None:
     """No lock tells the two of each other: Delta does."""
     lake.write(INPUT, posts(1000))
-    write, calls = Lake.write, 0
+    write, calls = Lake.add_files, 0
 
-    def another_first(self: Lake, name: str, batches: Any, **options: Any) -> Any:
+    def another_first(self: Lake, *given: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
-            monkeypatch.setattr(Lake, "write", write)
+            monkeypatch.setattr(Lake, "add_files", write)
             monkeypatch.setattr(Workspace, "lock", lambda *_, **__: NoLock())
             lw.score(trained, INPUT, commit_rows=300)
-        return write(self, name, batches, **options)
+        return write(self, *given, **options)
 
-    monkeypatch.setattr(Lake, "write", another_first)
+    monkeypatch.setattr(Lake, "add_files", another_first)
     with pytest.raises(Busy, match="another process wrote"):
         lw.score(trained, INPUT, commit_rows=300)
     assert len({row["record_id"] for row in predictions(lake)}) == len(predictions(lake)) == 1000
@@ -338,17 +338,17 @@ def test_a_full_scoring_that_was_interrupted_goes_on(
 ) -> None:
     lake.write(INPUT, posts(900))
     lw.score(trained, INPUT)
-    write, calls = Lake.write, 0
+    write, calls = Lake.add_files, 0
 
-    def fails(self: Lake, name: str, batches: Any, **options: Any) -> Any:
+    def fails(self: Lake, *given: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise KeyboardInterrupt
-        return write(self, name, batches, **options)
+        return write(self, *given, **options)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Lake, "write", fails)
+        patched.setattr(Lake, "add_files", fails)
         lw.score(trained, INPUT, full=True, commit_rows=300)
     assert len(predictions(lake)) == 600
     rest = lw.score(trained, INPUT, full=True, commit_rows=300)
@@ -361,7 +361,7 @@ import os, signal
 import lakewright as lw
 from lakewright.data.lake.tables import Lake
 
-write, calls = Lake.write, 0
+write, calls = Lake.add_files, 0
 
 def second_kills(self, *arguments, **options):
     global calls
@@ -370,7 +370,7 @@ def second_kills(self, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(self, *arguments, **options)
 
-Lake.write = second_kills
+Lake.add_files = second_kills
 lw.score({model!r}, {input!r}, full={full}, id="id", keep=["place"], commit_rows=300)
 """
 
@@ -408,7 +408,7 @@ def test_a_scoring_that_was_interrupted_before_columns_were_noted(
     lake: Lake, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.write(INPUT, posts(900))
-    step, write, calls = ledger.step, Lake.write, 0
+    step, write, calls = ledger.step, Lake.add_files, 0
 
     def without_columns(*arguments: Any) -> dict[str, Any]:
         return {name: each for name, each in step(*arguments).items() if not name.endswith(".columns")}
@@ -421,7 +421,7 @@ def test_a_scoring_that_was_interrupted_before_columns_were_noted(
         return write(self, *arguments, **options)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Lake, "write", fails)
+        patched.setattr(Lake, "add_files", fails)
         patched.setattr(ledger, "step", without_columns)
         lw.score(trained, INPUT, full=True, commit_rows=300)
     with pytest.raises(UsageError, match="read or write other columns"):

@@ -340,8 +340,7 @@ def workers_of(workspace: Workspace) -> Workers:
     """The profile's workers. A workspace elsewhere has one copy on this machine, which one process works in."""
     if workspace.mirror is not None:
         return LocalWorkers(1, workspace.threads)
-    settings = workspace.profile.workers
-    return plugins.WORKERS.find(settings.name).open(settings, workspace.threads)
+    return workspace.workers()
 
 
 def check_search(project: Project, tune: Tune) -> None:

@@ -37,6 +37,7 @@ from lakewright.workspace.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
+    from lakewright.workers import Workers
     from lakewright.workspace.tracking import StageLog, Tracking
 
 
@@ -131,6 +132,11 @@ class Workspace:
     @property
     def threads(self) -> int:
         return self.profile.threads or cores()
+
+    def workers(self) -> Workers:
+        """Those of the profile. Raises UsageError where they cannot be reached."""
+        settings = self.profile.workers
+        return plugins.WORKERS.find(settings.name).open(settings, self.threads)
 
     @property
     def device(self) -> str:

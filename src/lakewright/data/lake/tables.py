@@ -6,7 +6,9 @@ Through delta-rs (https://delta-io.github.io/delta-rs/). The catalog names a tab
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ import pyarrow as pa
 from lakewright.data.lake.catalogs import Catalog, Denied, Location
 from lakewright.data.lake.lost import check_commits, damaged_log, lost, unreadable
 from lakewright.data.lake.names import TableName
+from lakewright.data.lake.parts import File, Shape, Written, files_of, shape_of
 from lakewright.data.lake.scan import cause_of, scan, schema_of
 from lakewright.data.lake.types import cast, columns_info, storable, within_years
 from lakewright.data.lake.writing import Feed, already_exists, as_one, fit, keep_failure, not_empty, with_room
@@ -24,7 +27,7 @@ from lakewright.errors import AGAIN, Busy, DataError, DiskError, LakewrightError
 from lakewright.records import TableVersion
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
 
 LOG = logging.getLogger("lakewright")
 
@@ -68,23 +71,15 @@ class Lake:
         another process wrote the table in the meantime, UsageError if a table to create exists already; an error that
         `batches` raises passes unchanged.
         """
-        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+        from deltalake import WriterProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
         table = _unpinned(name)
         reader = batches.to_reader() if isinstance(batches, pa.Table) else batches
         schema = storable(reader.schema)
-        location = self._location(table, write=True)
-        check_commits(location.uri)
-        existing = self._delta(table, location)
-        conflict = already_exists(table) if mode == "create" else _busy(table)
-        if mode == "create" and existing is not None:
-            raise conflict
+        location, existing, conflict = self._writable(table, mode, transactions)
         if mode == "append" and existing is not None:
             schema = fit(schema, schema_of(existing), table)
-        recorded = {name: existing.transaction_version(name) if existing else None for name in transactions}
-        if any(recorded[name] != expected for name, (expected, _) in transactions.items()):
-            raise conflict
         commit = uuid.uuid4().hex
         failures: list[BaseException] = []
         fitted = within_years(cast(batch, schema) for batch in not_empty(reader, table))
@@ -100,13 +95,7 @@ class Lake:
                 description=comment or None,
                 storage_options=dict(location.storage_options),
                 writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
-                commit_properties=CommitProperties(
-                    custom_metadata=_commit_info(properties, commit),
-                    app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
-                    # A first version must not be retried: delta-rs would make it the second one of a table that another
-                    # process made meanwhile, with the rows of both, despite the transactions.
-                    max_commit_retries=0 if existing is None else None,
-                ),
+                commit_properties=_commit_properties(properties, commit, transactions, is_first=existing is None),
             )
         except CommitFailedError as error:
             raise conflict from error
@@ -124,6 +113,81 @@ class Lake:
                 raise damaged from error
             cause = location.hide(cause_of(error))
             raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
+        return self._committed(table, location, commit, comment)
+
+    def add_files(
+        self,
+        name: str,
+        schema: pa.Schema,
+        files: Sequence[Written],
+        *,
+        mode: Literal["overwrite", "append"] = "append",
+        properties: Mapping[str, str] = {},
+        comment: str = "",
+        transactions: Mapping[str, tuple[int | None, int]] = {},
+    ) -> TableVersion:
+        """Make files that `parts.write` left in the table's folder its next version, in one commit, as `write` does.
+
+        Raises UsageError for a table whose rows only a writer of rows may add: with partitions, constraints, or other
+        names in its files.
+        """
+        from deltalake import Schema
+        from deltalake.exceptions import CommitFailedError
+        from deltalake.transaction import AddAction, create_table_with_add_actions
+
+        table = _unpinned(name)
+        location, existing, conflict = self._writable(table, mode, transactions)
+        if existing is not None:
+            _check_takes_files(existing, table)
+            if mode == "append":
+                schema = fit(schema, schema_of(existing), table)
+        commit = uuid.uuid4().hex
+        now = int(time.time() * 1000)
+        actions = [
+            AddAction(each.path, each.size, {}, now, True, json.dumps({"numRecords": each.rows})) for each in files
+        ]
+        properties_of_commit = _commit_properties(properties, commit, transactions, is_first=existing is None)
+        delta_schema = Schema.from_arrow(schema)
+        try:
+            if existing is None:
+                create_table_with_add_actions(
+                    location.uri,
+                    delta_schema,
+                    actions,
+                    name=str(table),
+                    description=comment or None,
+                    storage_options=dict(location.storage_options),
+                    commit_properties=properties_of_commit,
+                )
+            else:
+                existing.create_write_transaction(actions, mode, delta_schema, commit_properties=properties_of_commit)
+        except CommitFailedError as error:
+            raise conflict from error
+        except Exception as error:
+            if existing is None and self._delta(table, location) is not None:
+                raise conflict from error
+            if (full := of_disk(error, location.uri, AGAIN)) is not None:
+                raise full from error
+            cause = location.hide(cause_of(error))
+            raise DataError(f"{table} could not be written: {cause}", "nothing was changed") from error
+        return self._committed(table, location, commit, comment)
+
+    def _writable(
+        self, table: TableName, mode: str, transactions: Mapping[str, tuple[int | None, int]]
+    ) -> tuple[Location, DeltaTable | None, LakewrightError]:
+        """The table's place, its latest version if there is one, and the error for a commit that comes too late."""
+        location = self._location(table, write=True)
+        check_commits(location.uri)
+        existing = self._delta(table, location)
+        conflict = already_exists(table) if mode == "create" else _busy(table)
+        if mode == "create" and existing is not None:
+            raise conflict
+        recorded = {name: existing.transaction_version(name) if existing else None for name in transactions}
+        if any(recorded[name] != expected for name, (expected, _) in transactions.items()):
+            raise conflict
+        return location, existing, conflict
+
+    def _committed(self, table: TableName, location: Location, commit: str, comment: str) -> TableVersion:
         self._register(table, location, self._existing(table, location), comment)
         # Another process may have added a version since.
         commits = self._commits(table, location)
@@ -173,28 +237,44 @@ class Lake:
         `predicate` is a condition in SQL (DataFusion's, names case-sensitive). `any_year`: dates and times of other
         writers that Python cannot hold pass. Raises DataError for them otherwise, and for unknown columns.
         """
-        delta = self._open(table)
-        rows = scan(delta, columns, predicate)
-        batches = self._explained(table, delta, rows)
+        rows = scan(self._open(table), columns, predicate)
+        batches = self._explained(table, rows)
         return pa.RecordBatchReader.from_batches(rows.schema, batches if any_year else within_years(batches))
 
     def read(self, table: TableVersion, columns: Sequence[str] | None = None, predicate: str | None = None) -> pa.Table:
         """The rows of `scan`, in memory."""
         return self.scan(table, columns, predicate).read_all()
 
-    def added(
-        self, table: TableVersion, since: int, columns: Sequence[str], batch_size: int = 8192
-    ) -> tuple[int | None, Iterator[pa.RecordBatch]]:
-        """The number of rows appended after version `since` (None if the log does not hold it), and the rows, streamed,
-        always in the same order.
+    def files(self, table: TableVersion, since: int | None = None) -> list[File]:
+        """The files of a version, in the order of `scan`; or those that were appended after version `since`, always in
+        the same order.
 
         Raises Rewritten if the log does not show which rows are new: rows were changed, or its entries are gone.
         """
-        from lakewright.data.lake.appended import added
+        from lakewright.data.lake.appended import appended
 
         delta = self._open(table)
-        rows, batches = added(delta, since, columns, batch_size)
-        return rows, within_years(self._explained(table, delta, batches))
+        location = self.place(table)
+        return files_of(delta, location) if since is None else appended(delta, since, location)
+
+    def shape(self, table: TableVersion, columns: Sequence[str] | None = None) -> Shape:
+        return shape_of(self._open(table), columns)
+
+    def place(self, table: TableVersion) -> Location:
+        """Where a version's files lie, and the keys to read them, which may be valid for an hour only."""
+        name, _ = TableName.parse(table.name)
+        return Location(table.uri, self._location(name).storage_options)
+
+    def place_to_write(self, name: str) -> Location:
+        """Where files for `add_files` belong, and the keys to write them."""
+        return self._location(_unpinned(name), write=True)
+
+    def explained(self, table: TableVersion, failure: Exception) -> LakewrightError:
+        """The error for a failure to read the version's files."""
+        if isinstance(failure, LakewrightError):
+            return failure
+        location = self.place(table)
+        return unreadable(table, self._open(table), failure, lambda version: _delta_at(location, version))
 
     def is_lost(self, table: TableVersion) -> bool:
         """Whether files of the version are gone or damaged (VACUUM, a person, a disk)."""
@@ -209,10 +289,10 @@ class Lake:
             return None
         latest = self.version(name)
         try:  # later commits may have rearranged the rows (OPTIMIZE), or cleaned up (VACUUM)
-            new = 0 if latest.version == committed.version else self.added(latest, committed.version, [])[0]
+            new = [] if latest.version == committed.version else self.files(latest, committed.version)
         except Rewritten:
             return None
-        return committed if new == 0 else None
+        return committed if not any(file.rows for file in new) else None
 
     def identity(self, table: TableVersion) -> str:
         """The table's own id; another table of the same name has another."""
@@ -302,24 +382,19 @@ class Lake:
         return self.catalog.locate(table, Location(new, self.storage_options), write=write)
 
     def _open(self, table: TableVersion) -> DeltaTable:
-        name, _ = TableName.parse(table.name)
-        location = Location(table.uri, self._location(name).storage_options)
+        location = self.place(table)
         try:
             return _delta_at(location, table.version)
         except Exception as error:
             raise _unreadable(location, error) from error
 
-    def _explained(
-        self, table: TableVersion, delta: DeltaTable, batches: Iterable[pa.RecordBatch]
-    ) -> Iterator[pa.RecordBatch]:
+    def _explained(self, table: TableVersion, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
             yield from batches
         except LakewrightError:
             raise
         except Exception as error:
-            name, _ = TableName.parse(table.name)
-            location = Location(table.uri, self._location(name).storage_options)
-            raise unreadable(table, delta, error, lambda version: _delta_at(location, version)) from error
+            raise self.explained(table, error) from error
 
     def _delta(self, table: TableName, location: Location) -> DeltaTable | None:
         from deltalake.exceptions import TableNotFoundError
@@ -383,6 +458,34 @@ def _delta_at(location: Location, version: int | None = None) -> DeltaTable:
     from deltalake import DeltaTable
 
     return DeltaTable(location.uri, version=version, storage_options=dict(location.storage_options))
+
+
+def _commit_properties(
+    properties: Mapping[str, str], commit: str, transactions: Mapping[str, tuple[int | None, int]], *, is_first: bool
+) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    return CommitProperties(
+        custom_metadata=_commit_info(properties, commit),
+        app_transactions=[Transaction(name, after) for name, (_, after) in transactions.items()],
+        # A first version must not be retried: delta-rs would make it the second one of a table that another process
+        # made meanwhile, with the rows of both, despite the transactions.
+        max_commit_retries=0 if is_first else None,
+    )
+
+
+def _check_takes_files(existing: DeltaTable, table: TableName) -> None:
+    metadata = existing.metadata()
+    of = [
+        *(f"partitions by {name}" for name in metadata.partition_columns),
+        *(name for name in metadata.configuration if name.startswith("delta.constraints.")),
+        *(f"column mapping by {mode}" for name, mode in metadata.configuration.items() if "columnMapping.mode" in name),
+    ]
+    if rules := [each for each in of if not each.endswith(" by none")]:
+        raise UsageError(
+            f"{table} has {rules[0]}, and files cannot be added to it",
+            "name another table, or make this one without it",
+        )
 
 
 def _unreadable(location: Location, error: Exception) -> DataError:

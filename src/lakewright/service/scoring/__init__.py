@@ -1,7 +1,11 @@
-"""A table's rows → predictions, another table: streamed, only new rows, every row exactly once.
+"""A table's rows → predictions, another table: only new rows, every row exactly once, by the profile's workers.
+
+The rows are cut into parts. A worker reads a part from the table's files, predicts it, and writes one file; here a few
+files become one commit, together with the note of how far the input is scored.
 
 rows          the rows that are not scored yet
 predictions   the columns that are written for a row
+work          a part of the rows → one file of predictions, on a worker
 ledger        how far an input is scored, committed with the predictions
 """
 
@@ -9,22 +13,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from lakewright.data.lake.parts import cut, local, remove
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.model.folder import project_of, working
 from lakewright.records import ModelVersion, TableVersion
 from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
-from lakewright.service.scoring.predictions import Scoring, Tally
-from lakewright.service.scoring.rows import Job, all_rows, commits, new_rows
+from lakewright.service.scoring.predictions import Tally
+from lakewright.service.scoring.rows import Job, all_rows, new_rows
+from lakewright.service.scoring.work import Done, Work
 from lakewright.system.memory import trim
 from lakewright.system.progress import bar
+from lakewright.workers.local import LocalWorkers
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
     from lakewright.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
-COMMIT_ROWS = 25_000  # the most that a kill loses: about 15 s of two cores on short texts
+COMMIT_ROWS = 25_000  # the most that a kill loses of each process: about 15 s of two cores on short texts
 COMMIT_EXPLAINED = 2_000  # with reasons, which take far longer than the predictions
 
 
@@ -49,6 +58,7 @@ class Scored:
     without: int  # of these, rows without a prediction: they have no input for the model
     abstained: int  # of these, rows with less confidence than the least
     seconds: float  # reading, predicting and writing
+    parts: dict[str, int]  # machine → the parts of the rows that it computed
 
     @property
     def seconds_per_1000_rows(self) -> float:
@@ -93,46 +103,63 @@ def score(
     version, folder = _located(workspace, model)
     with workspace.lock(f"score.{target}", f"scoring into {target}"):
         predictor = Predictor.open(folder, runtime, workspace.threads)
-        schema = lake.scan(pinned).schema
+        schema = lake.shape(pinned).schema
         chosen = predictions.choose(predictor.task.inputs, schema, _roles(folder), columns, id, keep)
         _check_confidence(predictor, least_confidence)
         if explain:
             predictor.reasons  # noqa: B018 - raises UsageError where the model has none
         into = predictions.schema(predictor.task.prediction_columns(), chosen, schema, probabilities, explain > 0)
-        scoring = Scoring(predictor, version.at if version else str(folder), chosen, into, least_confidence, explain)
+        name = version.at if version else str(folder)
         app, fingerprint = ledger.application(lake.identity(pinned)), int(predictor.digest[:15], 16)
         columns_read = predictions.fingerprint(chosen, into)
-        tally, why, began = Tally(), list[str](), time.monotonic()
+        tally, why, hosts, began = Tally(), list[str](), Counter[str](), time.monotonic()
         for _ in ("the interrupted job", "the new rows"):
             progress = ledger.read(lake, target, app)
             if progress is not None and not full:
                 _check_interrupted(lake, target, progress, columns_read, into)
                 _check_columns(lake, target, into)
                 _check_explain(target, progress, explain)
-                job = new_rows(lake, pinned, target, progress, chosen.names, chosen.id)
+                job = new_rows(lake, pinned, target, progress, chosen.id)
             elif not why:
                 if progress is not None and _goes_on(progress, pinned, fingerprint, explain):
                     _check_interrupted(lake, target, progress, columns_read, into)
-                job = _all(lake, pinned, target, progress, fingerprint, explain, full, chosen.names)
+                job = _all(lake, pinned, target, progress, fingerprint, explain, full)
             else:
                 job = None
             if job is None:
                 break
             why.append(job.why)
-            done = job.begin
-            with bar(f"scoring {job.table}", job.total, job.begin) as advance:
-                for parts, last in commits(job, commit_rows):
-                    rows = sum(part.stop - part.start for part in parts)
+            work = Work(
+                folder=folder,
+                digest=predictor.digest,
+                runtime=runtime,
+                model=name,
+                columns=chosen,
+                schema=into,
+                least_confidence=least_confidence,
+                explain=explain,
+                job=job,
+                shape=lake.shape(job.table, chosen.names),
+                threads=workspace.threads,
+                opened=predictor,
+            )
+            done, total = job.begin, job.total
+            with closing(_waves(workspace, work, target, commit_rows, explain)) as waves:
+                for wave in waves:
+                    rows = sum(each.tally.rows for each in wave)
                     note = explain if explain or (progress and progress.explain is not None) else None
-                    after = job.progress(done + rows, last, fingerprint, note, columns_read)
-                    lake.write(
+                    after = job.progress(done + rows, done + rows == total, fingerprint, note, columns_read)
+                    lake.add_files(
                         target,
-                        pa.RecordBatchReader.from_batches(into, scoring.batches(parts, job, tally, advance)),
+                        into,
+                        [each.file for each in wave],
                         mode="overwrite" if job.replaces and done == 0 else "append",
                         comment=f"Predictions for {pinned.name}",
-                        ordered=False,
                         transactions=ledger.step(app, progress, after),
                     )
+                    for each in wave:
+                        tally += each.tally
+                        hosts[each.host] += 1
                     progress, done = after, after.rows
                     trim()
             if done == job.begin:  # no row: nothing was committed, so the same job would follow again
@@ -149,6 +176,7 @@ def score(
         without=tally.without,
         abstained=tally.abstained,
         seconds=seconds,
+        parts=dict(hosts),
     )
     if version is not None and scored.rows:
         from lakewright.registry.mlflow_process import note_scored
@@ -160,6 +188,57 @@ def score(
         except LakewrightError as failure:  # the rows are written
             LOG.warning("%s is written, but MLflow did not log it completely: %s", written, failure.cause)
     return scored
+
+
+def _waves(
+    workspace: Workspace, work: Work, output: str, commit_rows: int, explain: int
+) -> Generator[list[Done], None, None]:
+    """The files of each commit, in the order of the rows: one of each process that computes."""
+    job, lake = work.job, workspace.lake
+    workers = workspace.workers()
+    # as many processes as there is work for: one begins in a second, which the usual part takes
+    usual = COMMIT_EXPLAINED if explain else COMMIT_ROWS
+    at_once = max(1, min(workers.processes, -(-(job.total - job.begin) // usual)))
+    here = at_once == 1 and isinstance(workers, LocalWorkers)
+    source, into = lake.place(job.table), lake.place_to_write(output)
+    for location in (source, into):
+        if (folder := local(location)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            workers.reach(folder)
+    workers.reach(work.folder)
+    wave: list[Done] = []
+    abstained = 0
+    with bar(f"scoring {job.table}", job.total, job.begin) as advance:
+
+        def count(rows: int, unsure: int) -> None:
+            nonlocal abstained
+            abstained += unsure
+            advance(rows, f"{abstained:,} abstained" if abstained else "")
+
+        if here:
+            work.advance = count
+        else:
+            work.threads = workers.threads(at_once)
+        parts = cut(job.files, commit_rows, job.begin)
+        given = ((part, lake.place(job.table), lake.place_to_write(output)) for part in parts)
+        try:
+            with closing(workers.map(work, given, ahead=1 if here else 2 * at_once)) as results:
+                for done in results:
+                    wave.append(done)
+                    if not here:
+                        count(done.tally.rows, done.tally.abstained)
+                    if len(wave) == at_once:
+                        complete, wave = wave, []
+                        yield complete
+                if wave:
+                    complete, wave = wave, []
+                    yield complete
+        except LakewrightError:
+            raise
+        except Exception as failure:
+            raise lake.explained(job.table, failure) from failure
+        finally:
+            remove((each.file for each in wave), into)
 
 
 def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Path]:
@@ -229,25 +308,24 @@ def _all(
     fingerprint: int,
     explain: int,
     full: bool,
-    columns: Sequence[str],
 ) -> Job:
     """All rows: for the first time, or to replace the table; a `full` job that was killed continues."""
     if not pinned.rows:
         raise DataError(f"{pinned} has no rows", "name a table with rows; nothing was written")
     if progress is not None:
         if _goes_on(progress, pinned, fingerprint, explain):
-            return all_rows(lake, pinned, columns, progress.rows)
-        return all_rows(lake, pinned, columns, replaces=True)
+            return all_rows(lake, pinned, progress.rows)
+        return all_rows(lake, pinned, replaces=True)
     try:
         other = lake.scan(lake.version(output)).schema
     except NotFound:
-        return all_rows(lake, pinned, columns)
+        return all_rows(lake, pinned)
     if not full or "model_digest" not in other.names:
         raise DataError(
             f"{output} exists already and holds no predictions for {pinned.name}",
             "name another table (--output)" + (", or replace it (--full)" if "model_digest" in other.names else ""),
         )
-    return all_rows(lake, pinned, columns, replaces=True)
+    return all_rows(lake, pinned, replaces=True)
 
 
 def _check_confidence(predictor: Predictor, least: float) -> None:

@@ -15,9 +15,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +35,6 @@ from lakewright.model.tasks.tables import complete, of_predictions
 
 if TYPE_CHECKING:
     from lakewright.model.predictor import Predictor
-    from lakewright.service.scoring.rows import Job, Part, Window
-    from lakewright.system.progress import Advance
 
 COMMON = pa.schema(
     {
@@ -72,6 +69,12 @@ class Tally:
     rows: int = 0
     without: int = 0  # rows without a prediction: they have no input for the model
     abstained: int = 0  # rows with a prediction, but less confidence than the least
+
+    def __iadd__(self, other: Tally) -> Tally:
+        self.rows += other.rows
+        self.without += other.without
+        self.abstained += other.abstained
+        return self
 
 
 def choose(
@@ -138,58 +141,15 @@ def fingerprint(columns: Columns, schema: pa.Schema) -> int:
 
 @dataclass(frozen=True)
 class Scoring:
-    """Turns rows into predictions, in the same way for all rows."""
+    """Predicts rows in the same way however they are cut."""
 
     predictor: Predictor
-    model: str  # the value of the column `model`
     columns: Columns
-    schema: pa.Schema
     least_confidence: float
     explain: int = 0  # reasons a row
 
-    def batches(self, parts: Iterable[Part], job: Job, tally: Tally, advance: Advance) -> Iterator[pa.RecordBatch]:
-        """The predictions for rows of a job."""
-        for part in parts:
-            yield self._batch(part, job, tally, advance)
-
-    def _batch(self, part: Part, job: Job, tally: Tally, advance: Advance) -> pa.RecordBatch:
-        window = part.window
-        if window.predictions is None:
-            _check_finite(window, job, self.columns.inputs.values())
-            try:
-                window.predictions = self._predict(window.rows, window.first)
-            except DataError as error:
-                raise DataError(f"{job.rows}: {error.cause}", error.remedy) from None
-        size = part.stop - part.start
-        predicted = window.predictions.slice(part.start, size)
-        rows = window.rows.slice(part.start, size)
-        common = {
-            "model": self.model,
-            "model_digest": self.predictor.digest,
-            "input_table": job.table.name,
-            "input_version": job.table.version,
-            "scored_at": datetime.now(UTC),
-        }
-        values: dict[str, Any] = {
-            "record_id": _record_ids(rows, job, window.first + part.start, self.columns.id),
-            "abstain": predicted.abstain,
-            **{name: [value] * size for name, value in common.items()},
-            **{name: rows.column(name) for name in self.columns.keep},
-        }
-        abstained, without = predicted.abstain.true_count, predicted.without.true_count
-        tally.rows += size
-        tally.without += without
-        tally.abstained += abstained - without
-        advance(size, f"{tally.abstained:,} abstained" if tally.abstained else "")
-        arrays = [
-            pa.array(values[field.name], field.type)
-            if field.name in values
-            else predicted.columns.column(field.name).cast(field.type)
-            for field in self.schema
-        ]
-        return pa.record_batch(arrays, schema=self.schema)
-
-    def _predict(self, rows: pa.RecordBatch, first: int) -> Predicted:
+    def predict(self, rows: pa.RecordBatch, first: int) -> Predicted:
+        """The rows' numbers begin at `first`, for messages."""
         kinds = self.predictor.task.inputs
         inputs = {
             name: _as_numbers(rows.column(column), name, first) if kinds[name] == "number" else rows.column(column)
@@ -275,27 +235,3 @@ def _reasons_of(of_task: pa.Schema) -> pa.Field:
 def _as_text(value: Any) -> str | None:
     """A reason's value, whose kind differs from input to input, for one column: numbers as in JSON."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
-    """Raises DataError for an infinite number."""
-    for name in columns:
-        column = window.rows.column(name)
-        at = pc.index(pc.is_inf(column), True).as_py() if pa.types.is_floating(column.type) else -1
-        if at >= 0:
-            raise DataError(
-                f"the column {name!r} of {job.rows} is infinite in row {window.first + at}",
-                "correct the number at the source, or make it null in SQL",
-            )
-
-
-def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> list[str]:
-    if id is None:
-        return [f"{job.table.version}:{number}" for number in range(first, first + rows.num_rows)]
-    ids = rows.column(id).to_pylist()
-    if None in ids:
-        raise DataError(
-            f"the column {id!r} of {job.rows} is null in row {first + ids.index(None)}",
-            "fill it, name another column (--id), or exclude such rows in SQL",
-        )
-    return [str(value) for value in ids]

@@ -1,0 +1,147 @@
+"""A part of the rows → one file of predictions, on a worker."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakewright.data.lake.parts import Part, Shape, Window, Written, windows, write
+from lakewright.errors import DataError, ModelError
+from lakewright.service.scoring.predictions import Columns, Predicted, Scoring, Tally
+from lakewright.service.scoring.rows import Job
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.catalogs import Location
+    from lakewright.model.predictor import Predictor
+
+WINDOW = 2048  # rows predicted together: sorted by length in the window, so that there is little padding
+OPENING = threading.Lock()  # some workers are threads of one process
+
+
+@dataclass(frozen=True)
+class Done:
+    """A part whose predictions are written into a file."""
+
+    file: Written
+    tally: Tally
+    host: str
+
+
+@dataclass(eq=False)
+class Work:
+    """How parts are scored, wherever that is. Sent to another process, it opens the model folder there."""
+
+    folder: Path
+    digest: str
+    runtime: str
+    model: str  # the value of the column `model`
+    columns: Columns
+    schema: pa.Schema
+    least_confidence: float
+    explain: int  # reasons a row
+    job: Job
+    shape: Shape
+    threads: int
+    opened: Predictor | None = None
+    advance: Callable[[int, int], None] | None = None  # of this process alone, with rows, and those that abstain
+    _last: tuple[tuple[str, int], Predicted] | None = None  # a window whose other rows are the next part's, often
+
+    def __getstate__(self) -> dict[str, Any]:
+        job = replace(self.job, files=())
+        return {**self.__dict__, "job": job, "opened": None, "advance": None, "_last": None}
+
+    @property
+    def predictor(self) -> Predictor:
+        """Raises ModelError where the folder there is not the one here."""
+        from lakewright.model.predictor import Predictor
+
+        with OPENING:
+            if self.opened is None:
+                self.opened = Predictor.open(self.folder, self.runtime, self.threads)
+                if self.opened.digest != self.digest:
+                    raise ModelError(
+                        f"the model folder {self.folder} of a worker is not the one that is scored with",
+                        "let all machines see the same folder, and change nothing in it",
+                    )
+        return self.opened
+
+    def __call__(self, given: tuple[Part, Location, Location]) -> Done:
+        """Scores a part: where its table lies, and the one of the predictions."""
+        part, source, target = given
+        tally = Tally()
+        self.predictor  # noqa: B018 - its errors come before a file is begun
+        file = write(self._batches(part, source, tally), self.schema, target)
+        return Done(file, tally, socket.gethostname())
+
+    def _batches(self, part: Part, source: Location, tally: Tally) -> Iterator[pa.RecordBatch]:
+        for window in windows(part, self.shape, source, WINDOW):
+            yield self._batch(window, tally)
+
+    def _batch(self, window: Window, tally: Tally) -> pa.RecordBatch:
+        job, last = self.job, self._last
+        if last is None or last[0] != window.place:
+            _check_finite(window, job, self.columns.inputs.values())
+            scoring = Scoring(self.predictor, self.columns, self.least_confidence, self.explain)
+            try:
+                last = self._last = window.place, scoring.predict(window.rows, window.first)
+            except DataError as error:
+                raise DataError(f"{job.rows}: {error.cause}", error.remedy) from None
+        size = window.stop - window.start
+        predicted = last[1].slice(window.start, size)
+        rows = window.rows.slice(window.start, size)
+        common = {
+            "model": self.model,
+            "model_digest": self.digest,
+            "input_table": job.table.name,
+            "input_version": job.table.version,
+            "scored_at": datetime.now(UTC),
+        }
+        values: dict[str, Any] = {
+            "record_id": _record_ids(rows, job, window.first + window.start, self.columns.id),
+            "abstain": predicted.abstain,
+            **{name: [value] * size for name, value in common.items()},
+            **{name: rows.column(name) for name in self.columns.keep},
+        }
+        abstained, without = predicted.abstain.true_count, predicted.without.true_count
+        tally += Tally(size, without, abstained - without)
+        if self.advance is not None:
+            self.advance(size, abstained - without)
+        arrays = [
+            pa.array(values[field.name], field.type)
+            if field.name in values
+            else predicted.columns.column(field.name).cast(field.type)
+            for field in self.schema
+        ]
+        return pa.record_batch(arrays, schema=self.schema)
+
+
+def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
+    """Raises DataError for an infinite number."""
+    for name in columns:
+        column = window.rows.column(name)
+        at = pc.index(pc.is_inf(column), True).as_py() if pa.types.is_floating(column.type) else -1
+        if at >= 0:
+            raise DataError(
+                f"the column {name!r} of {job.rows} is infinite in row {window.first + at}",
+                "correct the number at the source, or make it null in SQL",
+            )
+
+
+def _record_ids(rows: pa.RecordBatch, job: Job, first: int, id: str | None) -> list[str]:
+    if id is None:
+        return [f"{job.table.version}:{number}" for number in range(first, first + rows.num_rows)]
+    ids = rows.column(id).to_pylist()
+    if None in ids:
+        raise DataError(
+            f"the column {id!r} of {job.rows} is null in row {first + ids.index(None)}",
+            "fill it, name another column (--id), or exclude such rows in SQL",
+        )
+    return [str(value) for value in ids]
