@@ -108,10 +108,10 @@ def test_two_scorers_of_two_workspaces_into_a_new_table(
 
     call = Work.__call__
 
-    def another_first(self: Work, given: Any) -> Done:
+    def another_first(self: Work, *given: Any, **options: Any) -> Done:
         monkeypatch.setattr(Work, "__call__", call)
         meanwhile(lambda: score("other"))
-        return call(self, given)
+        return call(self, *given, **options)
 
     monkeypatch.setattr(Work, "__call__", another_first)
     with pytest.raises(Busy):

@@ -205,10 +205,17 @@ def test_a_lake_can_be_moved(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_deletion_vectors_are_applied(lake: Lake) -> None:
-    """Rows 2 and 5 of ten are deleted the way Spark does it: delta-rs reads such tables and writes none."""
     table = lake.write(NAME, pa.table({"id": list(range(10))}))
+    delete_two(Path(table.uri))
+    table = lake.version(NAME)
+    assert table.rows == 8
+    assert lake.read(table)["id"].to_pylist() == [0, 1, 3, 4, 6, 7, 8, 9]
+
+
+def delete_two(folder: Path) -> None:
+    """Rows 2 and 5 of ten are deleted the way Spark does it: delta-rs reads such tables and writes none."""
     bitmap = struct.pack("<IQI", 1681511377, 1, 0) + struct.pack("<IIHHIHH", 12346, 1, 0, 1, 16, 2, 5)
-    log = Path(table.uri) / "_delta_log" / f"{0:020}.json"
+    log = folder / "_delta_log" / f"{0:020}.json"
     actions = [json.loads(line) for line in log.read_text().splitlines()]
     for action in actions:
         if "protocol" in action:
@@ -220,9 +227,6 @@ def test_deletion_vectors_are_applied(lake: Lake) -> None:
             vector = {"storageType": "i", "pathOrInlineDv": z85(bitmap), "sizeInBytes": len(bitmap), "cardinality": 2}
             action["add"]["deletionVector"] = vector
     log.write_text("\n".join(map(json.dumps, actions)))
-    table = lake.version(NAME)
-    assert table.rows == 8
-    assert lake.read(table)["id"].to_pylist() == [0, 1, 3, 4, 6, 7, 8, 9]
 
 
 def z85(raw: bytes) -> str:

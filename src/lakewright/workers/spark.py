@@ -35,6 +35,7 @@ R = TypeVar("R")
 
 WAIT = 10.0  # seconds for a master or a Connect server to answer
 PORTS = {"spark": 7077, "sc": 15002}
+SESSIONS: list[tuple[SparkSettings, SparkSession]] = []  # of this process: a session takes seconds to begin
 SAME = ("lakewright", "numpy", "pyarrow", "onnxruntime", "cloudpickle", "lightgbm", "scikit-learn", "torch")
 
 
@@ -82,7 +83,11 @@ class SparkWorkers:
         """Raises UsageError where no cluster answers, or its workers are not fit; `threads` of this machine are not
         used."""
         assert isinstance(settings, SparkSettings)
-        return cls.of(session_of(settings), None if settings.processes == "auto" else settings.processes)
+        session = next((each for of, each in SESSIONS if of == settings and _lives(each)), None)
+        if session is None:
+            session = session_of(settings)
+            SESSIONS[:] = [each for each in SESSIONS if each[0] != settings] + [(settings, session)]
+        return cls.of(session, None if settings.processes == "auto" else settings.processes)
 
     @classmethod
     def of(cls, session: SparkSession, processes: int | None) -> Self:
@@ -129,6 +134,13 @@ class SparkWorkers:
                 "install the same there (pip install --constraint constraints.txt), or send this environment along: "
                 "profiles.yml: workers: {archives: […], python: …}",
             )
+
+
+def _lives(session: SparkSession) -> bool:
+    try:
+        return bool(session.range(1).count() == 1)
+    except Exception:  # it was stopped, or its cluster is gone
+        return False
 
 
 def session_of(settings: SparkSettings) -> SparkSession:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROWS = 25_000  # of a part at most
 BYTES = 64 << 20  # of its files, about
+GROUP = 1 << 14  # rows of a row group
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,13 +223,25 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, location: Locati
     try:
         with _opened(location, name, writes=True) as file:
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-                    rows += batch.num_rows
+                for group in _groups(batches):
+                    writer.write_table(group)
+                    rows += len(group)
             size = file.tell()
     except OSError as failure:
         raise of_disk(failure, location.uri, AGAIN) or failure from None
     return Written(name, rows, size)
+
+
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Row groups: of few rows they would be slow to read, of many they would take memory."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(each.num_rows for each in held) >= GROUP or sum(each.nbytes for each in held) >= BYTES:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def remove(written: Iterable[Written], location: Location) -> None:
@@ -321,12 +334,19 @@ def _column(batch: pa.RecordBatch, field: pa.Field, stored: str, values: Mapping
     """A column of the table: from the file, one value for all its rows (a partition), or null (added later)."""
     if stored in values or field.name in values:
         value = values[stored] if stored in values else values[field.name]
-        text = isinstance(value, str)  # as the log has every value
-        scalar = pa.scalar(value, pa.string()).cast(field.type) if text else pa.scalar(value, field.type)
+        scalar = _parsed(value, field.type) if isinstance(value, str) else pa.scalar(value, field.type)
         return pa.repeat(scalar, batch.num_rows)
     if stored not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
     return batch.column(stored).cast(field.type)
+
+
+def _parsed(text: str, kind: pa.DataType) -> pa.Scalar:
+    """A partition's value as the log has it.
+    https://github.com/delta-io/delta/blob/master/PROTOCOL.md#partition-value-serialization"""
+    if pa.types.is_timestamp(kind) and kind.tz is not None and not text.endswith("Z"):
+        text += "Z"
+    return pa.scalar(text, pa.string()).cast(kind)
 
 
 def _kept(delta: DeltaTable) -> dict[str, NDArray[np.bool_]]:

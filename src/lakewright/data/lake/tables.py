@@ -34,6 +34,7 @@ LOG = logging.getLogger("lakewright")
 FINGERPRINT = "fingerprint"  # the property of a commit that holds a source's rows
 # A commit's own properties get this prefix in Delta's commitInfo, apart from the fields that writers put there.
 _PREFIX = "lakewright."
+_ROWS = "rows"  # the property of a commit of files, whose rows delta-rs does not count
 _ROW_GROUP = 1 << 14  # rows: a row group stays in memory until it is whole; delta-rs's default is a million rows
 
 
@@ -146,7 +147,8 @@ class Lake:
         actions = [
             AddAction(each.path, each.size, {}, now, True, json.dumps({"numRecords": each.rows})) for each in files
         ]
-        properties_of_commit = _commit_properties(properties, commit, transactions, is_first=existing is None)
+        counted = {**properties, _ROWS: str(sum(each.rows for each in files))}
+        properties_of_commit = _commit_properties(counted, commit, transactions, is_first=existing is None)
         delta_schema = Schema.from_arrow(schema)
         try:
             if existing is None:
@@ -315,8 +317,12 @@ class Lake:
                 "version": commit["version"],
                 "timestamp": commit.get("timestamp"),
                 "operation": commit.get("operation"),
-                "rows": _rows_written(commit.get("operationMetrics", {})),
-                "properties": {k.removeprefix(_PREFIX): v for k, v in commit.items() if k.startswith(_PREFIX)},
+                "rows": _rows_written(commit),
+                "properties": {
+                    key.removeprefix(_PREFIX): value
+                    for key, value in commit.items()
+                    if key.startswith(_PREFIX) and key != _PREFIX + _ROWS
+                },
                 "user_metadata": commit.get("userMetadata"),
             }
             for commit in commits
@@ -529,6 +535,8 @@ def _bytes(delta: DeltaTable) -> int:
     return sum(_files(delta)["size_bytes"].to_pylist())
 
 
-def _rows_written(metrics: Mapping[str, Any]) -> int | None:
-    rows = metrics.get("num_added_rows", metrics.get("numOutputRows"))  # the names of delta-rs and of Spark
+def _rows_written(commit: Mapping[str, Any]) -> int | None:
+    metrics = commit.get("operationMetrics", {})
+    # the names of delta-rs and of Spark, and our own
+    rows = metrics.get("num_added_rows", metrics.get("numOutputRows", commit.get(_PREFIX + _ROWS)))
     return None if rows is None else int(rows)

@@ -30,10 +30,9 @@ from lakewright.service.scoring import ledger, predictions
 from lakewright.service.scoring.ledger import ALL, Progress
 from lakewright.service.scoring.predictions import Tally
 from lakewright.service.scoring.rows import Job, all_rows, new_rows
-from lakewright.service.scoring.work import Done, Work
+from lakewright.service.scoring.work import Done, Given, Work
 from lakewright.system.memory import trim
-from lakewright.system.progress import bar
-from lakewright.workers.local import LocalWorkers
+from lakewright.workers.parts import at_once, computed
 
 if TYPE_CHECKING:
     from lakewright.data.lake.tables import Lake
@@ -194,51 +193,35 @@ def _waves(
     workspace: Workspace, work: Work, output: str, commit_rows: int, explain: int
 ) -> Generator[list[Done], None, None]:
     """The files of each commit, in the order of the rows: one of each process that computes."""
-    job, lake = work.job, workspace.lake
-    workers = workspace.workers()
-    # as many processes as there is work for: one begins in a second, which the usual part takes
-    usual = COMMIT_EXPLAINED if explain else COMMIT_ROWS
-    at_once = max(1, min(workers.processes, -(-(job.total - job.begin) // usual)))
-    here = at_once == 1 and isinstance(workers, LocalWorkers)
+    job, lake, workers = work.job, workspace.lake, workspace.workers()
+    most = at_once(workers, job.total - job.begin, COMMIT_EXPLAINED if explain else COMMIT_ROWS)
     source, into = lake.place(job.table), lake.place_to_write(output)
     for location in (source, into):
         if (folder := local(location)) is not None:
             folder.mkdir(parents=True, exist_ok=True)
             workers.reach(folder)
     workers.reach(work.folder)
+    work.threads = workers.threads(most)
+    # keys to a lake may be valid for an hour only, so each part gets new ones
+    parts = cut(job.files, commit_rows, job.begin)
+    given = (Given(part, lake.place(job.table), lake.place_to_write(output)) for part in parts)
+    title = f"scoring {job.table}"
     wave: list[Done] = []
-    abstained = 0
-    with bar(f"scoring {job.table}", job.total, job.begin) as advance:
-
-        def count(rows: int, unsure: int) -> None:
-            nonlocal abstained
-            abstained += unsure
-            advance(rows, f"{abstained:,} abstained" if abstained else "")
-
-        if here:
-            work.advance = count
-        else:
-            work.threads = workers.threads(at_once)
-        parts = cut(job.files, commit_rows, job.begin)
-        given = ((part, lake.place(job.table), lake.place_to_write(output)) for part in parts)
-        try:
-            with closing(workers.map(work, given, ahead=1 if here else 2 * at_once)) as results:
-                for done in results:
-                    wave.append(done)
-                    if not here:
-                        count(done.tally.rows, done.tally.abstained)
-                    if len(wave) == at_once:
-                        complete, wave = wave, []
-                        yield complete
-                if wave:
-                    complete, wave = wave, []
-                    yield complete
-        except LakewrightError:
-            raise
-        except Exception as failure:
-            raise lake.explained(job.table, failure) from failure
-        finally:
-            remove((each.file for each in wave), into)
+    try:
+        for done in computed(workers, work, given, most, title=title, rows=job.total, done=job.begin, note=work.note):
+            wave.append(done)
+            if len(wave) == most:
+                complete, wave = wave, []
+                yield complete
+        if wave:
+            complete, wave = wave, []
+            yield complete
+    except LakewrightError:
+        raise
+    except Exception as failure:
+        raise lake.explained(job.table, failure) from failure
+    finally:
+        remove((each.file for each in wave), into)
 
 
 def _located(workspace: Workspace, model: str) -> tuple[ModelVersion | None, Path]:

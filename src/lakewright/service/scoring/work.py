@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +21,21 @@ from lakewright.service.scoring.rows import Job
 if TYPE_CHECKING:
     from lakewright.data.lake.catalogs import Location
     from lakewright.model.predictor import Predictor
+    from lakewright.system.progress import Advance
 
 WINDOW = 2048  # rows predicted together: sorted by length in the window, so that there is little padding
 OPENING = threading.Lock()  # some workers are threads of one process
+
+
+@dataclass(frozen=True)
+class Given:
+    part: Part
+    source: Location  # where the part's table lies
+    target: Location  # where the predictions' does
+
+    @property
+    def rows(self) -> int:
+        return self.part.rows
 
 
 @dataclass(frozen=True)
@@ -51,12 +63,12 @@ class Work:
     shape: Shape
     threads: int
     opened: Predictor | None = None
-    advance: Callable[[int, int], None] | None = None  # of this process alone, with rows, and those that abstain
+    abstained: int = 0  # of the rows so far, where the parts came back
     _last: tuple[tuple[str, int], Predicted] | None = None  # a window whose other rows are the next part's, often
 
     def __getstate__(self) -> dict[str, Any]:
         job = replace(self.job, files=())
-        return {**self.__dict__, "job": job, "opened": None, "advance": None, "_last": None}
+        return {**self.__dict__, "job": job, "opened": None, "_last": None}
 
     @property
     def predictor(self) -> Predictor:
@@ -73,17 +85,24 @@ class Work:
                     )
         return self.opened
 
-    def __call__(self, given: tuple[Part, Location, Location]) -> Done:
-        """Scores a part: where its table lies, and the one of the predictions."""
-        part, source, target = given
+    def __call__(self, given: Given, advance: Advance | None) -> Done:
+        """Scores a part."""
         tally = Tally()
         self.predictor  # noqa: B018 - its errors come before a file is begun
-        file = write(self._batches(part, source, tally), self.schema, target)
+        file = write(self._batches(given, tally, advance), self.schema, given.target)
         return Done(file, tally, socket.gethostname())
 
-    def _batches(self, part: Part, source: Location, tally: Tally) -> Iterator[pa.RecordBatch]:
-        for window in windows(part, self.shape, source, WINDOW):
-            yield self._batch(window, tally)
+    def note(self, done: Done) -> str:
+        """For the progress bar."""
+        self.abstained += done.tally.abstained
+        return _abstained(self.abstained)
+
+    def _batches(self, given: Given, tally: Tally, advance: Advance | None) -> Iterator[pa.RecordBatch]:
+        for window in windows(given.part, self.shape, given.source, WINDOW):
+            batch = self._batch(window, tally)
+            if advance is not None:
+                advance(batch.num_rows, _abstained(self.abstained + tally.abstained))
+            yield batch
 
     def _batch(self, window: Window, tally: Tally) -> pa.RecordBatch:
         job, last = self.job, self._last
@@ -112,8 +131,6 @@ class Work:
         }
         abstained, without = predicted.abstain.true_count, predicted.without.true_count
         tally += Tally(size, without, abstained - without)
-        if self.advance is not None:
-            self.advance(size, abstained - without)
         arrays = [
             pa.array(values[field.name], field.type)
             if field.name in values
@@ -121,6 +138,10 @@ class Work:
             for field in self.schema
         ]
         return pa.record_batch(arrays, schema=self.schema)
+
+
+def _abstained(rows: int) -> str:
+    return f"{rows:,} abstained" if rows else ""
 
 
 def _check_finite(window: Window, job: Job, columns: Iterable[str]) -> None:
