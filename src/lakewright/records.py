@@ -132,6 +132,7 @@ class Prepared(Record):
     )
     max_length: int | None
     findings: list[Finding] = []
+    parts: dict[str, int] = Field(default={}, description="machine → the parts of the table that it encoded")
 
     @property
     def labels(self) -> list[str]:

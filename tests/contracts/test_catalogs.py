@@ -23,7 +23,7 @@ from lakewright.data.lake.catalogs.glue import GlueCatalog, GlueSettings
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
 from lakewright.data.lake.catalogs.unity import UnityCatalog, UnitySettings
 from lakewright.data.lake.names import TableName
-from lakewright.data.lake.parts import cut, read
+from lakewright.data.lake.parts import parts_of, read
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import Busy, DataError, MissingPackage, NotFound, ProfileError
 from lakewright.settings.profile import load_profile
@@ -117,7 +117,7 @@ def test_versions_are_written_appended_and_read_pinned(kept: Kept) -> None:
     assert other.find_commit(name, "fingerprint", "f1") == first
     assert [commit["version"] for commit in other.history(name)] == [2, 1, 0]
     files = other.files(second, 0)
-    (part,) = cut(files)
+    (part,) = parts_of(files)
     batches = read(part, other.shape(second, ["id"]), other.place(second))
     assert part.rows == 1 and [batch.to_pydict() for batch in batches] == [{"id": [1]}]
     assert other.transactions(name, ["app"]) == {"app": None}

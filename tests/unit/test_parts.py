@@ -19,7 +19,7 @@ from tests.unit.test_tables import delete_two
 
 from lakewright.data.lake import parts
 from lakewright.data.lake.catalogs.sqlite import SqliteCatalog
-from lakewright.data.lake.parts import File, Written, cut
+from lakewright.data.lake.parts import File, Written, parts_of
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import Busy, DataError, UsageError
 from lakewright.records import TableVersion
@@ -36,7 +36,7 @@ def in_parts(lake: Lake, table: TableVersion, most: int, size: int = 7, begin: i
     """The rows from `begin` on; each part says which they are."""
     shape, place, number = lake.shape(table), lake.place(table), begin
     batches = []
-    for part in cut(lake.files(table), most, begin):
+    for part in parts_of(lake.files(table), most, begin):
         rows = [*parts.read(part, shape, place, size)]
         assert part.first == number and part.rows == sum(each.num_rows for each in rows) <= most
         batches, number = batches + rows, number + part.rows
@@ -64,7 +64,7 @@ def test_many_small_files_and_one_large(lake: Lake) -> None:
         lake.write(NAME, pa.table({"id": [*range(first, first + rows)]}), mode="append")
     table = lake.version(NAME)
     check(lake, table)
-    assert [part.rows for part in cut(lake.files(table), 10)] == [10, 10, 10, 6]
+    assert [part.rows for part in parts_of(lake.files(table), 10)] == [10, 10, 10, 6]
 
 
 @pytest.mark.parametrize("columns", [["id"], ["place", "id"], ["place"], ["day", "moment"]])
@@ -86,9 +86,9 @@ def test_partitions(lake: Lake, columns: list[str]) -> None:
     table = lake.version(NAME)
     check(lake, table)
     shape = lake.shape(table, columns)
-    read = [b for part in cut(lake.files(table), 5) for b in parts.read(part, shape, lake.place(table))]
+    read = [b for part in parts_of(lake.files(table), 5) for b in parts.read(part, shape, lake.place(table))]
     assert pa.Table.from_batches(read).equals(lake.read(table, columns))
-    after = [b for part in cut(lake.files(table, 1), 5) for b in parts.read(part, shape, lake.place(table))]
+    after = [b for part in parts_of(lake.files(table, 1), 5) for b in parts.read(part, shape, lake.place(table))]
     assert sum(each.num_rows for each in after) == 18 and {str(each.schema) for each in after} == {str(shape.schema)}
 
 
@@ -129,7 +129,7 @@ def test_columns_that_have_other_names_in_the_files(lake: Lake) -> None:
     log.write_text("\n".join(map(json.dumps, actions)))
     table = lake.version(NAME)
     shape = lake.shape(table, ["text", "id"])
-    read = [b for part in cut(lake.files(table), 2) for b in parts.read(part, shape, lake.place(table))]
+    read = [b for part in parts_of(lake.files(table), 2) for b in parts.read(part, shape, lake.place(table))]
     assert pa.Table.from_batches(read).to_pydict() == {"text": ["a", "b", "c"], "id": [1, 2, 3]}
     with pytest.raises(DataError, match=r"'inner'.*have other names"):
         lake.shape(table)
@@ -176,7 +176,7 @@ def test_each_row_is_in_one_part_and_windows_begin_at_the_same_rows(
         ids += (first + kept).tolist()
     shape, place_of = parts.Shape(pa.schema({"id": pa.int64()})), parts.Location(str(folder))
     read, whole = [], {}
-    for part in cut(files, most, begin):
+    for part in parts_of(files, most, begin):
         assert part.first == begin + len(read) and 0 < part.rows <= most
         for window in parts.windows(part, shape, place_of, size):
             values = window.rows["id"].to_pylist()
@@ -226,4 +226,4 @@ def test_in_an_object_store(tmp_path: Path, s3: dict[str, str]) -> None:
     lost = written(lake, [9])
     parts.remove([lost], lake.place_to_write(NAME))
     with pytest.raises(FileNotFoundError):
-        [*parts.read(next(cut([File(lost.path, 1, lost.size)])), lake.shape(added), lake.place(added))]
+        [*parts.read(next(parts_of([File(lost.path, 1, lost.size)])), lake.shape(added), lake.place(added))]

@@ -73,16 +73,28 @@ class Plan:
         """The batches of the rows that stay, or of `rows` among them, with what the network reads and learns; what is
         lost of them is added to the shortfalls. Steps that learned the truth encode a row of train as they were fitted
         without its fold."""
-        split = self.chosen.split
-        folds = np.where(self.chosen.of(TRAIN), self.chosen.parts % FOLDS, np.int16(STORED))
-        stay = split != LEFT_OUT
-        for batch in self.reading.only(stay if rows is None else stay & rows):
-            inputs, truths = batch.inputs, batch.truths
-            encoded, lost = self.fitted.encoded_with_shortfalls(batch.values, folds[batch.rows])
-            targets = self.task.targets(truths, encoded, inputs)
-            lost += self.task.shortfalls(truths, encoded, targets, inputs)
-            shortfalls.add(batch.rows, split[batch.rows], lost, partial(_excerpt, batch, self.task.inputs))
-            yield batch, encoded, targets
+        stay = self.chosen.split != LEFT_OUT
+        selected = self.reading.only(stay if rows is None else stay & rows)
+        return encoded(selected, self.task, self.fitted, self.chosen.split, self.chosen.parts, shortfalls)
+
+
+def encoded(
+    reading: Reading,
+    task: Task,
+    fitted: FittedRecipe,
+    split: npt.NDArray[np.int8],
+    parts: npt.NDArray[np.int16],
+    shortfalls: Shortfalls,
+) -> Iterator[tuple[Batch, Encoded, Ragged]]:
+    """As `Plan.encoded`; `split` and `parts` are of all rows of the reading's table, or of its part."""
+    folds = np.where(np.equal(split, SPLITS.index(TRAIN)), parts % FOLDS, np.int16(STORED))
+    for batch in reading:
+        here, inputs, truths = batch.rows - reading.first, batch.inputs, batch.truths
+        made, lost = fitted.encoded_with_shortfalls(batch.values, folds[here])
+        targets = task.targets(truths, made, inputs)
+        lost += task.shortfalls(truths, made, targets, inputs)
+        shortfalls.add(batch.rows, split[here], lost, partial(_excerpt, batch, task.inputs))
+        yield batch, made, targets
 
 
 def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Finding | Noticed]) -> Plan:

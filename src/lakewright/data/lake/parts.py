@@ -27,6 +27,8 @@ from lakewright.errors import AGAIN, DataError, nearest, of_disk
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+    from lakewright.workers import Workers
+
 ROWS = 25_000  # of a part at most
 BYTES = 64 << 20  # of its files, about
 GROUP = 1 << 14  # rows of a row group
@@ -148,7 +150,7 @@ def shape_of(delta: DeltaTable, columns: Sequence[str] | None = None) -> Shape:
     return Shape(chosen, {name: stored[name] for name in chosen.names})
 
 
-def cut(files: Iterable[File], most: int = ROWS, begin: int = 0) -> Iterator[Part]:
+def parts_of(files: Iterable[File], most: int = ROWS, begin: int = 0) -> Iterator[Part]:
     """Parts of at most so many rows, from row `begin` of these files on. Small files share a part."""
     first = begin
     slices: list[Slice] = []
@@ -256,6 +258,14 @@ def remove(written: Iterable[Written], location: Location) -> None:
                 _store(location, fs).delete_file(each.path)
         except Exception:  # VACUUM does
             return
+
+
+def check_seen(workers: Workers, *locations: Location) -> None:
+    """Raises UsageError where a worker does not see one of the tables' folders of this machine."""
+    for location in locations:
+        if (folder := local(location)) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            workers.reach(folder)
 
 
 def local(location: Location) -> Path | None:

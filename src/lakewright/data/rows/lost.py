@@ -86,6 +86,15 @@ class Shortfalls:
             if shortfall.needed is not None:
                 total.needed.update(shortfall.needed[places[split[places] == 0]].tolist())
 
+    def merge(self, later: Shortfalls) -> None:
+        """Adds those of rows that come after these."""
+        for key, other in later.totals.items():
+            total = self.totals.setdefault(key, _Total(other.shortfall, self.splits))
+            total.lost += other.lost
+            total.of += other.of
+            total.needed.update(other.needed)
+            total.first += other.first[: EXAMPLES - len(total.first)]
+
     def check(self) -> None:
         """Raises DataError if nearly nothing of train can be learned; call it after all rows."""
         for total in self.totals.values():

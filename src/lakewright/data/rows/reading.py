@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakewright.data.lake.parts import Part, Shape, read
 from lakewright.data.rows.arrays import KINDS, column_values
 from lakewright.data.rows.kinds import Kind, whole_rows
 from lakewright.data.rows.objects import Objects
-from lakewright.system.progress import bar
+from lakewright.system.progress import Advance, bar
 
 if TYPE_CHECKING:
-    from lakewright.data.lake.tables import Lake
+    from lakewright.data.lake.catalogs import Location
     from lakewright.model.tasks import Task
     from lakewright.records import TableVersion
     from lakewright.settings.sections import TaskSettings
@@ -54,11 +56,34 @@ class Batch:
         return Objects(self.task_columns["truth"])
 
 
+class Scans(Protocol):
+    """A lake, or what stands for one where a part of a table is read."""
+
+    def scan(self, table: TableVersion, columns: Sequence[str] | None = None) -> pa.RecordBatchReader: ...
+
+
+class Elsewhere:
+    """In the place of a lake, where a reading is sent to a worker: there is none."""
+
+    def scan(self, table: TableVersion, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        raise AssertionError("a worker reads parts")
+
+
+@dataclass(frozen=True, eq=False)
+class PartOf:
+    part: Part
+    shape: Shape
+    location: Location
+
+    def scan(self, table: TableVersion, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.shape.schema, read(self.part, self.shape, self.location))
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """Each iteration streams the table again, in the table's order."""
 
-    lake: Lake
+    lake: Scans
     table: TableVersion
     task: type[Task]
     settings: TaskSettings
@@ -68,9 +93,20 @@ class Reading:
     selection: npt.NDArray[np.bool_] | None = field(default=None)  # the table's rows to read; None: all
     # Reads the inputs of a table without a column of truths: every truth is null then. None: the task reads both.
     inputs_alone: Callable[[pa.Table, Mapping[str, Any]], Mapping[str, pa.ChunkedArray]] | None = None
+    part: Part | None = None  # of the table, which alone is read; what only all rows together show is not checked
+    progress: Advance | None = None  # None: a bar of its own, for a whole table
 
     def only(self, selection: npt.NDArray[np.bool_]) -> Reading:
         return replace(self, selection=selection)
+
+    def of_part(self, part: Part, shape: Shape, location: Location, progress: Advance | None) -> Reading:
+        """Reads the part alone, from its files; `selection` is then of its rows."""
+        return replace(self, lake=PartOf(part, shape, location), part=part, progress=progress)
+
+    @property
+    def first(self) -> int:
+        """The number of the first row that is read."""
+        return 0 if self.part is None else self.part.first
 
     def __iter__(self) -> Iterator[Batch]:
         waiting: deque[pa.Table] = deque()  # the table that the task is reading
@@ -80,19 +116,26 @@ class Reading:
                 waiting.append(table)
                 yield table
 
-        first = 0
-        with bar(f"reading {self.table}", self.table.rows) as advance:
+        done = 0
+        with self._bar() as advance:
             for task_columns in self._read(tables()):
                 table = waiting.popleft()
-                rows = np.arange(first, first + len(table))
-                first += len(table)
+                rows = np.arange(self.first + done, self.first + done + len(table))
+                done += len(table)
                 advance(len(table), "")
                 if self.selection is not None:
-                    places = np.flatnonzero(self.selection[first - len(table) : first])
+                    places = np.flatnonzero(self.selection[done - len(table) : done])
                     if len(places) < len(rows):
                         rows, table, task_columns = rows[places], table.take(places), task_columns.take(places)
                 if len(rows) or self.selection is None:
                     yield Batch(rows, table, task_columns, self.inputs)
+                if self.part is not None and done == self.part.rows:
+                    return  # before the task looks at what it takes for all rows
+
+    def _bar(self) -> AbstractContextManager[Advance]:
+        if self.part is None:
+            return bar(f"reading {self.table}", self.table.rows)
+        return nullcontext(self.progress or (lambda rows, note: None))
 
     def texts(self, rows: Collection[int]) -> dict[int, tuple[str | None, Any]]:
         """The inputs as one text, and the truth, of a few rows, by number."""

@@ -7,9 +7,10 @@ row are in memory, and never the texts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lakewright.data.lake.parts import ROWS, Part, Written, check_seen, parts_of, remove, write
 from lakewright.data.rows.balancing import (
     class_weights,
     oversample,
@@ -24,19 +26,20 @@ from lakewright.data.rows.balancing import (
     undersample,
     undersampled_weights,
 )
-from lakewright.data.rows.choosing import Chosen
-from lakewright.data.rows.columns import as_times
+from lakewright.data.rows.choosing import LEFT_OUT, Chosen
 from lakewright.data.rows.facts import as_text
 from lakewright.data.rows.keys import draw_keys
 from lakewright.data.rows.kinds import whole_rows
 from lakewright.data.rows.lengths import histogram, suggest_max_length, summary
 from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.quality import EXAMPLES, Noticed, counted, cut, with_texts
+from lakewright.data.rows.reading import Elsewhere
 from lakewright.data.rows.smote import LEAST
-from lakewright.data.rows.splits import SPLITS, TRAIN, UNLABELED
+from lakewright.data.rows.splits import TRAIN, UNLABELED
 from lakewright.data.rows.unlabeled import Unlabeled
 from lakewright.errors import DataError, LakewrightError, ProjectError
 from lakewright.learning.examples import as_columns
+from lakewright.learning.features import Features, Given
 from lakewright.learning.planning import Plan, plan, unlabeled_rows
 from lakewright.learning.recipes import STORED
 from lakewright.learning.synthetic import to_add
@@ -46,10 +49,11 @@ from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.tokens import Tokens, TokensSettings
 from lakewright.model.tasks import Task, corrects_prior
 from lakewright.pages.pictures.of_training import length_histogram
-from lakewright.records import Finding, Ingested, Prepared
+from lakewright.records import Finding, Ingested, Prepared, TableVersion
 from lakewright.settings.project import DERIVED, Project
-from lakewright.settings.sections import Columns, Prepare
+from lakewright.settings.sections import Prepare
 from lakewright.system.files import put_in_place
+from lakewright.workers.parts import at_once, computed
 from lakewright.workspace import Workspace
 
 
@@ -72,18 +76,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     unlabeled = None
     if ingested.unlabeled is not None:
         unlabeled = unlabeled_rows(ingested.unlabeled, planned, project, findings)
-    features = _Features(planned, columns, *_balanced(chosen, settings), unlabeled)
-    version = workspace.lake.write(
-        project.features_table,
-        features.reader(),
-        properties={
-            "table": str(ingested.table),
-            "run": workspace.run_id,
-            **({} if ingested.unlabeled is None else {"unlabeled": str(ingested.unlabeled)}),
-        },
-        comment=f"Encoded examples of {ingested.table.name}",
-        ordered=False,  # readers of a split sort it by row
-    )
+    features = _write_features(ingested, project, workspace, planned, _balanced(chosen, settings), unlabeled)
 
     findings += features.shortfalls.findings()
     findings += [
@@ -109,7 +102,8 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
             workspace.log.picture(length_histogram(histogram(whole), max_length), "encoded_lengths")
     return Prepared(
         table=ingested.table,
-        features=version,
+        features=features.table,
+        parts=features.parts,
         unlabeled=ingested.unlabeled,
         unlabeled_rows=0 if unlabeled is None else len(unlabeled.rows),
         recipe=str(_store(recipe, workspace)),
@@ -180,77 +174,102 @@ def _synthetic(chosen: Chosen, settings: Prepare) -> list[Finding]:
     return [Finding(name="synthetic_rows", count=total, detail=detail)]
 
 
-class _Features:
-    """The examples, encoded batch by batch while they are written; counts the truths and texts that are lost.
+@dataclass(frozen=True)
+class _Written:
+    table: TableVersion
+    parts: dict[str, int]  # machine → the parts of the table that it encoded
+    shortfalls: Shortfalls
+    shortfalls_of_unlabeled: Shortfalls
 
-    Raises DataError after the last batch if nearly nothing of train can be learned, so that nothing is written.
-    """
 
-    def __init__(
-        self,
-        planned: Plan,
-        columns: Columns,
-        weights: npt.NDArray[np.float32],
-        times: npt.NDArray[np.int32],
-        unlabeled: Unlabeled | None,
-    ) -> None:
-        self.planned, self.columns, self.split = planned, columns, planned.chosen.split
-        self.weights, self.times, self.unlabeled = weights, times, unlabeled
-        self.shortfalls, self.shortfalls_of_unlabeled = Shortfalls(), Shortfalls((UNLABELED,))
+def _write_features(
+    ingested: Ingested,
+    project: Project,
+    workspace: Workspace,
+    planned: Plan,
+    balanced: tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]],
+    unlabeled: Unlabeled | None,
+) -> _Written:
+    """The examples of all rows that stay, as the next version of the features table. Raises DataError if nearly nothing
+    of train can be learned."""
+    lake, workers, table = workspace.lake, workspace.workers(), ingested.table
+    reading, chosen = planned.reading, planned.chosen
+    weights, times = balanced
+    copies = np.where(chosen.split == LEFT_OUT, 0, times)
+    work = Features(
+        replace(reading, lake=Elsewhere(), selection=None),
+        lake.shape(table, reading.columns),
+        planned.task,
+        planned.fitted,
+        project.data.columns,
+        planned.method,
+    )
+    place = lake.place_to_write(project.features_table)
+    check_seen(workers, lake.place(table), place)
 
-    def reader(self) -> pa.RecordBatchReader:
-        batches = self._batches()
-        first = next(batches)
-        unlabeled = [*self._batches_of_unlabeled(first.schema)]  # few, and no table can be opened while one is written
-        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches, unlabeled))
+    def given(part: Part) -> Given:
+        of = slice(part.first, part.first + part.rows)
+        decided = (chosen.split[of], chosen.parts[of], weights[of], copies[of])
+        return Given(part, lake.place(table), lake.place_to_write(project.features_table), *decided)
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        columns, splits = self.columns, pa.array(SPLITS)
-        for batch, encoded, targets in self.planned.encoded(self.shortfalls, self.times > 0):
-            here = batch.rows
-            ids = batch.table[columns.id].to_pylist() if columns.id else batch.rows.tolist()
-            no_time, no_part = pa.nulls(len(here), pa.timestamp("us", "UTC")), pa.nulls(len(here), pa.int16())
-            table = pa.table(
-                {
-                    "record_id": pa.array(map(str, ids), pa.string()),
-                    "event_time": as_times(batch.table[columns.event_time]) if columns.event_time else no_time,
-                    "split": splits.take(pa.array(self.split[here])),
-                    "row": pa.array(batch.rows),
-                    "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),
-                    "truth": batch.task_columns["truth"],
-                    **as_columns(encoded, targets),
-                    "weight": pa.array(self.weights[here]),
-                    # of a split by time a fold could show a learner the truth of later rows
-                    "part": no_part if self.planned.method == "time" else pa.array(self.planned.chosen.parts[here]),
-                }
-            )
-            if (self.times[here] > 1).any():
-                table = table.take(pa.array(np.repeat(np.arange(len(here)), self.times[here])))
-            yield from table.combine_chunks().to_batches()
-        self.shortfalls.check()
+    shortfalls, of_unlabeled, schema = Shortfalls(), Shortfalls((UNLABELED,)), None
+    files, hosts = list[Written](), Counter[str]()
+    most = at_once(workers, table.rows, ROWS)
+    try:
+        parts = map(given, parts_of(lake.files(table)))
+        for done in computed(workers, work, parts, most, title=f"encoding {table}", rows=table.rows):
+            shortfalls.merge(done.shortfalls)
+            hosts[done.host] += 1
+            if done.file is not None:
+                assert schema is None or schema == done.schema, "each part has the same columns"
+                schema = done.schema
+                files.append(done.file)
+        shortfalls.check()
+        assert schema is not None, "each split has rows"
+        if unlabeled is not None:
+            files.append(write(_of_unlabeled(unlabeled, planned, schema, of_unlabeled), schema, place))
+        version = lake.add_files(
+            project.features_table,
+            schema,
+            files,
+            mode="overwrite",
+            properties={
+                "table": str(table),
+                "run": workspace.run_id,
+                **({} if ingested.unlabeled is None else {"unlabeled": str(ingested.unlabeled)}),
+            },
+            comment=f"Encoded examples of {table.name}",
+        )
+    except LakewrightError:
+        remove(files, place)
+        raise
+    except Exception as failure:
+        remove(files, place)
+        raise lake.explained(table, failure) from failure
+    return _Written(version, dict(hosts), shortfalls, of_unlabeled)
 
-    def _batches_of_unlabeled(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Rows without a truth, in a split of their own, encoded by the recipe as a prediction would be. Their `row` is
-        their place in the draw, so that what learns from them does not depend on the order of their table."""
-        if self.unlabeled is None:
-            return
-        places, fitted = self.unlabeled.places, self.planned.fitted
-        for batch in self.unlabeled.reading.only(places >= 0):
-            count, texts = len(batch.rows), whole_rows(batch.task_columns, batch.kinds)
-            encoded, lost = fitted.encoded_with_shortfalls(batch.values, np.full(count, STORED, np.int16))
-            show = partial(_excerpt, texts)
-            self.shortfalls_of_unlabeled.add(batch.rows, np.zeros(count, np.int64), lost, show)
-            nothing = np.empty(0, schema.field("target").type.value_type.to_pandas_dtype())
-            columns: dict[str, Any] = {
-                "record_id": pa.array(map(str, batch.rows.tolist()), pa.string()),
-                "split": pa.array([UNLABELED] * count),
-                "row": pa.array(places[batch.rows]),
-                "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),
-                **as_columns(encoded, Ragged(nothing, np.zeros(count + 1, np.int64))),
-                "weight": pa.array(np.ones(count, np.float32)),
-            }
-            absent = {field.name: pa.nulls(count, field.type) for field in schema if field.name not in columns}
-            yield from pa.table(columns | absent).select(schema.names).cast(schema).combine_chunks().to_batches()
+
+def _of_unlabeled(
+    unlabeled: Unlabeled, planned: Plan, schema: pa.Schema, shortfalls: Shortfalls
+) -> Iterator[pa.RecordBatch]:
+    """Rows without a truth, in a split of their own, encoded by the recipe as a prediction would be. Their `row` is
+    their place in the draw, so that what learns from them does not depend on the order of their table."""
+    places, fitted = unlabeled.places, planned.fitted
+    for batch in unlabeled.reading.only(places >= 0):
+        count, texts = len(batch.rows), whole_rows(batch.task_columns, batch.kinds)
+        encoded, lost = fitted.encoded_with_shortfalls(batch.values, np.full(count, STORED, np.int16))
+        shortfalls.add(batch.rows, np.zeros(count, np.int64), lost, partial(_excerpt, texts))
+        nothing = np.empty(0, schema.field("target").type.value_type.to_pandas_dtype())
+        columns: dict[str, Any] = {
+            "record_id": pa.array(map(str, batch.rows.tolist()), pa.string()),
+            "split": pa.array([UNLABELED] * count),
+            "row": pa.array(places[batch.rows]),
+            "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),
+            **as_columns(encoded, Ragged(nothing, np.zeros(count + 1, np.int64))),
+            "weight": pa.array(np.ones(count, np.float32)),
+        }
+        absent = {field.name: pa.nulls(count, field.type) for field in schema if field.name not in columns}
+        yield from pa.table(columns | absent).select(schema.names).cast(schema).combine_chunks().to_batches()
 
 
 def _excerpt(texts: Sequence[str | None], at: int) -> str:

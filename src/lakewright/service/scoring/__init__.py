@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakewright.data.lake.parts import cut, local, remove
+from lakewright.data.lake.parts import check_seen, parts_of, remove
 from lakewright.errors import DataError, LakewrightError, NotFound, UsageError
 from lakewright.model.folder import project_of, working
 from lakewright.records import ModelVersion, TableVersion
@@ -195,15 +195,12 @@ def _waves(
     """The files of each commit, in the order of the rows: one of each process that computes."""
     job, lake, workers = work.job, workspace.lake, workspace.workers()
     most = at_once(workers, job.total - job.begin, COMMIT_EXPLAINED if explain else COMMIT_ROWS)
-    source, into = lake.place(job.table), lake.place_to_write(output)
-    for location in (source, into):
-        if (folder := local(location)) is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            workers.reach(folder)
+    into = lake.place_to_write(output)
+    check_seen(workers, lake.place(job.table), into)
     workers.reach(work.folder)
     work.threads = workers.threads(most)
     # keys to a lake may be valid for an hour only, so each part gets new ones
-    parts = cut(job.files, commit_rows, job.begin)
+    parts = parts_of(job.files, commit_rows, job.begin)
     given = (Given(part, lake.place(job.table), lake.place_to_write(output)) for part in parts)
     title = f"scoring {job.table}"
     wave: list[Done] = []

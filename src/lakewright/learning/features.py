@@ -1,0 +1,106 @@
+"""The features table: its rows encoded part by part, each part into one file, wherever the workers are."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lakewright.data.lake.parts import Part, Shape, Written, write
+from lakewright.data.lake.types import cast, storable, within_years
+from lakewright.data.rows.columns import as_times
+from lakewright.data.rows.lost import Shortfalls
+from lakewright.data.rows.splits import SPLITS, Method
+from lakewright.learning.examples import as_columns
+from lakewright.learning.planning import encoded
+
+if TYPE_CHECKING:
+    from lakewright.data.lake.catalogs import Location
+    from lakewright.data.rows.reading import Reading
+    from lakewright.learning.recipes import FittedRecipe
+    from lakewright.model.tasks import Task
+    from lakewright.settings.sections import Columns
+    from lakewright.system.progress import Advance
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A part of the table, and what was decided of its rows, [rows of the part] each."""
+
+    part: Part
+    source: Location  # where the table lies
+    target: Location  # where the features table does
+    split: npt.NDArray[np.int8]
+    parts: npt.NDArray[np.int16]
+    weights: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int32]  # copies of the row; 0: none
+
+    @property
+    def rows(self) -> int:
+        return self.part.rows
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    file: Written | None  # None: no row of the part stays
+    schema: pa.Schema | None
+    host: str
+    shortfalls: Shortfalls = field(default_factory=Shortfalls)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Encodes parts. It is sent to other processes, so it holds no lake."""
+
+    reading: Reading  # of_part is called on it
+    shape: Shape
+    task: Task
+    fitted: FittedRecipe
+    columns: Columns
+    method: Method
+
+    def __call__(self, given: Given, advance: Advance | None) -> Done:
+        shortfalls = Shortfalls()
+        batches = self._batches(given, shortfalls, advance)
+        first = next(batches, None)
+        if first is None:
+            return Done(None, None, socket.gethostname(), shortfalls)
+        schema = storable(first.schema)
+
+        def fitting() -> Iterator[pa.RecordBatch]:
+            yield cast(first, schema)
+            for batch in batches:
+                yield cast(batch, schema)
+
+        file = write(within_years(fitting()), schema, given.target)
+        return Done(file, schema, socket.gethostname(), shortfalls)
+
+    def _batches(self, given: Given, shortfalls: Shortfalls, advance: Advance | None) -> Iterator[pa.RecordBatch]:
+        columns, splits = self.columns, pa.array(SPLITS)
+        reading = self.reading.of_part(given.part, self.shape, given.source, advance).only(given.times > 0)
+        for batch, made, targets in encoded(reading, self.task, self.fitted, given.split, given.parts, shortfalls):
+            here = batch.rows - given.part.first
+            ids = batch.table[columns.id].to_pylist() if columns.id else batch.rows.tolist()
+            no_time, no_part = pa.nulls(len(here), pa.timestamp("us", "UTC")), pa.nulls(len(here), pa.int16())
+            table = pa.table(
+                {
+                    "record_id": pa.array(map(str, ids), pa.string()),
+                    "event_time": as_times(batch.table[columns.event_time]) if columns.event_time else no_time,
+                    "split": splits.take(pa.array(given.split[here])),
+                    "row": pa.array(batch.rows),
+                    "inputs": batch.task_columns.drop_columns("truth").to_struct_array(),
+                    "truth": batch.task_columns["truth"],
+                    **as_columns(made, targets),
+                    "weight": pa.array(given.weights[here]),
+                    # of a split by time a fold could show a learner the truth of later rows
+                    "part": no_part if self.method == "time" else pa.array(given.parts[here]),
+                }
+            )
+            if (given.times[here] > 1).any():
+                table = table.take(pa.array(np.repeat(np.arange(len(here)), given.times[here])))
+            yield from table.combine_chunks().to_batches()
