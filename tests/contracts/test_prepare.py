@@ -32,7 +32,7 @@ def prepared(
     folder: Path, rows: Rows, columns: dict[str, Any], task: Any, train: dict[str, str], **settings: Any
 ) -> tuple[Prepared, lw.Workspace]:
     """The stage alone, over a table of these rows, in a workspace of its own."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     project = {"name": "things", "schema": "main.demo", "task": task, "train": train, "prepare": settings}
     project["data"] = {"table": "main.demo.things", "columns": columns}
     (folder / "project.yml").write_text(yaml.safe_dump(project))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +20,18 @@ from lakewright.data.rows.lost import Shortfalls
 from lakewright.data.rows.splits import SPLITS, Method
 from lakewright.learning.examples import as_columns
 from lakewright.learning.planning import encoded
+from lakewright.learning.recipes import FittedRecipe
+from lakewright.model.recipe import Recipe
 
 if TYPE_CHECKING:
     from lakewright.data.lake.catalogs import Location
     from lakewright.data.rows.reading import Reading
-    from lakewright.learning.recipes import FittedRecipe
+    from lakewright.model.recipe import Encoding
     from lakewright.model.tasks import Task
     from lakewright.settings.sections import Columns
     from lakewright.system.progress import Advance
+
+OPENING = threading.Lock()  # some workers are threads of one process
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +59,28 @@ class Done:
     shortfalls: Shortfalls = field(default_factory=Shortfalls)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Features:
-    """Encodes parts. It is sent to other processes, so it holds no lake."""
+    """Encodes parts. Sent to another process, it opens the recipe there."""
 
-    reading: Reading  # of_part is called on it
+    reading: Reading  # without a lake
     shape: Shape
     task: Task
-    fitted: FittedRecipe
+    recipe: Path  # its folder
+    folds: Mapping[int, tuple[Encoding, ...]]  # as in FittedRecipe
     columns: Columns
     method: Method
+    opened: FittedRecipe | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "opened": None}
+
+    @property
+    def fitted(self) -> FittedRecipe:
+        with OPENING:
+            if self.opened is None:
+                self.opened = FittedRecipe(Recipe.open(self.recipe), np.empty(0, np.int32), self.folds)
+        return self.opened
 
     def __call__(self, given: Given, advance: Advance | None) -> Done:
         shortfalls = Shortfalls()

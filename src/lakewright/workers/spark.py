@@ -6,6 +6,7 @@ a job of one task, so that it begins when a part before it ends, and its result 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 R = TypeVar("R")
 
+LOG = logging.getLogger("lakewright")
+HINT, PATIENCE = 30, 600  # seconds
+NO_WORKER = "no worker of the Spark cluster takes the first task: it has none, or other applications hold their cores"
 WAIT = 10.0  # seconds for a master or a Connect server to answer
 PORTS = {"spark": 7077, "sc": 15002}
 SESSIONS: list[tuple[SparkSettings, SparkSession]] = []  # of this process: a session takes seconds to begin
@@ -123,7 +127,9 @@ class SparkWorkers:
 
     def _check(self) -> None:
         here = _versions()
-        there = next(self.map(_described, [None], ahead=1))
+        with closing(self.map(_described, [None], ahead=1)) as described:
+            described.wait()
+            there = next(described)
         differing = {name: (there[name], version) for name, version in here.items() if there[name] != version}
         if differing:
             each = ", ".join(
@@ -326,6 +332,18 @@ class Jobs(Generic[P, R]):
             result: R = value
             return result
         raise value
+
+    def wait(self) -> None:
+        """Until the first part is done. Raises UsageError where no worker takes it for PATIENCE seconds: Spark itself
+        would wait for ever for a cluster without workers, or whose cores other applications hold."""
+        self._draw()
+        for waited in range(HINT, PATIENCE + 1, HINT):
+            if wait([*self._waiting], timeout=HINT).done:
+                return
+            LOG.warning("%s (%d s)", NO_WORKER, waited)
+        raise UsageError(
+            NO_WORKER, "start workers, stop other applications, or give each fewer cores (spark.cores.max)"
+        )
 
     def _draw(self) -> None:
         import cloudpickle

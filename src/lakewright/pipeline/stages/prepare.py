@@ -76,7 +76,8 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     unlabeled = None
     if ingested.unlabeled is not None:
         unlabeled = unlabeled_rows(ingested.unlabeled, planned, project, findings)
-    features = _write_features(ingested, project, workspace, planned, _balanced(chosen, settings), unlabeled)
+    stored = _store(recipe, workspace)
+    features = _write_features(ingested, project, workspace, planned, stored, _balanced(chosen, settings), unlabeled)
 
     findings += features.shortfalls.findings()
     findings += [
@@ -106,7 +107,7 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
         parts=features.parts,
         unlabeled=ingested.unlabeled,
         unlabeled_rows=0 if unlabeled is None else len(unlabeled.rows),
-        recipe=str(_store(recipe, workspace)),
+        recipe=str(stored),
         task=task.describe(),
         columns=columns.model_dump(mode="json"),
         derive=None if (own := project.prepare.recipe.get(DERIVED)) is None else own.model_dump(mode="json"),
@@ -187,6 +188,7 @@ def _write_features(
     project: Project,
     workspace: Workspace,
     planned: Plan,
+    recipe: Path,
     balanced: tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]],
     unlabeled: Unlabeled | None,
 ) -> _Written:
@@ -200,12 +202,15 @@ def _write_features(
         replace(reading, lake=Elsewhere(), selection=None),
         lake.shape(table, reading.columns),
         planned.task,
-        planned.fitted,
+        recipe,
+        planned.fitted.folds,
         project.data.columns,
         planned.method,
+        opened=planned.fitted,
     )
     place = lake.place_to_write(project.features_table)
     check_seen(workers, lake.place(table), place)
+    workers.reach(recipe)
 
     def given(part: Part) -> Given:
         of = slice(part.first, part.first + part.rows)
@@ -216,7 +221,7 @@ def _write_features(
     files, hosts = list[Written](), Counter[str]()
     most = at_once(workers, table.rows, ROWS)
     try:
-        parts = map(given, parts_of(lake.files(table)))
+        parts = map(given, parts_of(lake.files(table), ROWS))
         for done in computed(workers, work, parts, most, title=f"encoding {table}", rows=table.rows):
             shortfalls.merge(done.shortfalls)
             hosts[done.host] += 1
