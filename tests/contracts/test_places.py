@@ -28,6 +28,7 @@ from conftest import sentences
 from lakewright import Workspace, load_profile
 from lakewright.data.lake.tables import Lake
 from lakewright.errors import LakewrightError, UsageError
+from lakewright.learning import recipes
 from lakewright.model.folder import seal
 from lakewright.pipeline.stages import prepare
 from lakewright.service import scoring
@@ -168,11 +169,17 @@ def features(folder: Path, workers: dict[str, Any], kind: str, base: Path) -> tu
     return made, table.sort_by([("row", "ascending")])
 
 
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that few rows are worth two processes."""
+    for module in (prepare, recipes):
+        monkeypatch.setattr(module, "ROWS", 70)
+
+
 @pytest.mark.parametrize("kind", ["encoder", "means", *map(slow, ("spans", "terms", "vectors"))])
 def test_features_of_one_process_and_of_two(
     tmp_path: Path, tiny_base: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "ROWS", 70)  # so that few rows are worth two processes
+    small_parts(monkeypatch)
     (one, alone), (two, together) = (
         features(tmp_path / name, workers, kind, tiny_base) for name, workers in (("one", HERE), ("two", TWO))
     )
@@ -215,7 +222,7 @@ def sail(places: Places, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def check_same_features(place: str, places: Places, folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "ROWS", 70)
+    small_parts(monkeypatch)
     workers = places.workers[place]
     for kind in PROJECTS:
         one, alone = features(folder / f"{kind} here", HERE, kind, base)
@@ -274,7 +281,8 @@ class TestStandalone:
                     killed.append(kind)
             if len(killed) == 20 or driver.poll() == 0:
                 driver.wait()
-            assert driver.wait() in (0, -signal.SIGKILL), log.read_text()[-3000:]
+            code, said = driver.wait(), log.read_text()[-3000:]
+            assert code in (0, -signal.SIGKILL) or (code == 1 and "so did those that tried again" in said), said
             if driver.returncode == 0 and len(killed) < 20:
                 more = rows_like(SAMPLES["words"], 15_000, seed=len(killed))
                 ids = pa.array([f"more{len(killed)}-{i}" for i in range(15_000)])

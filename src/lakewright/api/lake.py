@@ -114,7 +114,7 @@ def profile(
 
     def encode(project: Project, shortfalls: Shortfalls) -> None:
         check_fit(project)
-        for _ in plan(pinned, project, workspace.lake, noticed).encoded(shortfalls):
+        for _ in plan(pinned, project, workspace.lake, workspace.workers(), noticed).encoded(shortfalls):
             pass
 
     used = [] if loaded is None else column_uses(loaded, pinned, workspace.lake)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from lakewright.model.tasks import Task
     from lakewright.settings.project import Project
     from lakewright.settings.sections import Columns
+    from lakewright.workers import Workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,9 @@ def encoded(
         yield batch, made, targets
 
 
-def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Finding | Noticed]) -> Plan:
+def plan(
+    table: TableVersion, project: Project, lake: Lake, workers: Workers, findings: list[Finding | Noticed]
+) -> Plan:
     """Adds to the findings. Raises DataError where nothing can be learned from the rows, ProjectError for settings that
     do not fit them."""
     schema = lake.scan(table).schema
@@ -107,7 +110,7 @@ def plan(table: TableVersion, project: Project, lake: Lake, findings: list[Findi
     named = {name for _, name in project.data.columns.names}
     project = closed(project, table, lake, method, findings)
     try:
-        return _plan(table, project, lake, method, findings)
+        return _plan(table, project, lake, workers, method, findings)
     except LakewrightError as error:
         error.cause, error.remedy = _of_open(error, {name for _, name in project.data.columns.names} - named)
         raise
@@ -124,7 +127,14 @@ def _of_open(error: LakewrightError, names: Collection[str]) -> tuple[str, str]:
     return error.cause, error.remedy
 
 
-def _plan(table: TableVersion, project: Project, lake: Lake, method: Method, findings: list[Finding | Noticed]) -> Plan:
+def _plan(
+    table: TableVersion,
+    project: Project,
+    lake: Lake,
+    workers: Workers,
+    method: Method,
+    findings: list[Finding | Noticed],
+) -> Plan:
     names = lake.scan(table).schema.names
     settings, columns = project.prepare, project.data.columns
     learner = plugins.LEARNERS.find(project.train.learner)
@@ -157,7 +167,7 @@ def _plan(table: TableVersion, project: Project, lake: Lake, method: Method, fin
         findings += check_absent(counts, chosen.rows_with, columns=columns, one_label=Kind.one_label)
 
     # The recipe, from train
-    fitted = fit_recipe(learner, task, train, chosen.parts[chosen.of(TRAIN)] % FOLDS, project)
+    fitted = fit_recipe(learner, task, train, chosen.parts[chosen.of(TRAIN)] % FOLDS, project, lake, workers)
     return Plan(project, reading, method, chosen, task, fitted)
 
 

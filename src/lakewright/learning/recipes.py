@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from lakewright.data.lake.parts import ROWS, check_seen, parts_of
 from lakewright.data.rows.folds import FOLDS
-from lakewright.data.rows.reading import Inputs
+from lakewright.data.rows.reading import Elsewhere, Inputs
+from lakewright.errors import LakewrightError
 from lakewright.learning.sentence_encoders import frozen_encoder
 from lakewright.learning.truths import Truths, has_numbers
 from lakewright.model.recipe import Recipe, Values, Wanted, is_encoding, learns_truth
+from lakewright.workers.parts import at_once, computed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from lakewright.data.lake.catalogs import Location
+    from lakewright.data.lake.parts import Part, Shape
+    from lakewright.data.lake.tables import Lake
     from lakewright.data.rows.reading import Reading
     from lakewright.data.rows.shortfalls import Shortfall
     from lakewright.learning.learners import Learner
@@ -25,7 +31,10 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.encoded import Encoded
     from lakewright.model.tasks import Task
     from lakewright.settings.project import Project
+    from lakewright.system.progress import Advance
+    from lakewright.workers import Workers
 
+R = TypeVar("R")
 STORED = -1  # in place of a fold: the row is encoded by the step that is stored
 
 
@@ -61,7 +70,13 @@ class FittedRecipe:
 
 
 def fit_recipe(
-    learner: Learner, task: Task, train: Reading, folds: NDArray[np.int16], project: Project
+    learner: Learner,
+    task: Task,
+    train: Reading,
+    folds: NDArray[np.int16],
+    project: Project,
+    lake: Lake,
+    workers: Workers,
 ) -> FittedRecipe:
     """The recipe, fitted on train; `folds` are those of train's rows. Raises ProjectError as the steps do, DataError
     where a step learns from the truth and all rows are in one fold."""
@@ -75,12 +90,12 @@ def fit_recipe(
         if learns_truth(step) and has_numbers(task):
             truths = truths or Truths.gather(task, train, folds)
             own = replace(wanted, truth=truths.without(None))
-        fitted, measured = step.fit(_Transformed(Inputs(train), recipe), inputs, settings, own)
+        fitted, measured = step.fit(_Train(train, recipe, lake, workers), inputs, settings, own)
         if own.truth is not None and truths is not None:
             others = []
             for fold in range(FOLDS):
                 truths.check(fold)
-                rest = _Transformed(Inputs(_without(train, folds, fold)), recipe)
+                rest = _Train(_without(train, folds, fold), recipe, lake, workers)
                 other, _ = step.fit(rest, inputs, settings, replace(wanted, truth=truths.without(fold)))
                 assert is_encoding(other) and is_encoding(fitted)
                 if other.columns != fitted.columns:
@@ -103,12 +118,58 @@ def _take(values: object, rows: NDArray[np.int64]) -> object:
     return [values[row] for row in rows] if isinstance(values, list) else values[rows]  # type: ignore[index]
 
 
-@dataclass(frozen=True)
-class _Transformed:
+@dataclass(frozen=True, eq=False)
+class _Train:
     """Train's values behind the transforms of a recipe in the making; each iteration streams them again."""
 
-    train: Iterable[Values]
+    reading: Reading
     recipe: Recipe
+    lake: Lake
+    workers: Workers
 
     def __iter__(self) -> Iterator[Values]:
-        return map(self.recipe.transformed, self.train)
+        return map(self.recipe.transformed, Inputs(self.reading))
+
+    def summaries(self, function: Callable[[Iterable[Values]], R]) -> Iterator[R]:
+        """As `lakewright.model.recipe.summaries` explains; the parts are the table's, computed by the workers."""
+        reading, table, lake = self.reading, self.reading.table, self.lake
+        assert reading.selection is not None, "train is a part of the table"
+        transforms = Recipe(tuple(step for step in self.recipe.steps if not is_encoding(step)))
+        elsewhere = replace(reading, lake=Elsewhere(), selection=None)
+        work = _Summarise(elsewhere, lake.shape(table, reading.columns), transforms, function)
+        most = at_once(self.workers, table.rows, ROWS)
+        if most > 1:
+            check_seen(self.workers, lake.place(table))
+        parts = (
+            _Given(part, lake.place(table), reading.selection[part.first : part.first + part.rows])
+            for part in parts_of(lake.files(table), ROWS)
+        )
+        try:
+            yield from computed(self.workers, work, parts, most, title=f"reading {table}", rows=table.rows)
+        except LakewrightError:
+            raise
+        except Exception as failure:
+            raise lake.explained(table, failure) from failure
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    part: Part
+    source: Location  # where the table lies
+    selection: NDArray[np.bool_]  # [rows of the part] those of train
+
+    @property
+    def rows(self) -> int:
+        return self.part.rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Summarise(Generic[R]):
+    reading: Reading  # without a lake
+    shape: Shape
+    transforms: Recipe
+    function: Callable[[Iterable[Values]], R]
+
+    def __call__(self, given: _Given, advance: Advance | None) -> R:
+        reading = self.reading.of_part(given.part, self.shape, given.source, advance).only(given.selection)
+        return self.function(map(self.transforms.transformed, Inputs(reading)))

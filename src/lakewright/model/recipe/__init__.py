@@ -16,10 +16,10 @@ learned of the truth would be learned again by every step behind it, from rows t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.sentence_embeddings import FrozenEncoder
     from lakewright.model.recipe.tokens import Vocabulary
     from lakewright.settings.sections import StepSettings
+
+R = TypeVar("R")
 
 RECIPE = "recipe.json"
 Values = Mapping[str, Any]
@@ -94,7 +96,8 @@ class Step(Protocol):
         """The step, fitted on train alone, and if it produces sequences, the length of each of train's before any cut.
 
         `train` yields these inputs' values, a batch of rows at a time, and starts again with each iteration; do not
-        hold them. Raises ProjectError for settings that do not fit the inputs or the learner.
+        hold them. What takes long and can be added up is computed by `summaries`. Raises ProjectError for settings that
+        do not fit the inputs or the learner.
 
         A step that learns from the truth finds it in `wanted.truth`, and must give the same `columns` whichever rows of
         train it sees.
@@ -265,6 +268,19 @@ class Recipe:
         described = [{"step": step.name, **step.save(folder)} for step in self.steps]
         text = json.dumps({"steps": described}, ensure_ascii=False, indent=1) + "\n"
         (folder / RECIPE).write_text(text, encoding="utf-8")
+
+
+def summaries(train: Iterable[Values], function: Callable[[Iterable[Values]], R]) -> Iterator[R]:
+    """The function's result for each part of train, in order. Where train has parts, they may be computed in other
+    processes and on other machines, to which the function is sent; else all of it is one."""
+    of_parts: Callable[[Callable[[Iterable[Values]], R]], Iterator[R]] | None = getattr(train, "summaries", None)
+    return iter([function(train)]) if of_parts is None else of_parts(function)
+
+
+def lengths_by(step: Encoding, train: Iterable[Values]) -> NDArray[np.int32]:
+    """Of train's sequences, as the step gives them."""
+    lengths = [step.encode(values).ids.lengths.astype(np.int32) for values in train]
+    return np.concatenate([np.empty(0, np.int32), *lengths])
 
 
 def truth_of(wanted: Wanted, step: str) -> Truth:

@@ -12,10 +12,11 @@ alone computes; to fit, torch loads the encoder once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from pathlib import Path
 from shutil import copyfile
@@ -30,7 +31,7 @@ from lakewright.data.rows.kinds import Kind, missing
 from lakewright.data.rows.lengths import suggest_max_length
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.errors import ProjectError
-from lakewright.model.recipe import Column, Values, Wanted, checked
+from lakewright.model.recipe import Column, Values, Wanted, checked, summaries
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.tokens import UNCUT, LongTexts, Tokens, Vocabulary
 from lakewright.settings.sections import StepSettings
@@ -292,13 +293,10 @@ def _tokens(
             f"set it to at most {vocabulary.longest}, or to auto",
         )
     whole = _reader(vocabulary.tokenizer_json, UNCUT, vocabulary.pad_id, "cut")
-    lengths, counts = [np.empty(0, dtype=np.int32)], dict.fromkeys(names, 0)
-    for values in train:
-        for name in names:
-            texts = _present(values[name])
-            counts[name] += len(texts)
-            if texts:
-                lengths.append(whole.encode({TEXT: texts}).ids.lengths.astype(np.int32))
+    lengths, counts = [np.empty(0, dtype=np.int32)], Counter[str]()
+    for of_part, texts in summaries(train, partial(_lengths, whole, tuple(names))):
+        lengths.append(of_part)
+        counts.update(texts)
     if lacking := next((name for name in names if not counts[name]), None):
         raise ProjectError(
             f"prepare.recipe.{settings.step}: no row of train has a text in {lacking!r}",
@@ -306,6 +304,20 @@ def _tokens(
         )
     most = suggest_max_length(np.concatenate(lengths), vocabulary.longest) if max_length == "auto" else max_length
     return _reader(vocabulary.tokenizer_json, most, vocabulary.pad_id, settings.long_texts), counts
+
+
+def _lengths(
+    whole: Tokens, names: tuple[str, ...], train: Iterable[Values]
+) -> tuple[NDArray[np.int32], dict[str, int]]:
+    """Of all texts; and how many there are of each."""
+    lengths, counts = [np.empty(0, dtype=np.int32)], dict.fromkeys(names, 0)
+    for values in train:
+        for name in names:
+            texts = _present(values[name])
+            counts[name] += len(texts)
+            if texts:
+                lengths.append(whole.encode({TEXT: texts}).ids.lengths.astype(np.int32))
+    return np.concatenate(lengths), counts
 
 
 def _present(texts: Iterable[str | None]) -> list[str]:

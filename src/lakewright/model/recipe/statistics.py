@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from lakewright.data.rows.kinds import Kind
 from lakewright.errors import ProjectError
-from lakewright.model.recipe import Values
+from lakewright.model.recipe import Values, summaries
 from lakewright.model.recipe.values import category_counts, numbers
 
 Numbers = NDArray[np.float64]
@@ -26,14 +27,27 @@ def gathered(
 ) -> tuple[dict[str, Numbers], dict[str, Counter[str | None]]]:
     """Of each number its values in train, 8 bytes each, NaN where it is missing; of each category how often it has each
     of its values, None for rows without one."""
-    parts: dict[str, list[Numbers]] = {n: [] for n, kind in inputs.items() if kind == "number"}
+    columns: dict[str, list[Numbers]] = {name: [np.empty(0)] for name, kind in inputs.items() if kind == "number"}
     counts: dict[str, Counter[str | None]] = {n: Counter() for n, kind in inputs.items() if kind == "category"}
+    for of_numbers, of_categories in summaries(train, partial(_gathered, tuple(columns), tuple(counts))):
+        for name, each in of_numbers.items():
+            columns[name].append(each)
+        for name, count in of_categories.items():
+            counts[name].update(count)
+    return {name: np.concatenate(each) for name, each in columns.items()}, counts
+
+
+def _gathered(
+    of_numbers: tuple[str, ...], of_categories: tuple[str, ...], train: Iterable[Values]
+) -> tuple[dict[str, Numbers], dict[str, Counter[str | None]]]:
+    columns: dict[str, list[Numbers]] = {name: [np.empty(0)] for name in of_numbers}
+    counts: dict[str, Counter[str | None]] = {name: Counter() for name in of_categories}
     for values in train:
-        for name in parts:
-            parts[name].append(numbers(values[name]))
+        for name in columns:
+            columns[name].append(numbers(values[name]))
         for name in counts:
             counts[name].update(category_counts(values[name]))
-    return {name: np.concatenate([np.empty(0), *each]) for name, each in parts.items()}, counts
+    return {name: np.concatenate(each) for name, each in columns.items()}, counts
 
 
 def finite(values: Numbers, name: str, step: str) -> Numbers:

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -24,7 +25,7 @@ from pydantic import Field
 from lakewright.data.rows.kinds import Kind, whole_text
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.errors import ModelError
-from lakewright.model.recipe import Column, Values, Wanted
+from lakewright.model.recipe import Column, Values, Wanted, lengths_by, summaries
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import PRESENTATION, pieces
@@ -64,7 +65,7 @@ class Terms:
     ) -> tuple[Self, NDArray[np.int32]]:
         names = tuple(name for name, kind in inputs.items() if kind != "words")  # words make the text beside them
         fitted = cls.counted(train, names, settings.min_df, settings.max_features)
-        return fitted, np.concatenate([fitted.encode(values).ids.lengths.astype(np.int32) for values in train])
+        return fitted, np.concatenate([*summaries(train, partial(lengths_by, fitted))])
 
     @classmethod
     def counted(cls, train: Iterable[Values], names: tuple[str, ...], min_df: int, max_features: int) -> Self:
@@ -74,10 +75,9 @@ class Terms:
         """
         document_frequency: Counter[str] = Counter()
         n = 0
-        for values in train:
-            for text in _bags(values, names):
-                document_frequency.update(set(_terms(text, READING)))
-                n += 1
+        for of_part, texts in summaries(train, partial(_document_frequency, names)):
+            document_frequency.update(of_part)
+            n += texts
         frequent = [(term, df) for term, df in document_frequency.items() if df >= min_df]
         frequent.sort(key=lambda pair: (-pair[1], pair[0]))
         kept = sorted(frequent[:max_features])
@@ -158,6 +158,17 @@ def check_reading(reading: int, step: str, folder: Path) -> None:
             f"the step {step} in {folder} reads texts in a way ({reading}) that this Lakewright does not know",
             "install the Lakewright that made the model, or a newer one",
         )
+
+
+def _document_frequency(names: tuple[str, ...], train: Iterable[Values]) -> tuple[Counter[str], int]:
+    """Term → the texts that have it; and all texts."""
+    counts: Counter[str] = Counter()
+    n = 0
+    for values in train:
+        for text in _bags(values, names):
+            counts.update(set(_terms(text, READING)))
+            n += 1
+    return counts, n
 
 
 def _bags(values: Values, inputs: Sequence[str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 from unicodedata import category, name
@@ -26,7 +27,7 @@ from lakewright.data.rows.kinds import Kind, whole_text
 from lakewright.data.rows.lengths import suggest_max_length
 from lakewright.data.rows.shortfalls import Shortfall
 from lakewright.errors import ModelError, ProjectError
-from lakewright.model.recipe import Column, Values, Wanted
+from lakewright.model.recipe import Column, Values, Wanted, lengths_by, summaries
 from lakewright.model.recipe.encoded import Encoded
 from lakewright.model.recipe.ragged import Ragged
 from lakewright.model.recipe.scripts import is_mark
@@ -164,7 +165,7 @@ class Tokens:
                 f"the tokenizer of {base.name} puts nothing between the two texts of a pair",
                 "name a base model whose tokenizer.json has a template for pairs, as BERT's and RoBERTa's have",
             )
-        lengths = np.concatenate([made.encode(values).ids.lengths.astype(np.int32) for values in train])
+        lengths = np.concatenate([*summaries(train, partial(lengths_by, made))])
         given = settings.max_length
         max_length = suggest_max_length(lengths, base.longest) if given == "auto" else given
         stride = max(1, max_length // 4) if settings.stride == "auto" else settings.stride

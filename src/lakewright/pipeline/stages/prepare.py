@@ -53,6 +53,7 @@ from lakewright.records import Finding, Ingested, Prepared, TableVersion
 from lakewright.settings.project import DERIVED, Project
 from lakewright.settings.sections import Prepare
 from lakewright.system.files import put_in_place
+from lakewright.workers import Workers
 from lakewright.workers.parts import at_once, computed
 from lakewright.workspace import Workspace
 
@@ -67,7 +68,8 @@ def prepare(project: Project, workspace: Workspace, *, ingested: Ingested) -> Pr
 
 
 def _prepare(ingested: Ingested, project: Project, workspace: Workspace, findings: list[Finding | Noticed]) -> Prepared:
-    planned = plan(ingested.table, project, workspace.lake, findings)
+    workers = workspace.workers()
+    planned = plan(ingested.table, project, workspace.lake, workers, findings)
     project = planned.project
     settings, columns = project.prepare, project.data.columns
     chosen, recipe, whole = planned.chosen, planned.recipe, planned.fitted.lengths
@@ -77,7 +79,9 @@ def _prepare(ingested: Ingested, project: Project, workspace: Workspace, finding
     if ingested.unlabeled is not None:
         unlabeled = unlabeled_rows(ingested.unlabeled, planned, project, findings)
     stored = _store(recipe, workspace)
-    features = _write_features(ingested, project, workspace, planned, stored, _balanced(chosen, settings), unlabeled)
+    features = _write_features(
+        ingested, project, workspace, workers, planned, stored, _balanced(chosen, settings), unlabeled
+    )
 
     findings += features.shortfalls.findings()
     findings += [
@@ -187,6 +191,7 @@ def _write_features(
     ingested: Ingested,
     project: Project,
     workspace: Workspace,
+    workers: Workers,
     planned: Plan,
     recipe: Path,
     balanced: tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]],
@@ -194,7 +199,7 @@ def _write_features(
 ) -> _Written:
     """The examples of all rows that stay, as the next version of the features table. Raises DataError if nearly nothing
     of train can be learned."""
-    lake, workers, table = workspace.lake, workspace.workers(), ingested.table
+    lake, table = workspace.lake, ingested.table
     reading, chosen = planned.reading, planned.chosen
     weights, times = balanced
     copies = np.where(chosen.split == LEFT_OUT, 0, times)
