@@ -29,6 +29,14 @@ def test_runs_are_listed_and_followed_to_their_end(project: Path, lakewright: La
     assert "register" in first["stages"] and "register" not in newest["stages"]
     assert newest["began"] > first["began"]
 
+    shown = one_object(lakewright("runs", "show", first["run"], "--json").stdout)
+    assert shown["status"] == "done" and shown["stages"]["ingest"]["made"] == "main.demo.things@v0"
+    assert sum(shown["stages"]["prepare"]["parts"].values()) == 1 and shown["stages"]["gate"]["made"] == "passed"
+    said = lakewright("runs", "show", first["run"])
+    assert said.returncode == 0 and "main.demo.things_features@v0" in said.stdout
+    unknown = lakewright("runs", "show", first["run"][:-1])
+    assert unknown.returncode == 1 and f"did you mean '{first['run']}'" in unknown.stderr
+
     followed = lakewright("runs", "follow")
     assert followed.returncode == 0
     assert "✓ gate" in followed.stderr and "gate: done in" in followed.stderr  # the stages, and the run's own log

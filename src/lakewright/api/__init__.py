@@ -11,7 +11,7 @@ from lakewright.api.lake import history, insert_once, profile, sql, table, table
 from lakewright.api.parameters import params
 from lakewright.api.platforms import check, deploy, follow, runs
 from lakewright.api.predictions import predict, recipe, score, search
-from lakewright.api.projects import compare, plan, run, schema, stage, uses
+from lakewright.api.projects import compare, plan, run, schema, shown_run, stage, uses
 from lakewright.api.registry import approve, load, models
 from lakewright.api.schedules import schedule
 from lakewright.api.servers import add_key, keys, remove_key, serve, traffic

@@ -55,9 +55,9 @@ def score(
 
     `columns` maps the model's inputs to the table's columns where the names differ from the project's; `id` is the
     column of record ids (default: the project's); `keep` are columns to copy. Below `least_confidence`, `abstain` is
-    true. A kill loses at most `commit_rows` rows; after the same call again, every row is scored once. `full` scores
-    all rows again and replaces the predictions table. `explain`: each row has as many `reasons`, the inputs that weigh
-    most (models that read columns).
+    true. The profile's workers score parts of `commit_rows` rows, of which a kill loses one for each process; after the
+    same call again, every row is scored once. `full` scores all rows again and replaces the predictions table.
+    `explain`: each row has as many `reasons`, the inputs that weigh most (models that read columns).
 
     Raises UsageError or DataError if model, table and columns do not fit, before anything is written (for a null id,
     when its row is read); Busy if another process scores into the table.

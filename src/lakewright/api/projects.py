@@ -156,6 +156,16 @@ def compare(
     return ranked(opened(profile), runs, by=by, out=out)
 
 
+def shown_run(run_id: str, *, profile: str | None = None) -> dict[str, Any]:
+    """A run of this workspace: its note, what each stage made, and on which machines the parts of that were computed.
+
+    Raises NotFound for a run that the workspace does not hold, DataError where its note is damaged.
+    """
+    from lakewright.pipeline.runs import shown
+
+    return shown(run_id, opened(profile))
+
+
 def schema(of: str = "project") -> dict[str, Any]:
     """The JSON Schema of project.yml, or of profiles.yml (`profiles`), for the parts that are installed."""
     from lakewright.settings import profile, project

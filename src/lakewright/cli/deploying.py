@@ -9,7 +9,7 @@ import typer
 
 from lakewright.cli import former
 from lakewright.cli.app import AsJson, ProfileName, ProjectFile, Settings, app
-from lakewright.cli.show import complain, note, print_json, print_rows, say
+from lakewright.cli.show import complain, note, print_json, print_rows, say, visible
 
 
 @app.command(epilog="Example: lakewright check banking77 --profile databricks")
@@ -93,6 +93,25 @@ def list_runs(
         for each in api.runs(project, settings=settings, profile=profile)
     ]
     print_rows(rows, as_json, "runs")
+
+
+@runs.command("show", epilog="Example: lakewright runs show 0f3a1b… --json")
+def show_run(
+    run: Annotated[str, typer.Argument(help="the run's id, as `lakewright run` prints it")],
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run of this workspace: what each stage made, and where the parts of that were computed."""
+    from lakewright import api
+
+    shown = api.shown_run(run, profile=profile)
+    if as_json:
+        print_json(shown)
+        return
+    print(visible(f"{shown['project']}: {shown['status']}, began {shown['began']}"))
+    rows = [{"stage": name, "made": each["made"], "parts": each["parts"]} for name, each in shown["stages"].items()]
+    print_rows(rows, False, "stages")
+    print(visible(f"log: {shown['log']}"))
 
 
 @runs.command("follow", epilog="Example: lakewright runs follow banking77 --profile databricks")

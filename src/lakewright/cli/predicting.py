@@ -109,7 +109,8 @@ def score(
     commit_rows: Annotated[
         int | None,
         typer.Option(
-            min=1, help="rows in a commit, the most that a kill can lose; default: 25,000, or 2,000 with --explain"
+            min=1,
+            help="rows of a part; a kill loses one of each process at most; default: 25,000, or 2,000 with --explain",
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="onnx, openvino or torch; auto: as the model folder names it")] = "auto",
@@ -154,6 +155,8 @@ def score(
         print(f"{scored.without:,} of them have no input for the model: their prediction is null")
     if scored.abstained:
         print(f"{scored.abstained:,} of them have a confidence below {least_confidence:g}: their abstain is true")
+    if len(scored.parts) > 1:
+        print(f"parts: {', '.join(f'{host} {count:,}' for host, count in sorted(scored.parts.items()))}")
     if scored.rows:
         print(f"{scored.seconds:.1f} s, {scored.seconds_per_1000_rows:.3f} s per 1,000 rows")
 
