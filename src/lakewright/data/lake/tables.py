@@ -182,6 +182,12 @@ class Lake:
         """The rows of `scan`, in memory."""
         return self.scan(table, columns, predicate).read_all()
 
+    def files(self, table: TableVersion) -> Sequence[str]:
+        """The Parquet files of one version, as local paths or URIs, for whatever reads them without the Delta log: of
+        a table that `write` wrote, whose files hold its rows and no others."""
+        uris: Sequence[str] = self._open(table).file_uris()
+        return uris
+
     def added(
         self, table: TableVersion, since: int, columns: Sequence[str], batch_size: int = 8192
     ) -> tuple[int | None, Iterator[pa.RecordBatch]]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from lakewright.model.recipe.ragged import Ragged
     from lakewright.model.recipe.tokens import Vocabulary
     from lakewright.model.tasks import Logits, Task
+    from lakewright.settings.profile import WorkersSettings
     from lakewright.settings.project import Project
     from lakewright.workspace.tracking import StageLog
 
@@ -93,6 +94,10 @@ class Training(Generic[S]):
     watch: Callable[[float, float], None] | None = None
     unlabeled: Examples | None = None  # rows without a truth, for learners that learn from them (`Learner.unlabeled`)
     shared: Path | None = None  # a folder for what several trainings of one search would compute alike
+    # For learners that train on the profile's workers (`Learner.check_workers`): the workers, and the features table's
+    # Parquet files, local paths or URIs, which hold the rows of train and validation. `train` then has no rows.
+    workers: WorkersSettings | None = None
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,10 @@ class Learner(Protocol):
     # watched: bool
     # May be left out: the kinds of truth of a row that it learns from rows without one, too (`Training.unlabeled`).
     # unlabeled: Collection[str]
+    # May be left out, but for a learner that trains on the profile's workers, from the features' files
+    # (`Training.files`): raises UsageError before any work where it cannot do so on these workers, or with these
+    # settings for the task.
+    # def check_workers(self, settings: Any, task: type[Task], workers: WorkersSettings) -> None
 
     @property
     def truths(self) -> Collection[str]:
@@ -229,6 +238,25 @@ def check_fit(project: Project) -> None:
         )
     for _, settings, _ in project.steps.values():
         settings.check(task.level)
+
+
+def on_workers(learner: Learner) -> bool:
+    """Whether the learner trains on the profile's workers, from files, and not in this process from examples."""
+    return hasattr(learner, "check_workers")
+
+
+def check_workers(project: Project, workers: WorkersSettings) -> None:
+    """Raises UsageError where the project's learner trains on the profile's workers, and cannot on these."""
+    learner = plugins.LEARNERS.find(project.train.learner)
+    if not on_workers(learner):
+        return
+    if project.prepare.balance == "smote":
+        raise ProjectError(
+            f"prepare.balance: smote makes rows in this process, and {learner.name} reads those of the features table",
+            "set prepare.balance: oversample or weights",
+        )
+    of_learner: Callable[[Any, type[Task], WorkersSettings], None] = learner.check_workers  # type: ignore[attr-defined]
+    of_learner(project.train, plugins.TASKS.find(project.task.name), workers)
 
 
 def members_of(learner: Learner, settings: Any) -> Sequence[tuple[Learner, Any]]:
