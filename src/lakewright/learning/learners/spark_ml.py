@@ -207,6 +207,7 @@ class SparkML:
         workers, rows = on_spark.opened(training)
         workers.reach(training.checkpoints)
         with on_spark.explaining("train"):
+            _check_complete(rows, training)
             each = [col("columns")[place].alias(f"c{place}") for place in range(len(columns))]
             rows = rows.select(*each, _label(training), "weight", "validation", *_fold(training))
             assembler = VectorAssembler(inputCols=[f"c{place}" for place in range(len(columns))], outputCol="features")
@@ -218,6 +219,19 @@ class SparkML:
             details |= _left(model, training)
             rows.unpersist()
         return Fitted(history, {**details, "spark": str(workers.session.version)})
+
+
+def _check_complete(rows: DataFrame, training: Training[SparkMLSettings]) -> None:
+    """Raises ProjectError where a number is missing: Spark's vectors would hold NaN, which no step of it expects."""
+    from pyspark.sql.functions import exists, isnan
+
+    lacking = rows.where(exists("columns", isnan)).select("columns").limit(1).collect()
+    if lacking:
+        place = int(np.flatnonzero(np.isnan(lacking[0][0]))[0])
+        raise ProjectError(
+            f"spark_ml reads every number, and a number is missing in {training.recipe.columns[place].input!r}",
+            "fill it (prepare.recipe: impute), or let dense read it, which marks what is missing",
+        )
 
 
 def _label(training: Training[SparkMLSettings]) -> Any:
